@@ -1,0 +1,1 @@
+"""Program → bundle: ONNX model, kernels, shared library, headers, manifest."""

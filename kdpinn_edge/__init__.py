@@ -1,0 +1,1 @@
+"""kdpinn_edge: distilled physics-informed neural networks as small, bit-exact C libraries."""

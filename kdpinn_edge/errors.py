@@ -1,0 +1,47 @@
+"""Every error that kdpinn_edge raises on purpose: one root, one subclass per stage.
+
+A message says what was found, where, what is accepted, and the usual fix.
+"""
+
+from __future__ import annotations
+
+
+class KdpinnError(Exception):
+    """The root of all errors of this package."""
+
+
+class ProblemError(KdpinnError):
+    """An unknown problem, or a point outside what its reference covers."""
+
+
+class TrainError(KdpinnError):
+    """Training or distillation cannot start, resume or read its weights."""
+
+
+class CaptureError(KdpinnError):
+    """A torch module cannot be turned into a Program."""
+
+
+class ProgramError(KdpinnError):
+    """A Program, or a file that should hold one, is malformed."""
+
+
+class ExportError(KdpinnError):
+    """A bundle cannot be written, or an artifact did not pass its gates."""
+
+
+class BundleError(KdpinnError):
+    """A bundle on disk is incomplete, edited, or of a schema that is not known."""
+
+
+class EngineError(KdpinnError):
+    """An engine cannot be made, or was called with arrays that it does not accept."""
+
+
+class BenchError(KdpinnError):
+    """A comparison cannot run."""
+
+
+def listing(faults: list[str]) -> str:
+    """Several faults as one message: each on its own line when there is more than one."""
+    return faults[0] if len(faults) == 1 else "".join(f"\n  - {fault}" for fault in faults)

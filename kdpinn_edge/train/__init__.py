@@ -1,0 +1,1 @@
+"""Problem → Teacher → Student, in torch float64."""

@@ -1,0 +1,1 @@
+"""Shipped teachers and students."""

@@ -1,0 +1,1 @@
+"""Bundle → numbers: engines that need neither torch nor a compiler."""

@@ -1,0 +1,59 @@
+/* kdpinn_edge.h: the C interface of every exported model, ABI version 1.
+ *
+ * A model `NAME` exports four functions, which its own header <NAME.h> declares with their types:
+ *
+ *     int32_t NAME_eval(const T *x, T *y, int64_t n);      y[i] = u(x[i]);  x: (n, n_in), y: (n, n_out), row-major
+ *     int64_t NAME_outside(const T *x, int64_t n);         how many of the n points lie outside the domain box
+ *     int32_t NAME_selftest(void);                         replays golden vectors and compares bits
+ *     const kdpinn_model *NAME_model(void);                the description below
+ *
+ * with T = float or double. They allocate nothing, lock nothing, print nothing, keep no state and call nothing outside
+ * the library: any number of threads may call them at once. The caller owns all buffers; natural alignment suffices;
+ * x and y must not overlap. n = 0 is fine. Results do not depend on n: the same point gives the same bits.
+ */
+#ifndef KDPINN_EDGE_H
+#define KDPINN_EDGE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* cdef: begin */
+enum {
+    KDPINN_ABI = 1
+};
+
+enum {
+    KDPINN_OK = 0,
+    KDPINN_NULL_POINTER = -1,  /* x or y is NULL and n > 0 */
+    KDPINN_NEGATIVE_COUNT = -2 /* n < 0 */
+};
+
+typedef struct kdpinn_model {
+    int32_t abi;                     /* KDPINN_ABI of the library */
+    int32_t scalar_bytes;            /* sizeof(T): 4 or 8 */
+    int32_t n_in;                    /* numbers per input point */
+    int32_t n_out;                   /* numbers per output point */
+    const char *name;                /* the NAME of the functions */
+    const char *program_sha256;      /* identity of the Program, 64 hex digits */
+    const char *profile;             /* numerics profile: equal profile, equal bits */
+    const char *target;              /* what the machine code was compiled for */
+    const char *const *input_names;  /* n_in strings */
+    const char *const *output_names; /* n_out strings */
+    const double *lower;             /* domain box, n_in numbers; -inf where it is open */
+    const double *upper;             /* domain box, n_in numbers; +inf where it is open */
+    int32_t (*eval_f32)(const float *x, float *y, int64_t n);   /* NULL unless scalar_bytes is 4 */
+    int32_t (*eval_f64)(const double *x, double *y, int64_t n); /* NULL unless scalar_bytes is 8 */
+    int64_t (*outside_f32)(const float *x, int64_t n);          /* NULL unless scalar_bytes is 4 */
+    int64_t (*outside_f64)(const double *x, int64_t n);         /* NULL unless scalar_bytes is 8 */
+    int32_t (*selftest)(void); /* 0: all bits as exported; k > 0: golden value k is the first that differs */
+} kdpinn_model;
+/* cdef: end */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* KDPINN_EDGE_H */
