@@ -167,7 +167,7 @@ class Program:
 
     @cached_property
     def canonical(self) -> bytes:
-        """The bytes that identify this Program: its structure as JSON, a zero byte, its numbers as little-endian f64."""
+        """The bytes that identify this Program: structure as JSON, a zero byte, numbers as little-endian f64."""
         number = {var.name: i for i, var in enumerate((*self.inputs, *(op.out for op in self.ops)))}
         structure = {
             "name": self.name,
