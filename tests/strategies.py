@@ -1,0 +1,111 @@
+"""Programs for tests and benchmarks: drawn by hypothesis, or one plain MLP."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import strategies as st
+
+from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var
+from kdpinn_edge.verify import verify
+
+KINDS = (Affine, Scale, Map, Add, Mul, Concat, Slice)
+SIZES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 20, 33, 40)
+UNITS = (-1.0, 0.0, 1.0)
+RECENT = 6  # operands and outputs are among the last few variables, so that ops build on each other
+
+
+@st.composite
+def programs(draw: st.DrawFn, *, max_ops: int = 10, scale: float = 1.0, bound: float = 64.0) -> Program:
+    """A well-formed Program of any shape: shared, dead and forwarded variables, outputs that are inputs.
+
+    `scale` is the size of the weights. For inputs in [-1, 1] no value exceeds `bound` in magnitude: an op that could is
+    preceded by a tanh. `bound=np.inf` lets values overflow.
+    """
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed of the weights"))
+    inputs = tuple(Var(name, draw(st.integers(1, 3))) for name in "xyzt"[: draw(st.integers(1, 4))])
+    variables = list(inputs)
+    magnitude = dict.fromkeys(inputs, 1.0)
+    ops: list[Op] = []
+
+    def emit(op: Op, largest: float) -> Var:
+        ops.append(op)
+        variables.append(op.out)
+        magnitude[op.out] = largest
+        return op.out
+
+    def fresh(size: int) -> Var:
+        return Var(f"v{len(ops)}", size)
+
+    def tame(x: Var, limit: float) -> Var:
+        return x if magnitude[x] <= limit else emit(Map(fresh(x.size), x, "tanh"), 1.0)
+
+    for _ in range(draw(st.integers(0, max_ops))):
+        kind = draw(st.sampled_from(KINDS))
+        x = draw(st.sampled_from(variables[-RECENT:]))
+        if kind is Affine:
+            x = tame(x, bound / (4 * scale))
+            size = draw(st.sampled_from(SIZES))
+            weight = scale * rng.uniform(-1, 1, (size, x.size)) / np.sqrt(x.size)
+            bias = scale * rng.uniform(-1, 1, size)
+            largest = np.max(np.abs(weight).sum(axis=1) * magnitude[x] + np.abs(bias))
+            emit(Affine(fresh(size), x, weight, bias), float(largest))
+        elif kind is Scale:
+            x = tame(x, bound / (2 * scale))
+            weight, bias = scale * _coefficients(draw, rng, x.size), scale * _coefficients(draw, rng, x.size)
+            emit(Scale(fresh(x.size), x, weight, bias), 2 * scale * magnitude[x])
+        elif kind is Map:
+            fn = draw(st.sampled_from(FUNCTIONS))
+            if fn == "exp":
+                x = tame(x, float(np.log(bound)))
+                emit(Map(fresh(x.size), x, fn), float(np.exp(np.minimum(magnitude[x], 700))))
+            else:
+                emit(Map(fresh(x.size), x, fn), magnitude[x] if fn == "silu" else 1.0)
+        elif kind in (Add, Mul):
+            limit = bound / 2 if kind is Add else float(np.sqrt(bound))
+            a = tame(x, limit)
+            b = tame(draw(st.sampled_from([var for var in variables if var.size == a.size])), limit)
+            emit(kind(fresh(a.size), a, b), 2 * limit if kind is Add else limit**2)
+        elif kind is Concat:
+            xs = (x, *draw(st.lists(st.sampled_from(variables), max_size=2)))
+            while sum(var.size for var in xs) > max(SIZES):
+                xs = xs[:-1]
+            emit(Concat(fresh(sum(var.size for var in xs)), xs), max(magnitude[var] for var in xs))
+        else:
+            size = draw(st.integers(1, x.size))
+            emit(Slice(fresh(size), x, draw(st.integers(0, x.size - size))), magnitude[x])
+
+    outputs = draw(st.lists(st.sampled_from(variables[-RECENT:]), min_size=1, max_size=3, unique=True))
+    return verify(Program("drawn", inputs, tuple(outputs), tuple(ops)))
+
+
+def _coefficients(draw: st.DrawFn, rng: np.random.Generator, size: int) -> Array:
+    """Random in [-1, 1], or all of them -1, 0 or 1, the values that rewrites look for."""
+    constant = draw(st.sampled_from((None, *UNITS)))
+    return rng.uniform(-1, 1, size) if constant is None else np.full(size, constant)
+
+
+def points(program: Program, n: int, *, seed: int = 0, lower: float = -1.0, upper: float = 1.0) -> Array:
+    """Inputs of `program`, (n, n_in), float64, uniform in [lower, upper]."""
+    return np.random.default_rng(seed).uniform(lower, upper, (n, program.n_in))
+
+
+def mlp(n_in: int, width: int, depth: int, n_out: int, fn: str = "tanh", seed: int = 0) -> Program:
+    """`depth` hidden layers of `width` neurons from inputs x0, x1, … of size 1 to one output u of size `n_out`."""
+    rng = np.random.default_rng(seed)
+    inputs = tuple(Var(f"x{i}", 1) for i in range(n_in))
+    ops: list[Op] = []
+    x = inputs[0]
+    if n_in > 1:
+        x = Var("x", n_in)
+        ops.append(Concat(x, inputs))
+    for i, (rows, columns) in enumerate(pairwise((n_in, *[width] * depth, n_out))):
+        last = i == depth
+        a = Var("u" if last else f"a{i}", columns)
+        weight = rng.normal(0, np.sqrt(2 / (rows + columns)), (columns, rows))
+        ops.append(Affine(a, x, weight, rng.normal(0, 0.1, columns)))
+        if not last:
+            x = Var(f"h{i}", columns)
+            ops.append(Map(x, a, fn))
+    return verify(Program(f"mlp_{n_in}_{depth}x{width}_{n_out}", inputs, (Var("u", n_out),), tuple(ops)))
