@@ -1,0 +1,372 @@
+"""`manifest.json`: what a bundle is, what it was measured to do, and the SHA-256 of each of its files.
+
+A bundle is one flat directory. Its manifest is one JSON object whose keys, types and accepted values are the table
+`SHAPE` below, none missing and none more. Python's standard library reads it; nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any, Literal
+
+from kdpinn_edge.errors import BundleError, listing
+
+SCHEMA = 1
+MANIFEST_FILE = "manifest.json"
+PROGRAM_FILE = "program.npz"
+ONNX_FILE = "model.onnx"
+
+Precision = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class TargetRecord:
+    """What the machine code was compiled for: LLVM's triple, cpu and features; `lanes` numbers per vector."""
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    lanes: int
+
+
+@dataclass(frozen=True)
+class Input:
+    """One number of the input point. The model is meant for [lower, upper]; None is an open side."""
+
+    name: str
+    lower: float | None = None
+    upper: float | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """One number of the output point."""
+
+    name: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Measured at export over `n_points`: largest and root-mean-square difference to `against`, absolute.
+
+    `scale` is the largest magnitude of the reference at those points, so max_abs / scale is a relative error.
+    """
+
+    max_abs: float
+    rms: float
+    scale: float
+    n_points: int
+    against: str
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The work for one point: multiply-adds, and evaluations of tanh, sin and the like."""
+
+    multiply_adds: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of machine code and of constants in the library."""
+
+    text: int
+    rodata: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of `manifest.json`. `files` maps each file's name to its SHA-256 in lower-case hex.
+
+    `inputs` and `outputs` have one entry per number, in the order of x's and y's columns. `library` is one of `files`.
+    """
+
+    name: str
+    program_sha256: str
+    precision: Precision
+    profile: str
+    target: TargetRecord
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    equation: str | None
+    errors: Errors
+    operations: Operations
+    sizes: Sizes
+    toolchain: Mapping[str, str]
+    files: Mapping[str, str]
+    library: str
+    schema: int = SCHEMA
+
+    @property
+    def n_in(self) -> int:
+        """Numbers per input point."""
+        return len(self.inputs)
+
+    @property
+    def n_out(self) -> int:
+        """Numbers per output point."""
+        return len(self.outputs)
+
+
+def write_manifest(manifest: Manifest, directory: str | os.PathLike[str]) -> None:
+    """Write `manifest` as `directory`/manifest.json; equal manifests give equal bytes.
+
+    Raises BundleError, with every fault, where `read_manifest` would refuse it; OSError where it cannot be written.
+    """
+    record = json.loads(json.dumps(asdict(manifest)))
+    _raise(_faults(record), Path(directory) / MANIFEST_FILE)
+    path = Path(directory) / MANIFEST_FILE
+    temporary = path.with_name(MANIFEST_FILE + ".part")
+    try:
+        temporary.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
+    """The Manifest in `directory`/manifest.json. Raises BundleError with every fault found."""
+    path = Path(directory) / MANIFEST_FILE
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror}); accepted: the directory that `export` wrote"
+        ) from error
+    try:
+        record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path}: not JSON ({error}). The usual cause is a truncated or edited file: export the bundle again."
+        ) from error
+    _raise(_faults(record), path)
+    return _manifest(record)
+
+
+def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[str, bytes]:
+    """The contents of every file that `manifest` lists, proved by their hashes: use these bytes, not the files.
+
+    Raises BundleError that lists every file that is missing, is not a regular file, or has another hash. Symbolic
+    links are refused: a bundle is whole in itself. Files that the manifest does not list are not looked at.
+    """
+    contents: dict[str, bytes] = {}
+    faults: list[str] = []
+    for name, expected in manifest.files.items():
+        try:
+            contents[name] = _read_regular(Path(directory) / name)
+        except OSError as error:
+            faults.append(f"{name}: {error.strerror}")
+            continue
+        found = hashlib.sha256(contents[name]).hexdigest()
+        if found != expected:
+            faults.append(f"{name}: SHA-256 is {found}, the manifest says {expected}")
+    if faults:
+        raise BundleError(
+            f"{directory}: the files are not those that were exported: {listing(faults)}\n"
+            "Copy the whole bundle again, or export it again."
+        )
+    return contents
+
+
+def name_fault(name: str) -> str | None:
+    """Why `name` cannot name a model (its library, its header, its C functions), or None where it can."""
+    if not NAME.fullmatch(name):
+        return f"{name!r} is not a model name; accepted: a-z, then a-z, 0-9 and _, at most 31 in all"
+    if name in RESERVED:
+        return f"{name!r} is taken by C or its standard headers and libraries; choose another, as in '{name}_model'"
+    return None
+
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}", re.ASCII)
+FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
+DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+PROFILE = re.compile(r"[a-z]+-[0-9]{1,4}", re.ASCII)
+LIBRARY_SUFFIXES = (".so",)
+
+C_KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
+    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+    alignas alignof and and_eq asm bitand bitor bool catch class compl concept const_cast consteval constexpr constinit
+    decltype delete dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq nullptr operator
+    or or_eq private protected public reinterpret_cast requires static_assert static_cast template this thread_local
+    throw true try typeid typename typeof typeof_unqual using virtual wchar_t xor xor_eq"""
+C_HEADERS = """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg
+    stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar
+    wctype"""
+C_LIBRARIES = "c dl gcc m pthread rt stdc"
+RESERVED = frozenset(f"{C_KEYWORDS} {C_HEADERS} {C_LIBRARIES} kdpinn kdpinn_edge".split())
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One JSON value: what is accepted, in words and as a predicate."""
+
+    accepted: str
+    holds: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A JSON object with keys of the manifest's own choosing."""
+
+    key: Leaf
+    value: Leaf
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
+
+
+def _is_count(value: Any) -> bool:
+    return _is_whole(value) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+TEXT = Leaf("printable text, not empty", lambda value: _is_text(value) and value != "")
+TEXT_OR_EMPTY = Leaf("printable text", _is_text)
+TEXT_OR_NULL = Leaf("printable text or null", lambda value: value is None or _is_text(value))
+COUNT = Leaf("a whole number from 0", _is_count)
+POSITIVE = Leaf("a whole number from 1", lambda value: _is_count(value) and value > 0)
+MAGNITUDE = Leaf("a finite number from 0", lambda value: _is_number(value) and value >= 0)
+BOUND = Leaf("a finite number or null", lambda value: value is None or _is_number(value))
+SHA256 = Leaf("64 lower-case hex digits", _matches(DIGEST))
+FILE_NAME = Leaf(
+    f"a plain file name (letters, digits, _ . + -) that is not {MANIFEST_FILE}",
+    lambda value: _matches(FILE)(value) and value != MANIFEST_FILE,
+)
+
+Shape = Leaf | Table | list[Any] | dict[str, Any]
+
+SHAPE: dict[str, Shape] = {
+    "schema": Leaf(str(SCHEMA), lambda value: _is_count(value) and value == SCHEMA),
+    "name": Leaf("a model name: see `name_fault`", lambda value: isinstance(value, str) and name_fault(value) is None),
+    "program_sha256": SHA256,
+    "precision": Leaf("float32 or float64", lambda value: value in ("float32", "float64")),
+    "profile": Leaf("a numerics profile such as fma-1", _matches(PROFILE)),
+    "target": {"name": TEXT, "triple": TEXT, "cpu": TEXT_OR_EMPTY, "features": TEXT_OR_EMPTY, "lanes": POSITIVE},
+    "inputs": [{"name": TEXT, "lower": BOUND, "upper": BOUND, "unit": TEXT_OR_NULL}],
+    "outputs": [{"name": TEXT, "unit": TEXT_OR_NULL}],
+    "equation": TEXT_OR_NULL,
+    "errors": {"max_abs": MAGNITUDE, "rms": MAGNITUDE, "scale": MAGNITUDE, "n_points": POSITIVE, "against": TEXT},
+    "operations": {"multiply_adds": COUNT, "activations": COUNT},
+    "sizes": {"text": COUNT, "rodata": COUNT},
+    "toolchain": Table(TEXT, TEXT),
+    "files": Table(FILE_NAME, SHA256),
+    "library": FILE_NAME,
+}
+
+
+def _faults(record: Any) -> list[str]:
+    """Every way in which `record` is not the JSON of a Manifest."""
+    schema: Any = record.get("schema") if isinstance(record, dict) else None
+    if _is_count(schema) and schema > SCHEMA:
+        return [f"schema {schema}; this version reads {SCHEMA}: update kdpinn_edge"]
+    return _misfits(record, SHAPE, "") or _contradictions(record)
+
+
+def _misfits(value: Any, shape: Shape, where: str) -> list[str]:
+    """Where `value` departs from `shape`; `where` is its place in the manifest, as in inputs[0].lower."""
+    place = where or "the manifest"
+    match shape:
+        case Leaf(accepted=accepted, holds=holds):
+            return [] if holds(value) else [f"{place}: {_shown(value)}; accepted: {accepted}"]
+        case Table(key=key, value=entry):
+            if not isinstance(value, dict) or not value:
+                return [f"{place}: {_shown(value)}; accepted: an object with at least one entry"]
+            keys = [fault for name in value for fault in _misfits(name, key, f"a key of {place}")]
+            return keys + [fault for name in value for fault in _misfits(value[name], entry, f"{where}[{name!r}]")]
+        case [item]:
+            if not isinstance(value, list) or not value:
+                return [f"{place}: {_shown(value)}; accepted: a list with at least one entry"]
+            return [fault for i, entry in enumerate(value) for fault in _misfits(entry, item, f"{where}[{i}]")]
+        case dict():
+            if not isinstance(value, dict):
+                return [f"{place}: {_shown(value)}; accepted: an object with {', '.join(shape)}"]
+            prefix = f"{where}." if where else ""
+            missing = [f"{prefix}{key}: missing" for key in shape if key not in value]
+            unknown = [f"{prefix}{key}: not known; accepted: {', '.join(shape)}" for key in value if key not in shape]
+            known = [fault for key in shape if key in value for fault in _misfits(value[key], shape[key], prefix + key)]
+            return missing + unknown + known
+    raise AssertionError(f"not a shape: {shape!r}")
+
+
+def _contradictions(record: dict[str, Any]) -> list[str]:
+    """What is wrong between fields that are each well-formed."""
+    faults = []
+    for i, column in enumerate(record["inputs"]):
+        lower, upper = column["lower"], column["upper"]
+        if lower is not None and upper is not None and lower >= upper:
+            faults.append(f"inputs[{i}]: lower {lower} is not below upper {upper}")
+    for key in ("inputs", "outputs"):
+        names = [column["name"] for column in record[key]]
+        faults += (f"{key}: {name!r} occurs twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    accepted = [f"lib{record['name']}{suffix}" for suffix in LIBRARY_SUFFIXES]
+    if record["library"] not in accepted:
+        faults.append(f"library: {record['library']!r}; accepted: {' or '.join(accepted)}")
+    if record["library"] not in record["files"]:
+        faults.append(f"library: {record['library']!r} is not one of files")
+    return faults
+
+
+def _manifest(record: dict[str, Any]) -> Manifest:
+    fields = {
+        "target": TargetRecord(**record["target"]),
+        "inputs": tuple(Input(**column) for column in record["inputs"]),
+        "outputs": tuple(Output(**column) for column in record["outputs"]),
+        "errors": Errors(**record["errors"]),
+        "operations": Operations(**record["operations"]),
+        "sizes": Sizes(**record["sizes"]),
+    }
+    return Manifest(**(record | fields))
+
+
+def _raise(faults: list[str], path: Path) -> None:
+    if faults:
+        raise BundleError(f"{path}: not a manifest: {listing(faults)}")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a key occurs twice in one object")
+    return record
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _read_regular(path: Path) -> bytes:
+    if path.is_symlink():
+        raise OSError(0, "a symbolic link; accepted: a regular file")
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        if not S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(0, "not a regular file")
+        return file.read()

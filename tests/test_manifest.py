@@ -1,0 +1,251 @@
+"""The manifest: a round trip, every fault found at once, and no way to reach outside the bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdpinn_edge.errors import BundleError
+from kdpinn_edge.manifest import (
+    MANIFEST_FILE,
+    Errors,
+    Input,
+    Manifest,
+    Operations,
+    Output,
+    Sizes,
+    TargetRecord,
+    check_files,
+    name_fault,
+    read_manifest,
+    write_manifest,
+)
+
+CONTENTS = {"libwave.so": b"\x7fELF", "wave.h": b"/* wave */\n"}
+DIGEST = hashlib.sha256(b"").hexdigest()
+WAVE = Manifest(
+    name="wave",
+    program_sha256=DIGEST,
+    precision="float32",
+    profile="fma-1",
+    target=TargetRecord("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "+avx2,+fma", 8),
+    inputs=(Input("x", -1.0, 1.0, "m"), Input("t", 0.0, None)),
+    outputs=(Output("u", "m"),),
+    equation="u_tt = c² u_xx",
+    errors=Errors(3e-7, 1e-7, 1.5, 1000, "the float64 Program"),
+    operations=Operations(1000, 64),
+    sizes=Sizes(4096, 512),
+    toolchain={"llvmlite": "0.50.0"},
+    files={name: hashlib.sha256(data).hexdigest() for name, data in CONTENTS.items()},
+    library="libwave.so",
+)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    for name, data in CONTENTS.items():
+        (tmp_path / name).write_bytes(data)
+    write_manifest(WAVE, tmp_path)
+    return tmp_path
+
+
+def edit(bundle: Path, *path: str | int, to: Any) -> None:
+    """Replace one value of the JSON; the empty path replaces everything."""
+    record = json.loads((bundle / MANIFEST_FILE).read_text())
+    place = record
+    for key in path[:-1]:
+        place = place[key]
+    if path:
+        place[path[-1]] = to
+    else:
+        record = to
+    (bundle / MANIFEST_FILE).write_text(json.dumps(record))
+
+
+def test_round_trip(bundle: Path) -> None:
+    assert read_manifest(bundle) == WAVE
+    assert (WAVE.n_in, WAVE.n_out) == (2, 1)
+    assert check_files(bundle, WAVE) == CONTENTS
+
+
+def test_equal_manifests_give_equal_bytes(bundle: Path) -> None:
+    before = (bundle / MANIFEST_FILE).read_bytes()
+    write_manifest(replace(WAVE, files=dict(reversed(WAVE.files.items()))), bundle)
+    assert (bundle / MANIFEST_FILE).read_bytes() == before
+
+
+FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
+    (("schema",), 2, "schema 2; this version reads 1: update kdpinn_edge"),
+    (("schema",), 0, "schema: 0; accepted: 1"),
+    (("schema",), True, "schema: true"),
+    (("name",), "Wave", "name: "),
+    (("name",), "int", "name: "),
+    (("name",), 7, "name: 7"),
+    (("program_sha256",), DIGEST[:-1], "program_sha256: "),
+    (("program_sha256",), DIGEST.upper(), "program_sha256: "),
+    (("precision",), "float16", "precision: "),
+    (("precision",), [], "precision: "),
+    (("profile",), "fast", "profile: "),
+    (("target", "lanes"), 0, "target.lanes: 0; accepted: a whole number from 1"),
+    (("target", "lanes"), 8.0, "target.lanes: 8.0"),
+    (("target", "speed"), 1, "target.speed: not known"),
+    (("target",), None, "target: null"),
+    (("inputs",), [], "inputs: []"),
+    (("inputs",), "xt", "inputs: "),
+    (("inputs", 0, "lower"), 1.0, "inputs[0]: lower 1.0 is not below upper 1.0"),
+    (("inputs", 0, "lower"), "0", "inputs[0].lower: "),
+    (("inputs", 0, "lower"), 10**400, "inputs[0].lower: "),
+    (("inputs", 1, "name"), "x", "inputs: 'x' occurs twice"),
+    (("outputs", 0, "name"), "", "outputs[0].name: "),
+    (("outputs", 0, "name"), "u\n", "outputs[0].name: "),
+    (("equation",), 0, "equation: 0"),
+    (("errors", "max_abs"), -1e-9, "errors.max_abs: "),
+    (("errors", "rms"), True, "errors.rms: true"),
+    (("operations", "multiply_adds"), -1, "operations.multiply_adds: -1"),
+    (("toolchain",), {}, "toolchain: {}"),
+    (("toolchain", "cc"), 14, "toolchain['cc']: 14"),
+    (("files", "libwave.so"), "sha256:" + DIGEST, "files['libwave.so']: "),
+    (("files", "/etc/passwd"), DIGEST, 'a key of files: "/etc/passwd"'),
+    (("files", "../wave.h"), DIGEST, 'a key of files: "../wave.h"'),
+    (("files", ".."), DIGEST, 'a key of files: ".."'),
+    (("files", "lib/wave.h"), DIGEST, "a key of files: "),
+    (("files", "lib\\wave.h"), DIGEST, "a key of files: "),
+    (("files", "C:wave.h"), DIGEST, "a key of files: "),
+    (("files", "wave.h\0"), DIGEST, "a key of files: "),
+    (("files", ""), DIGEST, "a key of files: "),
+    (("files", "manifest.json"), DIGEST, "a key of files: "),
+    (("library",), "libheat.so", "library: 'libheat.so'; accepted: libwave.so"),
+    (("library",), "../libwave.so", "library: "),
+    (("name",), "heat", "library: 'libwave.so'; accepted: libheat.so"),
+    (("files",), {"wave.h": DIGEST}, "library: 'libwave.so' is not one of files"),
+    ((), [], "the manifest: []"),
+    ((), None, "the manifest: null"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), FAULTS)
+def test_faults(bundle: Path, path: tuple[str | int, ...], value: Any, message: str) -> None:
+    edit(bundle, *path, to=value)
+    with pytest.raises(BundleError) as raised:
+        read_manifest(bundle)
+    assert message in str(raised.value)
+
+
+def test_all_faults_are_listed(bundle: Path) -> None:
+    record = json.loads((bundle / MANIFEST_FILE).read_text())
+    del record["profile"]
+    edit(bundle, to=record | {"colour": "red", "precision": "half", "sizes": {"text": 1}})
+    with pytest.raises(BundleError) as raised:
+        read_manifest(bundle)
+    for fault in ("profile: missing", "colour: not known", 'precision: "half"', "sizes.rodata: missing"):
+        assert f"\n  - {fault}" in str(raised.value)
+
+
+def test_a_future_schema_is_the_only_fault_named(bundle: Path) -> None:
+    edit(bundle, to={"schema": 3, "everything": "else"})
+    with pytest.raises(BundleError, match=r"schema 3; this version reads 1: update kdpinn_edge$"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b'{"schema": 1, "schema": 1}', "a key occurs twice"),
+        (b'{"schema": NaN}', "NaN is not a JSON number"),
+        (b'{"schema": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_not_json(bundle: Path, text: bytes, message: str) -> None:
+    (bundle / MANIFEST_FILE).write_bytes(text)
+    with pytest.raises(BundleError, match=message):
+        read_manifest(bundle)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(data=st.data())
+def test_any_edit_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    bundle = tmp_path_factory.mktemp("bundle")
+    write_manifest(WAVE, bundle)
+    path: list[str | int] = []
+    place = json.loads((bundle / MANIFEST_FILE).read_text())
+    while isinstance(place, dict | list) and data.draw(st.booleans() | st.just(True)):
+        keys: list[Any] = list(place) if isinstance(place, dict) else list(range(len(place)))
+        path.append(data.draw(st.sampled_from(keys)))
+        place = place[path[-1]]
+    edit(bundle, *path, to=data.draw(JSON))
+    try:
+        manifest = read_manifest(bundle)
+    except BundleError:
+        return
+    write_manifest(manifest, bundle)
+    assert read_manifest(bundle) == manifest
+
+
+def test_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_manifest(tmp_path)
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_manifest(tmp_path / "nowhere")
+
+
+def test_write_refuses_what_read_would_refuse(bundle: Path) -> None:
+    before = (bundle / MANIFEST_FILE).read_bytes()
+    with pytest.raises(BundleError, match="lower: NaN"):
+        write_manifest(replace(WAVE, inputs=(Input("x", float("nan")),)), bundle)
+    assert (bundle / MANIFEST_FILE).read_bytes() == before
+    assert sorted(path.name for path in bundle.iterdir()) == ["libwave.so", MANIFEST_FILE, "wave.h"]
+
+
+def test_every_bad_file_is_listed(bundle: Path) -> None:
+    (bundle / "libwave.so").unlink()
+    (bundle / "wave.h").write_bytes(CONTENTS["wave.h"][:-1])
+    with pytest.raises(BundleError) as raised:
+        check_files(bundle, WAVE)
+    assert "libwave.so: No such file" in str(raised.value)
+    assert "wave.h: SHA-256 is" in str(raised.value)
+
+
+def test_a_symbolic_link_is_refused_even_to_the_right_bytes(bundle: Path) -> None:
+    (bundle / "wave.h").rename(bundle / "elsewhere.h")
+    (bundle / "wave.h").symlink_to("elsewhere.h")
+    with pytest.raises(BundleError, match=r"wave\.h: a symbolic link"):
+        check_files(bundle, WAVE)
+
+
+def test_a_directory_is_refused(bundle: Path) -> None:
+    (bundle / "wave.h").unlink()
+    (bundle / "wave.h").mkdir()
+    with pytest.raises(BundleError, match=r"wave\.h: Is a directory"):
+        check_files(bundle, WAVE)
+
+
+def test_files_that_are_not_listed_are_left_alone(bundle: Path) -> None:
+    (bundle / "example").write_bytes(b"compiled by the user")
+    assert check_files(bundle, WAVE) == CONTENTS
+
+
+@pytest.mark.parametrize("name", ["u", "burgers", "burgers_2", "a" * 31])
+def test_names(name: str) -> None:
+    assert name_fault(name) is None
+
+
+@pytest.mark.parametrize("name", ["", "2d", "_u", "Burgers", "a" * 32, "ü", "a-b", "u\n", "int", "math", "m", "kdpinn"])
+def test_names_that_are_refused(name: str) -> None:
+    assert name_fault(name) is not None
