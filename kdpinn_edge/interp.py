@@ -12,7 +12,11 @@ from kdpinn_edge.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Sc
 
 def _sigmoid(x: Array) -> Array:
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+def _silu(x: Array) -> Array:
+    return np.where(x < -800, -800, x) * _sigmoid(x)  # -0 at -inf, where x * sigmoid(x) would be NaN
 
 
 FUNCTION: dict[str, Callable[[Array], Array]] = {
@@ -21,7 +25,7 @@ FUNCTION: dict[str, Callable[[Array], Array]] = {
     "cos": np.cos,
     "exp": np.exp,
     "sigmoid": _sigmoid,
-    "silu": lambda x: x * _sigmoid(x),
+    "silu": _silu,
 }
 
 

@@ -1,0 +1,129 @@
+"""The activations, branch-free in the lane vocabulary: no libm, the same bits on every target of one profile.
+
+NaN propagates, infinities saturate, a bounded function stays in its range, an odd one is odd. The coefficients come
+from `tools/coefficients.py`; `docs/numerics.md` lists the errors that were measured.
+
+MAGIC is 1.5 * 2^(mantissa bits), where numbers are spaced by one: t = x / c + MAGIC holds round(x / c) in its low
+bits, and t - MAGIC is that integer as a number.
+"""
+
+from __future__ import annotations
+
+from kdpinn_edge.coefficients import (
+    EXPM1_TAIL,
+    EXPONENT_BIAS,
+    LOG2_E,
+    MAGIC,
+    MAGIC_BITS,
+    MANTISSA,
+    MINUS_LN2_1,
+    MINUS_LN2_2,
+    MINUS_PI_1,
+    MINUS_PI_2,
+    MINUS_PI_3,
+    ONE_OVER_PI,
+    SIN_TAIL,
+)
+from kdpinn_edge.lanes import (
+    Lanes,
+    absolute,
+    add,
+    bits,
+    copysign,
+    div,
+    fma,
+    from_bits,
+    horner,
+    iadd,
+    ishl,
+    ishr,
+    isub,
+    ixor,
+    less,
+    mul,
+    select,
+    sub,
+)
+
+TANH_IS_ONE = (10.0, 20.0)
+EXP_IS_ZERO = (-104.0, -746.0)
+EXP_IS_INFINITE = (89.0, 710.0)
+SILU_IS_ZERO = (-120.0, -800.0)
+SIN_REACH = 1.6
+SIGN = (31, 63)
+
+
+def reduce_exp(x: Lanes) -> tuple[Lanes, Lanes]:
+    """The integer k and exp(r) - 1 where x = k ln 2 + r, |r| <= ln(2) / 2."""
+    t = fma(x, LOG2_E, MAGIC)
+    k = sub(t, MAGIC)
+    r = fma(k, MINUS_LN2_2, fma(k, MINUS_LN2_1, x))
+    return isub(bits(t), MAGIC_BITS), fma(mul(r, r), horner(r, EXPM1_TAIL), r)
+
+
+def two_to(k: Lanes) -> Lanes:
+    """2ᵏ for integers k of the normal range."""
+    return from_bits(ishl(iadd(k, EXPONENT_BIAS), MANTISSA))
+
+
+def tanh(x: Lanes) -> Lanes:
+    """tanh x = e / (e + 2), e = exp(2|x|) - 1, with the sign of x."""
+    a = absolute(x)
+    a = select(less(TANH_IS_ONE, a), TANH_IS_ONE, a)
+    k, q = reduce_exp(add(a, a))
+    s = two_to(k)
+    e = fma(s, q, sub(s, 1.0))
+    return copysign(div(e, add(e, 2.0)), x)
+
+
+def exp(x: Lanes) -> Lanes:
+    """exp x = 2ᵏ exp r, with 2ᵏ in two factors: subnormal results are right, and large ones become infinite."""
+    x = select(less(x, EXP_IS_ZERO), EXP_IS_ZERO, x)
+    x = select(less(EXP_IS_INFINITE, x), EXP_IS_INFINITE, x)
+    k, q = reduce_exp(x)
+    half = ishr(k, 1)
+    return mul(mul(add(q, 1.0), two_to(half)), two_to(isub(k, half)))
+
+
+def sigmoid(x: Lanes) -> Lanes:
+    """1 / (1 + e⁻ˣ), as 1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0, with e = exp(-|x|), which cannot overflow."""
+    e = exp(sub(0.0, absolute(x)))
+    return div(select(less(x, 0.0), e, 1.0), add(e, 1.0))
+
+
+def silu(x: Lanes) -> Lanes:
+    """x sigmoid(x); the factor x is held above the point where the product is zero, so that -inf gives -0."""
+    return mul(select(less(x, SILU_IS_ZERO), SILU_IS_ZERO, x), sigmoid(x))
+
+
+def sin(x: Lanes) -> Lanes:
+    """sin x = (-1)ᵏ sin r, r = x - kπ by Cody and Waite in three parts, with |r| held to 1.6 for x out of its reach."""
+    t = fma(x, ONE_OVER_PI, MAGIC)
+    k = sub(t, MAGIC)
+    return _signed_sin(_minus_pi_times(k, x), bits(t))
+
+
+def cos(x: Lanes) -> Lanes:
+    """cos x = (-1)ᵏ⁺¹ sin r, r = |x| - (k + ½)π."""
+    a = absolute(x)
+    t = add(fma(a, ONE_OVER_PI, -0.5), MAGIC)
+    k = add(sub(t, MAGIC), 0.5)
+    return _signed_sin(_minus_pi_times(k, a), iadd(bits(t), 1))
+
+
+def _minus_pi_times(k: Lanes, x: Lanes) -> Lanes:
+    """x - kπ."""
+    return fma(k, MINUS_PI_3, fma(k, MINUS_PI_2, fma(k, MINUS_PI_1, x)))
+
+
+def _signed_sin(r: Lanes, parity: Lanes) -> Lanes:
+    """sin r for |r| <= π/2, negated where `parity` is odd."""
+    a = absolute(r)
+    a = select(less(SIN_REACH, a), SIN_REACH, a)
+    s = mul(a, a)
+    y = fma(mul(a, s), horner(s, SIN_TAIL), a)
+    y = copysign(select(less(1.0, y), 1.0, y), r)
+    return from_bits(ixor(bits(y), ishl(parity, SIGN)))
+
+
+FUNCTION = {"tanh": tanh, "sin": sin, "cos": cos, "exp": exp, "sigmoid": sigmoid, "silu": silu}

@@ -1,0 +1,259 @@
+"""The lane vocabulary: the few operations that kernels and activations are written in.
+
+A lane value is a vector of L numbers of one precision. Here, under NumPy, it is an array (any shape: the words are
+elementwise); compiled by Numba the same words become instructions on an LLVM vector `<L x float>` or `<L x double>`
+(`export/numba_lanes.py`). A bare Python number stands for the same number in every lane, rounded once to the lane type;
+a pair stands for its first entry among float32 lanes and for its second among float64 lanes.
+
+Every word is exact or correctly rounded, so that both meanings agree to the bit. `fma` is emulated exactly.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Lanes = NDArray[Any]
+Number = float | tuple[float, float]
+Operand = Lanes | Number
+
+INTEGER = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
+FLOAT = {integer: real for real, integer in INTEGER.items()}
+
+
+def load(a: Lanes, i: int, L: int) -> Lanes:
+    """The L numbers a[i], …, a[i + L - 1]."""
+    return a[i : i + L].copy()
+
+
+def store(a: Lanes, i: int, v: Lanes) -> None:
+    """a[i], …, a[i + L - 1] = v."""
+    a[i : i + v.size] = v
+
+
+def item(a: Lanes, i: int) -> Any:
+    """The number a[i]."""
+    return a[i]
+
+
+def put(a: Lanes, i: int, v: Any) -> None:
+    """a[i] = v."""
+    a[i] = v
+
+
+def scratch(like: Lanes, size: int) -> Lanes:
+    """Uninitialised memory for `size` numbers of the type of `like`, as long as the calling function runs."""
+    return np.empty(size, like.dtype)
+
+
+def is_null(a: Lanes | None) -> bool:
+    """Whether the caller passed no memory at all."""
+    return a is None
+
+
+def splat(v: Any, L: int) -> Lanes:
+    """The number v in L lanes."""
+    return np.full(L, v)
+
+
+def zeros(like: Lanes, L: int) -> Lanes:
+    """+0 in L lanes of the type of `like`."""
+    return np.zeros(L, like.dtype)
+
+
+def first(m: int, a: Lanes, b: Lanes) -> Lanes:
+    """Lanes below m from a, the others from b."""
+    return np.where(np.arange(a.size) < m, a, b)
+
+
+def total(v: Lanes) -> Any:
+    """The sum of all lanes by halving: lane i + lane i + L/2, until one is left. L is a power of two."""
+    while v.size > 1:
+        half = v.size // 2
+        v = v[:half] + v[half:]
+    return v[0]
+
+
+def add(a: Operand, b: Operand) -> Lanes:
+    """a + b."""
+    a, b = _alike(a, b)
+    return np.asarray(a + b)
+
+
+def sub(a: Operand, b: Operand) -> Lanes:
+    """a - b."""
+    a, b = _alike(a, b)
+    return np.asarray(a - b)
+
+
+def mul(a: Operand, b: Operand) -> Lanes:
+    """a * b."""
+    a, b = _alike(a, b)
+    return np.asarray(a * b)
+
+
+def div(a: Operand, b: Operand) -> Lanes:
+    """a / b."""
+    a, b = _alike(a, b)
+    return np.asarray(a / b)
+
+
+def fma(a: Operand, b: Operand, c: Operand) -> Lanes:
+    """a * b + c with one rounding, to nearest even."""
+    a, b, c = _alike(a, b, c)
+    return _fma_f32(a, b, c) if a.dtype == np.float32 else _fma_f64(a, b, c)
+
+
+def horner(x: Lanes, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Lanes:
+    """The polynomial with these coefficients, highest power first, by fma: ((c0 x + c1) x + c2) …"""
+    p, *rest = coefficients[_POSITION[x.dtype]]
+    for c in rest:
+        p = fma(p, x, c)
+    return p
+
+
+def less(a: Operand, b: Operand) -> Lanes:
+    """a < b in each lane; false where either is NaN."""
+    a, b = _alike(a, b)
+    return np.asarray(a < b)
+
+
+def select(condition: Lanes, a: Operand, b: Operand) -> Lanes:
+    """a where the condition holds, else b."""
+    a, b = _alike(a, b)
+    return np.where(condition, a, b)
+
+
+def absolute(x: Lanes) -> Lanes:
+    """|x|: the sign bit cleared."""
+    return np.abs(x)
+
+
+def copysign(x: Lanes, sign: Lanes) -> Lanes:
+    """x with the sign bit of `sign`."""
+    return np.copysign(x, sign)
+
+
+def canonical(x: Lanes) -> Lanes:
+    """x, with every NaN replaced by the one quiet NaN that has no sign and no payload."""
+    return np.where(np.isnan(x), np.asarray(np.nan, x.dtype), x)
+
+
+def bits(x: Lanes) -> Lanes:
+    """The bits of x as integers of the same width."""
+    return x.view(INTEGER[x.dtype])
+
+
+def from_bits(i: Lanes) -> Lanes:
+    """The numbers that have these bits."""
+    return i.view(FLOAT[i.dtype])
+
+
+def iadd(i: Lanes, j: Operand) -> Lanes:
+    """i + j, integers, modulo their width."""
+    i, j = _alike(i, j)
+    return np.asarray(i + j)
+
+
+def isub(i: Lanes, j: Operand) -> Lanes:
+    """i - j, integers, modulo their width."""
+    i, j = _alike(i, j)
+    return np.asarray(i - j)
+
+
+def ishl(i: Lanes, n: Operand) -> Lanes:
+    """i shifted left by n bits."""
+    i, n = _alike(i, n)
+    return np.asarray(i << n)
+
+
+def ishr(i: Lanes, n: Operand) -> Lanes:
+    """i shifted right by n bits, the sign bit kept."""
+    i, n = _alike(i, n)
+    return np.asarray(i >> n)
+
+
+def ixor(i: Lanes, j: Operand) -> Lanes:
+    """The bits in which i and j differ."""
+    i, j = _alike(i, j)
+    return np.asarray(i ^ j)
+
+
+_POSITION = {np.dtype(np.float32): 0, np.dtype(np.int32): 0, np.dtype(np.float64): 1, np.dtype(np.int64): 1}
+
+
+def _alike(*operands: Operand) -> tuple[Lanes, ...]:
+    """Numbers and pairs as lanes of the type that the lane operands have."""
+    dtype = next(v.dtype for v in operands if isinstance(v, (np.ndarray, np.generic)))
+    return tuple(np.asarray(v[_POSITION[dtype]] if isinstance(v, tuple) else v, dtype) for v in operands)
+
+
+def _fma_f32(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
+    """The product is exact in float64; the sum is rounded to odd there, so that rounding it again is harmless.
+
+    S. Boldo, G. Melquiond, Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd,
+    IEEE Transactions on Computers 57 (2008).
+    """
+    product = a.astype(np.float64) * b
+    return _add_to_odd(product, c.astype(np.float64)).astype(np.float32)
+
+
+def _fma_f64(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
+    """Boldo and Melquiond's algorithm where nothing can over- or underflow in it, exact rationals elsewhere."""
+    product, product_error = _two_product(a, b)
+    upper, lower = _two_sum(c, product_error)
+    high, middle = _two_sum(product, upper)
+    result = np.asarray(high + _add_to_odd(middle, lower))
+
+    magnitudes = np.abs(np.stack(np.broadcast_arrays(a, b, c, product)))
+    finite = np.isfinite(magnitudes[:3]).all(axis=0)
+    a_b_tame = (magnitudes[:2] < 2.0**990).all(axis=0)
+    product_tame = (magnitudes[3] == 0) & ((magnitudes[:2] == 0).any(axis=0)) | (magnitudes[3] > 2.0**-900)
+    tame = a_b_tame & product_tame & (magnitudes[2:] < 2.0**1000).all(axis=0)
+    ordinary = np.where(np.isfinite(a) & np.isfinite(b), np.where(np.isinf(c), c, product + c), product + c)
+    result = np.where(finite & (magnitudes[3] != 0), result, ordinary)
+    for index in np.argwhere(finite & ~tame):
+        i = tuple(index)
+        x, y, z = (np.broadcast_to(v, result.shape)[i] for v in (a, b, c))
+        result[i] = _fma_exact(float(x), float(y), float(z))
+    return result
+
+
+def _fma_exact(a: float, b: float, c: float) -> float:
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    if exact == 0:
+        return a * b + c
+    try:
+        rounded = float(exact)
+    except OverflowError:
+        rounded = np.inf
+    return float(np.copysign(rounded, 1.0 if exact > 0 else -1.0))
+
+
+def _two_sum(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes]:
+    """a + b as rounded sum and exact error (Knuth)."""
+    s = np.asarray(a + b)
+    t = s - a
+    return s, np.asarray((a - (s - t)) + (b - t))
+
+
+def _two_product(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes]:
+    """a * b as rounded product and exact error (Dekker, Veltkamp)."""
+    splitter = 2.0**27 + 1
+    a_high = a * splitter - (a * splitter - a)
+    b_high = b * splitter - (b * splitter - b)
+    a_low, b_low = a - a_high, b - b_high
+    p = a * b
+    return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+def _add_to_odd(a: Lanes, b: Lanes) -> Lanes:
+    """a + b in float64, rounded to odd: inexact sums get an odd last bit."""
+    s, error = _two_sum(a, b)
+    i = s.view(np.int64)
+    inexact_even = np.isfinite(s) & (error != 0) & (i & 1 == 0)
+    step = np.where((error > 0) == (s > 0), 1, -1)
+    return (i + np.where(inexact_even, step, 0)).view(np.float64)

@@ -1,0 +1,161 @@
+"""Generates kdpinn_edge/coefficients.py: minimax polynomials by the Remez exchange, in 60 digits.
+
+python tools/coefficients.py            rewrite the file
+python tools/coefficients.py --check    exit 1 if the file is not what this script writes
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mpmath
+import numpy as np
+from mpmath import mp, mpf
+
+mp.dps = 60
+TARGET = Path(__file__).parent.parent / "kdpinn_edge" / "coefficients.py"
+HEAD = '''"""Written by tools/coefficients.py: change that and run it; never edit a number here.
+
+Each constant is a pair: for float32, for float64. Polynomials have their highest power first.
+"""
+'''
+Function = Callable[[mpf], mpf]
+
+
+def remez(f: Function, weight: Function, lo: mpf, hi: mpf, degree: int) -> list[mpf]:
+    """The c that minimise max |weight(x) (f(x) - Σ c_i xⁱ)| on [lo, hi] (E. Remez, 1934)."""
+    n = degree + 1
+    nodes = [(lo + hi) / 2 - (hi - lo) / 2 * mpmath.cos(mpmath.pi * (i + mpf(1) / 2) / (n + 1)) for i in range(n + 1)]
+    for _ in range(30):
+        matrix = mp.matrix(n + 1, n + 1)
+        right = mp.matrix(n + 1, 1)
+        for i, x in enumerate(nodes):
+            for j in range(n):
+                matrix[i, j] = x**j
+            matrix[i, n] = (-1) ** i / weight(x)
+            right[i] = f(x)
+        solution = list(mp.lu_solve(matrix, right))
+        coefficients, level = solution[:n], abs(solution[n])
+
+        def error(x: mpf, c: list[mpf] = coefficients) -> mpf:
+            return weight(x) * (f(x) - mpmath.polyval(c[::-1], x))
+
+        nodes = _alternating_extrema(error, lo, hi, n + 1)
+        if max(abs(error(x)) for x in nodes) < level * (1 + mpf(10) ** -6):
+            break
+    return coefficients
+
+
+def _alternating_extrema(error: Function, lo: mpf, hi: mpf, count: int) -> list[mpf]:
+    """`count` points of alternating, locally largest |error|, found on a grid of Chebyshev points and polished."""
+    m = 40 * count
+    grid = [(lo + hi) / 2 - (hi - lo) / 2 * mpmath.cos(mpmath.pi * i / m) for i in range(m + 1)]
+    values = [error(x) for x in grid]
+    extrema: list[int] = []
+    for i, value in enumerate(values):
+        if extrema and (values[extrema[-1]] > 0) == (value > 0):
+            if abs(value) > abs(values[extrema[-1]]):
+                extrema[-1] = i
+        else:
+            extrema.append(i)
+    while len(extrema) > count:
+        extrema.pop(0 if abs(values[extrema[0]]) < abs(values[extrema[-1]]) else -1)
+    if len(extrema) < count:
+        raise ArithmeticError(f"the error alternates only {len(extrema)} times; {count} needed")
+    return [_polish(error, grid, i) for i in extrema]
+
+
+def _polish(error: Function, grid: list[mpf], i: int) -> mpf:
+    if i in (0, len(grid) - 1):
+        return grid[i]
+    x0, x1, x2 = grid[i - 1 : i + 2]
+    e0, e1, e2 = (error(x) for x in (x0, x1, x2))
+    top = (x1 - x0) ** 2 * (e1 - e2) - (x1 - x2) ** 2 * (e1 - e0)
+    bottom = (x1 - x0) * (e1 - e2) - (x1 - x2) * (e1 - e0)
+    return min(max(x1 - top / bottom / 2, x0), x2) if bottom else x1
+
+
+def rounded_minimax(f: Function, weight: Function, lo: mpf, hi: mpf, degree: int, dtype: type) -> list[float]:
+    """Coefficients of the minimax polynomial, highest power first, each rounded to `dtype`."""
+    return [_round(c, dtype) for c in reversed(remez(f, weight, lo, hi, degree))]
+
+
+def _round(x: mpf, dtype: type) -> float:
+    """x as the nearest number of `dtype`, without double rounding."""
+    bits = np.finfo(dtype).nmant + 1
+    with mpmath.workprec(bits):
+        return float(+x)
+
+
+def parts(x: mpf, count: int, dtype: type) -> list[float]:
+    """x as an unevaluated sum of `count` numbers of `dtype`, largest first."""
+    result: list[float] = []
+    for _ in range(count):
+        result.append(_round(x - sum(map(mpf, result), mpf(0)), dtype))
+    return result
+
+
+def expm1_tail(x: mpf) -> mpf:
+    """(eˣ - 1 - x) / x²."""
+    return mpf(1) / 2 + x / 6 if abs(x) < mpf(10) ** -25 else (mpmath.expm1(x) - x) / x**2
+
+
+def sin_tail(s: mpf) -> mpf:
+    """(sin r - r) / r³ as a function of s = r²."""
+    r = mpmath.sqrt(s)
+    return (mpmath.sin(r) - r) / (s * r)
+
+
+def sin_weight(s: mpf) -> mpf:
+    """Turns an error of the tail into a relative error of sin r."""
+    r = mpmath.sqrt(s)
+    return s * r / mpmath.sin(r)
+
+
+def constants(dtype: type, exp_degree: int, sin_degree: int) -> dict[str, float | list[float]]:
+    """Everything that activations.py needs in one precision."""
+    ln2, pi = mpmath.log(2), mpmath.pi
+    half_ln2 = ln2 / 2 * (1 + mpf(2) ** -12)
+    quarter = (pi / 2 * (1 + mpf(2) ** -12)) ** 2
+    mantissa = int(np.finfo(dtype).nmant)
+    magic = dtype(1.5 * 2.0**mantissa)
+    integer = {np.float32: np.int32, np.float64: np.int64}[dtype]
+    minus_ln2, minus_pi = parts(-ln2, 2, dtype), parts(-pi, 3, dtype)
+    return {
+        "MANTISSA": mantissa,
+        "EXPONENT_BIAS": int(1 - np.finfo(dtype).minexp),
+        "MAGIC": float(magic),
+        "MAGIC_BITS": int(magic.view(integer)),
+        "LOG2_E": _round(1 / ln2, dtype),
+        "MINUS_LN2_1": minus_ln2[0],
+        "MINUS_LN2_2": minus_ln2[1],
+        "EXPM1_TAIL": rounded_minimax(expm1_tail, lambda x: mpf(1), -half_ln2, half_ln2, exp_degree, dtype),
+        "ONE_OVER_PI": _round(1 / pi, dtype),
+        "MINUS_PI_1": minus_pi[0],
+        "MINUS_PI_2": minus_pi[1],
+        "MINUS_PI_3": minus_pi[2],
+        "SIN_TAIL": rounded_minimax(sin_tail, sin_weight, quarter / 1000, quarter, sin_degree, dtype),
+    }
+
+
+def generate() -> str:
+    """The text of kdpinn_edge/coefficients.py."""
+    single, double = constants(np.float32, 4, 3), constants(np.float64, 10, 7)
+    pairs = [f"{name} = ({_literal(single[name])}, {_literal(double[name])})" for name in single]
+    text = "\n".join([HEAD, *pairs, ""])
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]
+    return subprocess.run(command, input=text, text=True, check=True, capture_output=True).stdout  # noqa: S603
+
+
+def _literal(value: float | list[float]) -> str:
+    return f"({', '.join(map(repr, value))})" if isinstance(value, list) else repr(value)
+
+
+if __name__ == "__main__":
+    text = generate()
+    if "--check" in sys.argv[1:]:
+        sys.exit(TARGET.read_text() != text)
+    TARGET.write_text(text)
