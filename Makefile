@@ -1,0 +1,41 @@
+# `make demo` shows it, `make test` proves it. Both set up .venv first; nothing else on the machine is touched.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test lint constraints
+
+help:
+	@echo "make demo         export the shipped student, call it from C, compare the backends"
+	@echo "make test         the tests"
+	@echo "make lint         ruff, mypy --strict, import-linter"
+	@echo "make constraints  pin what .venv holds now in constraints.txt"
+	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
+
+demo: .venv/.ready
+	@command -v cc >/dev/null || { echo "make demo: no C compiler (cc) on PATH; on Debian: apt-get install build-essential" >&2; exit 1; }
+	rm -rf demo && mkdir demo
+	$(BIN)/kdpinn-edge export burgers --out demo/burgers
+	cc -std=c99 -O2 -Wall -Wextra -Wpedantic -Werror -Idemo/burgers demo/burgers/example.c -o demo/example -Ldemo/burgers -lburgers -Wl,-rpath,'$$ORIGIN/burgers'
+	demo/example
+	$(BIN)/kdpinn-edge bench demo/burgers
+
+test: .venv/.ready
+	@$(BIN)/python -m pytest
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+constraints: .venv/.ready
+	$(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//' > constraints.new
+	mv constraints.new constraints.txt
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is missing or older than Python 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up .venv from constraints.txt (a few minutes the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
