@@ -1,0 +1,229 @@
+"""`to_onnx(program, precision)`: the Program as an ONNX model, and `from_onnx` back to an equal Program.
+
+The model has one input `x` (n, n_in) and one output `y` (n, n_out), the columns being the Program's variables one after
+another; n is free. Only standard operators of opset 17 occur:
+
+    Affine  Gemm, transB = 1        Map     Tanh | Sin | Cos | Exp | Sigmoid; silu: Sigmoid, then Mul
+    Scale   Mul, then Add           Add     Add
+    Concat  Concat, axis 1          Mul     Mul
+    Slice   Slice, axis 1           Concat of all inputs: Identity(x), which an engine removes
+
+A node has the name of the variable that it defines. A node that is only part of an op has a suffix after a dot, which
+no variable can have. What ONNX cannot say stands in the metadata, under `kdpinn.`.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from kdpinn_edge.errors import ExportError, ProgramError, listing
+from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
+from kdpinn_edge.manifest import Precision
+from kdpinn_edge.verify import verify
+
+OPSET = 17
+IR_VERSION = 8  # the oldest that opset 17 goes with: ONNX Runtime 1.12 and later read it
+ELEMENT = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+OPERATOR = {"tanh": "Tanh", "sin": "Sin", "cos": "Cos", "exp": "Exp", "sigmoid": "Sigmoid"}
+FUNCTION = {operator: fn for fn, operator in OPERATOR.items()}
+ACCEPTED = "accepted: a model.onnx that `export` wrote"
+
+
+def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
+    """The ONNX model of `program`, its parameters rounded once to `precision` ("float32" or "float64").
+
+    Equal Programs with equal variable names give equal bytes. Raises ExportError where a parameter is too large.
+    """
+    verify(program)
+    _check_range(program, precision)
+    tensor = {var: f"{var.name}.value" for var in (*program.inputs, *(op.out for op in program.ops))}
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+
+    def node(operator: str, name: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        nodes.append(helper.make_node(operator, inputs, outputs, name=name, **attributes))
+
+    def constant(name: str, values: Any, dtype: str) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
+        return name
+
+    if len(program.inputs) == 1:
+        tensor[program.inputs[0]] = "x"
+    else:
+        sizes = constant("inputs.sizes", [var.size for var in program.inputs], "int64")
+        node("Split", "inputs.split", ["x", sizes], [tensor[var] for var in program.inputs], axis=1)
+    direct = len(program.outputs) == 1 and program.outputs[0] not in program.inputs
+    if direct:
+        tensor[program.outputs[0]] = "y"
+
+    for op in program.ops:
+        name, out = op.out.name, tensor[op.out]
+        values = [
+            constant(f"{name}.{what}", array, precision)
+            for what, array in zip(("weight", "bias"), parameters(op), strict=False)
+        ]
+        match op:
+            case Affine(x=x):
+                node("Gemm", name, [tensor[x], *values], [out], transB=1)
+            case Scale(x=x):
+                node("Mul", f"{name}.product", [tensor[x], values[0]], [f"{name}.product"])
+                node("Add", name, [f"{name}.product", values[1]], [out])
+            case Map(x=x, fn="silu"):
+                node("Sigmoid", f"{name}.sigmoid", [tensor[x]], [f"{name}.sigmoid"])
+                node("Mul", name, [tensor[x], f"{name}.sigmoid"], [out])
+            case Map(x=x, fn=fn):
+                node(OPERATOR[fn], name, [tensor[x]], [out])
+            case Add(a=a, b=b):
+                node("Add", name, [tensor[a], tensor[b]], [out])
+            case Mul(a=a, b=b):
+                node("Mul", name, [tensor[a], tensor[b]], [out])
+            case Concat(xs=xs) if xs == program.inputs:
+                node("Identity", name, ["x"], [out])
+            case Concat(xs=xs):
+                node("Concat", name, [tensor[x] for x in xs], [out], axis=1)
+            case Slice(x=x, start=start):
+                start_end_axis = [("start", start), ("end", start + op.out.size), ("axis", 1)]
+                bounds = [constant(f"{name}.{what}", [value], "int64") for what, value in start_end_axis]
+                node("Slice", name, [tensor[x], *bounds], [out])
+    if not direct:
+        node("Concat", "outputs.concat", [tensor[var] for var in program.outputs], ["y"], axis=1)
+
+    element = ELEMENT[precision]
+    graph = helper.make_graph(
+        nodes,
+        program.name,
+        [helper.make_tensor_value_info("x", element, ["n", program.n_in])],
+        [helper.make_tensor_value_info("y", element, ["n", program.n_out])],
+        constants,
+    )
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="kdpinn_edge",
+        doc_string=str(program),
+    )
+    metadata = {
+        "kdpinn.inputs": json.dumps([[var.name, var.size] for var in program.inputs]),
+        "kdpinn.outputs": json.dumps([var.name for var in program.outputs]),
+        "kdpinn.precision": precision,
+        "kdpinn.program_sha256": program.sha256,
+    }
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    return model
+
+
+def from_onnx(model: onnx.ModelProto | bytes) -> Program:
+    """The Program in `model`, which `to_onnx` made; its parameters are those of the model, exactly.
+
+    So from_onnx(to_onnx(p, "float64")) == p. What was read is written again and compared, so that nothing in `model`
+    goes unread. Raises ProgramError for every other file, ONNX or not.
+    """
+    try:
+        if isinstance(model, bytes):
+            model = onnx.load_model_from_string(model)
+        program, precision = _program(model)
+        again = to_onnx(program, precision).graph
+    except DecodeError as error:
+        raise ProgramError(f"not an ONNX file ({error}); {ACCEPTED}") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ExportError) as error:
+        raise ProgramError(f"not the ONNX model of a Program ({type(error).__name__}: {error}); {ACCEPTED}") from error
+    if again != model.graph:
+        raise ProgramError(
+            f"{program.name!r} is not as `to_onnx` writes it: {_difference(model.graph, again)}; {ACCEPTED}"
+        )
+    return program
+
+
+def _check_range(program: Program, precision: Precision) -> None:
+    largest = np.finfo(precision).max
+    faults = [
+        f"{what} of {op.out.name} reaches {np.abs(array).max():.3g}"
+        for op in program.ops
+        for what, array in zip(("weight", "bias"), parameters(op), strict=False)
+        if np.abs(array).max() > largest
+    ]
+    if faults:
+        raise ExportError(
+            f"{program.name!r} does not fit {precision} (at most {largest:.3g}): {listing(faults)}\n"
+            "Rescale the inputs and outputs in the model, or export with precision float64."
+        )
+
+
+def _program(model: onnx.ModelProto) -> tuple[Program, Precision]:
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if "kdpinn.precision" not in metadata:
+        raise ValueError(f"the metadata has no kdpinn.precision; the producer is {model.producer_name!r}")
+    if [(entry.domain, entry.version) for entry in model.opset_import] != [("", OPSET)]:
+        raise ValueError(f"the operators are not those of opset {OPSET} alone")
+    inputs = tuple(Var(str(name), int(size)) for name, size in json.loads(metadata["kdpinn.inputs"]))
+    constants = {tensor.name: _array(tensor) for tensor in model.graph.initializer}
+    parts = {node.name: node for node in model.graph.node if "." in node.name}
+    known = {"x": inputs[0]} if len(inputs) == 1 else {f"{var.name}.value": var for var in inputs}
+    ops: list[Op] = []
+    for node in model.graph.node:
+        if node.name not in parts:
+            op = _op(node, inputs, known, constants, parts)
+            known[node.output[0]] = op.out
+            ops.append(op)
+    names = {var.name: var for var in known.values()}
+    outputs = tuple(names[name] for name in json.loads(metadata["kdpinn.outputs"]))
+    return Program(model.graph.name, inputs, outputs, tuple(ops)), metadata["kdpinn.precision"]
+
+
+def _op(
+    node: onnx.NodeProto,
+    inputs: tuple[Var, ...],
+    known: dict[str, Var],
+    constants: dict[str, NDArray[Any]],
+    parts: dict[str, onnx.NodeProto],
+) -> Op:
+    """The op whose last node is `node`."""
+    name = node.name
+    match node.op_type, list(node.input):
+        case "Gemm", [x, weight, bias]:
+            return Affine(Var(name, len(constants[bias])), known[x], constants[weight], constants[bias])
+        case "Add", [product, bias] if product in parts:
+            x, weight = parts[product].input
+            return Scale(Var(name, known[x].size), known[x], constants[weight], constants[bias])
+        case "Mul", [x, sigmoid] if sigmoid in parts:
+            return Map(Var(name, known[x].size), known[x], "silu")
+        case operator, [x] if operator in FUNCTION:
+            return Map(Var(name, known[x].size), known[x], FUNCTION[operator])
+        case "Add", [a, b]:
+            return Add(Var(name, known[a].size), known[a], known[b])
+        case "Mul", [a, b]:
+            return Mul(Var(name, known[a].size), known[a], known[b])
+        case "Identity", ["x"]:
+            return Concat(Var(name, sum(var.size for var in inputs)), inputs)
+        case "Concat", xs:
+            return Concat(Var(name, sum(known[x].size for x in xs)), tuple(known[x] for x in xs))
+        case "Slice", [x, start, end, _]:
+            first, last = int(constants[start][0]), int(constants[end][0])
+            return Slice(Var(name, last - first), known[x], first)
+    raise ValueError(f"node {name!r} is {node.op_type} of {len(node.input)}, which stands for no op of a Program")
+
+
+def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
+    if tensor.data_location == TensorProto.EXTERNAL:
+        raise ValueError(f"{tensor.name!r} is stored outside the model")
+    array: NDArray[Any] = numpy_helper.to_array(tensor)
+    return array
+
+
+def _difference(found: onnx.GraphProto, expected: onnx.GraphProto) -> str:
+    """The first part of the graph that differs, in words."""
+    for field in ("input", "output", "node", "initializer"):
+        for one, other in zip_longest(getattr(found, field), getattr(expected, field)):
+            if one != other:
+                return f"{field} {(one or other).name!r} differs"
+    return "the graph carries more than inputs, outputs, nodes and initializers"

@@ -1,0 +1,224 @@
+"""The ONNX model: reads back to an equal Program, runs in ONNX Runtime, and agrees with what torch exports itself."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from numpy.typing import NDArray
+from strategies import mlp, points, programs
+
+from kdpinn_edge.errors import ExportError, ProgramError
+from kdpinn_edge.export.onnx_model import from_onnx, to_onnx
+from kdpinn_edge.interp import interpret
+from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
+from kdpinn_edge.manifest import Precision
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
+CLOSE = {"float32": 2e-6, "float64": 1e-14}  # one op, values of about 1
+DEEP = 1e-9  # float64, a drawn Program: ten ops, each with a slope of at most 64
+
+a, b = Var("a", 3), Var("b", 2)
+one, many = (a,), (a, b)
+SINGLE_OPS: dict[str, tuple[tuple[Var, ...], Op]] = {
+    "affine": (one, Affine(Var("y", 2), a, [[1, -0.5, 0.25], [0.1, 0.2, 0.3]], [0.5, -1])),
+    "scale": (one, Scale(Var("y", 3), a, [1.0, -2.0, 0.1], [0.5, 0.0, -1.0])),
+    **{fn: (one, Map(Var("x", 3), a, fn)) for fn in FUNCTIONS},
+    "add": (one, Add(Var("y", 3), a, a)),
+    "mul": (one, Mul(Var("y", 3), a, a)),
+    "slice": (one, Slice(Var("y", 2), a, 1)),
+    "concat of one": (one, Concat(Var("y", 3), (a,))),
+    "concat of all": (many, Concat(Var("y", 5), (a, b))),
+    "concat of some": (many, Concat(Var("y", 7), (b, a, b))),
+}
+SINGLE = {name: Program("single", inputs, (op.out,), (op,)) for name, (inputs, op) in SINGLE_OPS.items()}
+PROGRAMS = SINGLE | {
+    "no op": Program("none", one, one, ()),
+    "no op, outputs swapped": Program("none", many, (b, a), ()),
+    "an unused input": Program("none", many, (b,), ()),
+    "an op and an input": Program("two", one, (Var("h", 3), a), (Map(Var("h", 3), a, "silu"),)),
+    "names of the interface": Program(
+        "x",
+        (Var("y", 3),),
+        (Var("x", 3),),
+        (Map(Var("n", 3), Var("y", 3), "sin"), Map(Var("x", 3), Var("n", 3), "cos")),
+    ),
+    "mlp": mlp(2, 32, 4, 1),
+}
+
+
+def run(model: onnx.ModelProto, x: NDArray[np.floating]) -> NDArray[np.floating]:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {session.get_inputs()[0].name: x})
+    return np.asarray(y)
+
+
+def rounded(program: Program) -> Program:
+    """`program` with its parameters rounded to float32."""
+
+    def op(op: Op) -> Op:
+        weight_and_bias = (array.astype(np.float32) for array in parameters(op))
+        return replace(op, **dict(zip(("weight", "bias"), weight_and_bias, strict=False)))
+
+    return replace(program, ops=tuple(map(op, program.ops)))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_onnx_runtime_agrees_with_interpret(name: str, precision: Precision) -> None:
+    program = PROGRAMS[name]
+    model = to_onnx(program, precision)
+    onnx.checker.check_model(model, full_check=True)
+    x = points(program, 17).astype(precision)
+    y = run(model, x)
+    assert y.dtype == precision
+    np.testing.assert_allclose(y, interpret(program, x), rtol=CLOSE[precision], atol=CLOSE[precision])
+
+
+@pytest.mark.parametrize("n", [0, 1, 100])
+def test_any_number_of_points(n: int) -> None:
+    program = PROGRAMS["mlp"]
+    assert run(to_onnx(program, "float32"), points(program, n).astype(np.float32)).shape == (n, 1)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_round_trip(name: str) -> None:
+    program = PROGRAMS[name]
+    assert from_onnx(to_onnx(program, "float64")) == program
+    assert from_onnx(to_onnx(program, "float32").SerializeToString()) == rounded(program)
+
+
+@settings(deadline=None)
+@given(program=programs())
+def test_round_trip_of_any_program(program: Program) -> None:
+    model = to_onnx(program, "float64")
+    onnx.checker.check_model(model, full_check=True)
+    assert from_onnx(model) == program
+    assert str(from_onnx(model)) == str(program)
+    assert from_onnx(to_onnx(program, "float32")) == rounded(program)
+
+
+@settings(deadline=None, max_examples=50)
+@given(program=programs())
+def test_onnx_runtime_agrees_with_interpret_on_any_program(program: Program) -> None:
+    x = points(program, 9)
+    y = run(to_onnx(program, "float64"), x)
+    np.testing.assert_allclose(y, interpret(program, x), rtol=DEEP, atol=DEEP)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_torch_is_a_witness(precision: Precision) -> None:
+    program = mlp(2, 16, 3, 1)
+    layers: list[torch.nn.Module] = []
+    for op in program.ops:
+        if isinstance(op, Affine):
+            layer = torch.nn.Linear(op.x.size, op.out.size, dtype=getattr(torch, precision))
+            layer.weight.data.copy_(torch.tensor(op.weight))
+            layer.bias.data.copy_(torch.tensor(op.bias))
+            layers.append(layer)
+        elif isinstance(op, Map):
+            layers.append(torch.nn.Tanh())
+    x = points(program, 50).astype(precision)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            torch.nn.Sequential(*layers),
+            (torch.from_numpy(x),),
+            file,
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            dynamo=True,
+            verbose=False,
+        )
+    witness = onnx.load_model_from_string(file.getvalue())
+    np.testing.assert_allclose(
+        run(to_onnx(program, precision), x), run(witness, x), rtol=CLOSE[precision], atol=CLOSE[precision]
+    )
+    with pytest.raises(ProgramError, match="the producer is 'pytorch'"):
+        from_onnx(witness)
+
+
+def test_the_model_says_what_it_is() -> None:
+    program = PROGRAMS["concat of some"]
+    model = to_onnx(program, "float32")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata == {
+        "kdpinn.inputs": '[["a", 3], ["b", 2]]',
+        "kdpinn.outputs": '["y"]',
+        "kdpinn.precision": "float32",
+        "kdpinn.program_sha256": program.sha256,
+    }
+    assert model.graph.name == "single"
+    assert model.doc_string == str(program)
+    assert (model.ir_version, model.opset_import[0].version) == (8, 17)
+
+
+def test_an_mlp_is_gemm_and_tanh_alone() -> None:
+    kinds = [node.op_type for node in to_onnx(mlp(1, 8, 2, 1), "float32").graph.node]
+    assert kinds == ["Gemm", "Tanh", "Gemm", "Tanh", "Gemm"]
+
+
+def test_equal_bytes() -> None:
+    first, second = (to_onnx(mlp(2, 8, 2, 1), "float32").SerializeToString() for _ in range(2))
+    assert first == second
+
+
+def test_parameters_beyond_float32() -> None:
+    program = Program("big", one, (Var("y", 3),), (Scale(Var("y", 3), a, [1e39, 1, 1], [0, 0, -1e40]),))
+    with pytest.raises(ExportError, match=r"(?s)weight of y reaches 1e\+39.*bias of y reaches 1e\+40"):
+        to_onnx(program, "float32")
+    assert from_onnx(to_onnx(program, "float64")) == program
+
+
+def external(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    model.graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
+
+
+def node(model: onnx.ModelProto, operator: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type == operator)
+
+
+EDITS: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
+    "no metadata": (lambda m: m.ClearField("metadata_props"), "no kdpinn.precision"),
+    "another opset": (lambda m: setattr(m.opset_import[0], "version", 9), "not those of opset 17"),
+    "another operator": (lambda m: setattr(node(m, "Tanh"), "op_type", "Relu"), "is Relu of 1"),
+    "another attribute": (lambda m: node(m, "Gemm").attribute.add(name="alpha", f=2.0, type=1), "node 'a0' differs"),
+    "another input": (lambda m: node(m, "Tanh").input.__setitem__(0, "nowhere"), "KeyError: 'nowhere'"),
+    "a weight too many": (lambda m: m.graph.initializer.add(name="w", data_type=7), "initializer 'w' differs"),
+    "a node too many": (lambda m: m.graph.node.add(name="z.part", op_type="Tanh"), "node 'z.part' differs"),
+    "a weight cut short": (lambda m: m.graph.initializer[-1].ClearField("raw_data"), "ValueError"),
+    "a weight outside": (external, "is stored outside the model"),
+    "another type": (lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 1), "input 'x' differs"),
+    "another name": (lambda m: setattr(m.graph, "name", "../x"), "'../x' is not a name"),
+    "an infinite weight": (
+        lambda m: setattr(m.graph.initializer[-1], "raw_data", np.array([np.inf]).tobytes()),
+        "bias holds a NaN or an infinity",
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_model_is_refused(edit: str) -> None:
+    change, message = EDITS[edit]
+    model = to_onnx(mlp(2, 4, 1, 1), "float64")
+    change(model)
+    with pytest.raises(ProgramError) as raised:
+        from_onnx(model)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"junk\xff", b"PK\x03\x04", to_onnx(mlp(2, 4, 1, 1), "float32").SerializeToString()[:-9]]
+)
+def test_a_file_that_is_not_a_model_is_refused(data: bytes) -> None:
+    with pytest.raises(ProgramError, match=r"accepted: a model\.onnx that `export` wrote"):
+        from_onnx(data)
