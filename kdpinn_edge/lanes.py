@@ -44,9 +44,19 @@ def put(a: Lanes, i: int, v: Any) -> None:
     a[i] = v
 
 
+def same_bits(a: Lanes, i: int, b: Lanes, j: int) -> bool:
+    """Whether a[i] and b[j] have the same bits."""
+    return bool(bits(a[i]) == bits(b[j]))
+
+
 def scratch(like: Lanes, size: int) -> Lanes:
     """Uninitialised memory for `size` numbers of the type of `like`, as long as the calling function runs."""
     return np.empty(size, like.dtype)
+
+
+def tail(a: Lanes, i: int) -> Lanes:
+    """The memory from a[i] on."""
+    return a[i:]
 
 
 def is_null(a: Lanes | None) -> bool:

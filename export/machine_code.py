@@ -1,0 +1,186 @@
+"""Kernel → object code: Numba compiles the printed module to LLVM IR, which is optimised here for the target.
+
+Nothing of Numba's runtime is left in the result: only the functions of the C interface are visible, everything else
+is inlined into them or dropped.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import njit, types
+from numba.core import config
+
+from kdpinn_edge.export.numba_kernel import Kernel, load_kernel
+from kdpinn_edge.export.numba_lanes import Rodata
+from kdpinn_edge.export.target import Target
+from kdpinn_edge.numpy_program import PRECISIONS
+
+ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What the descriptor of a model says (`kdpinn_model` in kdpinn_edge.h)."""
+
+    name: str
+    precision: str
+    program_sha256: str
+    profile: str
+    target: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+
+def object_code(kernel: Kernel, interface: Interface, target: Target) -> bytes:
+    """The relocatable object with the C functions of `interface`, compiled for `target`."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    compiled = _compile(kernel, interface.precision)
+    module = llvm.parse_assembly(_for_target(str(_c_functions(interface, compiled)), target))
+    for text in {text for _, text in compiled.values()}:
+        module.link_in(llvm.parse_assembly(_for_target(text, target)))
+    visible = {f"{interface.name}_{function}" for function in ("eval", "outside", "selftest", "model")}
+    for symbol in (*module.functions, *module.global_variables):
+        if not symbol.is_declaration and symbol.name not in visible:
+            symbol.linkage = "internal"
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="small"
+    )
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    module.verify()
+    return bytes(machine.emit_object(module))
+
+
+def _compile(kernel: Kernel, precision: str) -> dict[str, tuple[str, str]]:
+    """For each function of the kernel its LLVM name and the text of its module, not optimised."""
+    constants = {name: Rodata(name, array) for name, array in kernel.constants.items()}
+    module: Any = load_kernel(kernel, constants)
+    pointer = types.CPointer({"float32": types.float32, "float64": types.float64}[precision])
+    with _unoptimised():
+        module.points = njit(error_model="numpy")(module.points)
+        module.point = njit(error_model="numpy")(module.point)
+        module.evaluate = njit(types.int32(pointer, pointer, types.int64), error_model="numpy")(module.evaluate)
+        functions = {
+            "eval": module.evaluate,
+            "outside": njit(types.int64(pointer, types.int64), error_model="numpy")(module.outside),
+            "selftest": njit(types.int32(), error_model="numpy")(module.selftest),
+        }
+        results = {name: next(iter(function.overloads.values())) for name, function in functions.items()}
+        return {
+            name: (result.fndesc.llvm_func_name, result.library.get_llvm_str()) for name, result in results.items()
+        }
+
+
+@contextmanager
+def _unoptimised() -> Iterator[None]:
+    """Numba's own optimiser off: it knows this machine, not the target."""
+    with ONE_AT_A_TIME:
+        level = config.OPT
+        config.OPT = type(level)(0)
+        try:
+            yield
+        finally:
+            config.OPT = level
+
+
+def _for_target(text: str, target: Target) -> str:
+    """IR text with the triple and layout of the target, and every function inlined but the entry points.
+
+    "no-builtins" keeps LLVM from turning a loop into a call of memset or memcpy, which the artifact does not have.
+    """
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.cpu, features=target.features)
+    text = re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
+    text = re.sub(r'^target datalayout = ".*"$', f'target datalayout = "{machine.target_data}"', text, flags=re.M)
+
+    def attributes(match: re.Match[str]) -> str:
+        inline = "noinline" if re.search(r"@\S*evaluate", match[0]) else "alwaysinline"
+        return f'{match[1]} {inline} nounwind "no-builtins" {{'
+
+    return re.sub(r"^(define [^\n]*\))[^\n)]*\{$", attributes, text, flags=re.M)
+
+
+def _c_functions(interface: Interface, compiled: dict[str, tuple[str, str]]) -> ir.Module:
+    """The C functions, each a call of the compiled one, and the descriptor."""
+    module = ir.Module("kdpinn")
+    module.triple = module.data_layout = ""
+    real = ir.FloatType() if interface.precision == "float32" else ir.DoubleType()
+    x, count, status = real.as_pointer(), ir.IntType(64), ir.IntType(32)
+    signatures = {
+        "eval": ir.FunctionType(status, [x, x, count]),
+        "outside": ir.FunctionType(count, [x, count]),
+        "selftest": ir.FunctionType(status, []),
+    }
+    functions = {
+        name: _c_function(module, f"{interface.name}_{name}", signature, compiled[name][0])
+        for name, signature in signatures.items()
+    }
+    descriptor = _descriptor(module, interface, functions)
+    accessor = ir.Function(module, ir.FunctionType(descriptor.type, []), f"{interface.name}_model")
+    ir.IRBuilder(accessor.append_basic_block()).ret(descriptor)
+    return module
+
+
+def _c_function(module: ir.Module, name: str, signature: ir.FunctionType, compiled: str) -> ir.Function:
+    """Numba's convention is status f(result*, exception**, arguments…); the status is always 0 here."""
+    result, exception = signature.return_type.as_pointer(), ir.IntType(8).as_pointer().as_pointer()
+    inner_type = ir.FunctionType(ir.IntType(32), [result, exception, *signature.args])
+    inner = ir.Function(module, inner_type, compiled)
+    function = ir.Function(module, signature, name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    place = builder.alloca(signature.return_type)
+    builder.call(inner, [place, ir.Constant(exception, None), *function.args])
+    builder.ret(builder.load(place))
+    return function
+
+
+def _descriptor(module: ir.Module, interface: Interface, functions: dict[str, ir.Function]) -> ir.GlobalVariable:
+    """The constant `kdpinn_model` of kdpinn_edge.h, field by field."""
+    word, address = ir.IntType(32), ir.IntType(8).as_pointer()
+
+    def constant(value: ir.Constant) -> ir.Constant:
+        variable = ir.GlobalVariable(module, value.type, module.get_unique_name("constant"))
+        variable.global_constant, variable.initializer = True, value
+        return variable.bitcast(address)
+
+    def string(text: str) -> ir.Constant:
+        data = bytearray(text.encode() + b"\0")
+        return constant(ir.Constant(ir.ArrayType(ir.IntType(8), len(data)), data))
+
+    def strings(texts: tuple[str, ...]) -> ir.Constant:
+        return constant(ir.Constant(ir.ArrayType(address, len(texts)), [string(text) for text in texts]))
+
+    def doubles(numbers: tuple[float, ...]) -> ir.Constant:
+        return constant(ir.Constant(ir.ArrayType(ir.DoubleType(), len(numbers)), list(numbers)))
+
+    def in_precision(function: str) -> list[ir.Constant]:
+        here, none = functions[function].bitcast(address), ir.Constant(address, None)
+        return [here, none] if interface.precision == "float32" else [none, here]
+
+    scalar_bytes = PRECISIONS[interface.precision].itemsize
+    fields = [
+        *(ir.Constant(word, n) for n in (1, scalar_bytes, len(interface.inputs), len(interface.outputs))),
+        *(string(t) for t in (interface.name, interface.program_sha256, interface.profile, interface.target)),
+        strings(interface.inputs),
+        strings(interface.outputs),
+        doubles(interface.lower),
+        doubles(interface.upper),
+        *in_precision("eval"),
+        *in_precision("outside"),
+        functions["selftest"].bitcast(address),
+    ]
+    value = ir.Constant.literal_struct(fields)
+    variable = ir.GlobalVariable(module, value.type, f"{interface.name}_descriptor")
+    variable.global_constant, variable.initializer = True, value
+    return variable

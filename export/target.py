@@ -1,0 +1,55 @@
+"""Targets: what machine code is compiled for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+
+from kdpinn_edge.errors import ExportError
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of CPU. `vector_bytes` is the width of its registers; `library` the name pattern of the artifact."""
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    vector_bytes: int
+    library: str = "lib{}.so"
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", 32),
+        Target("x86-64-v4", "x86_64-unknown-linux-gnu", "x86-64-v4", "-prefer-256-bit", 64),
+    )
+}
+
+
+def target(name: str) -> Target:
+    """The target of this name; "native" is the best one that this machine runs.
+
+    Raises ExportError for a name that is not known, and for "native" on a machine that no target fits.
+    """
+    if name == "native":
+        name = _native()
+    if name not in TARGETS:
+        raise ExportError(f"target {name!r} is not known; accepted: native, {', '.join(TARGETS)}")
+    return TARGETS[name]
+
+
+def _native() -> str:
+    triple, features = llvm.get_process_triple(), llvm.get_host_cpu_features()
+    if triple.startswith("x86_64") and "linux" in triple:
+        if all(features.get(f"avx512{part}") for part in ("f", "bw", "cd", "dq", "vl")):
+            return "x86-64-v4"
+        if features.get("avx2") and features.get("fma"):
+            return "x86-64-v3"
+    raise ExportError(
+        f"no target fits this machine ({triple}); accepted: Linux on x86-64 with AVX2 and FMA (2013 or later). "
+        f"Name a target to export for another machine: {', '.join(TARGETS)}"
+    )
