@@ -1,0 +1,132 @@
+"""What is shipped: the files of wheel and sdist, and what importing a part of the package brings along."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import kdpinn_edge
+
+ROOT = Path(__file__).parent.parent
+PROGRAM_MODULES = ("errors", "ir", "interp", "verify", "simplify", "program_file", "lanes", "activations",
+                   "numpy_program", "manifest", "problems")  # fmt: skip
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def build(source: Path, out: Path, kind: str) -> Path:
+    run(sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", out, source, cwd=out.parent)
+    (artifact,) = out.iterdir()
+    return artifact
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source, symlinks and all, so that building leaves nothing in the real one."""
+    copy = tmp_path_factory.mktemp("checkout") / "source"
+    untracked = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "demo", "runs")
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=untracked)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(checkout, tmp_path_factory.mktemp("wheel") / "dist", "wheel")
+
+
+@pytest.fixture(scope="module")
+def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(checkout, tmp_path_factory.mktemp("sdist") / "dist", "sdist")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel,
+        cwd=target)  # fmt: skip
+    return target
+
+
+def names(wheel: Path) -> set[str]:
+    return {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith("/")}
+
+
+def test_the_wheel_owns_one_top_level_name(wheel: Path) -> None:
+    top_level = {name.split("/")[0] for name in names(wheel)}
+    assert {name for name in top_level if not name.endswith(".dist-info")} == {"kdpinn_edge"}
+
+
+def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
+    source = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("kdpinn_edge", "kdpinn_edge/export", "kdpinn_edge/runtime")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names(wheel) if name.startswith("kdpinn_edge/")} == source
+    assert {"kdpinn_edge/py.typed", "kdpinn_edge/runtime/kdpinn_edge.h"} <= source
+
+
+def test_the_sdist_builds_the_same_wheel(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    assert names(build(source, tmp_path / "dist", "wheel")) == names(wheel)
+
+
+def python(code: str, *, path: Path, cwd: Path) -> str:
+    """What `code` prints in a fresh interpreter that finds kdpinn_edge in `path` first."""
+    environment = {**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
+    result = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_installed_wheel_imports_from_anywhere(installed: Path, tmp_path: Path) -> None:
+    code = "import kdpinn_edge.export, kdpinn_edge.runtime as r; print(r.__file__)"
+    found = Path(python(code, path=installed, cwd=tmp_path).strip())
+    assert found == installed / "kdpinn_edge/runtime/__init__.py"
+
+
+def packages_behind(module: str, cwd: Path) -> set[str]:
+    """The third-party packages that a fresh interpreter loads when it imports `module`."""
+    code = f"""
+import json, sys
+before = set(sys.modules)
+import {module}
+print(json.dumps(sorted({{name.split(".")[0] for name in set(sys.modules) - before}} - sys.stdlib_module_names)))
+"""
+    return set(json.loads(python(code, path=ROOT, cwd=cwd))) - {"kdpinn_edge"}
+
+
+@pytest.mark.parametrize("module", PROGRAM_MODULES)
+def test_the_program_needs_only_numpy(module: str, tmp_path: Path) -> None:
+    assert packages_behind(f"kdpinn_edge.{module}", tmp_path) <= {"numpy"}
+
+
+def test_the_runtime_needs_only_numpy_and_cffi(tmp_path: Path) -> None:
+    assert packages_behind("kdpinn_edge.runtime", tmp_path) <= {"numpy", "cffi", "_cffi_backend"}
+
+
+def test_importing_the_package_loads_nothing(tmp_path: Path) -> None:
+    assert packages_behind("kdpinn_edge", tmp_path) == set()
+
+
+def test_the_public_list_is_what_the_package_has() -> None:
+    for name in kdpinn_edge.__all__:
+        assert getattr(kdpinn_edge, name).__name__ == name
+    assert dir(kdpinn_edge) == sorted(kdpinn_edge.__all__)
+    with pytest.raises(AttributeError, match="it has: KdpinnError"):
+        _ = kdpinn_edge.Sesame
