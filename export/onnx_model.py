@@ -24,9 +24,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from kdpinn_edge.errors import ExportError, ProgramError, listing
+from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
 from kdpinn_edge.manifest import Precision
+from kdpinn_edge.numpy_program import rounded
 from kdpinn_edge.verify import verify
 
 OPSET = 17
@@ -40,10 +41,9 @@ ACCEPTED = "accepted: a model.onnx that `export` wrote"
 def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
     """The ONNX model of `program`, its parameters rounded once to `precision` ("float32" or "float64").
 
-    Equal Programs with equal variable names give equal bytes. Raises ExportError where a parameter is too large.
+    Equal Programs with equal variable names give equal bytes. Raises ProgramError where a parameter is too large.
     """
     verify(program)
-    _check_range(program, precision)
     tensor = {var: f"{var.name}.value" for var in (*program.inputs, *(op.out for op in program.ops))}
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []
@@ -51,14 +51,14 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
     def node(operator: str, name: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
         nodes.append(helper.make_node(operator, inputs, outputs, name=name, **attributes))
 
-    def constant(name: str, values: Any, dtype: str) -> str:
-        constants.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
+    def constant(name: str, array: NDArray[Any]) -> str:
+        constants.append(numpy_helper.from_array(array, name))
         return name
 
     if len(program.inputs) == 1:
         tensor[program.inputs[0]] = "x"
     else:
-        sizes = constant("inputs.sizes", [var.size for var in program.inputs], "int64")
+        sizes = constant("inputs.sizes", np.array([var.size for var in program.inputs]))
         node("Split", "inputs.split", ["x", sizes], [tensor[var] for var in program.inputs], axis=1)
     direct = len(program.outputs) == 1 and program.outputs[0] not in program.inputs
     if direct:
@@ -67,7 +67,7 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
     for op in program.ops:
         name, out = op.out.name, tensor[op.out]
         values = [
-            constant(f"{name}.{what}", array, precision)
+            constant(f"{name}.{what}", rounded(array, precision))
             for what, array in zip(("weight", "bias"), parameters(op), strict=False)
         ]
         match op:
@@ -91,7 +91,7 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
                 node("Concat", name, [tensor[x] for x in xs], [out], axis=1)
             case Slice(x=x, start=start):
                 start_end_axis = [("start", start), ("end", start + op.out.size), ("axis", 1)]
-                bounds = [constant(f"{name}.{what}", [value], "int64") for what, value in start_end_axis]
+                bounds = [constant(f"{name}.{what}", np.array([value])) for what, value in start_end_axis]
                 node("Slice", name, [tensor[x], *bounds], [out])
     if not direct:
         node("Concat", "outputs.concat", [tensor[var] for var in program.outputs], ["y"], axis=1)
@@ -135,28 +135,13 @@ def from_onnx(model: onnx.ModelProto | bytes) -> Program:
         again = to_onnx(program, precision).graph
     except DecodeError as error:
         raise ProgramError(f"not an ONNX file ({error}); {ACCEPTED}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ExportError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ProgramError(f"not the ONNX model of a Program ({type(error).__name__}: {error}); {ACCEPTED}") from error
     if again != model.graph:
         raise ProgramError(
             f"{program.name!r} is not as `to_onnx` writes it: {_difference(model.graph, again)}; {ACCEPTED}"
         )
     return program
-
-
-def _check_range(program: Program, precision: Precision) -> None:
-    largest = np.finfo(precision).max
-    faults = [
-        f"{what} of {op.out.name} reaches {np.abs(array).max():.3g}"
-        for op in program.ops
-        for what, array in zip(("weight", "bias"), parameters(op), strict=False)
-        if np.abs(array).max() > largest
-    ]
-    if faults:
-        raise ExportError(
-            f"{program.name!r} does not fit {precision} (at most {largest:.3g}): {listing(faults)}\n"
-            "Rescale the inputs and outputs in the model, or export with precision float64."
-        )
 
 
 def _program(model: onnx.ModelProto) -> tuple[Program, Precision]:
