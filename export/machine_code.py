@@ -10,7 +10,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -18,31 +17,22 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import config
 
+from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.interface import ABI, Interface
 from kdpinn_edge.export.numba_kernel import Kernel, load_kernel
 from kdpinn_edge.export.numba_lanes import Rodata
 from kdpinn_edge.export.target import Target
-from kdpinn_edge.numpy_program import PRECISIONS
+from kdpinn_edge.numpy_program import PRECISIONS, PROFILE
 
 ONE_AT_A_TIME = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Interface:
-    """What the descriptor of a model says (`kdpinn_model` in kdpinn_edge.h)."""
+def object_code(kernel: Kernel, interface: Interface) -> bytes:
+    """The relocatable object with the C functions of `interface`, compiled for its target.
 
-    name: str
-    precision: str
-    program_sha256: str
-    profile: str
-    target: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    lower: tuple[float, ...]
-    upper: tuple[float, ...]
-
-
-def object_code(kernel: Kernel, interface: Interface, target: Target) -> bytes:
-    """The relocatable object with the C functions of `interface`, compiled for `target`."""
+    Raises ExportError where the machine code calls through a pointer.
+    """
+    target = interface.target
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     compiled = _compile(kernel, interface.precision)
@@ -60,6 +50,7 @@ def object_code(kernel: Kernel, interface: Interface, target: Target) -> bytes:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     module.verify()
+    _refuse_indirect_calls(module)
     return bytes(machine.emit_object(module))
 
 
@@ -78,9 +69,13 @@ def _compile(kernel: Kernel, precision: str) -> dict[str, tuple[str, str]]:
             "selftest": njit(types.int32(), error_model="numpy")(module.selftest),
         }
         results = {name: next(iter(function.overloads.values())) for name, function in functions.items()}
-        return {
-            name: (result.fndesc.llvm_func_name, result.library.get_llvm_str()) for name, result in results.items()
-        }
+        return {name: (result.fndesc.llvm_func_name, result.library.get_llvm_str()) for name, result in results.items()}
+
+
+def _refuse_indirect_calls(module: llvm.ModuleRef) -> None:
+    through_pointer = re.search(r"^.*\b(?:(?:call|invoke)\b[^(@\n]*%|indirectbr\b).*$", str(module), flags=re.M)
+    if through_pointer:
+        raise ExportError(f"the code jumps through a pointer, which an artifact must not: {through_pointer[0].strip()}")
 
 
 @contextmanager
@@ -168,12 +163,12 @@ def _descriptor(module: ir.Module, interface: Interface, functions: dict[str, ir
         here, none = functions[function].bitcast(address), ir.Constant(address, None)
         return [here, none] if interface.precision == "float32" else [none, here]
 
-    scalar_bytes = PRECISIONS[interface.precision].itemsize
+    program, scalar_bytes = interface.program, PRECISIONS[interface.precision].itemsize
     fields = [
-        *(ir.Constant(word, n) for n in (1, scalar_bytes, len(interface.inputs), len(interface.outputs))),
-        *(string(t) for t in (interface.name, interface.program_sha256, interface.profile, interface.target)),
-        strings(interface.inputs),
-        strings(interface.outputs),
+        *(ir.Constant(word, n) for n in (ABI, scalar_bytes, program.n_in, program.n_out)),
+        *(string(t) for t in (interface.name, program.sha256, PROFILE, interface.target.name)),
+        strings(tuple(column.name for column in interface.inputs)),
+        strings(tuple(column.name for column in interface.outputs)),
         doubles(interface.lower),
         doubles(interface.upper),
         *in_precision("eval"),

@@ -1,4 +1,4 @@
-"""The lane vocabulary for Numba: each word of `lanes.py` as instructions on an LLVM vector `<L x float>` or `<L x double>`.
+"""The lane vocabulary for Numba: each word of `lanes.py` as instructions on LLVM vectors, `<L x float>` for one.
 
 SIMD is by construction: a kernel that is written in these words never depends on an optimiser to find the vectors.
 Importing this module teaches Numba the words and the activations, once per process.
@@ -14,8 +14,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typing.templates import infer_global, make_intrinsic_template
 from numba.core.imputils import lower_constant
+from numba.core.typing.templates import infer_global, make_intrinsic_template
 from numba.extending import models, register_jitable, register_model, typeof_impl
 
 from kdpinn_edge import activations, lanes
@@ -52,7 +52,7 @@ class LanesType(types.Type):
 
 
 @register_model(LanesType)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: LanesType) -> None:
         super().__init__(manager, fe_type, fe_type.llvm)
 
@@ -65,7 +65,7 @@ class Rodata:
         self.array = array
 
 
-class RodataType(types.CPointer):  # type: ignore[misc]
+class RodataType(types.CPointer):
     """The pointer that a Rodata is in compiled code."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import llvmlite.binding as llvm
 
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.numpy_program import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,24 @@ class Target:
     features: str
     vector_bytes: int
     library: str = "lib{}.so"
+
+    def lanes(self, precision: str) -> int:
+        """How many numbers a vector register holds."""
+        return self.vector_bytes // PRECISIONS[precision].itemsize
+
+    def crossover(self, precision: str) -> int:
+        """Up to how many points the schedule for single points is faster than a tile of 2 * lanes points.
+
+        A tile costs as much as 10 (two layers of 20) to 22 (four of 64) single points where 32 points are in lanes.
+        """
+        return 3 * self.lanes(precision) // 4
+
+    def runs_here(self) -> bool:
+        """Whether this machine can run the code of this target."""
+        try:
+            return self.vector_bytes <= TARGETS[_native()].vector_bytes
+        except ExportError:
+            return False
 
 
 TARGETS = {

@@ -47,6 +47,11 @@ class Var:
         return f"{self.name}[{self.size}]"
 
 
+def columns(variables: tuple[Var, ...]) -> tuple[str, ...]:
+    """A name for each number of these variables in order: `u`, or `v[0], v[1], …` for a v of several entries."""
+    return tuple(var.name if var.size == 1 else f"{var.name}[{i}]" for var in variables for i in range(var.size))
+
+
 @dataclass(frozen=True, eq=False)
 class Affine:
     """out = weight @ x + bias, with weight (out.size, x.size) and bias (out.size,)."""

@@ -20,7 +20,10 @@ Lanes = NDArray[Any]
 Number = float | tuple[float, float]
 Operand = Lanes | Number
 
-INTEGER = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
+INTEGER: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(np.float32): np.dtype(np.int32),
+    np.dtype(np.float64): np.dtype(np.int64),
+}
 FLOAT = {integer: real for real, integer in INTEGER.items()}
 
 
@@ -119,7 +122,8 @@ def fma(a: Operand, b: Operand, c: Operand) -> Lanes:
 
 def horner(x: Lanes, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Lanes:
     """The polynomial with these coefficients, highest power first, by fma: ((c0 x + c1) x + c2) …"""
-    p, *rest = coefficients[_POSITION[x.dtype]]
+    highest, *rest = coefficients[_POSITION[x.dtype]]
+    p = np.full_like(x, highest)
     for c in rest:
         p = fma(p, x, c)
     return p
@@ -192,7 +196,12 @@ def ixor(i: Lanes, j: Operand) -> Lanes:
     return np.asarray(i ^ j)
 
 
-_POSITION = {np.dtype(np.float32): 0, np.dtype(np.int32): 0, np.dtype(np.float64): 1, np.dtype(np.int64): 1}
+_POSITION: dict[np.dtype[Any], int] = {
+    np.dtype(np.float32): 0,
+    np.dtype(np.int32): 0,
+    np.dtype(np.float64): 1,
+    np.dtype(np.int64): 1,
+}
 
 
 def _alike(*operands: Operand) -> tuple[Lanes, ...]:

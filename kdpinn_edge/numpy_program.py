@@ -21,7 +21,7 @@ from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Sl
 from kdpinn_edge.lanes import Lanes, canonical, fma
 
 PROFILE = "fma-1"
-PRECISIONS = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+PRECISIONS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 POINTS_AT_ONCE = 1024
 
 
@@ -57,7 +57,7 @@ class NumpyProgram:
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         """Evaluate at x (n, n_in), of the precision of the program."""
-        y = np.empty((len(x), self.program.n_out), self.dtype)
+        y: NDArray[Any] = np.empty((len(x), self.program.n_out), self.dtype)
         with np.errstate(all="ignore"):
             for i in range(0, len(x), POINTS_AT_ONCE):
                 y[i : i + POINTS_AT_ONCE] = self._columns(x[i : i + POINTS_AT_ONCE].T).T
@@ -75,7 +75,8 @@ class NumpyProgram:
 def _value(op: Op, constants: tuple[Lanes, ...], env: dict[str, Lanes]) -> Lanes:
     match op:
         case Affine(x=x):
-            return _affine(*constants, env[x.name])
+            weight, bias = constants
+            return _affine(weight, bias, env[x.name])
         case Scale(x=x):
             weight, bias = constants
             return fma(weight[:, None], env[x.name], bias[:, None])
@@ -102,4 +103,5 @@ def _affine(weight: Lanes, bias: Lanes, x: Lanes) -> Lanes:
     while len(sums) > 1:
         half = len(sums) // 2
         sums = sums[:half] + sums[half:]
-    return sums[0]
+    result: Lanes = sums[0]
+    return result

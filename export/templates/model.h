@@ -1,0 +1,38 @@
+/* @name@.h: the model @name@, @precision@, for @target@. Written by kdpinn_edge @version@.
+ *
+ * Program @sha256@
+ * numerics profile @profile@
+ *
+@program@
+ */
+#ifndef KDPINN_MODEL_@NAME@_H
+#define KDPINN_MODEL_@NAME@_H
+
+#include "kdpinn_edge.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    @NAME@_N_IN = @n_in@, /* @inputs@ */
+    @NAME@_N_OUT = @n_out@ /* @outputs@ */
+};
+
+/* y[i] = u(x[i]) for n points. x: (n, @NAME@_N_IN), y: (n, @NAME@_N_OUT), row-major. Returns KDPINN_OK or a code < 0. */
+int32_t @name@_eval(const @scalar@ *x, @scalar@ *y, int64_t n);
+
+/* How many of the n points lie outside the domain box; a NaN does. A code < 0 on bad arguments. */
+int64_t @name@_outside(const @scalar@ *x, int64_t n);
+
+/* 0 if this processor returns the golden bits; k > 0 if golden number k is the first that differs. */
+int32_t @name@_selftest(void);
+
+/* Names, sizes, domain box and identity of the model. */
+const kdpinn_model *@name@_model(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* KDPINN_MODEL_@NAME@_H */

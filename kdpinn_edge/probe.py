@@ -1,0 +1,22 @@
+"""Probe points: where parity and errors are measured, the same on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kdpinn_edge.ir import Array
+from kdpinn_edge.manifest import Input
+
+
+def probe_points(inputs: Sequence[Input], n: int, seed: int = 0) -> Array:
+    """n points (n, n_in), float64, uniform in the domain box; an open side is taken as 2 beyond the other, or ±1."""
+    box = []
+    for column in inputs:
+        lower, upper = column.lower, column.upper
+        if lower is None:
+            lower = -1.0 if upper is None else upper - 2.0
+        box.append((lower, lower + 2.0 if upper is None else upper))
+    lows, highs = np.array(box).T
+    return np.random.default_rng(seed).uniform(lows, highs, (n, len(box)))
