@@ -8,12 +8,10 @@ V is the number of lanes in a vector register.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from kdpinn_edge.export.lowering import Constants, Memory, Step, few, is_view
-from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Program, Scale, Var
+from kdpinn_edge.ir import Add, Affine, Concat, Map, Op, Program, Scale, operands
 from kdpinn_edge.numpy_program import partial_sums
 
 ROWS_AT_ONCE = {1: (4,), 2: (4, 5, 6, 3), 8: (1,)}
@@ -60,20 +58,15 @@ def applied(fn: str, value: str) -> str:
     return f"{fn}({value})" if fn else value
 
 
-def elementwise(step: Step, part: Callable[[Var], str], constant: Callable[[int], str], constants: Constants) -> str:
-    """The text of one lane value of an elementwise step."""
-    match step.op:
-        case Scale(x=x):
-            weight, bias = constants.of(step)
-            return f"fma({constant(weight)}, {part(x)}, {constant(bias)})"
-        case Map(x=x, fn=fn):
-            return f"{fn}({part(x)})"
-        case Add(a=a, b=b):
-            return f"add({part(a)}, {part(b)})"
-        case Mul(a=a, b=b):
-            return f"mul({part(a)}, {part(b)})"
-        case op:
-            raise AssertionError(f"not elementwise: {op}")
+def elementwise(op: Op, parts: list[str], weight: str, bias: str) -> str:
+    """The text of one lane value of an elementwise op; `parts` are the texts of its operands."""
+    match op:
+        case Scale():
+            return f"fma({weight}, {parts[0]}, {bias})"
+        case Map(fn=fn):
+            return f"{fn}({parts[0]})"
+        case _:
+            return f"{'add' if isinstance(op, Add) else 'mul'}({', '.join(parts)})"
 
 
 def print_points(text: Text, program: Program, steps: list[Step], constants: Constants) -> int:
@@ -103,12 +96,9 @@ def print_points(text: Text, program: Program, steps: list[Step], constants: Con
                     text.put(depth, f"store(s, {place(to, (L, 'i'))}, load(s, {source}, {L}))")
                     to += x.size * L
             case op:
-                value = elementwise(
-                    step,
-                    lambda var: f"load(s, {place(memory.at[var.name] * L, (L, 'i'))}, {L})",
-                    lambda base: f"item(w, {place(base, (1, 'i'))})",
-                    constants,
-                )
+                rows_in = [f"load(s, {place(memory.at[var.name] * L, (L, 'i'))}, {L})" for var in operands(op)]
+                weight, bias = (f"item(w, {place(base, (1, 'i'))})" for base in constants.of(step))
+                value = elementwise(op, rows_in, weight, bias)
                 depth = text.loop(1, "i", 0, op.out.size)
                 text.put(depth, f"store(s, {place(to, (L, 'i'))}, {value})")
     rows = [memory.at[var.name] + i for var in program.outputs for i in range(var.size)]
@@ -187,12 +177,9 @@ def print_point(text: Text, program: Program, steps: list[Step], constants: Cons
                     to += x.size
             case op:
                 for start, stop, lanes in _chunks(op.out.size, constants):
-                    value = elementwise(
-                        step,
-                        lambda var, lanes=lanes: f"load(s, {place(memory.at[var.name], (1, 'i'))}, {lanes})",  # type: ignore[misc]  # type: ignore[misc]
-                        lambda base, lanes=lanes: f"load(w, {place(base, (1, 'i'))}, {lanes})",  # type: ignore[misc]  # type: ignore[misc]
-                        constants,
-                    )
+                    parts = [f"load(s, {place(memory.at[var.name], (1, 'i'))}, {lanes})" for var in operands(op)]
+                    weight, bias = (f"load(w, {place(base, (1, 'i'))}, {lanes})" for base in constants.of(step))
+                    value = elementwise(op, parts, weight, bias)
                     depth = text.loop(1, "i", start, stop, lanes)
                     text.put(depth, f"store(s, {place(to, (1, 'i'))}, {value})")
     rows = [memory.at[var.name] + i for var in program.outputs for i in range(var.size)]

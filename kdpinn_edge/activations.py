@@ -97,10 +97,11 @@ def silu(x: Lanes) -> Lanes:
 
 
 def sin(x: Lanes) -> Lanes:
-    """sin x = (-1)ᵏ sin r, r = x - kπ by Cody and Waite in three parts, with |r| held to 1.6 for x out of its reach."""
-    t = fma(x, ONE_OVER_PI, MAGIC)
+    """sin x = ±(-1)ᵏ sin r, r = |x| - kπ by Cody and Waite in three parts, |r| held to 1.6 for x out of its reach."""
+    a = absolute(x)
+    t = fma(a, ONE_OVER_PI, MAGIC)
     k = sub(t, MAGIC)
-    return _signed_sin(_minus_pi_times(k, x), bits(t))
+    return mul(_signed_sin(_minus_pi_times(k, a), bits(t)), copysign(1.0, x))
 
 
 def cos(x: Lanes) -> Lanes:

@@ -146,8 +146,9 @@ def absolute(x: Lanes) -> Lanes:
     return np.abs(x)
 
 
-def copysign(x: Lanes, sign: Lanes) -> Lanes:
+def copysign(x: Operand, sign: Lanes) -> Lanes:
     """x with the sign bit of `sign`."""
+    x, sign = _alike(x, sign)
     return np.copysign(x, sign)
 
 

@@ -1,0 +1,147 @@
+"""The lane vocabulary and the activations under NumPy: exact where exactness is promised."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kdpinn_edge import lanes
+from kdpinn_edge.activations import FUNCTION
+from kdpinn_edge.interp import FUNCTION as MEANING
+
+PRECISIONS = (np.float32, np.float64)
+MAX_ULP = {"tanh": 2.5, "sin": 2.0, "cos": 2.0, "exp": 1.1, "sigmoid": 2.4, "silu": 3.0}
+ARGUMENTS = {"tanh": 12.0, "sin": 100.0, "cos": 100.0, "exp": 80.0, "sigmoid": 80.0, "silu": 80.0}
+
+
+def exact_fma(a: float, b: float, c: float, dtype: type) -> float:
+    """a * b + c rounded once, by rational arithmetic."""
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return a * b + c
+    if not math.isfinite(c):
+        return c
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    if exact == 0:
+        return math.copysign(0.0, a) * math.copysign(1.0, b) + c if a == 0 or b == 0 else 0.0
+    bits, tiny = (24, -149) if dtype is np.float32 else (53, -1074)
+    magnitude = abs(exact)
+    exponent = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
+    exponent -= magnitude < Fraction(2) ** exponent
+    unit = Fraction(2) ** max(exponent - bits + 1, tiny)
+    rounded = round(magnitude / unit) * unit
+    limit = Fraction(2) ** (128 if dtype is np.float32 else 1024)
+    return math.copysign(math.inf if rounded >= limit else float(rounded), 1 if exact > 0 else -1)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@given(data=st.data())
+@settings(max_examples=1500, deadline=None)
+def test_fma_rounds_once(dtype: type, data: st.DataObject) -> None:
+    width = 8 * np.dtype(dtype).itemsize
+    numbers = st.floats(width=width)
+    a, b = data.draw(numbers), data.draw(numbers)
+    with np.errstate(all="ignore"):
+        product = float(dtype(a) * dtype(b))
+    near = st.sampled_from([product, -product, math.nextafter(product, 0.0), -math.nextafter(product, math.inf)])
+    c = data.draw(numbers | near.map(lambda v: _as_float(v, dtype)))
+    with np.errstate(all="ignore"):
+        found = lanes.fma(np.array([a], dtype), np.array([b], dtype), np.array([c], dtype))[0]
+    expected = exact_fma(a, b, c, dtype)
+    assert found.dtype == dtype
+    assert math.isnan(expected) == math.isnan(found)
+    if not math.isnan(expected):
+        assert (float(found), math.copysign(1, found)) == (expected, math.copysign(1, expected))
+
+
+def _as_float(value: float, dtype: type) -> float:
+    with np.errstate(all="ignore"):
+        return float(dtype(value))
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("fn", FUNCTION)
+def test_error_of_an_activation(fn: str, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    reach = ARGUMENTS[fn]
+    n = 200_000 if dtype is np.float32 else 3_000
+    x = np.concatenate([rng.uniform(-reach, reach, n), reach * 10.0 ** rng.uniform(-9, 0, n)]).astype(dtype)
+    y = FUNCTION[fn](x)
+    if dtype is np.float32:
+        exact = MEANING[fn](x.astype(np.float64))
+        difference = np.abs(y.astype(np.float64) - exact)
+    else:
+        with mpmath.workprec(120):
+            values = [_mpmath(fn, mpmath.mpf(float(v))) for v in x]
+            difference = np.array([float(abs(mpmath.mpf(float(a)) - b)) for a, b in zip(y, values, strict=True)])
+            exact = np.array([float(v) for v in values])
+    unit = np.spacing(np.abs(exact).astype(dtype)).astype(np.float64)
+    assert np.max(difference / unit) <= MAX_ULP[fn]
+
+
+def _mpmath(fn: str, x: mpmath.mpf) -> mpmath.mpf:
+    sigmoid = 1 / (1 + mpmath.exp(-x))
+    named = {"sigmoid": sigmoid, "silu": x * sigmoid}
+    return named[fn] if fn in named else getattr(mpmath, fn)(x)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize(
+    ("fn", "at"),
+    [
+        ("tanh", [(math.inf, 1.0), (-math.inf, -1.0), (0.0, 0.0), (-0.0, -0.0), (1e-42, 1e-42)]),
+        ("sin", [(math.inf, math.nan), (-math.inf, math.nan), (0.0, 0.0), (-0.0, -0.0), (1e-42, 1e-42)]),
+        ("cos", [(math.inf, math.nan), (-math.inf, math.nan), (0.0, 1.0), (-0.0, 1.0)]),
+        ("exp", [(math.inf, math.inf), (-math.inf, 0.0), (0.0, 1.0), (-0.0, 1.0), (1e3, math.inf), (-1e3, 0.0)]),
+        ("sigmoid", [(math.inf, 1.0), (-math.inf, 0.0), (0.0, 0.5), (-0.0, 0.5)]),
+        ("silu", [(math.inf, math.inf), (-math.inf, -0.0), (0.0, 0.0), (-0.0, -0.0)]),
+    ],
+)
+def test_special_values(fn: str, at: list[tuple[float, float]], dtype: type) -> None:
+    with np.errstate(all="ignore"):
+        assert np.isnan(FUNCTION[fn](np.array([math.nan], dtype))).all()
+        for x, expected in at:
+            y = FUNCTION[fn](np.array([x], dtype))
+            np.testing.assert_array_equal(y, np.array([expected], dtype))
+            assert np.isnan(y[0]) or np.signbit(y[0]) == np.signbit(expected)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_ranges_and_symmetries(dtype: type, data: st.DataObject) -> None:
+    width = 8 * np.dtype(dtype).itemsize
+    x = np.array(data.draw(st.lists(st.floats(width=width, allow_nan=False), min_size=1, max_size=50)), dtype)
+    with np.errstate(all="ignore"):
+        y = {fn: FUNCTION[fn](x) for fn in FUNCTION}
+        mirrored = {fn: FUNCTION[fn](-x) for fn in ("tanh", "sin", "cos")}
+    finite = np.isfinite(x)
+    for fn, lower, upper in (("tanh", -1, 1), ("sin", -1, 1), ("cos", -1, 1), ("sigmoid", 0, 1)):
+        assert (y[fn][finite] >= lower).all()
+        assert (y[fn][finite] <= upper).all()
+    assert (y["exp"] >= 0).all()
+    integer = lanes.INTEGER[np.dtype(dtype)]
+    for fn in ("tanh", "sin"):
+        assert ((-mirrored[fn])[finite].view(integer) == y[fn][finite].view(integer)).all()
+    assert (mirrored["cos"][finite].view(integer) == y["cos"][finite].view(integer)).all()
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=1), st.integers(0, 3))
+@example([math.nan], 2)
+def test_total_adds_by_halving(values: list[float], log2: int) -> None:
+    v = np.resize(np.array(values, np.float32), 2**log2)
+    with np.errstate(all="ignore"):
+        expected = v[0]
+        for _ in range(log2):
+            expected = expected + expected
+        np.testing.assert_array_equal(lanes.total(v), expected)
+
+
+def test_canonical_nan() -> None:
+    strange = np.array([0xFFC12345, 0x7F800001, 0x3F800000], np.uint32).view(np.float32)
+    assert lanes.canonical(strange).view(np.uint32).tolist() == [0x7FC00000, 0x7FC00000, 0x3F800000]
