@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kdpinn_edge.errors import EngineError
 from kdpinn_edge.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice
 
 
@@ -32,9 +33,12 @@ FUNCTION: dict[str, Callable[[Array], Array]] = {
 def interpret(program: Program, x: ArrayLike) -> Array:
     """Evaluate `program` at the points x (n, n_in); returns (n, n_out), float64.
 
-    Columns are the inputs, and the outputs, in the order of the Program, one after another.
+    Columns are the inputs, and the outputs, in the order of the Program, one after another. Raises EngineError where
+    x has another shape.
     """
     points = np.asarray(x, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != program.n_in:
+        raise EngineError(f"x has shape {points.shape}; accepted: (n, {program.n_in}), one row per point")
     ends = np.cumsum([var.size for var in program.inputs])
     columns = np.split(points, ends[:-1], axis=1)
     env = {var.name: column for var, column in zip(program.inputs, columns, strict=True)}

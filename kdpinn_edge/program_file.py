@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ FORMAT = 1
 
 
 def write_program(program: Program, path: str | os.PathLike[str]) -> None:
-    """Write `program` to `path` as .npz. Raises OSError where the file cannot be written."""
+    """Write `program` to `path` as .npz, whole or not at all. Raises OSError where the file cannot be written."""
     structure = {
         "format": FORMAT,
         "name": program.name,
@@ -39,13 +38,19 @@ def write_program(program: Program, path: str | os.PathLike[str]) -> None:
         structure=np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8),
         **{f"p{i}": array for i, array in enumerate(arrays)},
     )
-    Path(path).write_bytes(buffer.getvalue())
+    target = Path(path)
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    try:
+        unfinished.write_bytes(buffer.getvalue())
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read_program(path: str | os.PathLike[str]) -> Program:
     """Read the Program in `path`. Raises ProgramError where the file is not one, or holds a malformed Program."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
             structure = json.loads(archive["structure"].tobytes())
             arrays = [archive[f"p{i}"] for i in range(len(archive.files) - 1)]
         if structure["format"] != FORMAT:
@@ -54,9 +59,11 @@ def read_program(path: str | os.PathLike[str]) -> Program:
                 "Export it again, or update kdpinn_edge."
             )
         program = _program(structure, arrays)
+    except ProgramError:
+        raise
     except FileNotFoundError as error:
         raise ProgramError(f"{path}: no such file; accepted: a program.npz that write_program wrote") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged bytes reach zipfile, zlib, tokenize and json, which raise what they like
         raise ProgramError(
             f"{path}: not a Program file ({type(error).__name__}: {error}); accepted: a program.npz that "
             "write_program wrote. The usual cause is a truncated or edited file: export it again."

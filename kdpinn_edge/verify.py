@@ -27,8 +27,8 @@ def verify(program: Program) -> Program:
     def define(var: Var, where: str) -> None:
         if not IDENTIFIER.fullmatch(var.name):
             faults.append(f"{where}: {var.name!r} is not a name; accepted: {A_NAME}")
-        if not 1 <= var.size <= MAX_SIZE:
-            faults.append(f"{where}: {var.name!r} has size {var.size}; accepted: 1..{MAX_SIZE}")
+        if not (isinstance(var.size, int) and 1 <= var.size <= MAX_SIZE):
+            faults.append(f"{where}: {var.name!r} has size {var.size!r}; accepted: an int, 1..{MAX_SIZE}")
         if var.name in defined:
             faults.append(f"{where}: {var.name!r} is defined twice")
         defined[var.name] = var
