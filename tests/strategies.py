@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
 
-from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var
+from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
 from kdpinn_edge.verify import verify
 
 KINDS = (Affine, Scale, Map, Add, Mul, Concat, Slice)
@@ -84,6 +85,25 @@ def _coefficients(draw: st.DrawFn, rng: np.random.Generator, size: int) -> Array
     """Random in [-1, 1], or all of them -1, 0 or 1, the values that rewrites look for."""
     constant = draw(st.sampled_from((None, *UNITS)))
     return rng.uniform(-1, 1, size) if constant is None else np.full(size, constant)
+
+
+def renamed(program: Program) -> Program:
+    """`program` with other names for the variables that are neither inputs nor outputs."""
+    interface = {var.name for var in (*program.inputs, *program.outputs)}
+
+    def new(var: Var) -> Var:
+        return var if var.name in interface else replace(var, name=f"renamed_{var.name}")
+
+    def new_op(op: Op) -> Op:
+        match op:
+            case Add(a=a, b=b) | Mul(a=a, b=b):
+                return replace(op, out=new(op.out), a=new(a), b=new(b))
+            case Concat(xs=xs):
+                return replace(op, out=new(op.out), xs=tuple(map(new, xs)))
+            case _:
+                return replace(op, out=new(op.out), x=new(operands(op)[0]))
+
+    return replace(program, ops=tuple(map(new_op, program.ops)))
 
 
 def points(program: Program, n: int, *, seed: int = 0, lower: float = -1.0, upper: float = 1.0) -> Array:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import mlp, points, programs
+from strategies import mlp, points, programs, renamed
 
 from kdpinn_edge.errors import EngineError, ProgramError
 from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
+from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var
 from kdpinn_edge.program_file import read_program, write_program
 from kdpinn_edge.verify import verify
 
@@ -160,25 +160,6 @@ def test_meaning_has_one_row_per_point(drawn: Program, n: int) -> None:
 def test_meaning_refuses_points_of_another_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(EngineError, match=r"accepted: \(n, 2\)"):
         interpret(EVERY_OP, np.zeros(shape))
-
-
-def renamed(drawn: Program) -> Program:
-    """`drawn` with other names for the variables that are neither inputs nor outputs."""
-    interface = {var.name for var in (*drawn.inputs, *drawn.outputs)}
-
-    def new(var: Var) -> Var:
-        return var if var.name in interface else replace(var, name=f"renamed_{var.name}")
-
-    def new_op(op: Op) -> Op:
-        match op:
-            case Add(a=a, b=b) | Mul(a=a, b=b):
-                return replace(op, out=new(op.out), a=new(a), b=new(b))
-            case Concat(xs=xs):
-                return replace(op, out=new(op.out), xs=tuple(map(new, xs)))
-            case _:
-                return replace(op, out=new(op.out), x=new(operands(op)[0]))
-
-    return replace(drawn, ops=tuple(map(new_op, drawn.ops)))
 
 
 @given(programs())
