@@ -13,6 +13,9 @@ from kdpinn_edge.ir import Affine, Concat, Map, Op, Program, Scale, Slice, Var, 
 from kdpinn_edge.numpy_program import partial_sums, rounded
 
 
+VECTORS_PER_TILE = 2
+
+
 @dataclass(frozen=True)
 class Step:
     """An op whose result is `out`; `fn` is applied to it while it is still in registers ("" for none)."""
@@ -100,6 +103,7 @@ class Constants:
 
     def __init__(self, steps: Sequence[Step], precision: str, V: int) -> None:
         self.V = V
+        self.L = VECTORS_PER_TILE * V
         self._parts: list[NDArray[Any]] = []
         self._size = 0
         self._precision = precision

@@ -128,7 +128,7 @@ def print_kernel(
     size = max(schedule(text, program, steps, numbers) for schedule in (print_points, print_point))
     entry = ENTRY.format(
         size=size,
-        L=2 * V,
+        L=numbers.L,
         crossover=crossover,
         n_in=program.n_in,
         n_out=program.n_out,

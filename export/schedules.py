@@ -1,6 +1,6 @@
 """Prints the two schedules of a kernel. They compute the same bits: both sum in the order of the numerics profile.
 
-  - `points`: a tile of L = 2 V points in lanes; weights are broadcast; the network stays in registers and L1;
+  - `points`: a tile of L points in lanes, two vector registers; weights are broadcast; the network stays in registers and L1;
   - `point`:  one point, the neurons of a layer in lanes.
 
 V is the number of lanes in a vector register.
@@ -71,7 +71,7 @@ def elementwise(op: Op, parts: list[str], weight: str, bias: str) -> str:
 
 def print_points(text: Text, program: Program, steps: list[Step], constants: Constants) -> int:
     """Print the schedule with points in lanes; returns how many numbers of scratch memory it needs."""
-    L = 2 * constants.V
+    L = constants.L
     memory = Memory(program, steps, lambda step: step.out.size, program.n_in)
     text.put(0, "", "", "def points(x, y, p, m, s, w):")
     text.put(1, f'"""Points p, …, p + m - 1, one per lane; m <= {L}."""')
@@ -110,7 +110,7 @@ def print_points(text: Text, program: Program, steps: list[Step], constants: Con
 
 
 def _points_affine(text: Text, step: Step, op: Affine, constants: Constants, x: int, to: int) -> None:
-    L = 2 * constants.V
+    L = constants.L
     n_out, n_in = op.weight.shape
     P = partial_sums(n_in, n_out)
     weight, bias = constants.of(step)

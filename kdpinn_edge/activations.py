@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from kdpinn_edge.coefficients import (
     EXPM1_TAIL,
-    EXPONENT_BIAS,
     LOG2_E,
     MAGIC,
     MAGIC_BITS,
@@ -21,6 +20,7 @@ from kdpinn_edge.coefficients import (
     MINUS_PI_1,
     MINUS_PI_2,
     MINUS_PI_3,
+    ONE_BITS,
     ONE_OVER_PI,
     SIN_TAIL,
 )
@@ -53,25 +53,28 @@ SIN_REACH = 1.6
 SIGN = (31, 63)
 
 
-def reduce_exp(x: Lanes) -> tuple[Lanes, Lanes]:
-    """The integer k and exp(r) - 1 where x = k ln 2 + r, |r| <= ln(2) / 2."""
-    t = fma(x, LOG2_E, MAGIC)
-    k = sub(t, MAGIC)
-    r = fma(k, MINUS_LN2_2, fma(k, MINUS_LN2_1, x))
-    return isub(bits(t), MAGIC_BITS), fma(mul(r, r), horner(r, EXPM1_TAIL), r)
+def expm1_near_zero(r: Lanes) -> Lanes:
+    """exp(r) - 1 for |r| <= ln(2) / 2."""
+    return fma(mul(r, r), horner(r, EXPM1_TAIL), r)
 
 
-def two_to(k: Lanes) -> Lanes:
-    """2ᵏ for integers k of the normal range."""
-    return from_bits(ishl(iadd(k, EXPONENT_BIAS), MANTISSA))
+def two_to(i: Lanes) -> Lanes:
+    """2ⁱ for integers i of the normal range; higher bits of i than an exponent has do not count."""
+    return from_bits(iadd(ishl(i, MANTISSA), ONE_BITS))
 
 
 def tanh(x: Lanes) -> Lanes:
-    """tanh x = e / (e + 2), e = exp(2|x|) - 1, with the sign of x."""
+    """tanh x = e / (e + 2), e = exp(2|x|) - 1, with the sign of x.
+
+    One part of ln 2 is enough: where k is large, tanh hardly depends on x.
+    """
     a = absolute(x)
     a = select(less(TANH_IS_ONE, a), TANH_IS_ONE, a)
-    k, q = reduce_exp(add(a, a))
-    s = two_to(k)
+    y = add(a, a)
+    t = fma(y, LOG2_E, MAGIC)
+    k = sub(t, MAGIC)
+    q = expm1_near_zero(fma(k, MINUS_LN2_1, y))
+    s = two_to(bits(t))
     e = fma(s, q, sub(s, 1.0))
     return copysign(div(e, add(e, 2.0)), x)
 
@@ -80,9 +83,12 @@ def exp(x: Lanes) -> Lanes:
     """exp x = 2ᵏ exp r, with 2ᵏ in two factors: subnormal results are right, and large ones become infinite."""
     x = select(less(x, EXP_IS_ZERO), EXP_IS_ZERO, x)
     x = select(less(EXP_IS_INFINITE, x), EXP_IS_INFINITE, x)
-    k, q = reduce_exp(x)
-    half = ishr(k, 1)
-    return mul(mul(add(q, 1.0), two_to(half)), two_to(isub(k, half)))
+    t = fma(x, LOG2_E, MAGIC)
+    k = sub(t, MAGIC)
+    q = expm1_near_zero(fma(k, MINUS_LN2_2, fma(k, MINUS_LN2_1, x)))
+    i = isub(bits(t), MAGIC_BITS)
+    half = ishr(i, 1)
+    return mul(mul(add(q, 1.0), two_to(half)), two_to(isub(i, half)))
 
 
 def sigmoid(x: Lanes) -> Lanes:

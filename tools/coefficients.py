@@ -126,7 +126,7 @@ def constants(dtype: type, exp_degree: int, sin_degree: int) -> dict[str, float 
     minus_ln2, minus_pi = parts(-ln2, 2, dtype), parts(-pi, 3, dtype)
     return {
         "MANTISSA": mantissa,
-        "EXPONENT_BIAS": int(1 - np.finfo(dtype).minexp),
+        "ONE_BITS": int(dtype(1).view(integer)),
         "MAGIC": float(magic),
         "MAGIC_BITS": int(magic.view(integer)),
         "LOG2_E": _round(1 / ln2, dtype),
