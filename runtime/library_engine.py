@@ -1,0 +1,154 @@
+"""The shared library of a bundle, called through cffi. The GIL is released during every call."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import weakref
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cffi
+import numpy as np
+
+from kdpinn_edge.errors import BundleError, EngineError, listing
+from kdpinn_edge.manifest import Manifest
+from kdpinn_edge.runtime.engine import Array, Engine, check_array, dense
+from kdpinn_edge.runtime.processor import missing_instructions
+
+HEADER = Path(__file__).with_name("kdpinn_edge.h")
+ABI = 1
+INSTEAD = "Export it for this machine, or load the bundle with engine='numpy'."
+SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class LibraryEngine(Engine):
+    """The machine code in `image`, the bytes of the library that `manifest` describes.
+
+    What runs are these bytes and no others: they are sealed in anonymous memory and loaded from there, so that no later
+    change of the file, not even one in place, reaches a running engine. Then the library must describe itself as the
+    manifest does, and its selftest must find the bits that were exported. Raises BundleError or EngineError.
+    """
+
+    def __init__(self, manifest: Manifest, image: bytes) -> None:
+        super().__init__(manifest)
+        if missing := missing_instructions(manifest.target.cpu):
+            raise EngineError(
+                f"{manifest.library} was compiled for {manifest.target.name}; this processor has no "
+                f"{', '.join(missing)}. {INSTEAD}"
+            )
+        self._ffi = cffi.FFI()
+        self._ffi.include(_interface())
+        self._ffi.cdef(f"const kdpinn_model *{manifest.name}_model(void);")
+        library = self._load(image)
+        try:
+            describe = getattr(library, f"{manifest.name}_model")
+        except AttributeError as error:
+            raise BundleError(
+                f"{manifest.library} has no function {manifest.name}_model, so it is not what the manifest describes: "
+                "export it again"
+            ) from error
+        model = describe()
+        self._compare(model)
+        self._prove(model)
+        is_single = manifest.precision == "float32"
+        self._buffer_type = "float[]" if is_single else "double[]"
+        self._eval = model.eval_f32 if is_single else model.eval_f64
+        self._outside = model.outside_f32 if is_single else model.outside_f64
+
+    def outside(self, x: Array) -> int:
+        """How many of the points x (n, n_in) lie outside the domain box."""
+        check_array(self.manifest, "x", x)
+        return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
+
+    def _evaluate(self, x: Array) -> Array:
+        y = np.empty((len(x), self.n_out), self.dtype)
+        self._bind(x, y)()
+        return y
+
+    def _bind(self, x: Array, y: Array) -> Callable[[], None]:
+        points = self._ffi.from_buffer(self._buffer_type, x)
+        values = self._ffi.from_buffer(self._buffer_type, y, require_writable=True)
+        n, evaluate = len(x), self._eval
+
+        def call() -> None:
+            if code := evaluate(points, values, n):
+                raise EngineError(f"{self.manifest.name}_eval returned {code}; kdpinn_edge.h says what that means")
+
+        return call
+
+    def _load(self, image: bytes) -> Any:
+        """dlopen `image`; closed with this engine. An open descriptor keeps the path unique, and glibc, which knows
+        loaded libraries by their paths, from returning an older one.
+        """
+        descriptor = os.memfd_create(self.manifest.library, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(image)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+            library = self._ffi.dlopen(f"/proc/self/fd/{descriptor}", self._ffi.RTLD_NOW | self._ffi.RTLD_LOCAL)
+        except OSError as error:
+            os.close(descriptor)
+            raise EngineError(
+                f"{self.manifest.library} cannot be loaded here ({error}); it was compiled for "
+                f"{self.manifest.target.triple}. {INSTEAD}"
+            ) from error
+        weakref.finalize(self, _unload, self._ffi, library, descriptor).atexit = False
+        return library
+
+    def _compare(self, model: Any) -> None:
+        """The library's own description against the manifest."""
+        if model == self._ffi.NULL:
+            raise BundleError(f"{self.manifest.library}: {self.manifest.name}_model() returned NULL: export it again")
+        if model.abi != ABI:
+            raise BundleError(
+                f"{self.manifest.library} has ABI version {model.abi}; this version calls {ABI}. "
+                "Export it again, or update kdpinn_edge."
+            )
+        manifest = self.manifest
+        described = {
+            "scalar_bytes": (model.scalar_bytes, self.dtype.itemsize),
+            "n_in": (model.n_in, manifest.n_in),
+            "n_out": (model.n_out, manifest.n_out),
+            "name": (self._text(model.name), manifest.name),
+            "program_sha256": (self._text(model.program_sha256), manifest.program_sha256),
+            "profile": (self._text(model.profile), manifest.profile),
+        }
+        faults = [
+            f"{field} is {found!r}, the manifest says {expected!r}"
+            for field, (found, expected) in described.items()
+            if found != expected
+        ]
+        if faults:
+            raise BundleError(
+                f"{manifest.library} describes another model: {listing(faults)}\nExport the bundle again."
+            )
+
+    def _text(self, pointer: Any) -> str:
+        return bytes(self._ffi.string(pointer)).decode()
+
+    def _prove(self, model: Any) -> None:
+        """Replay the golden vectors of the library."""
+        if golden := model.selftest():
+            raise EngineError(
+                f"{self.manifest.library}: selftest returned {golden}: golden value {golden} has other bits than at "
+                f"export. This machine does not compute as {self.manifest.profile} demands; the usual cause is another "
+                "library in the process that made the processor flush subnormal numbers to zero."
+            )
+
+
+@cache
+def _interface() -> cffi.FFI:
+    """The declarations in kdpinn_edge.h, from the bytes that C compilers read."""
+    text = HEADER.read_text(encoding="utf-8")
+    ffi = cffi.FFI()
+    ffi.cdef(text.partition("/* cdef: begin */")[2].partition("/* cdef: end */")[0])
+    ffi.typeof("kdpinn_model")  # keeps the type: cffi 2.1 forgets one that no FFI uses, and then makes it opaque
+    return ffi
+
+
+def _unload(ffi: cffi.FFI, library: Any, descriptor: int) -> None:
+    ffi.dlclose(library)
+    os.close(descriptor)

@@ -1,0 +1,56 @@
+"""The ONNX model of a bundle in ONNX Runtime, on one thread: for comparison, and where ONNX is what runs anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from kdpinn_edge.errors import EngineError
+from kdpinn_edge.manifest import Manifest
+from kdpinn_edge.runtime.engine import Array, Engine, check_array
+
+
+class OnnxEngine(Engine):
+    """`model`, the bytes of the bundle's ONNX model. Its values are near those of the library, not equal to the bit.
+
+    Raises EngineError where ONNX Runtime is not installed or does not take the model.
+    """
+
+    def __init__(self, manifest: Manifest, model: bytes) -> None:
+        super().__init__(manifest)
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise EngineError(
+                f"the onnx engine needs ONNX Runtime ({error}): pip install 'kdpinn-edge[bench]'"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own errors share no narrower type
+            raise EngineError(f"ONNX Runtime {onnxruntime.__version__} does not take the model: {error}") from error
+
+    def bind_run(self, x: Array) -> Callable[[], list[Array]]:
+        """As `bind`, through ONNX Runtime's plain `run`, which returns [y] in new memory at every call."""
+        check_array(self.manifest, "x", x)
+        return partial(self._session.run, ["y"], {"x": x})
+
+    def _evaluate(self, x: Array) -> Array:
+        (y,) = self._session.run(["y"], {"x": x})
+        return np.asarray(y)
+
+    def _bind(self, x: Array, y: Array) -> Callable[[], None]:
+        binding = self._session.io_binding()
+        binding.bind_input("x", "cpu", 0, x.dtype, x.shape, x.ctypes.data)
+        binding.bind_output("y", "cpu", 0, y.dtype, y.shape, y.ctypes.data)
+        run = self._session.run_with_iobinding
+
+        def call() -> None:
+            run(binding)
+
+        return call

@@ -1,0 +1,639 @@
+"""The runtime: every engine on bundles around a small C model, what they refuse, threads, and the timing layer."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Need
+from numpy.typing import NDArray
+
+from kdpinn_edge.errors import BenchError, BundleError, EngineError
+from kdpinn_edge.export.onnx_model import to_onnx
+from kdpinn_edge.ir import Affine, Program, Var
+from kdpinn_edge.manifest import (
+    MANIFEST_FILE,
+    ONNX_FILE,
+    PROGRAM_FILE,
+    Errors,
+    Input,
+    Manifest,
+    Operations,
+    Output,
+    Precision,
+    Sizes,
+    TargetRecord,
+    read_manifest,
+    write_manifest,
+)
+from kdpinn_edge.program_file import write_program
+from kdpinn_edge.runtime import load
+from kdpinn_edge.runtime.c_harness import FLAGS, SOURCE, compiled_harness
+from kdpinn_edge.runtime.engine import Engine
+from kdpinn_edge.runtime.library_engine import HEADER, _interface
+from kdpinn_edge.runtime.load import EngineName
+from kdpinn_edge.runtime.onnx_engine import OnnxEngine
+from kdpinn_edge.runtime.processor import missing_instructions
+from kdpinn_edge.runtime.timing import BLOCKS, latency, time_calls, time_interleaved
+
+Array = NDArray[Any]
+Build = Callable[..., Path]
+
+ENGINES: tuple[EngineName, ...] = ("library", "onnx", "numpy")
+PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
+
+u, p = Var("u", 1), Var("p", 2)
+SUM = Program("sum", (p,), (u,), (Affine(u, p, [[1.0, 2.0]], [0.0]),))
+
+MODEL = r"""
+#include <stddef.h>
+#include <time.h>
+#include "kdpinn_edge.h"
+
+/* MEET calls have to be inside at the same time, or all give up after ten seconds. */
+static int32_t meet(void) {
+#ifdef MEET
+    static int inside;
+    const struct timespec millisecond = {0, 1000000};
+    __atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+    for (int i = 0; i < 10000 && __atomic_load_n(&inside, __ATOMIC_SEQ_CST) < MEET; i++)
+        nanosleep(&millisecond, NULL);
+    return __atomic_load_n(&inside, __ATOMIC_SEQ_CST) < MEET ? -9 : 0;
+#else
+    (void)sizeof(struct timespec);
+    return CODE;
+#endif
+}
+
+int32_t sum_eval(const T *x, T *y, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[2 * i] + FACTOR * x[2 * i + 1];
+    return meet();
+}
+
+int64_t sum_outside(const T *x, int64_t n) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++)
+        count += !(x[2 * i] >= -1 && x[2 * i] <= 1);
+    return count;
+}
+
+int32_t sum_selftest(void) { return SELFTEST; }
+
+const kdpinn_model *DESCRIBE(void) {
+    static const char *const inputs[] = {"p[0]", "p[1]"}, *const outputs[] = {"u"};
+    static const double lower[] = {-1, -1}, upper[] = {1, 1};
+    static const kdpinn_model model = {
+        .abi = ABI, .scalar_bytes = sizeof(T), .n_in = 2, .n_out = N_OUT, .name = "sum", .program_sha256 = SHA256,
+        .profile = "fma-1", .target = "test", .input_names = inputs, .output_names = outputs,
+        .lower = lower, .upper = upper, EVAL = sum_eval, OUTSIDE = sum_outside, .selftest = sum_selftest};
+    return NONE ? NULL : &model;
+}
+"""
+MACROS = {
+    "ABI": "KDPINN_ABI",
+    "CODE": "0",
+    "DESCRIBE": "sum_model",
+    "FACTOR": "2",
+    "NONE": "0",
+    "N_OUT": "1",
+    "SELFTEST": "0",
+    "SHA256": f'"{SUM.sha256}"',
+}
+TYPES = {
+    "float32": {"T": "float", "EVAL": ".eval_f32", "OUTSIDE": ".outside_f32"},
+    "float64": {"T": "double", "EVAL": ".eval_f64", "OUTSIDE": ".outside_f64"},
+}
+
+
+@cache
+def compiled(cc: str, *flags: str) -> bytes:
+    with TemporaryDirectory() as folder:
+        source, library = Path(folder) / "sum.c", Path(folder) / "libsum.so"
+        source.write_text(MODEL)
+        command = [cc, "-O1", "-shared", "-fPIC", f"-I{HEADER.parent}", *flags, "-o", str(library), str(source)]
+        subprocess.run(command, check=True)
+        return library.read_bytes()
+
+
+@pytest.fixture
+def build(need: Need, tmp_path: Path) -> Build:
+    """build() is the directory of a bundle of SUM; macros of MODEL change what its library does."""
+
+    def build(precision: Precision = "float32", directory: Path = tmp_path / "bundle", **macros: str) -> Path:
+        flags = [f"-D{name}={value}" for name, value in (MACROS | TYPES[precision] | macros).items()]
+        directory.mkdir(exist_ok=True)
+        library = directory / "libsum.so.part"
+        library.write_bytes(compiled(need("cc"), *flags))
+        library.rename(directory / "libsum.so")
+        (directory / ONNX_FILE).write_bytes(to_onnx(SUM, precision).SerializeToString())
+        write_program(SUM, directory / PROGRAM_FILE)
+        manifest = Manifest(
+            name="sum",
+            program_sha256=SUM.sha256,
+            precision=precision,
+            profile="fma-1",
+            target=TargetRecord("test", "x86_64-unknown-linux-gnu", "generic", "", 1),
+            inputs=(Input("p[0]", -1.0, 1.0), Input("p[1]", -1.0, 1.0)),
+            outputs=(Output("u"),),
+            equation=None,
+            errors=Errors(0.0, 0.0, 1.0, 1, "itself"),
+            operations=Operations(2, 0),
+            sizes=Sizes(100, 100),
+            toolchain={"cc": "any"},
+            files={},
+            library="libsum.so",
+        )
+        restate(directory, manifest)
+        return directory
+
+    return build
+
+
+def restate(bundle: Path, manifest: Manifest, **changes: Any) -> None:
+    """Write a manifest whose hashes are right, and whose other fields are changed."""
+    names = ("libsum.so", ONNX_FILE, PROGRAM_FILE)
+    files = {name: hashlib.sha256((bundle / name).read_bytes()).hexdigest() for name in names}
+    write_manifest(replace(manifest, **({"files": files} | changes)), bundle)
+
+
+def points(n: int, dtype: str, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).uniform(-1, 1, (n, 2)).astype(dtype)
+
+
+def expected(x: Array) -> Array:
+    return x[:, :1] + 2 * x[:, 1:]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, build: Build) -> Engine:
+    name: EngineName = request.param
+    return load(build(), name)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine(build: Build, name: EngineName, precision: Precision) -> None:
+    engine = load(build(precision), name)
+    assert (engine.n_in, engine.n_out, engine.dtype) == (2, 1, np.dtype(precision))
+    assert engine.manifest.name == "sum"
+    for n in (0, 1, 2, 1000):
+        x = points(n, precision)
+        y = engine(x)
+        assert y.dtype == precision
+        assert y.shape == (n, 1)
+        np.testing.assert_array_equal(y, expected(x))
+        bound = np.full((n, 1), 7, precision)
+        engine.bind(x, bound)()
+        np.testing.assert_array_equal(bound, y)
+
+
+def test_the_result_is_a_new_array(engine: Engine) -> None:
+    x = points(3, "float32")
+    first, second = engine(x), engine(x)
+    first[:] = 7
+    np.testing.assert_array_equal(second, expected(x))
+
+
+def misaligned(x: Array) -> Array:
+    raw = np.empty(x.nbytes + 1, np.uint8)[1:]
+    raw[:] = np.frombuffer(x.tobytes(), np.uint8)
+    return raw.view(x.dtype).reshape(x.shape)
+
+
+def read_only(x: Array) -> Array:
+    x.setflags(write=False)
+    return x
+
+
+LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "Fortran order": np.asfortranarray,
+    "every second row": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "reversed": lambda x: x[::-1].copy()[::-1],
+    "transposed": lambda x: x.T.copy().T,
+    "broadcast": lambda x: np.broadcast_to(x[:1], x.shape),
+    "misaligned": misaligned,
+    "read-only": read_only,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_layout_is_copied(engine: Engine, layout: str) -> None:
+    x = LAYOUTS[layout](points(5, "float32"))
+    np.testing.assert_array_equal(engine(x), expected(x))
+
+
+def test_nan_and_infinities_pass_through(engine: Engine) -> None:
+    x = np.array([[np.nan, 0], [np.inf, 1], [-np.inf, 1], [np.inf, -np.inf], [1, 2]], np.float32)
+    np.testing.assert_array_equal(engine(x)[:, 0], [np.nan, np.inf, -np.inf, np.nan, 5])
+
+
+X_REFUSED: dict[str, tuple[Any, str]] = {
+    "a list": (
+        [[0.5, 0.1]],
+        "x is a list; accepted: a NumPy array (n, 2) of float32, as in np.asarray(x, dtype=np.floa",
+    ),
+    "a number": (0.5, "x is a float"),
+    "None": (None, "x is a NoneType"),
+    "float64": (
+        np.zeros((3, 2)),
+        "x has dtype float64; accepted: float32, the precision of 'sum'. Convert it: x.astype(n",
+    ),
+    "integers": (np.zeros((3, 2), np.int32), "x has dtype int32"),
+    "big-endian": (np.zeros((3, 2), ">f4"), "x has dtype >f4"),
+    "objects": (np.zeros((3, 2), object), "x has dtype object"),
+    "one point": (
+        np.zeros(2, np.float32),
+        "x has shape (2,); accepted: (n, 2), the columns being p[0], p[1]. For one poi",
+    ),
+    "flat": (np.zeros(6, np.float32), "x has shape (6,); accepted: (n, 2)"),
+    "transposed": (np.zeros((2, 5), np.float32), "x has shape (2, 5); accepted: (n, 2)"),
+    "three axes": (np.zeros((1, 3, 2), np.float32), "x has shape (1, 3, 2)"),
+    "no axis": (np.float32(1) * np.ones((), np.float32)[()], "x is a float32"),
+}
+
+
+@pytest.mark.parametrize("case", X_REFUSED)
+def test_x_is_refused(engine: Engine, case: str) -> None:
+    x, message = X_REFUSED[case]
+    for call in (engine, lambda x: engine.bind(x, np.zeros((3, 1), np.float32))):
+        with pytest.raises(EngineError) as raised:
+            call(x)
+        assert message in str(raised.value)
+
+
+X = points(4, "float32")
+Y = np.zeros((4, 1), np.float32)
+BOTH = np.zeros(12, np.float32)
+BIND_REFUSED: dict[str, tuple[Array, Any, str]] = {
+    "another dtype": (X, Y.astype(np.float64), "y has dtype float64"),
+    "a flat y": (X, Y[:, 0], "y has shape (4,); accepted: (n, 1), the columns being u. For n points: y[:, None]"),
+    "too few values": (X, Y[:3], "x has 4 points and y has 3; accepted: as many"),
+    "not contiguous x": (np.asfortranarray(X), Y, "x is not C-contiguous and aligned, and a bound call copies nothing"),
+    "not contiguous y": (X, np.zeros((8, 1), np.float32)[::2], "y is not C-contiguous"),
+    "misaligned y": (X, misaligned(Y), "y is not C-contiguous and aligned"),
+    "read-only y": (
+        X,
+        read_only(Y.copy()),
+        "y is read-only; accepted: an array to write to, as in y = np.empty((len(x)",
+    ),
+    "overlap": (BOTH[:8].reshape(4, 2), BOTH[7:11].reshape(4, 1), "x and y overlap"),
+}
+
+
+@pytest.mark.parametrize("case", BIND_REFUSED)
+def test_bind_refuses(engine: Engine, case: str) -> None:
+    x, y, message = BIND_REFUSED[case]
+    with pytest.raises(EngineError) as raised:
+        engine.bind(x, y)
+    assert message in str(raised.value)
+
+
+def test_memory_side_by_side_is_no_overlap(engine: Engine) -> None:
+    memory = np.arange(12, dtype=np.float32)
+    x, y = memory[:8].reshape(4, 2), memory[8:].reshape(4, 1)
+    engine.bind(read_only(x), y)()
+    np.testing.assert_array_equal(y, expected(x))
+
+
+def test_a_bound_call_reads_x_anew_and_keeps_its_arrays(engine: Engine) -> None:
+    x, y = points(4, "float32"), np.zeros((4, 1), np.float32)
+    call = engine.bind(x, y)
+    x_view, y_view = x[:], y[:]
+    del engine, x, y
+    gc.collect()
+    for seed in range(3):
+        x_view[:] = points(4, "float32", seed)
+        call()
+        np.testing.assert_array_equal(y_view, expected(x_view))
+
+
+def test_a_code_other_than_0_is_an_error(build: Build) -> None:
+    engine = load(build(CODE="-2"))
+    with pytest.raises(EngineError, match="sum_eval returned -2"):
+        engine(X)
+
+
+def test_outside(build: Build) -> None:
+    engine = load(build("float64"))
+    x = np.array([[0, 0], [1, 0], [1.5, 0], [np.nan, 0], [-2, 0]])
+    assert engine.outside(x) == 3
+    assert engine.outside(np.asfortranarray(x)) == 3
+    assert engine.outside(x[:0]) == 0
+    with pytest.raises(EngineError, match="x has dtype float32"):
+        engine.outside(x.astype(np.float32))
+
+
+def test_threads_share_an_engine(engine: Engine) -> None:
+    def work(seed: int) -> bool:
+        x = points(1 + seed, "float32", seed)
+        return bool((engine(x) == expected(x)).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(200)))
+
+
+def test_the_gil_is_released(build: Build) -> None:
+    engine = load(build(MEET="2"))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(engine, [X, X])
+    np.testing.assert_array_equal(first, second)
+
+
+def test_the_gil_is_released_in_bound_calls(build: Build) -> None:
+    engine = load(build(MEET="3"))
+    calls = [engine.bind(X, np.zeros((4, 1), np.float32)) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda call: call(), calls))
+
+
+def test_many_threads_load(build: Build) -> None:
+    bundle = build()
+    barrier = threading.Barrier(4)
+
+    def work(_: int) -> Array:
+        barrier.wait()
+        return load(bundle)(X)
+
+    with ThreadPoolExecutor(4) as pool:
+        for y in pool.map(work, range(4)):
+            np.testing.assert_array_equal(y, expected(X))
+
+
+REFUSED_LIBRARIES: dict[str, tuple[dict[str, str], type[Exception], str]] = {
+    "another ABI": ({"ABI": "2"}, BundleError, "has ABI version 2; this version calls 1"),
+    "no description": ({"NONE": "1"}, BundleError, "sum_model() returned NULL"),
+    "no function": ({"DESCRIBE": "other_model"}, BundleError, "has no function sum_model"),
+    "another Program": ({"SHA256": '"00"'}, BundleError, "program_sha256 is '00', the manifest says"),
+    "other sizes": ({"N_OUT": "3"}, BundleError, "n_out is 3, the manifest says 1"),
+    "selftest": ({"SELFTEST": "12"}, EngineError, "golden value 12 has other bits than at export"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_LIBRARIES)
+def test_a_library_is_refused(build: Build, case: str) -> None:
+    macros, error, message = REFUSED_LIBRARIES[case]
+    bundle = build(**macros)
+    with pytest.raises(error) as raised:
+        load(bundle)
+    assert message in str(raised.value)
+    np.testing.assert_array_equal(load(bundle, "numpy")(X), expected(X))
+
+
+def test_every_disagreement_is_listed(build: Build) -> None:
+    bundle = build()
+    manifest = read_manifest(bundle)
+    restate(bundle, manifest, precision="float64", profile="fma-2", inputs=(Input("x"),))
+    with pytest.raises(BundleError) as raised:
+        load(bundle)
+    for fault in ("scalar_bytes is 4, the manifest says 8", "n_in is 2", "profile is 'fma-1'"):
+        assert f"\n  - {fault}" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("file", ["libsum.so", ONNX_FILE, PROGRAM_FILE])
+def test_an_edited_or_truncated_file_is_refused_by_every_engine(build: Build, name: EngineName, file: str) -> None:
+    bundle = build()
+    data = (bundle / file).read_bytes()
+    for edited in (data[:-1], data[:-1] + bytes([data[-1] ^ 1]), b""):
+        (bundle / file).write_bytes(edited)
+        with pytest.raises(BundleError, match=f"{file}: SHA-256 is"):
+            load(bundle, name)
+    (bundle / file).unlink()
+    with pytest.raises(BundleError, match=f"{file}: No such file"):
+        load(bundle, name)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_edited_manifest_is_refused_by_every_engine(build: Build, name: EngineName) -> None:
+    bundle = build()
+    record = json.loads((bundle / MANIFEST_FILE).read_text())
+    edits = {
+        "schema 2": {"schema": 2},
+        "SHA-256 is": {"files": record["files"] | {"libsum.so": "0" * 64}},
+        "plain file name": {"library": "../libsum.so"},
+    }
+    for message, edit in edits.items():
+        (bundle / MANIFEST_FILE).write_text(json.dumps(record | edit))
+        with pytest.raises(BundleError, match=message):
+            load(bundle, name)
+
+
+def test_not_a_library(build: Build) -> None:
+    bundle = build()
+    (bundle / "libsum.so").write_bytes(b"not ELF")
+    restate(bundle, read_manifest(bundle))
+    with pytest.raises(EngineError, match=r"cannot be loaded here .* it was compiled for x86_64-unknown-linux-gnu"):
+        load(bundle)
+
+
+def test_a_processor_without_the_instructions(build: Build, tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor : 0\nflags\t\t: fpu avx avx2 bmi1 bmi2 f16c fma abm movbe\n\nprocessor : 1\n")
+    assert missing_instructions("x86-64-v3", cpuinfo) == []
+    assert missing_instructions("x86-64-v4", cpuinfo) == ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
+    assert missing_instructions("cortex-a72", cpuinfo) == []
+    assert missing_instructions("x86-64-v4", tmp_path / "nowhere") == []
+
+
+def test_a_new_library_at_the_same_path_is_the_one_that_is_loaded(build: Build) -> None:
+    old = load(build())
+    new = load(build(FACTOR="3"))
+    np.testing.assert_array_equal(old(X), X[:, :1] + 2 * X[:, 1:])
+    np.testing.assert_array_equal(new(X), X[:, :1] + 3 * X[:, 1:])
+
+
+def test_a_running_engine_does_not_see_its_file_change(build: Build) -> None:
+    bundle = build()
+    engine = load(bundle)
+    with (bundle / "libsum.so").open("r+b") as file:
+        file.write(bytes(len(file.read())))
+        file.truncate(0)
+    np.testing.assert_array_equal(engine(X), expected(X))
+
+
+def test_engines_give_back_what_they_hold(build: Build) -> None:
+    bundle = build()
+    descriptors = Path("/proc/self/fd")
+    load(bundle)
+    gc.collect()
+    before = len(list(descriptors.iterdir()))
+    for _ in range(5):
+        load(bundle)(X)
+    gc.collect()
+    assert len(list(descriptors.iterdir())) == before
+
+
+def test_an_unknown_engine(build: Build) -> None:
+    with pytest.raises(EngineError, match="engine 'torch' is not known; accepted: library, onnx, numpy"):
+        load(build(), "torch")  # type: ignore[call-overload]
+
+
+def test_a_bundle_without_a_model_for_the_engine(build: Build) -> None:
+    bundle = build()
+    manifest = read_manifest(bundle)
+    restate(bundle, manifest, files={"libsum.so": manifest.files["libsum.so"]})
+    for name, file in (("onnx", ONNX_FILE), ("numpy", PROGRAM_FILE)):
+        with pytest.raises(EngineError, match=f"the bundle has no {file}"):
+            load(bundle, name)  # type: ignore[call-overload]
+    load(bundle)
+
+
+def test_the_numpy_engine_proves_the_program(build: Build) -> None:
+    bundle = build()
+    manifest = read_manifest(bundle)
+    write_program(replace(SUM, name="other"), bundle / PROGRAM_FILE)
+    restate(bundle, manifest)
+    with pytest.raises(BundleError, match=r"program\.npz holds the Program"):
+        load(bundle, "numpy")
+    restate(bundle, manifest, profile="fma-2")
+    with pytest.raises(EngineError, match="the numerics profile is 'fma-2'; this version computes 'fma-1'"):
+        load(bundle, "numpy")
+
+
+def test_onnx_runtime_is_missing(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EngineError, match=r"pip install 'kdpinn-edge\[bench\]'"):
+        load(build(), "onnx")
+
+
+def test_onnx_runtime_does_not_take_the_model(build: Build) -> None:
+    bundle = build()
+    (bundle / ONNX_FILE).write_bytes(b"junk")
+    restate(bundle, read_manifest(bundle))
+    with pytest.raises(EngineError, match=r"ONNX Runtime .* does not take the model"):
+        load(bundle, "onnx")
+
+
+def test_plain_run_of_onnx_runtime(build: Build) -> None:
+    engine = load(build(), "onnx")
+    assert isinstance(engine, OnnxEngine)
+    (y,) = engine.bind_run(X)()
+    np.testing.assert_array_equal(y, expected(X))
+    with pytest.raises(EngineError, match="x has dtype float64"):
+        engine.bind_run(X.astype(np.float64))
+
+
+def test_a_fresh_process_loads_only_what_it_needs(build: Build) -> None:
+    script = """if True:
+        import sys, numpy
+        from kdpinn_edge.runtime import load
+        print(load(sys.argv[1])(numpy.array([[1, 2]], numpy.float32))[0, 0])
+        print(*sorted({"torch", "onnx", "onnxruntime", "numba", "llvmlite", "typer", "rich"} & set(sys.modules)))
+    """
+    command = [sys.executable, "-W", "error", "-c", script, str(build())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["5.0"]
+    assert done.stderr == ""
+
+
+def test_cffi_and_c_see_one_layout(need: Need, tmp_path: Path) -> None:
+    fields = [name for name, _ in _interface().typeof("kdpinn_model").fields]
+    offsets = "".join(f'printf("%zu ", offsetof(kdpinn_model, {name}));' for name in fields)
+    source = tmp_path / "layout.c"
+    source.write_text(
+        '#include <stdio.h>\n#include <stddef.h>\n#include "kdpinn_edge.h"\n'
+        f'int main(void) {{ {offsets} printf("%zu", sizeof(kdpinn_model)); return 0; }}\n'
+    )
+    program = tmp_path / "layout"
+    subprocess.run([need("cc"), *FLAGS, f"-I{HEADER.parent}", "-o", str(program), str(source)], check=True)
+    printed = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout
+    ffi = _interface()
+    assert list(map(int, printed.split())) == [
+        *(ffi.offsetof("kdpinn_model", name) for name in fields),
+        ffi.sizeof("kdpinn_model"),
+    ]
+
+
+def test_percentiles_are_by_nearest_rank() -> None:
+    samples = np.random.default_rng(0).permutation(np.arange(1.0, 201.0)).tolist()
+    found = latency(samples, 4)
+    assert (found.min_ns, found.p50_ns, found.p99_ns, found.max_ns) == (1, 100, 198, 200)
+    assert (found.samples, found.batch) == (200, 4)
+    assert latency([3.0], 1).p99_ns == 3.0
+
+
+def test_timed_calls_take_turns() -> None:
+    log: list[str] = []
+    found = time_interleaved({"a": lambda: log.append("a"), "b": lambda: log.append("b")}, seconds=1e-3)
+    turns = [name for name, before in zip(log, ["", *log], strict=False) if name != before]
+    assert len(turns) >= BLOCKS
+    for name, result in found.items():
+        assert result.min_ns <= result.p50_ns <= result.p99_ns <= result.max_ns
+        assert result.samples >= 100
+        assert log.count(name) >= result.samples * result.batch
+    assert gc.isenabled()
+
+
+def test_a_call_that_fails_is_not_hidden() -> None:
+    def fail() -> None:
+        raise EngineError("as it should")
+
+    with pytest.raises(EngineError, match="as it should"):
+        time_calls(fail)
+    assert gc.isenabled()
+
+
+def test_a_short_call_is_timed_in_batches_and_a_long_one_alone() -> None:
+    assert time_calls(int, seconds=1e-3).batch > 1
+    assert time_calls(lambda: sum(range(100_000)), seconds=1e-3).batch == 1
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_c_harness(build: Build, need: Need, precision: Precision) -> None:
+    bundle = build(precision)
+    with compiled_harness(need("cc")) as harness:
+        for n in (0, 1, 1000):
+            x = points(n, precision)
+            found, y = harness.time(bundle, np.asfortranarray(x), seconds=1e-3)
+            np.testing.assert_array_equal(y, expected(x))
+            assert y.dtype == precision
+            assert 0 < found.min_ns <= found.p50_ns <= found.p99_ns <= found.max_ns
+            assert found.samples >= 100
+        with pytest.raises(EngineError, match="x has shape"):
+            harness.time(bundle, points(3, precision)[0])
+        (bundle / "libsum.so").write_bytes(b"")
+        with pytest.raises(BundleError, match="SHA-256 is"):
+            harness.time(bundle, x)
+        executable = harness.executable
+    assert not executable.exists()
+
+
+def test_the_c_harness_says_why_it_failed(build: Build, need: Need) -> None:
+    with compiled_harness(need("cc")) as harness:
+        with pytest.raises(BenchError, match="harness failed with exit code 1: harness: sum_model: selftest found"):
+            harness.time(build(SELFTEST="3"), X, seconds=1e-3)
+        with pytest.raises(BenchError, match="eval: returned an error code"):
+            harness.time(build(CODE="-1"), X, seconds=1e-3)
+
+
+def test_a_missing_or_failing_compiler(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="the C compiler 'no-such-cc' is not on PATH"), compiled_harness("no-such-cc"):
+        pass
+    broken = tmp_path / "broken-cc"
+    broken.write_text("#!/bin/sh\necho no space left >&2\nexit 4\n")
+    broken.chmod(0o755)
+    with pytest.raises(BenchError, match="broken-cc failed with exit code 4: no space left"):  # noqa: SIM117
+        with compiled_harness(str(broken)):
+            pass
+
+
+def test_the_harness_is_clean_c(need: Need, tmp_path: Path) -> None:
+    strict = ["-Wshadow", "-Wconversion", "-Wstrict-prototypes", "-Wcast-qual"]
+    subprocess.run(
+        [need("cc"), *FLAGS, *strict, f"-I{HEADER.parent}", "-c", "-o", str(tmp_path / "harness.o"), str(SOURCE)],
+        check=True,
+    )
