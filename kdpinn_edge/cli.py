@@ -1,0 +1,281 @@
+"""The command line: one function per command, thin over the library.
+
+Results go to stdout (as JSON with `--json`, and then nothing else), everything else to stderr. Exit codes: 0 all is
+well, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
+
+from kdpinn_edge.errors import KdpinnError
+
+if TYPE_CHECKING:
+    from kdpinn_edge.bench import Report
+    from kdpinn_edge.ir import Program
+    from kdpinn_edge.manifest import Input, Manifest
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+COLOUR = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+
+
+class _Commands(TyperGroup):
+    """Turns the errors of every command into a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KdpinnError, OSError) as error:
+            message, code = str(error), BAD_INPUT
+        except ModuleNotFoundError as error:
+            message, code = f"{error.name} is not installed; it comes with: pip install 'kdpinn-edge[all]'", BAD_INPUT
+        except KeyboardInterrupt:
+            message, code = "interrupted", INTERRUPTED
+        _stderr().print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+        raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Distilled physics-informed neural networks as small, bit-exact C libraries.",
+    epilog="Exit codes: 0 all is well, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
+
+
+class Scalar(StrEnum):
+    """What the exported functions compute in."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+@app.callback(invoke_without_command=True)
+def _main(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if show_version:
+        print(version("kdpinn-edge"))
+
+
+@app.command()
+def problems(as_json: AsJson = False) -> None:
+    """List the equations that can be trained."""
+    from kdpinn_edge.problems import names, problem
+
+    found = [problem(name) for name in names()]
+    if as_json:
+        fields = ("name", "equation", "conditions", "inputs", "outputs", "lower", "upper", "units")
+        _print_json([{field: getattr(p, field) for field in fields} for p in found])
+        return
+    table = _table("problem", "equation", "conditions", "domain")
+    for p in found:
+        table.add_row(*map(escape, (p.name, p.equation, p.conditions, p.domain)))
+    _stdout().print(table)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A model of the zoo, a run folder, or a program.npz.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
+    name: Annotated[str | None, typer.Option(help="Names the library and its functions.  [default: MODEL's]")] = None,
+    precision: Annotated[Scalar, typer.Option(help="What the library computes in.")] = Scalar.float32,
+    target: Annotated[str, typer.Option(help="What to compile for.")] = "native",
+    as_json: AsJson = False,
+) -> None:
+    """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
+    from kdpinn_edge.export.bundle import export_bundle
+    from kdpinn_edge.model import find_model
+
+    found = find_model(model)
+    called = name or found.name
+    if called is None:
+        raise typer.BadParameter(f"{model} does not say what its library is called; add --name", param_hint="--name")
+    with _stderr().status(f"compiling {model} for {target}"):
+        manifest = export_bundle(
+            found.program,
+            out,
+            name=called,
+            precision=precision.value,
+            target=target,
+            inputs=found.inputs,
+            outputs=found.outputs,
+            equation=found.equation,
+        )
+    if as_json:
+        _print_json({"bundle": str(out), "manifest": asdict(manifest)})
+    else:
+        _print_facts({"bundle": str(out), **_manifest_facts(manifest)})
+
+
+@app.command()
+def check(bundle: BundlePath, as_json: AsJson = False) -> None:
+    """Prove a bundle: hashes, gates, self-test, parity of every backend."""
+    from kdpinn_edge.check import check as verdicts_on
+
+    verdicts = verdicts_on(bundle)
+    passed = all(verdict.result != "failed" for verdict in verdicts)
+    if as_json:
+        _print_json({"bundle": str(bundle), "passed": passed, "checks": [asdict(verdict) for verdict in verdicts]})
+    else:
+        for verdict in verdicts:
+            result = f"[{COLOUR[verdict.result]}]{verdict.result}[/]"
+            _stdout().print(f"{verdict.name:12}  {result}  {escape(verdict.detail)}", soft_wrap=True)
+    if not passed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def bench(
+    bundle: BundlePath,
+    model: Annotated[
+        str | None, typer.Option(help="The torch model to compare with.  [default: the bundle's name]")
+    ] = None,
+    n: Annotated[
+        list[int] | None, typer.Option(help="Points per call; repeatable.  [default: 1 100 10000 100000]")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long to measure each backend at each n.")] = 1.0,
+    limit_ms: Annotated[float, typer.Option(help="What the p99 is judged against.")] = 10.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where the library misses the limit.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the backends of a bundle: latency, accuracy, verdict on the limit."""
+    from kdpinn_edge.bench import LIBRARY, N_POINTS
+    from kdpinn_edge.bench import bench as compare
+
+    with _stderr().status(f"measuring {bundle}"):
+        report = compare(bundle, model=model, n_points=n or N_POINTS, seconds=seconds, limit_ms=limit_ms)
+    if as_json:
+        _print_json(asdict(report))
+    else:
+        _print_report(report)
+    verdicts = [row.within_limit for row in report.rows if row.backend == LIBRARY]
+    if strict and not (verdicts and all(verdicts)):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def info(
+    subject: Annotated[str, typer.Argument(help="A bundle, a program.npz, a model of the zoo, or a run folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what something is: its Program, sizes, errors and hashes."""
+    from kdpinn_edge.manifest import MANIFEST_FILE, PROGRAM_FILE, check_files, read_manifest
+    from kdpinn_edge.model import find_model
+    from kdpinn_edge.program_file import read_program
+
+    folder = Path(subject)
+    if (folder / MANIFEST_FILE).exists():
+        manifest = read_manifest(folder)
+        check_files(folder, manifest)
+        program = read_program(folder / PROGRAM_FILE)
+        document = {"manifest": asdict(manifest), "program": _program_record(program)}
+        facts = _manifest_facts(manifest)
+    else:
+        found = find_model(subject)
+        program = found.program
+        document = {"program": _program_record(program)}
+        facts = {"program": f"SHA-256 {program.sha256}"}
+    if as_json:
+        _print_json(document)
+    else:
+        _print_facts(facts)
+        _stdout().print(f"\n{escape(str(program))}", soft_wrap=True)
+
+
+def _manifest_facts(manifest: Manifest) -> dict[str, str]:
+    errors, work, sizes, target = manifest.errors, manifest.operations, manifest.sizes, manifest.target
+    return {
+        "model": manifest.name + (f": {manifest.equation}" if manifest.equation else ""),
+        "inputs": ", ".join(map(_side, manifest.inputs)),
+        "outputs": ", ".join(column.name for column in manifest.outputs),
+        "arithmetic": f"{manifest.precision}, numerics profile {manifest.profile}",
+        "target": f"{target.name}, {target.lanes} lanes ({target.triple})",
+        "error": f"at most {errors.max_abs:.2g}, rms {errors.rms:.2g}, against {errors.against} "
+        f"({errors.n_points} points, values up to {errors.scale:.3g})",
+        "work": f"{work.multiply_adds:,} multiply-adds and {work.activations:,} activations per point",
+        "size": f"{sizes.text:,} bytes of code, {sizes.rodata:,} bytes of constants",
+        "program": f"SHA-256 {manifest.program_sha256}",
+    }
+
+
+def _side(column: Input) -> str:
+    lower = "(-∞" if column.lower is None else f"[{column.lower:g}"
+    upper = "∞)" if column.upper is None else f"{column.upper:g}]"
+    return f"{column.name} ∈ {lower}, {upper}"
+
+
+def _program_record(program: Program) -> dict[str, Any]:
+    return {
+        "name": program.name,
+        "sha256": program.sha256,
+        "inputs": [asdict(var) for var in program.inputs],
+        "outputs": [asdict(var) for var in program.outputs],
+        "ops": len(program.ops),
+        "text": str(program),
+    }
+
+
+def _print_report(report: Report) -> None:
+    console = _stdout()
+    console.print(
+        f"[bold]{report.name}[/] {report.precision}, {report.target}, Program {report.program_sha256[:16]}\n"
+        f"{report.machine['cpu']}, {report.machine['system']}, {report.threads} thread"
+    )
+    table = _table("points", "backend", "p50 µs", "p99 µs", "max µs", "ns/point", "error", f"≤ {report.limit_ms:g} ms")
+    for i, column in enumerate(table.columns):
+        column.justify, column.no_wrap = "left" if i == 1 else "right", True
+    for before, row in zip((None, *report.rows), report.rows, strict=False):
+        is_first = before is None or before.n != row.n
+        latency = row.latency
+        times = (latency.p50_ns / 1e3, latency.p99_ns / 1e3, latency.max_ns / 1e3, row.ns_per_point)
+        verdict = "[green]yes[/]" if row.within_limit else "[bold red]no[/]"
+        points = f"{row.n:,}" if is_first else ""
+        table.add_row(points, row.backend, *map(_four_digits, times), f"{row.error:.1e}", verdict)
+    console.print(table)
+    for missing in report.absent:
+        console.print(f"not compared: {missing.backend}: {escape(missing.reason)}", soft_wrap=True)
+
+
+def _four_digits(value: float) -> str:
+    digits = next((digits for digits, bound in ((3, 10), (2, 100), (1, 1000)) if value < bound), 0)
+    return f"{value:,.{digits}f}"
+
+
+def _print_facts(facts: Mapping[str, str]) -> None:
+    for name, fact in facts.items():
+        _stdout().print(f"[bold]{name:10}[/]  {escape(fact)}", soft_wrap=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _stdout() -> Console:
+    return Console(highlight=False)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False)
+
+
+def _print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,46 @@
+"""Parity: whether a backend computes the function that a Program means, judged at probe points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.interp import interpret
+from kdpinn_edge.ir import Program
+from kdpinn_edge.manifest import Manifest
+from kdpinn_edge.numpy_program import NumpyProgram
+from kdpinn_edge.probe import probe_points
+
+N_POINTS = 1024
+SLACK = 16
+
+
+class Parity:
+    """What the backends of a bundle are held to at the points `x` (1024, n_in), in the bundle's precision.
+
+    `bits` are the values of the NumPy program, which a kernel of its profile returns exactly. Any other backend rounds
+    elsewhere, so it may be off by `allowed`: 16 times what the NumPy program itself is off, or 16 epsilons.
+    """
+
+    def __init__(self, program: Program, manifest: Manifest) -> None:
+        reference = NumpyProgram(program, manifest.precision)
+        self.x: NDArray[Any] = probe_points(manifest.inputs, N_POINTS, seed=2).astype(reference.dtype)
+        self.exact = interpret(program, self.x)
+        self.bits = reference(self.x)
+        self.scale = float(np.abs(self.exact).max())
+        rounding = float(np.finfo(reference.dtype).eps) * self.scale
+        self.allowed = SLACK * max(self.error(self.bits), rounding)
+
+    def error(self, y: NDArray[Any]) -> float:
+        """The largest absolute difference of y (1024, n_out) to the Program in float64."""
+        return float(np.abs(y - self.exact).max())
+
+    def holds(self, y: NDArray[Any]) -> bool:
+        """Whether y is the same function, up to rounding in another order."""
+        return self.error(y) <= self.allowed
+
+    def is_exact(self, y: NDArray[Any]) -> bool:
+        """Whether y has the bits of the NumPy program."""
+        return y.dtype == self.bits.dtype and y.shape == self.bits.shape and y.tobytes() == self.bits.tobytes()
