@@ -68,7 +68,10 @@ def compiled_harness(compiler: str = "cc") -> Iterator[CHarness]:
 
 
 def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError as error:
+        raise BenchError(f"{command[0]} cannot be started: {error.strerror}") from error
     if done.returncode != 0:
         raise BenchError(f"{Path(command[0]).name} failed with exit code {done.returncode}: {done.stderr.strip()}")
     return done.stdout

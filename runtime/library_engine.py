@@ -54,7 +54,7 @@ class LibraryEngine(Engine):
         self._compare(model)
         self._prove(model)
         is_single = manifest.precision == "float32"
-        self._buffer_type = "float[]" if is_single else "double[]"
+        self._buffer_type = self._ffi.typeof("float[]" if is_single else "double[]")
         self._eval = model.eval_f32 if is_single else model.eval_f64
         self._outside = model.outside_f32 if is_single else model.outside_f64
 

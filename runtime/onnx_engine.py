@@ -7,15 +7,16 @@ from functools import partial
 
 import numpy as np
 
-from kdpinn_edge.errors import EngineError
-from kdpinn_edge.manifest import Manifest
+from kdpinn_edge.errors import BundleError, EngineError
+from kdpinn_edge.manifest import ONNX_FILE, Manifest
 from kdpinn_edge.runtime.engine import Array, Engine, check_array
 
 
 class OnnxEngine(Engine):
     """`model`, the bytes of the bundle's ONNX model. Its values are near those of the library, not equal to the bit.
 
-    Raises EngineError where ONNX Runtime is not installed or does not take the model.
+    Raises EngineError where ONNX Runtime is not installed or does not take the model, BundleError where that is not of
+    the Program that `manifest` names.
     """
 
     def __init__(self, manifest: Manifest, model: bytes) -> None:
@@ -34,6 +35,12 @@ class OnnxEngine(Engine):
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own errors share no narrower type
             raise EngineError(f"ONNX Runtime {onnxruntime.__version__} does not take the model: {error}") from error
+        found = self._session.get_modelmeta().custom_metadata_map.get("kdpinn.program_sha256")
+        if found != manifest.program_sha256:
+            raise BundleError(
+                f"{ONNX_FILE} is a model of the Program {found}, the manifest says {manifest.program_sha256}: "
+                "export the bundle again"
+            )
 
     def bind_run(self, x: Array) -> Callable[[], list[Array]]:
         """As `bind`, through ONNX Runtime's plain `run`, which returns [y] in new memory at every call."""

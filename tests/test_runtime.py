@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 from conftest import Need
 from numpy.typing import NDArray
+from strategies import mlp
 
 from kdpinn_edge.errors import BenchError, BundleError, EngineError
+from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.ir import Affine, Program, Var
 from kdpinn_edge.manifest import (
@@ -518,6 +520,14 @@ def test_onnx_runtime_does_not_take_the_model(build: Build) -> None:
         load(bundle, "onnx")
 
 
+def test_the_onnx_engine_proves_the_program(build: Build) -> None:
+    bundle = build()
+    (bundle / ONNX_FILE).write_bytes(to_onnx(replace(SUM, name="other"), "float32").SerializeToString())
+    restate(bundle, read_manifest(bundle))
+    with pytest.raises(BundleError, match=r"model\.onnx is a model of the Program"):
+        load(bundle, "onnx")
+
+
 def test_plain_run_of_onnx_runtime(build: Build) -> None:
     engine = load(build(), "onnx")
     assert isinstance(engine, OnnxEngine)
@@ -612,6 +622,23 @@ def test_the_c_harness(build: Build, need: Need, precision: Precision) -> None:
     assert not executable.exists()
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_exported_bundle(need: Need, tmp_path: Path, precision: Precision) -> None:
+    program = mlp(2, 20, 2, 1)
+    bundle = tmp_path / "net"
+    box = (Input("x0", -1.0, 1.0), Input("x1", 0.0, 1.0))
+    export_bundle(program, bundle, name="net", precision=precision, inputs=box)
+    library, onnx_model, numpy_program = (load(bundle, name) for name in ENGINES)
+    with compiled_harness(need("cc")) as harness:
+        for n in (0, 1, 7, 300):
+            x = points(n, precision)
+            y = library(x)
+            assert y.tobytes() == numpy_program(x).tobytes()
+            assert y.tobytes() == harness.time(bundle, x, seconds=1e-3)[1].tobytes()
+            np.testing.assert_allclose(onnx_model(x), y, rtol=0, atol=64 * np.finfo(precision).eps)
+            assert load(bundle).outside(x) == (x[:, 1] < 0).sum()
+
+
 def test_the_c_harness_says_why_it_failed(build: Build, need: Need) -> None:
     with compiled_harness(need("cc")) as harness:
         with pytest.raises(BenchError, match="harness failed with exit code 1: harness: sum_model: selftest found"):
@@ -626,9 +653,16 @@ def test_a_missing_or_failing_compiler(tmp_path: Path) -> None:
     broken = tmp_path / "broken-cc"
     broken.write_text("#!/bin/sh\necho no space left >&2\nexit 4\n")
     broken.chmod(0o755)
-    with pytest.raises(BenchError, match="broken-cc failed with exit code 4: no space left"):  # noqa: SIM117
-        with compiled_harness(str(broken)):
-            pass
+    unreadable = tmp_path / "script-without-interpreter"
+    unreadable.write_text("#!/nowhere/sh\n")
+    unreadable.chmod(0o755)
+    with pytest.raises(BenchError, match="cannot be started: No such file"), compiled_harness(str(unreadable)):
+        pass
+    with (
+        pytest.raises(BenchError, match="broken-cc failed with exit code 4: no space left"),
+        compiled_harness(str(broken)),
+    ):
+        pass
 
 
 def test_the_harness_is_clean_c(need: Need, tmp_path: Path) -> None:
