@@ -106,17 +106,17 @@ def export(
     called = name or found.name
     if called is None:
         raise typer.BadParameter(f"{model} does not say what its library is called; add --name", param_hint="--name")
-    with _stderr().status(f"compiling {model} for {target}"):
-        manifest = export_bundle(
-            found.program,
-            out,
-            name=called,
-            precision=precision.value,
-            target=target,
-            inputs=found.inputs,
-            outputs=found.outputs,
-            equation=found.equation,
-        )
+    _stderr().print(f"compiling {called} for {target}")
+    manifest = export_bundle(
+        found.program,
+        out,
+        name=called,
+        precision=precision.value,
+        target=target,
+        inputs=found.inputs,
+        outputs=found.outputs,
+        equation=found.equation,
+    )
     if as_json:
         _print_json({"bundle": str(out), "manifest": asdict(manifest)})
     else:
@@ -158,8 +158,8 @@ def bench(
     from kdpinn_edge.bench import LIBRARY, N_POINTS
     from kdpinn_edge.bench import bench as compare
 
-    with _stderr().status(f"measuring {bundle}"):
-        report = compare(bundle, model=model, n_points=n or N_POINTS, seconds=seconds, limit_ms=limit_ms)
+    _stderr().print(f"measuring {bundle}")
+    report = compare(bundle, model=model, n_points=n or N_POINTS, seconds=seconds, limit_ms=limit_ms)
     if as_json:
         _print_json(asdict(report))
     else:

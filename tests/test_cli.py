@@ -1,0 +1,233 @@
+"""The command line as a person and a script meet it: text, JSON, exit codes, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from strategies import mlp
+from typer.testing import CliRunner, Result
+
+from kdpinn_edge import __main__, cli
+from kdpinn_edge.manifest import MANIFEST_FILE, ONNX_FILE
+from kdpinn_edge.program_file import write_program
+
+PROGRAM = mlp(2, 8, 2, 1)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def refused(*arguments: str | Path) -> str:
+    """What a command that must exit with 2 says, in one line; it prints nothing on stdout."""
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return " ".join(result.stderr.replace("│", "").split())
+
+
+def document(*arguments: str | Path, exit_code: int = 0) -> object:
+    """What a command prints with --json: one document, and nothing else on stdout."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == exit_code, result.output
+    found: object = json.loads(result.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def program_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("program") / "program.npz"
+    write_program(PROGRAM, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(program_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "net"
+    assert run("export", program_file, "--out", out, "--name", "net").exit_code == 0
+    return out
+
+
+@pytest.fixture
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    """A bundle to damage."""
+    return Path(shutil.copytree(exported, tmp_path / "net"))
+
+
+def test_problems() -> None:
+    assert "u_t + u u_x" in run("problems").stdout
+    found = document("problems")
+    assert isinstance(found, list)
+    assert found[0]["name"] == "burgers"
+    assert found[0]["lower"] == [-1.0, 0.0]
+
+
+def test_export_writes_a_bundle_and_says_what_is_in_it(program_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "double"
+    found = document("export", program_file, "--out", out, "--name", "net", "--precision", "float64")
+    assert isinstance(found, dict)
+    assert found["manifest"]["precision"] == "float64"
+    assert json.loads((out / MANIFEST_FILE).read_text()) == found["manifest"]
+
+
+def test_info_prints_the_program(exported: Path, program_file: Path) -> None:
+    assert str(PROGRAM.sha256) in run("info", program_file).stdout.replace("\n", "")
+    text = run("info", exported).stdout
+    assert "x0 ∈ (-∞, ∞)" in text
+    assert "tanh(" in text
+    found = document("info", exported)
+    assert isinstance(found, dict)
+    assert found["manifest"]["program_sha256"] == found["program"]["sha256"]
+
+
+def test_check_passes_what_export_wrote(exported: Path) -> None:
+    found = document("check", exported)
+    assert isinstance(found, dict)
+    assert found["passed"]
+    assert {entry["result"] for entry in found["checks"]} == {"passed"}
+    assert "the bits of the NumPy program" in run("check", exported).stdout
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_check_fails_a_truncated_library(bundle: Path) -> None:
+    truncate(bundle / "libnet.so")
+    found = document("check", bundle, exit_code=1)
+    assert isinstance(found, dict)
+    assert not found["passed"]
+    assert found["checks"][-1]["name"] == "hashes"
+    assert "libnet.so: SHA-256 is" in found["checks"][-1]["detail"]
+
+
+def test_check_fails_a_truncated_manifest(bundle: Path) -> None:
+    truncate(bundle / MANIFEST_FILE)
+    result = run("check", bundle)
+    assert result.exit_code == 1
+    assert "not JSON" in result.stdout
+
+
+def test_check_fails_another_model_behind_right_hashes(bundle: Path) -> None:
+    """Every hash is right, but the manifest describes another Program."""
+    path = bundle / MANIFEST_FILE
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"program_sha256": "0" * 64}))
+    found = document("check", bundle, exit_code=1)
+    assert isinstance(found, dict)
+    assert [entry["name"] for entry in found["checks"] if entry["result"] == "failed"] == ["program"]
+
+
+@pytest.mark.parametrize("command", ["info", "bench"])
+def test_a_damaged_bundle_is_refused(command: str, bundle: Path) -> None:
+    truncate(bundle / ONNX_FILE)
+    assert "model.onnx: SHA-256 is" in refused(command, bundle)
+
+
+def test_bench_compares_at_every_n(exported: Path, need: Callable[[str], str]) -> None:
+    need("cc")
+    found = document("bench", exported, "--n", "1", "--n", "20", "--seconds", "0.001")
+    assert isinstance(found, dict)
+    backends = {"onnx, run", "onnx, io-binding", "numba, in memory", "library, cffi", "library, C loop"}
+    assert {row["backend"] for row in found["rows"]} >= backends
+    assert {row["n"] for row in found["rows"]} == {1, 20}
+    for row in found["rows"]:
+        latency = row["latency"]
+        assert 0 < latency["min_ns"] <= latency["p50_ns"] <= latency["p99_ns"] <= latency["max_ns"]
+        assert row["error"] <= found["allowed_error"] or "teacher" in row["backend"]
+    assert found["threads"] == 1
+    assert found["program_sha256"] == json.loads((exported / MANIFEST_FILE).read_text())["program_sha256"]
+    assert {"cpu", "system", "python"} <= found["machine"].keys()
+
+
+def test_bench_prints_a_table_and_judges_the_limit(exported: Path) -> None:
+    result = run("bench", exported, "--n", "1", "--seconds", "0.001", "--limit-ms", "1e-9", "--strict")
+    assert result.exit_code == 1
+    assert "library, cffi" in result.stdout
+    assert "≤ 1e-09 ms" in result.stdout
+
+
+def test_bench_leaves_out_what_is_missing(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = run("bench", exported, "--n", "1", "--seconds", "0.001")
+    assert result.exit_code == 0
+    assert "not compared: library, C loop: the C compiler 'cc' is not on PATH" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "{program}", "--out", "{new}"], "does not say what its library is called; add --name"),
+        (["export", "{program}", "--out", "{new}", "--name", "double"], "'double' is taken by C"),
+        (["export", "{program}", "--out", "{new}", "--name", "n", "--target", "pdp11"], "'pdp11' is not known"),
+        (["export", "{program}", "--out", "{new}", "--precision", "float16"], "'float16' is not one of"),
+        (["export", "{program}", "--out", "{bundle}", "--name", "net"], "exists already"),
+        (["export", "weights.pt", "--out", "{new}"], "a .pt file is a pickle"),
+        (["export", "nothing.npz", "--out", "{new}", "--name", "net"], "no such file"),
+        (["check", "{new}"], "does not exist"),
+        (["bench", "{bundle}", "--n", "0"], "accepted: at least one n, from 1"),
+        (["sesame"], "No such command 'sesame'"),
+    ],
+)
+def test_bad_input_is_refused(
+    arguments: list[str], message: str, program_file: Path, exported: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    assert message in refused(*(a.format(program=program_file, bundle=exported, new=new) for a in arguments))
+    assert not new.exists()
+
+
+def test_export_without_a_compiler_says_what_to_install(
+    program_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("kdpinn_edge.export.shared_library.find_spec", lambda name: None)
+    message = refused("export", program_file, "--out", tmp_path / "new", "--name", "net")
+    assert "Install a C compiler" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_quick_and_lists_every_command() -> None:
+    code = (
+        "import sys; from kdpinn_edge.__main__ import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    for command in ("problems", "export", "check", "bench", "info"):
+        assert command in result.stdout
+    assert not {"torch", "numba", "onnx", "onnxruntime", "numpy", "cffi"} & set(result.stderr.split())
+
+
+def test_without_typer_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "kdpinn_edge.cli")
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(SystemExit, match=r"needs typer: pip install 'kdpinn-edge\[export\]'"):
+        __main__.main()
+
+
+def test_a_missing_package_is_named_with_its_extra(
+    program_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "kdpinn_edge.export.bundle", raising=False)
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    assert "'kdpinn-edge[all]'" in refused("export", program_file, "--out", tmp_path / "new", "--name", "net")
+
+
+def test_interrupted(exported: Path) -> None:
+    command = [sys.executable, "-m", "kdpinn_edge", "bench", str(exported), "--seconds", "1000"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        assert child.stderr is not None
+        assert "measuring" in child.stderr.readline()
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate()
+    assert (child.returncode, out) == (130, "")
+    assert "interrupted" in err
