@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
@@ -60,7 +61,10 @@ def check_library(library: bytes, interface: Interface) -> Sizes:
     writable data but what the loader fills in and then protects (the addresses in the descriptor).
     """
     faults: list[str] = []
-    elf = ELFFile(io.BytesIO(library))
+    try:
+        elf = ELFFile(io.BytesIO(library))
+    except ELFError as error:
+        raise ExportError(f"{interface.target.library.format(interface.name)} is not an ELF library: {error}") from error
     exported: set[str] = set()
     undefined: set[str] = set()
     for section in elf.iter_sections():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -125,6 +126,18 @@ def test_check_fails_another_model_behind_right_hashes(bundle: Path) -> None:
     found = document("check", bundle, exit_code=1)
     assert isinstance(found, dict)
     assert [entry["name"] for entry in found["checks"] if entry["result"] == "failed"] == ["program"]
+
+
+def test_check_fails_what_is_no_library_behind_right_hashes(bundle: Path) -> None:
+    path, rubbish = bundle / MANIFEST_FILE, b"no library"
+    (bundle / "libnet.so").write_bytes(rubbish)
+    record = json.loads(path.read_text())
+    record["files"]["libnet.so"] = hashlib.sha256(rubbish).hexdigest()
+    path.write_text(json.dumps(record))
+    found = document("check", bundle, exit_code=1)
+    assert isinstance(found, dict)
+    failed = [entry["name"] for entry in found["checks"] if entry["result"] == "failed"]
+    assert failed == ["gates", "selftest", "library"]
 
 
 @pytest.mark.parametrize("command", ["info", "bench"])
