@@ -64,7 +64,9 @@ def check_library(library: bytes, interface: Interface) -> Sizes:
     try:
         elf = ELFFile(io.BytesIO(library))
     except ELFError as error:
-        raise ExportError(f"{interface.target.library.format(interface.name)} is not an ELF library: {error}") from error
+        raise ExportError(
+            f"{interface.target.library.format(interface.name)} is not an ELF library: {error}"
+        ) from error
     exported: set[str] = set()
     undefined: set[str] = set()
     for section in elf.iter_sections():
