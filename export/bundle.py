@@ -7,13 +7,13 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import llvmlite.binding as llvm
 import numpy as np
-from kdpinn_edge.simplify import simplify
 
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files
@@ -41,6 +41,7 @@ from kdpinn_edge.manifest import (
 from kdpinn_edge.numpy_program import PRECISIONS, PROFILE, NumpyProgram
 from kdpinn_edge.probe import probe_points
 from kdpinn_edge.program_file import write_program
+from kdpinn_edge.simplify import simplify
 
 N_GOLDEN = 48
 N_ERROR = 2048
@@ -93,23 +94,20 @@ def export_bundle(
         golden_y=reference(golden_x),
     )
     library_name = interface.target.library.format(name)
-    library = link(object_code(kernel, interface), interface, command)
-    sizes = check_library(library, interface)
-
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    except OSError as error:
-        raise ExportError(f"{directory} cannot be made: {error.strerror}") from error
-    try:
-        (building / library_name).write_bytes(library)
-        (building / f"{name}_kernel.py").write_text(kernel.source, encoding="utf-8")
-        (building / ONNX_FILE).write_bytes(to_onnx(program, precision).SerializeToString(deterministic=True))
-        write_program(program, building / PROGRAM_FILE)
-        for file_name, contents in c_files(interface).items():
-            (building / file_name).write_bytes(contents)
+    with _new_folder(directory) as folder:
+        library = link(object_code(kernel, interface), interface, command)
+        contents = {
+            library_name: library,
+            f"{name}_kernel.py": kernel.source.encode(),
+            ONNX_FILE: to_onnx(program, precision).SerializeToString(deterministic=True),
+            **c_files(interface),
+        }
+        for file_name, data in contents.items():
+            (folder / file_name).write_bytes(data)
+        write_program(program, folder / PROGRAM_FILE)
+        sizes = check_library(library, interface)
         if interface.target.runs_here():
-            _self_test(building / library_name, name)
+            _self_test(folder / library_name, name)
         manifest = Manifest(
             name=name,
             program_sha256=program.sha256,
@@ -129,17 +127,28 @@ def export_bundle(
             operations=_operations(program),
             sizes=sizes,
             toolchain=_toolchain(),
-            files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(building.iterdir())},
+            files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
             library=library_name,
         )
-        write_manifest(manifest, building)
+        write_manifest(manifest, folder)
+    return manifest
+
+
+@contextmanager
+def _new_folder(directory: Path) -> Iterator[Path]:
+    """A folder beside `directory` that becomes it in the end, or is gone after an error."""
+    building = None
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        yield building
         building.chmod(0o755)
         building.rename(directory)
     except OSError as error:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
     finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return manifest
+        if building is not None:
+            shutil.rmtree(building, ignore_errors=True)
 
 
 def _interface(

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from kdpinn_edge.ir import Affine, Concat, Map, Op, Program, Scale, Slice, Var, operands
 from kdpinn_edge.numpy_program import partial_sums, rounded
 
-
 VECTORS_PER_TILE = 2
 
 

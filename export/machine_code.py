@@ -37,7 +37,7 @@ def object_code(kernel: Kernel, interface: Interface) -> bytes:
     llvm.initialize_all_asmprinters()
     compiled = _compile(kernel, interface.precision)
     module = llvm.parse_assembly(_for_target(str(_c_functions(interface, compiled)), target))
-    for text in {text for _, text in compiled.values()}:
+    for _, text in compiled.values():
         module.link_in(llvm.parse_assembly(_for_target(text, target)))
     visible = {f"{interface.name}_{function}" for function in ("eval", "outside", "selftest", "model")}
     for symbol in (*module.functions, *module.global_variables):

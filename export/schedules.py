@@ -1,9 +1,9 @@
 """Prints the two schedules of a kernel. They compute the same bits: both sum in the order of the numerics profile.
 
-  - `points`: a tile of L points in lanes, two vector registers; weights are broadcast; the network stays in registers and L1;
+  - `points`: a tile of L points in lanes; weights are broadcast; the network stays in registers and L1;
   - `point`:  one point, the neurons of a layer in lanes.
 
-V is the number of lanes in a vector register.
+V is the number of lanes in a vector register, L that of two.
 """
 
 from __future__ import annotations

@@ -1,0 +1,148 @@
+"""Measures every activation of the numerics profile, as compiled: float32 on all 2³² inputs, float64 on a sample.
+
+    python benchmarks/verify_activations.py             all of it, about 20 minutes on one core
+    python benchmarks/verify_activations.py --stride 64 every 64th float32, about half a minute
+    python benchmarks/verify_activations.py --write     also put the table into docs/numerics.md
+
+The reference is NumPy in the next wider type (float64 for float32; the 80-bit long double for float64), whose own
+error is below 0.002 units in the last place of the narrower one. Exit 1 if a bound of BOUNDS is exceeded, a result
+leaves the range of its function, NaN does not propagate, or an odd function is not odd.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import math
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.ir import FUNCTIONS, Map, Program, Var
+
+Array = NDArray[Any]
+DOCUMENT = Path(__file__).parent.parent / "docs" / "numerics.md"
+BLOCK = 1 << 22
+WIDER = {"float32": np.float64, "float64": np.longdouble}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Largest error accepted, in units in the last place, for |x| <= reach; range and symmetry hold everywhere."""
+
+    ulp: float
+    reach: float
+    lower: float
+    upper: float
+    odd: bool = False
+
+
+BOUNDS = {
+    "tanh": Bound(2.6, math.inf, -1, 1, odd=True),
+    "sin": Bound(2.0, 100, -1, 1, odd=True),
+    "cos": Bound(2.0, 100, -1, 1),
+    "exp": Bound(1.1, math.inf, 0, math.inf),
+    "sigmoid": Bound(2.5, math.inf, 0, 1),
+    "silu": Bound(3.5, 80, -0.279, math.inf),
+}
+
+
+def reference(fn: str, x: Array) -> Array:
+    """fn(x) in the type of x, by NumPy."""
+    if fn in ("sigmoid", "silu"):
+        e = np.exp(-np.abs(x))
+        s = np.where(x < 0, e, 1) / (1 + e)
+        return s if fn == "sigmoid" else np.where(x < -800, -800, x) * s
+    return np.asarray(getattr(np, fn)(x))
+
+
+def compiled(fn: str, precision: Any, folder: Path) -> Callable[[Array], Array]:
+    """fn as a shared library computes it, for arrays (n,)."""
+    x, y = Var("x", 1), Var("y", 1)
+    program = Program(fn, (x,), (y,), (Map(y, x, fn),))
+    manifest = export_bundle(program, folder / f"{fn}_{precision}", name="activation", precision=precision)
+    evaluate = ctypes.CDLL(str(folder / f"{fn}_{precision}" / manifest.library)).activation_eval
+
+    def call(values: Array) -> Array:
+        result = np.empty_like(values)
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (values, result)]
+        if evaluate(*pointers, ctypes.c_int64(values.size)) != 0:
+            raise RuntimeError("the library refused the call")
+        return result
+
+    return call
+
+
+def inputs(precision: str, stride: int, samples: int) -> Iterator[Array]:
+    """Every `stride`-th float32 there is; or float64 values, binades of [2^-70, 2^10] drawn equally, and specials."""
+    if precision == "float32":
+        for start in range(0, 1 << 32, BLOCK * stride):
+            codes = np.arange(start, min(start + BLOCK * stride, 1 << 32), stride, dtype=np.uint64)
+            yield codes.astype(np.uint32).view(np.float32)
+        return
+    rng = np.random.default_rng(0)
+    yield np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 5e-324, -5e-324, 1.7e308, -1.7e308])
+    for _ in range(0, samples, BLOCK):
+        exponent = rng.integers(-70, 11, BLOCK)
+        yield np.ldexp(rng.uniform(0.5, 1, BLOCK) * rng.choice([-1.0, 1.0], BLOCK), exponent)
+
+
+def measure(fn: str, precision: Any, folder: Path, stride: int, samples: int) -> tuple[str, bool]:
+    """One row of the table, and whether all bounds hold."""
+    bound, call = BOUNDS[fn], compiled(fn, precision, folder)
+    worst, worst_at, count, sound = 0.0, math.nan, 0, True
+    for x in inputs(precision, stride, samples):
+        y = call(x)
+        count += x.size
+        with np.errstate(all="ignore"):
+            exact = reference(fn, x.astype(WIDER[precision]))
+            nan = np.isnan(exact.astype(precision)) | np.isnan(x)
+            finite = ~nan & (np.abs(x) <= bound.reach) & np.isfinite(exact.astype(precision)) & np.isfinite(y)
+            unit = np.spacing(np.abs(exact[finite]).astype(precision)).astype(WIDER[precision])
+            ulp = np.abs(y[finite].astype(WIDER[precision]) - exact[finite]) / unit
+            same_infinity = np.isinf(y) == np.isinf(exact.astype(precision))
+        number = ~np.isnan(y)
+        sound &= bool(np.isnan(y[np.isnan(x)]).all() and (number | nan).all() and (same_infinity | nan).all())
+        sound &= bool((y[number] >= bound.lower).all() and (y[number] <= bound.upper).all())
+        if bound.odd:
+            sound &= bool((call(-x)[number] == -y[number]).all())
+        if ulp.size and ulp.max() > worst:
+            worst, worst_at = float(ulp.max()), float(x[finite][int(ulp.argmax())])
+    reach = "all" if math.isinf(bound.reach) else f"\\|x\\| ≤ {bound.reach:g}"
+    row = f"| {fn} | {precision} | {reach} | {worst:.2f} | {worst_at:.9g} | {count:,} |"
+    return row, sound and worst <= bound.ulp
+
+
+def main() -> int:
+    """Measure, print the table; 0 if every bound holds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stride", type=int, default=1, help="take every STRIDE-th float32")
+    parser.add_argument("--samples", type=int, default=3 * BLOCK, help="how many float64 values")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/numerics.md")
+    options = parser.parse_args()
+    rows, sound = ["| function | precision | x | max ULP | at x | inputs |", "|---|---|---|---|---|---|"], True
+    print(*rows, sep="\n")
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in WIDER:
+            for fn in FUNCTIONS:
+                row, holds = measure(fn, precision, Path(folder), options.stride, options.samples)
+                rows.append(row)
+                sound &= holds
+                print(row if holds else f"{row} <- FAILS", flush=True)
+    if options.write:
+        text = DOCUMENT.read_text(encoding="utf-8")
+        block = "<!-- errors: begin -->\n" + "\n".join(rows) + "\n<!-- errors: end -->"
+        DOCUMENT.write_text(re.sub(r"<!-- errors: begin -->.*<!-- errors: end -->", lambda _: block, text, flags=re.S))
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
