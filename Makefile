@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint constraints
+.PHONY: help demo test lint readme constraints
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
 	@echo "make test         the tests"
 	@echo "make lint         ruff, mypy --strict, import-linter"
+	@echo "make readme       write the comparison into README.md"
 	@echo "make constraints  pin what .venv holds now in constraints.txt"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 
@@ -28,6 +29,9 @@ lint: .venv/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+readme: demo
+	$(BIN)/python benchmarks/readme.py demo/burgers
 
 constraints: .venv/.ready
 	$(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//' > constraints.new
