@@ -168,8 +168,32 @@ def _moved(op: Op, made_by: Mapping[str, Op]) -> Op:
             for x in xs:
                 maker = made_by.get(x.name)
                 parts += maker.xs if isinstance(maker, Concat) else (x,)
-            return Concat(out, tuple(parts))
+            return Concat(out, _joined(parts, made_by))
     return op
+
+
+def _joined(parts: list[Var], made_by: Mapping[str, Op]) -> tuple[Var, ...]:
+    """Neighbours that are slices of one variable, from its first entry to its last, become that variable."""
+    joined: list[Var] = []
+    for part in parts:
+        joined.append(part)
+        last = made_by.get(part.name)
+        if isinstance(last, Slice):
+            for at in reversed(range(len(joined))):
+                if _cover(joined[at:], last.x, made_by):
+                    joined[at:] = [last.x]
+                    break
+    return tuple(joined)
+
+
+def _cover(parts: list[Var], whole: Var, made_by: Mapping[str, Op]) -> bool:
+    end = 0
+    for part in parts:
+        op = made_by.get(part.name)
+        if not (isinstance(op, Slice) and op.x == whole and op.start == end):
+            return False
+        end += part.size
+    return end == whole.size
 
 
 @dataclass(frozen=True)
@@ -198,7 +222,7 @@ def _context(program: Program) -> _Context:
             readers[var.name].append(op)
     made_by = {op.out.name: op for op in program.ops}
     taken = {*made_by, *(var.name for var in program.inputs)}
-    return _Context(made_by, readers, frozenset(var.name for var in program.outputs), _fresh(taken))
+    return _Context(made_by, readers, frozenset(var.name for var in program.outputs), fresh_names(taken))
 
 
 def fold(program: Program) -> Program:
@@ -293,12 +317,13 @@ RULES: tuple[Callable[[Op, _Context], tuple[Op, ...] | None], ...] = (
 def name(program: Program) -> Program:
     """Call the variables in between v0, v1, … in order, skipping the names of inputs and outputs."""
     interface = {var.name for var in (*program.inputs, *program.outputs)}
-    fresh = _fresh(interface)
+    fresh = fresh_names(interface)
     names = {op.out.name: replace(op.out, name=next(fresh)) for op in program.ops if op.out.name not in interface}
     return replace(program, ops=tuple(_renamed(op, names) for op in program.ops))
 
 
-def _fresh(taken: set[str]) -> Iterator[str]:
+def fresh_names(taken: set[str]) -> Iterator[str]:
+    """v0, v1, … without the names that are taken."""
     return (new for new in map("v{}".format, count()) if new not in taken)
 
 

@@ -100,6 +100,14 @@ CASES: dict[str, tuple[Program, str]] = {
         program(Concat(W3, (T, X)), Concat(Var("u", 4), (T, W3)), outputs=(Var("u", 4),)),
         "u[4] = concat(t, t, x)",
     ),
+    "concat of the slices of one": (
+        program(
+            *(Slice(Var(f"s{i}", 1), X, i) for i in range(2)),
+            Concat(Var("y", 4), (Var("s1", 1), Var("s0", 1), Var("s1", 1), T)),
+            outputs=(Var("y", 4),),
+        ),
+        "v0[1] = x[1:2]\ny[4]  = concat(v0, x, t)",
+    ),
     "scale of affine": (
         program(affine(A, X), scale(U, A)),
         "u[2] = affine(x)  weight 2x2",
