@@ -13,7 +13,8 @@ from kdpinn_edge.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Sc
 
 def _sigmoid(x: Array) -> Array:
     e = np.exp(-np.abs(x))
-    return np.where(x < 0, e, 1) / (1 + e)
+    result: Array = np.where(x < 0, e, 1) / (1 + e)
+    return result
 
 
 def _silu(x: Array) -> Array:
