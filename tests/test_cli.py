@@ -242,5 +242,5 @@ def test_interrupted(exported: Path) -> None:
         assert "measuring" in child.stderr.readline()
         child.send_signal(signal.SIGINT)
         out, err = child.communicate()
-    assert (child.returncode, out) == (130, "")
-    assert "interrupted" in err
+    assert child.returncode in (130, -signal.SIGINT)  # CPython re-raises the signal if it fell into an exec; $? is 130
+    assert (out, err) == ("", "error: interrupted\n")
