@@ -14,8 +14,9 @@ import operator
 import re
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ REWRITES = {
             "use tanh, sin, cos, sigmoid or silu, and train again",
         ),
         (
-            "batch_norm",
+            "batch_norm _native_batch_norm_legit_no_training",
             "fold it, in eval mode, into the Linear before it: torch.nn.utils.fusion.fuse_linear_bn_eval(linear, norm)",
         ),
         (
@@ -80,9 +81,10 @@ REWRITES = {
             "it branches on the data: blend the sides with a smooth weight such as torch.sigmoid(k * x)",
         ),
         (
-            "bernoulli dropout normal rand rand_like randint randn randn_like randperm uniform",
+            "bernoulli dropout native_dropout normal rand rand_like randint randn randn_like randperm uniform",
             "it is random: use nn.Dropout, which is off in eval mode, or guard it by `if self.training:`",
         ),
+        ("lerp", "write a + w * (b - a)"),
         ("pow", "use an exponent of 1, 2, 3 or 4, or a product"),
     )
     for name in names.split()
@@ -122,12 +124,14 @@ def capture(
         program = capture(pinn, name="burgers", inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
     """
     ins, outs = _variables("inputs", inputs), _variables("outputs", outputs)
+    if shared := {var.name for var in ins} & {var.name for var in outs}:
+        raise CaptureError(f"{', '.join(sorted(shared))} names an input and an output; accepted: different names")
     points = _probe_points(ins, probe, domain)
     model = _double_copy(module)
     columns = _columns_per_tensor(model, ins)
-    exported = _exported(model, columns)
-    program = _Reader(exported, columns).program(name, ins, outs)
-    _prove(program, model, columns, points)
+    expected = _evaluated(model, columns, points, outs)
+    program = _Reader(_exported(model, columns), columns).program(name, ins, outs)
+    _prove(program, points, expected)
     return program
 
 
@@ -155,7 +159,10 @@ def _probe_points(ins: tuple[Var, ...], probe: ArrayLike | None, domain: tuple[A
 def _double_copy(module: nn.Module) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise CaptureError(f"a {type(module).__name__} was given; accepted: a torch.nn.Module")
-    model = copy.deepcopy(module).to("cpu", torch.float64).eval().requires_grad_(False)
+    try:
+        model = copy.deepcopy(module).to("cpu", torch.float64).eval().requires_grad_(False)
+    except RuntimeError as error:
+        raise CaptureError(f"{type(module).__name__} cannot be copied by copy.deepcopy: {error}") from error
     named = (*model.named_parameters(), *model.named_buffers())
     faults = [f"{name} holds a NaN or an infinity" for name, tensor in named if not torch.isfinite(tensor).all()]
     if faults:
@@ -167,7 +174,7 @@ def _columns_per_tensor(model: nn.Module, ins: tuple[Var, ...]) -> list[int]:
     """The number of columns of each tensor that `forward` takes."""
     sizes = [var.size for var in ins]
     parameters = inspect.signature(model.forward).parameters.values()
-    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+    if _takes_any_number(model):
         return sizes
     taken = sum(each.default is each.empty and each.kind is not each.VAR_KEYWORD for each in parameters)
     if taken not in (1, len(sizes)):
@@ -178,49 +185,80 @@ def _columns_per_tensor(model: nn.Module, ins: tuple[Var, ...]) -> list[int]:
     return [sum(sizes)] if taken == 1 else sizes
 
 
+def _takes_any_number(model: nn.Module) -> bool:
+    return any(each.kind is each.VAR_POSITIONAL for each in inspect.signature(model.forward).parameters.values())
+
+
+def _evaluated(model: nn.Module, columns: list[int], points: Array, outs: tuple[Var, ...]) -> Array:
+    """What the module returns at the points, (n, n_out)."""
+    parts = np.split(points, np.cumsum(columns)[:-1], axis=1)
+    try:
+        with torch.no_grad():
+            returned = model(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+    except Exception as error:
+        raise CaptureError(f"{_called(model, columns)} fails: {_reason(error)}") from error
+    shape = (len(points), sum(var.size for var in outs))
+    if not isinstance(returned, Tensor) or returned.shape != shape:
+        found = f"shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
+        raise CaptureError(
+            f"{_called(model, columns)} returns {found} for n = {shape[0]}; accepted: one tensor (n, {shape[1]}), the "
+            f"columns of {', '.join(map(str, outs))}. The usual fix: torch.cat(columns, dim=1), and a name for each"
+        )
+    y: Array = returned.to(torch.float64).numpy()
+    return y
+
+
+def _called(model: nn.Module, columns: list[int]) -> str:
+    return f"{type(model).__name__}, called in float64 with {', '.join(f'(n, {k})' for k in columns)},"
+
+
 def _exported(model: nn.Module, columns: list[int]) -> torch.export.ExportedProgram:
     n = torch.export.Dim("n")
     example = tuple(torch.zeros(POINTS, k, dtype=torch.float64) for k in columns)
-    shapes: Any = [{0: n} for _ in columns]
-    if any(each.kind is each.VAR_POSITIONAL for each in inspect.signature(model.forward).parameters.values()):
-        shapes = [tuple(shapes)]
-    decompositions = torch.export.default_decompositions()
-    table = {each: decompositions[each] for each in decompositions if _operator(each) not in KEPT}
+    shapes: Any = tuple({0: n} for _ in columns)
+    if _takes_any_number(model):
+        shapes = (shapes,)
     try:
         with warnings.catch_warnings():
             # torch 2.13 deep-copies its own LeafSpec in run_decompositions and warns that it should not.
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-            exported = torch.export.export(model, example, dynamic_shapes=tuple(shapes), strict=False)
-            core: torch.export.ExportedProgram = exported.run_decompositions(table)
+            exported = torch.export.export(model, example, dynamic_shapes=shapes, strict=False)
+            core: torch.export.ExportedProgram = exported.run_decompositions(_decompositions())
             return core
     except Exception as error:
-        given = ", ".join(f"(n, {k})" for k in columns)
-        place = _user_line(traceback.format_tb(error.__traceback__))
-        raise CaptureError(
-            f"{type(model).__name__}, called with {given} in float64, cannot be exported: "
-            f"{place + ': ' if place else ''}{_export_reason(error)}"
-        ) from error
+        raise CaptureError(f"{_called(model, columns)} cannot be exported: {_reason(error)}") from error
 
 
-def _export_reason(error: Exception) -> str:
+@cache
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    table = torch.export.default_decompositions()
+    return {each: table[each] for each in table if _operator(each) not in KEPT}
+
+
+def _reason(error: Exception) -> str:
+    """Where a call of the module failed, why, and the usual fix."""
+    place = _user_line(traceback.format_tb(error.__traceback__))
+    text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
     if isinstance(error, GuardOnDataDependentSymNode):
-        return (
-            "control flow depends on the data. Rewrite: remove the branch, or blend its sides with a smooth weight "
-            "such as torch.sigmoid(k * x)"
+        text = (
+            "control flow depends on the data: remove the branch, or blend its sides with a smooth weight such as "
+            "torch.sigmoid(k * x)"
         )
-    if "Constraints violated" in str(error):
-        return (
-            "forward fixes the number of points n, or mixes points. Rewrite: use -1 or x.shape[0] for the batch axis "
-            "in reshapes, and work on columns only"
+    elif "Constraints violated" in str(error):
+        text = (
+            "forward fixes the number of points n, or mixes points: use -1 or x.shape[0], not len(x), for the axis of "
+            "points, and work on the columns only"
         )
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    elif "dtype" in str(error):
+        text += ". The usual fix: register_buffer for every tensor that is not a parameter, so that double() reaches it"
+    return f"{place}: {text}" if place else text
 
 
 class _Refusal(Exception):  # noqa: N818
     """Why one node cannot be captured, and what to write instead."""
 
 
-MIXES = "it mixes points across the batch, or drops some. Rewrite: work on the columns (axis 1 and up) only"
+MIXES = "it mixes points across the batch, or drops some: work on the columns only"
 
 
 @dataclass(frozen=True)
@@ -281,13 +319,8 @@ class _Reader:
         """The Program with inputs `ins` and outputs `outs`."""
         self.names = fresh_names({var.name for var in (*ins, *outs)})
         result = self._read(self._arguments(ins))
-        n_out = sum(var.size for var in outs)
-        if not isinstance(result, _Value) or result.index.shape != (POINTS, n_out):
-            found = f"shape {_shape(result)}" if isinstance(result, _Value | Tensor) else f"a {type(result).__name__}"
-            raise CaptureError(
-                f"forward returns {found}; accepted: one tensor (n, {n_out}) that depends on the inputs, for "
-                f"{', '.join(map(str, outs))}. Rewrite: torch.cat the columns, and name as many outputs"
-            )
+        if not isinstance(result, _Value):
+            raise CaptureError("forward returns a constant; accepted: a tensor that depends on the inputs")
         whole = self._vector(result)
         start = 0
         for out in outs:
@@ -301,7 +334,8 @@ class _Reader:
 
     def _read(self, arguments: list[_Value]) -> object:
         """What the graph returns: a _Value, or a Tensor that depends on no input. Collects faults, raises once."""
-        specs = {spec.arg.name: spec for spec in self.exported.graph_signature.input_specs}
+        signature = self.exported.graph_signature
+        specs = {spec.arg.name: spec for spec in signature.input_specs}
         tensors = {**self.exported.constants, **self.exported.state_dict}
         given = iter(arguments)
         known: dict[Node, Any] = {}
@@ -323,10 +357,11 @@ class _Reader:
                         raise _Refusal(_unknown(_operator(node.target)))
                 except _Refusal as refusal:
                     faults.append(f"{_where(node)}: {_operator(node.target)} is not captured: {refusal}")
+        faults += (f"forward changes the buffer {name!r}" for name in signature.buffers_to_mutate.values())
         if faults:
             raise CaptureError(f"forward cannot be captured: {listing(list(dict.fromkeys(faults)))}")
-        returned = self.exported.graph_signature.user_outputs
-        return {node.name: value for node, value in known.items()}[returned[0]] if len(returned) == 1 else returned
+        (returned,) = signature.user_outputs
+        return {node.name: value for node, value in known.items()}[returned]
 
     def _result(self, node: Node, args: Any, kwargs: Any) -> Any:
         target: Any = node.target
@@ -366,7 +401,7 @@ class _Reader:
         match name, args:
             case "_to_copy", (_Value() as x,):
                 if result.dtype != torch.float64:
-                    raise _Refusal(f"it casts to {result.dtype}. Rewrite: remove the cast; an export chooses precision")
+                    raise _Refusal(f"it casts to {result.dtype}: an export chooses the precision, so remove the cast")
                 return x
             case name, (_Value() as x,) if name in FUNCTIONS:
                 return self._new(Map, x, name)
@@ -425,9 +460,7 @@ class _Reader:
         """The entries of a constant, broadcast to `shape`, for one point: the same for all points, and finite."""
         rows = torch.as_tensor(c, dtype=torch.float64).expand(shape).movedim(axis, 0).reshape(POINTS, -1)
         if not torch.equal(rows, rows[:1].expand_as(rows)):
-            raise _Refusal(
-                "a constant differs from point to point. Rewrite: constants of one point only, such as (1, k)"
-            )
+            raise _Refusal("a constant differs from point to point: use constants of shape (k,) or (1, k)")
         if not torch.isfinite(rows).all():
             raise _Refusal("a constant is a NaN or an infinity; accepted: finite numbers")
         row: Array = rows[0].numpy()
@@ -477,7 +510,7 @@ class _Reader:
     def _affine(self, x: _Value, weight: Tensor) -> _Value:
         """weight @ x over the last axis of x, which must be the only one besides the points."""
         if x.axis == x.index.ndim - 1 or x.index.numel() != POINTS * x.index.shape[-1]:
-            raise _Refusal("it works on several vectors per point. Rewrite: one vector (n, k), or one layer per vector")
+            raise _Refusal("it works on several vectors per point: use one vector (n, k), or one layer per vector")
         weights = self._constant(weight, (POINTS, *weight.shape), 0).reshape(weight.shape)
         out = self._emit(Affine, len(weights), self._vector(x), weights, np.zeros(len(weights)))
         return _Value(out, _laid_out(out, (*x.index.shape[:-1], out.size), x.axis), x.axis)
@@ -489,7 +522,7 @@ class _Reader:
                 return self._affine(a, _one_matrix(b).mT)
             case Tensor(), _Value():
                 return self._affine(b.transposed(), _one_matrix(a)).transposed()
-        raise _Refusal("both matrices depend on the point. Rewrite: (a * b).sum(-1, keepdim=True)")
+        raise _Refusal("both matrices depend on the point: write (a * b).sum(-1, keepdim=True)")
 
     def _cat(self, parts: Sequence[_Value | Tensor], dim: int, result: Tensor) -> _Value:
         """A constant part is written as 0 times a neighbour plus the constant: a Program has no other constants."""
@@ -547,7 +580,7 @@ def _runs(entries: list[int]) -> Iterator[tuple[int, int, int]]:
 def _one_matrix(c: Tensor) -> Tensor:
     """The matrix of a constant of two axes, or of three where it is the same along the first."""
     if c.ndim == 3 and not torch.equal(c, c[:1].expand_as(c)):
-        raise _Refusal("a constant matrix differs from point to point. Rewrite: one matrix for all points")
+        raise _Refusal("a constant matrix differs from point to point: use one matrix for all points")
     return c[0] if c.ndim == 3 else c
 
 
@@ -561,12 +594,6 @@ def _values(args: Any) -> list[_Value]:
         case list() | tuple():
             return [value for each in args for value in _values(each)]
     return []
-
-
-def _shape(result: _Value | Tensor) -> str:
-    if isinstance(result, Tensor):
-        return f"{tuple(result.shape)}, a constant"
-    return str(tuple("n" if i == result.axis else size for i, size in enumerate(result.index.shape))).replace("'", "")
 
 
 def _operator(target: Any) -> str:
@@ -598,24 +625,22 @@ def _where(node: Node) -> str:
     return ", ".join(filter(None, (_user_line([node.meta.get("stack_trace") or ""]), layer))) or "forward"
 
 
-def _prove(program: Program, model: nn.Module, columns: list[int], points: Array) -> None:
-    parts = np.split(points, np.cumsum(columns)[:-1], axis=1)
-    tensors = [torch.from_numpy(np.ascontiguousarray(part)) for part in parts]
-    with torch.no_grad():
-        expected: Array = model(*tensors).numpy()
+def _prove(program: Program, points: Array, expected: Array) -> None:
+    undefined = ~np.isfinite(expected).all(axis=1)
+    if undefined.any():
+        raise CaptureError(
+            f"the module returns {expected[undefined][0].tolist()} at {points[undefined][0].tolist()}; accepted: finite "
+            "numbers. The usual fix: give the domain, or probe points, on which it is defined"
+        )
     found = interpret(program, points)
     allowed = PARITY * abs(expected).max(axis=0)
-    wrong = ~(abs(found - expected) <= allowed)
-    if wrong.any():
-        excess = np.where(wrong, np.nan_to_num(abs(found - expected), nan=np.inf), -1.0)
-        row, column = np.unravel_index(np.argmax(excess), excess.shape)
-        at = ", ".join(
-            f"{name} = {value!r}"
-            for name, value in zip(named_columns(program.inputs), points[row].tolist(), strict=True)
-        )
+    difference = np.nan_to_num(abs(found - expected), nan=np.inf)
+    if (difference > allowed).any():
+        row, column = np.unravel_index(np.argmax(difference - allowed), difference.shape)
+        at = zip(named_columns(program.inputs), points[row].tolist(), strict=True)
         raise CaptureError(
-            f"the Program differs from the module at {at}: {named_columns(program.outputs)[column]} is "
-            f"{expected[row, column]!r} in the module and {found[row, column]!r} in the Program; allowed: "
-            f"{allowed[column]:.3g}. The usual cause: forward depends on the number of points, on random numbers or on "
-            "state that it changes, or is not finite on this domain"
+            f"the Program differs from the module at {', '.join(f'{name} = {value!r}' for name, value in at)}: "
+            f"{named_columns(program.outputs)[column]} is {float(expected[row, column])!r} in the module and "
+            f"{float(found[row, column])!r} in the Program; allowed: {allowed[column]:.3g}. The usual cause: forward "
+            "depends on the number of points, or on attributes that it changes"
         )
