@@ -1,1 +1,109 @@
-"""The equations: one per file."""
+"""The equations: one file each, found by being in this folder. NumPy only, so they can be listed without torch.
+
+To add an equation, add `<name>.py` here with `PROBLEM = Problem(name="<name>", …)`; nothing else changes.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kdpinn_edge.errors import ProblemError
+
+Array = NDArray[np.float64]
+
+
+class Math(Protocol):
+    """What `features` and `ansatz` may call: numpy, torch and kdpinn_edge.train.jets all provide it."""
+
+    def sin(self, x: Any, /) -> Any:
+        """Sine, elementwise."""
+
+    def cos(self, x: Any, /) -> Any:
+        """Cosine, elementwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A differential equation on a box, its exact solution, and the shape of a network that can solve it.
+
+    name            the file's name; what the command line takes
+    equation        one line of Unicode
+    conditions      initial and boundary conditions, one line of Unicode
+    inputs, outputs names of the columns; an input is one letter, so that "u_xx" reads as a derivative
+    lower, upper    the domain box, one number per input
+    units           one per input and then one per output, "1" for dimensionless
+    exact           (n, n_in) -> (n, n_out), float64; reached through `reference`, which checks the points
+    exact_error     an upper bound on the absolute error of `exact`
+    terms           the derivatives that `residual` takes, in order: "u", "u_x", "u_xx", …
+    residual        (*terms) -> one residual per equation; zero for a solution. Arithmetic only: terms may be
+                    arrays or tensors of one shape
+    features        (math, *columns) -> what the network sees, a sequence of (n, 1) columns
+    ansatz          (math, columns, net) -> (n, n_out): turns the network's output (n, n_out) into a function that
+                    satisfies the hard conditions for every net
+    """
+
+    name: str
+    equation: str
+    conditions: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    units: tuple[str, ...]
+    exact: Callable[[Array], Array]
+    exact_error: float
+    terms: tuple[str, ...]
+    residual: Callable[..., Sequence[Any]]
+    features: Callable[..., Sequence[Any]]
+    ansatz: Callable[..., Any]
+
+    def reference(self, x: ArrayLike) -> Array:
+        """The solution at the points x (n, n_in), float64 (n, n_out), within `exact_error`.
+
+        Raises ProblemError where x has another shape, or holds a point that is not finite or outside the box.
+        """
+        points = np.asarray(x, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != len(self.inputs):
+            raise ProblemError(
+                f"{self.name}: the points have shape {points.shape}; accepted: (n, {len(self.inputs)}), "
+                f"with the columns {', '.join(self.inputs)}"
+            )
+        outside = ~np.all((points >= self.lower) & (points <= self.upper), axis=1)
+        if outside.any():
+            row = int(np.flatnonzero(outside)[0])
+            raise ProblemError(
+                f"{self.name}: {outside.sum()} of {len(points)} points are outside the domain {self.domain}; "
+                f"the first is row {row}: {points[row].tolist()}"
+            )
+        return self.exact(points)
+
+    def grid(self, per_axis: int) -> Array:
+        """A regular grid over the box, corners included: (per_axis ** n_in, n_in), the last input fastest."""
+        axes = [np.linspace(low, high, per_axis) for low, high in zip(self.lower, self.upper, strict=True)]
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+
+    @property
+    def domain(self) -> str:
+        """The box as text: "x ∈ [-1, 1], t ∈ [0, 1]"."""
+        sides = zip(self.inputs, self.lower, self.upper, strict=True)
+        return ", ".join(f"{name} ∈ [{low:g}, {high:g}]" for name, low, high in sides)
+
+
+def names() -> tuple[str, ...]:
+    """The names of all equations, sorted."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def problem(name: str) -> Problem:
+    """The equation called `name`. Raises ProblemError for an unknown name, listing the known ones."""
+    if name not in names():
+        raise ProblemError(f"no problem is called {name!r}; accepted: {', '.join(names())}")
+    found: Problem = import_module(f"{__name__}.{name}").PROBLEM
+    return found

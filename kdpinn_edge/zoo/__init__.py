@@ -1,1 +1,49 @@
-"""Shipped teachers and students."""
+"""Shipped teachers and students: `<name>.safetensors` and `<name>.json`, as a run folder has them. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from kdpinn_edge.errors import TrainError
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> tuple[str, ...]:
+    """The names of all models, sorted: `<problem>_<role>`."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
+
+
+def weights(name: str) -> Path:
+    """The .safetensors file of the model; `kdpinn_edge.train.load_pinn(name)` reads it."""
+    return _file(name, ".safetensors")
+
+
+def record(name: str) -> dict[str, Any]:
+    """How the model was made, and its errors."""
+    found: dict[str, Any] = json.loads(_file(name, ".json").read_text(encoding="utf-8"))
+    return found
+
+
+def publish(run: str | os.PathLike[str], folder: Path = FOLDER) -> str:
+    """Copy the model of a finished run folder into the zoo, replacing its predecessor; returns its name."""
+    try:
+        made = json.loads((Path(run) / "model.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainError(f"{run}: no run that was trained; accepted: the folder of a finished run ({error})") from error
+    if not made["finished"]:
+        raise TrainError(f"{run}: the run was interrupted; accepted: a finished run. Resume it first.")
+    name = f"{made['problem']}_{made['role']}"
+    for suffix in (".safetensors", ".json"):
+        shutil.copyfile(Path(run) / f"model{suffix}", folder / f"{name}{suffix}")
+    return name
+
+
+def _file(name: str, suffix: str) -> Path:
+    if name not in names():
+        raise TrainError(f"no model of the zoo is called {name!r}; accepted: {', '.join(names())}")
+    return FOLDER / f"{name}{suffix}"

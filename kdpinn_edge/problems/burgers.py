@@ -1,0 +1,70 @@
+"""Viscous Burgers: a sine wave that steepens into a shock of width ~ν at x = 0 near t = 1/π."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import pi
+from typing import Any
+
+import numpy as np
+
+from kdpinn_edge.problems import Array, Math, Problem
+
+NU = 0.01 / pi
+NODES = 128
+ROWS = 4096  # per block: 4 MB of intermediate values
+
+
+def _residual(u: Any, u_x: Any, u_t: Any, u_xx: Any) -> Sequence[Any]:
+    return (u_t + u * u_x - NU * u_xx,)
+
+
+def _features(m: Math, x: Any, t: Any) -> Sequence[Any]:
+    return m.cos(pi * x), m.sin(pi * x), 2.0 * t - 1.0
+
+
+def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Any:
+    x, t = columns
+    return t * net - m.sin(pi * x)
+
+
+def cole_hopf(points: Array, nodes: int = NODES) -> Array:
+    """u(x, t) by the Cole-Hopf transform: (n, 2) points (x, t) -> (n, 1), float64.
+
+        u(x, t) = −∫ sin(πy) φ(y) e^(−z²) dz / ∫ φ(y) e^(−z²) dz,  y = x − z √(4νt),  φ(y) = exp(−cos(πy) / 2πν)
+
+    by Gauss-Hermite quadrature with `nodes` nodes (E. Hopf, 1950; C. Basdevant et al., 1986). φ spans e^±50, so the
+    weights are formed as logarithms and shifted by their largest. sin(πx) is taken out of the average, which makes
+    t = 0 exact. Against 40-digit quadrature the error is below 1e-14 from 100 nodes on.
+    """
+    z, weight = np.polynomial.hermite.hermgauss(nodes)
+    blocks = np.array_split(points, max(1, -(-len(points) // ROWS)))
+    return np.concatenate([_block(block, z, np.log(weight)) for block in blocks])
+
+
+def _block(points: Array, z: Array, log_weight: Array) -> Array:
+    x, t = points[:, :1], points[:, 1:]
+    y = x - z * np.sqrt(4 * NU * t)
+    log_p = log_weight - np.cos(pi * y) / (2 * pi * NU)
+    p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
+    s = np.sin(pi * x)
+    u: Array = np.sum((s - np.sin(pi * y)) * p, axis=1, keepdims=True) / np.sum(p, axis=1, keepdims=True) - s
+    return u
+
+
+PROBLEM = Problem(
+    name="burgers",
+    equation="u_t + u u_x = (0.01/π) u_xx",
+    conditions="u(x, 0) = −sin(πx), u(±1, t) = 0",
+    inputs=("x", "t"),
+    outputs=("u",),
+    lower=(-1.0, 0.0),
+    upper=(1.0, 1.0),
+    units=("1", "1", "1"),
+    exact=cole_hopf,
+    exact_error=1e-13,
+    terms=("u", "u_x", "u_t", "u_xx"),
+    residual=_residual,
+    features=_features,
+    ansatz=_ansatz,
+)

@@ -1,0 +1,51 @@
+"""The recipes. A run is reproducible from its config alone: it stops by count, never by time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a teacher is trained: Adam, then Levenberg-Marquardt, in rounds that each start with fresh points.
+
+    hidden              sizes of the hidden layers
+    seed                of the initial weights and of every draw of points
+    n_points            collocation points per round, out of `n_candidates` (see sampling.py)
+    adam_rounds         of `adam_steps` steps each, with a rate that falls from `adam_rate` to 0 on half a cosine
+    newton_rounds       of `newton_steps` steps each, the first of them with `damping`
+    n_held_out          points that are never trained on; the loss there decides which weights are kept
+    """
+
+    hidden: tuple[int, ...] = (64, 64, 64, 64)
+    seed: int = 0
+    n_points: int = 1000
+    n_candidates: int = 10_000
+    adam_rounds: int = 2
+    adam_steps: int = 250
+    adam_rate: float = 5e-3
+    newton_rounds: int = 120
+    newton_steps: int = 5
+    damping: float = 1e-3
+    n_held_out: int = 4096
+
+    @property
+    def steps(self) -> int:
+        """All steps of the run."""
+        return self.adam_rounds * self.adam_steps + self.newton_rounds * self.newton_steps
+
+
+@dataclass(frozen=True)
+class DistillConfig(TrainConfig):
+    """How a student is distilled: as a teacher is trained, under the loss of `objective.Distillation`.
+
+    sigma               σ of both Gaussians, in the units of the outputs
+    physics_weight      λ of the physics loss
+    """
+
+    hidden: tuple[int, ...] = (16, 16, 16)
+    n_points: int = 3000
+    newton_rounds: int = 60
+    newton_steps: int = 10
+    sigma: float = 1e-2
+    physics_weight: float = 1.0

@@ -1,0 +1,184 @@
+"""The loop: draw points, take a round of steps, judge the network, keep the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import cos, inf, nan, pi
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from kdpinn_edge.train.config import TrainConfig
+from kdpinn_edge.train.objective import Batch, Objective, batch_at
+from kdpinn_edge.train.optimisers import adam, levenberg_marquardt
+from kdpinn_edge.train.pinn import Pinn, Tape, jacobian
+from kdpinn_edge.train.progress import Progress, Report
+from kdpinn_edge.train.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
+from kdpinn_edge.train.sampling import draw, uniform
+
+GRID = 101
+ADAM, NEWTON = "Adam", "Levenberg-Marquardt"
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Against the problem's reference on a regular grid: ‖u − u*‖₂/‖u*‖₂, max |u − u*|, and the number of points."""
+
+    relative_l2: float
+    max_abs: float
+    n_points: int
+
+
+def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, report: Report, *, resume: bool) -> State:
+    """Train `net` until the config's last step or a KeyboardInterrupt, and leave it with its best weights.
+
+    The best weights are those with the smallest loss on held-out points: the reference solution has no part in
+    training. Runs on one thread, so the bits of the result do not depend on how many there are.
+    """
+    with _one_thread():
+        run = _Run(net, objective, config)
+        state = run.start()
+        if resume and (found := read_checkpoint(folder, state)):
+            state = found
+        drop_metrics_after(folder, state.step)
+        try:
+            while state.step < config.steps:
+                state, judged = run.advance(state)
+                phase = run.phase(state.step - 1)
+                progress = Progress(phase, state.step, config.steps, state.loss, state.relative_l2, state.seconds)
+                if judged:
+                    append_metrics(folder, vars(progress) | {"best_score": state.best_score, "damping": state.damping})
+                    write_checkpoint(folder, state)
+                report(progress)
+        except KeyboardInterrupt:
+            write_checkpoint(folder, state)
+        vector_to_parameters(run.best(state), net.parameters())
+        return state
+
+
+@torch.no_grad()
+def errors(net: Pinn, per_axis: int) -> Errors:
+    """The errors of `net` on a grid of per_axis ** n_in points."""
+    points = net.problem.grid(per_axis)
+    exact = net.problem.reference(points)
+    u = np.concatenate([net(torch.from_numpy(block)).numpy() for block in np.array_split(points, per_axis)])
+    relative_l2 = float(np.linalg.norm(u - exact) / np.linalg.norm(exact))
+    return Errors(relative_l2, float(np.abs(u - exact).max()), len(points))
+
+
+class _Run:
+    """The map from one State to the next; everything that changes is in the State."""
+
+    def __init__(self, net: Pinn, objective: Objective, config: TrainConfig) -> None:
+        self.net, self.objective, self.config = net, objective, config
+        self.adam_steps = config.adam_rounds * config.adam_steps
+        self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1))
+
+    def generator(self, step: int) -> torch.Generator:
+        """Randomness is a function of seed and step, so a resumed run draws what an uninterrupted one does."""
+        return torch.Generator().manual_seed(1_000_003 * (self.config.seed + 1) + step)
+
+    def phase(self, step: int) -> str:
+        return ADAM if step < self.adam_steps else NEWTON
+
+    def start(self) -> State:
+        theta = parameters_to_vector(self.net.parameters()).detach().clone()
+        zero = torch.zeros_like(theta)
+        batch = self.draw(theta, 0)
+        return State(
+            step=0,
+            seconds=0.0,
+            loss=nan,
+            relative_l2=nan,
+            damping=self.config.damping,
+            best_score=inf,
+            theta=theta,
+            best_theta=theta,
+            first=zero,
+            second=zero,
+            points=batch.points,
+            weights=batch.weights,
+            targets=batch.targets,
+        )
+
+    def advance(self, state: State) -> tuple[State, bool]:
+        """The state after one more step, and whether it ended a round and was judged."""
+        began = perf_counter()
+        is_adam = self.phase(state.step) == ADAM
+        done = state.step if is_adam else state.step - self.adam_steps
+        round_steps = self.config.adam_steps if is_adam else self.config.newton_steps
+        if done % round_steps == 0 and state.step > 0:
+            batch = self.draw(state.theta, state.step)
+            state = replace(state, points=batch.points, weights=batch.weights, targets=batch.targets)
+        state = self.adam(state) if is_adam else self.newton(state)
+        judged = (done + 1) % round_steps == 0
+        if judged:
+            state = self.judge(state)
+        return replace(state, step=state.step + 1, seconds=state.seconds + perf_counter() - began), judged
+
+    def adam(self, state: State) -> State:
+        self.put(state.theta)
+        loss = self.objective.loss(self.net.jet(state.points), _batch(state))
+        gradient = parameters_to_vector(torch.autograd.grad(loss, list(self.net.parameters())))
+        rate = self.config.adam_rate * (1 + cos(pi * state.step / self.adam_steps)) / 2
+        theta, first, second = adam(state.theta, gradient, state.first, state.second, state.step + 1, rate)
+        return replace(state, theta=theta, first=first, second=second, loss=float(loss.detach()))
+
+    def newton(self, state: State) -> State:
+        batch, tape = _batch(state), Tape()
+        self.put(state.theta)
+        residuals = self.objective.residuals(self.net.jet(batch.points, tape), batch)
+        J = jacobian(residuals, tape)
+
+        @torch.no_grad()
+        def loss_at(theta: Tensor) -> float:
+            self.put(theta)
+            return float(self.objective.loss(self.net.jet(batch.points), batch))
+
+        r = residuals.detach().flatten()
+        theta, loss, damping = levenberg_marquardt(state.theta, r, J, state.damping, loss_at, len(batch.points))
+        return replace(state, theta=theta, loss=loss, damping=damping)
+
+    def judge(self, state: State) -> State:
+        score = self.score(state.theta)
+        if score < state.best_score:
+            state = replace(state, best_theta=state.theta, best_score=score)
+        return replace(state, relative_l2=errors(self.net, GRID).relative_l2)
+
+    def best(self, state: State) -> Tensor:
+        """The best weights: those kept, unless the latest, not judged yet, are better."""
+        return state.theta if self.score(state.theta) < state.best_score else state.best_theta
+
+    @torch.no_grad()
+    def score(self, theta: Tensor) -> float:
+        self.put(theta)
+        u = self.net.jet(self.held_out)
+        return float(self.objective.loss(u, batch_at(self.held_out, u, self.objective)))
+
+    def draw(self, theta: Tensor, step: int) -> Batch:
+        self.put(theta)
+        config = self.config
+        return draw(self.net, self.objective, config.n_points, config.n_candidates, self.generator(step))
+
+    def put(self, theta: Tensor) -> None:
+        vector_to_parameters(theta, self.net.parameters())
+
+
+def _batch(state: State) -> Batch:
+    return Batch(state.points, state.weights, state.targets)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,134 @@
+"""Jets: a tensor together with some of its derivatives, carried forward through every operation.
+
+    (ab)_i = a_i b + a b_i        (ab)_ij = a_ij b + a_i b_j + a_j b_i + a b_ij
+    f(a)_i = f′(a) a_i            f(a)_ij = f′(a) a_ij + f″(a) a_i a_j
+
+A word names a derivative: "" is the value, "x" is ∂/∂x, "xx" is ∂²/∂x². This module is a `Math`, as numpy and torch
+are, so a problem's features and ansatz run on jets unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kdpinn_edge.errors import ProblemError
+
+
+def words(terms: Sequence[str]) -> tuple[str, ...]:
+    """The derivatives that a residual in `terms` needs: ("u", "u_x", "u_xx") gives ("", "x", "xx").
+
+    With a second derivative come the first ones that its product rule needs. Raises ProblemError above order 2.
+    """
+    found = {""}
+    for term in terms:
+        word = term.partition("_")[2]
+        if len(word) > 2:
+            raise ProblemError(f"{term} is a derivative of order {len(word)}; accepted: up to 2")
+        found |= {word, *word}
+    return tuple(sorted(found, key=lambda word: (len(word), word)))
+
+
+@dataclass(frozen=True, eq=False)
+class Jet:
+    """`data` (len(words), n, width): one stream per word. The word "" comes first."""
+
+    words: tuple[str, ...]
+    data: Tensor
+
+    def __getitem__(self, word: str) -> Tensor:
+        return self.data[self.words.index(word)]
+
+    def __neg__(self) -> Jet:
+        return Jet(self.words, -self.data)
+
+    def __add__(self, other: Jet | float) -> Jet:
+        if isinstance(other, Jet):
+            return Jet(self.words, self.data + other.data)
+        return Jet(self.words, torch.cat((self.data[:1] + other, self.data[1:])))
+
+    def __sub__(self, other: Jet | float) -> Jet:
+        return self + -other
+
+    def __mul__(self, other: Jet | float) -> Jet:
+        return _product(self, other) if isinstance(other, Jet) else Jet(self.words, self.data * other)
+
+    def __rsub__(self, other: float) -> Jet:
+        return -self + other
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+def columns(x: Tensor, inputs: Sequence[str], words: tuple[str, ...]) -> list[Jet]:
+    """The columns of the points x (n, n_in) as jets of width 1: the derivative of an input by itself is 1."""
+    zero, one = torch.zeros_like(x[:, :1]), torch.ones_like(x[:, :1])
+    return [
+        Jet(words, torch.stack([x[:, i : i + 1] if word == "" else one if word == name else zero for word in words]))
+        for i, name in enumerate(inputs)
+    ]
+
+
+def concat(jets: Sequence[Jet]) -> Jet:
+    """The jets side by side."""
+    return Jet(jets[0].words, torch.cat([jet.data for jet in jets], dim=-1))
+
+
+def affine(x: Jet, weight: Tensor, bias: Tensor) -> Jet:
+    """x Wᵀ + b; the derivatives see no bias."""
+    z = x.data @ weight.T
+    return Jet(x.words, torch.cat((z[:1] + bias, z[1:])))
+
+
+def sin(x: Jet) -> Jet:
+    """Sine."""
+    s, c = torch.sin(x[""]), torch.cos(x[""])
+    return _chain(x, s, c, -s)
+
+
+def cos(x: Jet) -> Jet:
+    """Cosine."""
+    s, c = torch.sin(x[""]), torch.cos(x[""])
+    return _chain(x, c, -s, -c)
+
+
+def tanh(x: Jet) -> Jet:
+    """Hyperbolic tangent, as 2σ(2x) − 1: 4 times faster than torch.tanh in float64, and within 3e-16 of it."""
+    t = 2 * torch.sigmoid(2 * x[""]) - 1
+    c = 1 - t * t
+    return _chain(x, t, c, -2 * t * c)
+
+
+def _chain(x: Jet, f: Tensor, f1: Tensor, f2: Tensor) -> Jet:
+    def stream(word: str) -> Tensor:
+        match tuple(word):
+            case ():
+                return f
+            case (_,):
+                return f1 * x[word]
+            case i, j:
+                return f1 * x[word] + f2 * x[i] * x[j]
+        raise AssertionError(word)
+
+    return _jet(x.words, stream)
+
+
+def _product(a: Jet, b: Jet) -> Jet:
+    def stream(word: str) -> Tensor:
+        match tuple(word):
+            case ():
+                return a[""] * b[""]
+            case (_,):
+                return a[word] * b[""] + a[""] * b[word]
+            case i, j:
+                return a[word] * b[""] + a[i] * b[j] + a[j] * b[i] + a[""] * b[word]
+        raise AssertionError(word)
+
+    return _jet(a.words, stream)
+
+
+def _jet(words: tuple[str, ...], stream: Callable[[str], Tensor]) -> Jet:
+    return Jet(words, torch.stack([stream(word) for word in words]))

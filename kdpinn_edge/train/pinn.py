@@ -1,0 +1,81 @@
+"""The network that a teacher and a student are: a tanh network inside its problem's features and ansatz."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from kdpinn_edge.problems import Problem
+from kdpinn_edge.train import jets
+from kdpinn_edge.train.jets import Jet
+
+Tape = list[tuple[Tensor, Tensor]]
+"""Per layer, the streams that entered it and that left it before tanh: what a Jacobian is made of."""
+
+
+class Pinn(nn.Module):
+    """u(x) = ansatz(x, N(features(x))), with N a tanh network; float64.
+
+    `forward` takes points (n, n_in), columns as in `problem.inputs`, and returns (n, n_out). The initial weights are
+    Glorot-normal, drawn from `seed` alone; the biases start at zero.
+    """
+
+    def __init__(self, problem: Problem, hidden: Sequence[int], seed: int = 0) -> None:
+        super().__init__()
+        self.problem = problem
+        self.hidden = tuple(hidden)
+        n_features = len(problem.features(torch, *torch.zeros(len(problem.inputs), 1, 1).unbind()))
+        sizes = [n_features, *self.hidden, len(problem.outputs)]
+        layers = [nn.Linear(n_in, n_out, dtype=torch.float64) for n_in, n_out in pairwise(sizes)]
+        generator = torch.Generator().manual_seed(seed)
+        for layer in layers:
+            nn.init.xavier_normal_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The solution at the points x (n, n_in): (n, n_out)."""
+        columns = [x[:, i : i + 1] for i in range(len(self.problem.inputs))]
+        h = torch.cat(tuple(self.problem.features(torch, *columns)), dim=1)
+        for layer in self.layers[:-1]:
+            h = torch.tanh(layer(h))
+        u: Tensor = self.problem.ansatz(torch, columns, self.layers[-1](h))
+        return u
+
+    def jet(self, x: Tensor, tape: Tape | None = None) -> Jet:
+        """The solution at x with the derivatives that the problem's residual needs, each (n, n_out).
+
+        Streams go through the layers together, so a derivative costs one more row of a matrix product and no backward
+        pass. A `tape` that is given is filled.
+        """
+        columns = jets.columns(x, self.problem.inputs, jets.words(self.problem.terms))
+        h = jets.concat(self.problem.features(jets, *columns))
+        parameters = list(self.parameters())
+        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+            z = jets.affine(h, weight, bias)
+            if tape is not None:
+                tape.append((h.data, z.data))
+            h = jets.tanh(z)
+        u: Jet = self.problem.ansatz(jets, columns, z)
+        return u
+
+
+def jacobian(residuals: Tensor, tape: Tape) -> Tensor:
+    """∂residuals/∂θ: residuals (k, n), made from `Pinn.jet(x, tape)`, give (k n, parameters).
+
+    Entry [·, i] of residuals must depend on point i alone: one backward pass per k then holds every point's gradient
+    of the preactivations, and a weight's gradient is their outer product with what entered the layer. Columns are
+    ordered as `Pinn.parameters()`.
+    """
+    entered = [h.detach() for h, _ in tape]
+    rows = []
+    for residual in residuals:
+        gradients = torch.autograd.grad(residual.sum(), [z for _, z in tape], retain_graph=True)
+        blocks = []
+        for dz, h in zip(gradients, entered, strict=True):
+            blocks += [torch.einsum("sno,sni->noi", dz, h).flatten(1), dz[0]]
+        rows.append(torch.cat(blocks, dim=1))
+    return torch.cat(rows)

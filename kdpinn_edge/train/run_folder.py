@@ -1,0 +1,141 @@
+"""A run folder: `config.json`, `metrics.jsonl`, `checkpoint.safetensors` while it runs; `model.*` when it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from kdpinn_edge.errors import TrainError, listing
+from kdpinn_edge.train.weights import WEIGHTS_FILE, read_tensors, write_whole
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+RECORD_FILE = "model.json"
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Everything that a run is after a step; never changed, only replaced, so that it is whole at any interrupt."""
+
+    step: int
+    seconds: float
+    loss: float
+    relative_l2: float
+    damping: float
+    best_score: float
+    theta: Tensor
+    best_theta: Tensor
+    first: Tensor
+    second: Tensor
+    points: Tensor
+    weights: Tensor
+    targets: Tensor
+
+
+NUMBERS = tuple(field.name for field in fields(State) if field.type in ("int", "float"))
+TENSORS = tuple(field.name for field in fields(State) if field.type == "Tensor")
+
+
+def open_run(folder: Path, description: dict[str, Any], *, resume: bool) -> None:
+    """Make `folder` for a new run of this description, or find the same run in it.
+
+    Raises TrainError where a new run would meet other files, or a resumed run another description.
+    """
+    described = json.loads(json.dumps(description))
+    if not resume:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            holds = "a run" if (folder / CONFIG_FILE).exists() else "other files"
+            raise TrainError(
+                f"{folder} already holds {holds}; accepted: a folder that is new or empty. Give another folder, "
+                "continue the run with resume=True (--resume), or delete it."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / CONFIG_FILE, {**described, "versions": versions()})
+        return
+    found = read_json(folder / CONFIG_FILE)
+    faults = [
+        f"{key} was {found.get(key)!r}, is now {described[key]!r}"
+        for key in described
+        if found.get(key) != described[key]
+    ]
+    if faults:
+        raise TrainError(
+            f"{folder} holds another run; resume it with the options it was started with: {listing(faults)}"
+        )
+
+
+def write_checkpoint(folder: Path, state: State) -> None:
+    """Replace the checkpoint by `state`."""
+    numbers = torch.tensor([getattr(state, name) for name in NUMBERS], dtype=torch.float64)
+    tensors = {name: getattr(state, name).clone() for name in TENSORS}
+    write_whole(folder / CHECKPOINT_FILE, safetensors.torch.save({"numbers": numbers, **tensors}))
+
+
+def read_checkpoint(folder: Path, like: State) -> State | None:
+    """The state that the run was left in, shaped `like` its first one; None before its first checkpoint."""
+    path = folder / CHECKPOINT_FILE
+    if not path.exists():
+        return None
+    tensors, _ = read_tensors(path)
+    shapes = {"numbers": (len(NUMBERS),)} | {name: tuple(getattr(like, name).shape) for name in TENSORS}
+    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes:
+        raise TrainError(f"{path}: not a checkpoint of this run; delete it to start the run again")
+    step, *numbers = tensors["numbers"].tolist()
+    return State(int(step), *numbers, *(tensors[name] for name in TENSORS))
+
+
+def append_metrics(folder: Path, row: dict[str, Any]) -> None:
+    """Add one line to the metrics."""
+    with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def drop_metrics_after(folder: Path, step: int) -> None:
+    """Keep the metrics up to `step`: what a run that was killed wrote after its checkpoint will be written again."""
+    path = folder / METRICS_FILE
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    write_whole(path, "".join(kept).encode())
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write `document` as readable JSON."""
+    write_whole(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`. Raises TrainError where there is none."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TrainError(f"{path}: no such file, so {path.parent} holds no run; start one without resume") from error
+    except ValueError as error:
+        raise TrainError(f"{path}: not JSON ({error}); the usual cause is an edited file") from error
+    if not isinstance(document, dict):
+        raise TrainError(f"{path}: holds a {type(document).__name__}; accepted: a JSON object")
+    return document
+
+
+def versions() -> dict[str, str]:
+    """What a run's numbers depend on."""
+    return {
+        "kdpinn_edge": version("kdpinn-edge"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def run_files(folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """The weights and the record of the run in `folder`."""
+    return Path(folder) / WEIGHTS_FILE, Path(folder) / RECORD_FILE

@@ -1,0 +1,32 @@
+"""Where a network is trained: more points where its solution is steep, and where it is wrong."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kdpinn_edge.problems import Problem
+from kdpinn_edge.train.objective import Batch, Objective, batch_at, steepness
+from kdpinn_edge.train.pinn import Pinn
+
+
+def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
+    """n points, uniform in the problem's box: (n, n_in), float64."""
+    lower = torch.tensor(problem.lower, dtype=torch.float64)
+    upper = torch.tensor(problem.upper, dtype=torch.float64)
+    return lower + (upper - lower) * torch.rand(n, len(lower), generator=generator, dtype=torch.float64)
+
+
+@torch.no_grad()
+def draw(net: Pinn, objective: Objective, n: int, n_candidates: int, generator: torch.Generator) -> Batch:
+    """n of `n_candidates` uniform points, without repetition, with density 1 + |∇u| + |r|, each over its mean.
+
+    |r| is the root of the sum of squares of the objective's residuals at a point.
+    """
+    candidates = uniform(net.problem, n_candidates, generator)
+    u = net.jet(candidates)
+    batch = batch_at(candidates, u, objective)
+    slope, wrong = steepness(u), objective.residuals(u, batch).norm(dim=0)
+    density = 1 + slope / slope.mean() + wrong / wrong.mean()
+    chosen = torch.multinomial(density, n, replacement=False, generator=generator)
+    return Batch(candidates[chosen], batch.weights[chosen], batch.targets[chosen])

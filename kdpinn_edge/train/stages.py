@@ -1,0 +1,137 @@
+"""The stages `train` and `distill`: from a problem's name to a run folder with weights and a record of their errors."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kdpinn_edge.errors import TrainError
+from kdpinn_edge.problems import problem
+from kdpinn_edge.train.config import DistillConfig, TrainConfig
+from kdpinn_edge.train.fit import errors, fit
+from kdpinn_edge.train.objective import Distillation, Objective, Physics
+from kdpinn_edge.train.pinn import Pinn
+from kdpinn_edge.train.progress import Report, silent
+from kdpinn_edge.train.run_folder import open_run, run_files, versions, write_json
+from kdpinn_edge.train.weights import load_pinn, write_weights
+
+GRID = 501
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a run made: the network with its best weights, its folder, and its record, as in `model.json`.
+
+    `finished` is False where the run was interrupted; `resume=True` continues it.
+    """
+
+    net: Pinn
+    folder: Path
+    record: dict[str, Any]
+    finished: bool
+
+
+def train(
+    problem_name: str,
+    folder: str | os.PathLike[str],
+    config: TrainConfig | None = None,
+    *,
+    resume: bool = False,
+    report: Report = silent,
+) -> Trained:
+    """Problem → Teacher: minimise the physics loss (`objective.Physics`) and leave the teacher in `folder`.
+
+    A KeyboardInterrupt ends the run early: the best weights so far are written, and `finished` is False. With
+    `resume` the run in `folder`, which must have the same config, goes on where it stopped and ends with the weights
+    of an uninterrupted run. Raises ProblemError for an unknown problem, TrainError where the folder does not fit.
+
+        teacher = train("burgers", "runs/teacher", TrainConfig(seed=1)).net
+    """
+    config = config or TrainConfig()
+    net = Pinn(problem(problem_name), config.hidden, config.seed)
+    source = {"role": "teacher", "command": _command("train", problem_name, config)}
+    return _run(net, Physics(net.problem), config, source, Path(folder), report, resume)
+
+
+def distill(
+    problem_name: str,
+    folder: str | os.PathLike[str],
+    config: DistillConfig | None = None,
+    *,
+    teacher: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    report: Report = silent,
+) -> Trained:
+    """Teacher → Student: minimise divergence from the teacher plus physics loss (`objective.Distillation`).
+
+    `teacher` is a zoo name, a run folder or a .safetensors file; by default the zoo's teacher of this problem.
+    Interrupt, resume and errors are as for `train`.
+
+        student = distill("burgers", "runs/student", teacher="runs/teacher").net
+    """
+    config = config or DistillConfig()
+    solved = problem(problem_name)
+    name = str(teacher or f"{problem_name}_teacher")
+    guide = load_pinn(name)
+    if guide.problem is not solved:
+        raise TrainError(f"the teacher {name} solves {guide.problem.name}; accepted: a teacher of {problem_name}")
+    net = Pinn(solved, config.hidden, config.seed)
+    source = {
+        "role": "student",
+        "command": _command("distill", problem_name, config) + (f" --teacher {name}" if teacher else ""),
+        "teacher": {"name": Path(name).name, "sha256": _fingerprint(guide)},
+    }
+    objective = Distillation(guide, config.sigma, config.physics_weight)
+    return _run(net, objective, config, source, Path(folder), report, resume)
+
+
+def _run(
+    net: Pinn,
+    objective: Objective,
+    config: TrainConfig,
+    source: dict[str, Any],
+    folder: Path,
+    report: Report,
+    resume: bool,
+) -> Trained:
+    description = {**source, "problem": net.problem.name, "seed": config.seed, "config": asdict(config)}
+    open_run(folder, description, resume=resume)
+    state = fit(net, objective, config, folder, report, resume=resume)
+    net.eval()
+    weights, record_file = run_files(folder)
+    write_weights(net, weights)
+    found = errors(net, GRID)
+    finished = state.step == config.steps
+    record = {
+        "problem": net.problem.name,
+        "equation": net.problem.equation,
+        **source,
+        "architecture": {
+            "hidden": list(net.hidden),
+            "activation": "tanh",
+            "parameters": sum(tensor.numel() for tensor in net.parameters()),
+        },
+        "seed": config.seed,
+        "config": asdict(config),
+        "finished": finished,
+        "training_seconds": round(state.seconds, 1),
+        "errors": asdict(found) | {"reference_max_abs": net.problem.exact_error},
+        "versions": versions(),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "licence": "Apache-2.0",
+    }
+    write_json(record_file, record)
+    return Trained(net, folder, record, finished)
+
+
+def _command(stage: str, problem_name: str, config: TrainConfig) -> str:
+    return f"kdpinn-edge {stage} {problem_name}" + (f" --seed {config.seed}" if config.seed else "")
+
+
+def _fingerprint(net: Pinn) -> str:
+    """SHA-256 of the weights, in the order of the layers, as float64."""
+    numbers = b"".join(tensor.detach().numpy().tobytes() for tensor in net.parameters())
+    return hashlib.sha256(numbers).hexdigest()
