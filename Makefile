@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint readme constraints
+.PHONY: help demo test lint zoo readme constraints
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
 	@echo "make test         the tests"
 	@echo "make lint         ruff, mypy --strict, import-linter"
+	@echo "make zoo          train the shipped models again"
 	@echo "make readme       write the comparison into README.md"
 	@echo "make constraints  pin what .venv holds now in constraints.txt"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
@@ -29,6 +30,13 @@ lint: .venv/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+zoo: .venv/.ready
+	rm -rf runs/zoo
+	$(BIN)/kdpinn-edge train burgers --out runs/zoo/teacher
+	$(BIN)/python -c 'from kdpinn_edge import zoo; zoo.publish("runs/zoo/teacher")'
+	$(BIN)/kdpinn-edge distill burgers --out runs/zoo/student
+	$(BIN)/python -c 'from kdpinn_edge import zoo; zoo.publish("runs/zoo/student")'
 
 readme: demo
 	$(BIN)/python benchmarks/readme.py demo/burgers

@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kdpinn_edge.errors import KdpinnError as KdpinnError
+    from kdpinn_edge.export.bundle import export_bundle as export_bundle
     from kdpinn_edge.interp import interpret as interpret
     from kdpinn_edge.ir import Program as Program
     from kdpinn_edge.ir import Var as Var
     from kdpinn_edge.program_file import read_program as read_program
     from kdpinn_edge.program_file import write_program as write_program
+    from kdpinn_edge.runtime import Engine as Engine
+    from kdpinn_edge.runtime import load as load
 
 _HOME = {
+    "Engine": "runtime",
     "KdpinnError": "errors",
     "Program": "ir",
     "Var": "ir",
+    "export_bundle": "export.bundle",
     "interpret": "interp",
+    "load": "runtime",
     "read_program": "program_file",
     "write_program": "program_file",
 }

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.errors import BenchError, KdpinnError
 from kdpinn_edge.ir import Program
 from kdpinn_edge.manifest import PROGRAM_FILE, Manifest, check_files, read_manifest
+from kdpinn_edge.model import find_pinn
 from kdpinn_edge.parity import Parity
 from kdpinn_edge.probe import probe_points
 from kdpinn_edge.program_file import read_program
@@ -37,6 +38,7 @@ Promise = Literal["same bits", "same function", "another function"]
 
 N_POINTS = (1, 100, 10_000, 100_000)
 LIMIT_MS = 10.0
+TORCH, TEACHER = "torch, student", "torch, teacher"
 LIBRARY, C_LOOP = "library, cffi", "library, C loop"
 PACKAGES = ("kdpinn-edge", "numpy", "cffi", "numba", "llvmlite", "onnxruntime", "torch")
 
@@ -99,8 +101,9 @@ def bench(
 ) -> Report:
     """Compare the backends of `bundle` at each n of `n_points`, each for about `seconds`.
 
-    `model` names the torch modules to compare with: a model of the zoo or a run folder; by default the zoo's model of
-    the bundle's name. Raises BenchError for arguments that make no comparison, BundleError for a damaged bundle.
+    `model` names the network in torch that the bundle was made from, as for `find_pinn`, by default what the bundle is
+    called; its teacher is the zoo's teacher of the same problem.
+    Raises BenchError for arguments that make no comparison, BundleError for a damaged bundle.
     """
     if not n_points or min(n_points) < 1 or not seconds > 0 or not limit_ms > 0:
         raise BenchError(
@@ -126,6 +129,10 @@ def bench(
 
     rows: list[Row] = []
     with ExitStack() as stack:
+        if TORCH in backends or TEACHER in backends:
+            from kdpinn_edge.train.one_thread import one_thread
+
+            stack.enter_context(one_thread())
         try:
             harness = stack.enter_context(compiled_harness())
             errors[C_LOOP] = _judge(parity, harness.time(directory, parity.x, seconds=1e-3)[1], "same bits")
@@ -169,11 +176,27 @@ def _judge(parity: Parity, y: Array, promise: Promise) -> float:
 
 def _makers(directory: Path, manifest: Manifest, program: Program, model: str) -> dict[str, Callable[[], Backend]]:
     return {
+        TEACHER: partial(_torch_teacher, model, manifest),
+        TORCH: partial(_torch_student, model, manifest),
         "onnx, run": partial(_onnx_run, directory),
         "onnx, io-binding": partial(_onnx_binding, directory),
         "numba, in memory": partial(_numba, program, manifest),
         LIBRARY: partial(_library, directory),
     }
+
+
+def _torch_student(model: str, manifest: Manifest) -> Backend:
+    from kdpinn_edge.train import TorchEngine
+
+    engine = TorchEngine(find_pinn(model), manifest.precision)
+    return Backend("same function", engine, engine.bind)
+
+
+def _torch_teacher(model: str, manifest: Manifest) -> Backend:
+    from kdpinn_edge.train import TorchEngine
+
+    engine = TorchEngine(find_pinn(f"{find_pinn(model).problem.name}_teacher"), manifest.precision)
+    return Backend("another function", engine, engine.bind)
 
 
 def _onnx_run(directory: Path) -> Backend:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kdpinn_edge.bench import Report
     from kdpinn_edge.ir import Program
     from kdpinn_edge.manifest import Input, Manifest
+    from kdpinn_edge.train import Trained
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 COLOUR = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
@@ -37,6 +38,8 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # typer ends quietly, as `| head` wants
+            raise
         except (KdpinnError, OSError) as error:
             message, code = str(error), BAD_INPUT
         except ModuleNotFoundError as error:
@@ -58,6 +61,9 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
+ProblemName = Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`.")]
+Seed = Annotated[int, typer.Option(help="Decides the first weights and every point that is drawn.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
 
 
 class Scalar(StrEnum):
@@ -76,22 +82,71 @@ def _main(show_version: Annotated[bool, typer.Option("--version", help="Print th
 @app.command()
 def problems(as_json: AsJson = False) -> None:
     """List the equations that can be trained."""
+    from kdpinn_edge import zoo
     from kdpinn_edge.problems import names, problem
 
     found = [problem(name) for name in names()]
+    shipped = {name: zoo.record(name) for name in zoo.names()}
     if as_json:
         fields = ("name", "equation", "conditions", "inputs", "outputs", "lower", "upper", "units")
-        _print_json([{field: getattr(p, field) for field in fields} for p in found])
+        models = {p.name: [name for name, record in shipped.items() if record["problem"] == p.name] for p in found}
+        _print_json([{field: getattr(p, field) for field in fields} | {"models": models[p.name]} for p in found])
         return
-    table = _table("problem", "equation", "conditions", "domain")
     for p in found:
-        table.add_row(*map(escape, (p.name, p.equation, p.conditions, p.domain)))
-    _stdout().print(table)
+        facts = {"equation": p.equation, "conditions": p.conditions, "domain": p.domain}
+        for name, record in shipped.items():
+            if record["problem"] == p.name:
+                facts[record["role"]] = f"{name}, relative L2 error {record['errors']['relative_l2']:.1e}"
+        _stdout().print(f"[bold]{p.name}[/]")
+        _print_facts(facts)
+
+
+@app.command()
+def train(
+    problem: ProblemName,
+    out: Annotated[Path | None, typer.Option("--out", help="The run folder.  [default: runs/PROBLEM_teacher]")] = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a teacher: a network that satisfies the equation. Ctrl-C keeps the best weights."""
+    from kdpinn_edge.train import TrainConfig
+    from kdpinn_edge.train import train as run
+    from kdpinn_edge.train.console import live
+
+    folder = out or Path("runs", f"{problem}_teacher")
+    with live(_stderr(), problem) as report:
+        trained = run(problem, folder, TrainConfig(seed=seed), resume=resume, report=report)
+    _print_trained(trained, as_json)
+
+
+@app.command()
+def distill(
+    problem: ProblemName,
+    out: Annotated[Path | None, typer.Option("--out", help="The run folder.  [default: runs/PROBLEM_student]")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]")
+    ] = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Distill a student: a small network that follows a teacher and the equation. Ctrl-C keeps the best weights."""
+    from kdpinn_edge.train import DistillConfig
+    from kdpinn_edge.train import distill as run
+    from kdpinn_edge.train.console import live
+
+    folder = out or Path("runs", f"{problem}_student")
+    with live(_stderr(), problem) as report:
+        trained = run(problem, folder, DistillConfig(seed=seed), teacher=teacher, resume=resume, report=report)
+    _print_trained(trained, as_json)
 
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A model of the zoo, a run folder, or a program.npz.")],
+    model: Annotated[
+        str, typer.Argument(help="A problem (its student), a model of the zoo, a run folder, a program.npz.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
     name: Annotated[str | None, typer.Option(help="Names the library and its functions.  [default: MODEL's]")] = None,
     precision: Annotated[Scalar, typer.Option(help="What the library computes in.")] = Scalar.float32,
@@ -171,7 +226,7 @@ def bench(
 
 @app.command()
 def info(
-    subject: Annotated[str, typer.Argument(help="A bundle, a program.npz, a model of the zoo, or a run folder.")],
+    subject: Annotated[str, typer.Argument(help="A bundle, or what `export` takes as MODEL.")],
     as_json: AsJson = False,
 ) -> None:
     """Show what something is: its Program, sizes, errors and hashes."""
@@ -196,6 +251,26 @@ def info(
     else:
         _print_facts(facts)
         _stdout().print(f"\n{escape(str(program))}", soft_wrap=True)
+
+
+def _print_trained(trained: Trained, as_json: bool) -> None:
+    record, errors = trained.record, trained.record["errors"]
+    if as_json:
+        _print_json({"folder": str(trained.folder), **record})
+    else:
+        _print_facts(
+            {
+                record["role"]: f"{trained.folder}, {record['architecture']['parameters']:,} parameters",
+                "error": f"relative L2 {errors['relative_l2']:.2e}, at most {errors['max_abs']:.2e}, against the "
+                f"reference ({errors['n_points']:,} points)",
+                "time": f"{record['training_seconds']:,.0f} s",
+            }
+        )
+    if not trained.finished:
+        _stderr().print(
+            f"interrupted: {trained.folder} holds the best weights so far; --resume continues the run", soft_wrap=True
+        )
+        raise typer.Exit(INTERRUPTED)
 
 
 def _manifest_facts(manifest: Manifest) -> dict[str, str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kdpinn_edge.errors import ProgramError
+from kdpinn_edge import problems, zoo
 from kdpinn_edge.ir import Program
 from kdpinn_edge.manifest import Input, Output
 from kdpinn_edge.program_file import read_program
 
-PICKLES = (".pt", ".pth", ".pkl", ".ckpt", ".bin")
+if TYPE_CHECKING:
+    from kdpinn_edge.train import Pinn
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,34 @@ class Model:
 
 
 def find_model(text: str) -> Model:
-    """The Model in a program.npz, in a run folder, or in the zoo under this name.
+    """The Model that `text` names: a program.npz, or else the network that `find_pinn` finds, captured.
 
-    A program.npz does not say what it is called. Raises ProgramError, TrainError or CaptureError.
+    A program.npz does not say what its library is called: its `name` is None. Raises ProgramError, TrainError or
+    CaptureError.
     """
-    path = Path(text)
-    if path.suffix in PICKLES:
-        raise ProgramError(
-            f"{text}: a {path.suffix} file is a pickle, which runs code when it is read; accepted: a model of the zoo, "
-            "a run folder, a program.npz. In Python: capture(module), then write_program."
-        )
-    if path.suffix == ".npz" or path.is_file():
-        return Model(None, read_program(path))
-    raise NotImplementedError
+    if text.endswith(".npz"):
+        return Model(None, read_program(text))
+    from kdpinn_edge.capture import capture
+
+    net = find_pinn(text)
+    problem = net.problem
+    name = zoo_name(text).removesuffix("_student") if zoo_name(text) in zoo.names() else problem.name
+    program = capture(
+        net, name=name, inputs=problem.inputs, outputs=problem.outputs, domain=(problem.lower, problem.upper)
+    )
+    in_units, out_units = problem.units[: len(problem.inputs)], problem.units[len(problem.inputs) :]
+    inputs = zip(problem.inputs, problem.lower, problem.upper, in_units, strict=True)
+    outputs = zip(problem.outputs, out_units, strict=True)
+    return Model(name, program, tuple(Input(*i) for i in inputs), tuple(Output(*o) for o in outputs), problem.equation)
+
+
+def find_pinn(text: str) -> Pinn:
+    """The network in the zoo (a problem's name stands for its student), in a run folder, or in a .safetensors file."""
+    from kdpinn_edge.train import load_pinn
+
+    return load_pinn(zoo_name(text))
+
+
+def zoo_name(text: str) -> str:
+    """`text`, or the student of the problem that it names."""
+    return f"{text}_student" if text in problems.names() and not Path(text).exists() else text

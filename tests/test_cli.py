@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from strategies import mlp
 from typer.testing import CliRunner, Result
 
@@ -78,6 +78,19 @@ def test_export_writes_a_bundle_and_says_what_is_in_it(program_file: Path, tmp_p
     assert isinstance(found, dict)
     assert found["manifest"]["precision"] == "float64"
     assert json.loads((out / MANIFEST_FILE).read_text()) == found["manifest"]
+
+
+def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path) -> None:
+    out = tmp_path / "burgers"
+    found = document("export", "burgers", "--out", out)
+    assert isinstance(found, dict)
+    assert found["manifest"]["name"] == "burgers"
+    assert found["manifest"]["inputs"][0] == {"name": "x", "lower": -1.0, "upper": 1.0, "unit": "1"}
+    assert found["manifest"]["equation"] == "u_t + u u_x = (0.01/π) u_xx"
+    compared = document("bench", out, "--n", "1", "--seconds", "0.001")
+    assert isinstance(compared, dict)
+    assert {"torch, teacher", "torch, student"} <= {row["backend"] for row in compared["rows"]}
+    assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher").stdout
 
 
 def test_info_prints_the_program(exported: Path, program_file: Path) -> None:
@@ -184,8 +197,12 @@ def test_bench_leaves_out_what_is_missing(exported: Path, tmp_path: Path, monkey
         (["export", "{program}", "--out", "{new}", "--name", "n", "--target", "pdp11"], "'pdp11' is not known"),
         (["export", "{program}", "--out", "{new}", "--precision", "float16"], "'float16' is not one of"),
         (["export", "{program}", "--out", "{bundle}", "--name", "net"], "exists already"),
-        (["export", "weights.pt", "--out", "{new}"], "a .pt file is a pickle"),
         (["export", "nothing.npz", "--out", "{new}", "--name", "net"], "no such file"),
+        (["export", "{here}", "--out", "{new}"], "model.safetensors: no such file"),
+        (["train", "heat", "--out", "{new}"], "no problem is called 'heat'; accepted: burgers"),
+        (["train", "burgers", "--out", "{bundle}"], "already holds other files"),
+        (["train", "burgers", "--out", "{new}", "--resume"], "holds no run"),
+        (["distill", "burgers", "--out", "{new}", "--teacher", "{new}"], "no such file"),
         (["check", "{new}"], "does not exist"),
         (["bench", "{bundle}", "--n", "0"], "accepted: at least one n, from 1"),
         (["sesame"], "No such command 'sesame'"),
@@ -195,8 +212,18 @@ def test_bad_input_is_refused(
     arguments: list[str], message: str, program_file: Path, exported: Path, tmp_path: Path
 ) -> None:
     new = tmp_path / "new"
-    assert message in refused(*(a.format(program=program_file, bundle=exported, new=new) for a in arguments))
+    assert message in refused(
+        *(a.format(program=program_file, bundle=exported, new=new, here=tmp_path) for a in arguments)
+    )
     assert not new.exists()
+
+
+def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    torch.save({"layers.0.weight": torch.zeros(1, 1)}, weights)
+    assert "this is a pickle, which runs code when it is read" in refused("export", weights, "--out", tmp_path / "new")
+    weights.rename(tmp_path / "weights.npz")
+    assert "not a Program file" in refused("info", tmp_path / "weights.npz")
 
 
 def test_export_without_a_compiler_says_what_to_install(
@@ -214,7 +241,7 @@ def test_help_is_quick_and_lists_every_command() -> None:
         "import sys; from kdpinn_edge.__main__ import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
     )
     result = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
-    for command in ("problems", "export", "check", "bench", "info"):
+    for command in ("problems", "train", "distill", "export", "check", "bench", "info"):
         assert command in result.stdout
     assert not {"torch", "numba", "onnx", "onnxruntime", "numpy", "cffi"} & set(result.stderr.split())
 
@@ -235,9 +262,14 @@ def test_a_missing_package_is_named_with_its_extra(
 
 
 def test_interrupted(exported: Path) -> None:
-    command = [sys.executable, "-m", "kdpinn_edge", "bench", str(exported), "--seconds", "1000"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as child:
+    code = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with SIGINT ignored
+from kdpinn_edge.__main__ import main
+main()
+"""
+    command = [sys.executable, "-c", code, "bench", str(exported), "--seconds", "1000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         assert "measuring" in child.stderr.readline()
         child.send_signal(signal.SIGINT)

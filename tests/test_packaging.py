@@ -130,5 +130,5 @@ def test_the_public_list_is_what_the_package_has() -> None:
     for name in kdpinn_edge.__all__:
         assert getattr(kdpinn_edge, name).__name__ == name
     assert dir(kdpinn_edge) == sorted(kdpinn_edge.__all__)
-    with pytest.raises(AttributeError, match="it has: KdpinnError"):
+    with pytest.raises(AttributeError, match="it has: Engine, KdpinnError"):
         _ = kdpinn_edge.Sesame
