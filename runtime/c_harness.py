@@ -38,13 +38,18 @@ class CHarness:
         manifest = read_manifest(directory)
         check_files(directory, manifest)
         check_array(manifest, "x", x)
+        return self.time_library(directory / manifest.library, manifest.name, x, manifest.n_out, seconds=seconds)
+
+    def time_library(
+        self, library: Path, name: str, x: Array, n_out: int, *, seconds: float = 1.0
+    ) -> tuple[Latency, Array]:
+        """As `time`, for a library that no bundle describes: it has the function `name`_model of kdpinn_edge.h."""
         with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
             points, values = Path(folder) / "points", Path(folder) / "values"
             dense(x).tofile(points)
-            library = directory / manifest.library
-            arguments = [library, manifest.name, len(x), seconds, points, values]
+            arguments = [library, name, len(x), seconds, points, values]
             output = _run([str(self.executable), *map(str, arguments)])
-            y = np.fromfile(values, dtype=x.dtype).reshape(len(x), manifest.n_out)
+            y = np.fromfile(values, dtype=x.dtype).reshape(len(x), n_out)
         return Latency(**json.loads(output)), y
 
 
