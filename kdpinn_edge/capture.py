@@ -1,5 +1,8 @@
 """`capture(module)`: a live `torch.nn.Module` becomes a Program, by way of `torch.export`.
 
+    capture     copies the module, calls it, exports it, reads the graph, proves the result
+    _Reader     reads one exported graph, node by node, into the ops of a Program
+
 A tensor that depends on the point is followed as a Value: a Var of the Program, and for every element of the tensor
 the entry of the Var that it holds. So whatever only moves numbers (view, slice, stack, expand, …) is carried out by
 torch itself, on the table of entries, and costs nothing until the numbers are calculated with. The table has a few
@@ -10,13 +13,16 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import operator
+import os
 import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +48,22 @@ Both calculate in float64 and differ in the order of sums and in functions by a 
 depth, width and frequencies of usual size amplify this to 1e-13. An operation that was misread shows above 1e-6.
 """
 PROBES = 1024
+"""Probe points, where the caller gives none."""
+
 POINTS = 5
+"""Points with which a module is exported, and its graph is read."""
+
+ROW = 2**32
+"""In the table of entries, point p has the numbers p * ROW, p * ROW + 1, …"""
 
 MOVES = frozenset({
-    "alias", "clone", "detach", "expand", "flip", "getitem", "index", "index_select", "lift_fresh_copy", "permute",
-    "repeat", "select", "slice", "split", "split_with_sizes", "squeeze", "unbind", "unsqueeze", "view", "_unsafe_view",
+    "alias", "clone", "expand", "flip", "getitem", "index", "index_select", "permute", "repeat", "select", "slice",
+    "split_with_sizes", "squeeze", "unsqueeze", "view",
 })  # fmt: skip
 """Operators that only say where each number goes."""
 
 CALCULATIONS = frozenset({
-    *FUNCTIONS, "_to_copy", "add", "addmm", "bmm", "cat", "div", "dropout", "full_like", "linear", "mean", "mm", "mul",
+    *FUNCTIONS, "_to_copy", "add", "addmm", "bmm", "cat", "div", "full_like", "linear", "mean", "mm", "mul",
     "mv", "neg", "pow", "sub", "sum", "sym_size",
 })  # fmt: skip
 """Operators with a meaning in a Program, some of them for some arguments only."""
@@ -119,7 +131,8 @@ def capture(
     `domain = (lower, upper)`, by default [-1, 1] in every input, always the same ones; `PARITY` says how close.
 
     Raises CaptureError where an operation is not known or mixes points (all of them at once, each with its source
-    line and the usual rewrite), where parameters are not finite, shapes do not fit, or the proof fails.
+    line and the usual rewrite), where parameters are not finite, shapes do not fit, or the proof fails; ProgramError
+    where a name is not one.
 
         program = capture(pinn, name="burgers", inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
     """
@@ -130,7 +143,7 @@ def capture(
     model = _double_copy(module)
     columns = _columns_per_tensor(model, ins)
     expected = _evaluated(model, columns, points, outs)
-    program = _Reader(_exported(model, columns), columns).program(name, ins, outs)
+    program = _Reader(_exported(model, columns), ins, outs).program(name, columns)
     _prove(program, points, expected)
     return program
 
@@ -150,8 +163,10 @@ def _probe_points(ins: tuple[Var, ...], probe: ArrayLike | None, domain: tuple[A
         if points.ndim != 2 or points.shape[1] != n_in or len(points) == 0 or not np.isfinite(points).all():
             raise CaptureError(f"probe has shape {points.shape}; accepted: finite numbers (n, {n_in}), n at least 1")
         return points
-    lower, upper = (np.asarray(bound, dtype=np.float64) for bound in domain or (-1.0, 1.0))
-    if {lower.shape, upper.shape} - {(), (n_in,)} or not (np.isfinite(upper - lower) & (lower < upper)).all():
+    box = [np.asarray(bound, dtype=np.float64) for bound in ((-1.0, 1.0) if domain is None else domain)]
+    lower, upper = box[0], box[-1]
+    fits = len(box) == 2 and {lower.shape, upper.shape} <= {(), (n_in,)}
+    if not fits or not (np.isfinite(upper - lower) & (lower < upper)).all():
         raise CaptureError(f"domain is {domain}; accepted: (lower, upper), each a number or {n_in}, with lower < upper")
     return np.random.default_rng(0).uniform(lower, upper, (PROBES, n_in))
 
@@ -231,13 +246,14 @@ def _exported(model: nn.Module, columns: list[int]) -> torch.export.ExportedProg
 
 @cache
 def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """The way to core ATen, on which what is KEPT stays whole."""
     table = torch.export.default_decompositions()
     return {each: table[each] for each in table if _operator(each) not in KEPT}
 
 
 def _reason(error: Exception) -> str:
     """Where a call of the module failed, why, and the usual fix."""
-    place = _user_line(traceback.format_tb(error.__traceback__))
+    place = _user_line(traceback.format_tb(error.__traceback__)[1:])
     text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
     if isinstance(error, GuardOnDataDependentSymNode):
         text = (
@@ -254,6 +270,27 @@ def _reason(error: Exception) -> str:
     return f"{place}: {text}" if place else text
 
 
+def _prove(program: Program, points: Array, expected: Array) -> None:
+    undefined = ~np.isfinite(expected).all(axis=1)
+    if undefined.any():
+        raise CaptureError(
+            f"the module returns {expected[undefined][0].tolist()} at {points[undefined][0].tolist()}; accepted: "
+            "finite numbers. The usual fix: give the domain, or probe points, on which it is defined"
+        )
+    found = interpret(program, points)
+    allowed = PARITY * abs(expected).max(axis=0)
+    difference = np.nan_to_num(abs(found - expected), nan=np.inf)
+    if (difference > allowed).any():
+        row, column = np.unravel_index(np.argmax(difference - allowed), difference.shape)
+        at = zip(named_columns(program.inputs), points[row].tolist(), strict=True)
+        raise CaptureError(
+            f"the Program differs from the module at {', '.join(f'{name} = {value!r}' for name, value in at)}: "
+            f"{named_columns(program.outputs)[column]} is {float(expected[row, column])!r} in the module and "
+            f"{float(found[row, column])!r} in the Program; allowed: {allowed[column]:.3g}. The usual cause: forward "
+            "depends on the number of points, or on attributes that it changes"
+        )
+
+
 class _Refusal(Exception):  # noqa: N818
     """Why one node cannot be captured, and what to write instead."""
 
@@ -265,8 +302,8 @@ MIXES = "it mixes points across the batch, or drops some: work on the columns on
 class _Value:
     """A tensor that depends on the point.
 
-    `index` (int64) has the tensor's shape at POINTS points, which lie along `axis`; an element that point p fills with
-    entry i of `var` is p * var.size + i.
+    `index` (int64) has the tensor's shape for POINTS points, which lie along `axis`. Where it holds p * ROW + i, the
+    tensor holds entry i of `var` at point p.
     """
 
     var: Var
@@ -274,18 +311,21 @@ class _Value:
     axis: int
 
     def __post_init__(self) -> None:
-        rows = self.index.movedim(self.axis, 0)
-        own = torch.arange(POINTS) * self.var.size
-        if len(rows) != POINTS or not torch.equal(
-            rows - own.view(-1, *[1] * (rows.ndim - 1)), rows[:1].expand_as(rows)
-        ):
+        rows = self.index.movedim(self.axis, -1)
+        if rows.shape[-1] != POINTS or not torch.equal(rows, rows[..., :1] + ROW * torch.arange(POINTS)):
             raise _Refusal(MIXES)
 
+    @classmethod
+    def of(cls, var: Var, shape: Sequence[int], axis: int) -> _Value:
+        """The tensor of this shape that holds the entries of `var` row-major."""
+        index = torch.arange(var.size) + ROW * torch.arange(POINTS)[:, None]
+        rest = [size for i, size in enumerate(shape) if i != axis]
+        return cls(var, index.view(POINTS, *rest).movedim(0, axis), axis)
+
     @property
-    def entries(self) -> list[int]:
-        """Which entries of `var` the tensor holds for one point, row-major."""
-        entries: list[int] = self.index.select(self.axis, 0).flatten().tolist()
-        return entries
+    def entries(self) -> Tensor:
+        """The entries of `var` that the tensor holds for one point, in its shape without `axis`."""
+        return self.index.select(self.axis, 0)
 
     def expanded(self, shape: Sequence[int], axis: int) -> _Value:
         """Broadcast to `shape`."""
@@ -297,40 +337,34 @@ class _Value:
         return _Value(self.var, self.index.mT, {last: last - 1, last - 1: last}.get(self.axis, self.axis))
 
 
-def _laid_out(var: Var, shape: Sequence[int], axis: int, start: int = 0, size: int | None = None) -> Tensor:
-    """The index of a tensor of `shape` whose elements for one point are `var` from `start` on, row-major."""
-    rest = [n for i, n in enumerate(shape) if i != axis]
-    entries = start + torch.arange(int(np.prod(rest)))
-    points = torch.arange(POINTS)[:, None] * (size or var.size)
-    return (points + entries).view(POINTS, *rest).movedim(0, axis)
+def _axis(result: Tensor) -> int:
+    """The axis of a tensor of the exported graph along which the points lie: the only one whose size is a symbol."""
+    axes = [i for i, size in enumerate(result.shape) if not isinstance(size, int)]
+    if len(axes) != 1:
+        raise _Refusal(MIXES)
+    return axes[0]
 
 
 class _Reader:
-    """Reads one exported graph, node by node, and writes the ops of a Program."""
+    """Reads one exported graph and writes the ops of a Program."""
 
-    def __init__(self, exported: torch.export.ExportedProgram, columns: list[int]) -> None:
+    def __init__(self, exported: torch.export.ExportedProgram, ins: tuple[Var, ...], outs: tuple[Var, ...]) -> None:
         self.exported = exported
-        self.columns = columns
-        self.ops: list[Op] = []
-        self.names: Iterator[str] = iter(())
-        self.batch: Any = None
-
-    def program(self, name: str, ins: tuple[Var, ...], outs: tuple[Var, ...]) -> Program:
-        """The Program with inputs `ins` and outputs `outs`."""
+        self.ins = ins
+        self.outs = outs
         self.names = fresh_names({var.name for var in (*ins, *outs)})
-        result = self._read(self._arguments(ins))
+        self.ops: list[Op] = []
+
+    def program(self, name: str, columns: list[int]) -> Program:
+        """The Program of the graph, whose tensors have so many columns."""
+        tensors = self.ins if len(columns) == len(self.ins) else (self._emit(Concat, sum(columns), self.ins),)
+        result = self._read([_Value.of(var, (POINTS, var.size), 0) for var in tensors])
         if not isinstance(result, _Value):
             raise CaptureError("forward returns a constant; accepted: a tensor that depends on the inputs")
         whole = self._vector(result)
-        start = 0
-        for out in outs:
-            self.ops.append(Slice(out, whole, start))
-            start += out.size
-        return simplify(verify(Program(name, ins, outs, tuple(self.ops))))
-
-    def _arguments(self, ins: tuple[Var, ...]) -> list[_Value]:
-        tensors = ins if len(self.columns) == len(ins) else (self._emit(Concat, sum(self.columns), ins),)
-        return [_Value(var, _laid_out(var, (POINTS, var.size), 0), 0) for var in tensors]
+        ends = accumulate(var.size for var in self.outs)
+        self.ops += (Slice(out, whole, end - out.size) for out, end in zip(self.outs, ends, strict=True))
+        return simplify(verify(Program(name, self.ins, self.outs, tuple(self.ops))))
 
     def _read(self, arguments: list[_Value]) -> object:
         """What the graph returns: a _Value, or a Tensor that depends on no input. Collects faults, raises once."""
@@ -345,7 +379,6 @@ class _Reader:
                 spec = specs[node.name]
                 if spec.kind is InputKind.USER_INPUT:
                     known[node] = next(given)
-                    self.batch = node.meta["val"].shape[0]
                 else:
                     known[node] = tensors[spec.target]
             elif node.op == "call_function":
@@ -378,26 +411,18 @@ class _Reader:
             return None
         if name == "full_like":
             return torch.full(args[0].index.shape, args[1], dtype=torch.float64)
+        value = node.meta["val"]
         if name in MOVES and not _values((args[1:], kwargs)):
             moved = target(args[0].index, *args[1:], **kwargs)
-            whole = node.meta["val"]
             if isinstance(moved, Tensor):
-                return _Value(args[0].var, moved, self._axis(whole))
-            return [_Value(args[0].var, part, self._axis(val)) for part, val in zip(moved, whole, strict=True)]
-        if not isinstance(node.meta["val"], Tensor):
+                return _Value(args[0].var, moved, _axis(value))
+            return [_Value(args[0].var, part, _axis(each)) for part, each in zip(moved, value, strict=True)]
+        if not isinstance(value, Tensor):
             raise _Refusal(_unknown(name))
-        return self._calculated(name, args, kwargs, node.meta["val"])
-
-    def _axis(self, result: Tensor) -> int:
-        """The axis of `result`, a tensor with symbolic shape, along which the points lie."""
-        axes = [i for i, size in enumerate(result.shape) if not isinstance(size, int)]
-        if len(axes) != 1 or str(result.shape[axes[0]]) != str(self.batch):
-            raise _Refusal(MIXES)
-        return axes[0]
+        return self._calculated(name, args, kwargs, value)
 
     def _calculated(self, name: str, args: Any, kwargs: Any, result: Tensor) -> _Value:
-        if name not in {"cat", "sum", "mean"}:
-            axis = self._axis(result)
+        axis = _axis(result)
         match name, args:
             case "_to_copy", (_Value() as x,):
                 if result.dtype != torch.float64:
@@ -405,8 +430,6 @@ class _Reader:
                 return x
             case name, (_Value() as x,) if name in FUNCTIONS:
                 return self._new(Map, x, name)
-            case "dropout", (_Value() as x, _, False):
-                return x
             case "neg", (_Value() as x,):
                 return self._scaled(x, -1.0, 0.0, axis)
             case "add" | "sub", (a, b):
@@ -430,9 +453,10 @@ class _Reader:
                 y = self._multiple(self._matrix_product(a, b), kwargs.get("alpha", 1), axis)
                 return self._sum(y, self._multiple(bias, kwargs.get("beta", 1), axis), axis)
             case "cat", (parts, *dim):
-                return self._cat(parts, dim[0] if dim else 0, result)
-            case "sum" | "mean", (_Value() as x, *rest):
-                return self._reduced(x, name, result, *rest)
+                return self._cat(parts, dim[0] if dim else 0, axis)
+            case "sum" | "mean", (_Value() as x, over, *_):
+                shape = [POINTS if i == axis else size for i, size in enumerate(result.shape)]
+                return self._total(x, over, shape, axis, mean=name == "mean")
         raise _Refusal(_unknown(name))
 
     def _emit(self, kind: type[Op], size: int, *fields: Any) -> Var:
@@ -444,16 +468,16 @@ class _Reader:
         """Elementwise: `kind` applied to the entries of x; the result has the shape of x."""
         var = self._vector(x)
         out = self._emit(kind, var.size, var, *fields)
-        return _Value(out, _laid_out(out, x.index.shape, x.axis), x.axis)
+        return _Value.of(out, x.index.shape, x.axis)
 
     def _vector(self, x: _Value) -> Var:
         """A Var with just the entries of x, in their order."""
         parts = []
-        for start, size, repeats in _runs(x.entries):
+        for start, size, repeats in _runs(x.entries.flatten().tolist()):
             part = x.var if size == x.var.size else self._emit(Slice, size, x.var, start)
-            parts.append(
-                self._emit(Affine, repeats, part, np.ones((repeats, 1)), np.zeros(repeats)) if repeats > 1 else part
-            )
+            if repeats > 1:
+                part = self._emit(Affine, repeats, part, np.ones((repeats, 1)), np.zeros(repeats))
+            parts.append(part)
         return parts[0] if len(parts) == 1 else self._emit(Concat, sum(part.size for part in parts), tuple(parts))
 
     def _constant(self, c: Tensor | float, shape: Sequence[int], axis: int) -> Array:
@@ -513,7 +537,7 @@ class _Reader:
             raise _Refusal("it works on several vectors per point: use one vector (n, k), or one layer per vector")
         weights = self._constant(weight, (POINTS, *weight.shape), 0).reshape(weight.shape)
         out = self._emit(Affine, len(weights), self._vector(x), weights, np.zeros(len(weights)))
-        return _Value(out, _laid_out(out, (*x.index.shape[:-1], out.size), x.axis), x.axis)
+        return _Value.of(out, (*x.index.shape[:-1], out.size), x.axis)
 
     def _matrix_product(self, a: Any, b: Any) -> _Value:
         """a @ b over the last two axes, where one of the two is a constant, the same matrix for all points."""
@@ -524,44 +548,35 @@ class _Reader:
                 return self._affine(b.transposed(), _one_matrix(a)).transposed()
         raise _Refusal("both matrices depend on the point: write (a * b).sum(-1, keepdim=True)")
 
-    def _cat(self, parts: Sequence[_Value | Tensor], dim: int, result: Tensor) -> _Value:
+    def _cat(self, parts: Sequence[_Value | Tensor], dim: int, axis: int) -> _Value:
         """A constant part is written as 0 times a neighbour plus the constant: a Program has no other constants."""
-        axis = self._axis(result)
-        neighbour = _values(parts)[0]
-        values = []
+        entry = self._emit(Slice, 1, self._vector(_values(parts)[0]), 0)
+        variables = []
         for part in parts:
-            if isinstance(part, Tensor):
-                entry = self._emit(Slice, 1, self._vector(neighbour), 0)
+            if isinstance(part, _Value):
+                variables.append(self._vector(part))
+            else:
                 bias = self._constant(part, part.shape, axis)
-                var = self._emit(Affine, len(bias), entry, np.zeros((len(bias), 1)), bias)
-                part = _Value(var, _laid_out(var, part.shape, axis), axis)
-            values.append(part)
-        variables = [self._vector(value) for value in values]
+                variables.append(self._emit(Affine, len(bias), entry, np.zeros((len(bias), 1)), bias))
+        shapes = [part.index.shape if isinstance(part, _Value) else part.shape for part in parts]
         whole = self._emit(Concat, sum(var.size for var in variables), tuple(variables))
-        starts = np.cumsum([0, *(var.size for var in variables)])
+        starts = accumulate((var.size for var in variables), initial=0)
         indices = [
-            _laid_out(var, value.index.shape, value.axis, int(start), whole.size)
-            for var, value, start in zip(variables, values, starts, strict=False)
+            _Value.of(var, shape, axis).index + start
+            for var, shape, start in zip(variables, shapes, starts, strict=False)
         ]
         return _Value(whole, torch.cat(indices, dim), axis)
 
-    def _reduced(self, x: _Value, name: str, result: Tensor, dims: Any = None, keepdim: bool = False) -> _Value:
-        """The sum or the mean over axes of columns."""
-        axis = self._axis(result)
-        over = [d % x.index.ndim for d in dims] if dims else list(range(x.index.ndim))
-        if x.axis in over:
-            raise _Refusal(MIXES)
-        kept = [i for i in range(x.index.ndim) if i not in over]
-        groups = x.index.permute(*kept, *over).select(kept.index(x.axis), 0)
-        groups = groups.reshape(-1, int(np.prod([x.index.shape[i] for i in over])))
-        weight = np.full((1, groups.shape[1]), 1.0 if name == "sum" else 1 / groups.shape[1])
-        sums = []
-        for group in groups:
-            rows = torch.arange(POINTS)[:, None] * x.var.size + group
-            sums.append(self._emit(Affine, 1, self._vector(_Value(x.var, rows, 0)), weight, [0.0]))
-        whole = sums[0] if len(sums) == 1 else self._emit(Concat, len(sums), tuple(sums))
-        shape = [POINTS if i == axis else int(n) for i, n in enumerate(result.shape)]
-        return _Value(whole, _laid_out(whole, shape, axis), axis)
+    def _total(self, x: _Value, over: Sequence[int], shape: Sequence[int], axis: int, *, mean: bool) -> _Value:
+        """The sum, or the mean, over some axes of columns; the result has the given shape."""
+        over = [i % x.index.ndim for i in over]
+        kept = [i for i in range(x.index.ndim) if i not in (x.axis, *over)]
+        terms = x.index.permute(x.axis, *kept, *over).reshape(POINTS, -1, math.prod(x.index.shape[i] for i in over))
+        weight = np.full((1, terms.shape[2]), 1 / terms.shape[2] if mean else 1.0)
+        totals = tuple(
+            self._emit(Affine, 1, self._vector(_Value(x.var, each, 0)), weight, [0.0]) for each in terms.unbind(1)
+        )
+        return _Value.of(self._emit(Concat, len(totals), totals), shape, axis)
 
 
 def _runs(entries: list[int]) -> Iterator[tuple[int, int, int]]:
@@ -607,13 +622,13 @@ def _unknown(name: str) -> str:
 
 
 FRAME = re.compile(r'File "([^"]+)", line (\d+), in .*(?:\n\s+(.*))?')
-NOT_THE_USERS = (str(Path(torch.__file__).parent), __file__)
+TORCH = str(Path(torch.__file__).parent) + os.sep
 
 
 def _user_line(frames: list[str]) -> str:
-    """The innermost line of these traceback entries that is neither in torch nor here, if any."""
+    """The innermost line of these traceback entries that is not in torch, if any."""
     found = FRAME.findall("\n".join(frames))
-    own = [frame for frame in found if not frame[0].startswith(NOT_THE_USERS)]
+    own = [frame for frame in found if not frame[0].startswith(TORCH)]
     return "{}:{}: {}".format(*own[-1]).removesuffix(": ") if own else ""
 
 
@@ -623,24 +638,3 @@ def _where(node: Node) -> str:
     path, kind = layers[-1] if layers else ("", "")
     layer = f"layer {path} ({kind.rpartition('.')[2]})" if path and kind.startswith("torch.nn.") else ""
     return ", ".join(filter(None, (_user_line([node.meta.get("stack_trace") or ""]), layer))) or "forward"
-
-
-def _prove(program: Program, points: Array, expected: Array) -> None:
-    undefined = ~np.isfinite(expected).all(axis=1)
-    if undefined.any():
-        raise CaptureError(
-            f"the module returns {expected[undefined][0].tolist()} at {points[undefined][0].tolist()}; accepted: finite "
-            "numbers. The usual fix: give the domain, or probe points, on which it is defined"
-        )
-    found = interpret(program, points)
-    allowed = PARITY * abs(expected).max(axis=0)
-    difference = np.nan_to_num(abs(found - expected), nan=np.inf)
-    if (difference > allowed).any():
-        row, column = np.unravel_index(np.argmax(difference - allowed), difference.shape)
-        at = zip(named_columns(program.inputs), points[row].tolist(), strict=True)
-        raise CaptureError(
-            f"the Program differs from the module at {', '.join(f'{name} = {value!r}' for name, value in at)}: "
-            f"{named_columns(program.outputs)[column]} is {float(expected[row, column])!r} in the module and "
-            f"{float(found[row, column])!r} in the Program; allowed: {allowed[column]:.3g}. The usual cause: forward "
-            "depends on the number of points, or on attributes that it changes"
-        )
