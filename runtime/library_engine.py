@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import cffi
-import numpy as np
 
 from kdpinn_edge.errors import BundleError, EngineError, listing
 from kdpinn_edge.manifest import Manifest
@@ -62,11 +61,6 @@ class LibraryEngine(Engine):
         """How many of the points x (n, n_in) lie outside the domain box."""
         check_array(self.manifest, "x", x)
         return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
-
-    def _evaluate(self, x: Array) -> Array:
-        y = np.empty((len(x), self.n_out), self.dtype)
-        self._bind(x, y)()
-        return y
 
     def _bind(self, x: Array, y: Array) -> Callable[[], None]:
         points = self._ffi.from_buffer(self._buffer_type, x)

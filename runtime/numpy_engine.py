@@ -15,6 +15,8 @@ from kdpinn_edge.runtime.engine import Array, Engine
 class NumpyEngine(Engine):
     """The Program in the file `program`, evaluated in the precision and numerics profile of `manifest`.
 
+    NumPy holds the GIL between operations: several threads give the same bits, and gain little.
+
     Raises BundleError where it is not the Program that `manifest` names, EngineError for a profile that is not known.
     """
 
@@ -31,9 +33,6 @@ class NumpyEngine(Engine):
                 "export the bundle again"
             )
         self._program = NumpyProgram(read, manifest.precision)
-
-    def _evaluate(self, x: Array) -> Array:
-        return self._program(x)
 
     def _bind(self, x: Array, y: Array) -> Callable[[], None]:
         def call() -> None:

@@ -1,0 +1,64 @@
+"""One evaluation on several threads: the points in contiguous ranges, the ranges shared out among threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import pairwise
+
+TILE = 64
+
+
+def range_begin(n: int, part: int, parts: int) -> int:
+    """The first of n points in part `part` of `parts`; n for part = parts. `kdpinn_range_begin` of kdpinn_edge.h."""
+    each, more = divmod(n // TILE, parts)
+    return n if part == parts else TILE * (part * each + min(part, more))
+
+
+def ranges(n: int, parts: int) -> list[slice]:
+    """n points in up to `parts` ranges, in order: as many as there are tiles for, but at least one."""
+    parts = max(1, min(parts, -(-n // TILE)))
+    begins = [range_begin(n, part, parts) for part in range(parts + 1)]
+    return [slice(begin, end) for begin, end in pairwise(begins)]
+
+
+class Threads:
+    """Threads that start when there is work, then wait for more, and end when this object is collected.
+
+    There are never more of them than the machine has processors, however many callers there are.
+    """
+
+    def __init__(self) -> None:
+        self._start()
+
+    def run(self, calls: Sequence[Callable[[], None]]) -> None:
+        """Make each of `calls` once, in this thread and up to len(calls) - 1 others; none is running afterwards.
+
+        Where threads are busy or cannot be had, the fewer that there are make all calls, if need be this one alone.
+        Raises what a call raised.
+        """
+        if os.getpid() != self._process:  # a fork: the threads stayed behind
+            self._start()
+        shared = iter(calls)
+
+        def work() -> None:
+            for call in shared:
+                call()
+
+        others: list[Future[None]] = []
+        with suppress(RuntimeError):  # no more threads, or the interpreter is about to exit
+            for _ in calls[1:]:
+                others.append(self._pool.submit(work))
+        try:
+            work()
+        finally:
+            errors = [other.exception() for other in others if not other.cancel()]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def _start(self) -> None:
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="kdpinn_edge")
+        self._process = os.getpid()
