@@ -10,6 +10,9 @@
  * with T = float or double. They allocate nothing, lock nothing, print nothing, keep no state and call nothing outside
  * the library: any number of threads may call them at once. The caller owns all buffers; natural alignment suffices;
  * x and y must not overlap. n = 0 is fine. Results do not depend on n: the same point gives the same bits.
+ *
+ * For several cores the caller brings the threads: kdpinn_range_begin at the end of this file says which points are
+ * whose, and NAME_eval is called once per thread. The bits are those of one call for all points.
  */
 #ifndef KDPINN_EDGE_H
 #define KDPINN_EDGE_H
@@ -51,6 +54,23 @@ typedef struct kdpinn_model {
     int32_t (*selftest)(void); /* 0: all bits as exported; k > 0: golden value k is the first that differs */
 } kdpinn_model;
 /* cdef: end */
+
+enum {
+    KDPINN_TILE = 64 /* points */
+};
+
+/* The first point of part `part` when n points are split into `parts`; n for part = parts. So thread k of `threads` does
+ *
+ *     int64_t begin = kdpinn_range_begin(n, k, threads), end = kdpinn_range_begin(n, k + 1, threads);
+ *     NAME_eval(x + begin * n_in, y + begin * n_out, end - begin);
+ *
+ * Parts begin at multiples of KDPINN_TILE and differ by at most as much; where points are few, some are empty.
+ * n >= 0, 0 <= part <= parts, parts >= 1.
+ */
+static inline int64_t kdpinn_range_begin(int64_t n, int64_t part, int64_t parts) {
+    const int64_t tiles = n / KDPINN_TILE, each = tiles / parts, more = tiles % parts;
+    return part == parts ? n : KDPINN_TILE * (part * each + (part < more ? part : more));
+}
 
 #ifdef __cplusplus
 }
