@@ -46,7 +46,7 @@ class Bound:
 
 
 BOUNDS = {
-    "tanh": Bound(2.6, math.inf, -1, 1, odd=True),
+    "tanh": Bound(2.1, math.inf, -1, 1, odd=True),
     "sin": Bound(2.0, 100, -1, 1, odd=True),
     "cos": Bound(2.0, 100, -1, 1),
     "exp": Bound(1.1, math.inf, 0, math.inf),

@@ -219,15 +219,33 @@ def _select(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
 @_word("horner")
 def _horner(typingctx: Any, x: LanesType, coefficients: types.BaseTuple) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i = POSITION[x.dtype]
-        table, kind = builder.extract_value(args[1], i), coefficients.types[i]
-        numbers = [_as_lanes(builder, builder.extract_value(table, j), kind[j], x) for j in range(len(kind))]
-        p = numbers[0]
-        for number in numbers[1:]:
-            p = _call_intrinsic(builder, "llvm.fma", x, p, args[0], number)
-        return p
+        return _horner_by(builder, x, args[0], _numbers(builder, x, args[1], coefficients))
 
     return x(x, coefficients), codegen
+
+
+@_word("horner2")
+def _horner2(typingctx: Any, x: LanesType, z: LanesType, coefficients: types.BaseTuple) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        c = _numbers(builder, x, args[2], coefficients)
+        pairs = [_horner_by(builder, x, args[0], c[i : i + 2]) for i in range(0, len(c), 2)]
+        return _horner_by(builder, x, args[1], pairs)
+
+    return x(x, z, coefficients), codegen
+
+
+def _numbers(builder: Any, target: LanesType, tables: Any, kinds: types.BaseTuple) -> list[Any]:
+    """The coefficients that belong to the precision of `target`, as lanes."""
+    i = POSITION[target.dtype]
+    table, kind = builder.extract_value(tables, i), kinds.types[i]
+    return [_as_lanes(builder, builder.extract_value(table, j), kind[j], target) for j in range(len(kind))]
+
+
+def _horner_by(builder: Any, target: LanesType, x: Any, c: list[Any]) -> Any:
+    *rest, p = c
+    for number in reversed(rest):
+        p = _call_intrinsic(builder, "llvm.fma", target, p, x, number)
+    return p
 
 
 @_word("splat")

@@ -4,7 +4,8 @@ NaN propagates, infinities saturate, a bounded function stays in its range, an o
 from `tools/coefficients.py`; `docs/numerics.md` lists the errors that were measured.
 
 MAGIC is 1.5 * 2^(mantissa bits), where numbers are spaced by one: t = x / c + MAGIC holds round(x / c) in its low
-bits, and t - MAGIC is that integer as a number.
+bits, and t - MAGIC is that integer as a number. With MAGIC_EXPONENT, which is larger by the exponent bias, those bits
+shifted up by MANTISSA are 2^round(x / c).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from kdpinn_edge.coefficients import (
     LOG2_E,
     MAGIC,
     MAGIC_BITS,
+    MAGIC_EXPONENT,
     MANTISSA,
     MINUS_LN2_1,
     MINUS_LN2_2,
@@ -23,6 +25,7 @@ from kdpinn_edge.coefficients import (
     ONE_BITS,
     ONE_OVER_PI,
     SIN_TAIL,
+    TWO_LOG2_E,
 )
 from kdpinn_edge.lanes import (
     Lanes,
@@ -34,6 +37,7 @@ from kdpinn_edge.lanes import (
     fma,
     from_bits,
     horner,
+    horner2,
     iadd,
     ishl,
     ishr,
@@ -45,7 +49,7 @@ from kdpinn_edge.lanes import (
     sub,
 )
 
-TANH_IS_ONE = (10.0, 20.0)
+TANH_IS_ONE = (-10.0, -20.0)
 EXP_IS_ZERO = (-104.0, -746.0)
 EXP_IS_INFINITE = (89.0, 710.0)
 SILU_IS_ZERO = (-120.0, -800.0)
@@ -55,7 +59,8 @@ SIGN = (31, 63)
 
 def expm1_near_zero(r: Lanes) -> Lanes:
     """exp(r) - 1 for |r| <= ln(2) / 2."""
-    return fma(mul(r, r), horner(r, EXPM1_TAIL), r)
+    z = mul(r, r)
+    return fma(z, horner2(r, z, EXPM1_TAIL), r)
 
 
 def two_to(i: Lanes) -> Lanes:
@@ -64,19 +69,18 @@ def two_to(i: Lanes) -> Lanes:
 
 
 def tanh(x: Lanes) -> Lanes:
-    """tanh x = e / (e + 2), e = exp(2|x|) - 1, with the sign of x.
+    """tanh |x| = (1 - e) / (1 + e), e = exp(-2|x|) = 2ᵏ (1 + q), with the sign of x.
 
-    One part of ln 2 is enough: where k is large, tanh hardly depends on x.
+    Numerator and denominator are each rounded once. One part of ln 2 is enough: where k is large, tanh hardly depends
+    on x.
     """
-    a = absolute(x)
-    a = select(less(TANH_IS_ONE, a), TANH_IS_ONE, a)
-    y = add(a, a)
-    t = fma(y, LOG2_E, MAGIC)
-    k = sub(t, MAGIC)
-    q = expm1_near_zero(fma(k, MINUS_LN2_1, y))
-    s = two_to(bits(t))
-    e = fma(s, q, sub(s, 1.0))
-    return copysign(div(e, add(e, 2.0)), x)
+    a = copysign(x, -1.0)
+    a = select(less(a, TANH_IS_ONE), TANH_IS_ONE, a)
+    t = fma(a, TWO_LOG2_E, MAGIC_EXPONENT)
+    k = sub(t, MAGIC_EXPONENT)
+    q = expm1_near_zero(fma(k, MINUS_LN2_1, add(a, a)))
+    s = from_bits(ishl(bits(t), MANTISSA))
+    return copysign(div(fma(s, q, sub(s, 1.0)), fma(s, q, add(s, 1.0))), x)
 
 
 def exp(x: Lanes) -> Lanes:

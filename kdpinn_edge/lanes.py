@@ -121,11 +121,27 @@ def fma(a: Operand, b: Operand, c: Operand) -> Lanes:
 
 
 def horner(x: Lanes, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Lanes:
-    """The polynomial with these coefficients, highest power first, by fma: ((c0 x + c1) x + c2) …"""
-    highest, *rest = coefficients[_POSITION[x.dtype]]
+    """Σ cᵢ xⁱ by Horner's rule, all by fma: few roundings, long latency.
+
+    `coefficients` has the lowest power first, for float32 and for float64.
+    """
+    *rest, highest = coefficients[_POSITION[x.dtype]]
     p = np.full_like(x, highest)
-    for c in rest:
+    for c in reversed(rest):
         p = fma(p, x, c)
+    return p
+
+
+def horner2(x: Lanes, z: Lanes, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Lanes:
+    """Σ cᵢ xⁱ for z = x², by Horner's rule of second order: half the latency of `horner`.
+
+    The pairs cᵢ + cᵢ₊₁ x are coefficients of a polynomial in z. `coefficients` as in `horner`.
+    """
+    c = [np.full_like(x, number) for number in coefficients[_POSITION[x.dtype]]]
+    pairs = [fma(c[i + 1], x, c[i]) if i + 1 < len(c) else c[i] for i in range(0, len(c), 2)]
+    p = pairs.pop()
+    while pairs:
+        p = fma(p, z, pairs.pop())
     return p
 
 
@@ -146,7 +162,7 @@ def absolute(x: Lanes) -> Lanes:
     return np.abs(x)
 
 
-def copysign(x: Operand, sign: Lanes) -> Lanes:
+def copysign(x: Operand, sign: Operand) -> Lanes:
     """x with the sign bit of `sign`."""
     x, sign = _alike(x, sign)
     return np.copysign(x, sign)

@@ -19,7 +19,7 @@ mp.dps = 60
 TARGET = Path(__file__).parent.parent / "kdpinn_edge" / "coefficients.py"
 HEAD = '''"""Written by tools/coefficients.py: change that and run it; never edit a number here.
 
-Each constant is a pair: for float32, for float64. Polynomials have their highest power first.
+Each constant is a pair: for float32, for float64. Polynomials have their lowest power first.
 """
 '''
 Function = Callable[[mpf], mpf]
@@ -79,8 +79,8 @@ def _polish(error: Function, grid: list[mpf], i: int) -> mpf:
 
 
 def rounded_minimax(f: Function, weight: Function, lo: mpf, hi: mpf, degree: int, dtype: type) -> list[float]:
-    """Coefficients of the minimax polynomial, highest power first, each rounded to `dtype`."""
-    return [_round(c, dtype) for c in reversed(remez(f, weight, lo, hi, degree))]
+    """Coefficients of the minimax polynomial, lowest power first, each rounded to `dtype`."""
+    return [_round(c, dtype) for c in remez(f, weight, lo, hi, degree)]
 
 
 def _round(x: mpf, dtype: type) -> float:
@@ -101,6 +101,11 @@ def parts(x: mpf, count: int, dtype: type) -> list[float]:
 def expm1_tail(x: mpf) -> mpf:
     """(eˣ - 1 - x) / x²."""
     return mpf(1) / 2 + x / 6 if abs(x) < mpf(10) ** -25 else (mpmath.expm1(x) - x) / x**2
+
+
+def expm1_weight(x: mpf) -> mpf:
+    """Turns an error of the tail into nearly a relative error of eˣ - 1, and keeps off zero."""
+    return abs(x) + mpf(1) / 32
 
 
 def sin_tail(s: mpf) -> mpf:
@@ -129,10 +134,12 @@ def constants(dtype: type, exp_degree: int, sin_degree: int) -> dict[str, float 
         "ONE_BITS": int(dtype(1).view(integer)),
         "MAGIC": float(magic),
         "MAGIC_BITS": int(magic.view(integer)),
+        "MAGIC_EXPONENT": float(magic) + 1 - int(np.finfo(dtype).minexp),
         "LOG2_E": _round(1 / ln2, dtype),
+        "TWO_LOG2_E": _round(2 / ln2, dtype),
         "MINUS_LN2_1": minus_ln2[0],
         "MINUS_LN2_2": minus_ln2[1],
-        "EXPM1_TAIL": rounded_minimax(expm1_tail, lambda x: mpf(1), -half_ln2, half_ln2, exp_degree, dtype),
+        "EXPM1_TAIL": rounded_minimax(expm1_tail, expm1_weight, -half_ln2, half_ln2, exp_degree, dtype),
         "ONE_OVER_PI": _round(1 / pi, dtype),
         "MINUS_PI_1": minus_pi[0],
         "MINUS_PI_2": minus_pi[1],
