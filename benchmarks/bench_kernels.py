@@ -55,7 +55,7 @@ Sampler = Callable[[float], tuple[float, int]]
 """`sampler(seconds)` measures for about so long: the median nanoseconds of one call, and the number of samples."""
 
 WIDTHS, DEPTHS, POINTS = (16, 20, 32, 64, 128), (3, 4), (1, 64, 1024, 10_000, 100_000)
-SAMPLE_NS = 20_000  # a sample takes at least so long, in as many calls as that needs: the clock is 0.3 % of it
+SAMPLE_NS = 20_000  # a sample takes at least so long, in as many calls as that needs: the clock is below 1 % of it
 LEAST_SAMPLES = 3
 N_TWO_THREADS = 100_000
 PACKAGES = ("kdpinn-edge", "numpy", "llvmlite", "numba", "onnx", "cffi")
