@@ -41,7 +41,8 @@ class Engine(ABC):
         """Evaluate at x (n, n_in), in any memory layout, n = 0 included; returns a new array (n, n_out).
 
         The points are split into `threads` ranges of whole tiles of 64 points, fewer where there are fewer tiles, and
-        the calling thread takes part. The bits do not depend on `threads`.
+        the calling thread takes part. The bits do not depend on `threads`. To wake the others and wait for them takes
+        some 0.1 ms: below twice that of work, one thread is faster.
 
             u = engine.eval(x, threads=2)
         """
