@@ -34,6 +34,7 @@ from kdpinn_edge.manifest import (
     Operations,
     Output,
     Precision,
+    Storage,
     TargetRecord,
     name_fault,
     write_manifest,
@@ -42,6 +43,7 @@ from kdpinn_edge.numpy_program import PRECISIONS, PROFILE, NumpyProgram
 from kdpinn_edge.probe import probe_points
 from kdpinn_edge.program_file import write_program
 from kdpinn_edge.simplify import simplify
+from kdpinn_edge.storage import store_as_float16
 
 N_GOLDEN = 48
 N_ERROR = 2048
@@ -53,6 +55,7 @@ def export_bundle(
     *,
     name: str,
     precision: Precision = "float32",
+    storage: Storage | None = None,
     target: str = "native",
     inputs: Sequence[Input] | None = None,
     outputs: Sequence[Output] | None = None,
@@ -62,15 +65,19 @@ def export_bundle(
     """Write the bundle of `program` to the new folder `directory`; returns its manifest.
 
     `name` names the library, the header and the C functions. `inputs` and `outputs` describe the columns of x and y
-    (domain box, units); by default they have the names of the Program and no bounds. `cc` is the command of a C
-    compiler to link with, by default the first of cc, gcc, clang and ziglang. The library that is written has passed
-    its gates, and on a machine that can run it, its own self-test.
+    (domain box, units); by default they have the names of the Program and no bounds. `cc` is the command
+    of a C compiler to link with, by default the first of cc, gcc, clang and ziglang. The library that is written has
+    passed its gates, and on a machine that can run it, its own self-test.
+
+    `storage="float16"` keeps the parameters in half the space of float32 and computes in float32 all the same. The
+    Program of the bundle is then the one with rounded parameters; the errors in the manifest are against `program`.
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
     that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision.
     Nothing is left behind after an error.
     """
-    program = simplify(program)
+    given = simplify(program)
+    program = _stored(given, precision, storage)
     interface = _interface(program, name, precision, target, inputs, outputs)
     directory = Path(directory)
     if directory.exists():
@@ -92,6 +99,7 @@ def export_bundle(
         upper=np.array(interface.upper),
         golden_x=golden_x,
         golden_y=reference(golden_x),
+        storage=storage,
     )
     library_name = interface.target.library.format(name)
     with _new_folder(directory) as folder:
@@ -112,6 +120,7 @@ def export_bundle(
             name=name,
             program_sha256=program.sha256,
             precision=precision,
+            storage=storage or precision,
             profile=PROFILE,
             target=TargetRecord(
                 name=interface.target.name,
@@ -123,7 +132,7 @@ def export_bundle(
             inputs=interface.inputs,
             outputs=interface.outputs,
             equation=equation,
-            errors=_errors(program, reference, interface),
+            errors=_errors(given, reference, interface),
             operations=_operations(program),
             sizes=sizes,
             toolchain=_toolchain(),
@@ -149,6 +158,15 @@ def _new_folder(directory: Path) -> Iterator[Path]:
     finally:
         if building is not None:
             shutil.rmtree(building, ignore_errors=True)
+
+
+def _stored(program: Program, precision: Precision, storage: Storage | None) -> Program:
+    if storage not in (None, precision) and (storage, precision) != ("float16", "float32"):
+        raise ExportError(
+            f"storage {storage!r} does not go with precision {precision!r}; accepted: {precision}"
+            + (" or float16" if precision == "float32" else "; float16 goes with float32")
+        )
+    return store_as_float16(program) if storage == "float16" else program
 
 
 def _interface(
@@ -183,7 +201,7 @@ def _self_test(library: Path, name: str) -> None:
 
 
 def _errors(program: Program, reference: NumpyProgram, interface: Interface) -> Errors:
-    """What the precision costs: the NumPy program against the float64 meaning of the Program, at the same points."""
+    """What precision and storage cost: the NumPy program against the meaning of `program`, at the same points."""
     x = probe_points(interface.inputs, N_ERROR, seed=1).astype(reference.dtype)
     exact: Array = interpret(program, x)
     difference = np.abs(reference(x) - exact)

@@ -100,18 +100,18 @@ class Constants:
     with few outputs is stored by rows: terms fill the lanes.
     """
 
-    def __init__(self, steps: Sequence[Step], precision: str, V: int) -> None:
+    def __init__(self, steps: Sequence[Step], storage: str, V: int) -> None:
         self.V = V
         self.L = VECTORS_PER_TILE * V
         self._parts: list[NDArray[Any]] = []
         self._size = 0
-        self._precision = precision
+        self._storage = storage
         self._places = {step.out.name: self._place(step.op) for step in steps}
 
     @property
     def numbers(self) -> NDArray[Any]:
-        """All of them, in the precision of the kernel."""
-        return np.concatenate([np.zeros(0), *self._parts]).astype(self._precision)
+        """All of them, as they are stored."""
+        return np.concatenate([np.zeros(0), *self._parts]).astype(self._storage)
 
     def of(self, step: Step) -> tuple[int, int]:
         """Where the weight and the bias of `step` begin."""
@@ -143,7 +143,7 @@ class Constants:
         return np.pad(vector, (0, self.padded(vector.size) - vector.size))
 
     def _keep(self, array: NDArray[Any]) -> int:
-        flat = rounded(array, self._precision).ravel()
+        flat = rounded(array, self._storage).ravel()
         self._parts.append(np.pad(flat, (0, -flat.size % self.V)))
         self._size += self._parts[-1].size
         return self._size - self._parts[-1].size

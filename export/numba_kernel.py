@@ -116,14 +116,16 @@ def print_kernel(
     upper: NDArray[np.float64],
     golden_x: NDArray[Any],
     golden_y: NDArray[Any],
+    storage: str | None = None,
 ) -> Kernel:
     """The kernel of `program` in "float32" or "float64" for registers of V lanes.
 
     A tile of up to `crossover` points goes through the schedule for single points. `lower` and `upper` (n_in,) are the
-    domain box; `golden_x` (k, n_in) and `golden_y` (k, n_out) are what the self-test replays.
+    domain box; `golden_x` (k, n_in) and `golden_y` (k, n_out) are what the self-test replays. `storage` is how the
+    parameters lie in memory: in `precision`, or "float16".
     """
     steps = fuse(program)
-    numbers = Constants(steps, precision, V)
+    numbers = Constants(steps, storage or precision, V)
     text = Text()
     size = max(schedule(text, program, steps, numbers) for schedule in (print_points, print_point))
     entry = ENTRY.format(

@@ -65,16 +65,29 @@ class Rodata:
         self.array = array
 
 
-class RodataType(types.CPointer):
-    """The pointer that a Rodata is in compiled code."""
+class RodataType(types.Type):
+    """The pointer that a Rodata is in compiled code: its numbers are read as `dtype`, and may be stored narrower."""
+
+    def __init__(self, dtype: types.Type, stored: ir.Type) -> None:
+        self.dtype = dtype
+        self.stored = stored
+        super().__init__(name=f"Rodata({dtype}, {stored})")
 
 
-register_model(RodataType)(models.PointerModel)
+@register_model(RodataType)
+class _RodataModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: RodataType) -> None:
+        super().__init__(manager, fe_type, fe_type.stored.as_pointer())
 
 
 @typeof_impl.register(Rodata)
 def _typeof_rodata(value: Rodata, context: Any) -> RodataType:
-    return RodataType({4: types.float32, 8: types.float64}[value.array.dtype.itemsize])
+    dtype, stored = {
+        "float16": (types.float32, ir.HalfType()),
+        "float32": (types.float32, ir.FloatType()),
+        "float64": (types.float64, ir.DoubleType()),
+    }[value.array.dtype.name]
+    return RodataType(dtype, stored)
 
 
 @lower_constant(RodataType)
@@ -309,7 +322,8 @@ def _load(typingctx: Any, a: types.CPointer, i: types.Integer, L: types.IntegerL
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = _address(builder, args[0], args[1], target.L)
-        return builder.load(place, align=a.dtype.bitwidth // 8)
+        value = builder.load(place, align=_stored_bytes(place.type.pointee.element))
+        return value if value.type == target.llvm else builder.fpext(value, target.llvm)
 
     return target(a, types.intp, L), codegen
 
@@ -327,9 +341,15 @@ def _store(typingctx: Any, a: types.CPointer, i: types.Integer, v: LanesType) ->
 @_word("item")
 def _item(typingctx: Any, a: types.CPointer, i: types.Integer) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_address(builder, args[0], args[1]))
+        value = builder.load(_address(builder, args[0], args[1]))
+        scalar = context.get_value_type(a.dtype)
+        return value if value.type == scalar else builder.fpext(value, scalar)
 
     return a.dtype(a, types.intp), codegen
+
+
+def _stored_bytes(scalar: ir.Type) -> int:
+    return {ir.HalfType(): 2, ir.FloatType(): 4, ir.DoubleType(): 8}[scalar]
 
 
 @_word("put")

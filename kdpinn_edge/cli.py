@@ -73,6 +73,14 @@ class Scalar(StrEnum):
     float64 = "float64"
 
 
+class Stored(StrEnum):
+    """How parameters lie in the library."""
+
+    float16 = "float16"
+    float32 = "float32"
+    float64 = "float64"
+
+
 @app.callback(invoke_without_command=True)
 def _main(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if show_version:
@@ -150,6 +158,9 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
     name: Annotated[str | None, typer.Option(help="Names the library and its functions.  [default: MODEL's]")] = None,
     precision: Annotated[Scalar, typer.Option(help="What the library computes in.")] = Scalar.float32,
+    storage: Annotated[
+        Stored | None, typer.Option(help="How weights are kept: float16 halves them.  [default: the precision]")
+    ] = None,
     target: Annotated[str, typer.Option(help="What to compile for.")] = "native",
     as_json: AsJson = False,
 ) -> None:
@@ -167,6 +178,7 @@ def export(
         out,
         name=called,
         precision=precision.value,
+        storage=storage.value if storage else None,
         target=target,
         inputs=found.inputs,
         outputs=found.outputs,
@@ -279,7 +291,7 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
         "model": manifest.name + (f": {manifest.equation}" if manifest.equation else ""),
         "inputs": ", ".join(map(_side, manifest.inputs)),
         "outputs": ", ".join(column.name for column in manifest.outputs),
-        "arithmetic": f"{manifest.precision}, numerics profile {manifest.profile}",
+        "arithmetic": f"{manifest.precision}, numerics profile {manifest.profile}, weights in {manifest.storage}",
         "target": f"{target.name}, {target.lanes} lanes ({target.triple})",
         "error": f"at most {errors.max_abs:.2g}, rms {errors.rms:.2g}, against {errors.against} "
         f"({errors.n_points} points, values up to {errors.scale:.3g})",

@@ -28,8 +28,9 @@ FLOAT = {integer: real for real, integer in INTEGER.items()}
 
 
 def load(a: Lanes, i: int, L: int) -> Lanes:
-    """The L numbers a[i], …, a[i + L - 1]."""
-    return a[i : i + L].copy()
+    """The L numbers a[i], …, a[i + L - 1]; float16 is widened to float32."""
+    v: Lanes = _widened(a[i : i + L].copy())
+    return v
 
 
 def store(a: Lanes, i: int, v: Lanes) -> None:
@@ -38,8 +39,8 @@ def store(a: Lanes, i: int, v: Lanes) -> None:
 
 
 def item(a: Lanes, i: int) -> Any:
-    """The number a[i]."""
-    return a[i]
+    """The number a[i]; float16 is widened to float32."""
+    return _widened(a[i])
 
 
 def put(a: Lanes, i: int, v: Any) -> None:
@@ -211,6 +212,10 @@ def ixor(i: Lanes, j: Operand) -> Lanes:
     """The bits in which i and j differ."""
     i, j = _alike(i, j)
     return np.asarray(i ^ j)
+
+
+def _widened(v: Any) -> Any:
+    return v.astype(np.float32) if v.dtype == np.float16 else v
 
 
 _POSITION: dict[np.dtype[Any], int] = {

@@ -25,6 +25,7 @@ PROGRAM_FILE = "program.npz"
 ONNX_FILE = "model.onnx"
 
 Precision = Literal["float32", "float64"]
+Storage = Literal["float16", "float32", "float64"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Manifest:
     name: str
     program_sha256: str
     precision: Precision
+    storage: Storage
     profile: str
     target: TargetRecord
     inputs: tuple[Input, ...]
@@ -264,6 +266,7 @@ SHAPE: dict[str, Shape] = {
     "name": Leaf("a model name: see `name_fault`", lambda value: isinstance(value, str) and name_fault(value) is None),
     "program_sha256": SHA256,
     "precision": Leaf("float32 or float64", lambda value: value in ("float32", "float64")),
+    "storage": Leaf("float16, float32 or float64", lambda value: value in ("float16", "float32", "float64")),
     "profile": Leaf("a numerics profile such as fma-1", _matches(PROFILE)),
     "target": {"name": TEXT, "triple": TEXT, "cpu": TEXT_OR_EMPTY, "features": TEXT_OR_EMPTY, "lanes": POSITIVE},
     "inputs": [{"name": TEXT, "lower": BOUND, "upper": BOUND, "unit": TEXT_OR_NULL}],

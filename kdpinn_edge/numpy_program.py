@@ -35,14 +35,14 @@ def partial_sums(n_in: int, n_out: int) -> int:
     return 2 if n_in >= 4 else 1
 
 
-def rounded(array: NDArray[Any], precision: str) -> NDArray[Any]:
-    """`array` in the precision "float32" or "float64". Raises ProgramError where that is not finite."""
+def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """`array` rounded to "float16", "float32" or "float64". Raises ProgramError where that is not finite."""
     with np.errstate(over="ignore"):
-        result = np.ascontiguousarray(array, PRECISIONS[precision])
+        result = np.ascontiguousarray(array, dtype)
     if not np.isfinite(result).all():
         raise ProgramError(
-            f"a parameter is {np.abs(array).max():.3g}, which {precision} cannot hold; accepted: up to "
-            f'{np.finfo(PRECISIONS[precision]).max:.3g}. Rescale the layer, or export with precision="float64".'
+            f"a parameter is {np.abs(array).max():.3g}, which {dtype} cannot hold; accepted: up to "
+            f"{np.finfo(dtype).max:.3g}. Rescale the layer, or export with a wider type."
         )
     return result
 

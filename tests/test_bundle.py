@@ -24,6 +24,7 @@ from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.program_file import read_program
 from kdpinn_edge.runtime import load
 from kdpinn_edge.simplify import simplify
+from kdpinn_edge.storage import store_as_float16
 
 PROGRAM = mlp(2, 12, 2, 1)
 INPUTS = (Input("x0", -1.0, 1.0, "m"), Input("x1", 0.0, None, "s"))
@@ -185,6 +186,8 @@ def test_memory_is_touched_as_documented(tmp_path: Path, need: Need) -> None:
         ({"name": "../net"}, "is not a model name"),
         ({"name": "float"}, "is taken by C"),
         ({"precision": "int8"}, "precision 'int8' is not known; accepted: float32, float64"),
+        ({"storage": "float64"}, "does not go with precision 'float32'; accepted: float32 or float16"),
+        ({"precision": "float64", "storage": "float16"}, "accepted: float64; float16 goes with float32"),
         ({"target": "z80"}, "target 'z80' is not known; accepted: native, x86-64-v3, x86-64-v4"),
         ({"inputs": [Input("x"), Input("t")]}, r"described as \('x', 't'\); accepted: .*\('x0', 'x1'\)"),
         ({"outputs": [Output("v")]}, r"outputs: .*accepted: .*\('u',\)"),
@@ -248,3 +251,28 @@ def test_a_weight_that_float32_cannot_hold(tmp_path: Path) -> None:
 def test_every_target_is_compiled(tmp_path: Path) -> None:
     for name in TARGETS:
         assert make(tmp_path / name, target=name).target.name == name
+
+
+def test_half_storage_computes_in_float32(tmp_path: Path) -> None:
+    program = mlp(2, 33, 3, 2, fn="silu")
+    manifest = export_bundle(program, tmp_path / "half", name="net", storage="float16")
+    full = export_bundle(program, tmp_path / "full", name="net")
+    assert (manifest.precision, manifest.storage, full.storage) == ("float32", "float16", "float32")
+    assert manifest.sizes.rodata < 0.6 * full.sizes.rodata
+    assert 1e-5 < manifest.errors.max_abs < 2e-3 * manifest.errors.scale
+    stored = read_program(tmp_path / "half" / "program.npz")
+    assert stored == store_as_float16(simplify(program))
+    x = points(program, 300).astype(np.float32)
+    x[7] = np.nan
+    engine = load(tmp_path / "half")
+    expected = NumpyProgram(stored, "float32")(x)
+    for n in (0, 1, 5, 33, 300):
+        assert engine(x[:n]).tobytes() == expected[:n].tobytes()
+
+
+def test_a_weight_that_float16_cannot_hold(tmp_path: Path) -> None:
+    x, u = Var("x", 1), Var("u", 1)
+    program = Program("large", (x,), (u,), (Affine(u, x, [[7e4]], [0.0]),))
+    with pytest.raises(ProgramError, match=r"a parameter is 7e\+04, which float16 cannot hold"):
+        export_bundle(program, tmp_path / "net", name="net", storage="float16")
+    assert list(tmp_path.iterdir()) == []

@@ -34,6 +34,7 @@ WAVE = Manifest(
     name="wave",
     program_sha256=DIGEST,
     precision="float32",
+    storage="float32",
     profile="fma-1",
     target=TargetRecord("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "+avx2,+fma", 8),
     inputs=(Input("x", -1.0, 1.0, "m"), Input("t", 0.0, None)),

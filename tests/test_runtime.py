@@ -147,6 +147,7 @@ def build(need: Need, tmp_path: Path) -> Build:
             name="sum",
             program_sha256=SUM.sha256,
             precision=precision,
+            storage=precision,
             profile="fma-1",
             target=TargetRecord("test", "x86_64-unknown-linux-gnu", "generic", "", 1),
             inputs=(Input("p[0]", -1.0, 1.0), Input("p[1]", -1.0, 1.0)),
