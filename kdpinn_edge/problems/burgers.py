@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import pi
 from typing import Any
 
@@ -37,9 +38,15 @@ def cole_hopf(points: Array, nodes: int = NODES) -> Array:
     weights are formed as logarithms and shifted by their largest. sin(πx) is taken out of the average, which makes
     t = 0 exact. Against 40-digit quadrature the error is below 1e-14 from 100 nodes on.
     """
-    z, weight = np.polynomial.hermite.hermgauss(nodes)
+    z, log_weight = _quadrature(nodes)
     blocks = np.array_split(points, max(1, -(-len(points) // ROWS)))
-    return np.concatenate([_block(block, z, np.log(weight)) for block in blocks])
+    return np.concatenate([_block(block, z, log_weight) for block in blocks])
+
+
+@cache
+def _quadrature(nodes: int) -> tuple[Array, Array]:
+    z, weight = np.polynomial.hermite.hermgauss(nodes)
+    return z, np.log(weight)
 
 
 def _block(points: Array, z: Array, log_weight: Array) -> Array:

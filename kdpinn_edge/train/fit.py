@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import cos, inf, nan, pi
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from kdpinn_edge.train.config import TrainConfig
+from kdpinn_edge.train.errors import Reference
 from kdpinn_edge.train.objective import Batch, Objective, batch_at
 from kdpinn_edge.train.optimisers import adam, levenberg_marquardt
 from kdpinn_edge.train.pinn import Pinn, Tape, jacobian
@@ -24,15 +24,6 @@ from kdpinn_edge.train.sampling import draw, uniform
 
 GRID = 101
 ADAM, NEWTON = "Adam", "Levenberg-Marquardt"
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Against the problem's reference on a regular grid: ‖u − u*‖₂/‖u*‖₂, max |u − u*|, and the number of points."""
-
-    relative_l2: float
-    max_abs: float
-    n_points: int
 
 
 def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, report: Report, *, resume: bool) -> State:
@@ -51,7 +42,7 @@ def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, repo
             while state.step < config.steps:
                 state, judged = run.advance(state)
                 phase = run.phase(state.step - 1)
-                progress = Progress(phase, state.step, config.steps, state.loss, state.relative_l2, state.seconds)
+                progress = Progress(phase, state.step, config.steps, state.loss, state.relative_l2, state.cpu_seconds)
                 if judged:
                     append_metrics(folder, vars(progress) | {"best_score": state.best_score, "damping": state.damping})
                     write_checkpoint(folder, state)
@@ -62,22 +53,13 @@ def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, repo
         return state
 
 
-@torch.no_grad()
-def errors(net: Pinn, per_axis: int) -> Errors:
-    """The errors of `net` on a grid of per_axis ** n_in points."""
-    points = net.problem.grid(per_axis)
-    exact = net.problem.reference(points)
-    u = np.concatenate([net(torch.from_numpy(block)).numpy() for block in np.array_split(points, per_axis)])
-    relative_l2 = float(np.linalg.norm(u - exact) / np.linalg.norm(exact))
-    return Errors(relative_l2, float(np.abs(u - exact).max()), len(points))
-
-
 class _Run:
     """The map from one State to the next; everything that changes is in the State."""
 
     def __init__(self, net: Pinn, objective: Objective, config: TrainConfig) -> None:
         self.net, self.objective, self.config = net, objective, config
         self.adam_steps = config.adam_rounds * config.adam_steps
+        self.reference = Reference.on_grid(net.problem, GRID)
         self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1))
 
     def generator(self, step: int) -> torch.Generator:
@@ -93,7 +75,7 @@ class _Run:
         batch = self.draw(theta, 0)
         return State(
             step=0,
-            seconds=0.0,
+            cpu_seconds=0.0,
             loss=nan,
             relative_l2=nan,
             damping=self.config.damping,
@@ -109,7 +91,7 @@ class _Run:
 
     def advance(self, state: State) -> tuple[State, bool]:
         """The state after one more step, and whether it ended a round and was judged."""
-        began = perf_counter()
+        began = process_time()
         is_adam = self.phase(state.step) == ADAM
         done = state.step if is_adam else state.step - self.adam_steps
         round_steps = self.config.adam_steps if is_adam else self.config.newton_steps
@@ -120,7 +102,7 @@ class _Run:
         judged = (done + 1) % round_steps == 0
         if judged:
             state = self.judge(state)
-        return replace(state, step=state.step + 1, seconds=state.seconds + perf_counter() - began), judged
+        return replace(state, step=state.step + 1, cpu_seconds=state.cpu_seconds + process_time() - began), judged
 
     def adam(self, state: State) -> State:
         self.put(state.theta)
@@ -149,7 +131,7 @@ class _Run:
         score = self.score(state.theta)
         if score < state.best_score:
             state = replace(state, best_theta=state.theta, best_score=score)
-        return replace(state, relative_l2=errors(self.net, GRID).relative_l2)
+        return replace(state, relative_l2=self.reference.errors(self.net).relative_l2)
 
     def best(self, state: State) -> Tensor:
         """The best weights: those kept, unless the latest, not judged yet, are better."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """After step `step` of `steps`: the phase, the loss, the last relative L2 error (NaN before the first), seconds."""
+    """After `step` of `steps`: phase, loss, relative L2 error as last measured (NaN before), CPU seconds so far."""
 
     phase: str
     step: int
     steps: int
     loss: float
     relative_l2: float
-    seconds: float
+    cpu_seconds: float
 
 
 Report = Callable[[Progress], None]

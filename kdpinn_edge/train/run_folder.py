@@ -28,7 +28,7 @@ class State:
     """Everything that a run is after a step; never changed, only replaced, so that it is whole at any interrupt."""
 
     step: int
-    seconds: float
+    cpu_seconds: float
     loss: float
     relative_l2: float
     damping: float

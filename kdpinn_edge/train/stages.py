@@ -11,14 +11,15 @@ from typing import Any
 from kdpinn_edge.errors import TrainError
 from kdpinn_edge.problems import problem
 from kdpinn_edge.train.config import DistillConfig, TrainConfig
-from kdpinn_edge.train.fit import errors, fit
+from kdpinn_edge.train.errors import Reference
+from kdpinn_edge.train.fit import fit
 from kdpinn_edge.train.objective import Distillation, Objective, Physics
 from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.progress import Report, silent
 from kdpinn_edge.train.run_folder import open_run, run_files, versions, write_json
 from kdpinn_edge.train.weights import load_pinn, write_weights
 
-GRID = 501
+GRID = 301
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,7 @@ def _run(
     net.eval()
     weights, record_file = run_files(folder)
     write_weights(net, weights)
-    found = errors(net, GRID)
+    found = Reference.on_grid(net.problem, GRID).errors(net)
     finished = state.step == config.steps
     record = {
         "problem": net.problem.name,
@@ -117,7 +118,7 @@ def _run(
         "seed": config.seed,
         "config": asdict(config),
         "finished": finished,
-        "training_seconds": round(state.seconds, 1),
+        "training_cpu_seconds": round(state.cpu_seconds, 1),
         "errors": asdict(found) | {"reference_max_abs": net.problem.exact_error},
         "versions": versions(),
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),

@@ -90,9 +90,9 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _hidden(tensors: dict[str, Tensor]) -> list[int]:
-    """The sizes of all layers but the last, as far as `layers.0.weight, layers.1.weight, …` go."""
+    """The sizes of all layers but the last, as far as `layers.0.weight, layers.1.weight, …` are matrices."""
     sizes: list[int] = []
-    while (weight := tensors.get(f"layers.{len(sizes)}.weight")) is not None:
+    while (weight := tensors.get(f"layers.{len(sizes)}.weight")) is not None and weight.ndim == 2 and weight.numel():
         sizes.append(len(weight))
     return sizes[:-1]
 

@@ -1,0 +1,146 @@
+"""The equations: what the lookup finds, and that a reference is what it says it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from math import pi
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.problems import Problem, names, problem
+from kdpinn_edge.problems.burgers import NODES, NU, cole_hopf
+
+BURGERS = problem("burgers")
+
+
+@pytest.fixture(params=names())
+def each(request: pytest.FixtureRequest) -> Problem:
+    return problem(request.param)
+
+
+def test_the_lookup_names_what_it_knows() -> None:
+    assert BURGERS.name in names()
+    with pytest.raises(ProblemError, match=r"'burger'; accepted: .*burgers"):
+        problem("burger")
+
+
+def test_listing_problems_needs_no_torch() -> None:
+    script = (
+        "import sys\n"
+        "from kdpinn_edge.problems import names, problem\n"
+        "assert [problem(name) for name in names()]\n"
+        "print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "scipy", "safetensors", "rich"} & set(loaded)
+
+
+def test_the_columns_of_a_problem_belong_together(each: Problem) -> None:
+    assert len(each.lower) == len(each.upper) == len(each.inputs)
+    assert len(each.units) == len(each.inputs) + len(each.outputs)
+    assert all(len(name) == 1 for name in each.inputs)
+    corners = each.grid(2)
+    assert corners.shape == (2 ** len(each.inputs), len(each.inputs))
+    assert each.reference(corners).shape == (len(corners), len(each.outputs))
+    assert each.reference(corners).dtype == np.float64
+
+
+def test_features_and_ansatz_are_the_same_under_numpy_and_torch(each: Problem) -> None:
+    import torch
+
+    points = each.grid(5)
+    columns = np.split(points, len(each.inputs), axis=1)
+    tensors = list(torch.from_numpy(points).split(1, dim=1))
+    for a, b in zip(each.features(np, *columns), each.features(torch, *tensors), strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-15)
+    net = np.ones((len(points), len(each.outputs)))
+    u, v = each.ansatz(np, columns, net), each.ansatz(torch, tensors, torch.from_numpy(net))
+    np.testing.assert_allclose(u, v.numpy(), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([[0.0, 1.5]], r"1 of 1 points are outside .*t ∈ \[0, 1\].*row 0: \[0.0, 1.5\]"),
+        ([[0.0, 0.5], [np.nan, 0.5]], "1 of 2 points are outside .*row 1"),
+        ([[-np.inf, 0.5]], "outside"),
+        ([0.0, 0.5], r"shape \(2,\); accepted: \(n, 2\)"),
+        ([[0.0, 0.5, 0.0]], r"shape \(1, 3\)"),
+    ],
+)
+def test_points_that_the_reference_does_not_cover(points: list[object], message: str) -> None:
+    with pytest.raises(ProblemError, match=message):
+        BURGERS.reference(points)
+
+
+def test_no_points_are_no_error() -> None:
+    assert BURGERS.reference(np.empty((0, 2))).shape == (0, 1)
+
+
+def shock_points(n: int) -> np.ndarray:
+    """Half of the points anywhere, half where the shock is 100 times narrower than the box."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(-1, 1, n // 2), rng.uniform(-0.02, 0.02, n - n // 2)])
+    return np.stack([x, rng.uniform(0, 1, n)], axis=1)
+
+
+def test_burgers_converges_in_the_number_of_nodes() -> None:
+    points = shock_points(4000)
+    finest = cole_hopf(points, 240)
+    error = {n: np.abs(cole_hopf(points, n) - finest).max() for n in (40, 60, 80, 100, NODES, 180)}
+    assert error[40] > error[60] > error[80] > 1e-14  # it is the quadrature that converges
+    assert max(error[100], error[NODES], error[180]) <= BURGERS.exact_error / 10
+
+
+@pytest.mark.parametrize(("x", "t"), [(0.01, 0.5), (-0.003, 0.99), (0.5, 0.3), (0.0002, 0.35), (0.9, 0.05)])
+def test_burgers_agrees_with_quadrature_in_30_digits(x: float, t: float) -> None:
+    with mpmath.workdps(30):
+        nu = mpmath.mpf("0.01") / mpmath.pi
+
+        def average(f):  # type: ignore[no-untyped-def]
+            def integrand(y):  # type: ignore[no-untyped-def]
+                exponent = -mpmath.cos(mpmath.pi * y) / (2 * mpmath.pi * nu) - (x - y) ** 2 / (4 * nu * t)
+                return f(y) * mpmath.exp(exponent)
+
+            return mpmath.quad(integrand, mpmath.linspace(x - 2.5, x + 2.5, 81), maxdegree=5)
+
+        expected = -average(lambda y: mpmath.sin(mpmath.pi * y)) / average(lambda y: 1)
+    assert abs(cole_hopf(np.array([[x, t]])).item() - float(expected)) <= BURGERS.exact_error
+
+
+@given(st.floats(-1, 1))
+def test_burgers_is_exact_at_the_start(x: float) -> None:
+    assert BURGERS.reference([[x, 0.0]]).item() == -np.sin(pi * x)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_burgers_is_odd_and_vanishes_at_the_walls(x: float, t: float) -> None:
+    at = BURGERS.reference([[x, t], [-x, t], [1.0, t], [-1.0, t]])[:, 0]
+    assert abs(at[0] + at[1]) <= 1e-13
+    assert abs(at[2:]).max() <= 1e-13
+
+
+def test_burgers_solves_its_equation() -> None:
+    """Eighth-order central differences: their error and their rounding bound what is left of the residual."""
+    rng = np.random.default_rng(1)
+    points = np.stack([rng.uniform(-0.95, 0.95, 300), rng.uniform(0.05, 0.95, 300)], axis=1)
+    h = 3e-4
+    first = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0, 4 / 5, -1 / 5, 4 / 105, -1 / 280]) / h
+    second = np.array([-1 / 560, 8 / 315, -1 / 5, 8 / 5, -205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560]) / h**2
+
+    def along(axis: int) -> np.ndarray:
+        shifts = np.zeros((9, 1, 2))
+        shifts[:, 0, axis] = h * np.arange(-4, 5)
+        return BURGERS.reference((points + shifts).reshape(-1, 2)).reshape(9, -1)
+
+    in_x, in_t = along(0), along(1)
+    u, u_x, u_t, u_xx = in_x[4], first @ in_x, first @ in_t, second @ in_x
+    (residual,) = BURGERS.residual(u, u_x, u_t, u_xx)
+    scale = np.abs(u * u_x) + np.abs(NU * u_xx) + np.abs(u_t) + 1
+    assert np.abs(residual / scale).max() < 1e-9

@@ -1,0 +1,500 @@
+"""Training and distillation: derivatives, losses, a run from start to end, its folder, and what is shipped."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from kdpinn_edge import zoo
+from kdpinn_edge.errors import ProblemError, TrainError
+from kdpinn_edge.problems import problem
+from kdpinn_edge.train import (
+    DistillConfig,
+    Pinn,
+    Progress,
+    TorchEngine,
+    TrainConfig,
+    distill,
+    jets,
+    load_pinn,
+    train,
+)
+from kdpinn_edge.train.console import live
+from kdpinn_edge.train.errors import Reference
+from kdpinn_edge.train.objective import Batch, Distillation, Physics, batch_at, gaussian_kl
+from kdpinn_edge.train.optimisers import levenberg_marquardt
+from kdpinn_edge.train.pinn import Tape, jacobian
+from kdpinn_edge.train.sampling import draw, uniform
+
+BURGERS = problem("burgers")
+TEACHER = "burgers_teacher"
+STUDENT = "burgers_student"
+TINY = TrainConfig(
+    hidden=(10, 10), n_points=400, n_candidates=1000, adam_rounds=2, adam_steps=40, newton_rounds=8, n_held_out=500
+)
+TINY_DISTILL = DistillConfig(
+    hidden=(8, 8),
+    n_points=300,
+    n_candidates=1000,
+    adam_rounds=2,
+    adam_steps=30,
+    newton_rounds=8,
+    newton_steps=5,
+    n_held_out=500,
+)
+
+
+def points(n: int, seed: int = 0) -> torch.Tensor:
+    return uniform(BURGERS, n, torch.Generator().manual_seed(seed))
+
+
+def same_weights(a: Pinn, b: Pinn) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def relative_l2(net: Pinn) -> float:
+    return Reference.on_grid(BURGERS, 51).errors(net).relative_l2
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+class Interrupt:
+    """A report that stands for Ctrl-C after a step."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.step == self.after:
+            raise KeyboardInterrupt
+
+
+# The network and its derivatives
+
+
+def test_jets_are_the_derivatives_of_forward() -> None:
+    net = Pinn(BURGERS, (7, 5), seed=3)
+    x = points(20)
+    u = net.jet(x)
+
+    def at(point: torch.Tensor) -> torch.Tensor:
+        return net(point[None])[0, 0]
+
+    gradient = torch.func.vmap(torch.func.jacrev(at))(x)
+    hessian = torch.func.vmap(torch.func.jacrev(torch.func.jacrev(at)))(x)
+    expected = {"": net(x)[:, 0], "x": gradient[:, 0], "t": gradient[:, 1], "xx": hessian[:, 0, 0]}
+    assert set(u.words) == set(expected)
+    for word, value in expected.items():
+        torch.testing.assert_close(u[word][:, 0], value, rtol=1e-12, atol=1e-12)
+
+
+def test_jets_of_mixed_derivatives_and_of_both_sides_of_an_operator() -> None:
+    x = points(10)
+    words = jets.words(("u_xx", "u_xt", "u_tt"))
+
+    def f(m, a, b):  # type: ignore[no-untyped-def]
+        return 1.0 - m.sin(2.0 * a * b) * (b + 3.0) - m.cos(a) * 0.5 + (-b)
+
+    (a, b) = jets.columns(x, ("x", "t"), words)
+    jet = f(jets, a, b)
+    hessian = torch.func.vmap(torch.func.jacrev(torch.func.grad(lambda p: f(torch, p[0], p[1]))))(x)
+    gradient = torch.func.vmap(torch.func.grad(lambda p: f(torch, p[0], p[1])))(x)
+    expected = {"x": gradient[:, 0], "t": gradient[:, 1], "xx": hessian[:, 0, 0], "tt": hessian[:, 1, 1]}
+    for word, value in (expected | {"xt": hessian[:, 0, 1]}).items():
+        torch.testing.assert_close(jet[word][:, 0], value, rtol=1e-13, atol=1e-13)
+
+
+def test_a_derivative_of_third_order_is_refused() -> None:
+    with pytest.raises(ProblemError, match="u_xxx is a derivative of order 3"):
+        jets.words(("u", "u_xxx"))
+
+
+def test_a_network_keeps_the_initial_condition_and_the_period() -> None:
+    net = Pinn(BURGERS, (6,), seed=1)
+    start = torch.stack([torch.linspace(-1, 1, 33, dtype=torch.float64), torch.zeros(33, dtype=torch.float64)], 1)
+    torch.testing.assert_close(net(start)[:, 0], -torch.sin(torch.pi * start[:, 0]), rtol=0, atol=0)
+    walls = torch.tensor([[-1.0, 0.7], [1.0, 0.7]], dtype=torch.float64)
+    left, right = net(walls)[:, 0]
+    torch.testing.assert_close(left, right, rtol=0, atol=1e-14)
+
+
+def test_the_jacobian_is_that_of_autograd() -> None:
+    teacher, net = Pinn(BURGERS, (5,), seed=1), Pinn(BURGERS, (4, 3), seed=2)
+    x, tape = points(6), Tape()
+    objective = Distillation(teacher, 0.3, 2.0)
+    batch = batch_at(x, net.jet(x), objective)
+    batch = Batch(x, batch.weights.detach(), batch.targets)
+    residuals = objective.residuals(net.jet(x, tape), batch)
+    J = jacobian(residuals, tape)
+    rows = [torch.autograd.grad(r, list(net.parameters()), retain_graph=True) for r in residuals.flatten()]
+    expected = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+    torch.testing.assert_close(J, expected, rtol=1e-11, atol=1e-12)
+
+
+# The losses
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.05, 4), st.floats(0.05, 4))
+def test_the_divergence_is_torchs(p: float, q: float, sigma_p: float, sigma_q: float) -> None:
+    mean_p, mean_q = torch.tensor(p, dtype=torch.float64), torch.tensor(q, dtype=torch.float64)
+    normal_p = torch.distributions.Normal(mean_p, torch.tensor(sigma_p, dtype=torch.float64))
+    normal_q = torch.distributions.Normal(mean_q, torch.tensor(sigma_q, dtype=torch.float64))
+    expected = torch.distributions.kl_divergence(normal_p, normal_q)
+    torch.testing.assert_close(gaussian_kl(mean_p, sigma_p, mean_q, sigma_q), expected, rtol=1e-9, atol=1e-12)
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(1e-3, 4))
+def test_between_equal_spreads_it_is_a_weighted_squared_error(p: float, q: float, sigma: float) -> None:
+    mean_p, mean_q = torch.tensor(p, dtype=torch.float64), torch.tensor(q, dtype=torch.float64)
+    expected = (mean_p - mean_q) ** 2 / (2 * sigma**2)
+    torch.testing.assert_close(gaussian_kl(mean_p, sigma, mean_q, sigma), expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_loss_is_the_mean_of_its_squared_residuals() -> None:
+    net = Pinn(BURGERS, (4,), seed=2)
+    x = points(50)
+    for objective in (Physics(BURGERS), Distillation(Pinn(BURGERS, (5,), seed=1), 0.02, 3.0)):
+        u = net.jet(x)
+        batch = batch_at(x, u, objective)
+        expected = objective.residuals(u, batch).square().sum(0).mean()
+        torch.testing.assert_close(objective.loss(u, batch), expected, rtol=1e-12, atol=0)
+
+
+# The optimiser and the sampler
+
+
+@pytest.mark.parametrize(("m", "n"), [(40, 6), (6, 40)])
+def test_an_undamped_step_solves_a_linear_problem(m: int, n: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    A = torch.randn(m, n, generator=generator, dtype=torch.float64)
+    b = torch.randn(m, generator=generator, dtype=torch.float64)
+    theta = torch.zeros(n, dtype=torch.float64)
+    theta, loss, damping = levenberg_marquardt(
+        theta, -b, A, 1e-14, lambda theta: float((A @ theta - b).square().mean()), m
+    )
+    torch.testing.assert_close(theta, torch.linalg.lstsq(A, b[:, None], driver="gelsd").solution[:, 0])
+    assert damping < 1e-14
+    assert loss == pytest.approx(float((A @ theta - b).square().mean()))
+
+
+def test_a_step_that_cannot_improve_changes_nothing_but_the_damping() -> None:
+    theta, r, J = torch.zeros(2).double(), torch.ones(3).double(), torch.ones(3, 2).double()
+    found, loss, damping = levenberg_marquardt(theta, r, J, 1.0, lambda theta: 2.0, 3)
+    assert torch.equal(found, theta)
+    assert loss == 1.0
+    assert damping == 3.0**8
+
+
+def test_points_are_drawn_where_the_solution_is_steep() -> None:
+    net = load_pinn(STUDENT)
+    drawn = draw(net, Physics(BURGERS), 500, 5000, torch.Generator().manual_seed(0)).points
+    near = ((drawn[:, 0].abs() < 0.05) & (drawn[:, 1] > 0.3)).double().mean()
+    assert near > 3 * 0.05 * 0.7
+    assert len(drawn.unique(dim=0)) == 500
+
+
+# A run
+
+
+@pytest.fixture(scope="module")
+def teacher_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "teacher"
+    train("burgers", folder, TINY)
+    return folder
+
+
+def test_a_short_training_lowers_the_error(teacher_run: Path) -> None:
+    before, after = relative_l2(Pinn(BURGERS, TINY.hidden, TINY.seed)), relative_l2(load_pinn(teacher_run))
+    assert after < before / 3
+
+
+def test_a_run_folder_tells_the_whole_story(teacher_run: Path) -> None:
+    assert {path.name for path in teacher_run.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoint.safetensors",
+        "model.safetensors",
+        "model.json",
+    }
+    config = json.loads((teacher_run / "config.json").read_text())
+    assert config["command"] == "kdpinn-edge train burgers"
+    assert config["config"]["hidden"] == [10, 10]
+    assert config["versions"]["torch"] == torch.__version__
+    rows = metrics(teacher_run)
+    assert [row["step"] for row in rows] == [40, 80, *range(85, 121, 5)]
+    record = json.loads((teacher_run / "model.json").read_text())
+    assert record["finished"]
+    assert record["architecture"]["parameters"] == sum(p.numel() for p in load_pinn(teacher_run).parameters())
+    assert record["errors"]["reference_max_abs"] == BURGERS.exact_error
+
+
+def test_the_same_config_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    short = replace(TINY, adam_steps=5, newton_rounds=1)
+    first = train("burgers", tmp_path / "a", short)
+    again = train("burgers", tmp_path / "b", short)
+    other = train("burgers", tmp_path / "c", replace(short, seed=1))
+    assert first.record["sha256"] == again.record["sha256"]
+    assert first.record["sha256"] != other.record["sha256"]
+    assert other.record["command"] == "kdpinn-edge train burgers --seed 1"
+
+
+@pytest.mark.parametrize("after", [3, 40, 57, 83, 85, 119])
+def test_an_interrupted_run_resumes_to_the_same_weights(teacher_run: Path, tmp_path: Path, after: int) -> None:
+    stopped = train("burgers", tmp_path / "run", TINY, report=Interrupt(after))
+    assert not stopped.finished
+    assert not stopped.record["finished"]
+    assert same_weights(stopped.net, load_pinn(tmp_path / "run"))
+    resumed = train("burgers", tmp_path / "run", TINY, resume=True)
+    assert resumed.finished
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (teacher_run / "model.safetensors").read_bytes()
+    assert [row["step"] for row in metrics(tmp_path / "run")] == [row["step"] for row in metrics(teacher_run)]
+
+
+def test_an_interrupt_keeps_the_best_weights(tmp_path: Path) -> None:
+    stopped = train("burgers", tmp_path / "run", TINY, report=Interrupt(101))
+    rows = metrics(tmp_path / "run")
+    assert rows[-1]["step"] == 100
+    assert relative_l2(stopped.net) <= 1.01 * max(row["relative_l2"] for row in rows[2:])
+
+
+def test_a_run_that_was_killed_resumes_from_its_checkpoint(teacher_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train("burgers", run, TINY, report=Interrupt(100))
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 105, "loss": 0.1}\n{"step": 11')
+    train("burgers", run, TINY, resume=True)
+    assert (run / "model.safetensors").read_bytes() == (teacher_run / "model.safetensors").read_bytes()
+    assert [row["step"] for row in metrics(run)] == [40, 80, *range(85, 121, 5)]
+
+
+def test_resuming_a_finished_run_changes_nothing(teacher_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(teacher_run, tmp_path / "run"))
+    assert train("burgers", run, TINY, resume=True).finished
+    assert (run / "model.safetensors").read_bytes() == (teacher_run / "model.safetensors").read_bytes()
+
+
+def test_threads_are_left_as_they_were(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    train("burgers", tmp_path / "run", replace(TINY, adam_steps=1, newton_rounds=0))
+    assert torch.get_num_threads() == before
+
+
+def test_a_student_is_distilled_from_a_run(teacher_run: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    found = distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=teacher_run, report=seen.append)
+    assert found.record["role"] == "student"
+    assert found.record["teacher"]["name"] == "teacher"
+    assert seen[-1].step == seen[-1].steps == TINY_DISTILL.steps
+    x = points(500)
+    teacher = load_pinn(teacher_run)
+    before = (Pinn(BURGERS, TINY_DISTILL.hidden)(x) - teacher(x)).norm()
+    assert (found.net(x) - teacher(x)).norm() < before / 3
+
+
+def test_a_distillation_resumes_to_the_same_weights(teacher_run: Path, tmp_path: Path) -> None:
+    whole = distill("burgers", tmp_path / "a", TINY_DISTILL, teacher=teacher_run)
+    distill("burgers", tmp_path / "b", TINY_DISTILL, teacher=teacher_run, report=Interrupt(72))
+    parts = distill("burgers", tmp_path / "b", TINY_DISTILL, teacher=teacher_run, resume=True)
+    assert parts.record["sha256"] == whole.record["sha256"]
+
+
+def test_the_bar_shows_phase_loss_and_error(tmp_path: Path) -> None:
+    console = Console(record=True, width=160, file=(tmp_path / "out").open("w"))
+    with live(console, "train burgers") as report:
+        report(Progress("Adam", 1, 10, 0.5, float("nan"), 0.1))
+        report(Progress("Levenberg-Marquardt", 10, 10, 1.25e-7, 3.5e-4, 1.0))
+    shown = console.export_text()
+    assert all(text in shown for text in ("train burgers", "Levenberg-Marquardt", "10/10", "1.25e-07", "3.50e-04"))
+    console.file.close()
+
+
+# Bad input
+
+
+def test_a_folder_that_holds_something_is_refused(teacher_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"already holds a run.*--resume"):
+        train("burgers", teacher_run, TINY)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(TrainError, match="already holds other files"):
+        train("burgers", tmp_path, TINY)
+    with pytest.raises(TrainError, match="already holds other files"):
+        train("burgers", tmp_path / "notes.txt", TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_unknown_problem_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError, match="accepted: burgers"):
+        train("burger", tmp_path / "run", TINY)
+    with pytest.raises(ProblemError, match="accepted: burgers"):
+        distill("burger", tmp_path / "run", TINY_DISTILL)
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_needs_a_run_of_the_same_config(teacher_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="holds no run; start one without resume"):
+        train("burgers", tmp_path / "none", TINY, resume=True)
+    with pytest.raises(TrainError, match="seed was 0, is now 4"):
+        train("burgers", teacher_run, replace(TINY, seed=4), resume=True)
+    with pytest.raises(TrainError, match="role was 'teacher', is now 'student'"):
+        distill("burgers", teacher_run, TINY_DISTILL, teacher=teacher_run, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+def test_a_damaged_checkpoint_is_named(teacher_run: Path, tmp_path: Path, damage: str) -> None:
+    run = Path(shutil.copytree(teacher_run, tmp_path / "run"))
+    checkpoint = run / "checkpoint.safetensors"
+    if damage == "truncated":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-8])
+    else:
+        checkpoint.write_bytes((run / "model.safetensors").read_bytes())
+    with pytest.raises(TrainError, match=r"checkpoint\.safetensors: not a"):
+        train("burgers", run, TINY, resume=True)
+
+
+def test_config_json_that_is_not_json_is_named(teacher_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(teacher_run, tmp_path / "run"))
+    (run / "config.json").write_text("{")
+    with pytest.raises(TrainError, match=r"config\.json: not JSON"):
+        train("burgers", run, TINY, resume=True)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("name", ["teacher.pt", "teacher.safetensors"])
+def test_a_pickle_is_refused_unread(tmp_path: Path, name: str, protocol: int) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (Path(tmp_path / "boom"),)  # type: ignore[return-value]
+
+    (tmp_path / name).write_bytes(pickle.dumps(Bomb(), protocol))
+    with pytest.raises(TrainError, match="not a safetensors file" if protocol == 0 else r"pickle.*save_file"):
+        load_pinn(tmp_path / name)
+    assert not (tmp_path / "boom").exists()
+
+
+def test_a_torch_archive_is_refused(tmp_path: Path) -> None:
+    torch.save(Pinn(BURGERS, (3,)).state_dict(), tmp_path / "net.pth")
+    with pytest.raises(TrainError, match=r"pickle.*safetensors\.torch\.save_file"):
+        distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=tmp_path / "net.pth")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_not_there_name_what_is() -> None:
+    with pytest.raises(TrainError, match=rf"burgers_master: no such file.*{STUDENT}, {TEACHER}"):
+        load_pinn("burgers_master")
+
+
+def test_truncated_weights_are_named(teacher_run: Path, tmp_path: Path) -> None:
+    data = (teacher_run / "model.safetensors").read_bytes()
+    for length in (0, 4, 100, len(data) - 1):
+        (tmp_path / "short.safetensors").write_bytes(data[:length])
+        with pytest.raises(TrainError, match=r"short\.safetensors: not a safetensors file"):
+            load_pinn(tmp_path / "short.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layers.1.bias": None}, "layers.1.bias is missing"),
+        ({"layers.1.weight": None}, r"hidden layers \(\)"),
+        ({"extra": torch.zeros(1)}, "extra is not expected"),
+        ({"layers.1.weight": torch.zeros(10, 7)}, r"layers.1.weight has shape \(10, 7\); accepted: \(10, 10\)"),
+        ({"layers.0.weight": torch.zeros(())}, r"layers.0.weight has shape \(\)"),
+        ({"layers.0.bias": torch.full((10,), torch.nan)}, "layers.0.bias holds something else than finite"),
+        ({"layers.0.bias": torch.zeros(10, dtype=torch.int64)}, "layers.0.bias holds something else"),
+    ],
+)
+def test_tensors_of_another_network_are_named(
+    teacher_run: Path, tmp_path: Path, change: dict[str, torch.Tensor | None], message: str
+) -> None:
+    tensors = safetensors.torch.load_file(teacher_run / "model.safetensors") | change
+    path = tmp_path / "net.safetensors"
+    safetensors.torch.save_file(
+        {k: v for k, v in tensors.items() if v is not None}, path, metadata={"problem": "burgers"}
+    )
+    with pytest.raises(TrainError, match=message):
+        load_pinn(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"problem": "heat"}])
+def test_weights_must_name_a_known_problem(teacher_run: Path, tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    path = tmp_path / "net.safetensors"
+    safetensors.torch.save_file(safetensors.torch.load_file(teacher_run / "model.safetensors"), path, metadata=metadata)
+    with pytest.raises(TrainError, match="metadata with the key 'problem'" if metadata is None else "'heat'"):
+        load_pinn(path)
+
+
+def test_float32_weights_are_read(teacher_run: Path, tmp_path: Path) -> None:
+    tensors = safetensors.torch.load_file(teacher_run / "model.safetensors")
+    path = tmp_path / "net.safetensors"
+    safetensors.torch.save_file({k: v.float() for k, v in tensors.items()}, path, metadata={"problem": "burgers"})
+    net = load_pinn(path)
+    assert all(p.dtype == torch.float64 for p in net.parameters())
+
+
+# What is shipped
+
+
+@pytest.mark.parametrize(("name", "bound", "hidden"), [(TEACHER, 1e-4, (64,) * 4), (STUDENT, 1e-3, (16,) * 3)])
+def test_the_zoo_is_as_accurate_as_its_record_says(name: str, bound: float, hidden: tuple[int, ...]) -> None:
+    assert name in zoo.names()
+    record, net = zoo.record(name), load_pinn(name)
+    assert net.hidden == hidden
+    assert record["finished"]
+    assert record["licence"] == "Apache-2.0"
+    found = Reference.on_grid(BURGERS, 301).errors(net)
+    assert found.relative_l2 <= bound
+    assert found.n_points == record["errors"]["n_points"]
+    assert found.relative_l2 == pytest.approx(record["errors"]["relative_l2"], rel=1e-6)
+    assert found.max_abs == pytest.approx(record["errors"]["max_abs"], rel=1e-6)
+
+
+def test_the_zoo_was_made_by_the_command_that_it_names() -> None:
+    student, teacher = zoo.record(STUDENT), zoo.record(TEACHER)
+    assert teacher["command"] == "kdpinn-edge train burgers"
+    assert student["command"] == "kdpinn-edge distill burgers"
+    assert student["config"] == json.loads(json.dumps(vars(DistillConfig())))
+    assert teacher["config"] == json.loads(json.dumps(vars(TrainConfig())))
+
+
+def test_a_finished_run_is_published(teacher_run: Path, tmp_path: Path) -> None:
+    assert zoo.publish(teacher_run, tmp_path) == TEACHER
+    assert (tmp_path / f"{TEACHER}.safetensors").read_bytes() == (teacher_run / "model.safetensors").read_bytes()
+    assert (tmp_path / f"{TEACHER}.json").read_bytes() == (teacher_run / "model.json").read_bytes()
+
+
+def test_what_cannot_be_published(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="accepted: the folder of a finished run"):
+        zoo.publish(tmp_path, tmp_path)
+    short = replace(TINY, adam_steps=5, newton_rounds=1)
+    train("burgers", tmp_path / "run", short, report=Interrupt(2))
+    with pytest.raises(TrainError, match="was interrupted"):
+        zoo.publish(tmp_path / "run", tmp_path)
+    with pytest.raises(TrainError, match=f"'nobody'; accepted: {STUDENT}, {TEACHER}"):
+        zoo.weights("nobody")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_torch_engine_computes_what_the_module_does(dtype: str) -> None:
+    net = load_pinn(STUDENT)
+    engine = TorchEngine(net, dtype)  # type: ignore[arg-type]
+    assert (engine.n_in, engine.n_out) == (2, 1)
+    x = points(100).numpy().astype(dtype)
+    y = np.empty((100, 1), dtype)
+    engine.bind(x, y)()
+    expected = net(torch.from_numpy(x).double()).detach().numpy()
+    assert np.abs(y - expected).max() <= (1e-6 if dtype == "float32" else 1e-14)
+    assert np.array_equal(engine(x), y)
+    assert all(p.dtype == torch.float64 for p in net.parameters())
