@@ -24,7 +24,7 @@ from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.shared_library import check_library, link, linker
 from kdpinn_edge.export.target import target as find_target
 from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Affine, Array, Map, Program, Scale, columns
+from kdpinn_edge.ir import Array, Map, Program, columns
 from kdpinn_edge.manifest import (
     ONNX_FILE,
     PROGRAM_FILE,
@@ -42,7 +42,7 @@ from kdpinn_edge.manifest import (
 from kdpinn_edge.numpy_program import PRECISIONS, PROFILE, NumpyProgram
 from kdpinn_edge.probe import probe_points
 from kdpinn_edge.program_file import write_program
-from kdpinn_edge.simplify import simplify
+from kdpinn_edge.simplify import multiply_adds, simplify
 from kdpinn_edge.storage import store_as_float16
 
 N_GOLDEN = 48
@@ -216,7 +216,7 @@ def _errors(program: Program, reference: NumpyProgram, interface: Interface) -> 
 
 def _operations(program: Program) -> Operations:
     return Operations(
-        multiply_adds=sum(op.weight.size for op in program.ops if isinstance(op, Affine | Scale)),
+        multiply_adds=multiply_adds(program),
         activations=sum(op.out.size for op in program.ops if isinstance(op, Map)),
     )
 
