@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint zoo readme constraints
+.PHONY: help demo test lint zoo readme verify-activations constraints
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
@@ -11,6 +11,8 @@ help:
 	@echo "make lint         ruff, mypy --strict, import-linter"
 	@echo "make zoo          train the shipped models again"
 	@echo "make readme       write the comparison into README.md"
+	@echo "make verify-activations"
+	@echo "                  every activation on every float32 (20 minutes), into docs/numerics.md"
 	@echo "make constraints  pin what .venv holds now in constraints.txt"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 
@@ -40,6 +42,9 @@ zoo: .venv/.ready
 
 readme: demo
 	$(BIN)/python benchmarks/readme.py demo/burgers
+
+verify-activations: .venv/.ready
+	$(BIN)/python benchmarks/verify_activations.py --write
 
 constraints: .venv/.ready
 	$(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//' > constraints.new
