@@ -3,7 +3,8 @@
 The model has one input `x` (n, n_in) and one output `y` (n, n_out), the columns being the Program's variables one after
 another; n is free. Only standard operators of opset 17 occur:
 
-    Affine  Gemm, transB = 1        Map     Tanh | Sin | Cos | Exp | Sigmoid; silu: Sigmoid, then Mul
+    Affine  Gemm, transB = 1        Map     Tanh | Sin | Cos | Exp | Sigmoid | Softplus; silu: Sigmoid, then Mul;
+                                            softplus in float64: -log sigmoid(-x)
     Scale   Mul, then Add           Add     Add
     Concat  Concat, axis 1          Mul     Mul
     Slice   Slice, axis 1           Concat of all inputs: Identity(x), which an engine removes
@@ -33,7 +34,7 @@ from kdpinn_edge.verify import verify
 OPSET = 17
 IR_VERSION = 8  # the oldest that opset 17 goes with: ONNX Runtime 1.12 and later read it
 ELEMENT = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
-OPERATOR = {"tanh": "Tanh", "sin": "Sin", "cos": "Cos", "exp": "Exp", "sigmoid": "Sigmoid"}
+OPERATOR = {"tanh": "Tanh", "sin": "Sin", "cos": "Cos", "exp": "Exp", "sigmoid": "Sigmoid", "softplus": "Softplus"}
 FUNCTION = {operator: fn for fn, operator in OPERATOR.items()}
 ACCEPTED = "accepted: a model.onnx that `export` wrote"
 
@@ -79,6 +80,11 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
             case Map(x=x, fn="silu"):
                 node("Sigmoid", f"{name}.sigmoid", [tensor[x]], [f"{name}.sigmoid"])
                 node("Mul", name, [tensor[x], f"{name}.sigmoid"], [out])
+            case Map(x=x, fn="softplus") if precision == "float64":  # ONNX Runtime has Softplus for float32 only
+                node("Neg", f"{name}.minus", [tensor[x]], [f"{name}.minus"])
+                node("Sigmoid", f"{name}.sigmoid", [f"{name}.minus"], [f"{name}.sigmoid"])
+                node("Log", f"{name}.log", [f"{name}.sigmoid"], [f"{name}.log"])
+                node("Neg", name, [f"{name}.log"], [out])
             case Map(x=x, fn=fn):
                 node(OPERATOR[fn], name, [tensor[x]], [out])
             case Add(a=a, b=b):
@@ -182,6 +188,9 @@ def _op(
             return Scale(Var(name, known[x].size), known[x], constants[weight], constants[bias])
         case "Mul", [x, sigmoid] if sigmoid in parts:
             return Map(Var(name, known[x].size), known[x], "silu")
+        case "Neg", [log] if log in parts:
+            (x,) = parts[f"{name}.minus"].input
+            return Map(Var(name, known[x].size), known[x], "softplus")
         case operator, [x] if operator in FUNCTION:
             return Map(Var(name, known[x].size), known[x], FUNCTION[operator])
         case "Add", [a, b]:

@@ -74,8 +74,8 @@ REWRITES = {
     for names, rewrite in (
         (
             "celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log_sigmoid mish prelu relu relu6 "
-            "rrelu selu softplus softshrink softsign tanhshrink threshold",
-            "use tanh, sin, cos, sigmoid or silu, and train again",
+            "rrelu selu softshrink softsign tanhshrink threshold",
+            "use tanh, sin, cos, sigmoid, silu or softplus, and train again",
         ),
         (
             "batch_norm _native_batch_norm_legit_no_training",
@@ -104,7 +104,7 @@ REWRITES = {
 }
 """What to write instead."""
 
-KEPT = {"linear", "silu", *REWRITES}
+KEPT = {"linear", "silu", "softplus", *REWRITES}
 """Operators that stay whole in the exported graph: captured as they are, or named in an error as they are."""
 
 
@@ -121,9 +121,10 @@ def capture(
 
     `inputs` and `outputs` name the columns that `forward` takes and returns; a name stands for one column, a pair
     (name, k) for k of them. `forward` takes one tensor (n, n_in), or one tensor (n, k) per input, and returns one
-    tensor (n, n_out). It may use Linear and matrix products with constants, tanh, sin, cos, exp, sigmoid, silu, sums,
-    differences and products, powers 1 to 4, division by constants, sums and means over columns, and whatever only
-    moves columns: cat, stack, slices, chunk, reshape and so on. Parameters, buffers and constants come along.
+    tensor (n, n_out). It may use Linear and matrix products with constants, tanh, sin, cos, exp, sigmoid, silu,
+    softplus, sums, differences and products, powers 1 to 4, division by constants, sums and means over columns, and
+    whatever only moves columns: cat, stack, slices, chunk, reshape and so on. Parameters, buffers and constants come
+    along.
 
     What is captured is `copy.deepcopy(module).double().eval()`: dropout is off, float32 weights are taken at their
     float64 value, and the module itself is left as it is.

@@ -28,6 +28,7 @@ FUNCTION: dict[str, Callable[[Array], Array]] = {
     "exp": np.exp,
     "sigmoid": _sigmoid,
     "silu": _silu,
+    "softplus": lambda x: np.logaddexp(0, x),
 }
 
 

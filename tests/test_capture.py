@@ -211,7 +211,7 @@ burgers: x[1], t[1] -> u[1]
     u[1]    = v5 + v14"""
 
 EXPRESSIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "functions": lambda x: torch.cat([x.tanh(), x.sin(), x.cos(), x.exp(), x.sigmoid(), F.silu(x)], 1),
+    "functions": lambda x: torch.cat([x.tanh(), x.sin(), x.cos(), x.exp(), x.sigmoid(), F.silu(x), F.softplus(x)], 1),
     "scalars": lambda x: (3 - 2 * x) / 4 + x * 0.5 - 1 + (-x),
     "tensors": lambda x: (x + torch.tensor([1.0, 2.0])) * torch.tensor([[3.0, 4.0]]) / torch.tensor(5.0),
     "alpha": lambda x: torch.add(torch.sub(x, x.sin(), alpha=2), torch.ones(2), alpha=3),
@@ -355,7 +355,7 @@ def test_every_unknown_operation_is_named_with_its_line_and_rewrite() -> None:
 MIXES = "mixes points across the batch"
 NO_DIVISION = "division by a variable is not supported yet"
 UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "softplus": (F.softplus, "softplus is not captured: use tanh"),
+    "softplus of another slope": (lambda x: F.softplus(x, beta=2.0), "softplus is not captured: it is not known"),
     "relu": (F.relu, "relu is not captured: use tanh"),
     "layer without a line": (nn.ReLU(), r"layer expression \(ReLU\): relu"),
     "norm": (nn.BatchNorm1d(2), "layer expression .BatchNorm1d.: .* is not captured: fold it, in eval mode"),

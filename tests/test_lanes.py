@@ -16,8 +16,8 @@ from kdpinn_edge.activations import FUNCTION
 from kdpinn_edge.interp import FUNCTION as MEANING
 
 PRECISIONS = (np.float32, np.float64)
-MAX_ULP = {"tanh": 2.1, "sin": 2.0, "cos": 2.0, "exp": 1.1, "sigmoid": 2.4, "silu": 3.5}
-ARGUMENTS = {"tanh": 12.0, "sin": 100.0, "cos": 100.0, "exp": 80.0, "sigmoid": 80.0, "silu": 80.0}
+MAX_ULP = {"tanh": 2.1, "sin": 2.0, "cos": 2.0, "exp": 1.1, "sigmoid": 2.4, "silu": 3.5, "softplus": 3.5}
+ARGUMENTS = {"tanh": 12.0, "sin": 100.0, "cos": 100.0, "exp": 80.0, "sigmoid": 80.0, "silu": 80.0, "softplus": 80.0}
 
 
 def exact_fma(a: float, b: float, c: float, dtype: type) -> float:
@@ -86,7 +86,7 @@ def test_error_of_an_activation(fn: str, dtype: type) -> None:
 
 def _mpmath(fn: str, x: mpmath.mpf) -> mpmath.mpf:
     sigmoid = 1 / (1 + mpmath.exp(-x))
-    named = {"sigmoid": sigmoid, "silu": x * sigmoid}
+    named = {"sigmoid": sigmoid, "silu": x * sigmoid, "softplus": mpmath.log1p(mpmath.exp(x))}
     return named[fn] if fn in named else getattr(mpmath, fn)(x)
 
 
@@ -99,6 +99,7 @@ def _mpmath(fn: str, x: mpmath.mpf) -> mpmath.mpf:
         ("cos", [(math.inf, math.nan), (-math.inf, math.nan), (0.0, 1.0), (-0.0, 1.0)]),
         ("exp", [(math.inf, math.inf), (-math.inf, 0.0), (0.0, 1.0), (-0.0, 1.0), (1e3, math.inf), (-1e3, 0.0)]),
         ("sigmoid", [(math.inf, 1.0), (-math.inf, 0.0), (0.0, 0.5), (-0.0, 0.5)]),
+        ("softplus", [(math.inf, math.inf), (-math.inf, 0.0)]),
         ("silu", [(math.inf, math.inf), (-math.inf, -0.0), (0.0, 0.0), (-0.0, -0.0)]),
     ],
 )
@@ -125,6 +126,7 @@ def test_ranges_and_symmetries(dtype: type, data: st.DataObject) -> None:
         assert (y[fn][finite] >= lower).all()
         assert (y[fn][finite] <= upper).all()
     assert (y["exp"] >= 0).all()
+    assert (y["softplus"] >= 0).all()
     integer = lanes.INTEGER[np.dtype(dtype)]
     for fn in ("tanh", "sin"):
         assert ((-mirrored[fn])[finite].view(integer) == y[fn][finite].view(integer)).all()

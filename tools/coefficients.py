@@ -120,7 +120,13 @@ def sin_weight(s: mpf) -> mpf:
     return s * r / mpmath.sin(r)
 
 
-def constants(dtype: type, exp_degree: int, sin_degree: int) -> dict[str, float | list[float]]:
+def atanh_tail(w: mpf) -> mpf:
+    """(atanh s / s - 1) / w as a function of w = s²."""
+    s = mpmath.sqrt(w)
+    return (mpmath.atanh(s) / s - 1) / w
+
+
+def constants(dtype: type, exp_degree: int, sin_degree: int, atanh_degree: int) -> dict[str, float | list[float]]:
     """Everything that activations.py needs in one precision."""
     ln2, pi = mpmath.log(2), mpmath.pi
     half_ln2 = ln2 / 2 * (1 + mpf(2) ** -12)
@@ -145,12 +151,13 @@ def constants(dtype: type, exp_degree: int, sin_degree: int) -> dict[str, float 
         "MINUS_PI_2": minus_pi[1],
         "MINUS_PI_3": minus_pi[2],
         "SIN_TAIL": rounded_minimax(sin_tail, sin_weight, quarter / 1000, quarter, sin_degree, dtype),
+        "ATANH_TAIL": rounded_minimax(atanh_tail, lambda w: w, mpf(1) / 9000, mpf(1) / 9, atanh_degree, dtype),
     }
 
 
 def generate() -> str:
     """The text of kdpinn_edge/coefficients.py."""
-    single, double = constants(np.float32, 4, 3), constants(np.float64, 10, 7)
+    single, double = constants(np.float32, 4, 3, 3), constants(np.float64, 10, 7, 9)
     pairs = [f"{name} = ({_literal(single[name])}, {_literal(double[name])})" for name in single]
     text = "\n".join([HEAD, *pairs, ""])
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]
