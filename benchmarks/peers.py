@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -189,6 +190,7 @@ def _emx(net: Net, x: Array, y: Array, *, level: str) -> Call:
     def call() -> None:
         evaluate(points, values, n)
 
+    weakref.finalize(call, ffi.dlclose, library)  # cffi's functions do not keep their library open
     return call
 
 
