@@ -106,6 +106,7 @@ class Constants:
         self._parts: list[NDArray[Any]] = []
         self._size = 0
         self._storage = storage
+        self.widens = storage == "float16"
         self._places = {step.out.name: self._place(step.op) for step in steps}
 
     @property

@@ -41,7 +41,9 @@ class Text:
 def place(base: int, *terms: tuple[int, str | int]) -> str:
     """The text of base + Σ factor * index; indices that are numbers are folded into the base."""
     base += sum(factor * index for factor, index in terms if isinstance(index, int))
-    symbols = [index if factor == 1 else f"{factor} * {index}" for factor, index in terms if isinstance(index, str)]
+    symbols = [
+        index.strip("()") if factor == 1 else f"{factor} * {index}" for factor, index in terms if isinstance(index, str)
+    ]
     return " + ".join([str(base), *symbols] if base or not symbols else symbols)
 
 
@@ -81,12 +83,17 @@ def print_points(text: Text, program: Program, steps: list[Step], constants: Con
     text.put(1, f"for i in range(m, {L}):")
     for c in range(program.n_in):
         text.put(2, f"put(s, {place(c * L, (1, 'i'))}, 0.0)")
+    size = memory.size * L
     for step in steps:
         text.put(1, f"# {step}")
         to = memory.at[step.out.name] * L
         match step.op:
             case Affine() as op:
-                _points_affine(text, step, op, constants, memory.at[op.x.name] * L, to)
+                matrix = "w", constants.of(step)[0]
+                if constants.widens and not few(op):
+                    matrix = "s", memory.size * L
+                    size = max(size, memory.size * L + _widen(text, step, op, constants, memory.size * L))
+                _points_affine(text, step, op, constants, matrix, memory.at[op.x.name] * L, to)
             case op if is_view(program, op):
                 pass
             case Concat(xs=xs):
@@ -106,14 +113,28 @@ def print_points(text: Text, program: Program, steps: list[Step], constants: Con
     text.put(1, "for i in range(m):")
     for c, row in enumerate(rows):
         text.put(2, f"put(y, {place(c, (program.n_out, '(p + i)'))}, item(s, {place(row * L, (1, 'i'))}))")
-    return memory.size * L
+    return size
 
 
-def _points_affine(text: Text, step: Step, op: Affine, constants: Constants, x: int, to: int) -> None:
+def _widen(text: Text, step: Step, op: Affine, constants: Constants, to: int) -> int:
+    """Print the loop that widens the weights of a layer once per tile; returns how many numbers they are."""
+    weight, _ = constants.of(step)
+    numbers = op.x.size * constants.strides(op)[1]
+    for start, stop, lanes in _chunks(numbers, constants):
+        depth = text.loop(1, "i", start, stop, lanes)
+        text.put(depth, f"store(s, {place(to, (1, 'i'))}, load(w, {place(weight, (1, 'i'))}, {lanes}))")
+    return constants.padded(numbers)
+
+
+def _points_affine(
+    text: Text, step: Step, op: Affine, constants: Constants, matrix: tuple[str, int], x: int, to: int
+) -> None:
+    """`matrix` is the array that holds the weights, and where in it they begin."""
     L = constants.L
     n_out, n_in = op.weight.shape
     P = partial_sums(n_in, n_out)
-    weight, bias = constants.of(step)
+    array, weight = matrix
+    _, bias = constants.of(step)
     across, down = constants.strides(op)
     R = min(ROWS_AT_ONCE[P], key=lambda rows: (n_out % rows, ROWS_AT_ONCE[P].index(rows)))
     whole_j, whole_k = n_out - n_out % R, n_in - n_in % P
@@ -131,7 +152,7 @@ def _points_affine(text: Text, step: Step, op: Affine, constants: Constants, x: 
             for p in range(terms):
                 text.put(body, f"u = load(s, {place(x + p * L, (L, k))}, {L})")
                 for r in range(rows):
-                    number = f"item(w, {place(weight + p * down + r * across, (down, k), (across, 'j'))})"
+                    number = f"item({array}, {place(weight + p * down + r * across, (down, k), (across, 'j'))})"
                     text.put(body, f"{sums[r][p]} = fma({number}, u, {sums[r][p]})")
         for r in range(rows):
             text.put(depth, f"store(s, {place(to + r * L, (L, 'j'))}, {applied(step.fn, halved(sums[r]))})")
