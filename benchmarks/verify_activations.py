@@ -1,6 +1,6 @@
 """Measures every activation of the numerics profile, as compiled: float32 on all 2³² inputs, float64 on a sample.
 
-    python benchmarks/verify_activations.py             all of it, about 20 minutes on one core
+    python benchmarks/verify_activations.py             all of it, about 20 minutes of one core, on all of them
     python benchmarks/verify_activations.py --stride 64 every 64th float32, about half a minute
     python benchmarks/verify_activations.py --write     also put the table into docs/numerics.md
 
@@ -18,7 +18,10 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +136,13 @@ def main() -> int:
     options = parser.parse_args()
     rows, sound = ["| function | precision | x | max ULP | at x | inputs |", "|---|---|---|---|---|---|"], True
     print(*rows, sep="\n")
-    with tempfile.TemporaryDirectory() as folder:
-        for precision in WIDER:
-            for fn in FUNCTIONS:
-                row, holds = measure(fn, precision, Path(folder), options.stride, options.samples)
-                rows.append(row)
-                sound &= holds
-                print(row if holds else f"{row} <- FAILS", flush=True)
+    tasks = [(fn, precision) for precision in WIDER for fn in FUNCTIONS]
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        measured = partial(measure, folder=Path(folder), stride=options.stride, samples=options.samples)
+        for row, holds in pool.map(measured, *zip(*tasks, strict=True)):
+            rows.append(row)
+            sound &= holds
+            print(row if holds else f"{row} <- FAILS", flush=True)
     if options.write:
         text = DOCUMENT.read_text(encoding="utf-8")
         block = "<!-- errors: begin -->\n" + "\n".join(rows) + "\n<!-- errors: end -->"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -454,6 +455,7 @@ def test_the_zoo_is_as_accurate_as_its_record_says(name: str, bound: float, hidd
     assert net.hidden == hidden
     assert record["finished"]
     assert record["licence"] == "Apache-2.0"
+    assert record["sha256"] == hashlib.sha256(zoo.weights(name).read_bytes()).hexdigest()
     found = Reference.on_grid(BURGERS, 301).errors(net)
     assert found.relative_l2 <= bound
     assert found.n_points == record["errors"]["n_points"]
