@@ -275,7 +275,7 @@ def _print_trained(trained: Trained, as_json: bool) -> None:
                 record["role"]: f"{trained.folder}, {record['architecture']['parameters']:,} parameters",
                 "error": f"relative L2 {errors['relative_l2']:.2e}, at most {errors['max_abs']:.2e}, against the "
                 f"reference ({errors['n_points']:,} points)",
-                "time": f"{record['training_seconds']:,.0f} s",
+                "time": f"{record['training_cpu_seconds']:,.0f} s of CPU",
             }
         )
     if not trained.finished:
