@@ -313,12 +313,12 @@ def test_a_distillation_resumes_to_the_same_weights(teacher_run: Path, tmp_path:
 
 
 def test_the_bar_shows_phase_loss_and_error(tmp_path: Path) -> None:
-    console = Console(record=True, width=160, file=(tmp_path / "out").open("w"))
-    with live(console, "train burgers") as report:
+    console = Console(record=True, width=80, file=(tmp_path / "out").open("w"))
+    with live(console, "burgers") as report:
         report(Progress("Adam", 1, 10, 0.5, float("nan"), 0.1))
-        report(Progress("Levenberg-Marquardt", 10, 10, 1.25e-7, 3.5e-4, 1.0))
+        report(Progress("Newton", 10, 10, 1.25e-7, 3.5e-4, 1.0))
     shown = console.export_text()
-    assert all(text in shown for text in ("train burgers", "Levenberg-Marquardt", "10/10", "1.25e-07", "3.50e-04"))
+    assert all(text in shown for text in ("burgers", "Newton", "loss 1.25e-07", "rel. L2 3.50e-04", "left 0:00:00"))
     console.file.close()
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from math import isnan
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from kdpinn_edge.train.progress import Progress, Report
@@ -19,9 +19,8 @@ def live(console: Console, title: str) -> Iterator[Report]:
     bar = Bar(
         TextColumn("{task.description}"),
         TextColumn("{task.fields[phase]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}  rel. L2 {task.fields[error]}"),
+        BarColumn(bar_width=8),
+        TextColumn("loss {task.fields[loss]} rel. L2 {task.fields[error]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

@@ -23,7 +23,7 @@ from kdpinn_edge.train.run_folder import State, append_metrics, drop_metrics_aft
 from kdpinn_edge.train.sampling import draw, uniform
 
 GRID = 101
-ADAM, NEWTON = "Adam", "Levenberg-Marquardt"
+ADAM, NEWTON = "Adam", "Newton"
 
 
 def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, report: Report, *, resume: bool) -> State:
