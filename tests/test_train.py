@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from kdpinn_edge.train import (
 )
 from kdpinn_edge.train.console import live
 from kdpinn_edge.train.errors import Reference
+from kdpinn_edge.train.fit import one_thread
 from kdpinn_edge.train.objective import Batch, Distillation, Physics, batch_at, gaussian_kl
 from kdpinn_edge.train.optimisers import levenberg_marquardt
 from kdpinn_edge.train.pinn import Tape, jacobian
@@ -54,6 +56,13 @@ TINY_DISTILL = DistillConfig(
     newton_steps=5,
     n_held_out=500,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def single_thread() -> Iterator[None]:
+    """The networks are so small that a second thread only waits."""
+    with one_thread():
+        yield
 
 
 def points(n: int, seed: int = 0) -> torch.Tensor:
@@ -288,9 +297,12 @@ def test_resuming_a_finished_run_changes_nothing(teacher_run: Path, tmp_path: Pa
 
 
 def test_threads_are_left_as_they_were(tmp_path: Path) -> None:
-    before = torch.get_num_threads()
-    train("burgers", tmp_path / "run", replace(TINY, adam_steps=1, newton_rounds=0))
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(2)
+    try:
+        train("burgers", tmp_path / "run", replace(TINY, adam_steps=1, newton_rounds=0))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_a_student_is_distilled_from_a_run(teacher_run: Path, tmp_path: Path) -> None:

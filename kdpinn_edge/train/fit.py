@@ -32,7 +32,7 @@ def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, repo
     The best weights are those with the smallest loss on held-out points: the reference solution has no part in
     training. Runs on one thread, so the bits of the result do not depend on how many there are.
     """
-    with _one_thread():
+    with one_thread():
         run = _Run(net, objective, config)
         state = run.start()
         if resume and (found := read_checkpoint(folder, state)):
@@ -157,7 +157,8 @@ def _batch(state: State) -> Batch:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, and afterwards on as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -12,7 +12,7 @@ from kdpinn_edge.errors import TrainError
 from kdpinn_edge.problems import problem
 from kdpinn_edge.train.config import DistillConfig, TrainConfig
 from kdpinn_edge.train.errors import Reference
-from kdpinn_edge.train.fit import fit
+from kdpinn_edge.train.fit import fit, one_thread
 from kdpinn_edge.train.objective import Distillation, Objective, Physics
 from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.progress import Report, silent
@@ -104,7 +104,8 @@ def _run(
     net.eval()
     weights, record_file = run_files(folder)
     write_weights(net, weights)
-    found = Reference.on_grid(net.problem, GRID).errors(net)
+    with one_thread():
+        found = Reference.on_grid(net.problem, GRID).errors(net)
     finished = state.step == config.steps
     record = {
         "problem": net.problem.name,
