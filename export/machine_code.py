@@ -54,14 +54,19 @@ def object_code(kernel: Kernel, interface: Interface) -> bytes:
     return bytes(machine.emit_object(module))
 
 
+def jitted_schedules(kernel: Kernel) -> Any:
+    """The printed module with its constants as read-only data, and its two schedules as functions of Numba."""
+    module: Any = load_kernel(kernel, {name: Rodata(name, array) for name, array in kernel.constants.items()})
+    module.points = njit(error_model="numpy")(module.points)
+    module.point = njit(error_model="numpy")(module.point)
+    return module
+
+
 def _compile(kernel: Kernel, precision: str) -> dict[str, tuple[str, str]]:
     """For each function of the kernel its LLVM name and the text of its module, not optimised."""
-    constants = {name: Rodata(name, array) for name, array in kernel.constants.items()}
-    module: Any = load_kernel(kernel, constants)
     pointer = types.CPointer({"float32": types.float32, "float64": types.float64}[precision])
     with _unoptimised():
-        module.points = njit(error_model="numpy")(module.points)
-        module.point = njit(error_model="numpy")(module.point)
+        module = jitted_schedules(kernel)
         module.evaluate = njit(types.int32(pointer, pointer, types.int64), error_model="numpy")(module.evaluate)
         functions = {
             "eval": module.evaluate,

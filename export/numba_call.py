@@ -11,8 +11,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from kdpinn_edge.export.numba_kernel import load_kernel, print_kernel
-from kdpinn_edge.export.numba_lanes import Rodata
+from kdpinn_edge.export.machine_code import jitted_schedules
+from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.target import target
 from kdpinn_edge.ir import Program
 from kdpinn_edge.manifest import Precision
@@ -47,10 +47,7 @@ def numba_call(program: Program, precision: Precision) -> Callable[[Array, Array
         golden_x=nothing,
         golden_y=nothing,
     )
-    module: Any = load_kernel(kernel, {name: Rodata(name, array) for name, array in kernel.constants.items()})
-    module.points = njit(error_model="numpy")(module.points)
-    module.point = njit(error_model="numpy")(module.point)
-    evaluate = njit(error_model="numpy")(module.evaluate)
+    evaluate = njit(error_model="numpy")(jitted_schedules(kernel).evaluate)
     scalar = {"float32": types.float32, "float64": types.float64}[precision]
     arrays = types.Array(scalar, 2, "C"), types.Array(scalar, 2, "C")
 

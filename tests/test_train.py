@@ -34,8 +34,8 @@ from kdpinn_edge.train import (
 )
 from kdpinn_edge.train.console import live
 from kdpinn_edge.train.errors import Reference
-from kdpinn_edge.train.fit import one_thread
 from kdpinn_edge.train.objective import Batch, Distillation, Physics, batch_at, gaussian_kl
+from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.optimisers import levenberg_marquardt
 from kdpinn_edge.train.pinn import Tape, jacobian
 from kdpinn_edge.train.sampling import draw, uniform

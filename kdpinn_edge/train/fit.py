@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from math import cos, inf, nan, pi
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from kdpinn_edge.train.config import TrainConfig
 from kdpinn_edge.train.errors import Reference
 from kdpinn_edge.train.objective import Batch, Objective, batch_at
+from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.optimisers import adam, levenberg_marquardt
 from kdpinn_edge.train.pinn import Pinn, Tape, jacobian
 from kdpinn_edge.train.progress import Progress, Report
@@ -154,14 +153,3 @@ class _Run:
 
 def _batch(state: State) -> Batch:
     return Batch(state.points, state.weights, state.targets)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread, and afterwards on as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -12,8 +12,9 @@ from kdpinn_edge.errors import TrainError
 from kdpinn_edge.problems import problem
 from kdpinn_edge.train.config import DistillConfig, TrainConfig
 from kdpinn_edge.train.errors import Reference
-from kdpinn_edge.train.fit import fit, one_thread
+from kdpinn_edge.train.fit import fit
 from kdpinn_edge.train.objective import Distillation, Objective, Physics
+from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.progress import Report, silent
 from kdpinn_edge.train.run_folder import open_run, run_files, versions, write_json
