@@ -94,20 +94,25 @@ class Memory:
 
 
 class Constants:
-    """The weights and biases of all steps as one array of numbers, each on a vector boundary.
+    """The weights and biases of a kernel's Programs as one array, each on a vector boundary, equal ones once.
 
     A matrix is stored by columns, each padded with zeros to whole vectors: neurons fill the lanes. That of a layer
     with few outputs is stored by rows: terms fill the lanes.
     """
 
-    def __init__(self, steps: Sequence[Step], storage: str, V: int) -> None:
+    def __init__(self, storage: str, V: int) -> None:
         self.V = V
         self.L = VECTORS_PER_TILE * V
         self._parts: list[NDArray[Any]] = []
         self._size = 0
         self._storage = storage
         self.widens = storage == "float16"
-        self._places = {step.out.name: self._place(step.op) for step in steps}
+        self._found: dict[bytes, int] = {}
+        self._places: dict[Op, tuple[int, int]] = {}
+
+    def place(self, steps: Sequence[Step]) -> None:
+        """Give the parameters of `steps` a place each."""
+        self._places |= {step.op: self._place(step.op) for step in steps}
 
     @property
     def numbers(self) -> NDArray[Any]:
@@ -116,7 +121,7 @@ class Constants:
 
     def of(self, step: Step) -> tuple[int, int]:
         """Where the weight and the bias of `step` begin."""
-        return self._places[step.out.name]
+        return self._places[step.op]
 
     def padded(self, size: int) -> int:
         """`size` rounded up to whole vectors, or to a power of two below one vector."""
@@ -145,9 +150,12 @@ class Constants:
 
     def _keep(self, array: NDArray[Any]) -> int:
         flat = rounded(array, self._storage).ravel()
-        self._parts.append(np.pad(flat, (0, -flat.size % self.V)))
-        self._size += self._parts[-1].size
-        return self._size - self._parts[-1].size
+        flat = np.pad(flat, (0, -flat.size % self.V))
+        at = self._found.setdefault(flat.tobytes(), self._size)
+        if at == self._size:
+            self._parts.append(flat)
+            self._size += flat.size
+        return at
 
 
 def few(op: Op) -> int:

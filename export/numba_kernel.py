@@ -125,9 +125,12 @@ def print_kernel(
     parameters lie in memory: in `precision`, or "float16".
     """
     steps = fuse(program)
-    numbers = Constants(steps, storage or precision, V)
+    numbers = Constants(storage or precision, V)
+    numbers.place(steps)
     text = Text()
-    size = max(schedule(text, program, steps, numbers) for schedule in (print_points, print_point))
+    size = max(
+        print_points(text, "points", program, steps, numbers), print_point(text, "point", program, steps, numbers)
+    )
     entry = ENTRY.format(
         size=size,
         L=numbers.L,

@@ -71,11 +71,11 @@ def elementwise(op: Op, parts: list[str], weight: str, bias: str) -> str:
             return f"{'add' if isinstance(op, Add) else 'mul'}({', '.join(parts)})"
 
 
-def print_points(text: Text, program: Program, steps: list[Step], constants: Constants) -> int:
-    """Print the schedule with points in lanes; returns how many numbers of scratch memory it needs."""
+def print_points(text: Text, name: str, program: Program, steps: list[Step], constants: Constants) -> int:
+    """Print the schedule with points in lanes as the function `name`; returns how many numbers of scratch memory it needs."""
     L = constants.L
     memory = Memory(program, steps, lambda step: step.out.size, program.n_in)
-    text.put(0, "", "", "def points(x, y, p, m, s, w):")
+    text.put(0, "", "", f"def {name}(x, y, p, m, s, w):")
     text.put(1, f'"""Points p, …, p + m - 1, one per lane; m <= {L}."""')
     text.put(1, "for i in range(m):")
     for c in range(program.n_in):
@@ -158,8 +158,8 @@ def _points_affine(
             text.put(depth, f"store(s, {place(to + r * L, (L, 'j'))}, {applied(step.fn, halved(sums[r]))})")
 
 
-def print_point(text: Text, program: Program, steps: list[Step], constants: Constants) -> int:
-    """Print the schedule with neurons in lanes; returns how many numbers of scratch memory it needs.
+def print_point(text: Text, name: str, program: Program, steps: list[Step], constants: Constants) -> int:
+    """Print the schedule with neurons in lanes as the function `name`; returns how many numbers of scratch memory it needs.
 
     Loads and stores are of whole vectors: what lies behind the end of a variable is neither defined nor used.
     """
@@ -175,7 +175,7 @@ def print_point(text: Text, program: Program, steps: list[Step], constants: Cons
         return -(-size // constants.V) * constants.V
 
     memory = Memory(program, steps, extent, aligned(program.n_in))
-    text.put(0, "", "", "def point(x, y, p, s, w):")
+    text.put(0, "", "", f"def {name}(x, y, p, s, w):")
     text.put(1, '"""Point p, the neurons of a layer in lanes."""')
     for c in range(program.n_in):
         text.put(1, f"put(s, {c}, item(x, {place(c, (program.n_in, 'p'))}))")
