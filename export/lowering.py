@@ -1,53 +1,103 @@
-"""What both schedules of a kernel share: fused steps, and where variables and constants live."""
+"""What both schedules of a kernel share: which ops run together, and where variables and constants live."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.ir import Affine, Concat, Map, Op, Program, Scale, Slice, Var, operands
+from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
 from kdpinn_edge.numpy_program import partial_sums, rounded
 
-VECTORS_PER_TILE = 2
+MOST_STREAMS = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
-    """An op whose result is `out`; `fn` is applied to it while it is still in registers ("" for none)."""
+    """Ops that are evaluated together, and those of their results that are needed later.
 
-    op: Op
-    out: Var
-    fn: str = ""
+    One op, or a *block*: matrix products that share one weight (the streams of a jet do), then elementwise ops of their
+    size, done while everything is in registers. A block may lack either part.
+    """
+
+    ops: tuple[Op, ...]
+    stored: tuple[Var, ...]
+
+    @property
+    def is_block(self) -> bool:
+        """Whether rows of results can be computed one by one."""
+        return _in_block(self.ops[0])
+
+    @property
+    def products(self) -> tuple[Affine, ...]:
+        """The matrix products of a block, which come first."""
+        return tuple(op for op in self.ops if isinstance(op, Affine))
+
+    @property
+    def size(self) -> int:
+        """The size of every result."""
+        return self.ops[0].out.size
 
     def __str__(self) -> str:
-        names = ", ".join(var.name for var in operands(self.op))
-        text = f"{self.op.fn if isinstance(self.op, Map) else type(self.op).__name__.lower()}({names})"
-        return f"{self.out} = {self.fn}({text})" if self.fn else f"{self.out} = {text}"
+        return ", ".join(f"{op.out.name} = {_text(op)}" for op in self.ops)
+
+
+def _text(op: Op) -> str:
+    names = ", ".join(var.name for var in operands(op))
+    return f"{op.fn if isinstance(op, Map) else type(op).__name__.lower()}({names})"
 
 
 def fuse(program: Program) -> list[Step]:
-    """The ops in order; a Map that is the only reader of an Affine is joined to it."""
-    readers: dict[str, list[Op]] = {var.name: [] for var in program.inputs}
-    for op in program.ops:
-        readers[op.out.name] = []
-        for var in operands(op):
-            readers[var.name].append(op)
-    outputs = {var.name for var in program.outputs}
-    joined: dict[str, Map] = {}
-    for op in program.ops:
-        match op, readers[op.out.name]:
-            case Affine(out=out), [Map() as reader] if out.name not in outputs:
-                joined[out.name] = reader
-    inside = {reader.out.name for reader in joined.values()}
-    return [
-        Step(op, joined[op.out.name].out, joined[op.out.name].fn) if op.out.name in joined else Step(op, op.out)
-        for op in program.ops
-        if op.out.name not in inside
-    ]
+    """The ops of `program` as steps, in an order in which they can run."""
+    groups: list[tuple[Op, ...]] = []
+    waiting = list(program.ops)
+    done = {var.name for var in program.inputs}
+    while waiting:
+        group = _together(waiting, done)
+        groups.append(tuple(group))
+        waiting = [op for op in waiting if op not in group]
+        done |= {op.out.name for op in group}
+    steps = []
+    needed = {var.name for var in program.outputs}
+    for group in reversed(groups):
+        steps.append(Step(group, tuple(op.out for op in group if op.out.name in needed)))
+        needed |= {var.name for op in group for var in operands(op)}
+    return steps[::-1]
+
+
+def _together(waiting: Sequence[Op], done: set[str]) -> list[Op]:
+    """The first op that waits, and what can run with it when the variables in `done` are known."""
+    first = waiting[0]
+    if not _in_block(first):
+        return [first]
+    group = [first]
+    if isinstance(first, Affine):
+        group += [op for op in waiting[1:] if op.out.size == first.out.size and _is_stream(op, first, done)]
+        group = group[:MOST_STREAMS]
+    inside = {op.out.name for op in group}
+    for op in waiting:
+        names = {var.name for var in operands(op)}
+        if isinstance(op, Scale | Map | Add | Mul) and op not in group and names & inside and names <= inside | done:
+            group.append(op)
+            inside.add(op.out.name)
+    return group
+
+
+def _is_stream(op: Op, first: Affine, done: set[str]) -> bool:
+    return isinstance(op, Affine) and op.x.name in done and np.array_equal(op.weight, first.weight)
+
+
+def _in_block(op: Op) -> bool:
+    return not isinstance(op, Concat | Slice) and not few(op)
+
+
+def few(op: Op) -> int:
+    """The partial sums of an Affine whose outputs are so few that terms, not neurons, fill the lanes; else 0."""
+    sums = partial_sums(op.x.size, op.out.size) if isinstance(op, Affine) else 0
+    return sums if sums > 2 else 0
 
 
 def is_view(program: Program, op: Op) -> bool:
@@ -58,31 +108,33 @@ def is_view(program: Program, op: Op) -> bool:
 class Memory:
     """Where each variable lives in the scratch memory: a buffer is used again once its last reader has run.
 
-    `extent(step)` is the room that the result of a step needs; the inputs need `n_in` and come first.
+    `extent(op)` is the room that the result of an op needs; the inputs need `n_in` and come first.
     """
 
-    def __init__(self, program: Program, steps: Sequence[Step], extent: Callable[[Step], int], n_in: int) -> None:
+    def __init__(self, program: Program, steps: Sequence[Step], extent: Callable[[Op], int], n_in: int) -> None:
         self.at: dict[str, int] = {}
         self.size = n_in
         free: list[tuple[int, int]] = []
         buffers = {"": (0, n_in)}
         owner = {var.name: "" for var in program.inputs}
-        for step in steps:
-            owner[step.out.name] = owner[operands(step.op)[0].name] if is_view(program, step.op) else step.out.name
-        last = {owner[step.out.name]: i for i, step in enumerate(steps)}
-        last |= {owner[var.name]: i for i, step in enumerate(steps) for var in operands(step.op)}
+        stored = [[op for op in step.ops if op.out in step.stored] for step in steps]
+        for op in (op for ops in stored for op in ops):
+            owner[op.out.name] = owner[operands(op)[0].name] if is_view(program, op) else op.out.name
+        last = {owner[op.out.name]: i for i, ops in enumerate(stored) for op in ops}
+        reads = ((i, var.name) for i, step in enumerate(steps) for op in step.ops for var in operands(op))
+        last |= {owner[name]: i for i, name in reads if name in owner}
         last |= {owner[var.name]: len(steps) for var in program.outputs}
 
         ends = np.cumsum([var.size for var in program.inputs])
         self.at |= {var.name: int(end) - var.size for var, end in zip(program.inputs, ends, strict=True)}
-        for i, step in enumerate(steps):
-            if is_view(program, step.op):
-                start = step.op.start if isinstance(step.op, Slice) else 0
-                self.at[step.out.name] = self.at[operands(step.op)[0].name] + start
-            else:
-                buffer = self._take(free, extent(step))
-                buffers[step.out.name] = buffer
-                self.at[step.out.name] = buffer[0]
+        for i, ops in enumerate(stored):
+            for op in ops:
+                if is_view(program, op):
+                    start = op.start if isinstance(op, Slice) else 0
+                    self.at[op.out.name] = self.at[operands(op)[0].name] + start
+                else:
+                    buffers[op.out.name] = self._take(free, extent(op))
+                    self.at[op.out.name] = buffers[op.out.name][0]
             free += [buffers.pop(name) for name in [name for name in buffers if last.get(name, -1) <= i]]
 
     def _take(self, free: list[tuple[int, int]], size: int) -> tuple[int, int]:
@@ -102,7 +154,6 @@ class Constants:
 
     def __init__(self, storage: str, V: int) -> None:
         self.V = V
-        self.L = VECTORS_PER_TILE * V
         self._parts: list[NDArray[Any]] = []
         self._size = 0
         self._storage = storage
@@ -110,18 +161,18 @@ class Constants:
         self._found: dict[bytes, int] = {}
         self._places: dict[Op, tuple[int, int]] = {}
 
-    def place(self, steps: Sequence[Step]) -> None:
+    def place(self, steps: Iterable[Step]) -> None:
         """Give the parameters of `steps` a place each."""
-        self._places |= {step.op: self._place(step.op) for step in steps}
+        self._places |= {op: self._place(op) for step in steps for op in step.ops}
 
     @property
     def numbers(self) -> NDArray[Any]:
         """All of them, as they are stored."""
         return np.concatenate([np.zeros(0), *self._parts]).astype(self._storage)
 
-    def of(self, step: Step) -> tuple[int, int]:
-        """Where the weight and the bias of `step` begin."""
-        return self._places[step.op]
+    def of(self, op: Op) -> tuple[int, int]:
+        """Where the weight and the bias of `op` begin."""
+        return self._places[op]
 
     def padded(self, size: int) -> int:
         """`size` rounded up to whole vectors, or to a power of two below one vector."""
@@ -139,11 +190,20 @@ class Constants:
                 n_out, n_in = weight.shape
                 if few(op):
                     return self._keep(np.pad(weight, ((0, 0), (0, across - n_in)))), self._keep(bias)
-                return self._keep(np.pad(weight.T, ((0, 0), (0, down - n_out)))), self._keep(self._pad(bias))
+                matrix = self._keep(np.pad(weight.T, ((0, 0), (0, down - n_out))))
+                return matrix, 0 if is_zero(bias) else self._keep(self._pad(bias))
             case Scale(weight=weight, bias=bias):
-                return self._keep(self._pad(weight)), self._keep(self._pad(bias))
+                return self._unless_uniform(weight), self._unless_uniform(bias)
             case _:
                 return 0, 0
+
+    def _unless_uniform(self, vector: NDArray[Any]) -> int:
+        return 0 if self.uniform(vector) else self._keep(self._pad(vector))
+
+    def uniform(self, vector: NDArray[Any]) -> str | None:
+        """The number that every entry is, to the bit, as text, if there is one: the code then says it."""
+        numbers = rounded(vector, self._storage)
+        return repr(float(numbers[0])) if numbers.tobytes() == numbers[:1].tobytes() * numbers.size else None
 
     def _pad(self, vector: NDArray[Any]) -> NDArray[Any]:
         return np.pad(vector, (0, self.padded(vector.size) - vector.size))
@@ -158,7 +218,6 @@ class Constants:
         return at
 
 
-def few(op: Op) -> int:
-    """The partial sums of an Affine whose outputs are so few that terms, not neurons, fill the lanes; else 0."""
-    sums = partial_sums(op.x.size, op.out.size) if isinstance(op, Affine) else 0
-    return sums if sums > 2 else 0
+def is_zero(vector: NDArray[Any]) -> bool:
+    """Whether every entry is +0."""
+    return not any(vector.tobytes())

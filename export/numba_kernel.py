@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.lowering import Constants, fuse
-from kdpinn_edge.export.schedules import Text, print_point, print_points
+from kdpinn_edge.export.lowering import Constants
+from kdpinn_edge.export.schedules import Text, print_schedules
 from kdpinn_edge.ir import FUNCTIONS, Program
 from kdpinn_edge.numpy_program import PRECISIONS, PROFILE
 
@@ -124,16 +124,12 @@ def print_kernel(
     domain box; `golden_x` (k, n_in) and `golden_y` (k, n_out) are what the self-test replays. `storage` is how the
     parameters lie in memory: in `precision`, or "float16".
     """
-    steps = fuse(program)
     numbers = Constants(storage or precision, V)
-    numbers.place(steps)
     text = Text()
-    size = max(
-        print_points(text, "points", program, steps, numbers), print_point(text, "point", program, steps, numbers)
-    )
+    schedules = print_schedules(text, ("points", "point"), program, numbers)
     entry = ENTRY.format(
-        size=size,
-        L=numbers.L,
+        size=schedules.size,
+        L=schedules.L,
         crossover=crossover,
         n_in=program.n_in,
         n_out=program.n_out,

@@ -3,19 +3,22 @@
   - `points`: a tile of L points in lanes; weights are broadcast; the network stays in registers and L1;
   - `point`:  one point, the neurons of a layer in lanes.
 
-V is the number of lanes in a vector register, L that of two.
+V is the number of lanes in a vector register.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from kdpinn_edge.export.lowering import Constants, Memory, Step, few, is_view
-from kdpinn_edge.ir import Add, Affine, Concat, Map, Op, Program, Scale, operands
+from kdpinn_edge.export.lowering import Constants, Memory, Step, few, fuse, is_view, is_zero
+from kdpinn_edge.ir import Add, Affine, Concat, Map, Op, Program, Scale, Var, operands
 from kdpinn_edge.numpy_program import partial_sums
 
-ROWS_AT_ONCE = {1: (4,), 2: (4, 5, 6, 3), 8: (1,)}
-VECTORS_AT_ONCE = 4
+REGISTERS = 32
 
 
 class Text:
@@ -47,7 +50,7 @@ def place(base: int, *terms: tuple[int, str | int]) -> str:
     return " + ".join([str(base), *symbols] if base or not symbols else symbols)
 
 
-def halved(sums: list[str]) -> str:
+def halved(sums: Sequence[str]) -> str:
     """The text that adds partial sums by halving."""
     while len(sums) > 1:
         half = len(sums) // 2
@@ -55,26 +58,33 @@ def halved(sums: list[str]) -> str:
     return sums[0]
 
 
-def applied(fn: str, value: str) -> str:
-    """The text of fn(value), or of value alone."""
-    return f"{fn}({value})" if fn else value
+@dataclass(frozen=True)
+class Schedules:
+    """What the printed functions need: a tile has `L` points; `size` numbers of scratch memory serve either."""
+
+    L: int
+    size: int
 
 
-def elementwise(op: Op, parts: list[str], weight: str, bias: str) -> str:
-    """The text of one lane value of an elementwise op; `parts` are the texts of its operands."""
-    match op:
-        case Scale():
-            return f"fma({weight}, {parts[0]}, {bias})"
-        case Map(fn=fn):
-            return f"{fn}({parts[0]})"
-        case _:
-            return f"{'add' if isinstance(op, Add) else 'mul'}({', '.join(parts)})"
+def print_schedules(text: Text, names: tuple[str, str], program: Program, constants: Constants) -> Schedules:
+    """Print both schedules of `program`, as functions of these names, and place its parameters among `constants`."""
+    points, point = names
+    steps = fuse(program)
+    constants.place(steps)
+    L = constants.V * vectors_per_tile(steps)
+    sizes = (
+        print_points(text, points, program, steps, constants, L),
+        print_point(text, point, program, steps, constants),
+    )
+    return Schedules(L, max(sizes))
 
 
-def print_points(text: Text, name: str, program: Program, steps: list[Step], constants: Constants) -> int:
-    """Print the schedule with points in lanes as the function `name`; returns how many numbers of scratch memory it needs."""
-    L = constants.L
-    memory = Memory(program, steps, lambda step: step.out.size, program.n_in)
+def print_points(text: Text, name: str, program: Program, steps: Sequence[Step], constants: Constants, L: int) -> int:
+    """Print the schedule with points in lanes, L of them at once, as the function `name`.
+
+    Returns how many numbers of scratch memory it needs.
+    """
+    memory = Memory(program, steps, lambda op: op.out.size, program.n_in)
     text.put(0, "", "", f"def {name}(x, y, p, m, s, w):")
     text.put(1, f'"""Points p, …, p + m - 1, one per lane; m <= {L}."""')
     text.put(1, "for i in range(m):")
@@ -85,29 +95,19 @@ def print_points(text: Text, name: str, program: Program, steps: list[Step], con
         text.put(2, f"put(s, {place(c * L, (1, 'i'))}, 0.0)")
     size = memory.size * L
     for step in steps:
+        op = step.ops[0]
+        if not step.stored or is_view(program, op):
+            continue
         text.put(1, f"# {step}")
-        to = memory.at[step.out.name] * L
-        match step.op:
-            case Affine() as op:
-                matrix = "w", constants.of(step)[0]
-                if constants.widens and not few(op):
-                    matrix = "s", memory.size * L
-                    size = max(size, memory.size * L + _widen(text, step, op, constants, memory.size * L))
-                _points_affine(text, step, op, constants, matrix, memory.at[op.x.name] * L, to)
-            case op if is_view(program, op):
-                pass
-            case Concat(xs=xs):
-                for x in xs:
-                    depth = text.loop(1, "i", 0, x.size)
-                    source = place(memory.at[x.name] * L, (L, "i"))
-                    text.put(depth, f"store(s, {place(to, (L, 'i'))}, load(s, {source}, {L}))")
-                    to += x.size * L
-            case op:
-                rows_in = [f"load(s, {place(memory.at[var.name] * L, (L, 'i'))}, {L})" for var in operands(op)]
-                weight, bias = (f"item(w, {place(base, (1, 'i'))})" for base in constants.of(step))
-                value = elementwise(op, rows_in, weight, bias)
-                depth = text.loop(1, "i", 0, op.out.size)
-                text.put(depth, f"store(s, {place(to, (L, 'i'))}, {value})")
+        if isinstance(op, Concat):
+            to = memory.at[op.out.name] * L
+            for x in op.xs:
+                depth = text.loop(1, "i", 0, x.size)
+                source = place(memory.at[x.name] * L, (L, "i"))
+                text.put(depth, f"store(s, {place(to, (L, 'i'))}, load(s, {source}, {L}))")
+                to += x.size * L
+        else:
+            size = max(size, _points_block(text, step, constants, memory, L))
     rows = [memory.at[var.name] + i for var in program.outputs for i in range(var.size)]
     text.put(1, *(f"store(s, {row * L}, canonical(load(s, {row * L}, {L})))" for row in rows))
     text.put(1, "for i in range(m):")
@@ -116,60 +116,73 @@ def print_points(text: Text, name: str, program: Program, steps: list[Step], con
     return size
 
 
-def _widen(text: Text, step: Step, op: Affine, constants: Constants, to: int) -> int:
+def _points_block(text: Text, step: Step, constants: Constants, memory: Memory, L: int) -> int:
+    """Print a block, some rows at a time; returns how many numbers of scratch memory it needs."""
+    products, size = step.products, memory.size * L
+    array, weight, n_in, P, across, down = "w", 0, 0, 1, 0, 0
+    if products:
+        n_in, P = products[0].x.size, partial_sums(products[0].x.size, step.size)
+        (weight, _), (across, down) = constants.of(products[0]), constants.strides(products[0])
+        if constants.widens and not few(products[0]):
+            array, weight, size = "s", size, size + _widen(text, weight, n_in * down, constants, size)
+    whole_k = n_in - n_in % P
+    R = rows_at_once(step, L // constants.V)
+    whole_j = step.size - step.size % R
+    for start, stop, rows in ((0, whole_j, R), (whole_j, step.size, step.size - whole_j)):
+        if start == stop:
+            continue
+        sums = [[_names(P, f"{q or ''}", r) for q in range(len(products))] for r in range(rows)]
+        depth = text.loop(1, "j", start, stop, rows)
+        empty = []
+        for r, row in enumerate(sums):
+            for op, names in zip(products, row, strict=True):
+                if not is_zero(op.bias):
+                    bias = f"item(w, {place(constants.of(op)[1] + r, (1, 'j'))})"
+                    text.put(depth, f"{names[0]} = splat({bias}, {L})")
+                empty += names[not is_zero(op.bias) :]
+        if empty:
+            text.put(depth, f"{' = '.join(empty)} = zeros(s, {L})")
+        inner = text.loop(depth, "k", 0, whole_k, P) if whole_k else depth
+        for k, terms, body in (("k", P if whole_k else 0, inner), (whole_k, n_in - whole_k, depth)):
+            for p in range(terms):
+                for q, op in enumerate(products):
+                    text.put(body, f"u = load(s, {place(memory.at[op.x.name] * L + p * L, (L, k))}, {L})")
+                    for r, row in enumerate(sums):
+                        number = f"item({array}, {place(weight + p * down + r * across, (down, k), (across, 'j'))})"
+                        text.put(body, f"{row[q][p]} = fma({number}, u, {row[q][p]})")
+        for r, row in enumerate(sums):
+
+            def at(var: Var, r: int = r) -> str:
+                return place((memory.at[var.name] + r) * L, (L, "j"))
+
+            def number(base: int, r: int = r) -> str:
+                return f"item(w, {place(base + r, (1, 'j'))})"
+
+            text.put(depth, *_finish(step, constants, [halved(names) for names in row], at, number, L, f"_{r}"))
+    return size
+
+
+def _widen(text: Text, weight: int, numbers: int, constants: Constants, to: int) -> int:
     """Print the loop that widens the weights of a layer once per tile; returns how many numbers they are."""
-    weight, _ = constants.of(step)
-    numbers = op.x.size * constants.strides(op)[1]
-    for start, stop, lanes in _chunks(numbers, constants):
+    for start, stop, lanes in _chunks(numbers, constants, 4):
         depth = text.loop(1, "i", start, stop, lanes)
         text.put(depth, f"store(s, {place(to, (1, 'i'))}, load(w, {place(weight, (1, 'i'))}, {lanes}))")
     return constants.padded(numbers)
 
 
-def _points_affine(
-    text: Text, step: Step, op: Affine, constants: Constants, matrix: tuple[str, int], x: int, to: int
-) -> None:
-    """`matrix` is the array that holds the weights, and where in it they begin."""
-    L = constants.L
-    n_out, n_in = op.weight.shape
-    P = partial_sums(n_in, n_out)
-    array, weight = matrix
-    _, bias = constants.of(step)
-    across, down = constants.strides(op)
-    R = min(ROWS_AT_ONCE[P], key=lambda rows: (n_out % rows, ROWS_AT_ONCE[P].index(rows)))
-    whole_j, whole_k = n_out - n_out % R, n_in - n_in % P
-    for start, stop, rows in ((0, whole_j, R), (whole_j, n_out, n_out - whole_j)):
-        if start == stop:
-            continue
-        sums = [[f"{'abcdefgh'[p]}{r}" for p in range(P)] for r in range(rows)]
-        depth = text.loop(1, "j", start, stop, rows)
-        for r in range(rows):
-            text.put(depth, f"{sums[r][0]} = splat(item(w, {place(bias + r, (1, 'j'))}), {L})")
-        if P > 1:
-            text.put(depth, f"{' = '.join(name for row in sums for name in row[1:])} = zeros(s, {L})")
-        inner = text.loop(depth, "k", 0, whole_k, P)
-        for k, terms, body in (("k", P, inner), (whole_k, n_in - whole_k, depth)):
-            for p in range(terms):
-                text.put(body, f"u = load(s, {place(x + p * L, (L, k))}, {L})")
-                for r in range(rows):
-                    number = f"item({array}, {place(weight + p * down + r * across, (down, k), (across, 'j'))})"
-                    text.put(body, f"{sums[r][p]} = fma({number}, u, {sums[r][p]})")
-        for r in range(rows):
-            text.put(depth, f"store(s, {place(to + r * L, (L, 'j'))}, {applied(step.fn, halved(sums[r]))})")
+def print_point(text: Text, name: str, program: Program, steps: Sequence[Step], constants: Constants) -> int:
+    """Print the schedule with neurons in lanes as the function `name`.
 
-
-def print_point(text: Text, name: str, program: Program, steps: list[Step], constants: Constants) -> int:
-    """Print the schedule with neurons in lanes as the function `name`; returns how many numbers of scratch memory it needs.
-
-    Loads and stores are of whole vectors: what lies behind the end of a variable is neither defined nor used.
+    Returns how many numbers of scratch memory it needs. Loads and stores are of whole vectors: what lies behind the
+    end of a variable is neither defined nor used.
     """
 
-    def extent(step: Step) -> int:
-        if isinstance(step.op, Concat):
-            ends = np.cumsum([x.size for x in step.op.xs])
-            pads = [constants.padded(x.size) - x.size for x in step.op.xs]
+    def extent(op: Op) -> int:
+        if isinstance(op, Concat):
+            ends = np.cumsum([x.size for x in op.xs])
+            pads = [constants.padded(x.size) - x.size for x in op.xs]
             return aligned(max(int(end) + pad for end, pad in zip(ends, pads, strict=True)))
-        return aligned(step.out.size)
+        return aligned(op.out.size)
 
     def aligned(size: int) -> int:
         return -(-size // constants.V) * constants.V
@@ -180,60 +193,68 @@ def print_point(text: Text, name: str, program: Program, steps: list[Step], cons
     for c in range(program.n_in):
         text.put(1, f"put(s, {c}, item(x, {place(c, (program.n_in, 'p'))}))")
     for step in steps:
+        op = step.ops[0]
+        if is_view(program, op) or not step.stored:
+            continue
         text.put(1, f"# {step}")
-        to = memory.at[step.out.name]
-        match step.op:
-            case Affine() as op if few(op):
-                _point_few(text, step, op, constants, memory.at[op.x.name], to)
-            case Affine() as op:
-                _point_affine(text, step, op, constants, memory.at[op.x.name], to)
-            case op if is_view(program, op):
-                pass
-            case Concat(xs=xs):
-                for x in xs:
-                    for start, stop, lanes in _chunks(x.size, constants):
-                        depth = text.loop(1, "i", start, stop, lanes)
-                        source = place(memory.at[x.name], (1, "i"))
-                        text.put(depth, f"store(s, {place(to, (1, 'i'))}, load(s, {source}, {lanes}))")
-                    to += x.size
-            case op:
-                for start, stop, lanes in _chunks(op.out.size, constants):
-                    parts = [f"load(s, {place(memory.at[var.name], (1, 'i'))}, {lanes})" for var in operands(op)]
-                    weight, bias = (f"load(w, {place(base, (1, 'i'))}, {lanes})" for base in constants.of(step))
-                    value = elementwise(op, parts, weight, bias)
+        if isinstance(op, Concat):
+            to = memory.at[op.out.name]
+            for x in op.xs:
+                for start, stop, lanes in _chunks(x.size, constants, 4):
                     depth = text.loop(1, "i", start, stop, lanes)
-                    text.put(depth, f"store(s, {place(to, (1, 'i'))}, {value})")
+                    source = place(memory.at[x.name], (1, "i"))
+                    text.put(depth, f"store(s, {place(to, (1, 'i'))}, load(s, {source}, {lanes}))")
+                to += x.size
+        elif isinstance(op, Affine) and few(op):
+            _point_few(text, op, constants, memory)
+        else:
+            _point_block(text, step, constants, memory)
     rows = [memory.at[var.name] + i for var in program.outputs for i in range(var.size)]
     for c, row in enumerate(rows):
         text.put(1, f"put(y, {place(c, (program.n_out, 'p'))}, total(canonical(load(s, {row}, 1))))")
-    return memory.size + VECTORS_AT_ONCE * constants.V
+    return memory.size + 8 * constants.V
 
 
-def _point_affine(text: Text, step: Step, op: Affine, constants: Constants, x: int, to: int) -> None:
-    n_out, n_in = op.weight.shape
-    P = partial_sums(n_in, n_out)
-    weight, bias = constants.of(step)
-    _, down = constants.strides(op)
-    sums = list("abcdefgh"[:P])
+def _point_block(text: Text, step: Step, constants: Constants, memory: Memory) -> None:
+    products = step.products
+    weight, n_in, P, down = 0, 0, 1, 0
+    if products:
+        n_in, P = products[0].x.size, partial_sums(products[0].x.size, step.size)
+        (weight, _), (_, down) = constants.of(products[0]), constants.strides(products[0])
     whole = n_in - n_in % P
-    for start, stop, lanes in _chunks(n_out, constants):
+    sums = [_names(P, f"{q or ''}", "") for q in range(len(products))]
+    for start, stop, lanes in _chunks(step.size, constants, vectors_at_once(step)):
         depth = text.loop(1, "j", start, stop, lanes)
-        text.put(depth, f"a = load(w, {place(bias, (1, 'j'))}, {lanes})")
-        if P > 1:
-            text.put(depth, f"{' = '.join(sums[1:])} = zeros(s, {lanes})")
-        inner = text.loop(depth, "k", 0, whole, P)
-        for k, terms, body in (("k", P, inner), (whole, n_in - whole, depth)):
+        empty = []
+        for op, names in zip(products, sums, strict=True):
+            if not is_zero(op.bias):
+                text.put(depth, f"{names[0]} = load(w, {place(constants.of(op)[1], (1, 'j'))}, {lanes})")
+            empty += names[not is_zero(op.bias) :]
+        if empty:
+            text.put(depth, f"{' = '.join(empty)} = zeros(s, {lanes})")
+        inner = text.loop(depth, "k", 0, whole, P) if whole else depth
+        for k, terms, body in (("k", P if whole else 0, inner), (whole, n_in - whole, depth)):
             for p in range(terms):
-                column = f"load(w, {place(weight + p * down, (down, k), (1, 'j'))}, {lanes})"
-                text.put(body, f"{sums[p]} = fma({column}, item(s, {place(x + p, (1, k))}), {sums[p]})")
-        text.put(depth, f"store(s, {place(to, (1, 'j'))}, {applied(step.fn, halved(sums))})")
+                text.put(body, f"g = load(w, {place(weight + p * down, (down, k), (1, 'j'))}, {lanes})")
+                for op, names in zip(products, sums, strict=True):
+                    number = f"item(s, {place(memory.at[op.x.name] + p, (1, k))})"
+                    text.put(body, f"{names[p]} = fma(g, {number}, {names[p]})")
+
+        def at(var: Var) -> str:
+            return place(memory.at[var.name], (1, "j"))
+
+        def number_at(base: int, lanes: int = lanes) -> str:
+            return f"load(w, {place(base, (1, 'j'))}, {lanes})"
+
+        text.put(depth, *_finish(step, constants, [halved(names) for names in sums], at, number_at, lanes, ""))
 
 
-def _point_few(text: Text, step: Step, op: Affine, constants: Constants, x: int, to: int) -> None:
+def _point_few(text: Text, op: Affine, constants: Constants, memory: Memory) -> None:
     """Terms in lanes: lane i is partial sum i."""
     n_out, n_in = op.weight.shape
     P = partial_sums(n_in, n_out)
-    weight, bias = constants.of(step)
+    x, to = memory.at[op.x.name], memory.at[op.out.name]
+    weight, bias = constants.of(op)
     across, _ = constants.strides(op)
     whole, rest = n_in - n_in % P, n_in % P
     depth = text.loop(1, "j", 0, n_out)
@@ -247,13 +268,101 @@ def _point_few(text: Text, step: Step, op: Affine, constants: Constants, x: int,
     if rest:
         text.put(depth, f"a = first({rest}, {terms(whole)}, a)")
     text.put(depth, f"put(s, {place(to, (1, 'j'))}, total(a))")
-    if step.fn:
-        text.put(1, f"store(s, {to}, {step.fn}(load(s, {to}, {constants.padded(n_out)})))")
 
 
-def _chunks(size: int, constants: Constants) -> list[tuple[int, int, int]]:
-    """`size` numbers as (start, stop, lanes): as many vectors at once as pay, then the rest."""
+def _names(sums: int, stream: str, row: int | str) -> list[str]:
+    """What the partial sums of one row of one stream are called: a0, b0; for further streams a1_0, b1_0."""
+    return [f"{letter}{stream}{'_' if stream else ''}{row}" for letter in "abcdefgh"[:sums]]
+
+
+def _finish(
+    step: Step,
+    constants: Constants,
+    products: Sequence[str],
+    at: Callable[[Var], str],
+    number: Callable[[int], str],
+    lanes: int,
+    suffix: str,
+) -> list[str]:
+    """The lines that finish one row, or some vectors of rows, of a block.
+
+    `products` are the texts of its matrix products, `at(var)` is where the row of a variable lies, `number(i)` the text
+    of the constant i of the row. A result that is used once is written in place; others get a name.
+    """
+    uses = Counter(var.name for op in step.ops for var in operands(op))
+    uses.update(var.name for var in step.stored)
+    values: dict[str, str] = {}
+    lines: list[str] = []
+
+    def named(var: Var, text: str) -> str:
+        if uses[var.name] > 1:
+            name = f"v{len(values)}{suffix}"
+            lines.append(f"{name} = {text}")
+            text = name
+        values[var.name] = text
+        return text
+
+    for i, op in enumerate(step.ops):
+        if isinstance(op, Affine):
+            value = products[i]
+        else:
+            for var in operands(op):
+                if var.name not in values:
+                    named(var, f"load(s, {at(var)}, {lanes})")
+            value = _elementwise(op, [values[var.name] for var in operands(op)], constants, number)
+        value = named(op.out, value)
+        if op.out in step.stored:
+            lines.append(f"store(s, {at(op.out)}, {value})")
+    return lines
+
+
+def _elementwise(op: Op, parts: Sequence[str], constants: Constants, number: Callable[[int], str]) -> str:
+    match op:
+        case Scale(weight=weight, bias=bias):
+            texts = [constants.uniform(v) or number(i) for v, i in zip((weight, bias), constants.of(op), strict=True)]
+            return f"fma({texts[0]}, {parts[0]}, {texts[1]})"
+        case Map(fn=fn):
+            return f"{fn}({parts[0]})"
+        case _:
+            return f"{'add' if isinstance(op, Add) else 'mul'}({', '.join(parts)})"
+
+
+def _chunks(size: int, constants: Constants, vectors: int) -> list[tuple[int, int, int]]:
+    """`size` numbers as (start, stop, lanes): some vectors at once, then the rest."""
     size = constants.padded(size)
-    wide = VECTORS_AT_ONCE * constants.V
+    wide = vectors * constants.V
     whole = size - size % wide
     return [chunk for chunk in ((0, whole, wide), (whole, size, size - whole)) if chunk[0] < chunk[1]]
+
+
+def rows_at_once(step: Step, vectors: int) -> int:
+    """How many rows of a block the schedule for tiles computes at once."""
+    products = step.products
+    if not products:
+        return 1
+    S, P = len(products), partial_sums(products[0].x.size, step.size)
+    if P == 8:
+        return 1
+    best = None
+    for R in range(1, 9):
+        if S * P * R * vectors + R + vectors > REGISTERS and R > 1:
+            break
+
+        def cost(R: int) -> float:
+            return max(S * R * vectors / 2, (S * vectors + R) / 2, 4 / P) if R else 0
+
+        total = step.size // R * cost(R) + cost(step.size % R)
+        if best is None or total < best[0] or (total == best[0] and S * P * R * vectors <= 16):
+            best = total, R
+    return best[1]
+
+
+def vectors_at_once(step: Step) -> int:
+    """How many vectors of neurons the schedule for one point computes at once."""
+    S = max(1, len(step.products))
+    return max(1, 4 // S)
+
+
+def vectors_per_tile(steps: Sequence[Step]) -> int:
+    """How many vectors of points a tile has."""
+    return 1 if max((len(step.products) for step in steps), default=0) > 2 else 2
