@@ -1,0 +1,150 @@
+"""From raw samples to rows: percentiles with intervals in which a repetition is expected, and missed deadlines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv, stdtrit
+
+from kdpinn_edge.bench.record import Cell, Record
+
+Array = NDArray[Any]
+
+PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+BEYOND = 10  # samples beyond a percentile, for it to be one
+CONFIDENCE = 0.95
+DRAWS = 200
+SHORTEST_NS = 0.01  # a sample of 0 has no logarithm
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """The p-th percentile in nanoseconds, by nearest rank; a repetition of the run is expected in [low_ns, high_ns]
+    in 95 of 100 cases.
+    """
+
+    p: float
+    ns: float
+    low_ns: float
+    high_ns: float
+
+
+@dataclass(frozen=True)
+class Misses:
+    """`count` of `samples` latencies were above the deadline. The true share is below `share_bound` with 95 %
+    confidence: none in N means below 3/N.
+    """
+
+    count: int
+    samples: int
+    share_bound: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One Cell summed up. `percentiles` are those of PERCENTILES that have ten samples beyond them; p50 always.
+
+    `misses` is None where a sample is a mean of several calls.
+    """
+
+    entry: str
+    n: int
+    mode: str
+    samples: int
+    batch: int
+    percentiles: tuple[Percentile, ...]
+    min_ns: float
+    max_ns: float
+    misses: Misses | None
+
+    def percentile(self, p: float) -> Percentile | None:
+        """The percentile p, or None where there are too few samples for it."""
+        return next((found for found in self.percentiles if found.p == p), None)
+
+
+def rows(record: Record) -> tuple[Row, ...]:
+    """A Row for each Cell of `record`, in its order."""
+    return tuple(row(cell, record.protocol.deadline_ns) for cell in record.cells)
+
+
+def row(cell: Cell, deadline_ns: float) -> Row:
+    """The Row of `cell`."""
+    pooled = np.concatenate([block.samples_ns for block in cell.blocks])
+    enough = [p for p in PERCENTILES if p == PERCENTILES[0] or pooled.size >= samples_for(p)]
+    return Row(
+        entry=cell.entry,
+        n=cell.n,
+        mode=cell.mode,
+        samples=pooled.size,
+        batch=cell.batch,
+        percentiles=percentiles(cell, enough),
+        min_ns=float(pooled.min()),
+        max_ns=float(pooled.max()),
+        misses=misses(pooled, deadline_ns) if cell.batch == 1 else None,
+    )
+
+
+def samples_for(p: float) -> int:
+    """How many samples the p-th percentile needs: so many that ten lie beyond it."""
+    return round(BEYOND / (1 - p / 100))
+
+
+def misses(samples_ns: Array, deadline_ns: float) -> Misses:
+    """How many of `samples_ns` are above the deadline; the bound is that of Clopper and Pearson."""
+    count, n = int((samples_ns > deadline_ns).sum()), samples_ns.size
+    return Misses(count, n, 1.0 if count == n else float(betaincinv(count + 1, n - count, CONFIDENCE)))
+
+
+def percentiles(cell: Cell, ps: Sequence[float]) -> tuple[Percentile, ...]:
+    """The percentiles `ps` of all samples of `cell`, and where a repetition of the run is expected.
+
+    The bootstrap draws processes with replacement, and of each its blocks: samples of one block resemble each other,
+    and so do blocks of one process. With s the standard deviation of the logarithm over the draws and P processes (or
+    blocks, where there is one process), a repetition departs from this run by t √2 s √(P / (P − 1)), t being Student's
+    quantile for P − 1 degrees of freedom: √2, because it has an error of its own. Seeded: equal samples, equal rows.
+    """
+    samples = np.concatenate([block.samples_ns for block in cell.blocks])
+    order = np.argsort(samples, kind="stable")
+    ordered = samples[order]
+    sizes = [len(block.samples_ns) for block in cell.blocks]
+    block_of = np.repeat(np.arange(len(sizes)), sizes)[order]
+    found = ordered[_ranks(np.arange(1, ordered.size + 1), ps)]
+
+    clusters = _clusters(cell)
+    if len(clusters) < 2:
+        return tuple(
+            Percentile(p, float(ns), float(ordered[0]), float(ordered[-1])) for p, ns in zip(ps, found, strict=True)
+        )
+    rng = np.random.default_rng(0)
+    drawn = np.empty((DRAWS, len(ps)))
+    for i in range(DRAWS):
+        weights = np.zeros(len(sizes), np.int64)
+        for c in rng.integers(len(clusters), size=len(clusters)):
+            np.add.at(weights, rng.choice(clusters[c], len(clusters[c])), 1)
+        drawn[i] = ordered[_ranks(np.cumsum(weights[block_of]), ps)]
+    P = len(clusters)
+    s = np.log(np.maximum(drawn, SHORTEST_NS)).std(axis=0)
+    factor = np.exp(stdtrit(P - 1, (1 + CONFIDENCE) / 2) * np.sqrt(2 * P / (P - 1)) * s)
+    return tuple(
+        Percentile(p, float(ns), float(ns / f), float(ns * f)) for p, ns, f in zip(ps, found, factor, strict=True)
+    )
+
+
+def _ranks(cumulative: Array, ps: Sequence[float]) -> Array:
+    """Where the nearest rank of each percentile lies among ordered samples of these cumulative weights."""
+    wanted = np.ceil(np.asarray(ps) / 100 * cumulative[-1] - 1e-9)
+    places: Array = np.searchsorted(cumulative, wanted)
+    return places
+
+
+def _clusters(cell: Cell) -> list[Array]:
+    """The indices of the blocks of each process; of each block, where there is one process."""
+    processes = np.array([block.process for block in cell.blocks])
+    labels = np.unique(processes)
+    if labels.size == 1:
+        return [np.array([i]) for i in range(processes.size)]
+    return [np.flatnonzero(processes == label) for label in labels]
