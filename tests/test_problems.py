@@ -17,6 +17,7 @@ from kdpinn_edge.problems import Problem, names, problem
 from kdpinn_edge.problems.burgers import NODES, NU, cole_hopf
 
 BURGERS = problem("burgers")
+BURGERS_NU = problem("burgers_nu")
 
 
 @pytest.fixture(params=names())
@@ -44,8 +45,8 @@ def test_listing_problems_needs_no_torch() -> None:
 def test_the_columns_of_a_problem_belong_together(each: Problem) -> None:
     assert len(each.lower) == len(each.upper) == len(each.inputs)
     assert len(each.units) == len(each.inputs) + len(each.outputs)
-    assert all(len(name) == 1 for name in each.inputs)
-    corners = each.grid(2)
+    assert len(each.resolution) == len(each.inputs)
+    corners = each.grid([2] * len(each.inputs))
     assert corners.shape == (2 ** len(each.inputs), len(each.inputs))
     assert each.reference(corners).shape == (len(corners), len(each.outputs))
     assert each.reference(corners).dtype == np.float64
@@ -54,7 +55,7 @@ def test_the_columns_of_a_problem_belong_together(each: Problem) -> None:
 def test_features_and_ansatz_are_the_same_under_numpy_and_torch(each: Problem) -> None:
     import torch
 
-    points = each.grid(5)
+    points = each.grid([5] * len(each.inputs))
     columns = np.split(points, len(each.inputs), axis=1)
     tensors = list(torch.from_numpy(points).split(1, dim=1))
     for a, b in zip(each.features(np, *columns), each.features(torch, *tensors), strict=True):
@@ -83,25 +84,38 @@ def test_no_points_are_no_error() -> None:
     assert BURGERS.reference(np.empty((0, 2))).shape == (0, 1)
 
 
-def shock_points(n: int) -> np.ndarray:
+def shock_points(n: int, nu: float) -> np.ndarray:
     """Half of the points anywhere, half where the shock is 100 times narrower than the box."""
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.uniform(-1, 1, n // 2), rng.uniform(-0.02, 0.02, n - n // 2)])
-    return np.stack([x, rng.uniform(0, 1, n)], axis=1)
+    return np.stack([x, rng.uniform(0, 1, n), np.full(n, nu)], axis=1)
 
 
 def test_burgers_converges_in_the_number_of_nodes() -> None:
-    points = shock_points(4000)
+    points = shock_points(4000, NU)
     finest = cole_hopf(points, 240)
     error = {n: np.abs(cole_hopf(points, n) - finest).max() for n in (40, 60, 80, 100, NODES, 180)}
     assert error[40] > error[60] > error[80] > 1e-14  # it is the quadrature that converges
     assert max(error[100], error[NODES], error[180]) <= BURGERS.exact_error / 10
 
 
+@pytest.mark.parametrize("percent", [1, 4, 10])
+def test_burgers_has_nodes_enough_for_every_viscosity(percent: int) -> None:
+    points = shock_points(2000, percent / 100 / pi)
+    assert np.abs(cole_hopf(points) - cole_hopf(points, 240)).max() <= BURGERS_NU.exact_error / 10
+
+
+def test_the_burgers_equations_are_one_at_one_viscosity() -> None:
+    points = shock_points(100, NU)
+    assert np.array_equal(BURGERS_NU.reference(points), BURGERS.reference(points[:, :2]))
+    terms = np.random.default_rng(0).normal(size=(4, 100))
+    assert np.array_equal(BURGERS_NU.residual(*terms, NU), BURGERS.residual(*terms))
+
+
+@pytest.mark.parametrize("nu", [NU, 10 * NU])
 @pytest.mark.parametrize(("x", "t"), [(0.01, 0.5), (-0.003, 0.99), (0.5, 0.3), (0.0002, 0.35), (0.9, 0.05)])
-def test_burgers_agrees_with_quadrature_in_30_digits(x: float, t: float) -> None:
+def test_burgers_agrees_with_quadrature_in_30_digits(x: float, t: float, nu: float) -> None:
     with mpmath.workdps(30):
-        nu = mpmath.mpf("0.01") / mpmath.pi
 
         def average(f):  # type: ignore[no-untyped-def]
             def integrand(y):  # type: ignore[no-untyped-def]
@@ -111,7 +125,7 @@ def test_burgers_agrees_with_quadrature_in_30_digits(x: float, t: float) -> None
             return mpmath.quad(integrand, mpmath.linspace(x - 2.5, x + 2.5, 81), maxdegree=5)
 
         expected = -average(lambda y: mpmath.sin(mpmath.pi * y)) / average(lambda y: 1)
-    assert abs(cole_hopf(np.array([[x, t]])).item() - float(expected)) <= BURGERS.exact_error
+    assert abs(cole_hopf(np.array([[x, t, nu]])).item() - float(expected)) <= BURGERS.exact_error
 
 
 @given(st.floats(-1, 1))

@@ -28,6 +28,12 @@ class Math(Protocol):
     def cos(self, x: Any, /) -> Any:
         """Cosine, elementwise."""
 
+    def exp(self, x: Any, /) -> Any:
+        """Exponential, elementwise."""
+
+    def tanh(self, x: Any, /) -> Any:
+        """Hyperbolic tangent, elementwise."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -36,12 +42,13 @@ class Problem:
     name            the file's name; what the command line takes
     equation        one line of Unicode
     conditions      initial and boundary conditions, one line of Unicode
-    inputs, outputs names of the columns; an input is one letter, so that "u_xx" reads as a derivative
+    inputs, outputs names of the columns; a parameter of the equation may be an input, as any other
     lower, upper    the domain box, one number per input
     units           one per input and then one per output, "1" for dimensionless
     exact           (n, n_in) -> (n, n_out), float64; reached through `reference`, which checks the points
     exact_error     an upper bound on the absolute error of `exact`
-    terms           the derivatives that `residual` takes, in order: "u", "u_x", "u_xx", …
+    resolution      points per axis of the grid on which errors are measured
+    terms           what `residual` takes, in order: inputs, outputs and derivatives: "nu", "u", "u_x", "u_xx", …
     residual        (*terms) -> one residual per equation; zero for a solution. Arithmetic only: terms may be
                     arrays or tensors of one shape
     features        (math, *columns) -> what the network sees, a sequence of (n, 1) columns
@@ -59,6 +66,7 @@ class Problem:
     units: tuple[str, ...]
     exact: Callable[[Array], Array]
     exact_error: float
+    resolution: tuple[int, ...]
     terms: tuple[str, ...]
     residual: Callable[..., Sequence[Any]]
     features: Callable[..., Sequence[Any]]
@@ -84,9 +92,9 @@ class Problem:
             )
         return self.exact(points)
 
-    def grid(self, per_axis: int) -> Array:
-        """A regular grid over the box, corners included: (per_axis ** n_in, n_in), the last input fastest."""
-        axes = [np.linspace(low, high, per_axis) for low, high in zip(self.lower, self.upper, strict=True)]
+    def grid(self, per_axis: Sequence[int]) -> Array:
+        """A regular grid over the box, corners included: (prod(per_axis), n_in), the last input fastest."""
+        axes = [np.linspace(*side) for side in zip(self.lower, self.upper, per_axis, strict=True)]
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
 
     @property

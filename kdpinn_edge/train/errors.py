@@ -10,6 +10,8 @@ import torch
 from kdpinn_edge.problems import Array, Problem
 from kdpinn_edge.train.pinn import Pinn
 
+POINTS_AT_ONCE = 1024
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -22,22 +24,21 @@ class Errors:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Points (n, n_in) and the exact values there (n, n_out), evaluated in `blocks` parts to bound the memory."""
+    """Points (n, n_in) and the exact values there (n, n_out)."""
 
     points: Array
     values: Array
-    blocks: int
 
     @staticmethod
-    def on_grid(problem: Problem, per_axis: int) -> Reference:
-        """A regular grid of per_axis ** n_in points, corners included."""
-        points = problem.grid(per_axis)
-        return Reference(points, problem.reference(points), per_axis)
+    def on_grid(problem: Problem, *, coarser: int = 1) -> Reference:
+        """The grid of the problem's resolution, corners included, or one that is `coarser` times along each axis."""
+        points = problem.grid([1 + (n - 1) // coarser for n in problem.resolution])
+        return Reference(points, problem.reference(points))
 
     @torch.no_grad()
     def errors(self, net: Pinn) -> Errors:
         """The errors of `net` at these points."""
-        blocks = np.array_split(self.points, self.blocks)
+        blocks = np.array_split(self.points, -(-len(self.points) // POINTS_AT_ONCE))
         u = np.concatenate([net(torch.from_numpy(block)).numpy() for block in blocks])
         relative_l2 = float(np.linalg.norm(u - self.values) / np.linalg.norm(self.values))
         return Errors(relative_l2, float(np.abs(u - self.values).max()), len(self.points))

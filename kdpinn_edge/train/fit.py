@@ -21,7 +21,6 @@ from kdpinn_edge.train.progress import Progress, Report
 from kdpinn_edge.train.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
 from kdpinn_edge.train.sampling import draw, uniform
 
-GRID = 101
 ADAM, NEWTON = "Adam", "Newton"
 
 
@@ -58,7 +57,7 @@ class _Run:
     def __init__(self, net: Pinn, objective: Objective, config: TrainConfig) -> None:
         self.net, self.objective, self.config = net, objective, config
         self.adam_steps = config.adam_rounds * config.adam_steps
-        self.reference = Reference.on_grid(net.problem, GRID)
+        self.reference = Reference.on_grid(net.problem, coarser=3)
         self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1))
 
     def generator(self, step: int) -> torch.Generator:

@@ -95,6 +95,12 @@ def cos(x: Jet) -> Jet:
     return _chain(x, c, -s, -c)
 
 
+def exp(x: Jet) -> Jet:
+    """Exponential."""
+    e = torch.exp(x[""])
+    return _chain(x, e, e, e)
+
+
 def tanh(x: Jet) -> Jet:
     """Hyperbolic tangent, as 2σ(2x) − 1: 4 times faster than torch.tanh in float64, and within 3e-16 of it."""
     t = 2 * torch.sigmoid(2 * x[""]) - 1

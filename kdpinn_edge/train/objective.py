@@ -51,15 +51,18 @@ class Physics:
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """√w r, (equations, n)."""
-        terms = []
-        for term in self.problem.terms:
-            output, _, word = term.partition("_")
-            terms.append(u[word][:, self.problem.outputs.index(output)])
+        terms = [self._term(term, u, batch.points) for term in self.problem.terms]
         return torch.stack(list(self.problem.residual(*terms))) * batch.weights.sqrt()
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
         """mean(w r²)."""
         return self.residuals(u, batch).square().sum(0).mean()
+
+    def _term(self, term: str, u: Jet, points: Tensor) -> Tensor:
+        if term in self.problem.inputs:
+            return points[:, self.problem.inputs.index(term)]
+        output, _, word = term.partition("_")
+        return u[word][:, self.problem.outputs.index(output)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from kdpinn_edge.train.progress import Report, silent
 from kdpinn_edge.train.run_folder import open_run, run_files, versions, write_json
 from kdpinn_edge.train.weights import load_pinn, write_weights
 
-GRID = 301
+OPTIONS = {"hidden": "hidden", "points": "n_points", "rounds": "newton_rounds", "seed": "seed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ def _run(
     weights, record_file = run_files(folder)
     write_weights(net, weights)
     with one_thread():
-        found = Reference.on_grid(net.problem, GRID).errors(net)
+        found = Reference.on_grid(net.problem).errors(net)
     finished = state.step == config.steps
     record = {
         "problem": net.problem.name,
@@ -131,7 +131,12 @@ def _run(
 
 
 def _command(stage: str, problem_name: str, config: TrainConfig) -> str:
-    return f"kdpinn-edge {stage} {problem_name}" + (f" --seed {config.seed}" if config.seed else "")
+    """The run as the command line has it: its options where they are not at their defaults."""
+    words = [f"kdpinn-edge {stage} {problem_name}"]
+    for option, field in OPTIONS.items():
+        if (value := getattr(config, field)) != getattr(type(config)(), field):
+            words.append(f"--{option} {','.join(map(str, value)) if isinstance(value, tuple) else value}")
+    return " ".join(words)
 
 
 def _fingerprint(net: Pinn) -> str:

@@ -60,7 +60,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a .safetensors file. Raises TrainError where it is missing or not one."""
     try:
         with path.open("rb") as file:
-            if file.read(4).startswith(PICKLE_STARTS):
+            head = file.read(9)  # of safetensors: eight bytes of length, then JSON
+            if head.startswith(PICKLE_STARTS) and not head.endswith(b"{"):
                 raise TrainError(
                     f"{path}: this is a pickle, which runs code when it is read; accepted: safetensors. Where you "
                     "trust it, convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "
