@@ -7,12 +7,13 @@ well, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from kdpinn_edge.bench import Report
     from kdpinn_edge.ir import Program
     from kdpinn_edge.manifest import Input, Manifest
-    from kdpinn_edge.train import Trained
+    from kdpinn_edge.train import TrainConfig, Trained
+
+Config = TypeVar("Config", bound="TrainConfig")
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 COLOUR = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
@@ -63,6 +66,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
 ProblemName = Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`.")]
 Seed = Annotated[int, typer.Option(help="Decides the first weights and every point that is drawn.")]
+Hidden = Annotated[str | None, typer.Option(help="Neurons per hidden layer, as in 32,32,32.")]
+Points = Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")]
+Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds of Levenberg-Marquardt, each on fresh points.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
 
 
@@ -113,6 +119,9 @@ def problems(as_json: AsJson = False) -> None:
 def train(
     problem: ProblemName,
     out: Annotated[Path | None, typer.Option("--out", help="The run folder.  [default: runs/PROBLEM_teacher]")] = None,
+    hidden: Hidden = None,
+    points: Points = None,
+    rounds: Rounds = None,
     seed: Seed = 0,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -123,8 +132,9 @@ def train(
     from kdpinn_edge.train.console import live
 
     folder = out or Path("runs", f"{problem}_teacher")
+    config = _configured(TrainConfig(seed=seed), hidden, points, rounds)
     with live(_stderr(), problem) as report:
-        trained = run(problem, folder, TrainConfig(seed=seed), resume=resume, report=report)
+        trained = run(problem, folder, config, resume=resume, report=report)
     _print_trained(trained, as_json)
 
 
@@ -135,6 +145,9 @@ def distill(
     teacher: Annotated[
         str | None, typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]")
     ] = None,
+    hidden: Hidden = None,
+    points: Points = None,
+    rounds: Rounds = None,
     seed: Seed = 0,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -145,8 +158,9 @@ def distill(
     from kdpinn_edge.train.console import live
 
     folder = out or Path("runs", f"{problem}_student")
+    config = _configured(DistillConfig(seed=seed), hidden, points, rounds)
     with live(_stderr(), problem) as report:
-        trained = run(problem, folder, DistillConfig(seed=seed), teacher=teacher, resume=resume, report=report)
+        trained = run(problem, folder, config, teacher=teacher, resume=resume, report=report)
     _print_trained(trained, as_json)
 
 
@@ -263,6 +277,15 @@ def info(
     else:
         _print_facts(facts)
         _stdout().print(f"\n{escape(str(program))}", soft_wrap=True)
+
+
+def _configured(config: Config, hidden: str | None, points: int | None, rounds: int | None) -> Config:
+    given: dict[str, Any] = {"n_points": points, "newton_rounds": rounds}
+    if hidden is not None:
+        if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", hidden, re.ASCII):
+            raise typer.BadParameter(f"{hidden!r}; accepted: sizes of layers, as in 32,32,32", param_hint="--hidden")
+        given["hidden"] = tuple(map(int, hidden.split(",")))
+    return replace(config, **{field: value for field, value in given.items() if value is not None})
 
 
 def _print_trained(trained: Trained, as_json: bool) -> None:
