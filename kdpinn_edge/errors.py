@@ -26,6 +26,10 @@ class ProgramError(KdpinnError):
     """A Program, or a file that should hold one, is malformed."""
 
 
+class DerivativeError(ProgramError):
+    """A derivative is asked for that the Program does not have, or whose name can be read in two ways."""
+
+
 class ExportError(KdpinnError):
     """A bundle cannot be written, or an artifact did not pass its gates."""
 

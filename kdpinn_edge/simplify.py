@@ -5,9 +5,11 @@
     fold    Scale and Affine are multiplied into a neighbouring Affine
     name    variables in between are called v0, v1, … in order
 
-The passes run until nothing changes, and each result is verified. A rewrite must keep three promises:
+The passes run until nothing changes, and each result is verified. A rewrite must keep four promises:
 
 - it never costs multiply-adds;
+- a matrix that several Affines multiply by stays one matrix, as the streams of a derivative need it: a kernel loads it
+  once for all of them;
 - no entry comes to depend on an entry that it did not depend on before, so that a NaN or an infinity never spreads
   further (hence Affine of Slice stays: zero columns would multiply an infinity by 0);
 - it reorders sums and products of constants only. With Σ|w||x| + |b| in place of every sum, no value grows: rounding
@@ -16,7 +18,7 @@ The passes run until nothing changes, and each result is verified. A rewrite mus
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
@@ -112,7 +114,7 @@ def _share(program: Program) -> Program:
     source: dict[str, Var] = {}
     for op in program.ops:
         op = _reading(op, source)
-        found = first.setdefault(_key(op), op.out)
+        found = first.setdefault(identity(op), op.out)
         if found != op.out and _copied(op) is None:
             source[op.out.name] = found
             op = Slice(op.out, found, 0)
@@ -120,7 +122,7 @@ def _share(program: Program) -> Program:
     return replace(program, ops=tuple(ops))
 
 
-def _key(op: Op) -> object:
+def identity(op: Op) -> object:
     """Equal for two operations of equal result. Sums and products commute, also in floating point."""
     names = [var.name for var in operands(op)]
     match op:
@@ -198,12 +200,17 @@ def _cover(parts: list[Var], whole: Var, made_by: Mapping[str, Op]) -> bool:
 
 @dataclass(frozen=True)
 class _Context:
-    """Who makes and who reads each variable of a Program."""
+    """Who makes and who reads each variable of a Program, and which matrices several Affines multiply by."""
 
     made_by: dict[str, Op]
     readers: dict[str, list[Op]]
     outputs: frozenset[str]
+    shared: frozenset[bytes]
     fresh: Iterator[str]
+
+    def shares(self, op: Affine) -> bool:
+        """Whether another Affine has the matrix of `op`: both are then loaded once, so neither is changed."""
+        return op.weight.tobytes() in self.shared
 
     def inner(self, x: Var, kind: type[AnyOp]) -> AnyOp | None:
         """The `kind` that makes x, if one does and x is not an output."""
@@ -222,7 +229,9 @@ def _context(program: Program) -> _Context:
             readers[var.name].append(op)
     made_by = {op.out.name: op for op in program.ops}
     taken = {*made_by, *(var.name for var in program.inputs)}
-    return _Context(made_by, readers, frozenset(var.name for var in program.outputs), fresh_names(taken))
+    matrices = Counter(op.weight.tobytes() for op in program.ops if isinstance(op, Affine))
+    shared = frozenset(matrix for matrix, count in matrices.items() if count > 1)
+    return _Context(made_by, readers, frozenset(var.name for var in program.outputs), shared, fresh_names(taken))
 
 
 def fold(program: Program) -> Program:
@@ -247,7 +256,8 @@ def _scale_of_linear(op: Op, context: _Context) -> tuple[Op, ...] | None:
     match op:
         case Scale(out=out, x=x, weight=w, bias=c):
             with np.errstate(over="ignore"):
-                if inner := context.single(x, Affine):
+                inner = context.single(x, Affine)
+                if inner and not context.shares(inner):
                     return (Affine(out, inner.x, w[:, None] * inner.weight, w * inner.bias + c),)
                 if before := context.single(x, Scale):
                     return (Scale(out, before.x, w * before.weight, w * before.bias + c),)
@@ -257,7 +267,7 @@ def _scale_of_linear(op: Op, context: _Context) -> tuple[Op, ...] | None:
 def _affine_of_scale(op: Op, context: _Context) -> tuple[Op, ...] | None:
     """W (w * x + b) + c = (W w) x + (W b + c), where every reader of the Scale takes it in, so that it goes."""
     match op:
-        case Affine(out=out, x=x, weight=W, bias=c):
+        case Affine(out=out, x=x, weight=W, bias=c) if not context.shares(op):
             inner = context.inner(x, Scale)
             if inner and all(isinstance(reader, Affine) for reader in context.readers[x.name]):
                 with np.errstate(over="ignore", invalid="ignore"):
@@ -268,9 +278,9 @@ def _affine_of_scale(op: Op, context: _Context) -> tuple[Op, ...] | None:
 def _affine_of_affine(op: Op, context: _Context) -> tuple[Op, ...] | None:
     """V (W x + b) + c = (V W) x + (V b + c), where one product costs no more than two."""
     match op:
-        case Affine(out=out, x=x, weight=V, bias=c):
+        case Affine(out=out, x=x, weight=V, bias=c) if not context.shares(op):
             inner = context.single(x, Affine)
-            if inner and out.size * inner.x.size <= _cost(op) + _cost(inner):
+            if inner and not context.shares(inner) and out.size * inner.x.size <= _cost(op) + _cost(inner):
                 with np.errstate(over="ignore", invalid="ignore"):
                     return (Affine(out, inner.x, V @ inner.weight, V @ inner.bias + c),)
     return None
@@ -279,7 +289,7 @@ def _affine_of_affine(op: Op, context: _Context) -> tuple[Op, ...] | None:
 def _affine_of_concat_of_scale(op: Op, context: _Context) -> tuple[Op, ...] | None:
     """W concat(…, w * x + b, …) + c = W' concat(…, x, …) + c', as `_affine_of_scale` column by column."""
     match op:
-        case Affine(out=out, x=x, weight=W, bias=c):
+        case Affine(out=out, x=x, weight=W, bias=c) if not context.shares(op):
             concat = context.single(x, Concat)
             scales = [context.single(part, Scale) for part in concat.xs] if concat else []
             if concat and any(scales):

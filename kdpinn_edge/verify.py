@@ -11,22 +11,25 @@ from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Array, Concat, Map, Mul, Op, 
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}", re.ASCII)
 A_NAME = "a letter, then letters, digits and _, at most 48 in all"
+VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_\[\](), ]{0,119}", re.ASCII)
+A_VARIABLE = "a letter, then letters, digits, _ and those of 'laplacian(v[0], x)', at most 120 in all"
 MAX_SIZE = 4096
 
 
 def verify(program: Program) -> Program:
     """Return `program` unchanged if it is well-formed, else raise ProgramError with every fault found.
 
-    Well-formed: names are ASCII identifiers of at most 48 characters; every variable is defined exactly once, before
-    it is used, with one size in 1..4096; operand sizes and parameter shapes fit; parameters are finite; every
-    function is in `ir.FUNCTIONS`; there is an input and an output, and outputs are distinct.
+    Well-formed: the name is an ASCII identifier of at most 48 characters, those of variables may be names of
+    derivatives too, such as v[0]_x; every variable is defined exactly once, before it is used, with one size in
+    1..4096; operand sizes and parameter shapes fit; parameters are finite; every function is in `ir.FUNCTIONS`; there
+    is an input and an output, and outputs are distinct.
     """
     faults: list[str] = []
     defined: dict[str, Var] = {}
 
     def define(var: Var, where: str) -> None:
-        if not IDENTIFIER.fullmatch(var.name):
-            faults.append(f"{where}: {var.name!r} is not a name; accepted: {A_NAME}")
+        if not VARIABLE.fullmatch(var.name):
+            faults.append(f"{where}: {var.name!r} is not a name; accepted: {A_VARIABLE}")
         if not (isinstance(var.size, int) and 1 <= var.size <= MAX_SIZE):
             faults.append(f"{where}: {var.name!r} has size {var.size!r}; accepted: an int, 1..{MAX_SIZE}")
         if var.name in defined:

@@ -1,0 +1,112 @@
+"""`derivatives(program, requests)`: a Program whose outputs are exactly the columns that were asked for.
+
+Derivatives go forward, one stream per direction beside the value, second ones as the tangent of the first
+(`tangent.py`), the Laplacian as one stream (`laplacian.py`). Where only values and first derivatives are asked for and
+sweeps from the outputs back take fewer multiply-adds, they come from those (`adjoint.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+from kdpinn_edge.adjoint import gradient
+from kdpinn_edge.errors import DerivativeError
+from kdpinn_edge.ir import Affine, Program, Var, columns, operands
+from kdpinn_edge.laplacian import LaplacianStream
+from kdpinn_edge.names import Derivative, Input, Laplacian, Names, Term
+from kdpinn_edge.simplify import multiply_adds, name, simplify
+from kdpinn_edge.streams import Draft, Stream, zeros
+from kdpinn_edge.tangent import Tangent
+
+
+def derivatives(program: Program, requests: Sequence[str]) -> Program:
+    """The Program with one output of size 1 per request, in this order, called as the request is in `names.py`.
+
+    A request is an output column ("u"), an input column ("nu"), a derivative of any order ("u_x", "u_xx", "u_x_nu"),
+    or "laplacian(u)" over all inputs, "laplacian(u, x, y)" over some. The result is simplified, its operations are in
+    the order of the layers. Raises DerivativeError for a request that has no meaning or two, or that occurs twice;
+    ProgramError where `program` is malformed.
+    """
+    program = simplify(program)
+    names = Names(columns(program.inputs), columns(program.outputs))
+    terms: dict[str, Term] = {}
+    for request in requests:
+        term = names.read(request)
+        spelling = names.spell(term)
+        if spelling in terms:
+            raise DerivativeError(f"{spelling} is asked for twice, the second time as {request!r}; ask for it once")
+        terms[spelling] = term
+    if not terms:
+        raise DerivativeError("no derivative is asked for; accepted: at least one request, as in ['u', 'u_x']")
+    ways = [_forward(program, terms)]
+    if all(isinstance(term, Input) or (isinstance(term, Derivative) and len(term.word) < 2) for term in terms.values()):
+        ways.append(_backward(program, terms))
+    return min(ways, key=multiply_adds)
+
+
+def _forward(program: Program, terms: dict[str, Term]) -> Program:
+    draft = Draft(program)
+    inputs = program.inputs
+
+    @cache
+    def along(column: str) -> Tangent:
+        return Tangent.along(draft, inputs, column)
+
+    @cache
+    def laplacian(axes: tuple[str, ...]) -> LaplacianStream:
+        return LaplacianStream(draft, inputs, [along(axis) for axis in axes or columns(inputs)])
+
+    def made(term: Term) -> Var:
+        match term:
+            case Input(column):
+                return draft.column(inputs, column)
+            case Derivative(column, word):
+                stream: Stream = (draft.column(program.outputs, column),)
+                for letter in word:
+                    (piece,) = stream
+                    stream = along(letter).of(piece) if isinstance(piece, Var) else zeros(1)
+                near = word[0] if word else columns(inputs)[0]
+            case Laplacian(column, axes):
+                stream = laplacian(axes).of(draft.column(program.outputs, column))
+                near = (axes or columns(inputs))[0]
+        return draft.whole(stream, draft.column(inputs, near))
+
+    return _finished(draft, {spelling: made(term) for spelling, term in terms.items()})
+
+
+def _backward(program: Program, terms: dict[str, Term]) -> Program:
+    draft = Draft(program)
+
+    @cache
+    def bars(column: str) -> dict[str, Stream]:
+        return gradient(draft, program.inputs, draft.column(program.outputs, column))
+
+    def made(term: Term) -> Var:
+        match term:
+            case Derivative(column, (letter,)):
+                return draft.whole(bars(column)[letter], draft.column(program.inputs, letter))
+            case Derivative(column):
+                return draft.column(program.outputs, column)
+            case Input(column):
+                return draft.column(program.inputs, column)
+        raise AssertionError(term)
+
+    return _finished(draft, {spelling: made(term) for spelling, term in terms.items()})
+
+
+def _finished(draft: Draft, outputs: dict[str, Var]) -> Program:
+    return name(in_layers(simplify(draft.with_outputs(outputs))))
+
+
+def in_layers(program: Program) -> Program:
+    """The operations in the order of the layers: an Affine as soon as its operand is there, then what it leads to.
+
+    So the streams of a layer stand together, and few variables live at a time.
+    """
+    depth = {var.name: 0 for var in program.inputs}
+    for op in program.ops:
+        depth[op.out.name] = max(depth[var.name] for var in operands(op)) + isinstance(op, Affine)
+    ordered = sorted(program.ops, key=lambda op: (depth[op.out.name], not isinstance(op, Affine)))
+    return replace(program, ops=tuple(ordered))
