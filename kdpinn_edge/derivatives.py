@@ -15,10 +15,12 @@ from kdpinn_edge.adjoint import gradient
 from kdpinn_edge.errors import DerivativeError
 from kdpinn_edge.ir import Affine, Program, Var, columns, operands
 from kdpinn_edge.laplacian import LaplacianStream
-from kdpinn_edge.names import Derivative, Input, Laplacian, Names, Term
+from kdpinn_edge.names import Derivative, Input, Laplacian, Names, Term, parse_requests
 from kdpinn_edge.simplify import multiply_adds, name, simplify
 from kdpinn_edge.streams import Draft, Stream, zeros
 from kdpinn_edge.tangent import Tangent
+
+__all__ = ["derivatives", "parse_requests"]
 
 
 def derivatives(program: Program, requests: Sequence[str]) -> Program:
