@@ -46,6 +46,10 @@ class BenchError(KdpinnError):
     """A comparison cannot run."""
 
 
+class AuditError(KdpinnError):
+    """A bundle cannot be swept, or what was found cannot be drawn."""
+
+
 def listing(faults: list[str]) -> str:
     """Several faults as one message: each on its own line when there is more than one."""
     return faults[0] if len(faults) == 1 else "".join(f"\n  - {fault}" for fault in faults)
