@@ -1,0 +1,126 @@
+"""`residual_program(program, problem)`: the equation that training minimises, as a Program for a device.
+
+`Problem.residual` is called with symbols in place of arrays: what it does to them is written down as operations. So
+there is one definition of the equation, and it is the problem's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from operator import mul
+
+import numpy as np
+
+from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.ir import Add, Mul, Op, Program, Scale, Slice, Var, columns
+from kdpinn_edge.problems import Problem
+from kdpinn_edge.simplify import fresh_names, simplify
+
+ACCEPTED = "accepted: terms and finite numbers joined by + − *, a term over a number, a term to a whole power from 1"
+
+
+def residual_program(program: Program, problem: Problem) -> Program:
+    """The residual of `problem` at the output of `program`: a Program of the same name and inputs, simplified.
+
+    Its outputs, of size 1, are `residual`, or `residual_1`, `residual_2`, … where the problem has several equations.
+    Raises ProblemError where `program` has other columns than `problem`, or the equation is more than arithmetic;
+    DerivativeError where one of its terms has no meaning.
+
+        residual_program(student, problem("burgers"))
+    """
+    found = columns(program.inputs), columns(program.outputs)
+    if found != (problem.inputs, problem.outputs):
+        raise ProblemError(
+            f"the Program {program.name} maps {', '.join(found[0])} to {', '.join(found[1])}; accepted for "
+            f"{problem.name}: {', '.join(problem.inputs)} to {', '.join(problem.outputs)}"
+        )
+    terms = derivatives(program, problem.terms)
+    ops = list(terms.ops)
+    residuals = _traced(problem, terms, ops)
+    names = ["residual"] if len(residuals) == 1 else [f"residual_{i}" for i in range(1, len(residuals) + 1)]
+    outputs = tuple(Var(name, 1) for name in names)
+    ops += [Slice(out, residual, 0) for out, residual in zip(outputs, residuals, strict=True)]
+    return simplify(Program(program.name, program.inputs, outputs, tuple(ops)))
+
+
+def _traced(problem: Problem, terms: Program, ops: list[Op]) -> list[Var]:
+    """Append the operations of the residual to those of its terms; returns where its values are."""
+    taken = {var.name for var in (*terms.inputs, *(op.out for op in terms.ops))}
+    fresh = fresh_names(taken)
+    try:
+        residuals = list(problem.residual(*(Symbol(var, ops, fresh) for var in terms.outputs)))
+    except TypeError as error:
+        raise ProblemError(f"the residual of {problem.name} cannot be a Program: {error}; {ACCEPTED}") from error
+    constant = [i for i, residual in enumerate(residuals, 1) if not isinstance(residual, Symbol)]
+    if constant or not residuals:
+        what = f"equation {constant[0]} is {residuals[constant[0] - 1]!r}" if constant else "there is no equation"
+        raise ProblemError(f"the residual of {problem.name} cannot be a Program: {what}; {ACCEPTED}")
+    return [residual.var for residual in residuals]
+
+
+@dataclass(frozen=True, eq=False)
+class Symbol:
+    """A number at every point, held by `var`. Arithmetic on it appends to `ops` and gives another Symbol."""
+
+    var: Var
+    ops: list[Op]
+    fresh: Iterator[str]
+
+    __array_ufunc__ = None  # a NumPy number to the left then leaves the operation to this class
+
+    def __add__(self, other: object) -> Symbol:
+        if isinstance(other, Symbol):
+            return self._made(Add(self._new(), self.var, other.var))
+        return self._scaled(1.0, _number(other))
+
+    def __mul__(self, other: object) -> Symbol:
+        if isinstance(other, Symbol):
+            return self._made(Mul(self._new(), self.var, other.var))
+        return self._scaled(_number(other), 0.0)
+
+    def __sub__(self, other: object) -> Symbol:
+        return self + (-other if isinstance(other, Symbol) else -_number(other))
+
+    def __truediv__(self, other: object) -> Symbol:
+        if isinstance(other, Symbol) or _number(other) == 0:
+            raise TypeError("it divides by a term or by zero")
+        return self * (1 / _number(other))
+
+    def __pow__(self, exponent: object) -> Symbol:
+        if not isinstance(exponent, int) or exponent < 1:
+            raise TypeError(f"it raises a term to the power {exponent!r}")
+        return reduce(mul, [self] * exponent)
+
+    def __neg__(self) -> Symbol:
+        return self * -1.0
+
+    def __rsub__(self, other: object) -> Symbol:
+        return -self + other
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("it compares a term")
+
+    def __bool__(self) -> bool:
+        raise TypeError("it decides by the value of a term")
+
+    def _scaled(self, weight: float, bias: float) -> Symbol:
+        return self._made(Scale(self._new(), self.var, np.array([weight]), np.array([bias])))
+
+    def _new(self) -> Var:
+        return Var(next(self.fresh), 1)
+
+    def _made(self, op: Op) -> Symbol:
+        self.ops.append(op)
+        return Symbol(op.out, self.ops, self.fresh)
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float | np.number) or not np.isfinite(value):
+        raise TypeError(f"it joins a term to {value!r}")
+    return float(value)
