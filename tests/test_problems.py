@@ -99,20 +99,20 @@ def test_burgers_converges_in_the_number_of_nodes() -> None:
     assert max(error[100], error[NODES], error[180]) <= BURGERS.exact_error / 10
 
 
-@pytest.mark.parametrize("percent", [1, 4, 10])
-def test_burgers_has_nodes_enough_for_every_viscosity(percent: int) -> None:
-    points = shock_points(2000, percent / 100 / pi)
+@pytest.mark.parametrize("nu", [NU, 0.01, 0.03, 0.1])
+def test_burgers_has_nodes_enough_for_every_viscosity(nu: float) -> None:
+    points = shock_points(2000, nu)
     assert np.abs(cole_hopf(points) - cole_hopf(points, 240)).max() <= BURGERS_NU.exact_error / 10
 
 
 def test_the_burgers_equations_are_one_at_one_viscosity() -> None:
     points = shock_points(100, NU)
-    assert np.array_equal(BURGERS_NU.reference(points), BURGERS.reference(points[:, :2]))
+    assert np.array_equal(BURGERS_NU.exact(points), BURGERS.exact(points[:, :2]))
     terms = np.random.default_rng(0).normal(size=(4, 100))
     assert np.array_equal(BURGERS_NU.residual(*terms, NU), BURGERS.residual(*terms))
 
 
-@pytest.mark.parametrize("nu", [NU, 10 * NU])
+@pytest.mark.parametrize("nu", [NU, 0.1])
 @pytest.mark.parametrize(("x", "t"), [(0.01, 0.5), (-0.003, 0.99), (0.5, 0.3), (0.0002, 0.35), (0.9, 0.05)])
 def test_burgers_agrees_with_quadrature_in_30_digits(x: float, t: float, nu: float) -> None:
     with mpmath.workdps(30):

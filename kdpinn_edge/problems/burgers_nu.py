@@ -9,7 +9,7 @@ from typing import Any
 from kdpinn_edge.problems import Math, Problem
 from kdpinn_edge.problems.burgers import cole_hopf
 
-LOWEST, HIGHEST = 0.02 / pi, 0.2 / pi
+LOWEST, HIGHEST = 0.01, 0.1
 
 
 def _residual(u: Any, u_x: Any, u_t: Any, u_xx: Any, nu: Any) -> Sequence[Any]:
@@ -26,8 +26,8 @@ def _decay(m: Math, nu: Any) -> Any:
 
 
 def _front(m: Math, x: Any, nu: Any) -> Any:
-    """A step at x = 0, about as wide as the shock. Odd, it holds the shock there: the residual hardly would."""
-    return m.tanh(m.sin(pi * x) * (3.0 + 21.0 * _decay(m, nu)))
+    """A step about as wide as the shock. It is 0 at x = 0, as u is: a shock that drifts leaves hardly any residual."""
+    return m.tanh(m.sin(pi * x) * (2.0 + 14.0 * _decay(m, nu)))
 
 
 def _features(m: Math, x: Any, t: Any, nu: Any) -> Sequence[Any]:
