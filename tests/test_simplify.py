@@ -166,6 +166,18 @@ CASES: dict[str, tuple[Program, str]] = {
         program(Slice(Var("s", 1), X, 1), affine(U, Var("s", 1))),
         "v0[1] = x[1:2]\nu[2]  = affine(v0)  weight 2x1",
     ),
+    "a shared matrix stays one": (
+        program(
+            scale(A, X),
+            affine(B, A),
+            scale(C, B, 3),
+            Map(D, C, "sin"),
+            Affine(Var("e", 2), D, affine(B, A).weight, [0, 0]),
+            scale(U, Var("e", 2), 5),
+        ),
+        "v0[2] = scale(x)\nv1[2] = affine(v0)  weight 2x2\nv2[2] = scale(v1)\nv3[2] = sin(v2)\n"
+        "v4[2] = affine(v3)  weight 2x2\nu[2]  = scale(v4)",
+    ),
     "constants that would overflow stay apart": (
         program(scale(A, X, 1e200), scale(U, A, 1e200)),
         "v0[2] = scale(x)\nu[2]  = scale(v0)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor
 from torch.func import jvp
 
 from kdpinn_edge.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, columns
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # torch 2.13 scripts these when jvp is first called
+    import torch._decomp.decompositions_for_jvp
 
 FUNCTION: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
