@@ -1,0 +1,239 @@
+"""What the measurements say, in sentences: the backend to use, what it costs, and whether the limit holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kdpinn_edge.bench.record import Entry, Mode, Record, Subject
+from kdpinn_edge.bench.report import quantities as q
+from kdpinn_edge.bench.statistics import PERCENTILES, Percentile, Row
+
+ASKED_N = (1, 10_000)
+ASKED_PERCENTILE = 99.9
+CALLED: dict[Mode, str] = {
+    "closed": "back to back",
+    "periodic": "at a fixed rate",
+    "periodic, load": "at a fixed rate, beside a background load",
+}
+"""The modes that the limit is judged in, and how calls follow each other there."""
+
+FROM_C, FROM_PYTHON = "from C", "from Python"
+EQUAL = 1.05
+"""Medians nearer than this are called as fast."""
+
+Verdict = Literal["holds", "missed", "too few samples"]
+Ranked = Sequence[tuple[Entry, Percentile]]
+
+
+class Table:
+    """The rows of a record, found by entry, n and mode."""
+
+    def __init__(self, record: Record, rows: Sequence[Row]) -> None:
+        self.record = record
+        self.n_points = sorted({row.n for row in rows})
+        self.modes = [mode for mode in CALLED if any(row.mode == mode for row in rows)]
+        self._periods = {(cell.entry, cell.n, cell.mode): cell.period_ns for cell in record.cells}
+        self._rows = {(row.entry, row.n, row.mode): row for row in rows}
+
+    def row(self, entry: Entry, n: int, mode: Mode = "closed") -> Row | None:
+        """The Row of `entry` at n points, or None where it was not measured."""
+        return self._rows.get((entry.name, n, mode))
+
+    def rows(self, entry: Entry, n: int) -> dict[Mode, Row]:
+        """The rows of `entry` at n points that the limit is judged in."""
+        return {mode: row for mode in self.modes if (row := self.row(entry, n, mode))}
+
+    def median(self, entry: Entry, n: int, mode: Mode = "closed") -> Percentile | None:
+        """The median of `entry` at n points, or None where it was not measured."""
+        row = self.row(entry, n, mode)
+        return row.percentiles[0] if row else None
+
+    def called(self, entry: Entry, n: int, mode: Mode) -> str:
+        """How calls of `entry` at n points follow each other, with the period where there is one."""
+        period_ns = self._periods.get((entry.name, n, mode))
+        if period_ns is None:
+            return CALLED[mode]
+        return CALLED[mode].replace("at a fixed rate", f"every {q.round_duration(period_ns)}")
+
+    def fastest(self, entries: Sequence[Entry], n: int) -> Ranked:
+        """Those of `entries` that were measured at n points, with their medians, the fastest first."""
+        found = [(entry, median) for entry in entries if (median := self.median(entry, n))]
+        return sorted(found, key=lambda pair: pair[1].ns)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Whether the limit holds for one entry at one n, in one sentence."""
+
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The fastest of those that are called `where` ("from C"): who comes near, what it costs, what it promises."""
+
+    where: str
+    entry: Entry
+    median: Percentile
+    rivals: tuple[str, ...]
+    accuracy: str
+    size: str
+    limit: Limit
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The backends to use for n points; `limit` says whether the limit holds for all of them."""
+
+    n: int
+    picks: tuple[Pick, ...]
+    limit: str
+
+
+def points(n: int) -> str:
+    """n as in "1 point" and "10 000 points"."""
+    return f"{q.count(n)} point{'s' if n != 1 else ''}"
+
+
+def answers(table: Table, entries: Sequence[Entry], subject: Subject) -> tuple[Answer, ...]:
+    """What to use at n = 1 and at n = 10 000; where neither was measured, at the least and the most points."""
+    wanted = [n for n in ASKED_N if n in table.n_points] or sorted({table.n_points[0], table.n_points[-1]})
+    same = [entry for entry in entries if entry.promise != "another function"]
+    places = {
+        FROM_C: [entry for entry in same if entry.layer == "kernel in C"],
+        FROM_PYTHON: [entry for entry in same if entry.layer != "kernel in C"],
+    }
+    found = []
+    for n in wanted:
+        ranks = {where: table.fastest(kept, n) for where, kept in places.items()}
+        picks = tuple(_pick(table, n, where, ranked, subject) for where, ranked in ranks.items() if ranked)
+        if picks:
+            found.append(Answer(n, picks, _limit(table, picks)))
+    return tuple(found)
+
+
+def judge(table: Table, entry: Entry, n: int) -> Limit | None:
+    """Whether the limit holds for `entry` at n points at p99.9, in every way of calling; None where not measured.
+
+    It holds where the share of late calls is below 0.1 % with 95 % confidence, is missed where the share that was
+    measured is above that, and is open in between. Means of several calls say nothing about one call.
+    """
+    single = {mode: row for mode, row in table.rows(entry, n).items() if row.misses}
+    limit = q.round_duration(table.record.protocol.deadline_ns)
+    asked = q.percentile(ASKED_PERCENTILE)
+    if not single:
+        if not table.rows(entry, n):
+            return None
+        return Limit("too few samples", f"Not judged against {limit}: each sample is the mean of several calls.")
+    mode, row = max(single.items(), key=lambda pair: (_bound(pair[1]), pair[1].max_ns))
+    called = table.called(entry, n, mode)
+    late = f"{q.count(_count(row))} of {q.count(row.samples)} calls were late"
+    slowest = q.duration(max(row.max_ns for row in single.values()))
+    allowed = 1 - ASKED_PERCENTILE / 100
+    if _count(row) / row.samples > allowed:
+        tail = row.percentiles[-1]
+        return Limit(
+            "missed",
+            f"{limit} is missed: {late} when called {called}; {q.percentile(tail.p)} is {q.duration(tail.ns)}, "
+            f"the slowest took {slowest}.",
+        )
+    if _bound(row) <= allowed:
+        return Limit(
+            "holds",
+            f"{limit} holds at {asked}{_ways(single)}: {late}, so fewer than {q.percent(_bound(row))} are "
+            f"(95 % confidence). The slowest took {slowest}.",
+        )
+    shown = [p for p in PERCENTILES if _bound(row) <= 1 - p / 100]
+    held = f"{limit} holds at {q.percentile(shown[-1])}" if shown else f"{limit} is open"
+    return Limit(
+        "too few samples",
+        f"{held}: {late} when called {called}, too few calls to show {asked}. The slowest took {slowest}.",
+    )
+
+
+def late(row: Row) -> str:
+    """How many calls were late, and the share that is excluded with 95 % confidence; "" for means of several calls."""
+    if row.misses is None:
+        return ""
+    missed, samples = q.count(row.misses.count), q.count(row.misses.samples)
+    if row.misses.count == row.misses.samples:
+        return f"all {samples} late"
+    return f"{missed} of {samples} late, < {q.percent(row.misses.share_bound)}"
+
+
+def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) -> Pick:
+    entry, median = ranked[0]
+    limit = judge(table, entry, n)
+    assert limit is not None  # noqa: S101 (a ranked entry was measured)
+    return Pick(where, entry, median, tuple(_rivals(ranked)), _accuracy(entry, subject), _size(entry), limit)
+
+
+def _limit(table: Table, picks: Sequence[Pick]) -> str:
+    limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
+    said: dict[Verdict, str] = {
+        "missed": f"The {limit} limit is missed at {asked}.",
+        "too few samples": f"Whether {limit} hold at {asked} is open: too few samples.",
+        "holds": f"The {limit} limit holds at {asked}.",
+    }
+    verdicts = {pick.limit.verdict for pick in picks}
+    return next(said[word] for word in said if word in verdicts)
+
+
+def _rivals(ranked: Ranked) -> list[str]:
+    """Who is as fast, who is nearly as fast and far smaller, and who is the fastest on the other side."""
+    entry, median = ranked[0]
+    said, named = [], {entry.name}
+    if equals := [e.name for e, m in ranked[1:] if m.low_ns <= median.high_ns or m.ns < EQUAL * median.ns]:
+        said.append(f"As fast, within the noise: {', '.join(equals)}.")
+        named.update(equals)
+    small = [(e, m) for e, m in ranked[1:] if m.ns < 2 * median.ns and 4 * _bytes(e) < _bytes(entry)]
+    if small and small[0][0].name not in named:
+        said.append(f"Far smaller: {_compared(*small[0], median)} and {q.size(_bytes(small[0][0]))} in all.")
+        named.add(small[0][0].name)
+    is_ours = entry.promise == "same bits"
+    other = next(((e, m) for e, m in ranked if (e.promise == "same bits") != is_ours and e.name not in named), None)
+    if other:
+        who = "Fastest outside this project" if is_ours else "Fastest of this project"
+        said.append(f"{who}: {_compared(*other, median)}.")
+    return said
+
+
+def _compared(entry: Entry, found: Percentile, best: Percentile) -> str:
+    return f"{entry.name}, {q.duration(found.ns)}, {q.ratio(found.ns / best.ns)}{q.NO_BREAK}times as long"
+
+
+def _accuracy(entry: Entry, subject: Subject) -> str:
+    off = f"Off by {q.error(entry.error)} at most, with values up to {subject.scale:.3g}."
+    if subject.rmse and entry.error and subject.rmse >= 2 * entry.error:
+        off += f" The network’s own error is {q.ratio(subject.rmse / entry.error)} times that."
+    return off
+
+
+def _size(entry: Entry) -> str:
+    if entry.artifact_bytes is None and entry.installed_bytes is None:
+        return "Not measured."
+    model = "no file of its own" if entry.artifact_bytes is None else f"{q.size(entry.artifact_bytes)} for the model"
+    if entry.installed_bytes is None:
+        return f"{model[0].upper()}{model[1:]}."
+    runtime = f"{q.size(entry.installed_bytes)} of runtime" if entry.installed_bytes else "no runtime"
+    return f"{model[0].upper()}{model[1:]}, {runtime}."
+
+
+def _bytes(entry: Entry) -> int:
+    return (entry.artifact_bytes or 0) + (entry.installed_bytes or 0)
+
+
+def _count(row: Row) -> int:
+    return row.misses.count if row.misses else 0
+
+
+def _bound(row: Row) -> float:
+    return row.misses.share_bound if row.misses else 0.0
+
+
+def _ways(single: dict[Mode, Row]) -> str:
+    """What the worst of several ways of calling adds to a verdict."""
+    return ", also beside a background load" if "periodic, load" in single else ""

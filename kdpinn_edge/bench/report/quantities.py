@@ -1,0 +1,87 @@
+"""Numbers as a person reads them: three significant digits, the unit that keeps them short, no false precision."""
+
+from __future__ import annotations
+
+import math
+
+MINUS, THIN, NO_BREAK = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}", "\N{NO-BREAK SPACE}"
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def duration(ns: float) -> str:
+    """Nanoseconds in ns, µs, ms or s: 63.5 ns, 14.3 ms."""
+    for unit, size in (("ns", 1.0), ("µs", 1e3), ("ms", 1e6)):
+        shown = significant(ns / size)
+        if float(shown.replace(THIN, "")) < 1000:
+            return f"{shown}{NO_BREAK}{unit}"
+    return f"{significant(ns / 1e9)}{NO_BREAK}s"
+
+
+def round_duration(ns: float) -> str:
+    """A duration that is round by choice, without the digits that `duration` would show: 10 ms, 100 µs."""
+    unit, scale = next((pair for pair in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)) if ns >= pair[1]), ("ns", 1.0))
+    return f"{ns / scale:g}{NO_BREAK}{unit}"
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in B, kB, MB or GB, decimal: 24.6 kB."""
+    if n_bytes < 1000:
+        return f"{n_bytes:.0f}{NO_BREAK}B"
+    for unit, scale in (("kB", 1e3), ("MB", 1e6)):
+        if n_bytes < 999.5 * scale:
+            return f"{significant(n_bytes / scale)}{NO_BREAK}{unit}"
+    return f"{significant(n_bytes / 1e9)}{NO_BREAK}GB"
+
+
+def count(value: int) -> str:
+    """10000 as 10 000."""
+    return f"{value:,}".replace(",", THIN)
+
+
+def short_count(value: int) -> str:
+    """10000 as 10k, for the ticks of an axis."""
+    for unit, scale in (("M", 1_000_000), ("k", 1000)):
+        if value >= scale and value % scale == 0:
+            return f"{value // scale}{unit}"
+    return count(value)
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`value` to three significant digits without an exponent: 0.0635, 14.3, 153, 15 300 for 15 312."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    rounded = round(value, digits - 1 - exponent)
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}".replace(",", THIN).replace("-", MINUS)
+
+
+def error(value: float) -> str:
+    """An absolute error with two digits: 8.9 × 10⁻⁷; 0 where it is exactly that."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}{THIN}×{THIN}10{str(int(exponent)).translate(SUPERSCRIPTS)}".replace("-", MINUS)
+
+
+def power_of_ten(value: float) -> str:
+    """1e-6 as 10⁻⁶, 2e-6 as 2 × 10⁻⁶."""
+    digit, exponent = f"{value:.0e}".split("e")
+    return f"{'' if digit == '1' else f'{digit}{THIN}×{THIN}'}10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+
+
+def ratio(value: float) -> str:
+    """How many times: 3.2, 42, 1 100."""
+    return significant(value, 3 if value >= 1000 else 2)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with two digits: 0.030 %."""
+    return f"{significant(100 * share, 2)}{NO_BREAK}%"
+
+
+def percentile(p: float) -> str:
+    """A percentile's name: p50, p99.9."""
+    return f"p{p:g}"
