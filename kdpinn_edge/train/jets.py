@@ -3,8 +3,8 @@
     (ab)_i = a_i b + a b_i        (ab)_ij = a_ij b + a_i b_j + a_j b_i + a b_ij
     f(a)_i = f′(a) a_i            f(a)_ij = f′(a) a_ij + f″(a) a_i a_j
 
-A word names a derivative: "" is the value, "x" is ∂/∂x, "xx" is ∂²/∂x². This module is a `Math`, as numpy and torch
-are, so a problem's features and ansatz run on jets unchanged.
+A word names a derivative by the letters of its inputs: "" is the value, "x" is ∂/∂x, "xx" is ∂²/∂x². This module is a
+`Math`, as numpy and torch are, so a problem's features and ansatz run on jets unchanged.
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ import torch
 from torch import Tensor
 
 from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.names import Derivative, Input, Names
 
 
-def words(terms: Sequence[str]) -> tuple[str, ...]:
+def words(terms: Sequence[str], names: Names) -> tuple[str, ...]:
     """The derivatives that a residual in `terms` needs: ("u", "u_x", "u_xx") gives ("", "x", "xx").
 
-    With a second derivative come the first ones that its product rule needs. Raises ProblemError above order 2.
+    With a second derivative come the first ones that its product rule needs. Raises DerivativeError for a term without
+    a meaning, ProblemError above order 2 and for inputs of several letters.
     """
     found = {""}
     for term in terms:
-        word = term.partition("_")[2]
-        if len(word) > 2:
-            raise ProblemError(f"{term} is a derivative of order {len(word)}; accepted: up to 2")
-        found |= {word, *word}
+        match names.read(term):
+            case Input():
+                continue
+            case Derivative(_, word) if len(word) <= 2 and all(len(name) == 1 for name in word):
+                found |= {"".join(word), *word}
+            case _:
+                raise ProblemError(f"{term}: accepted in training: derivatives up to order 2, by inputs of one letter")
     return tuple(sorted(found, key=lambda word: (len(word), word)))
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from kdpinn_edge.names import Derivative, Input, Names, Term
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.train.jets import Jet
 from kdpinn_edge.train.pinn import Pinn
@@ -51,18 +52,21 @@ class Physics:
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """√w r, (equations, n)."""
-        terms = [self._term(term, u, batch.points) for term in self.problem.terms]
+        names = Names(self.problem.inputs, self.problem.outputs)
+        terms = [self._column(names.read(term), u, batch.points) for term in self.problem.terms]
         return torch.stack(list(self.problem.residual(*terms))) * batch.weights.sqrt()
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
         """mean(w r²)."""
         return self.residuals(u, batch).square().sum(0).mean()
 
-    def _term(self, term: str, u: Jet, points: Tensor) -> Tensor:
-        if term in self.problem.inputs:
-            return points[:, self.problem.inputs.index(term)]
-        output, _, word = term.partition("_")
-        return u[word][:, self.problem.outputs.index(output)]
+    def _column(self, term: Term, u: Jet, points: Tensor) -> Tensor:
+        match term:
+            case Input(column):
+                return points[:, self.problem.inputs.index(column)]
+            case Derivative(column, word):
+                return u["".join(word)][:, self.problem.outputs.index(column)]
+        raise AssertionError(term)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from kdpinn_edge.names import Names
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.train import jets
 from kdpinn_edge.train.jets import Jet
@@ -51,7 +52,8 @@ class Pinn(nn.Module):
         Streams go through the layers together, so a derivative costs one more row of a matrix product and no backward
         pass. A `tape` that is given is filled.
         """
-        columns = jets.columns(x, self.problem.inputs, jets.words(self.problem.terms))
+        names = Names(self.problem.inputs, self.problem.outputs)
+        columns = jets.columns(x, self.problem.inputs, jets.words(self.problem.terms, names))
         h = jets.concat(self.problem.features(jets, *columns))
         parameters = list(self.parameters())
         for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
