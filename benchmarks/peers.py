@@ -145,8 +145,10 @@ static int32_t eval(const float *x, float *y, int64_t n) {{
 static int32_t selftest(void) {{ return 0; }}
 
 const kdpinn_model *emx_model(void) {{
+    static const kdpinn_function functions[] = {{{{.name = "eval", .f32 = eval, .n_out = 1}}}};
     static const kdpinn_model description = {{
-        .abi = KDPINN_ABI, .scalar_bytes = 4, .n_in = 2, .n_out = 1, .eval_f32 = eval, .selftest = selftest}};
+        .abi = KDPINN_ABI, .scalar_bytes = 4, .n_in = 2, .n_functions = 1, .functions = functions,
+        .selftest = selftest}};
     return &description;
 }}
 

@@ -13,7 +13,7 @@
 
 enum { N_POINTS = 100000, MOST_THREADS = 64 };
 
-static float x[N_POINTS][BURGERS_N_IN], y[N_POINTS][BURGERS_N_OUT], expected[N_POINTS][BURGERS_N_OUT];
+static float x[N_POINTS][BURGERS_N_IN], y[N_POINTS][BURGERS_EVAL_N_OUT], expected[N_POINTS][BURGERS_EVAL_N_OUT];
 
 typedef struct {
     int64_t begin, end;

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import numpy as np
 
+from kdpinn_edge.derivatives import derivatives as derivatives_of
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files
 from kdpinn_edge.export.interface import Interface
@@ -26,9 +27,11 @@ from kdpinn_edge.export.target import target as find_target
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Array, Map, Program, columns
 from kdpinn_edge.manifest import (
-    ONNX_FILE,
-    PROGRAM_FILE,
+    ONNX_FILES,
+    PROGRAM_FILES,
     Errors,
+    Function,
+    FunctionName,
     Input,
     Manifest,
     Operations,
@@ -44,6 +47,7 @@ from kdpinn_edge.probe import probe_points
 from kdpinn_edge.program_file import write_program
 from kdpinn_edge.simplify import multiply_adds, simplify
 from kdpinn_edge.storage import store_as_float16
+from kdpinn_edge.units import derivative_units
 
 N_GOLDEN = 48
 N_ERROR = 2048
@@ -59,6 +63,8 @@ def export_bundle(
     target: str = "native",
     inputs: Sequence[Input] | None = None,
     outputs: Sequence[Output] | None = None,
+    derivatives: Sequence[str] = (),
+    residual: Program | None = None,
     equation: str | None = None,
     cc: Sequence[str] | None = None,
 ) -> Manifest:
@@ -69,16 +75,23 @@ def export_bundle(
     of a C compiler to link with, by default the first of cc, gcc, clang and ziglang. The library that is written has
     passed its gates, and on a machine that can run it, its own self-test.
 
+    The model has the function `eval`, which is `program`. `derivatives` asks for the function `jet`: its columns, as
+    `kdpinn_edge.derivatives` names them. `residual` is the function of that name: a Program of the same inputs, as
+    `kdpinn_edge.equation` makes it.
+
+        export_bundle(program, "wave", name="wave", derivatives=["u", "u_x", "u_xx"])
+
     `storage="float16"` keeps the parameters in half the space of float32 and computes in float32 all the same. The
-    Program of the bundle is then the one with rounded parameters; the errors in the manifest are against `program`.
+    Programs of the bundle are then those with rounded parameters; the errors in the manifest are against the others.
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
-    that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision.
-    Nothing is left behind after an error.
+    that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
+    derivative is asked for that there is not. Nothing is left behind after an error.
     """
-    given = simplify(program)
-    program = _stored(given, precision, storage)
-    interface = _interface(program, name, precision, target, inputs, outputs)
+    given = _functions(program, derivatives, residual)
+    programs = {function: _stored(given[function], precision, storage) for function in given}
+    described_in, described_out = _described(program, inputs, outputs)
+    interface = _interface(programs, name, precision, target, described_in)
     directory = Path(directory)
     if directory.exists():
         raise ExportError(
@@ -86,39 +99,42 @@ def export_bundle(
         )
     command = tuple(cc) if cc else linker()
 
-    reference = NumpyProgram(program, precision)
+    references = {function: NumpyProgram(programs[function], precision) for function in programs}
     dtype, V = PRECISIONS[precision], interface.target.lanes(precision)
     golden_x = probe_points(interface.inputs, N_GOLDEN).astype(dtype)
     golden_x[-1] = np.nan
     kernel = print_kernel(
-        program,
+        programs,
         precision,
         V=V,
         crossover=interface.target.crossover(precision),
         lower=np.array(interface.lower),
         upper=np.array(interface.upper),
         golden_x=golden_x,
-        golden_y=reference(golden_x),
+        golden_y={function: references[function](golden_x) for function in programs},
         storage=storage,
     )
-    library_name = interface.target.library.format(name)
+    outputs_of = _outputs(programs, derivatives, described_in, described_out)
     with _new_folder(directory) as folder:
         library = link(object_code(kernel, interface), interface, command)
         contents = {
-            library_name: library,
+            interface.library: library,
             f"{name}_kernel.py": kernel.source.encode(),
-            ONNX_FILE: to_onnx(program, precision).SerializeToString(deterministic=True),
+            **{
+                ONNX_FILES[function]: to_onnx(programs[function], precision).SerializeToString(deterministic=True)
+                for function in programs
+            },
             **c_files(interface),
         }
         for file_name, data in contents.items():
             (folder / file_name).write_bytes(data)
-        write_program(program, folder / PROGRAM_FILE)
+        for function in programs:
+            write_program(programs[function], folder / PROGRAM_FILES[function])
         sizes = check_library(library, interface)
         if interface.target.runs_here():
-            _self_test(folder / library_name, name)
+            _self_test(folder / interface.library, name)
         manifest = Manifest(
             name=name,
-            program_sha256=program.sha256,
             precision=precision,
             storage=storage or precision,
             profile=PROFILE,
@@ -130,14 +146,20 @@ def export_bundle(
                 lanes=V,
             ),
             inputs=interface.inputs,
-            outputs=interface.outputs,
+            functions={
+                function: Function(
+                    program_sha256=programs[function].sha256,
+                    outputs=outputs_of[function],
+                    errors=_errors(given[function], references[function], interface),
+                    operations=_operations(programs[function]),
+                )
+                for function in programs
+            },
             equation=equation,
-            errors=_errors(given, reference, interface),
-            operations=_operations(program),
             sizes=sizes,
             toolchain=_toolchain(),
             files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
-            library=library_name,
+            library=interface.library,
         )
         write_manifest(manifest, folder)
     return manifest
@@ -169,19 +191,38 @@ def _stored(program: Program, precision: Precision, storage: Storage | None) -> 
     return store_as_float16(program) if storage == "float16" else program
 
 
+def _functions(program: Program, derivatives: Sequence[str], residual: Program | None) -> dict[FunctionName, Program]:
+    """What the model computes, before its parameters are rounded."""
+    functions: dict[FunctionName, Program] = {"eval": simplify(program)}
+    if derivatives:
+        functions["jet"] = derivatives_of(program, derivatives)
+    if residual is not None:
+        if residual.inputs != program.inputs:
+            found, accepted = (", ".join(map(str, p.inputs)) for p in (residual, program))
+            raise ExportError(f"residual: the inputs are {found}; accepted: those of the Program, {accepted}")
+        functions["residual"] = simplify(residual)
+    return functions
+
+
 def _interface(
-    program: Program,
+    functions: Mapping[FunctionName, Program],
     name: str,
     precision: Precision,
     target: str,
-    inputs: Sequence[Input] | None,
-    outputs: Sequence[Output] | None,
+    inputs: tuple[Input, ...],
 ) -> Interface:
     fault = name_fault(name)
     if fault:
         raise ExportError(fault)
     if precision not in PRECISIONS:
         raise ExportError(f"precision {precision!r} is not known; accepted: {', '.join(PRECISIONS)}")
+    return Interface(name, precision, find_target(target), inputs, functions)
+
+
+def _described(
+    program: Program, inputs: Sequence[Input] | None, outputs: Sequence[Output] | None
+) -> tuple[tuple[Input, ...], tuple[Output, ...]]:
+    """The columns of `program` as they are described, or by name alone."""
     names_in, names_out = columns(program.inputs), columns(program.outputs)
     described_in = tuple(inputs) if inputs is not None else tuple(Input(column) for column in names_in)
     described_out = tuple(outputs) if outputs is not None else tuple(Output(column) for column in names_out)
@@ -189,7 +230,25 @@ def _interface(
         found = tuple(column.name for column in described)
         if found != names:
             raise ExportError(f"{what}: the columns are described as {found}; accepted: those of the Program, {names}")
-    return Interface(name, program, precision, find_target(target), described_in, described_out)
+    return described_in, described_out
+
+
+def _outputs(
+    functions: Mapping[FunctionName, Program],
+    derivatives: Sequence[str],
+    inputs: tuple[Input, ...],
+    outputs: tuple[Output, ...],
+) -> dict[FunctionName, tuple[Output, ...]]:
+    """The columns of every function. The unit of a residual is that of its equation, which nobody states: None."""
+    units: dict[FunctionName, Sequence[str | None]] = {
+        "eval": [column.unit for column in outputs],
+        "jet": derivative_units(derivatives, inputs, outputs),
+    }
+    described = {}
+    for function, program in functions.items():
+        names = columns(program.outputs)
+        described[function] = tuple(map(Output, names, units.get(function, [None] * len(names))))
+    return described
 
 
 def _self_test(library: Path, name: str) -> None:
@@ -206,9 +265,9 @@ def _errors(program: Program, reference: NumpyProgram, interface: Interface) -> 
     exact: Array = interpret(program, x)
     difference = np.abs(reference(x) - exact)
     return Errors(
-        max_abs=float(difference.max()),
-        rms=float(np.sqrt(np.mean(difference**2))),
-        scale=float(np.abs(exact).max()),
+        max_abs=tuple(map(float, difference.max(axis=0))),
+        rms=tuple(map(float, np.sqrt(np.mean(difference**2, axis=0)))),
+        scale=tuple(map(float, np.abs(exact).max(axis=0))),
         n_points=N_ERROR,
         against="the Program in float64",
     )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import chain, count
 
 from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.ir import columns
+from kdpinn_edge.manifest import FunctionName
 from kdpinn_edge.numpy_program import PROFILE
 
 COMMON_HEADER = "kdpinn_edge.h"
@@ -16,31 +20,72 @@ TEMPLATES = {
     "config.cmake": "{}-config.cmake",
     "model.pc": "{}.pc",
 }
+MEANING = {
+    "eval": "The values",
+    "jet": "The derivatives that were asked for",
+    "residual": "What is left of the equation (0 for an exact solution)",
+}
 
 
 def c_files(interface: Interface) -> dict[str, bytes]:
     """File name → contents."""
-    program, target = interface.program, interface.target
-    values = {
+    model = {
         "name": interface.name,
         "NAME": interface.name.upper(),
         "precision": interface.precision,
         "scalar": interface.scalar,
         "profile": PROFILE,
-        "target": target.name,
-        "library": target.library.format(interface.name),
+        "target": interface.target.name,
+        "library": interface.library,
         "version": version("kdpinn-edge"),
-        "sha256": program.sha256,
-        "program": "\n".join(f" *     {line}" for line in str(program).splitlines()),
-        "n_in": str(program.n_in),
-        "n_out": str(program.n_out),
+        "n_in": str(len(interface.inputs)),
         "inputs": ", ".join(column.name for column in interface.inputs),
-        "outputs": ", ".join(column.name for column in interface.outputs),
     }
+    functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]
     folder = files("kdpinn_edge")
     result = {COMMON_HEADER: (folder / "runtime" / COMMON_HEADER).read_bytes()}
     for template, name in TEMPLATES.items():
         text = (folder / "export" / "templates" / template).read_text(encoding="utf-8")
-        filled = re.sub(r"@(\w+)@", lambda match: values[match[1]], text)
-        result[name.format(interface.name)] = filled.encode()
+        result[name.format(interface.name)] = _filled(text, model, functions).encode()
     return result
+
+
+def _function(interface: Interface, function: FunctionName, index: int) -> dict[str, str]:
+    program = interface.functions[function]
+    names = columns(program.outputs)
+    prefix = f"{interface.name}_{function}".upper()
+    numbered = enumerate(zip(c_words(names), names, strict=True))
+    return {
+        "function": function,
+        "FUNCTION": function.upper(),
+        "index": str(index),
+        "meaning": MEANING[function],
+        "n_out": str(program.n_out),
+        "sha256": program.sha256,
+        "program": "\n".join(f" *     {line}" for line in str(program).splitlines()),
+        "columns": "\n".join(f"    {prefix}_{word} = {i}, /* {name} */" for i, (word, name) in numbered),
+    }
+
+
+def c_words(names: Sequence[str]) -> tuple[str, ...]:
+    """For each column the end of its C constant, capitals, digits and _, none twice: `v[0]_x` gives V_0_X."""
+    taken = {"N_OUT"}
+    words = []
+    for name in names:
+        word = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
+        free = next(w for w in chain([word], (f"{word}_{i}" for i in count(2))) if w not in taken)
+        taken.add(free)
+        words.append(free)
+    return tuple(words)
+
+
+def _filled(text: str, model: Mapping[str, str], functions: Sequence[Mapping[str, str]]) -> str:
+    """`text` with @key@ replaced, and what stands between @each function@ and @end@ once for each of `functions`."""
+
+    def fill(text: str, values: Mapping[str, str]) -> str:
+        return re.sub(r"@(\w+)@", lambda match: values[match[1]], text)
+
+    def repeat(match: re.Match[str]) -> str:
+        return "".join(fill(match[1], {**model, **function}) for function in functions)
+
+    return fill(re.sub(r"@each function@\n(.*?)@end@\n", repeat, text, flags=re.S), model)

@@ -1,28 +1,41 @@
-"""What a model shows to C: one name, one precision, one target, and its columns."""
+"""What a model shows to C: one name, one precision, one target, its columns, and its functions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kdpinn_edge.export.target import Target
 from kdpinn_edge.ir import Program
-from kdpinn_edge.manifest import Input, Output, Precision
+from kdpinn_edge.manifest import FunctionName, Input, Precision
 
-ABI = 1
+ABI = 2
 SCALAR = {"float32": "float", "float64": "double"}
 
 
 @dataclass(frozen=True)
 class Interface:
-    """`program` as the C functions `name`_eval, …; `inputs` and `outputs` have one entry per number of a point."""
+    """`functions` as the C functions `name`_eval, …, of the same inputs: `inputs` has one entry per number of a point.
+
+    The functions are in the order of `manifest.FUNCTIONS`, and the first is "eval".
+    """
 
     name: str
-    program: Program
     precision: Precision
     target: Target
     inputs: tuple[Input, ...]
-    outputs: tuple[Output, ...]
+    functions: Mapping[FunctionName, Program]
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Every C function of the library, and nothing else is visible in it."""
+        return tuple(f"{self.name}_{suffix}" for suffix in (*self.functions, "outside", "selftest", "model"))
+
+    @property
+    def library(self) -> str:
+        """The file name of the library."""
+        return self.target.library.format(self.name)
 
     @property
     def scalar(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from kdpinn_edge.export.interface import ABI, Interface
 from kdpinn_edge.export.numba_kernel import Kernel, load_kernel
 from kdpinn_edge.export.numba_lanes import Rodata
 from kdpinn_edge.export.target import Target
+from kdpinn_edge.ir import Program, columns
 from kdpinn_edge.numpy_program import PRECISIONS, PROFILE
 
 ONE_AT_A_TIME = threading.Lock()
@@ -35,13 +36,12 @@ def object_code(kernel: Kernel, interface: Interface) -> bytes:
     target = interface.target
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    compiled = _compile(kernel, interface.precision)
+    compiled = _compile(kernel, interface)
     module = llvm.parse_assembly(_for_target(str(_c_functions(interface, compiled)), target))
     for _, text in compiled.values():
         module.link_in(llvm.parse_assembly(_for_target(text, target)))
-    visible = {f"{interface.name}_{function}" for function in ("eval", "outside", "selftest", "model")}
     for symbol in (*module.functions, *module.global_variables):
-        if not symbol.is_declaration and symbol.name not in visible:
+        if not symbol.is_declaration and symbol.name not in interface.symbols:
             symbol.linkage = "internal"
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="small"
@@ -54,27 +54,34 @@ def object_code(kernel: Kernel, interface: Interface) -> bytes:
     return bytes(machine.emit_object(module))
 
 
-def jitted_schedules(kernel: Kernel) -> Any:
-    """The printed module with its constants as read-only data, and its two schedules as functions of Numba."""
+def jitted(kernel: Kernel) -> Any:
+    """The printed module with its constants as read-only data, its functions compiled by Numba when first called."""
     module: Any = load_kernel(kernel, {name: Rodata(name, array) for name, array in kernel.constants.items()})
-    module.points = njit(error_model="numpy")(module.points)
-    module.point = njit(error_model="numpy")(module.point)
+    for name in kernel.functions:
+        setattr(module, name, njit(error_model="numpy")(getattr(module, name)))
     return module
 
 
-def _compile(kernel: Kernel, precision: str) -> dict[str, tuple[str, str]]:
-    """For each function of the kernel its LLVM name and the text of its module, not optimised."""
-    pointer = types.CPointer({"float32": types.float32, "float64": types.float64}[precision])
+def _compile(kernel: Kernel, interface: Interface) -> dict[str, tuple[str, str]]:
+    """For each C function but the descriptor its LLVM name and the text of its module, not optimised."""
+    pointer = types.CPointer({"float32": types.float32, "float64": types.float64}[interface.precision])
+    signatures: dict[str, tuple[str, Any]] = {
+        **{
+            function: (f"{function}_all", types.int32(pointer, pointer, types.int64))
+            for function in interface.functions
+        },
+        "outside": ("outside", types.int64(pointer, types.int64)),
+        "selftest": ("selftest", types.int32()),
+    }
+    compiled = {}
     with _unoptimised():
-        module = jitted_schedules(kernel)
-        module.evaluate = njit(types.int32(pointer, pointer, types.int64), error_model="numpy")(module.evaluate)
-        functions = {
-            "eval": module.evaluate,
-            "outside": njit(types.int64(pointer, types.int64), error_model="numpy")(module.outside),
-            "selftest": njit(types.int32(), error_model="numpy")(module.selftest),
-        }
-        results = {name: next(iter(function.overloads.values())) for name, function in functions.items()}
-        return {name: (result.fndesc.llvm_func_name, result.library.get_llvm_str()) for name, result in results.items()}
+        module = jitted(kernel)
+        for function, (name, signature) in signatures.items():
+            dispatcher = getattr(module, name)
+            dispatcher.compile(signature)
+            (result,) = dispatcher.overloads.values()
+            compiled[function] = result.fndesc.llvm_func_name, result.library.get_llvm_str()
+    return compiled
 
 
 def _refuse_indirect_calls(module: llvm.ModuleRef) -> None:
@@ -105,7 +112,7 @@ def _for_target(text: str, target: Target) -> str:
     text = re.sub(r'^target datalayout = ".*"$', f'target datalayout = "{machine.target_data}"', text, flags=re.M)
 
     def attributes(match: re.Match[str]) -> str:
-        inline = "noinline" if re.search(r"@\S*evaluate", match[0]) else "alwaysinline"
+        inline = "noinline" if re.search(r"@\S*_all", match[0]) else "alwaysinline"
         return f'{match[1]} {inline} nounwind "no-builtins" {{'
 
     return re.sub(r"^(define [^\n]*\))[^\n)]*\{$", attributes, text, flags=re.M)
@@ -118,7 +125,7 @@ def _c_functions(interface: Interface, compiled: dict[str, tuple[str, str]]) -> 
     real = ir.FloatType() if interface.precision == "float32" else ir.DoubleType()
     x, count, status = real.as_pointer(), ir.IntType(64), ir.IntType(32)
     signatures = {
-        "eval": ir.FunctionType(status, [x, x, count]),
+        **dict.fromkeys(interface.functions, ir.FunctionType(status, [x, x, count])),
         "outside": ir.FunctionType(count, [x, count]),
         "selftest": ir.FunctionType(status, []),
     }
@@ -158,25 +165,31 @@ def _descriptor(module: ir.Module, interface: Interface, functions: dict[str, ir
         data = bytearray(text.encode() + b"\0")
         return constant(ir.Constant(ir.ArrayType(ir.IntType(8), len(data)), data))
 
-    def strings(texts: tuple[str, ...]) -> ir.Constant:
-        return constant(ir.Constant(ir.ArrayType(address, len(texts)), [string(text) for text in texts]))
+    def array(values: Sequence[ir.Constant]) -> ir.Constant:
+        return constant(ir.Constant(ir.ArrayType(values[0].type, len(values)), values))
 
-    def doubles(numbers: tuple[float, ...]) -> ir.Constant:
-        return constant(ir.Constant(ir.ArrayType(ir.DoubleType(), len(numbers)), list(numbers)))
+    def strings(texts: Sequence[str]) -> ir.Constant:
+        return array([string(text) for text in texts])
+
+    def doubles(numbers: Sequence[float]) -> ir.Constant:
+        return array([ir.Constant(ir.DoubleType(), number) for number in numbers])
 
     def in_precision(function: str) -> list[ir.Constant]:
         here, none = functions[function].bitcast(address), ir.Constant(address, None)
         return [here, none] if interface.precision == "float32" else [none, here]
 
-    program, scalar_bytes = interface.program, PRECISIONS[interface.precision].itemsize
+    def described(function: str, program: Program) -> ir.Constant:
+        texts = (string(function), string(program.sha256), strings(columns(program.outputs)))
+        return ir.Constant.literal_struct([*texts, *in_precision(function), ir.Constant(word, program.n_out)])
+
+    scalar_bytes = PRECISIONS[interface.precision].itemsize
     fields = [
-        *(ir.Constant(word, n) for n in (ABI, scalar_bytes, program.n_in, program.n_out)),
-        *(string(t) for t in (interface.name, program.sha256, PROFILE, interface.target.name)),
-        strings(tuple(column.name for column in interface.inputs)),
-        strings(tuple(column.name for column in interface.outputs)),
+        *(ir.Constant(word, n) for n in (ABI, scalar_bytes, len(interface.inputs), len(interface.functions))),
+        *(string(text) for text in (interface.name, PROFILE, interface.target.name)),
+        strings([column.name for column in interface.inputs]),
         doubles(interface.lower),
         doubles(interface.upper),
-        *in_precision("eval"),
+        array([described(function, program) for function, program in interface.functions.items()]),
         *in_precision("outside"),
         functions["selftest"].bitcast(address),
     ]

@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from kdpinn_edge.export.machine_code import jitted_schedules
+from kdpinn_edge.export.machine_code import jitted
 from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.target import target
 from kdpinn_edge.ir import Program
@@ -36,18 +36,18 @@ def numba_call(program: Program, precision: Precision) -> Callable[[Array, Array
     Compiled for this machine when it is made. Raises ExportError on a machine that no target fits.
     """
     native = target("native")
-    nothing = np.empty((0, 1), precision)
+    nothing = np.empty((0, program.n_in), precision)
     kernel = print_kernel(
-        program,
+        {"eval": program},
         precision,
         V=native.lanes(precision),
         crossover=native.crossover(precision),
         lower=np.full(program.n_in, -np.inf),
         upper=np.full(program.n_in, np.inf),
         golden_x=nothing,
-        golden_y=nothing,
+        golden_y={"eval": nothing},
     )
-    evaluate = njit(error_model="numpy")(jitted_schedules(kernel).evaluate)
+    evaluate = jitted(kernel).eval_all
     scalar = {"float32": types.float32, "float64": types.float64}[precision]
     arrays = types.Array(scalar, 2, "C"), types.Array(scalar, 2, "C")
 

@@ -1,4 +1,4 @@
-"""Prints, for one Program, the Python module that is its kernel: loops over points, written in the lane vocabulary.
+"""Prints the kernel of one model: a Python module with loops over points, written in the lane vocabulary.
 
 The text has two meanings. Under NumPy it runs as it stands; under Numba the same functions become machine code.
 """
@@ -6,6 +6,7 @@ The text has two meanings. Under NumPy it runs as it stands; under Numba the sam
 from __future__ import annotations
 
 import importlib.util
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering import Constants
 from kdpinn_edge.export.schedules import Text, print_schedules
 from kdpinn_edge.ir import FUNCTIONS, Program
+from kdpinn_edge.manifest import FunctionName
 from kdpinn_edge.numpy_program import PRECISIONS, PROFILE
 
 WORDS = (
@@ -44,16 +46,17 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Kernel:
-    """The printed module and the arrays that it names: `source` mentions every key of `constants` as a global."""
+    """The printed module: `source` defines `functions`, and mentions every key of `constants` as a global."""
 
     source: str
+    functions: tuple[str, ...]
     constants: Mapping[str, NDArray[Any]]
 
 
-ENTRY = '''
+ALL_POINTS = '''
 
-def evaluate(x, y, n):
-    """y[i] = u(x[i]) for n points: 0, or an error code of kdpinn_edge.h."""
+def {function}_all(x, y, n):
+    """y[i] = {function}(x[i]) for n points: 0, or an error code of kdpinn_edge.h."""
     if n < 0:
         return -2
     if n > 0 and (is_null(x) or is_null(y)):
@@ -64,13 +67,30 @@ def evaluate(x, y, n):
     while p < n:
         m = min({L}, n - p)
         if m > {crossover}:
-            points(x, y, p, m, s, w)
+            {function}_points(x, y, p, m, s, w)
         else:
             for q in range(p, p + m):
-                point(x, y, q, s, w)
+                {function}_point(x, y, q, s, w)
         p += m
     return 0
 
+
+def {function}_selftest():
+    """Replay the golden points, together and one by one: 0, or 1 + the first golden number whose bits differ."""
+    g = GOLDEN_X
+    h = GOLDEN_{FUNCTION}
+    y = scratch(g, {n_golden_y})
+    for size in ({n_golden}, 1):
+        for p in range(0, {n_golden}, size):
+            {function}_all(tail(g, p * {n_in}), tail(y, p * {n_out}), size)
+        for i in range({n_golden_y}):
+            if not same_bits(y, i, h, i):
+                return 1 + i
+            put(y, i, 0.0)
+    return 0
+'''
+
+OUTSIDE = '''
 
 def outside(x, n):
     """How many of n points lie outside the domain box (a NaN does); or an error code of kdpinn_edge.h."""
@@ -91,23 +111,17 @@ def outside(x, n):
 
 
 def selftest():
-    """Replay the golden points, together and one by one: 0, or 1 + the first golden number whose bits differ."""
-    g = GOLDEN_X
-    h = GOLDEN_Y
-    y = scratch(g, {n_golden_y})
-    for size in ({n_golden}, 1):
-        for p in range(0, {n_golden}, size):
-            evaluate(tail(g, p * {n_in}), tail(y, p * {n_out}), size)
-        for i in range({n_golden_y}):
-            if not same_bits(y, i, h, i):
-                return 1 + i
-            put(y, i, 0.0)
-    return 0
+    """0, or the first golden number whose bits differ, counted from 1 through the functions in order."""
 '''
+
+SELFTEST = """    k = {function}_selftest()
+    if k > 0:
+        return {before}k
+"""
 
 
 def print_kernel(
-    program: Program,
+    programs: Mapping[FunctionName, Program],
     precision: str,
     *,
     V: int,
@@ -115,39 +129,44 @@ def print_kernel(
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
     golden_x: NDArray[Any],
-    golden_y: NDArray[Any],
+    golden_y: Mapping[FunctionName, NDArray[Any]],
     storage: str | None = None,
 ) -> Kernel:
-    """The kernel of `program` in "float32" or "float64" for registers of V lanes.
+    """The kernel of the functions `programs`, of the same inputs, in "float32" or "float64" for registers of V lanes.
 
     A tile of up to `crossover` points goes through the schedule for single points. `lower` and `upper` (n_in,) are the
-    domain box; `golden_x` (k, n_in) and `golden_y` (k, n_out) are what the self-test replays. `storage` is how the
-    parameters lie in memory: in `precision`, or "float16".
+    domain box; `golden_x` (k, n_in) and for each function `golden_y` (k, n_out) are what the self-test replays.
+    `storage` is how the parameters lie in memory: in `precision`, or "float16". Equal ones lie there once.
     """
     numbers = Constants(storage or precision, V)
     text = Text()
-    schedules = print_schedules(text, ("points", "point"), program, numbers)
-    entry = ENTRY.format(
-        size=schedules.size,
-        L=schedules.L,
-        crossover=crossover,
-        n_in=program.n_in,
-        n_out=program.n_out,
-        n_golden=len(golden_x),
-        n_golden_y=golden_y.size,
-    )
-    body = "\n".join(text.lines) + "\n" + entry
-    words, functions = ([name for name in names if f"{name}(" in body] for names in (WORDS, sorted(FUNCTIONS)))
-    description = "\n".join(f"    {line}" for line in str(program).splitlines())
+    selftest, before = "", 0
+    for function, program in programs.items():
+        schedules = print_schedules(text, (f"{function}_points", f"{function}_point"), program, numbers)
+        n_golden_y = golden_y[function].size
+        all_points = ALL_POINTS.format(
+            function=function,
+            FUNCTION=function.upper(),
+            size=schedules.size,
+            L=schedules.L,
+            crossover=crossover,
+            n_in=program.n_in,
+            n_out=program.n_out,
+            n_golden=len(golden_x),
+            n_golden_y=n_golden_y,
+        )
+        text.put(0, *all_points.splitlines())
+        selftest += SELFTEST.format(function=function, before=f"{before} + " if before else "")
+        before += n_golden_y
+    text.put(0, *(OUTSIDE.format(n_in=golden_x.shape[1]) + selftest).splitlines(), "    return 0")
+    body = "\n".join(text.lines) + "\n"
+    words, activations = ([name for name in names if f"{name}(" in body] for names in (WORDS, sorted(FUNCTIONS)))
     head = [
-        f'"""Kernel of the Program {program.sha256}',
-        "",
-        f"numerics profile {PROFILE}, {precision}, {V} lanes per register",
-        "",
-        description,
+        f'"""Kernel for numerics profile {PROFILE}, {precision}, {V} lanes per register',
+        *(line for function, program in programs.items() for line in _described(function, program)),
         '"""',
         "",
-        *([f"from kdpinn_edge.activations import {', '.join(functions)}"] if functions else []),
+        *([f"from kdpinn_edge.activations import {', '.join(activations)}"] if activations else []),
         f"from kdpinn_edge.lanes import {', '.join(words)}",
     ]
     dtype = PRECISIONS[precision]
@@ -155,9 +174,15 @@ def print_kernel(
         "W": numbers.numbers,
         "BOX": np.concatenate([lower, upper]).astype(dtype),
         "GOLDEN_X": golden_x.ravel(),
-        "GOLDEN_Y": golden_y.ravel(),
+        **{f"GOLDEN_{function.upper()}": golden_y[function].ravel() for function in programs},
     }
-    return Kernel("\n".join(head) + body, constants)
+    defined = re.findall(r"^def (\w+)", body, flags=re.M)
+    return Kernel("\n".join(head) + "\n" + body, tuple(defined), constants)
+
+
+def _described(function: str, program: Program) -> list[str]:
+    lines = (f"    {line}" for line in str(program).splitlines())
+    return ["", f"{function} is the Program {program.sha256}", "", *lines]
 
 
 def load_kernel(kernel: Kernel, constants: Mapping[str, Any] | None = None) -> ModuleType:

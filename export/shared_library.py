@@ -19,7 +19,6 @@ from kdpinn_edge.errors import ExportError, listing
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.manifest import Sizes
 
-FUNCTIONS = ("eval", "outside", "selftest", "model")
 LINK = ("-shared", "-nostdlib", "-Wl,--build-id=none", "-Wl,-s", "-Wl,-z,defs", "-Wl,-z,noexecstack", "-Wl,-z,now")
 WRITABLE, ALLOCATED, EXECUTABLE = 1, 2, 4
 
@@ -40,11 +39,10 @@ def linker() -> tuple[str, ...]:
 
 def link(object_code: bytes, interface: Interface, command: Sequence[str]) -> bytes:
     """The shared library made of `object_code` by `command`. Raises ExportError with the linker's words if it fails."""
-    soname = interface.target.library.format(interface.name)
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "kernel.o", Path(folder) / "kernel.so"
         source.write_bytes(object_code)
-        arguments = [*command, *LINK, f"-Wl,-soname,{soname}", "-o", str(result), str(source)]
+        arguments = [*command, *LINK, f"-Wl,-soname,{interface.library}", "-o", str(result), str(source)]
         try:
             done = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603
         except OSError as error:
@@ -64,9 +62,7 @@ def check_library(library: bytes, interface: Interface) -> Sizes:
     try:
         elf = ELFFile(io.BytesIO(library))
     except ELFError as error:
-        raise ExportError(
-            f"{interface.target.library.format(interface.name)} is not an ELF library: {error}"
-        ) from error
+        raise ExportError(f"{interface.library} is not an ELF library: {error}") from error
     exported: set[str] = set()
     undefined: set[str] = set()
     for section in elf.iter_sections():
@@ -75,7 +71,7 @@ def check_library(library: bytes, interface: Interface) -> Sizes:
                 if symbol["st_info"]["bind"] == "STB_LOCAL" or not symbol.name:
                     continue
                 (undefined if symbol["st_shndx"] == "SHN_UNDEF" else exported).add(symbol.name)
-    expected = {f"{interface.name}_{function}" for function in FUNCTIONS}
+    expected = set(interface.symbols)
     if exported != expected:
         faults.append(f"exports {sorted(exported)}; accepted: exactly {sorted(expected)}")
     if undefined:
@@ -91,9 +87,7 @@ def check_library(library: bytes, interface: Interface) -> Sizes:
     if not any(segment["p_type"] == "PT_GNU_RELRO" for segment in elf.iter_segments()):
         faults.append("has no PT_GNU_RELRO segment, so its descriptor would stay writable")
     if faults:
-        raise ExportError(
-            f"{interface.target.library.format(interface.name)} does not pass its gates: {listing(faults)}"
-        )
+        raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
     return Sizes(text=_size(elf, executable=True), rodata=_size(elf, executable=False))
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kdpinn_edge.errors import BundleError, KdpinnError
-from kdpinn_edge.ir import Program
-from kdpinn_edge.manifest import ONNX_FILE, PROGRAM_FILE, Manifest, check_files, read_manifest
+from kdpinn_edge.errors import BundleError, KdpinnError, listing
+from kdpinn_edge.ir import Array, Program, columns
+from kdpinn_edge.manifest import (
+    ONNX_FILES,
+    PROGRAM_FILES,
+    Function,
+    FunctionName,
+    Manifest,
+    check_files,
+    read_manifest,
+)
 from kdpinn_edge.parity import Parity
 from kdpinn_edge.program_file import read_program
 
@@ -42,20 +51,20 @@ def check(bundle: str | os.PathLike[str]) -> list[Verdict]:
     verdicts = [Verdict("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")]
     verdicts.append(_verdict("hashes", partial(_hashes, directory, manifest)))
     if verdicts[-1].result != "failed":
-        verdicts.append(_verdict("program", partial(_program, directory, manifest)))
+        verdicts.append(_verdict("programs", partial(_programs, directory, manifest)))
     if verdicts[-1].result == "failed":
         return verdicts
-    program = read_program(directory / PROGRAM_FILE)
-    parity = Parity(program, manifest)
-    checks = {
-        "gates": partial(_gates, directory, manifest, program),
-        "selftest": partial(_selftest, directory),
-        "library": partial(_library, directory, parity),
-        "numba kernel": partial(_numba_kernel, manifest, program, parity),
-        "onnx model": partial(_onnx_model, directory, manifest, program),
-        "onnx runtime": partial(_onnx_runtime, directory, parity),
-        "errors": partial(_errors, manifest, parity),
-    }
+    programs = {function: read_program(directory / PROGRAM_FILES[function]) for function in manifest.functions}
+    checks = {"gates": partial(_gates, directory, manifest, programs), "selftest": partial(_selftest, directory)}
+    for function, program in programs.items():
+        parity = Parity(program, manifest)
+        checks |= {
+            f"{function}, library": partial(_library, directory, function, parity),
+            f"{function}, numba kernel": partial(_numba_kernel, manifest, program, parity),
+            f"{function}, onnx model": partial(_onnx_model, directory, manifest, function, program),
+            f"{function}, onnx runtime": partial(_onnx_runtime, directory, function, parity),
+            f"{function}, errors": partial(_errors, manifest.functions[function], parity),
+        }
     return verdicts + [_verdict(name, call) for name, call in checks.items()]
 
 
@@ -71,28 +80,29 @@ def _verdict(name: str, call: Callable[[], str]) -> Verdict:
 
 
 def _hashes(directory: Path, manifest: Manifest) -> str:
-    missing = [name for name in (PROGRAM_FILE, ONNX_FILE) if name not in manifest.files]
+    needed = [file for function in manifest.functions for file in (PROGRAM_FILES[function], ONNX_FILES[function])]
+    missing = [file for file in needed if file not in manifest.files]
     if missing:
         raise BundleError(f"the manifest lists no {' and no '.join(missing)}: export the bundle again")
     contents = check_files(directory, manifest)
     return f"{len(contents)} files, {sum(map(len, contents.values())):,} bytes"
 
 
-def _program(directory: Path, manifest: Manifest) -> str:
-    found = read_program(directory / PROGRAM_FILE).sha256
-    if found != manifest.program_sha256:
-        raise BundleError(f"{PROGRAM_FILE} holds the Program {found}, the manifest says {manifest.program_sha256}")
-    return f"SHA-256 {found[:16]}…"
+def _programs(directory: Path, manifest: Manifest) -> str:
+    for function, stated in manifest.functions.items():
+        file = PROGRAM_FILES[function]
+        found = read_program(directory / file).sha256
+        if found != stated.program_sha256:
+            raise BundleError(f"{file} holds the Program {found}, the manifest says {stated.program_sha256}")
+    return ", ".join(f"{name} is {stated.program_sha256[:16]}…" for name, stated in manifest.functions.items())
 
 
-def _gates(directory: Path, manifest: Manifest, program: Program) -> str:
+def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, Program]) -> str:
     from kdpinn_edge.export.interface import Interface
     from kdpinn_edge.export.shared_library import check_library
     from kdpinn_edge.export.target import target
 
-    interface = Interface(
-        manifest.name, program, manifest.precision, target(manifest.target.name), manifest.inputs, manifest.outputs
-    )
+    interface = Interface(manifest.name, manifest.precision, target(manifest.target.name), manifest.inputs, programs)
     sizes = check_library((directory / manifest.library).read_bytes(), interface)
     return f"no symbol from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
 
@@ -104,13 +114,12 @@ def _selftest(directory: Path) -> str:
     return "the library returns its golden bits on this machine"
 
 
-def _library(directory: Path, parity: Parity) -> str:
+def _library(directory: Path, function: FunctionName, parity: Parity) -> str:
     from kdpinn_edge.runtime import load
 
-    y = load(directory)(parity.x)
-    if not parity.is_exact(y):
-        raise BundleError(f"not the bits of the NumPy program; off by {parity.error(y):.2g} from the Program")
-    return f"the bits of the NumPy program at {len(y)} points"
+    y = np.empty_like(parity.bits)
+    load(directory).bind(parity.x, y, function=function)()
+    return _same_bits(parity, y)
 
 
 def _numba_kernel(manifest: Manifest, program: Program, parity: Parity) -> str:
@@ -118,30 +127,45 @@ def _numba_kernel(manifest: Manifest, program: Program, parity: Parity) -> str:
 
     y = np.empty_like(parity.bits)
     numba_call(program, manifest.precision)(parity.x, y)
+    return f"{_same_bits(parity, y)}, compiled anew"
+
+
+def _same_bits(parity: Parity, y: NDArray[Any]) -> str:
     if not parity.is_exact(y):
         raise BundleError(f"not the bits of the NumPy program; off by {parity.error(y):.2g} from the Program")
-    return f"the bits of the NumPy program at {len(y)} points, compiled anew"
+    return f"the bits of the NumPy program at {len(y)} points"
 
 
-def _onnx_model(directory: Path, manifest: Manifest, program: Program) -> str:
+def _onnx_model(directory: Path, manifest: Manifest, function: FunctionName, program: Program) -> str:
     from kdpinn_edge.export.onnx_model import from_onnx, to_onnx
 
-    if from_onnx((directory / ONNX_FILE).read_bytes()) != from_onnx(to_onnx(program, manifest.precision)):
-        raise BundleError(f"{ONNX_FILE} reads back to another Program")
-    return f"reads back to the Program, in {manifest.precision}"
+    file = ONNX_FILES[function]
+    if from_onnx((directory / file).read_bytes()) != from_onnx(to_onnx(program, manifest.precision)):
+        raise BundleError(f"{file} reads back to another Program")
+    return f"{file} reads back to the Program, in {manifest.precision}"
 
 
-def _onnx_runtime(directory: Path, parity: Parity) -> str:
+def _onnx_runtime(directory: Path, function: FunctionName, parity: Parity) -> str:
     from kdpinn_edge.runtime import load
 
-    y = load(directory, engine="onnx")(parity.x)
-    if not parity.holds(y):
-        raise BundleError(f"off by {parity.error(y):.2g} from the Program; accepted: up to {parity.allowed:.2g}")
-    return f"off by {parity.error(y):.2g} from the Program, {parity.allowed:.2g} allowed"
+    y = np.empty_like(parity.bits)
+    load(directory, engine="onnx").bind(parity.x, y, function=function)()
+    return _within(parity.program, parity.errors(y), parity.allowances)
 
 
-def _errors(manifest: Manifest, parity: Parity) -> str:
-    found, stated = parity.error(parity.bits), manifest.errors.max_abs
-    if not found <= 4 * stated + parity.scale * 1e-15:
-        raise BundleError(f"measured {found:.2g} at {len(parity.x)} points; the manifest states {stated:.2g}")
-    return f"measured {found:.2g} against the Program in float64; the manifest states {stated:.2g}"
+def _errors(stated: Function, parity: Parity) -> str:
+    limits = 4 * np.array(stated.errors.max_abs) + 1e-15 * parity.scales
+    return _within(parity.program, parity.errors(parity.bits), limits)
+
+
+def _within(program: Program, errors: Array, limits: Array) -> str:
+    """The errors (n_out,) of the outputs. Raises BundleError where one exceeds its limit."""
+    found = list(zip(columns(program.outputs), errors, limits, strict=True))
+    faults = [
+        f"{name} is off by {error:.2g}; accepted: up to {limit:.2g}"
+        for name, error, limit in found
+        if not error <= limit
+    ]
+    if faults:
+        raise BundleError(f"not the function that the Program means: {listing(faults)}")
+    return "off by " + ", ".join(f"{error:.2g} in {name} ({limit:.2g} allowed)" for name, error, limit in found)

@@ -176,16 +176,31 @@ def export(
         Stored | None, typer.Option(help="How weights are kept: float16 halves them.  [default: the precision]")
     ] = None,
     target: Annotated[str, typer.Option(help="What to compile for.")] = "native",
+    derivatives: Annotated[
+        str | None, typer.Option(help='Add the function `jet`, as in "u, u_x, u_t, u_xx" or "u, laplacian(u)".')
+    ] = None,
+    residual: Annotated[
+        bool, typer.Option("--residual", help="Add the function `residual`: what is left of the equation.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
+    from kdpinn_edge.equation import residual_program
     from kdpinn_edge.export.bundle import export_bundle
     from kdpinn_edge.model import find_model
+    from kdpinn_edge.names import parse_requests
 
+    requests = parse_requests(derivatives) if derivatives is not None else ()
     found = find_model(model)
     called = name or found.name
     if called is None:
         raise typer.BadParameter(f"{model} does not say what its library is called; add --name", param_hint="--name")
+    if residual and found.problem is None:
+        raise typer.BadParameter(
+            f"{model} is a Program, which does not say what equation it solves; accepted: a problem, a model of the "
+            "zoo, a run folder. In Python: export_bundle(…, residual=residual_program(program, problem))",
+            param_hint="--residual",
+        )
     _stderr().print(f"compiling {called} for {target}")
     manifest = export_bundle(
         found.program,
@@ -196,7 +211,9 @@ def export(
         target=target,
         inputs=found.inputs,
         outputs=found.outputs,
-        equation=found.equation,
+        derivatives=requests,
+        residual=residual_program(found.program, found.problem) if residual and found.problem else None,
+        equation=found.problem.equation if found.problem else None,
     )
     if as_json:
         _print_json({"bundle": str(out), "manifest": asdict(manifest)})
@@ -216,7 +233,7 @@ def check(bundle: BundlePath, as_json: AsJson = False) -> None:
     else:
         for verdict in verdicts:
             result = f"[{COLOUR[verdict.result]}]{verdict.result}[/]"
-            _stdout().print(f"{verdict.name:12}  {result}  {escape(verdict.detail)}", soft_wrap=True)
+            _stdout().print(f"{verdict.name:22}  {result}  {escape(verdict.detail)}", soft_wrap=True)
     if not passed:
         raise typer.Exit(FAILED)
 
@@ -256,7 +273,7 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what something is: its Program, sizes, errors and hashes."""
-    from kdpinn_edge.manifest import MANIFEST_FILE, PROGRAM_FILE, check_files, read_manifest
+    from kdpinn_edge.manifest import MANIFEST_FILE, PROGRAM_FILES, check_files, read_manifest
     from kdpinn_edge.model import find_model
     from kdpinn_edge.program_file import read_program
 
@@ -264,19 +281,20 @@ def info(
     if (folder / MANIFEST_FILE).exists():
         manifest = read_manifest(folder)
         check_files(folder, manifest)
-        program = read_program(folder / PROGRAM_FILE)
-        document = {"manifest": asdict(manifest), "program": _program_record(program)}
+        programs = {name: read_program(folder / PROGRAM_FILES[name]) for name in manifest.functions}
+        records = {name: _program_record(program) for name, program in programs.items()}
+        document = {"manifest": asdict(manifest), "programs": records}
         facts = _manifest_facts(manifest)
     else:
-        found = find_model(subject)
-        program = found.program
-        document = {"program": _program_record(program)}
-        facts = {"program": f"SHA-256 {program.sha256}"}
+        programs = {"eval": find_model(subject).program}
+        document = {"program": _program_record(programs["eval"])}
+        facts = {"program": f"SHA-256 {programs['eval'].sha256}"}
     if as_json:
         _print_json(document)
     else:
         _print_facts(facts)
-        _stdout().print(f"\n{escape(str(program))}", soft_wrap=True)
+        for program in programs.values():
+            _stdout().print(f"\n{escape(str(program))}", soft_wrap=True)
 
 
 def _configured(config: Config, hidden: str | None, points: int | None, rounds: int | None) -> Config:
@@ -309,19 +327,28 @@ def _print_trained(trained: Trained, as_json: bool) -> None:
 
 
 def _manifest_facts(manifest: Manifest) -> dict[str, str]:
-    errors, work, sizes, target = manifest.errors, manifest.operations, manifest.sizes, manifest.target
-    return {
+    sizes, target = manifest.sizes, manifest.target
+    facts = {
         "model": manifest.name + (f": {manifest.equation}" if manifest.equation else ""),
         "inputs": ", ".join(map(_side, manifest.inputs)),
-        "outputs": ", ".join(column.name for column in manifest.outputs),
         "arithmetic": f"{manifest.precision}, numerics profile {manifest.profile}, weights in {manifest.storage}",
         "target": f"{target.name}, {target.lanes} lanes ({target.triple})",
-        "error": f"at most {errors.max_abs:.2g}, rms {errors.rms:.2g}, against {errors.against} "
-        f"({errors.n_points} points, values up to {errors.scale:.3g})",
-        "work": f"{work.multiply_adds:,} multiply-adds and {work.activations:,} activations per point",
         "size": f"{sizes.text:,} bytes of code, {sizes.rodata:,} bytes of constants",
-        "program": f"SHA-256 {manifest.program_sha256}",
     }
+    for name, function in manifest.functions.items():
+        errors, work = function.errors, function.operations
+        off = zip(errors.max_abs, errors.rms, errors.scale, strict=True)
+        facts |= {
+            name: ", ".join(column.name for column in function.outputs),
+            f"{name} error": f"against {errors.against} ({errors.n_points} points): "
+            + "; ".join(
+                f"{column.name} at most {largest:.2g}, rms {rms:.2g}, values up to {scale:.3g}"
+                for column, (largest, rms, scale) in zip(function.outputs, off, strict=True)
+            ),
+            f"{name} work": f"{work.multiply_adds:,} multiply-adds and {work.activations:,} activations per point",
+            f"{name} is": f"the Program {function.program_sha256}",
+        }
+    return facts
 
 
 def _side(column: Input) -> str:
@@ -369,7 +396,7 @@ def _four_digits(value: float) -> str:
 
 def _print_facts(facts: Mapping[str, str]) -> None:
     for name, fact in facts.items():
-        _stdout().print(f"[bold]{name:10}[/]  {escape(fact)}", soft_wrap=True)
+        _stdout().print(f"[bold]{name:14}[/]  {escape(fact)}", soft_wrap=True)
 
 
 def _table(*columns: str) -> Table:

@@ -1,7 +1,8 @@
 """`manifest.json`: what a bundle is, what it was measured to do, and the SHA-256 of each of its files.
 
-A bundle is one flat directory. Its manifest is one JSON object whose keys, types and accepted values are the table
-`SHAPE` below, none missing and none more. Python's standard library reads it; nothing in it is ever executed.
+A bundle is one model, of one to three functions with the same inputs, and one flat directory. Its manifest is one JSON
+object whose keys, types and accepted values are the table `SHAPE` below, none missing and none more. Python's standard
+library reads it; nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -19,13 +20,19 @@ from typing import Any, Literal
 
 from kdpinn_edge.errors import BundleError, listing
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST_FILE = "manifest.json"
 PROGRAM_FILE = "program.npz"
 ONNX_FILE = "model.onnx"
 
+FunctionName = Literal["eval", "jet", "residual"]
 Precision = Literal["float32", "float64"]
 Storage = Literal["float16", "float32", "float64"]
+
+PROGRAM_FILES: Mapping[FunctionName, str] = {"eval": PROGRAM_FILE, "jet": "jet.npz", "residual": "residual.npz"}
+ONNX_FILES: Mapping[FunctionName, str] = {"eval": ONNX_FILE, "jet": "jet.onnx", "residual": "residual.onnx"}
+FUNCTIONS = tuple(PROGRAM_FILES)
+"""What a model may have, in this order: its values, always; derivatives; what is left of its equation."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +66,15 @@ class Output:
 
 @dataclass(frozen=True)
 class Errors:
-    """Measured at export over `n_points`: largest and root-mean-square difference to `against`, absolute.
+    """Measured at export over `n_points`, for each output: largest and root-mean-square difference to `against`.
 
-    `scale` is the largest magnitude of the reference at those points, so max_abs / scale is a relative error.
+    Both are absolute. `scale` is the largest magnitude of the output in the reference at those points, so that
+    max_abs / scale is a relative error.
     """
 
-    max_abs: float
-    rms: float
-    scale: float
+    max_abs: tuple[float, ...]
+    rms: tuple[float, ...]
+    scale: tuple[float, ...]
     n_points: int
     against: str
 
@@ -77,6 +85,21 @@ class Operations:
 
     multiply_adds: int
     activations: int
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function of the model: its Program, and what that costs. `outputs` has one entry per column of y."""
+
+    program_sha256: str
+    outputs: tuple[Output, ...]
+    errors: Errors
+    operations: Operations
+
+    @property
+    def n_out(self) -> int:
+        """Numbers per output point."""
+        return len(self.outputs)
 
 
 @dataclass(frozen=True)
@@ -91,20 +114,18 @@ class Sizes:
 class Manifest:
     """The contents of `manifest.json`. `files` maps each file's name to its SHA-256 in lower-case hex.
 
-    `inputs` and `outputs` have one entry per number, in the order of x's and y's columns. `library` is one of `files`.
+    `inputs` has one entry per column of x, for every function. `functions` are some of FUNCTIONS in their order, "eval"
+    among them. `library` is one of `files`.
     """
 
     name: str
-    program_sha256: str
     precision: Precision
     storage: Storage
     profile: str
     target: TargetRecord
     inputs: tuple[Input, ...]
-    outputs: tuple[Output, ...]
+    functions: Mapping[FunctionName, Function]
     equation: str | None
-    errors: Errors
-    operations: Operations
     sizes: Sizes
     toolchain: Mapping[str, str]
     files: Mapping[str, str]
@@ -115,11 +136,6 @@ class Manifest:
     def n_in(self) -> int:
         """Numbers per input point."""
         return len(self.inputs)
-
-    @property
-    def n_out(self) -> int:
-        """Numbers per output point."""
-        return len(self.outputs)
 
 
 def write_manifest(manifest: Manifest, directory: str | os.PathLike[str]) -> None:
@@ -223,7 +239,7 @@ class Table:
     """A JSON object with keys of the manifest's own choosing."""
 
     key: Leaf
-    value: Leaf
+    value: Shape
 
 
 def _is_text(value: Any) -> bool:
@@ -264,16 +280,27 @@ Shape = Leaf | Table | list[Any] | dict[str, Any]
 SHAPE: dict[str, Shape] = {
     "schema": Leaf(str(SCHEMA), lambda value: _is_count(value) and value == SCHEMA),
     "name": Leaf("a model name: see `name_fault`", lambda value: isinstance(value, str) and name_fault(value) is None),
-    "program_sha256": SHA256,
     "precision": Leaf("float32 or float64", lambda value: value in ("float32", "float64")),
     "storage": Leaf("float16, float32 or float64", lambda value: value in ("float16", "float32", "float64")),
     "profile": Leaf("a numerics profile such as fma-1", _matches(PROFILE)),
     "target": {"name": TEXT, "triple": TEXT, "cpu": TEXT_OR_EMPTY, "features": TEXT_OR_EMPTY, "lanes": POSITIVE},
     "inputs": [{"name": TEXT, "lower": BOUND, "upper": BOUND, "unit": TEXT_OR_NULL}],
-    "outputs": [{"name": TEXT, "unit": TEXT_OR_NULL}],
+    "functions": Table(
+        Leaf(", ".join(FUNCTIONS), lambda value: value in FUNCTIONS),
+        {
+            "program_sha256": SHA256,
+            "outputs": [{"name": TEXT, "unit": TEXT_OR_NULL}],
+            "errors": {
+                "max_abs": [MAGNITUDE],
+                "rms": [MAGNITUDE],
+                "scale": [MAGNITUDE],
+                "n_points": POSITIVE,
+                "against": TEXT,
+            },
+            "operations": {"multiply_adds": COUNT, "activations": COUNT},
+        },
+    ),
     "equation": TEXT_OR_NULL,
-    "errors": {"max_abs": MAGNITUDE, "rms": MAGNITUDE, "scale": MAGNITUDE, "n_points": POSITIVE, "against": TEXT},
-    "operations": {"multiply_adds": COUNT, "activations": COUNT},
     "sizes": {"text": COUNT, "rodata": COUNT},
     "toolchain": Table(TEXT, TEXT),
     "files": Table(FILE_NAME, SHA256),
@@ -284,8 +311,9 @@ SHAPE: dict[str, Shape] = {
 def _faults(record: Any) -> list[str]:
     """Every way in which `record` is not the JSON of a Manifest."""
     schema: Any = record.get("schema") if isinstance(record, dict) else None
-    if _is_count(schema) and schema > SCHEMA:
-        return [f"schema {schema}; this version reads {SCHEMA}: update kdpinn_edge"]
+    if _is_count(schema) and schema != SCHEMA:
+        fix = "update kdpinn_edge" if schema > SCHEMA else "an older version wrote it, export the bundle again"
+        return [f"schema {schema}; this version reads {SCHEMA}: {fix}"]
     return _misfits(record, SHAPE, "") or _contradictions(record)
 
 
@@ -322,9 +350,15 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
         lower, upper = column["lower"], column["upper"]
         if lower is not None and upper is not None and lower >= upper:
             faults.append(f"inputs[{i}]: lower {lower} is not below upper {upper}")
-    for key in ("inputs", "outputs"):
-        names = [column["name"] for column in record[key]]
-        faults += (f"{key}: {name!r} occurs twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    faults += _twice("inputs", record["inputs"])
+    if "eval" not in record["functions"]:
+        faults.append(f"functions: {', '.join(record['functions'])}; accepted: eval, and others beside it")
+    for name, function in record["functions"].items():
+        where, n_out = f"functions[{name!r}]", len(function["outputs"])
+        faults += _twice(f"{where}.outputs", function["outputs"])
+        for key in ("max_abs", "rms", "scale"):
+            if len(function["errors"][key]) != n_out:
+                faults.append(f"{where}.errors.{key}: {len(function['errors'][key])} numbers for {n_out} outputs")
     accepted = [f"lib{record['name']}{suffix}" for suffix in LIBRARY_SUFFIXES]
     if record["library"] not in accepted:
         faults.append(f"library: {record['library']!r}; accepted: {' or '.join(accepted)}")
@@ -333,16 +367,29 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
     return faults
 
 
+def _twice(where: str, described: list[dict[str, Any]]) -> list[str]:
+    names = [column["name"] for column in described]
+    return [f"{where}: {name!r} occurs twice" for name in sorted({n for n in names if names.count(n) > 1})]
+
+
 def _manifest(record: dict[str, Any]) -> Manifest:
     fields = {
         "target": TargetRecord(**record["target"]),
         "inputs": tuple(Input(**column) for column in record["inputs"]),
-        "outputs": tuple(Output(**column) for column in record["outputs"]),
-        "errors": Errors(**record["errors"]),
-        "operations": Operations(**record["operations"]),
+        "functions": {name: _function(record["functions"][name]) for name in FUNCTIONS if name in record["functions"]},
         "sizes": Sizes(**record["sizes"]),
     }
     return Manifest(**(record | fields))
+
+
+def _function(record: dict[str, Any]) -> Function:
+    errors = record["errors"] | {key: tuple(record["errors"][key]) for key in ("max_abs", "rms", "scale")}
+    return Function(
+        record["program_sha256"],
+        tuple(Output(**column) for column in record["outputs"]),
+        Errors(**errors),
+        Operations(**record["operations"]),
+    )
 
 
 def _raise(faults: list[str], path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kdpinn_edge import problems, zoo
 from kdpinn_edge.ir import Program
 from kdpinn_edge.manifest import Input, Output
+from kdpinn_edge.problems import Problem
 from kdpinn_edge.program_file import read_program
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """A Program, and what is known of its columns: None where nothing is."""
+    """A Program, and what is known of its columns and of the equation that it solves: None where nothing is."""
 
     name: str | None
     program: Program
     inputs: tuple[Input, ...] | None = None
     outputs: tuple[Output, ...] | None = None
-    equation: str | None = None
+    problem: Problem | None = None
 
 
 def find_model(text: str) -> Model:
@@ -45,7 +46,7 @@ def find_model(text: str) -> Model:
     in_units, out_units = problem.units[: len(problem.inputs)], problem.units[len(problem.inputs) :]
     inputs = zip(problem.inputs, problem.lower, problem.upper, in_units, strict=True)
     outputs = zip(problem.outputs, out_units, strict=True)
-    return Model(name, program, tuple(Input(*i) for i in inputs), tuple(Output(*o) for o in outputs), problem.equation)
+    return Model(name, program, tuple(Input(*i) for i in inputs), tuple(Output(*o) for o in outputs), problem)
 
 
 def find_pinn(text: str) -> Pinn:

@@ -16,7 +16,7 @@ import numpy as np
 
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.manifest import check_files, read_manifest
-from kdpinn_edge.runtime.engine import Array, check_array, dense
+from kdpinn_edge.runtime.engine import Array, check_points, dense
 from kdpinn_edge.runtime.timing import Latency
 
 SOURCE = Path(__file__).with_name("harness.c")
@@ -37,8 +37,10 @@ class CHarness:
         directory = Path(bundle).absolute()
         manifest = read_manifest(directory)
         check_files(directory, manifest)
-        check_array(manifest, "x", x)
-        return self.time_library(directory / manifest.library, manifest.name, x, manifest.n_out, seconds=seconds)
+        check_points(manifest, x)
+        return self.time_library(
+            directory / manifest.library, manifest.name, x, manifest.functions["eval"].n_out, seconds=seconds
+        )
 
     def time_library(
         self, library: Path, name: str, x: Array, n_out: int, *, seconds: float = 1.0

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.errors import EngineError
-from kdpinn_edge.manifest import Manifest
+from kdpinn_edge.manifest import FUNCTIONS, FunctionName, Input, Manifest, Output
 from kdpinn_edge.runtime.threads import Threads, ranges
 
 Array = NDArray[Any]
 
+HOW_TO_EXPORT = {
+    "jet": "export it with --derivatives \"u, u_x\", or export_bundle(…, derivatives=['u', 'u_x'])",
+    "residual": "export it with --residual, or export_bundle(…, residual=residual_program(program, problem))",
+}
+
 
 class Engine(ABC):
-    """y[i] = u(x[i]) for points x (n, n_in), values y (n, n_out), both of `dtype`.
+    """y[i] = f(x[i]) for points x (n, n_in), values y (n, n_out), both of `dtype`; f is a function of the bundle.
 
     Nothing is converted silently: an array of another dtype or shape is an EngineError that says how to convert it.
     Values are not checked: NaN and infinities, and points outside the domain, give what the model's arithmetic gives;
@@ -29,7 +34,7 @@ class Engine(ABC):
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.n_in = manifest.n_in
-        self.n_out = manifest.n_out
+        self.n_out = manifest.functions["eval"].n_out
         self.dtype: np.dtype[Any] = np.dtype(manifest.precision)
         self._threads = Threads()
 
@@ -38,7 +43,7 @@ class Engine(ABC):
         return self.eval(x)
 
     def eval(self, x: Array, *, threads: int = 1) -> Array:
-        """Evaluate at x (n, n_in), in any memory layout, n = 0 included; returns a new array (n, n_out).
+        """The values at x (n, n_in), in any memory layout, n = 0 included: a new array (n, n_out).
 
         The points are split into `threads` ranges of whole tiles of 64 points, fewer where there are fewer tiles, and
         the calling thread takes part. The bits do not depend on `threads`. To wake the others and wait for them takes
@@ -46,11 +51,27 @@ class Engine(ABC):
 
             u = engine.eval(x, threads=2)
         """
-        check_array(self.manifest, "x", x)
-        _check_threads(threads)
-        return self._evaluate(dense(x), threads)
+        return self._checked("eval", x, threads)
 
-    def bind(self, x: Array, y: Array, *, threads: int = 1) -> Callable[[], None]:
+    def jet(self, x: Array, *, threads: int = 1) -> dict[str, Array]:
+        """The derivatives that were asked for at export, at x (n, n_in): for each its name and its values (n,).
+
+        The arrays are the columns of one new array (n, number of derivatives), in the order in which they were asked
+        for. `threads` is as in `eval`. Raises EngineError where the bundle has no derivatives.
+
+            u_xx = engine.jet(x)["u_xx"]
+        """
+        y = self._checked("jet", x, threads)
+        return {column.name: y[:, i] for i, column in enumerate(self.manifest.functions["jet"].outputs)}
+
+    def residual(self, x: Array, *, threads: int = 1) -> Array:
+        """What is left of the equation at x (n, n_in), 0 for an exact solution: a new array (n, number of equations).
+
+        `threads` is as in `eval`. Raises EngineError where the bundle does not have it.
+        """
+        return self._checked("residual", x, threads)
+
+    def bind(self, x: Array, y: Array, *, function: FunctionName = "eval", threads: int = 1) -> Callable[[], None]:
         """A call without arguments that evaluates at x (n, n_in) and stores into y (n, n_out): for the tight loop.
 
         x and y are checked here, once. Change the numbers in x between calls; each call reads them anew. Both arrays
@@ -63,13 +84,13 @@ class Engine(ABC):
                 step()
                 use(y[0])
         """
-        check_array(self.manifest, "x", x)
-        check_array(self.manifest, "y", y)
+        check_function(self.manifest, function)
+        check_points(self.manifest, x)
+        check_values(self.manifest, function, y)
         _check_threads(threads)
+        allocate = f"y = np.empty((len(x), {self.manifest.functions[function].n_out}), np.{self.dtype})"
         if len(x) != len(y):
-            raise EngineError(
-                f"x has {len(x)} points and y has {len(y)}; accepted: as many. Allocate: {self._new('len(x)')}"
-            )
+            raise EngineError(f"x has {len(x)} points and y has {len(y)}; accepted: as many. Allocate: {allocate}")
         for name, array in (("x", x), ("y", y)):
             if dense(array) is not array:
                 raise EngineError(
@@ -77,33 +98,54 @@ class Engine(ABC):
                     f"bind a contiguous copy: {name}.copy(order='C')"
                 )
         if not y.flags.writeable:
-            raise EngineError(f"y is read-only; accepted: an array to write to, as in {self._new('len(x)')}")
+            raise EngineError(f"y is read-only; accepted: an array to write to, as in {allocate}")
         if np.may_share_memory(x, y):
-            raise EngineError(f"x and y overlap; accepted: separate memory. Allocate: {self._new('len(x)')}")
-        return self._bind_ranges(x, y, threads)
+            raise EngineError(f"x and y overlap; accepted: separate memory. Allocate: {allocate}")
+        return self._bind_ranges(function, x, y, threads)
 
     @abstractmethod
-    def _bind(self, x: Array, y: Array) -> Callable[[], None]:
+    def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
         """`bind` on one thread, for checked arrays."""
 
-    def _evaluate(self, x: Array, threads: int) -> Array:
-        """`eval` for checked, C-contiguous, aligned points."""
-        y = np.empty((len(x), self.n_out), self.dtype)
-        self._bind_ranges(x, y, threads)()
+    def _checked(self, function: FunctionName, x: Array, threads: int) -> Array:
+        check_function(self.manifest, function)
+        check_points(self.manifest, x)
+        _check_threads(threads)
+        return self._evaluate(function, dense(x), threads)
+
+    def _evaluate(self, function: FunctionName, x: Array, threads: int) -> Array:
+        """The function at checked, C-contiguous, aligned points."""
+        y = np.empty((len(x), self.manifest.functions[function].n_out), self.dtype)
+        self._bind_ranges(function, x, y, threads)()
         return y
 
-    def _bind_ranges(self, x: Array, y: Array, threads: int) -> Callable[[], None]:
+    def _bind_ranges(self, function: FunctionName, x: Array, y: Array, threads: int) -> Callable[[], None]:
         if threads == 1:
-            return self._bind(x, y)
-        return partial(self._threads.run, [self._bind(x[points], y[points]) for points in ranges(len(x), threads)])
-
-    def _new(self, n: str) -> str:
-        return f"y = np.empty(({n}, {self.n_out}), np.{self.dtype})"
+            return self._bind(function, x, y)
+        parts = ranges(len(x), threads)
+        return partial(self._threads.run, [self._bind(function, x[points], y[points]) for points in parts])
 
 
-def check_array(manifest: Manifest, name: Literal["x", "y"], array: Array) -> None:
-    """Raise EngineError unless `array` is a NumPy array of the dtype and shape that the model's x or y has."""
-    dtype, n_columns = manifest.precision, manifest.n_in if name == "x" else manifest.n_out
+def check_function(manifest: Manifest, function: str) -> None:
+    """Raise EngineError unless the model has `function`."""
+    if function not in FUNCTIONS:
+        raise EngineError(f"function {function!r} is not known; accepted: {', '.join(manifest.functions)}")
+    if function not in manifest.functions:
+        raise EngineError(f"the bundle of {manifest.name!r} has no {function}: {HOW_TO_EXPORT[function]}")
+
+
+def check_points(manifest: Manifest, x: Array) -> None:
+    """Raise EngineError unless x is a NumPy array of the dtype and shape that the model takes."""
+    _check_array("x", x, manifest, manifest.inputs)
+
+
+def check_values(manifest: Manifest, function: FunctionName, y: Array) -> None:
+    """Raise EngineError unless y is a NumPy array of the dtype and shape that `function` gives."""
+    _check_array("y", y, manifest, manifest.functions[function].outputs)
+
+
+def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[Input | Output]) -> None:
+    dtype, n_columns = manifest.precision, len(columns)
     if not isinstance(array, np.ndarray):
         raise EngineError(
             f"{name} is a {type(array).__name__}; accepted: a NumPy array (n, {n_columns}) of {dtype}, "
@@ -115,14 +157,14 @@ def check_array(manifest: Manifest, name: Literal["x", "y"], array: Array) -> No
             f"Convert it: {name}.astype(np.{dtype})"
         )
     if array.ndim != 2 or array.shape[1] != n_columns:
-        columns = ", ".join(column.name for column in (manifest.inputs if name == "x" else manifest.outputs))
         fix = ""
         if array.shape == (n_columns,):
             fix = f". For one point: {name}[None, :]"
         elif array.ndim == 1 and n_columns == 1:
             fix = f". For n points: {name}[:, None]"
         raise EngineError(
-            f"{name} has shape {array.shape}; accepted: (n, {n_columns}), the columns being {columns}{fix}"
+            f"{name} has shape {array.shape}; accepted: (n, {n_columns}), the columns being "
+            f"{', '.join(column.name for column in columns)}{fix}"
         )
 
 

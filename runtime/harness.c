@@ -40,8 +40,8 @@ static double now_ns(void) {
 }
 
 static void evaluate(const call *c) {
-    int32_t code = c->model->scalar_bytes == 4 ? c->model->eval_f32(c->x, c->y, c->n)
-                                               : c->model->eval_f64(c->x, c->y, c->n);
+    const kdpinn_function *eval = &c->model->functions[0];
+    int32_t code = c->model->scalar_bytes == 4 ? eval->f32(c->x, c->y, c->n) : eval->f64(c->x, c->y, c->n);
     if (code != KDPINN_OK)
         fail("eval", "returned an error code");
 }
@@ -124,7 +124,8 @@ int main(int argc, char **argv) {
         fail("N", "negative");
 
     const size_t scalar = (size_t)model->scalar_bytes;
-    const size_t x_size = (size_t)n * (size_t)model->n_in * scalar, y_size = (size_t)n * (size_t)model->n_out * scalar;
+    const size_t x_size = (size_t)n * (size_t)model->n_in * scalar;
+    const size_t y_size = (size_t)n * (size_t)model->functions[0].n_out * scalar;
     void *x = allocate(x_size), *y = allocate(y_size);
     transfer(argv[5], "rb", x, x_size);
     const call c = {model, x, y, n};

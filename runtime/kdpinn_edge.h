@@ -1,10 +1,12 @@
-/* kdpinn_edge.h: the C interface of every exported model, ABI version 1.
+/* kdpinn_edge.h: the C interface of every exported model, ABI version 2.
  *
- * A model `NAME` exports four functions, which its own header <NAME.h> declares with their types:
+ * A model `NAME` exports these functions, which its own header <NAME.h> declares with their types:
  *
  *     int32_t NAME_eval(const T *x, T *y, int64_t n);      y[i] = u(x[i]);  x: (n, n_in), y: (n, n_out), row-major
+ *     int32_t NAME_jet(const T *x, T *y, int64_t n);       the same for derivatives of u, where they were exported
+ *     int32_t NAME_residual(const T *x, T *y, int64_t n);  the same for what is left of u's equation, where it was
  *     int64_t NAME_outside(const T *x, int64_t n);         how many of the n points lie outside the domain box
- *     int32_t NAME_selftest(void);                         replays golden vectors and compares bits
+ *     int32_t NAME_selftest(void);                         replays golden vectors of all functions and compares bits
  *     const kdpinn_model *NAME_model(void);                the description below
  *
  * with T = float or double. They allocate nothing, lock nothing, print nothing, keep no state and call nothing outside
@@ -12,7 +14,7 @@
  * x and y must not overlap. n = 0 is fine. Results do not depend on n: the same point gives the same bits.
  *
  * For several cores the caller brings the threads: kdpinn_range_begin at the end of this file says which points are
- * whose, and NAME_eval is called once per thread. The bits are those of one call for all points.
+ * whose, and NAME_eval, or another, is called once per thread. The bits are those of one call for all points.
  */
 #ifndef KDPINN_EDGE_H
 #define KDPINN_EDGE_H
@@ -25,7 +27,7 @@ extern "C" {
 
 /* cdef: begin */
 enum {
-    KDPINN_ABI = 1
+    KDPINN_ABI = 2
 };
 
 enum {
@@ -34,23 +36,29 @@ enum {
     KDPINN_NEGATIVE_COUNT = -2 /* n < 0 */
 };
 
-typedef struct kdpinn_model {
-    int32_t abi;                     /* KDPINN_ABI of the library */
-    int32_t scalar_bytes;            /* sizeof(T): 4 or 8 */
-    int32_t n_in;                    /* numbers per input point */
-    int32_t n_out;                   /* numbers per output point */
-    const char *name;                /* the NAME of the functions */
+typedef struct kdpinn_function {
+    const char *name;                /* "eval", "jet" or "residual" */
     const char *program_sha256;      /* identity of the Program, 64 hex digits */
-    const char *profile;             /* numerics profile: equal profile, equal bits */
-    const char *target;              /* what the machine code was compiled for */
-    const char *const *input_names;  /* n_in strings */
-    const char *const *output_names; /* n_out strings */
-    const double *lower;             /* domain box, n_in numbers; -inf where it is open */
-    const double *upper;             /* domain box, n_in numbers; +inf where it is open */
-    int32_t (*eval_f32)(const float *x, float *y, int64_t n);   /* NULL unless scalar_bytes is 4 */
-    int32_t (*eval_f64)(const double *x, double *y, int64_t n); /* NULL unless scalar_bytes is 8 */
-    int64_t (*outside_f32)(const float *x, int64_t n);          /* NULL unless scalar_bytes is 4 */
-    int64_t (*outside_f64)(const double *x, int64_t n);         /* NULL unless scalar_bytes is 8 */
+    const char *const *output_names; /* n_out strings, the columns of y */
+    int32_t (*f32)(const float *x, float *y, int64_t n);   /* NULL unless scalar_bytes is 4 */
+    int32_t (*f64)(const double *x, double *y, int64_t n); /* NULL unless scalar_bytes is 8 */
+    int32_t n_out;                   /* numbers per output point */
+} kdpinn_function;
+
+typedef struct kdpinn_model {
+    int32_t abi;                      /* KDPINN_ABI of the library */
+    int32_t scalar_bytes;             /* sizeof(T): 4 or 8 */
+    int32_t n_in;                     /* numbers per input point */
+    int32_t n_functions;              /* how many of eval, jet, residual there are */
+    const char *name;                 /* the NAME of the functions */
+    const char *profile;              /* numerics profile: equal profile, equal bits */
+    const char *target;               /* what the machine code was compiled for */
+    const char *const *input_names;   /* n_in strings, the columns of x */
+    const double *lower;              /* domain box, n_in numbers; -inf where it is open */
+    const double *upper;              /* domain box, n_in numbers; +inf where it is open */
+    const kdpinn_function *functions; /* n_functions of them, in the order above; functions[0] is eval */
+    int64_t (*outside_f32)(const float *x, int64_t n);  /* NULL unless scalar_bytes is 4 */
+    int64_t (*outside_f64)(const double *x, int64_t n); /* NULL unless scalar_bytes is 8 */
     int32_t (*selftest)(void); /* 0: all bits as exported; k > 0: golden value k is the first that differs */
 } kdpinn_model;
 /* cdef: end */

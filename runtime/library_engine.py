@@ -13,12 +13,12 @@ from typing import Any
 import cffi
 
 from kdpinn_edge.errors import BundleError, EngineError, listing
-from kdpinn_edge.manifest import Manifest
-from kdpinn_edge.runtime.engine import Array, Engine, check_array, dense
+from kdpinn_edge.manifest import FunctionName, Manifest
+from kdpinn_edge.runtime.engine import Array, Engine, check_points, dense
 from kdpinn_edge.runtime.processor import missing_instructions
 
 HEADER = Path(__file__).with_name("kdpinn_edge.h")
-ABI = 1
+ABI = 2
 INSTEAD = "Export it for this machine, or load the bundle with engine='numpy'."
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -54,22 +54,26 @@ class LibraryEngine(Engine):
         self._prove(model)
         is_single = manifest.precision == "float32"
         self._buffer_type = self._ffi.typeof("float[]" if is_single else "double[]")
-        self._eval = model.eval_f32 if is_single else model.eval_f64
+        self._functions = {
+            function: model.functions[i].f32 if is_single else model.functions[i].f64
+            for i, function in enumerate(manifest.functions)
+        }
         self._outside = model.outside_f32 if is_single else model.outside_f64
 
     def outside(self, x: Array) -> int:
         """How many of the points x (n, n_in) lie outside the domain box."""
-        check_array(self.manifest, "x", x)
+        check_points(self.manifest, x)
         return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
 
-    def _bind(self, x: Array, y: Array) -> Callable[[], None]:
+    def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
         points = self._ffi.from_buffer(self._buffer_type, x)
         values = self._ffi.from_buffer(self._buffer_type, y, require_writable=True)
-        n, evaluate = len(x), self._eval
+        n, evaluate = len(x), self._functions[function]
 
         def call() -> None:
             if code := evaluate(points, values, n):
-                raise EngineError(f"{self.manifest.name}_eval returned {code}; kdpinn_edge.h says what that means")
+                name = f"{self.manifest.name}_{function}"
+                raise EngineError(f"{name} returned {code}; kdpinn_edge.h says what that means")
 
         return call
 
@@ -102,18 +106,24 @@ class LibraryEngine(Engine):
                 "Export it again, or update kdpinn_edge."
             )
         manifest = self.manifest
-        described = {
+        described: dict[str, tuple[object, object]] = {
             "scalar_bytes": (model.scalar_bytes, self.dtype.itemsize),
-            "n_in": (model.n_in, manifest.n_in),
-            "n_out": (model.n_out, manifest.n_out),
             "name": (self._text(model.name), manifest.name),
-            "program_sha256": (self._text(model.program_sha256), manifest.program_sha256),
             "profile": (self._text(model.profile), manifest.profile),
+            "n_in": (model.n_in, manifest.n_in),
+            "n_functions": (model.n_functions, len(manifest.functions)),
         }
+        for i, (function, expected) in enumerate(list(manifest.functions.items())[: model.n_functions]):
+            found = model.functions[i]
+            described |= {
+                f"functions[{i}].name": (self._text(found.name), function),
+                f"functions[{i}].program_sha256": (self._text(found.program_sha256), expected.program_sha256),
+                f"functions[{i}].n_out": (found.n_out, expected.n_out),
+            }
         faults = [
-            f"{field} is {found!r}, the manifest says {expected!r}"
-            for field, (found, expected) in described.items()
-            if found != expected
+            f"{field} is {here!r}, the manifest says {there!r}"
+            for field, (here, there) in described.items()
+            if here != there
         ]
         if faults:
             raise BundleError(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, overload
 
 from kdpinn_edge.errors import EngineError
-from kdpinn_edge.manifest import ONNX_FILE, PROGRAM_FILE, Manifest, check_files, read_manifest
+from kdpinn_edge.manifest import ONNX_FILES, PROGRAM_FILES, FunctionName, Manifest, check_files, read_manifest
 from kdpinn_edge.runtime.engine import Engine
 from kdpinn_edge.runtime.library_engine import LibraryEngine
 from kdpinn_edge.runtime.numpy_engine import NumpyEngine
@@ -43,15 +44,20 @@ def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engi
         case "library":
             return LibraryEngine(manifest, contents[manifest.library])
         case "onnx":
-            return OnnxEngine(manifest, contents[_listed(manifest, ONNX_FILE, engine)])
+            models = _listed(manifest, ONNX_FILES, engine)
+            return OnnxEngine(manifest, {function: contents[file] for function, file in models.items()})
         case "numpy":
-            return NumpyEngine(manifest, directory / _listed(manifest, PROGRAM_FILE, engine))
+            programs = _listed(manifest, PROGRAM_FILES, engine)
+            return NumpyEngine(manifest, {function: directory / file for function, file in programs.items()})
     raise EngineError(f"engine {engine!r} is not known; accepted: library, onnx, numpy")
 
 
-def _listed(manifest: Manifest, file: str, engine: str) -> str:
-    if file not in manifest.files:
-        raise EngineError(
-            f"the bundle has no {file}, which engine={engine!r} needs; accepted here: engine='library', or export again"
-        )
-    return file
+def _listed(manifest: Manifest, files: Mapping[FunctionName, str], engine: str) -> dict[FunctionName, str]:
+    """For each function of the bundle its file among `files`."""
+    for function in manifest.functions:
+        if files[function] not in manifest.files:
+            raise EngineError(
+                f"the bundle has no {files[function]}, which engine={engine!r} needs; accepted here: engine='library', "
+                "or export again"
+            )
+    return {function: files[function] for function in manifest.functions}

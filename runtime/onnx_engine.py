@@ -1,29 +1,29 @@
-"""The ONNX model of a bundle in ONNX Runtime: for comparison, and where ONNX is what runs anyway."""
+"""The ONNX models of a bundle in ONNX Runtime: for comparison, and where ONNX is what runs anyway."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from kdpinn_edge.errors import BundleError, EngineError
-from kdpinn_edge.manifest import ONNX_FILE, Manifest
-from kdpinn_edge.runtime.engine import Array, Engine, check_array
+from kdpinn_edge.manifest import ONNX_FILES, FunctionName, Manifest
+from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points
 
 
 class OnnxEngine(Engine):
-    """`model`, the bytes of the bundle's ONNX model. Its values are near those of the library, not equal to the bit.
+    """`models`, the bytes of the bundle's ONNX models. Values are near those of the library, not equal to the bit.
 
     ONNX Runtime's own threads are off: `threads` splits the points as in every engine. That the bits do not depend on
     the split is not promised here.
 
-    Raises EngineError where ONNX Runtime is not installed or does not take the model, BundleError where that is not of
+    Raises EngineError where ONNX Runtime is not installed or does not take a model, BundleError where that is not of
     the Program that `manifest` names.
     """
 
-    def __init__(self, manifest: Manifest, model: bytes) -> None:
+    def __init__(self, manifest: Manifest, models: Mapping[FunctionName, bytes]) -> None:
         super().__init__(manifest)
         try:
             import onnxruntime
@@ -35,33 +35,41 @@ class OnnxEngine(Engine):
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own errors share no narrower type
-            raise EngineError(f"ONNX Runtime {onnxruntime.__version__} does not take the model: {error}") from error
-        found = self._session.get_modelmeta().custom_metadata_map.get("kdpinn.program_sha256")
-        if found != manifest.program_sha256:
-            raise BundleError(
-                f"{ONNX_FILE} is a model of the Program {found}, the manifest says {manifest.program_sha256}: "
-                "export the bundle again"
-            )
+        self._sessions: dict[FunctionName, Any] = {}
+        for function, model in models.items():
+            try:
+                session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # ONNX Runtime's own errors share no narrower type
+                raise EngineError(
+                    f"ONNX Runtime {onnxruntime.__version__} does not take {ONNX_FILES[function]}: {error}"
+                ) from error
+            found = session.get_modelmeta().custom_metadata_map.get("kdpinn.program_sha256")
+            expected = manifest.functions[function].program_sha256
+            if found != expected:
+                raise BundleError(
+                    f"{ONNX_FILES[function]} is a model of the Program {found}, the manifest says {expected}: "
+                    "export the bundle again"
+                )
+            self._sessions[function] = session
 
-    def bind_run(self, x: Array) -> Callable[[], list[Array]]:
+    def bind_run(self, x: Array, *, function: FunctionName = "eval") -> Callable[[], list[Array]]:
         """As `bind`, through ONNX Runtime's plain `run`, which returns [y] in new memory at every call."""
-        check_array(self.manifest, "x", x)
-        return partial(self._session.run, ["y"], {"x": x})
+        check_function(self.manifest, function)
+        check_points(self.manifest, x)
+        return partial(self._sessions[function].run, ["y"], {"x": x})
 
-    def _evaluate(self, x: Array, threads: int) -> Array:
+    def _evaluate(self, function: FunctionName, x: Array, threads: int) -> Array:
         if threads > 1:
-            return super()._evaluate(x, threads)
-        (y,) = self._session.run(["y"], {"x": x})  # half the time of a binding that serves once
+            return super()._evaluate(function, x, threads)
+        (y,) = self._sessions[function].run(["y"], {"x": x})  # half the time of a binding that serves once
         return np.asarray(y)
 
-    def _bind(self, x: Array, y: Array) -> Callable[[], None]:
-        binding = self._session.io_binding()
+    def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
+        session = self._sessions[function]
+        binding = session.io_binding()
         binding.bind_input("x", "cpu", 0, x.dtype, x.shape, x.ctypes.data)
         binding.bind_output("y", "cpu", 0, y.dtype, y.shape, y.ctypes.data)
-        return partial(_run, self._session.run_with_iobinding, binding, (x, y))
+        return partial(_run, session.run_with_iobinding, binding, (x, y))
 
 
 def _run(run: Callable[[Any], None], binding: Any, memory: tuple[Array, Array]) -> None:

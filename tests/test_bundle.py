@@ -57,9 +57,10 @@ def test_files(bundle: Path) -> None:
     assert {"libnet.so", "net.h", "kdpinn_edge.h", "net_kernel.py", "net-config.cmake", "net.pc"} < set(manifest.files)
     program = read_program(bundle / "program.npz")
     assert program == simplify(PROGRAM)
-    assert program.sha256 == manifest.program_sha256
-    assert manifest.operations.multiply_adds == 2 * 12 + 12 * 12 + 12
-    assert manifest.operations.activations == 24
+    stated = manifest.functions["eval"]
+    assert program.sha256 == stated.program_sha256
+    assert stated.operations.multiply_adds == 2 * 12 + 12 * 12 + 12
+    assert stated.operations.activations == 24
     if manifest.precision == "float64":
         assert from_onnx((bundle / "model.onnx").read_bytes()) == program
 
@@ -67,7 +68,8 @@ def test_files(bundle: Path) -> None:
 def test_error_is_measured(bundle: Path) -> None:
     manifest = read_manifest(bundle)
     limit = {"float32": 5e-7, "float64": 1e-15}[manifest.precision]
-    assert 0 < manifest.errors.rms < manifest.errors.max_abs < limit * manifest.errors.scale
+    errors = manifest.functions["eval"].errors
+    assert 0 < errors.rms[0] < errors.max_abs[0] < limit * errors.scale[0]
 
 
 def test_every_engine_of_a_bundle(bundle: Path) -> None:
@@ -259,7 +261,8 @@ def test_half_storage_computes_in_float32(tmp_path: Path) -> None:
     full = export_bundle(program, tmp_path / "full", name="net")
     assert (manifest.precision, manifest.storage, full.storage) == ("float32", "float16", "float32")
     assert manifest.sizes.rodata < 0.6 * full.sizes.rodata
-    assert 1e-5 < manifest.errors.max_abs < 2e-3 * manifest.errors.scale
+    errors = manifest.functions["eval"].errors
+    assert 1e-5 < errors.max_abs[0] < 2e-3 * errors.scale[0]
     stored = read_program(tmp_path / "half" / "program.npz")
     assert stored == store_as_float16(simplify(program))
     x = points(program, 300).astype(np.float32)

@@ -100,7 +100,7 @@ def test_info_prints_the_program(exported: Path, program_file: Path) -> None:
     assert "tanh(" in text
     found = document("info", exported)
     assert isinstance(found, dict)
-    assert found["manifest"]["program_sha256"] == found["program"]["sha256"]
+    assert found["manifest"]["functions"]["eval"]["program_sha256"] == found["programs"]["eval"]["sha256"]
 
 
 def test_check_passes_what_export_wrote(exported: Path) -> None:
@@ -135,10 +135,11 @@ def test_check_fails_another_model_behind_right_hashes(bundle: Path) -> None:
     """Every hash is right, but the manifest describes another Program."""
     path = bundle / MANIFEST_FILE
     record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"program_sha256": "0" * 64}))
+    record["functions"]["eval"]["program_sha256"] = "0" * 64
+    path.write_text(json.dumps(record))
     found = document("check", bundle, exit_code=1)
     assert isinstance(found, dict)
-    assert [entry["name"] for entry in found["checks"] if entry["result"] == "failed"] == ["program"]
+    assert [entry["name"] for entry in found["checks"] if entry["result"] == "failed"] == ["programs"]
 
 
 def test_check_fails_what_is_no_library_behind_right_hashes(bundle: Path) -> None:
@@ -150,7 +151,7 @@ def test_check_fails_what_is_no_library_behind_right_hashes(bundle: Path) -> Non
     found = document("check", bundle, exit_code=1)
     assert isinstance(found, dict)
     failed = [entry["name"] for entry in found["checks"] if entry["result"] == "failed"]
-    assert failed == ["gates", "selftest", "library"]
+    assert failed == ["gates", "selftest", "eval, library"]
 
 
 @pytest.mark.parametrize("command", ["info", "bench"])
@@ -171,7 +172,10 @@ def test_bench_compares_at_every_n(exported: Path, need: Callable[[str], str]) -
         assert 0 < latency["min_ns"] <= latency["p50_ns"] <= latency["p99_ns"] <= latency["max_ns"]
         assert row["error"] <= found["allowed_error"] or "teacher" in row["backend"]
     assert found["threads"] == 1
-    assert found["program_sha256"] == json.loads((exported / MANIFEST_FILE).read_text())["program_sha256"]
+    assert (
+        found["program_sha256"]
+        == json.loads((exported / MANIFEST_FILE).read_text())["functions"]["eval"]["program_sha256"]
+    )
     assert {"cpu", "system", "python"} <= found["machine"].keys()
 
 

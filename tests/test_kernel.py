@@ -22,7 +22,7 @@ from kdpinn_edge.export.shared_library import check_library
 from kdpinn_edge.export.target import TARGETS, Target, target
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import FUNCTIONS, Affine, Program
-from kdpinn_edge.manifest import Input, Output, Precision
+from kdpinn_edge.manifest import Input, Precision
 from kdpinn_edge.numpy_program import NumpyProgram, partial_sums, rounded
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
@@ -51,11 +51,11 @@ def wild(program: Program, n: int, precision: str) -> np.ndarray:
 @given(program=programs())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_printed_kernel_is_the_numpy_program(program: Program, crossover: int, precision: Precision) -> None:
-    module = load_kernel(kernel(program, precision, NARROW, crossover))
+    module = load_kernel(kernel({"eval": program}, precision, NARROW, crossover))
     x = wild(program, 20, precision)
     y = np.zeros((20, program.n_out), precision)
     with np.errstate(all="ignore"):
-        assert module.evaluate(x.ravel(), y.reshape(-1), 20) == 0
+        assert module.eval_all(x.ravel(), y.reshape(-1), 20) == 0
     assert same_bits(y, NumpyProgram(program, precision)(x))
 
 
@@ -170,7 +170,7 @@ def test_gates_refuse_another_kind_of_library(tmp_path: Path, need: Need) -> Non
     source.write_text("#include <stdlib.h>\nint counter = 1;\nvoid *other(void) { counter++; return malloc(8); }\n")
     subprocess.run([need("cc"), "-shared", "-fPIC", "-o", str(result), str(source)], check=True)
     program = mlp(1, 4, 1, 1)
-    interface = Interface("model", program, "float32", target("native"), (Input("x0"),), (Output("u"),))
+    interface = Interface("model", "float32", target("native"), (Input("x0"),), {"eval": program})
     with pytest.raises(ExportError) as error:
         check_library(result.read_bytes(), interface)
     for part in ("exports", "malloc", "needs the libraries", ".data"):

@@ -16,6 +16,7 @@ from kdpinn_edge.errors import BundleError
 from kdpinn_edge.manifest import (
     MANIFEST_FILE,
     Errors,
+    Function,
     Input,
     Manifest,
     Operations,
@@ -32,16 +33,23 @@ CONTENTS = {"libwave.so": b"\x7fELF", "wave.h": b"/* wave */\n"}
 DIGEST = hashlib.sha256(b"").hexdigest()
 WAVE = Manifest(
     name="wave",
-    program_sha256=DIGEST,
     precision="float32",
     storage="float32",
     profile="fma-1",
     target=TargetRecord("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "+avx2,+fma", 8),
     inputs=(Input("x", -1.0, 1.0, "m"), Input("t", 0.0, None)),
-    outputs=(Output("u", "m"),),
+    functions={
+        "eval": Function(
+            DIGEST, (Output("u", "m"),), Errors((3e-7,), (1e-7,), (1.5,), 1000, "the Program"), Operations(1000, 64)
+        ),
+        "jet": Function(
+            DIGEST,
+            (Output("u_x", "1"), Output("u_tt", "m/s²")),
+            Errors((3e-7, 2e-5), (1e-7, 1e-6), (1.5, 90.0), 1000, "the Program"),
+            Operations(3000, 64),
+        ),
+    },
     equation="u_tt = c² u_xx",
-    errors=Errors(3e-7, 1e-7, 1.5, 1000, "the float64 Program"),
-    operations=Operations(1000, 64),
     sizes=Sizes(4096, 512),
     toolchain={"llvmlite": "0.50.0"},
     files={name: hashlib.sha256(data).hexdigest() for name, data in CONTENTS.items()},
@@ -72,7 +80,11 @@ def edit(bundle: Path, *path: str | int, to: Any) -> None:
 
 def test_round_trip(bundle: Path) -> None:
     assert read_manifest(bundle) == WAVE
-    assert (WAVE.n_in, WAVE.n_out) == (2, 1)
+    assert WAVE.n_in == 2
+    assert [(name, function.n_out) for name, function in read_manifest(bundle).functions.items()] == [
+        ("eval", 1),
+        ("jet", 2),
+    ]
     assert check_files(bundle, WAVE) == CONTENTS
 
 
@@ -83,14 +95,14 @@ def test_equal_manifests_give_equal_bytes(bundle: Path) -> None:
 
 
 FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
-    (("schema",), 2, "schema 2; this version reads 1: update kdpinn_edge"),
-    (("schema",), 0, "schema: 0; accepted: 1"),
+    (("schema",), 3, "schema 3; this version reads 2: update kdpinn_edge"),
+    (("schema",), 1, "schema 1; this version reads 2: an older version wrote it, export the bundle again"),
     (("schema",), True, "schema: true"),
     (("name",), "Wave", "name: "),
     (("name",), "int", "name: "),
     (("name",), 7, "name: 7"),
-    (("program_sha256",), DIGEST[:-1], "program_sha256: "),
-    (("program_sha256",), DIGEST.upper(), "program_sha256: "),
+    (("functions", "eval", "program_sha256"), DIGEST[:-1], "functions['eval'].program_sha256: "),
+    (("functions", "eval", "program_sha256"), DIGEST.upper(), "functions['eval'].program_sha256: "),
     (("precision",), "float16", "precision: "),
     (("precision",), [], "precision: "),
     (("profile",), "fast", "profile: "),
@@ -104,12 +116,17 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("inputs", 0, "lower"), "0", "inputs[0].lower: "),
     (("inputs", 0, "lower"), 10**400, "inputs[0].lower: "),
     (("inputs", 1, "name"), "x", "inputs: 'x' occurs twice"),
-    (("outputs", 0, "name"), "", "outputs[0].name: "),
-    (("outputs", 0, "name"), "u\n", "outputs[0].name: "),
+    (("functions",), {}, "functions: {}; accepted: an object with at least one entry"),
+    (("functions", "gradient"), {}, 'a key of functions: "gradient"; accepted: eval, jet, residual'),
+    (("functions", "eval", "outputs", 0, "name"), "", "functions['eval'].outputs[0].name: "),
+    (("functions", "eval", "outputs", 0, "name"), "u\n", "functions['eval'].outputs[0].name: "),
+    (("functions", "jet", "outputs", 1, "name"), "u_x", "functions['jet'].outputs: 'u_x' occurs twice"),
+    (("functions", "jet", "outputs"), [], "functions['jet'].outputs: []"),
     (("equation",), 0, "equation: 0"),
-    (("errors", "max_abs"), -1e-9, "errors.max_abs: "),
-    (("errors", "rms"), True, "errors.rms: true"),
-    (("operations", "multiply_adds"), -1, "operations.multiply_adds: -1"),
+    (("functions", "jet", "errors", "max_abs"), [1e-9], "functions['jet'].errors.max_abs: 1 numbers for 2 outputs"),
+    (("functions", "jet", "errors", "max_abs", 1), -1e-9, "functions['jet'].errors.max_abs[1]: "),
+    (("functions", "jet", "errors", "rms"), True, "functions['jet'].errors.rms: true"),
+    (("functions", "jet", "operations", "multiply_adds"), -1, "functions['jet'].operations.multiply_adds: -1"),
     (("toolchain",), {}, "toolchain: {}"),
     (("toolchain", "cc"), 14, "toolchain['cc']: 14"),
     (("files", "libwave.so"), "sha256:" + DIGEST, "files['libwave.so']: "),
@@ -149,9 +166,18 @@ def test_all_faults_are_listed(bundle: Path) -> None:
         assert f"\n  - {fault}" in str(raised.value)
 
 
-def test_a_future_schema_is_the_only_fault_named(bundle: Path) -> None:
-    edit(bundle, to={"schema": 3, "everything": "else"})
-    with pytest.raises(BundleError, match=r"schema 3; this version reads 1: update kdpinn_edge$"):
+def test_the_values_are_never_missing(bundle: Path) -> None:
+    record = json.loads((bundle / MANIFEST_FILE).read_text())
+    del record["functions"]["eval"]
+    edit(bundle, to=record)
+    with pytest.raises(BundleError, match="functions: jet; accepted: eval, and others beside it"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize(("schema", "fix"), [(1, "export the bundle again"), (3, "update kdpinn_edge")])
+def test_another_schema_is_the_only_fault_named(bundle: Path, schema: int, fix: str) -> None:
+    edit(bundle, to={"schema": schema, "everything": "else"})
+    with pytest.raises(BundleError, match=rf"schema {schema}; this version reads 2: .*{fix}$"):
         read_manifest(bundle)
 
 
@@ -161,7 +187,7 @@ def test_a_future_schema_is_the_only_fault_named(bundle: Path) -> None:
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
-        (b'{"schema": 1, "schema": 1}', "a key occurs twice"),
+        (b'{"schema": 2, "schema": 2}', "a key occurs twice"),
         (b'{"schema": NaN}', "NaN is not a JSON number"),
         (b'{"schema": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"[" * 100_000, "not JSON"),

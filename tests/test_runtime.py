@@ -31,6 +31,7 @@ from kdpinn_edge.manifest import (
     ONNX_FILE,
     PROGRAM_FILE,
     Errors,
+    Function,
     Input,
     Manifest,
     Operations,
@@ -98,10 +99,12 @@ int32_t sum_selftest(void) { return SELFTEST; }
 const kdpinn_model *DESCRIBE(void) {
     static const char *const inputs[] = {"p[0]", "p[1]"}, *const outputs[] = {"u"};
     static const double lower[] = {-1, -1}, upper[] = {1, 1};
+    static const kdpinn_function functions[] = {
+        {.name = FUNCTION, .program_sha256 = SHA256, .output_names = outputs, .n_out = N_OUT, EVAL = sum_eval}};
     static const kdpinn_model model = {
-        .abi = ABI, .scalar_bytes = sizeof(T), .n_in = 2, .n_out = N_OUT, .name = "sum", .program_sha256 = SHA256,
-        .profile = "fma-1", .target = "test", .input_names = inputs, .output_names = outputs,
-        .lower = lower, .upper = upper, EVAL = sum_eval, OUTSIDE = sum_outside, .selftest = sum_selftest};
+        .abi = ABI, .scalar_bytes = sizeof(T), .n_in = 2, .n_functions = N_FUNCTIONS, .name = "sum",
+        .profile = "fma-1", .target = "test", .input_names = inputs, .lower = lower, .upper = upper,
+        .functions = functions, OUTSIDE = sum_outside, .selftest = sum_selftest};
     return NONE ? NULL : &model;
 }
 """
@@ -110,14 +113,16 @@ MACROS = {
     "CODE": "0",
     "DESCRIBE": "sum_model",
     "FACTOR": "2",
+    "FUNCTION": '"eval"',
     "NONE": "0",
+    "N_FUNCTIONS": "1",
     "N_OUT": "1",
     "SELFTEST": "0",
     "SHA256": f'"{SUM.sha256}"',
 }
 TYPES = {
-    "float32": {"T": "float", "EVAL": ".eval_f32", "OUTSIDE": ".outside_f32"},
-    "float64": {"T": "double", "EVAL": ".eval_f64", "OUTSIDE": ".outside_f64"},
+    "float32": {"T": "float", "EVAL": ".f32", "OUTSIDE": ".outside_f32"},
+    "float64": {"T": "double", "EVAL": ".f64", "OUTSIDE": ".outside_f64"},
 }
 
 
@@ -145,16 +150,17 @@ def build(need: Need, tmp_path: Path) -> Build:
         write_program(SUM, directory / PROGRAM_FILE)
         manifest = Manifest(
             name="sum",
-            program_sha256=SUM.sha256,
             precision=precision,
             storage=precision,
             profile="fma-1",
             target=TargetRecord("test", "x86_64-unknown-linux-gnu", "generic", "", 1),
             inputs=(Input("p[0]", -1.0, 1.0), Input("p[1]", -1.0, 1.0)),
-            outputs=(Output("u"),),
+            functions={
+                "eval": Function(
+                    SUM.sha256, (Output("u"),), Errors((0.0,), (0.0,), (1.0,), 1, "itself"), Operations(2, 0)
+                )
+            },
             equation=None,
-            errors=Errors(0.0, 0.0, 1.0, 1, "itself"),
-            operations=Operations(2, 0),
             sizes=Sizes(100, 100),
             toolchain={"cc": "any"},
             files={},
@@ -377,11 +383,13 @@ def test_many_threads_load(build: Build) -> None:
 
 
 REFUSED_LIBRARIES: dict[str, tuple[dict[str, str], type[Exception], str]] = {
-    "another ABI": ({"ABI": "2"}, BundleError, "has ABI version 2; this version calls 1"),
+    "another ABI": ({"ABI": "1"}, BundleError, "has ABI version 1; this version calls 2"),
     "no description": ({"NONE": "1"}, BundleError, "sum_model() returned NULL"),
-    "no function": ({"DESCRIBE": "other_model"}, BundleError, "has no function sum_model"),
-    "another Program": ({"SHA256": '"00"'}, BundleError, "program_sha256 is '00', the manifest says"),
-    "other sizes": ({"N_OUT": "3"}, BundleError, "n_out is 3, the manifest says 1"),
+    "no such symbol": ({"DESCRIBE": "other_model"}, BundleError, "has no function sum_model"),
+    "another Program": ({"SHA256": '"00"'}, BundleError, "functions[0].program_sha256 is '00', the manifest says"),
+    "other sizes": ({"N_OUT": "3"}, BundleError, "functions[0].n_out is 3, the manifest says 1"),
+    "another function": ({"FUNCTION": '"jet"'}, BundleError, "functions[0].name is 'jet', the manifest says 'eval'"),
+    "no function": ({"N_FUNCTIONS": "0"}, BundleError, "n_functions is 0, the manifest says 1"),
     "selftest": ({"SELFTEST": "12"}, EngineError, "golden value 12 has other bits than at export"),
 }
 
@@ -425,7 +433,7 @@ def test_an_edited_manifest_is_refused_by_every_engine(build: Build, name: Engin
     bundle = build()
     record = json.loads((bundle / MANIFEST_FILE).read_text())
     edits = {
-        "schema 2": {"schema": 2},
+        "schema 1": {"schema": 1},
         "SHA-256 is": {"files": record["files"] | {"libsum.so": "0" * 64}},
         "plain file name": {"library": "../libsum.so"},
     }
@@ -517,7 +525,7 @@ def test_onnx_runtime_does_not_take_the_model(build: Build) -> None:
     bundle = build()
     (bundle / ONNX_FILE).write_bytes(b"junk")
     restate(bundle, read_manifest(bundle))
-    with pytest.raises(EngineError, match=r"ONNX Runtime .* does not take the model"):
+    with pytest.raises(EngineError, match=r"ONNX Runtime .* does not take model\.onnx"):
         load(bundle, "onnx")
 
 
@@ -552,19 +560,20 @@ def test_a_fresh_process_loads_only_what_it_needs(build: Build) -> None:
 
 
 def test_cffi_and_c_see_one_layout(need: Need, tmp_path: Path) -> None:
-    fields = [name for name, _ in _interface().typeof("kdpinn_model").fields]
-    offsets = "".join(f'printf("%zu ", offsetof(kdpinn_model, {name}));' for name in fields)
+    ffi = _interface()
+    fields = [(type, name) for type in ("kdpinn_function", "kdpinn_model") for name, _ in ffi.typeof(type).fields]
+    offsets = "".join(f'printf("%zu ", offsetof({type}, {name}));' for type, name in fields)
     source = tmp_path / "layout.c"
     source.write_text(
         '#include <stdio.h>\n#include <stddef.h>\n#include "kdpinn_edge.h"\n'
-        f'int main(void) {{ {offsets} printf("%zu", sizeof(kdpinn_model)); return 0; }}\n'
+        f'int main(void) {{ {offsets} printf("%zu %zu", sizeof(kdpinn_function), sizeof(kdpinn_model)); return 0; }}\n'
     )
     program = tmp_path / "layout"
     subprocess.run([need("cc"), *FLAGS, f"-I{HEADER.parent}", "-o", str(program), str(source)], check=True)
     printed = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout
-    ffi = _interface()
     assert list(map(int, printed.split())) == [
-        *(ffi.offsetof("kdpinn_model", name) for name in fields),
+        *(ffi.offsetof(type, name) for type, name in fields),
+        ffi.sizeof("kdpinn_function"),
         ffi.sizeof("kdpinn_model"),
     ]
 

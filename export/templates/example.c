@@ -8,15 +8,34 @@
 
 #define N_POINTS 5
 
+static void print(const kdpinn_function *function, const @scalar@ *x, const @scalar@ *y)
+{
+    const kdpinn_model *model = @name@_model();
+    int32_t i, c;
+
+    printf("%s\n", function->name);
+    for (i = 0; i < N_POINTS; i++) {
+        for (c = 0; c < model->n_in; c++) {
+            printf("%s = % .4f  ", model->input_names[c], (double)x[i * model->n_in + c]);
+        }
+        for (c = 0; c < function->n_out; c++) {
+            printf("%s = % .9g  ", function->output_names[c], (double)y[i * function->n_out + c]);
+        }
+        printf("\n");
+    }
+}
+
 int main(void)
 {
     const kdpinn_model *model = @name@_model();
     @scalar@ x[N_POINTS * @NAME@_N_IN];
-    @scalar@ y[N_POINTS * @NAME@_N_OUT];
+@each function@
+    @scalar@ @function@[N_POINTS * @NAME@_@FUNCTION@_N_OUT];
+@end@
     int32_t status, i, c;
 
-    printf("%s: %d -> %d, %d-byte numbers, profile %s, for %s\n", model->name, (int)model->n_in, (int)model->n_out,
-           (int)model->scalar_bytes, model->profile, model->target);
+    printf("%s: %d-byte numbers, profile %s, for %s\n", model->name, (int)model->scalar_bytes, model->profile,
+           model->target);
     status = @name@_selftest();
     printf("self-test: %s\n", status == 0 ? "passed" : "FAILED");
     if (status != 0) {
@@ -29,17 +48,11 @@ int main(void)
             x[i * @NAME@_N_IN + c] = (@scalar@)(lower + (upper - lower) * (i + 0.5) / N_POINTS);
         }
     }
-    if (@name@_eval(x, y, N_POINTS) != KDPINN_OK) {
+@each function@
+    if (@name@_@function@(x, @function@, N_POINTS) != KDPINN_OK) {
         return 1;
     }
-    for (i = 0; i < N_POINTS; i++) {
-        for (c = 0; c < @NAME@_N_IN; c++) {
-            printf("%s = % .4f  ", model->input_names[c], (double)x[i * @NAME@_N_IN + c]);
-        }
-        for (c = 0; c < @NAME@_N_OUT; c++) {
-            printf("%s = % .9g  ", model->output_names[c], (double)y[i * @NAME@_N_OUT + c]);
-        }
-        printf("\n");
-    }
+    print(&model->functions[@index@], x, @function@);
+@end@
     return 0;
 }

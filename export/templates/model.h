@@ -1,9 +1,12 @@
 /* @name@.h: the model @name@, @precision@, for @target@. Written by kdpinn_edge @version@.
  *
- * Program @sha256@
  * numerics profile @profile@
+@each function@
+ *
+ * @name@_@function@ is the Program @sha256@
  *
 @program@
+@end@
  */
 #ifndef KDPINN_MODEL_@NAME@_H
 #define KDPINN_MODEL_@NAME@_H
@@ -15,13 +18,21 @@ extern "C" {
 #endif
 
 enum {
-    @NAME@_N_IN = @n_in@, /* @inputs@ */
-    @NAME@_N_OUT = @n_out@ /* @outputs@ */
+    @NAME@_N_IN = @n_in@ /* columns of x: @inputs@ */
 };
 
-/* y[i] = u(x[i]) for n points. x: (n, @NAME@_N_IN), y: (n, @NAME@_N_OUT), row-major. Returns KDPINN_OK or a code < 0. */
-int32_t @name@_eval(const @scalar@ *x, @scalar@ *y, int64_t n);
+@each function@
+enum { /* columns of y for @name@_@function@ */
+@columns@
+    @NAME@_@FUNCTION@_N_OUT = @n_out@
+};
 
+/* @meaning@, at n points. x: (n, @NAME@_N_IN), y: (n, @NAME@_@FUNCTION@_N_OUT), row-major. Returns KDPINN_OK or
+ * a code < 0.
+ */
+int32_t @name@_@function@(const @scalar@ *x, @scalar@ *y, int64_t n);
+
+@end@
 /* How many of the n points lie outside the domain box; a NaN does. A code < 0 on bad arguments. */
 int64_t @name@_outside(const @scalar@ *x, int64_t n);
 

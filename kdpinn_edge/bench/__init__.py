@@ -140,7 +140,8 @@ def bench(
             absent.append(Absent(C_LOOP, str(error)))
         for n in n_points:
             x = probe_points(manifest.inputs, n, seed=3).astype(parity.x.dtype)
-            calls = {name: b.bind(x, np.empty((n, manifest.n_out), x.dtype)) for name, b in backends.items()}
+            n_out = manifest.functions["eval"].n_out
+            calls = {name: b.bind(x, np.empty((n, n_out), x.dtype)) for name, b in backends.items()}
             latencies = time_interleaved(calls, seconds=seconds)
             if C_LOOP in errors:
                 latencies[C_LOOP] = harness.time(directory, x, seconds=seconds)[0]
@@ -149,7 +150,7 @@ def bench(
                 rows.append(Row(name, n, latency, latency.p50_ns / n, errors[name], within_limit))
     return Report(
         name=manifest.name,
-        program_sha256=manifest.program_sha256,
+        program_sha256=manifest.functions["eval"].program_sha256,
         precision=manifest.precision,
         profile=manifest.profile,
         target=manifest.target.name,
@@ -220,7 +221,7 @@ def _numba(program: Program, manifest: Manifest) -> Backend:
     call = numba_call(program, manifest.precision)
 
     def evaluate(x: Array) -> Array:
-        y = np.empty((len(x), manifest.n_out), x.dtype)
+        y = np.empty((len(x), manifest.functions["eval"].n_out), x.dtype)
         call(x, y)
         return y
 
