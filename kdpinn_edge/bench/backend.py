@@ -74,9 +74,11 @@ class Backend:
     """One way to evaluate.
 
     `packages` are the distributions that it needs, whose versions are recorded; where one is missing the backend is
-    absent, and `extra` of kdpinn-edge brings it. `prepare(case, threads)` loads it with exactly `threads` threads, or,
-    where that is None, as its own defaults have it. It is pickled by name into another process: a function of a module.
-    It raises KdpinnError, ImportError or anything else where it cannot; the message becomes the reason.
+    absent, and `extra` of kdpinn-edge brings it. `runtime` are those of them that must be installed where the artifact
+    runs, besides Python and kdpinn-edge: none for a library that a C program calls. `prepare(case, threads)` loads it
+    with exactly `threads` threads, or, where that is None, as its own defaults have it. It is pickled by name into
+    another process: a function of a module. It raises KdpinnError, ImportError or anything else where it cannot; the
+    message becomes the reason.
     """
 
     name: str
@@ -85,3 +87,4 @@ class Backend:
     packages: tuple[str, ...]
     extra: str
     prepare: Callable[[Case, int | None], Prepared]
+    runtime: tuple[str, ...] = ()
