@@ -87,6 +87,14 @@ class Stored(StrEnum):
     float64 = "float64"
 
 
+class Swept(StrEnum):
+    """What can evaluate a residual."""
+
+    library = "library"
+    numpy = "numpy"
+    onnx = "onnx"
+
+
 @app.callback(invoke_without_command=True)
 def _main(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if show_version:
@@ -264,6 +272,54 @@ def bench(
         _print_report(report)
     verdicts = [row.within_limit for row in report.rows if row.backend == LIBRARY]
     if strict and not (verdicts and all(verdicts)):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def audit(
+    bundle: BundlePath,
+    out: Annotated[Path | None, typer.Option(help="A figure to write: .png, .svg or .pdf.")] = None,
+    per_axis: Annotated[int, typer.Option(min=2, help="Points along each of the first two inputs.")] = 401,
+    engine: Annotated[Swept, typer.Option(help="What evaluates the residual.")] = Swept.library,
+    limit: Annotated[float | None, typer.Option(help="Exit with 1 where |residual| exceeds it.")] = None,
+    percentile: Annotated[
+        float, typer.Option(min=0, max=100, help="At how many % of the points the limit has to hold.")
+    ] = 99,
+    as_json: AsJson = False,
+) -> None:
+    """Sweep the domain with the model's own residual: where does it violate its equation?"""
+    from kdpinn_edge.audit import PERCENTILES, check_figure, draw
+    from kdpinn_edge.audit import audit as sweep
+
+    if out:
+        check_figure(out)
+    found = sweep(bundle, per_axis=per_axis, engine=engine.value)
+    if out:
+        draw(found, out)
+    rows = found.rows(sorted({*PERCENTILES, percentile}))
+    exceeded = [row for row in rows if limit is not None and row.percentile == percentile and row.value > limit]
+    if as_json:
+        _print_json(
+            {
+                "bundle": str(bundle),
+                "name": found.name,
+                "equation": found.equation,
+                "engine": found.engine,
+                "points": found.n_points,
+                "residual": [asdict(row) for row in rows],
+                "passed": not exceeded,
+            }
+        )
+    else:
+        _print_facts({"model": f"{found.name}: {found.equation or ''}", "points": f"{found.n_points:,}"})
+        table = _table("", "% of points", "|residual| ≤", "which is at")
+        for row in rows:
+            at = ", ".join(f"{name} = {value:.4g}" for name, value in row.at.items())
+            table.add_row(row.equation, f"{row.percentile:g}", f"{row.value:.3g}", at)
+        _stdout().print(table)
+    for row in exceeded:
+        _stderr().print(f"{row.equation}: {row.value:.3g} at {percentile:g} % of the points; the limit is {limit:g}")
+    if exceeded:
         raise typer.Exit(FAILED)
 
 
