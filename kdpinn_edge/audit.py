@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.errors import AuditError
 from kdpinn_edge.manifest import Input, Manifest
 from kdpinn_edge.runtime import load
+from kdpinn_edge.runtime.engine import check_function
 from kdpinn_edge.runtime.load import EngineName
 
 Array = NDArray[np.float64]
@@ -92,6 +93,7 @@ def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: E
         raise AuditError(f"per_axis is {per_axis}; accepted: from 2, the points along the first two inputs")
     loaded = load(bundle, engine)
     manifest = loaded.manifest
+    check_function(manifest, "residual")
     axes = _axes(manifest, per_axis)
     slices = []
     for fixed in product(*axes[2:]):
@@ -106,8 +108,7 @@ def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: E
 
 
 def _axes(manifest: Manifest, per_axis: int) -> tuple[Array, ...]:
-    others = len(manifest.inputs) - 2
-    few = max((k for k in range(1, SLICES + 1) if k**others <= PANELS), default=1) if others > 0 else 0
+    few = max(k for k in range(1, SLICES + 1) if k ** (len(manifest.inputs) - 2) <= PANELS)
     axes = []
     for i, side in enumerate(manifest.inputs):
         if side.lower is None or side.upper is None:
