@@ -50,7 +50,7 @@ from kdpinn_edge.storage import store_as_float16
 from kdpinn_edge.units import derivative_units
 
 N_GOLDEN = 48
-N_ERROR = 2048
+N_ERROR = 4096
 
 
 def export_bundle(

@@ -23,7 +23,7 @@ from kdpinn_edge.manifest import (
     check_files,
     read_manifest,
 )
-from kdpinn_edge.parity import Parity
+from kdpinn_edge.parity import SLACK, Parity
 from kdpinn_edge.program_file import read_program
 
 Result = Literal["passed", "failed", "skipped"]
@@ -154,7 +154,7 @@ def _onnx_runtime(directory: Path, function: FunctionName, parity: Parity) -> st
 
 
 def _errors(stated: Function, parity: Parity) -> str:
-    limits = 4 * np.array(stated.errors.max_abs) + 1e-15 * parity.scales
+    limits = SLACK * np.array(stated.errors.max_abs) + 1e-15 * parity.scales
     return _within(parity.program, parity.errors(parity.bits), limits)
 
 

@@ -9,20 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiled import ALWAYS_POINT, ALWAYS_POINTS, RUNNABLE, Library, kernel, same_bits
+from compiled import ALWAYS_POINT, ALWAYS_POINTS, RUNNABLE, Functions, Library, kernel, same_bits
 from conftest import Need
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 from strategies import mlp, points, programs
 
-from kdpinn_edge.errors import ExportError, ProgramError
+from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.errors import DerivativeError, ExportError, ProgramError
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.numba_kernel import load_kernel
 from kdpinn_edge.export.shared_library import check_library
 from kdpinn_edge.export.target import TARGETS, Target, target
 from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import FUNCTIONS, Affine, Program
+from kdpinn_edge.ir import FUNCTIONS, Affine, Program, columns
 from kdpinn_edge.manifest import Input, Precision
+from kdpinn_edge.names import Derivative, Names
 from kdpinn_edge.numpy_program import NumpyProgram, partial_sums, rounded
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
@@ -72,6 +74,53 @@ def test_library_is_the_numpy_program(program: Program, crossover: int, chosen: 
     expected = reference(x)
     for n in range(201):
         assert same_bits(library(x[:n]), expected[:n]), n
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Functions:
+    """A Program, and of one of its outputs the value, a first and a second derivative."""
+    program = draw(programs(max_ops=6))
+    inputs, outputs = columns(program.inputs), columns(program.outputs)
+    column, a, b = draw(st.sampled_from(outputs)), draw(st.sampled_from(inputs)), draw(st.sampled_from(inputs))
+    try:
+        spell = Names(inputs, outputs).spell
+        requests = [spell(Derivative(column, word)) for word in ((), (a,), (a, b))]
+    except DerivativeError:  # of an output that is an input, or whose name goes on like a derivative's
+        reject()
+    return {"eval": program, "jet": derivatives(program, requests)}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
+@given(functions=models())
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_printed_jets_are_the_numpy_program(functions: Functions, crossover: int, precision: Precision) -> None:
+    module = load_kernel(kernel(functions, precision, NARROW, crossover))
+    x = wild(functions["eval"], 20, precision)
+    for evaluate, program in ((module.eval_all, functions["eval"]), (module.jet_all, functions["jet"])):
+        y = np.zeros((20, program.n_out), precision)
+        with np.errstate(all="ignore"):
+            assert evaluate(x.ravel(), y.reshape(-1), 20) == 0
+        assert same_bits(y, NumpyProgram(program, precision)(x))
+    with np.errstate(all="ignore"):
+        assert module.selftest() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("chosen", RUNNABLE, ids=lambda t: t.name)
+@given(functions=models(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]))
+@settings(compiled_once, max_examples=5)
+def test_jets_of_a_library_are_the_numpy_program(
+    functions: Functions, crossover: int, chosen: Target, precision: Precision
+) -> None:
+    library = Library(functions, precision, chosen, crossover)
+    assert library.selftest() == 0
+    x = wild(functions["eval"], 100, precision)
+    for name, program in functions.items():
+        expected = NumpyProgram(program, precision)(x)
+        for n in range(101):
+            assert same_bits(library(x[:n], name), expected[:n]), (name, n)
 
 
 @pytest.mark.slow
@@ -131,14 +180,56 @@ def test_outside_counts_points_not_coordinates(library: Library) -> None:
     assert library.outside(x, 2) == 0
 
 
-def test_selftest_notices_one_changed_weight(library: Library, tmp_path: Path) -> None:
-    weights = library.kernel.constants["W"]
-    first = int(np.flatnonzero(weights)[0])
+def selftest_of_changed(library: Library, constants: str, number: int, folder: Path) -> int:
+    """What the selftest of a copy of `library` returns, in which a middle bit of one constant is another."""
+    array = library.kernel.constants[constants]
     changed = bytearray(library.bytes)
-    changed[changed.index(weights.tobytes()) + first * weights.itemsize + weights.itemsize - 2] ^= 0x08
-    path = tmp_path / "changed.so"
+    changed[changed.index(array.tobytes()) + number * array.itemsize + array.itemsize - 2] ^= 0x08
+    path = folder / f"{constants}_{number}.so"
     path.write_bytes(changed)
-    assert ctypes.CDLL(str(path)).model_selftest() > 0
+    return int(ctypes.CDLL(str(path)).model_selftest())
+
+
+def test_selftest_notices_one_changed_weight(library: Library, tmp_path: Path) -> None:
+    first = int(np.flatnonzero(library.kernel.constants["W"])[0])
+    assert selftest_of_changed(library, "W", first, tmp_path) > 0
+
+
+@pytest.fixture(scope="module")
+def jets() -> Library:
+    """A model with its first and second derivatives."""
+    program = mlp(2, 16, 3, 1)
+    jet = derivatives(program, ["u", "u_x0", "u_x1", "u_x0_x0"])
+    return Library({"eval": program, "jet": jet}, "float32", target("native"), 5)
+
+
+def test_functions_share_their_weights(jets: Library) -> None:
+    alone = kernel({"eval": jets.functions["eval"]}, "float32", target("native"), 5).constants["W"]
+    assert alone.size < jets.kernel.constants["W"].size < 1.5 * alone.size
+    assert jets.kernel.constants["W"][: alone.size].tobytes() == alone.tobytes()
+
+
+def test_selftest_counts_golden_numbers_through_the_functions(jets: Library, tmp_path: Path) -> None:
+    n_eval, n_jet = (jets.kernel.constants[f"GOLDEN_{function}"].size for function in ("EVAL", "JET"))
+    assert n_jet == 4 * n_eval
+    assert jets.selftest() == 0
+    assert selftest_of_changed(jets, "GOLDEN_EVAL", 2, tmp_path) == 3
+    assert selftest_of_changed(jets, "GOLDEN_JET", 0, tmp_path) == n_eval + 1
+    assert selftest_of_changed(jets, "GOLDEN_JET", n_jet - 5, tmp_path) == n_eval + n_jet - 4
+
+
+def test_selftest_notices_a_weight_that_only_the_jet_reads(jets: Library, tmp_path: Path) -> None:
+    weights = jets.kernel.constants["W"]
+    alone = kernel({"eval": jets.functions["eval"]}, "float32", target("native"), 5).constants["W"].size
+    first = alone + int(np.flatnonzero(weights[alone:])[0])
+    assert selftest_of_changed(jets, "W", first, tmp_path) > jets.kernel.constants["GOLDEN_EVAL"].size
+
+
+def test_a_jet_refuses_bad_arguments_as_eval_does(jets: Library) -> None:
+    x, y = np.zeros((3, 2), np.float32), np.zeros((3, 4), np.float32)
+    assert jets.status(x, y, -1, "jet") == -2
+    assert jets.status(None, y, 3, "jet") == jets.status(x, None, 3, "jet") == -1
+    assert jets.status(None, None, 0, "jet") == 0
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
