@@ -20,9 +20,10 @@ from markupsafe import Markup
 
 from kdpinn_edge.bench.record import Block, Cell, Record
 from kdpinn_edge.bench.report import answer, quantities
+from kdpinn_edge.bench.report.figures import CURVE_POINTS
 from kdpinn_edge.bench.report.page import page
 
-EMBEDDED_BYTES = 1_000_000
+EMBEDDED_BYTES = 700_000
 """The most that the record may add to the page. A larger one is thinned; the page says so."""
 
 
@@ -57,6 +58,7 @@ def html(record: Record) -> str:
         page=page(record),
         q=quantities,
         points=answer.points,
+        curve_points=CURVE_POINTS,
         style=Markup(style),  # noqa: S704 (a file of this package)
         script=Markup(script),  # noqa: S704 (a file of this package)
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:",

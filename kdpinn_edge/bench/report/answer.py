@@ -65,10 +65,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Limit:
-    """Whether the limit holds for one entry at one n, in one sentence."""
+    """Whether the limit holds for one entry at one n, and the sentence that begins with that verdict."""
 
     verdict: Verdict
-    sentence: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def points(n: int) -> str:
 
 def answers(table: Table, entries: Sequence[Entry], subject: Subject) -> tuple[Answer, ...]:
     """What to use at n = 1 and at n = 10 000; where neither was measured, at the least and the most points."""
-    wanted = [n for n in ASKED_N if n in table.n_points] or sorted({table.n_points[0], table.n_points[-1]})
+    wanted = [n for n in ASKED_N if n in table.n_points] or sorted({*table.n_points[:1], *table.n_points[-1:]})
     same = [entry for entry in entries if entry.promise != "another function"]
     places = {
         FROM_C: [entry for entry in same if entry.layer == "kernel in C"],
@@ -122,12 +122,11 @@ def judge(table: Table, entry: Entry, n: int) -> Limit | None:
     measured is above that, and is open in between. Means of several calls say nothing about one call.
     """
     single = {mode: row for mode, row in table.rows(entry, n).items() if row.misses}
-    limit = q.round_duration(table.record.protocol.deadline_ns)
     asked = q.percentile(ASKED_PERCENTILE)
     if not single:
         if not table.rows(entry, n):
             return None
-        return Limit("too few samples", f"Not judged against {limit}: each sample is the mean of several calls.")
+        return Limit("too few samples", "each sample is the mean of several calls.")
     mode, row = max(single.items(), key=lambda pair: (_bound(pair[1]), pair[1].max_ns))
     called = table.called(entry, n, mode)
     late = f"{q.count(_count(row))} of {q.count(row.samples)} calls were late"
@@ -137,17 +136,17 @@ def judge(table: Table, entry: Entry, n: int) -> Limit | None:
         tail = row.percentiles[-1]
         return Limit(
             "missed",
-            f"{limit} is missed: {late} when called {called}; {q.percentile(tail.p)} is {q.duration(tail.ns)}, "
-            f"the slowest took {slowest}.",
+            f"when called {called}: {late}, {q.percentile(tail.p)} is {q.duration(tail.ns)}. "
+            f"The slowest took {slowest}.",
         )
     if _bound(row) <= allowed:
         return Limit(
             "holds",
-            f"{limit} holds at {asked}{_ways(single)}: {late}, so fewer than {q.percent(_bound(row))} are "
+            f"at {asked}{_ways(single)}: {late}, so fewer than {q.percent_above(_bound(row))} are "
             f"(95 % confidence). The slowest took {slowest}.",
         )
     shown = [p for p in PERCENTILES if _bound(row) <= 1 - p / 100]
-    held = f"{limit} holds at {q.percentile(shown[-1])}" if shown else f"{limit} is open"
+    held = f"holds at {q.percentile(shown[-1])}" if shown else "not even the median is sure"
     return Limit(
         "too few samples",
         f"{held}: {late} when called {called}, too few calls to show {asked}. The slowest took {slowest}.",
@@ -161,7 +160,7 @@ def late(row: Row) -> str:
     missed, samples = q.count(row.misses.count), q.count(row.misses.samples)
     if row.misses.count == row.misses.samples:
         return f"all {samples} late"
-    return f"{missed} of {samples} late, < {q.percent(row.misses.share_bound)}"
+    return f"{missed} of {samples} late, < {q.percent_above(row.misses.share_bound)}"
 
 
 def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) -> Pick:

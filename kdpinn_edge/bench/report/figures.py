@@ -19,7 +19,7 @@ from kdpinn_edge.bench.report.svg import LogAxis
 DESK, PHONE = 548, 358
 """Widths in pixels."""
 
-CURVE_POINTS = 160
+CURVE_POINTS = 120
 """What is kept of an empirical distribution, evenly along its axis; its ends always."""
 
 LIMITS_NS = (1e5, 1e6)
@@ -59,8 +59,8 @@ class Distribution:
 def latency_against_n(series: Sequence[Series], reach: tuple[float, float], limit_ns: float, label: str) -> Markup:
     """Latency against the number of points, both logarithmic; the time axis spans `reach`."""
     return _both(
-        _against_n(series, reach, limit_ns, label, "wide", DESK, 400),
-        _against_n(series, reach, limit_ns, label, "narrow", PHONE, 360),
+        _against_n(series, reach, limit_ns, label, "wide", DESK),
+        _against_n(series, reach, limit_ns, label, "narrow", PHONE),
     )
 
 
@@ -75,8 +75,8 @@ def distributions(found: Sequence[Distribution], limit_ns: float, label: str) ->
 def error_against_latency(series: Sequence[Series], lines: Sequence[tuple[str, float]], label: str) -> Markup:
     """How exact (x) and how fast (y), both logarithmic: the best is at the lower left. `lines` are named errors."""
     return _both(
-        _error_against_latency(series, lines, label, "wide", DESK, 380),
-        _error_against_latency(series, lines, label, "narrow", PHONE, 360),
+        _error_against_latency(series, lines, label, "wide", DESK),
+        _error_against_latency(series, lines, label, "narrow", PHONE),
     )
 
 
@@ -91,12 +91,12 @@ def _against_n(
     label: str,
     kind: str,
     width: float,
-    height: float,
 ) -> Element:
+    height = 92 + max(280, svg.LINE_HEIGHT * len(series))
     drawing = svg.drawing(width, height, kind, label)
     names = svg.gutter([one.name for one in series], width * 0.34)
     numbers = sorted({point.x for one in series for point in one.points})
-    x = LogAxis(*svg.around(numbers, margin=0.03), 54, width - names - 28)
+    x = LogAxis(*svg.around(numbers, margin=0.03), 54, width - names - 50)
     y = LogAxis(*reach, height - 40, 12)
     for n in numbers:
         svg.line(drawing, x(n), y.start, x(n), y.end, "grid")
@@ -114,10 +114,10 @@ def _against_n(
         group = _group(drawing, one.look, one.name)
         places = [(x(point.x), y(point.y)) for point in one.points]
         svg.path(group, places, "stroke", one.look.dashes)
-        svg.path(group, [(places[-1][0] + 7, end), (x.end + 12, place), (x.end + 18, place)], "leader")
+        svg.path(group, [(places[-1][0] + 7, end), (x.end + 8, end), (x.end + 26, place)], "leader")
         for (px, py), point in zip(places, one.points, strict=True):
             _told(svg.marker(group, one.look.marker, px, py), point.tip)
-        svg.text(group, x.end + 22, place, svg.fitted(one.name, names), "name")
+        _name(group, one.look, x.end + 34, place, svg.fitted(one.name, names))
     return drawing
 
 
@@ -126,7 +126,7 @@ def _distributions(found: Sequence[Distribution], limit_ns: float, label: str, k
     names = svg.gutter([one.name for one in found], width * 0.36)
     boxes = top + curve_height + 26
     bottom = boxes + row * len(found)
-    drawing = svg.drawing(width, bottom + 34, kind, label)
+    drawing = svg.drawing(width, bottom + 40, kind, label)
     least = min(float(one.samples_ns[0]) for one in found)
     most = max(float(one.samples_ns[-1]) for one in found)
     x = LogAxis(*svg.around([least, most], margin=0.03), max(names + 24, 60), width - 14)
@@ -162,8 +162,7 @@ def _distributions(found: Sequence[Distribution], limit_ns: float, label: str, k
         for p in (50, 99):
             svg.marker(group, one.look.marker, x(float(np.quantile(one.samples_ns, p / 100))), y(1 - p / 100), 3)
         middle = boxes + row * (i + 0.5)
-        svg.marker(group, one.look.marker, 7, middle)
-        svg.text(group, 17, middle, svg.fitted(one.name, names), "name")
+        _name(group, one.look, 7, middle, svg.fitted(one.name, names))
         _box(group, one, x, middle)
         _told(svg.box(group, x.start, middle - row / 2, x.end - x.start, row, "sensor"), one.tip)
     return drawing
@@ -179,14 +178,15 @@ def _box(group: Element, one: Distribution, x: LogAxis, middle: float) -> None:
 
 
 def _error_against_latency(
-    series: Sequence[Series], lines: Sequence[tuple[str, float]], label: str, kind: str, width: float, height: float
+    series: Sequence[Series], lines: Sequence[tuple[str, float]], label: str, kind: str, width: float
 ) -> Element:
+    height = 92 + max(280, svg.LINE_HEIGHT * len(series))
     drawing = svg.drawing(width, height, kind, label)
     names = svg.gutter([one.name for one in series], width * 0.34)
-    x = LogAxis(*svg.around([e for _, e in lines] + [one.points[0].x for one in series]), 54, width - names - 30)
+    x = LogAxis(*svg.around([e for _, e in lines] + [one.points[0].x for one in series]), 54, width - names - 50)
     y = LogAxis(*svg.around([one.points[0].y for one in series]), height - 40, 40)
     _time_axis(drawing, x, y)
-    for value in x.ticks():
+    for value in x.decades():
         svg.line(drawing, x(value), y.start, x(value), y.end, "grid")
         svg.text(drawing, x(value), y.start + 14, q.power_of_ten(value), "tick", "middle")
     svg.text(drawing, (x.start + x.end) / 2, height - 8, "largest error, absolute", "axis", "middle")
@@ -198,9 +198,9 @@ def _error_against_latency(
         (point,) = one.points
         group = _group(drawing, one.look, one.name)
         px, py = x(point.x), y(point.y)
-        svg.path(group, [(px + 7, py), (x.end, py), (x.end + 12, place), (x.end + 16, place)], "leader")
+        svg.path(group, [(px + 7, py), (x.end + 8, py), (x.end + 26, place)], "leader")
         _told(svg.marker(group, one.look.marker, px, py, 5), point.tip)
-        svg.text(group, x.end + 20, place, svg.fitted(one.name, names), "name")
+        _name(group, one.look, x.end + 34, place, svg.fitted(one.name, names))
     return drawing
 
 
@@ -230,6 +230,11 @@ def _limit_line(drawing: Element, x1: float, y1: float, x2: float, y2: float, *,
 
 def _group(drawing: Element, look: Look, name: str) -> Element:
     return SubElement(drawing, "g", {"class": f"backend hue{look.hue}", "data-backend": name})
+
+
+def _name(group: Element, look: Look, x: float, y: float, name: str) -> None:
+    svg.marker(group, look.marker, x, y)
+    svg.text(group, x + 10, y, name, "name")
 
 
 def _told(element: Element, tip: str) -> None:

@@ -15,8 +15,9 @@ FAMILIES = (
     ("onnx", "onnxruntime"),
     ("openvino",),
     ("jax", "xla"),
-    ("emx", "casadi"),
+    ("emx",),
     ("iree", "litert", "executorch"),
+    ("casadi",),
 )
 
 
@@ -35,7 +36,7 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     members = [0] * N_HUES
     for name in dict.fromkeys(names):
         word = re.match(r"[a-z0-9]*", name.lower())
-        hue = next((i for i, family in enumerate(FAMILIES) if word and word[0] in family), len(FAMILIES))
+        hue = next((i for i, family in enumerate(FAMILIES) if word and word[0] in family), N_HUES - 1)
         k = members[hue]
         members[hue] += 1
         found[name] = Look(hue, MARKERS[k % len(MARKERS)], DASHES[k // len(MARKERS) % len(DASHES)])

@@ -277,8 +277,8 @@ def _size_line(table: Table, entry: Entry) -> SizeLine:
         return shown(statistics.median(map(of, entry.starts))) if entry.starts else ""
 
     def median(mode: Mode) -> str:
-        found = table.median(entry, table.n_points[0], mode)
-        return q.duration(found.ns) if found else ""
+        medians = [table.median(entry, n, mode) for n in table.n_points[:1]]
+        return q.duration(medians[0].ns) if medians and medians[0] else ""
 
     return SizeLine(
         entry=entry,

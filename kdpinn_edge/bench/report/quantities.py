@@ -59,17 +59,16 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def error(value: float) -> str:
-    """An absolute error with two digits: 8.9 × 10⁻⁷; 0 where it is exactly that."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else str(value)
+    """An absolute error with two digits: 8.9 × 10⁻⁷, 0.013."""
+    if value == 0 or not math.isfinite(value) or 0.01 <= abs(value) < 1000:
+        return significant(value, 2)
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}{THIN}×{THIN}10{str(int(exponent)).translate(SUPERSCRIPTS)}".replace("-", MINUS)
 
 
 def power_of_ten(value: float) -> str:
-    """1e-6 as 10⁻⁶, 2e-6 as 2 × 10⁻⁶."""
-    digit, exponent = f"{value:.0e}".split("e")
-    return f"{'' if digit == '1' else f'{digit}{THIN}×{THIN}'}10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    """1e-6 as 10⁻⁶."""
+    return f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}"
 
 
 def ratio(value: float) -> str:
@@ -80,6 +79,14 @@ def ratio(value: float) -> str:
 def percent(share: float) -> str:
     """A share as a percentage with two digits: 0.030 %."""
     return f"{significant(100 * share, 2)}{NO_BREAK}%"
+
+
+def percent_above(share: float) -> str:
+    """A share as a percentage with two digits, rounded up, as an upper bound needs."""
+    if share <= 0:
+        return percent(0)
+    unit = 10.0 ** (math.floor(math.log10(100 * share)) - 1)
+    return f"{significant(math.ceil(100 * share / unit) * unit, 2)}{NO_BREAK}%"
 
 
 def percentile(p: float) -> str:

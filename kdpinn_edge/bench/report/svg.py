@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
 
-CHARACTER = 6.9
+CHARACTER = 7.2
 """Pixels for one character of a name, on the wide side: page.css sets 12 pixels, 11 on a phone."""
 
 LINE_HEIGHT = 15
@@ -32,13 +32,18 @@ class LogAxis:
         share = math.log(min(max(value, self.low), self.high) / self.low) / math.log(self.high / self.low)
         return self.start + share * (self.end - self.start)
 
+    def decades(self) -> list[float]:
+        """The powers of ten within the axis."""
+        return self._multiples(1)
+
     def ticks(self) -> list[float]:
-        """The powers of ten within the axis; with fewer than three, their double and fivefold as well."""
-        decades = [10.0**k for k in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)]
-        kept = [value for value in decades if self.low <= value <= self.high]
-        if len(kept) >= 3:
-            return kept
-        return [m * value for value in decades for m in (1, 2, 5) if self.low <= m * value <= self.high]
+        """The powers of ten within the axis; with fewer than three, their threefold as well."""
+        decades = self.decades()
+        return decades if len(decades) >= 3 else self._multiples(1, 3)
+
+    def _multiples(self, *digits: int) -> list[float]:
+        exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        return [value for k in exponents for m in digits if self.low <= (value := m * 10.0**k) <= self.high]
 
 
 def around(values: Sequence[float], *, margin: float = 0.08, least_decades: float = 1.0) -> tuple[float, float]:
@@ -109,24 +114,42 @@ def gutter(names: Sequence[str], most: float) -> float:
 
 
 def fitted(content: str, width: float) -> str:
-    """`content`, shortened with an ellipsis to fit into `width` pixels."""
-    most = max(2, int(width / CHARACTER))
-    return content if len(content) <= most else content[: most - 1].rstrip() + "…"
+    """`content`, shortened in its middle to fit into `width` pixels: names of one family differ at their ends."""
+    most = max(3, round(width / CHARACTER))
+    if len(content) <= most:
+        return content
+    head = (most - 1) * 2 // 5
+    return f"{content[:head].rstrip()}…{content[len(content) - (most - 1 - head) :].lstrip()}"
 
 
 def spread(places: Sequence[float], low: float, high: float, gap: float = LINE_HEIGHT) -> list[float]:
-    """Places at least `gap` apart within [low, high], near `places` and in their order, as labels need."""
+    """Places at least `gap` apart, as labels need, in the order of `places` and as near to them as that allows.
+
+    Labels that would overlap form a group around the mean of what they label; within [low, high] if they fit there.
+    """
     order = sorted(range(len(places)), key=lambda i: places[i])
-    result = [0.0] * len(places)
-    floor = low
+    groups: list[list[int]] = []
     for i in order:
-        result[i] = max(places[i], floor)
-        floor = result[i] + gap
-    ceiling = high
-    for i in reversed(order):
-        result[i] = min(result[i], ceiling)
-        ceiling = result[i] - gap
+        groups.append([i])
+        while len(groups) > 1 and _first(groups[-1], places, low, high, gap) < gap + _last(
+            groups[-2], places, low, high, gap
+        ):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    result = [0.0] * len(places)
+    for group in groups:
+        for k, i in enumerate(group):
+            result[i] = _first(group, places, low, high, gap) + k * gap
     return result
+
+
+def _first(group: Sequence[int], places: Sequence[float], low: float, high: float, gap: float) -> float:
+    """Where the first label of a group goes."""
+    reach = (len(group) - 1) * gap
+    return max(low, min(sum(places[i] for i in group) / len(group) - reach / 2, high - reach))
+
+
+def _last(group: Sequence[int], places: Sequence[float], low: float, high: float, gap: float) -> float:
+    return _first(group, places, low, high, gap) + (len(group) - 1) * gap
 
 
 def number(value: float) -> str:

@@ -1,0 +1,410 @@
+"""The page of a comparison: what it says, that it needs nothing else, and how Chromium shows it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from chromium import Page, chromium
+from conftest import Need
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from records import example_record
+
+from kdpinn_edge.bench.record import Absent, Block, Mode, Record
+from kdpinn_edge.bench.report import EMBEDDED_BYTES, html, quantities, svg, thinned, write_report
+from kdpinn_edge.bench.report.answer import Table, answers, judge, late
+from kdpinn_edge.bench.report.look import N_HUES, looks
+from kdpinn_edge.bench.statistics import rows
+
+WIDTHS = (390, 1400)
+THEMES = ("light", "dark")
+ATTACKS = (
+    "<script>window.pwned = 1</script>",
+    '"><img src=x onerror="window.pwned = 1">',
+    "</style><style>* { display: none }</style>",
+    "</script><script>window.pwned = 1</script>",
+    "{{ 7 * 7 }} {% raw %}",
+    "&lt;b&gt; ' \" \\ \N{RIGHT-TO-LEFT OVERRIDE} \x07",
+)
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return example_record()
+
+
+@pytest.fixture(scope="module")
+def text(record: Record) -> str:
+    return html(record)
+
+
+@pytest.fixture
+def browser(need: Need) -> Iterator[Page]:
+    with chromium(need("chromium")) as page:
+        yield page
+
+
+def only(record: Record, entry: str, n: int, *modes: Mode) -> Record:
+    """`record` with the cells of one entry at n points, in some modes or all."""
+    kept = (c for c in record.cells if (c.entry, c.n) == (entry, n) and (not modes or c.mode in modes))
+    return replace(record, cells=tuple(kept))
+
+
+def with_samples(record: Record, entry: str, n: int, samples_ns: list[float]) -> Record:
+    """`record`, where `entry` at n points took these times in every periodic mode."""
+    cells = (
+        replace(cell, blocks=(Block(0, 0, tuple(samples_ns)),))
+        if (cell.entry, cell.n) == (entry, n) and cell.mode.startswith("periodic")
+        else cell
+        for cell in record.cells
+    )
+    return replace(record, cells=tuple(cells))
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (quantities.duration(0.4), "0.400 ns"),
+        (quantities.duration(63.53), "63.5 ns"),
+        (quantities.duration(999.7), "1.00 µs"),
+        (quantities.duration(14_279_000), "14.3 ms"),
+        (quantities.duration(153e9), "153 s"),
+        (quantities.duration(15_312e9), "15 300 s"),
+        (quantities.round_duration(1e7), "10 ms"),
+        (quantities.round_duration(1e5), "100 µs"),
+        (quantities.size(0), "0 B"),
+        (quantities.size(24_576), "24.6 kB"),
+        (quantities.size(999_700), "1.00 MB"),
+        (quantities.size(790e6), "790 MB"),
+        (quantities.error(8.93e-7), "8.9 × 10⁻⁷"),
+        (quantities.error(9.96e-7), "1.0 × 10⁻⁶"),
+        (quantities.error(0.0), "0"),
+        (quantities.error(math.nan), "nan"),
+        (quantities.error(2.5), "2.5"),
+        (quantities.ratio(9.32), "9.3"),
+        (quantities.error(0.013), "0.013"),
+        (quantities.percent(0.0005), "0.050 %"),
+        (quantities.percent_above(0.000998), "0.10 %"),
+        (quantities.percent_above(0.001001), "0.11 %"),
+        (quantities.count(10_000), "10 000"),
+        (quantities.short_count(10_000), "10k"),
+        (quantities.short_count(12_345), "12 345"),
+    ],
+)
+def test_numbers_are_short(shown: str, expected: str) -> None:
+    assert re.sub(r"[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]", " ", shown) == expected
+
+
+@given(st.floats(1e-3, 1e15))
+def test_three_digits_are_right(value: float) -> None:
+    shown = float(quantities.significant(value).replace(quantities.THIN, ""))
+    assert shown == pytest.approx(value, rel=0.0051)
+
+
+@given(st.lists(st.floats(0, 1000), max_size=30))
+def test_labels_keep_their_order_and_do_not_overlap(places: list[float]) -> None:
+    spread = np.array(svg.spread(places, 0, 1000, gap=15))
+    order = np.argsort(places, kind="stable")
+    assert np.all(np.diff(spread[order]) >= 15 - 1e-9)
+    assert spread.size == 0 or (spread.min() >= 0 and spread.max() <= 1000)
+
+
+@given(st.text(), st.floats(30, 300))
+def test_names_fit(name: str, width: float) -> None:
+    assert len(svg.fitted(name, width)) <= max(3, round(width / svg.CHARACTER))
+
+
+@given(st.floats(1e-9, 1e9), st.floats(1.0001, 1e6))
+def test_an_axis_holds_its_values(low: float, factor: float) -> None:
+    axis = svg.LogAxis(*svg.around([low, low * factor]), 0, 100)
+    assert 0 < axis(low) < axis(low * factor) < 100
+    assert all(axis.low <= tick <= axis.high for tick in axis.ticks())
+    assert axis.ticks()
+
+
+def test_each_backend_has_a_look_of_its_own(record: Record) -> None:
+    names = [entry.name for entry in record.entries] + ["unheard of", "", "Ω"]
+    found = looks(names)
+    assert len({(look.hue, look.marker, look.dashes) for look in found.values()}) == len(names)
+    assert all(look.hue < N_HUES for look in found.values())
+
+
+def test_the_answer_is_the_fastest_backend(record: Record) -> None:
+    entries = [entry for entry in record.entries if entry.subject == "burgers" and entry.threads is not None]
+    closed = replace(record, cells=tuple(cell for cell in record.cells if cell.mode == "closed"))
+    for answer in answers(Table(closed, rows(closed)), entries, closed.subjects[0]):
+        from_c, from_python = answer.picks
+        assert from_c.entry.name == "library, C loop"
+        assert from_python.entry.name == {1: "numba, in memory", 10_000: "library, cffi"}[answer.n]
+        assert any("onnx, io-binding" in rival for rival in from_python.rivals)
+    others = [entry for entry in entries if entry.promise == "same function"]
+    for answer in answers(Table(closed, rows(closed)), others, closed.subjects[0]):
+        assert [pick.entry.name.split(",")[0] for pick in answer.picks] == ["onnx"]
+
+
+@pytest.mark.parametrize(
+    ("late_of_3000", "verdict"), [(0, "holds"), (1, "too few samples"), (4, "missed"), (3000, "missed")]
+)
+def test_the_limit_is_judged_by_the_share_of_late_calls(record: Record, late_of_3000: int, verdict: str) -> None:
+    """0 of 3 000: below 0.1 % with 95 % confidence. 1: it may be more. 4: more than 0.1 % were."""
+    samples = [1e6] * (3000 - late_of_3000) + [2e7] * late_of_3000
+    changed = with_samples(only(record, "library, cffi", 10_000), "library, cffi", 10_000, samples)
+    (entry,) = (entry for entry in changed.entries if entry.name == "library, cffi")
+    table = Table(changed, rows(changed))
+    found = judge(table, entry, 10_000)
+    assert found is not None
+    assert found.verdict == verdict
+    assert late(table.rows(entry, 10_000)["periodic"]).startswith(
+        "all 3" if late_of_3000 == 3000 else f"{late_of_3000} of 3"
+    )
+
+
+def test_means_of_several_calls_judge_nothing(record: Record) -> None:
+    (entry,) = (entry for entry in record.entries if entry.name == "library, C loop")
+    closed = only(record, "library, C loop", 1, "closed")
+    assert closed.cells[0].batch > 1
+    found = judge(Table(closed, rows(closed)), entry, 1)
+    assert found is not None
+    assert found.verdict == "too few samples"
+
+
+def test_the_page_says_what_was_found(text: str) -> None:
+    plain = re.sub(r"<(style|script).*?</\1>", "", text, flags=re.S)
+    plain = re.sub(r"[\s\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]+", " ", re.sub(r"<[^>]+>", " ", plain))
+    for expected in (
+        "For 1 point per call use library, C loop from C",
+        "For 10 000 points per call use library, C loop from C",
+        "The 10 ms limit holds at p99.9.",
+        "With 10 000 points, 6 of 7 backends hold 10 ms at p99.9; numpy program misses it.",
+        "Off by 8.9 × 10⁻⁷ at most",
+        "25.0 kB for the model, no runtime.",
+        "0 of 3 000 late, &lt; 0.10 %",
+        "is off by 0.013 from the float64 Program",
+        "openvino is not installed",
+        "one call takes longer than a turn",
+        "Example CPU @ 3.0 GHz",
+        "seed 0",
+    ):
+        assert expected in plain, expected
+
+
+def test_the_page_names_no_other_address(text: str) -> None:
+    named = re.sub(r'xmlns="http://www.w3.org/2000/svg"|base64,[A-Za-z0-9+/=]+', "", text)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|<link(?! rel=\"icon\" href=\"data:,\")", named)
+    assert not re.search(r"\son\w+=|javascript:|\bstyle=", text)
+
+
+def test_only_the_pages_own_style_and_script_are_allowed(text: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    allowed = set(re.findall(r"sha256-[A-Za-z0-9+/=]+", policy[1].replace("&#43;", "+")))
+    present = re.findall(r"<(?:style|script)>(.*?)</(?:style|script)>", text, flags=re.S)
+    hashes = {f"sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}" for part in present}
+    assert len(present) == 2
+    assert hashes == allowed
+    assert "default-src &#39;none&#39;" in policy[1]
+
+
+def embedded(text: str) -> tuple[str, bytes]:
+    found = re.search(r'download="([^"]+)" href="data:application/gzip;base64,([^"]+)"', text)
+    assert found is not None
+    return found[1], base64.b64decode(found[2])
+
+
+def test_the_record_is_in_the_page(record: Record) -> None:
+    small = only(record, "library, cffi", 100)
+    name, content = embedded(html(small))
+    assert name == "burgers.json.gz"
+    assert msgspec.json.decode(gzip.decompress(content), type=Record) == small
+
+
+def test_a_large_record_is_thinned_and_the_page_says_so(record: Record, text: str) -> None:
+    name, content = embedded(text)
+    found = msgspec.json.decode(gzip.decompress(content), type=Record)
+    assert name == "burgers.thinned.json.gz"
+    assert len(content) < EMBEDDED_BYTES
+    assert len(text) < 1_500_000
+    assert replace(found, cells=()) == replace(record, cells=())
+    per_block = max(len(block.samples_ns) for cell in found.cells for block in cell.blocks)
+    assert f"thinned to {per_block} of its ordered samples" in text
+    for whole, part in zip(record.cells, thinned(record, per_block).cells, strict=True):
+        for a, b in zip(whole.blocks, part.blocks, strict=True):
+            assert set(b.samples_ns) <= set(a.samples_ns)
+            assert (min(a.samples_ns), max(a.samples_ns)) == (min(b.samples_ns), max(b.samples_ns))
+
+
+def test_a_page_of_almost_nothing(record: Record) -> None:
+    """No subject's sizes, starts, RMSE or second network; one backend, one n, one way of calling."""
+    entry = replace(record.entries[-1], artifact_bytes=None, installed_bytes=None, starts=())
+    least = replace(
+        only(record, entry.name, 100, "closed"),
+        subjects=(replace(record.subjects[0], rmse=None),),
+        entries=(entry,),
+        absent=(),
+        floors=(),
+        conditions=(),
+        is_complete=False,
+    )
+    text = html(least)
+    assert "Interrupted" in text
+    assert "For 100 points per call use" in text
+    assert "None" not in text
+    assert "No backend was measured" in html(replace(least, entries=(), cells=()))
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, record: Record) -> None:
+    target = tmp_path / "report.html"
+    target.mkdir()
+    with pytest.raises(OSError):  # noqa: PT011 (which one depends on the system)
+        write_report(only(record, "library, cffi", 100), target)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_chromium_shows_the_page(browser: Page, tmp_path: Path, text: str, width: int, theme: str) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(text, encoding="utf-8")
+    browser.open(path, width, theme=theme)
+    image = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")
+    assert browser.complaints == []
+    assert browser.requests == [path.as_uri()]
+    assert image.width == width
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
+    assert (sum(image.getpixel((2, 2))) > 3 * 128) == (theme == "light")  # type: ignore[arg-type]
+    assert "The 10\xa0ms limit holds at p99.9." in browser.evaluate("document.getElementById('answer').innerText")
+    charts = browser.evaluate(VISIBLE_CHARTS)
+    assert len(charts) == 8
+    for chart in charts:
+        assert chart["outside"] == []
+        assert len(chart["marks"]) >= 6
+        for x, y, *colour in chart["marks"]:
+            near = image.crop((round(x) - 4, round(y) - 4, round(x) + 5, round(y) + 5))
+            assert np.abs(np.array(near).astype(int) - colour).sum(-1).min() < 40, (chart["label"], x, y, colour)
+    assert browser.evaluate(LOW_CONTRAST) == []
+
+
+def test_names_in_a_record_stay_text(browser: Page, tmp_path: Path) -> None:
+    record = example_record(rounds=1)
+    names = {entry.name: f"{entry.name} {attack}" for entry, attack in zip(record.entries, ATTACKS * 2, strict=False)}
+    hostile = replace(
+        record,
+        name=ATTACKS[1],
+        machine=replace(record.machine, cpu=ATTACKS[0], kernel=ATTACKS[2]),
+        versions={attack: attack for attack in ATTACKS},
+        entries=tuple(replace(e, name=names[e.name], threads_set=ATTACKS[3]) for e in record.entries),
+        cells=tuple(replace(cell, entry=names[cell.entry]) for cell in record.cells),
+        absent=tuple(Absent(attack, "failed", attack) for attack in ATTACKS),
+    )
+    path = tmp_path / "report.html"
+    write_report(hostile, path)
+    for width in WIDTHS:
+        browser.open(path, width)
+        assert browser.complaints == []
+        assert browser.requests == [path.as_uri()]
+        assert browser.evaluate("typeof window.pwned") == "undefined"
+        assert browser.evaluate("document.querySelectorAll('script, style, img').length") == 2
+        assert browser.evaluate("document.documentElement.scrollWidth") == width
+        shown = browser.evaluate("document.getElementById('absent').innerText")
+        assert all(attack in shown for attack in ATTACKS[:5])
+
+
+def test_controls_work(browser: Page, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(text, encoding="utf-8")
+    browser.open(path, 1400, theme="light")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = browser.evaluate(ground)
+    browser.evaluate("document.getElementById('dark').click()")
+    assert browser.evaluate(ground) != light
+
+    tables = "[...document.querySelectorAll('.mode')].filter((mode) => mode.offsetHeight > 0).length"
+    assert browser.evaluate(tables) == 1
+    before = browser.evaluate("document.getElementById('limit').innerText")
+    browser.evaluate("document.getElementById('mode0').click()")
+    assert browser.evaluate(tables) == 1
+    assert browser.evaluate("document.getElementById('limit').innerText") != before
+
+    mark = "document.querySelector('svg.wide .marker[data-tip]')"
+    x, y = browser.evaluate(
+        f"{mark}.scrollIntoView({{block: 'center', behavior: 'instant'}}), "
+        f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({mark}.getBoundingClientRect())"
+    )
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    tip = browser.evaluate("document.getElementById('tip').innerText")
+    assert tip == browser.evaluate(f"document.elementFromPoint({x}, {y}).dataset.tip")
+    assert browser.evaluate("document.querySelectorAll('.dim').length") > 0
+
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate(tables) == 3
+    assert browser.evaluate(ground) == "rgba(0, 0, 0, 0)"
+    assert browser.complaints == []
+
+
+VISIBLE_CHARTS = """
+[...document.querySelectorAll("svg.chart")].filter((svg) => svg.getBoundingClientRect().width > 0).map((svg) => {
+  const frame = svg.getBoundingClientRect();
+  const middle = (mark) => { const b = mark.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; };
+  return {
+    label: svg.getAttribute("aria-label"),
+    marks: [...svg.querySelectorAll(".backend")].map((group) => {
+      const mark = [...group.querySelectorAll(".marker")].at(-1);
+      const [x, y] = middle(mark);
+      return [x + scrollX, y + scrollY, ...getComputedStyle(mark).fill.match(/[0-9.]+/g).slice(0, 3).map(Number)];
+    }),
+    outside: [...svg.querySelectorAll("text, .marker")].filter((part) => {
+      const b = part.getBoundingClientRect();
+      const across = b.left < frame.left - 1 || b.right > frame.right + 1;
+      return across || b.top < frame.top - 1 || b.bottom > frame.bottom + 1;
+    }).map((part) => part.outerHTML),
+  };
+})
+"""
+"""What each chart that is shown draws: the middle and colour of the last mark of each backend, and what is cut off."""
+
+LOW_CONTRAST = """
+(() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = (colour) => {
+    const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const [r, g, b] = colour.slice(0, 3).map((v) => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = rgba(getComputedStyle(element).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255, 255];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const low = [];
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || element.getBoundingClientRect().width === 0) continue;
+    if (["SCRIPT", "STYLE"].includes(element.tagName)) continue;
+    const style = getComputedStyle(element);
+    const a = luminance(rgba(element.closest("svg") ? style.fill : style.color)), b = luminance(ground(element));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) low.push([walker.currentNode.data.trim(), ratio]);
+  }
+  return low;
+})()
+"""
+"""Text whose contrast to its ground is less than WCAG's AA asks for."""
