@@ -122,7 +122,7 @@ def test_two_equations_and_one_input(one_input: Path) -> None:
 def test_more_inputs_take_fewer_values(three_inputs: Path, n_inputs: int, few: tuple[int, ...]) -> None:
     manifest = replace(read_manifest(three_inputs), inputs=tuple(Input(f"x{i}", -1.0, 3.0) for i in range(n_inputs)))
     axes = _axes(manifest, 9)
-    assert tuple(map(len, axes)) == ((9, 9) + few)[:n_inputs]
+    assert tuple(map(len, axes)) == (9, 9, *few)[:n_inputs]
     assert all(axis[0] == -1 and axis[-1] == 3 for axis in axes if len(axis) > 1)
     assert all(axis[0] == 1 for axis in axes if len(axis) == 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.equation import residual_program
 from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Affine, Concat, Map, Program, Var
 from kdpinn_edge.model import find_model, find_pinn
 from kdpinn_edge.problems import Problem, problem
+from kdpinn_edge.runtime import load
 from kdpinn_edge.train.objective import Batch, Physics
 
 BURGERS = problem("burgers")
@@ -156,3 +159,21 @@ def test_the_shipped_student_has_the_residual_that_training_saw() -> None:
     x = BURGERS.grid((101, 101))
     residual = residual_program(find_model("burgers").program, BURGERS)
     assert np.abs(interpret(residual, x) - trained("burgers", x)).max() <= 1e-10
+
+
+@pytest.mark.slow
+def test_the_library_has_the_residual_that_training_saw(tmp_path: Path) -> None:
+    model, x = find_model("burgers"), BURGERS.grid((101, 101))
+    export_bundle(
+        model.program,
+        tmp_path / "burgers",
+        name="burgers",
+        precision="float64",
+        derivatives=BURGERS.terms,
+        residual=residual_program(model.program, BURGERS),
+    )
+    engine = load(tmp_path / "burgers")
+    found, want = engine.residual(x), trained("burgers", x)
+    assert np.abs(found - want).max() <= 1e-10
+    jet = engine.jet(x)
+    np.testing.assert_allclose(found[:, 0], BURGERS.residual(*(jet[term] for term in BURGERS.terms))[0], atol=1e-10)

@@ -227,6 +227,13 @@ def test_points_are_drawn_where_the_solution_is_steep() -> None:
     assert len(drawn.unique(dim=0)) == 500
 
 
+def test_a_parameter_is_drawn_evenly_in_its_logarithm() -> None:
+    drawn = uniform(problem("burgers_nu"), 4000, torch.Generator().manual_seed(0))
+    for column, middle, low, high in zip(drawn.T, (0, 0.5, 0.1**1.5), (-1, 0, 0.01), (1, 1, 0.1), strict=True):
+        assert 0.47 < (column < middle).double().mean() < 0.53
+        assert low <= column.min() < column.max() <= high
+
+
 # A run
 
 

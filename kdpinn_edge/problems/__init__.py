@@ -54,6 +54,7 @@ class Problem:
     features        (math, *columns) -> what the network sees, a sequence of (n, 1) columns
     ansatz          (math, columns, net) -> (n, n_out): turns the network's output (n, n_out) into a function that
                     satisfies the hard conditions for every net
+    logarithmic     inputs of which as many points are drawn between 0.01 and 0.02 as between 0.1 and 0.2
     """
 
     name: str
@@ -71,6 +72,7 @@ class Problem:
     residual: Callable[..., Sequence[Any]]
     features: Callable[..., Sequence[Any]]
     ansatz: Callable[..., Any]
+    logarithmic: tuple[str, ...] = ()
 
     def reference(self, x: ArrayLike) -> Array:
         """The solution at the points x (n, n_in), float64 (n, n_out), within `exact_error`.

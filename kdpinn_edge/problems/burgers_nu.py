@@ -55,4 +55,5 @@ PROBLEM = Problem(
     residual=_residual,
     features=_features,
     ansatz=_ansatz,
+    logarithmic=("nu",),
 )

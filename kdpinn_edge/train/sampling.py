@@ -11,10 +11,14 @@ from kdpinn_edge.train.pinn import Pinn
 
 
 def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
-    """n points, uniform in the problem's box: (n, n_in), float64."""
+    """n points, uniform in the problem's box or in its inputs' logarithms, as it says: (n, n_in), float64."""
     lower = torch.tensor(problem.lower, dtype=torch.float64)
     upper = torch.tensor(problem.upper, dtype=torch.float64)
-    return lower + (upper - lower) * torch.rand(n, len(lower), generator=generator, dtype=torch.float64)
+    share = torch.rand(n, len(lower), generator=generator, dtype=torch.float64)
+    points = lower + (upper - lower) * share
+    for i in map(problem.inputs.index, problem.logarithmic):
+        points[:, i] = lower[i] * (upper[i] / lower[i]) ** share[:, i]
+    return points
 
 
 @torch.no_grad()
