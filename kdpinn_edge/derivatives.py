@@ -1,8 +1,8 @@
 """`derivatives(program, requests)`: a Program whose outputs are exactly the columns that were asked for.
 
 Derivatives go forward, one stream per direction beside the value, second ones as the tangent of the first
-(`tangent.py`), the Laplacian as one stream (`laplacian.py`). Where only values and first derivatives are asked for and
-sweeps from the outputs back take fewer multiply-adds, they come from those (`adjoint.py`).
+(`tangent.py`), the Laplacian as one stream (`laplacian.py`). First derivatives come from one sweep back per output
+(`adjoint.py`) where that takes clearly fewer multiply-adds.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from kdpinn_edge.streams import Draft, Stream, zeros
 from kdpinn_edge.tangent import Tangent
 
 __all__ = ["derivatives", "parse_requests"]
+
+WORTH_A_SWEEP = 0.9  # at equal multiply-adds streams win: they share matrices, and at n = 1 a sweep back waits for all
 
 
 def derivatives(program: Program, requests: Sequence[str]) -> Program:
@@ -42,15 +44,13 @@ def derivatives(program: Program, requests: Sequence[str]) -> Program:
         terms[spelling] = term
     if not terms:
         raise DerivativeError("no derivative is asked for; accepted: at least one request, as in ['u', 'u_x']")
-    ways = [_forward(program, terms)]
-    if all(isinstance(term, Input) or (isinstance(term, Derivative) and len(term.word) < 2) for term in terms.values()):
-        ways.append(_backward(program, terms))
-    return min(ways, key=multiply_adds)
+    forward, backwards = (_differentiated(program, terms, backwards) for backwards in (False, True))
+    return backwards if multiply_adds(backwards) < WORTH_A_SWEEP * multiply_adds(forward) else forward
 
 
-def _forward(program: Program, terms: dict[str, Term]) -> Program:
-    draft = Draft(program)
-    inputs = program.inputs
+def _differentiated(program: Program, terms: dict[str, Term], backwards: bool) -> Program:
+    """The Program of `terms`, its first derivatives made by forward mode, or `backwards`."""
+    draft, inputs, outputs = Draft(program), program.inputs, program.outputs
 
     @cache
     def along(column: str) -> Tangent:
@@ -58,48 +58,34 @@ def _forward(program: Program, terms: dict[str, Term]) -> Program:
 
     @cache
     def laplacian(axes: tuple[str, ...]) -> LaplacianStream:
-        return LaplacianStream(draft, inputs, [along(axis) for axis in axes or columns(inputs)])
+        return LaplacianStream(draft, inputs, [along(axis) for axis in axes])
+
+    @cache
+    def bars(column: str) -> dict[str, Stream]:
+        return gradient(draft, inputs, draft.column(outputs, column))
+
+    def forward(column: str, word: tuple[str, ...]) -> Stream:
+        stream: Stream = (draft.column(outputs, column),)
+        for letter in word:
+            (piece,) = stream
+            stream = along(letter).of(piece) if isinstance(piece, Var) else zeros(1)
+        return stream
 
     def made(term: Term) -> Var:
         match term:
             case Input(column):
                 return draft.column(inputs, column)
+            case Derivative(column, ()):
+                return draft.column(outputs, column)
             case Derivative(column, word):
-                stream: Stream = (draft.column(program.outputs, column),)
-                for letter in word:
-                    (piece,) = stream
-                    stream = along(letter).of(piece) if isinstance(piece, Var) else zeros(1)
-                near = word[0] if word else columns(inputs)[0]
+                stream = bars(column)[word[0]] if backwards and len(word) == 1 else forward(column, word)
+                return draft.whole(stream, draft.column(inputs, word[0]))
             case Laplacian(column, axes):
-                stream = laplacian(axes).of(draft.column(program.outputs, column))
-                near = (axes or columns(inputs))[0]
-        return draft.whole(stream, draft.column(inputs, near))
+                axes = axes or columns(inputs)
+                stream = laplacian(axes).of(draft.column(outputs, column))
+                return draft.whole(stream, draft.column(inputs, axes[0]))
 
-    return _finished(draft, {spelling: made(term) for spelling, term in terms.items()})
-
-
-def _backward(program: Program, terms: dict[str, Term]) -> Program:
-    draft = Draft(program)
-
-    @cache
-    def bars(column: str) -> dict[str, Stream]:
-        return gradient(draft, program.inputs, draft.column(program.outputs, column))
-
-    def made(term: Term) -> Var:
-        match term:
-            case Derivative(column, (letter,)):
-                return draft.whole(bars(column)[letter], draft.column(program.inputs, letter))
-            case Derivative(column):
-                return draft.column(program.outputs, column)
-            case Input(column):
-                return draft.column(program.inputs, column)
-        raise AssertionError(term)
-
-    return _finished(draft, {spelling: made(term) for spelling, term in terms.items()})
-
-
-def _finished(draft: Draft, outputs: dict[str, Var]) -> Program:
-    return name(in_layers(simplify(draft.with_outputs(outputs))))
+    return name(in_layers(simplify(draft.with_outputs({spelling: made(term) for spelling, term in terms.items()}))))
 
 
 def in_layers(program: Program) -> Program:
