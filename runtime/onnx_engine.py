@@ -16,14 +16,16 @@ from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_poin
 class OnnxEngine(Engine):
     """`models`, the bytes of the bundle's ONNX models. Values are near those of the library, not equal to the bit.
 
-    ONNX Runtime's own threads are off: `threads` splits the points as in every engine. That the bits do not depend on
-    the split is not promised here.
+    ONNX Runtime's own threads are off unless `intra_op_threads` says how many one call of it may use, None leaving that
+    to it; `threads` splits the points as in every engine. That the bits do not depend on either is not promised here.
 
     Raises EngineError where ONNX Runtime is not installed or does not take a model, BundleError where that is not of
     the Program that `manifest` names.
     """
 
-    def __init__(self, manifest: Manifest, models: Mapping[FunctionName, bytes]) -> None:
+    def __init__(
+        self, manifest: Manifest, models: Mapping[FunctionName, bytes], *, intra_op_threads: int | None = 1
+    ) -> None:
         super().__init__(manifest)
         try:
             import onnxruntime
@@ -32,7 +34,7 @@ class OnnxEngine(Engine):
                 f"the onnx engine needs ONNX Runtime ({error}): pip install 'kdpinn-edge[bench]'"
             ) from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = intra_op_threads or 0
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         self._sessions: dict[FunctionName, Any] = {}
