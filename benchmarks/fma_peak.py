@@ -27,7 +27,7 @@ class FmaPeak:
 
     def __init__(self) -> None:
         native = target("native")
-        self.lanes = native.lanes("float32")
+        self.lanes = native.vectors("float32").lanes
         self.flops = 2 * self.lanes * ACCUMULATORS * REPEATS
         self._engine = _compile(native)
         address = self._engine.get_function_address("repeat")
@@ -62,7 +62,7 @@ def _compile(native: Target) -> llvm.ExecutionEngine:
 
 def _loop(native: Target) -> ir.Module:
     """`void repeat(const lanes start[2 + 12], lanes sums[12], int64_t n)` for n ≥ 1."""
-    lanes, count = ir.VectorType(ir.FloatType(), native.lanes("float32")), ir.IntType(64)
+    lanes, count = ir.VectorType(ir.FloatType(), native.vectors("float32").lanes), ir.IntType(64)
     module = ir.Module("fma_peak")
     module.triple = native.triple
     fma = ir.Function(module, ir.FunctionType(lanes, [lanes] * 3), f"llvm.fma.v{lanes.count}f32")

@@ -100,13 +100,13 @@ def export_bundle(
     command = tuple(cc) if cc else linker()
 
     references = {function: NumpyProgram(programs[function], precision) for function in programs}
-    dtype, V = PRECISIONS[precision], interface.target.lanes(precision)
+    dtype, vectors = PRECISIONS[precision], interface.target.vectors(precision)
     golden_x = probe_points(interface.inputs, N_GOLDEN).astype(dtype)
     golden_x[-1] = np.nan
     kernel = print_kernel(
         programs,
         precision,
-        V=V,
+        vectors=vectors,
         crossover=interface.target.crossover(precision),
         lower=np.array(interface.lower),
         upper=np.array(interface.upper),
@@ -143,7 +143,7 @@ def export_bundle(
                 triple=interface.target.triple,
                 cpu=interface.target.cpu,
                 features=interface.target.features,
-                lanes=V,
+                lanes=vectors.lanes,
             ),
             inputs=interface.inputs,
             functions={

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge.export.target import Vectors
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
 from kdpinn_edge.numpy_program import partial_sums, rounded
-
-MOST_STREAMS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +29,11 @@ class Step:
     def is_block(self) -> bool:
         """Whether rows of results can be computed one by one."""
         return _in_block(self.ops[0])
+
+    @property
+    def is_few(self) -> bool:
+        """Whether this is a matrix product of few outputs."""
+        return bool(few(self.ops[0]))
 
     @property
     def products(self) -> tuple[Affine, ...]:
@@ -50,25 +54,25 @@ def _text(op: Op) -> str:
     return f"{op.fn if isinstance(op, Map) else type(op).__name__.lower()}({names})"
 
 
-def fuse(program: Program) -> list[Step]:
-    """The ops of `program` as steps, in an order in which they can run."""
-    groups: list[tuple[Op, ...]] = []
+def fuse(program: Program, streams: int) -> list[Step]:
+    """The ops of `program` as steps, in an order in which they can run; a block has at most `streams` products."""
+    groups: list[list[Op]] = []
     waiting = list(program.ops)
     done = {var.name for var in program.inputs}
     while waiting:
-        group = _together(waiting, done)
-        groups.append(tuple(group))
+        group = _together(waiting, done, streams)
+        groups.append(group)
         waiting = [op for op in waiting if op not in group]
         done |= {op.out.name for op in group}
     steps = []
     needed = {var.name for var in program.outputs}
     for group in reversed(groups):
-        steps.append(Step(group, tuple(op.out for op in group if op.out.name in needed)))
+        steps.append(Step(tuple(group), tuple(op.out for op in group if op.out.name in needed)))
         needed |= {var.name for op in group for var in operands(op)}
     return steps[::-1]
 
 
-def _together(waiting: Sequence[Op], done: set[str]) -> list[Op]:
+def _together(waiting: Sequence[Op], done: set[str], streams: int) -> list[Op]:
     """The first op that waits, and what can run with it when the variables in `done` are known."""
     first = waiting[0]
     if not _in_block(first):
@@ -76,7 +80,7 @@ def _together(waiting: Sequence[Op], done: set[str]) -> list[Op]:
     group = [first]
     if isinstance(first, Affine):
         group += [op for op in waiting[1:] if op.out.size == first.out.size and _is_stream(op, first, done)]
-        group = group[:MOST_STREAMS]
+        group = group[:streams]
     inside = {op.out.name for op in group}
     for op in waiting:
         names = {var.name for var in operands(op)}
@@ -152,8 +156,9 @@ class Constants:
     with few outputs is stored by rows: terms fill the lanes.
     """
 
-    def __init__(self, storage: str, V: int) -> None:
-        self.V = V
+    def __init__(self, storage: str, vectors: Vectors) -> None:
+        self.vectors = vectors
+        self.V = vectors.lanes
         self._parts: list[NDArray[Any]] = []
         self._size = 0
         self._storage = storage

@@ -40,7 +40,7 @@ def numba_call(program: Program, precision: Precision) -> Callable[[Array, Array
     kernel = print_kernel(
         {"eval": program},
         precision,
-        V=native.lanes(precision),
+        vectors=native.vectors(precision),
         crossover=native.crossover(precision),
         lower=np.full(program.n_in, -np.inf),
         upper=np.full(program.n_in, np.inf),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering import Constants
 from kdpinn_edge.export.schedules import Text, print_schedules
+from kdpinn_edge.export.target import Vectors
 from kdpinn_edge.ir import FUNCTIONS, Program
 from kdpinn_edge.manifest import FunctionName
 from kdpinn_edge.numpy_program import PRECISIONS, PROFILE
@@ -124,7 +125,7 @@ def print_kernel(
     programs: Mapping[FunctionName, Program],
     precision: str,
     *,
-    V: int,
+    vectors: Vectors,
     crossover: int,
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
@@ -132,13 +133,13 @@ def print_kernel(
     golden_y: Mapping[FunctionName, NDArray[Any]],
     storage: str | None = None,
 ) -> Kernel:
-    """The kernel of the functions `programs`, of the same inputs, in "float32" or "float64" for registers of V lanes.
+    """The kernel of the functions `programs`, of the same inputs, in "float32" or "float64" for these vector registers.
 
     A tile of up to `crossover` points goes through the schedule for single points. `lower` and `upper` (n_in,) are the
     domain box; `golden_x` (k, n_in) and for each function `golden_y` (k, n_out) are what the self-test replays.
     `storage` is how the parameters lie in memory: in `precision`, or "float16". Equal ones lie there once.
     """
-    numbers = Constants(storage or precision, V)
+    numbers = Constants(storage or precision, vectors)
     text = Text()
     selftest, before = "", 0
     for function, program in programs.items():
@@ -162,7 +163,7 @@ def print_kernel(
     body = "\n".join(text.lines) + "\n"
     words, activations = ([name for name in names if f"{name}(" in body] for names in (WORDS, sorted(FUNCTIONS)))
     head = [
-        f'"""Kernel for numerics profile {PROFILE}, {precision}, {V} lanes per register',
+        f'"""Kernel for numerics profile {PROFILE}, {precision}, {vectors.lanes} lanes per register',
         *(line for function, program in programs.items() for line in _described(function, program)),
         '"""',
         "",

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 
+from kdpinn_edge.export.blocking import most_streams, rows_at_once, vectors_at_once, vectors_per_tile
 from kdpinn_edge.export.lowering import Constants, Memory, Step, few, fuse, is_view, is_zero
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Op, Program, Scale, Var, operands
 from kdpinn_edge.numpy_program import partial_sums
-
-REGISTERS = 32
 
 
 class Text:
@@ -30,6 +30,10 @@ class Text:
     def put(self, depth: int, *lines: str) -> None:
         """Print `lines`, indented `depth` times."""
         self.lines += [f"{'    ' * depth}{line}".rstrip() for line in lines]
+
+    def comment(self, depth: int, words: str) -> None:
+        """Print a comment, as many lines as it takes."""
+        self.put(depth, *(f"# {line}" for line in wrap(words, 110)))
 
     def loop(self, depth: int, name: str, start: int, stop: int, step: int = 1) -> int:
         """Print the head of a loop; returns the depth of its body."""
@@ -69,9 +73,9 @@ class Schedules:
 def print_schedules(text: Text, names: tuple[str, str], program: Program, constants: Constants) -> Schedules:
     """Print both schedules of `program`, as functions of these names, and place its parameters among `constants`."""
     points, point = names
-    steps = fuse(program)
+    steps = fuse(program, most_streams(constants.vectors.registers))
     constants.place(steps)
-    L = constants.V * vectors_per_tile(steps)
+    L = constants.V * vectors_per_tile(steps, constants.vectors.registers)
     sizes = (
         print_points(text, points, program, steps, constants, L),
         print_point(text, point, program, steps, constants),
@@ -98,7 +102,7 @@ def print_points(text: Text, name: str, program: Program, steps: Sequence[Step],
         op = step.ops[0]
         if not step.stored or is_view(program, op):
             continue
-        text.put(1, f"# {step}")
+        text.comment(1, str(step))
         if isinstance(op, Concat):
             to = memory.at[op.out.name] * L
             for x in op.xs:
@@ -126,7 +130,7 @@ def _points_block(text: Text, step: Step, constants: Constants, memory: Memory, 
         if constants.widens and not few(products[0]):
             array, weight, size = "s", size, size + _widen(text, weight, n_in * down, constants, size)
     whole_k = n_in - n_in % P
-    R = rows_at_once(step, L // constants.V)
+    R = rows_at_once(step, L // constants.V, constants.vectors.registers)
     whole_j = step.size - step.size % R
     for start, stop, rows in ((0, whole_j, R), (whole_j, step.size, step.size - whole_j)):
         if start == stop:
@@ -148,8 +152,8 @@ def _points_block(text: Text, step: Step, constants: Constants, memory: Memory, 
                 for q, op in enumerate(products):
                     text.put(body, f"u = load(s, {place(memory.at[op.x.name] * L + p * L, (L, k))}, {L})")
                     for r, row in enumerate(sums):
-                        number = f"item({array}, {place(weight + p * down + r * across, (down, k), (across, 'j'))})"
-                        text.put(body, f"{row[q][p]} = fma({number}, u, {row[q][p]})")
+                        factor = f"item({array}, {place(weight + p * down + r * across, (down, k), (across, 'j'))})"
+                        text.put(body, f"{row[q][p]} = fma({factor}, u, {row[q][p]})")
         for r, row in enumerate(sums):
 
             def at(var: Var, r: int = r) -> str:
@@ -196,7 +200,7 @@ def print_point(text: Text, name: str, program: Program, steps: Sequence[Step], 
         op = step.ops[0]
         if is_view(program, op) or not step.stored:
             continue
-        text.put(1, f"# {step}")
+        text.comment(1, str(step))
         if isinstance(op, Concat):
             to = memory.at[op.out.name]
             for x in op.xs:
@@ -223,7 +227,9 @@ def _point_block(text: Text, step: Step, constants: Constants, memory: Memory) -
         (weight, _), (_, down) = constants.of(products[0]), constants.strides(products[0])
     whole = n_in - n_in % P
     sums = [_names(P, f"{q or ''}", "") for q in range(len(products))]
-    for start, stop, lanes in _chunks(step.size, constants, vectors_at_once(step)):
+    for start, stop, lanes in _chunks(
+        step.size, constants, vectors_at_once(step, constants.V, constants.vectors.registers)
+    ):
         depth = text.loop(1, "j", start, stop, lanes)
         empty = []
         for op, names in zip(products, sums, strict=True):
@@ -333,36 +339,3 @@ def _chunks(size: int, constants: Constants, vectors: int) -> list[tuple[int, in
     wide = vectors * constants.V
     whole = size - size % wide
     return [chunk for chunk in ((0, whole, wide), (whole, size, size - whole)) if chunk[0] < chunk[1]]
-
-
-def rows_at_once(step: Step, vectors: int) -> int:
-    """How many rows of a block the schedule for tiles computes at once."""
-    products = step.products
-    if not products:
-        return 1
-    S, P = len(products), partial_sums(products[0].x.size, step.size)
-    if P == 8:
-        return 1
-    best = None
-    for R in range(1, 9):
-        if S * P * R * vectors + R + vectors > REGISTERS and R > 1:
-            break
-
-        def cost(R: int) -> float:
-            return max(S * R * vectors / 2, (S * vectors + R) / 2, 4 / P) if R else 0
-
-        total = step.size // R * cost(R) + cost(step.size % R)
-        if best is None or total < best[0] or (total == best[0] and S * P * R * vectors <= 16):
-            best = total, R
-    return best[1]
-
-
-def vectors_at_once(step: Step) -> int:
-    """How many vectors of neurons the schedule for one point computes at once."""
-    S = max(1, len(step.products))
-    return max(1, 4 // S)
-
-
-def vectors_per_tile(steps: Sequence[Step]) -> int:
-    """How many vectors of points a tile has."""
-    return 1 if max((len(step.products) for step in steps), default=0) > 2 else 2

@@ -11,26 +11,35 @@ from kdpinn_edge.numpy_program import PRECISIONS
 
 
 @dataclass(frozen=True)
+class Vectors:
+    """The vector registers of a CPU: how many numbers each holds, and how many there are."""
+
+    lanes: int
+    registers: int
+
+
+@dataclass(frozen=True)
 class Target:
-    """One kind of CPU. `vector_bytes` is the width of its registers; `library` the name pattern of the artifact."""
+    """One kind of CPU, with its vector registers; `library` is the name pattern of the artifact."""
 
     name: str
     triple: str
     cpu: str
     features: str
     vector_bytes: int
+    registers: int
     library: str = "lib{}.so"
 
-    def lanes(self, precision: str) -> int:
-        """How many numbers a vector register holds."""
-        return self.vector_bytes // PRECISIONS[precision].itemsize
+    def vectors(self, precision: str) -> Vectors:
+        """Its registers as they hold numbers of this precision."""
+        return Vectors(self.vector_bytes // PRECISIONS[precision].itemsize, self.registers)
 
     def crossover(self, precision: str) -> int:
         """Up to how many points the schedule for single points is faster than a tile of 2 * lanes points.
 
         A tile costs as much as 10 (two layers of 20) to 22 (four of 64) single points where 32 points are in lanes.
         """
-        return 3 * self.lanes(precision) // 4
+        return 3 * self.vectors(precision).lanes // 4
 
     def runs_here(self) -> bool:
         """Whether this machine can run the code of this target."""
@@ -43,8 +52,8 @@ class Target:
 TARGETS = {
     target.name: target
     for target in (
-        Target("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", 32),
-        Target("x86-64-v4", "x86_64-unknown-linux-gnu", "x86-64-v4", "-prefer-256-bit", 64),
+        Target("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", 32, 16),
+        Target("x86-64-v4", "x86_64-unknown-linux-gnu", "x86-64-v4", "-prefer-256-bit", 64, 32),
     )
 }
 

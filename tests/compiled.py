@@ -36,7 +36,7 @@ def kernel(functions: Functions, precision: Precision, target: Target, crossover
     return print_kernel(
         functions,
         precision,
-        V=target.lanes(precision),
+        vectors=target.vectors(precision),
         crossover=crossover,
         lower=-np.ones(n_in),
         upper=np.ones(n_in),
