@@ -84,6 +84,8 @@ def with_samples(record: Record, entry: str, n: int, samples_ns: list[float]) ->
         (quantities.duration(15_312e9), "15 300 s"),
         (quantities.round_duration(1e7), "10 ms"),
         (quantities.round_duration(1e5), "100 µs"),
+        (quantities.round_duration(3_225_120), "3.23 ms"),
+        (quantities.round_duration(2.5e9), "2.5 s"),
         (quantities.size(0), "0 B"),
         (quantities.size(24_576), "24.6 kB"),
         (quantities.size(999_700), "1.00 MB"),
@@ -123,7 +125,7 @@ def test_labels_keep_their_order_and_do_not_overlap(places: list[float]) -> None
 
 @given(st.text(), st.floats(30, 300))
 def test_names_fit(name: str, width: float) -> None:
-    assert len(svg.fitted(name, width)) <= max(3, round(width / svg.CHARACTER))
+    assert len(svg.fitted(name, width, "wide")) <= max(3, round(width / svg.CHARACTER["wide"]))
 
 
 @given(st.floats(1e-9, 1e9), st.floats(1.0001, 1e6))

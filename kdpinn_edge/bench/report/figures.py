@@ -56,11 +56,11 @@ class Distribution:
     tip: str
 
 
-def latency_against_n(series: Sequence[Series], reach: tuple[float, float], limit_ns: float, label: str) -> Markup:
-    """Latency against the number of points, both logarithmic; the time axis spans `reach`."""
+def latency_against_n(series: Sequence[Series], span: tuple[float, float], limit_ns: float, label: str) -> Markup:
+    """Latency against the number of points, both logarithmic; the time axis has this span."""
     return _both(
-        _against_n(series, reach, limit_ns, label, "wide", DESK),
-        _against_n(series, reach, limit_ns, label, "narrow", PHONE),
+        _against_n(series, span, limit_ns, label, "wide", DESK),
+        _against_n(series, span, limit_ns, label, "narrow", PHONE),
     )
 
 
@@ -86,7 +86,7 @@ def _both(wide: Element, narrow: Element) -> Markup:
 
 def _against_n(
     series: Sequence[Series],
-    reach: tuple[float, float],
+    span: tuple[float, float],
     limit_ns: float,
     label: str,
     kind: str,
@@ -94,13 +94,18 @@ def _against_n(
 ) -> Element:
     height = 92 + max(280, svg.LINE_HEIGHT * len(series))
     drawing = svg.drawing(width, height, kind, label)
-    names = svg.gutter([one.name for one in series], width * 0.34)
+    names = svg.gutter([one.name for one in series], width * 0.36, kind)
     numbers = sorted({point.x for one in series for point in one.points})
     x = LogAxis(*svg.around(numbers, margin=0.03), 54, width - names - 50)
-    y = LogAxis(*reach, height - 40, 12)
-    for n in numbers:
+    y = LogAxis(*span, height - 40, 12)
+    free = width
+    for n in reversed(numbers):
         svg.line(drawing, x(n), y.start, x(n), y.end, "grid")
-        svg.text(drawing, x(n), y.start + 14, q.short_count(int(n)), "tick", "middle")
+        tick = q.short_count(int(n))
+        reach = len(tick) * svg.CHARACTER[kind] / 2
+        if x(n) + reach <= free:
+            svg.text(drawing, x(n), y.start + 14, tick, "tick", "middle")
+            free = x(n) - reach - 6
     svg.text(drawing, (x.start + x.end) / 2, height - 8, "points per call, n", "axis", "middle")
     _time_axis(drawing, x, y)
     for ns in (*LIMITS_NS, limit_ns):
@@ -117,13 +122,13 @@ def _against_n(
         svg.path(group, [(places[-1][0] + 7, end), (x.end + 8, end), (x.end + 26, place)], "leader")
         for (px, py), point in zip(places, one.points, strict=True):
             _told(svg.marker(group, one.look.marker, px, py), point.tip)
-        _name(group, one.look, x.end + 34, place, svg.fitted(one.name, names))
+        _name(group, one.look, x.end + 34, place, svg.fitted(one.name, names, kind))
     return drawing
 
 
 def _distributions(found: Sequence[Distribution], limit_ns: float, label: str, kind: str, width: float) -> Element:
     row, top, curve_height = 19, 26, 200
-    names = svg.gutter([one.name for one in found], width * 0.36)
+    names = svg.gutter([one.name for one in found], width * 0.36, kind)
     boxes = top + curve_height + 26
     bottom = boxes + row * len(found)
     drawing = svg.drawing(width, bottom + 40, kind, label)
@@ -162,7 +167,7 @@ def _distributions(found: Sequence[Distribution], limit_ns: float, label: str, k
         for p in (50, 99):
             svg.marker(group, one.look.marker, x(float(np.quantile(one.samples_ns, p / 100))), y(1 - p / 100), 3)
         middle = boxes + row * (i + 0.5)
-        _name(group, one.look, 7, middle, svg.fitted(one.name, names))
+        _name(group, one.look, 7, middle, svg.fitted(one.name, names, kind))
         _box(group, one, x, middle)
         _told(svg.box(group, x.start, middle - row / 2, x.end - x.start, row, "sensor"), one.tip)
     return drawing
@@ -182,7 +187,7 @@ def _error_against_latency(
 ) -> Element:
     height = 92 + max(280, svg.LINE_HEIGHT * len(series))
     drawing = svg.drawing(width, height, kind, label)
-    names = svg.gutter([one.name for one in series], width * 0.34)
+    names = svg.gutter([one.name for one in series], width * 0.36, kind)
     x = LogAxis(*svg.around([e for _, e in lines] + [one.points[0].x for one in series]), 54, width - names - 50)
     y = LogAxis(*svg.around([one.points[0].y for one in series]), height - 40, 40)
     _time_axis(drawing, x, y)
@@ -200,7 +205,7 @@ def _error_against_latency(
         px, py = x(point.x), y(point.y)
         svg.path(group, [(px + 7, py), (x.end + 8, py), (x.end + 26, place)], "leader")
         _told(svg.marker(group, one.look.marker, px, py, 5), point.tip)
-        _name(group, one.look, x.end + 34, place, svg.fitted(one.name, names))
+        _name(group, one.look, x.end + 34, place, svg.fitted(one.name, names, kind))
     return drawing
 
 

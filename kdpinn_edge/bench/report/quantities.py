@@ -18,9 +18,9 @@ def duration(ns: float) -> str:
 
 
 def round_duration(ns: float) -> str:
-    """A duration that is round by choice, without the digits that `duration` would show: 10 ms, 100 µs."""
-    unit, scale = next((pair for pair in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)) if ns >= pair[1]), ("ns", 1.0))
-    return f"{ns / scale:g}{NO_BREAK}{unit}"
+    """A duration that somebody chose, without zeros behind the point: 10 ms, 2.5 s."""
+    value, unit = duration(ns).split(NO_BREAK)
+    return f"{value.rstrip('0').rstrip('.') if '.' in value else value}{NO_BREAK}{unit}"
 
 
 def size(n_bytes: float) -> str:

@@ -12,8 +12,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
 
-CHARACTER = 7.2
-"""Pixels for one character of a name, on the wide side: page.css sets 12 pixels, 11 on a phone."""
+CHARACTER = {"wide": 7.2, "narrow": 6.6}
+"""Pixels for one character of a name, at the sizes that page.css sets for each kind of drawing."""
 
 LINE_HEIGHT = 15
 
@@ -108,14 +108,14 @@ def marker(parent: Element, shape: str, x: float, y: float, radius: float = 4.0)
     return element
 
 
-def gutter(names: Sequence[str], most: float) -> float:
-    """The width that `names` need, at most `most`."""
-    return min(most, max(map(len, names)) * CHARACTER)
+def gutter(names: Sequence[str], most: float, kind: str) -> float:
+    """The width that `names` need in a drawing of this kind, at most `most`."""
+    return min(most, max(map(len, names)) * CHARACTER[kind])
 
 
-def fitted(content: str, width: float) -> str:
+def fitted(content: str, width: float, kind: str) -> str:
     """`content`, shortened in its middle to fit into `width` pixels: names of one family differ at their ends."""
-    most = max(3, round(width / CHARACTER))
+    most = max(3, round(width / CHARACTER[kind]))
     if len(content) <= most:
         return content
     head = (most - 1) * 2 // 5

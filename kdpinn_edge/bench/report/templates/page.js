@@ -25,5 +25,4 @@
     tip.style.top = `${above < 8 ? event.clientY + 18 : above}px`;
   });
   document.addEventListener("pointerleave", () => { tip.hidden = true; select(null); });
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((fold) => { fold.open = true; }));
 })();
