@@ -17,8 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge.equation import summands
 from kdpinn_edge.errors import AuditError
-from kdpinn_edge.manifest import Input, Manifest
+from kdpinn_edge.interp import interpret
+from kdpinn_edge.ir import Program
+from kdpinn_edge.manifest import PROGRAM_FILES, Input, Manifest
+from kdpinn_edge.program_file import read_program
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.engine import check_function
 from kdpinn_edge.runtime.load import EngineName
@@ -26,6 +30,7 @@ from kdpinn_edge.runtime.load import EngineName
 Array = NDArray[np.float64]
 
 PER_AXIS = 401
+POINTS_AT_ONCE = 1024
 PERCENTILES = (50.0, 90.0, 99.0, 100.0)
 FORMATS: dict[str, dict[str, None]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 SLICES, PANELS = 5, 25
@@ -34,11 +39,15 @@ FLOOR = 1e-6  # of the largest residual: where the colours of a figure end
 
 @dataclass(frozen=True)
 class Row:
-    """At `percentile` % of the points |residual| of an equation is at most `value`, and just that at the point `at`."""
+    """At `percentile` % of the points |residual| of an equation is at most `value`, and just that at the point `at`.
+
+    `relative` is `value` over the largest term of the equation anywhere.
+    """
 
     equation: str
     percentile: float
     value: float
+    relative: float
     at: dict[str, float]
 
 
@@ -48,6 +57,7 @@ class Audit:
 
     axes        the grid's values along each input; `inputs` and `unit` say what they are
     residual    (points of the grid, in `ij` order …, equations), float64, absolute values
+    largest     per equation the largest magnitude on the grid of any term that its residual is the sum of
     """
 
     name: str
@@ -57,6 +67,7 @@ class Audit:
     equations: tuple[str, ...]
     axes: tuple[Array, ...]
     residual: Array
+    largest: tuple[float, ...]
 
     @property
     def n_points(self) -> int:
@@ -65,19 +76,17 @@ class Audit:
 
     def rows(self, percentiles: Sequence[float] = PERCENTILES) -> list[Row]:
         """One row per equation and percentile; the value is one that occurs, so that it has a place."""
-        return [
-            Row(equation, percentile, *self._quantile(i, percentile))
-            for i, equation in enumerate(self.equations)
-            for percentile in percentiles
-        ]
+        return [self._row(i, percentile) for i in range(len(self.equations)) for percentile in percentiles]
 
-    def _quantile(self, equation: int, percentile: float) -> tuple[float, dict[str, float]]:
+    def _row(self, equation: int, percentile: float) -> Row:
         values = self.residual[..., equation].ravel()
         rank = max(0, int(np.ceil(percentile / 100 * len(values))) - 1)
         point = int(np.argpartition(values, rank)[rank])
         indices = np.unravel_index(point, self.residual.shape[:-1])
         at = {side.name: float(axis[i]) for side, axis, i in zip(self.inputs, self.axes, indices, strict=True)}
-        return float(values[point]), at
+        value = float(values[point])
+        relative = value / self.largest[equation] if value else 0.0
+        return Row(self.equations[equation], percentile, value, relative, at)
 
 
 def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: EngineName = "library") -> Audit:
@@ -95,16 +104,21 @@ def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: E
     manifest = loaded.manifest
     check_function(manifest, "residual")
     axes = _axes(manifest, per_axis)
-    slices = []
+    terms = summands(read_program(Path(bundle) / PROGRAM_FILES["residual"]))
+    slices, largest = [], np.zeros(len(terms))
     for fixed in product(*axes[2:]):
         points = np.stack(np.meshgrid(*axes[:2], *([value] for value in fixed), indexing="ij"), axis=-1)
-        slices.append(np.abs(loaded.residual(points.reshape(-1, len(axes)).astype(loaded.dtype)), dtype=np.float64))
+        points = points.reshape(-1, len(axes))
+        slices.append(np.abs(loaded.residual(points.astype(loaded.dtype)), dtype=np.float64))
+        largest = np.maximum(largest, [_largest(program, points) for program in terms])
     residual = np.stack(slices, axis=-2).reshape(*(len(axis) for axis in axes), -1)
     if not np.isfinite(residual).all():
         where = [axis[i] for axis, i in zip(axes, np.argwhere(~np.isfinite(residual))[0, :-1], strict=True)]
         raise AuditError(f"{manifest.name}: the residual is not finite at {_point(manifest.inputs, where)}")
     equations = tuple(column.name for column in manifest.functions["residual"].outputs)
-    return Audit(manifest.name, manifest.equation, engine, manifest.inputs, equations, axes, residual)
+    return Audit(
+        manifest.name, manifest.equation, engine, manifest.inputs, equations, axes, residual, tuple(map(float, largest))
+    )
 
 
 def _axes(manifest: Manifest, per_axis: int) -> tuple[Array, ...]:
@@ -119,6 +133,11 @@ def _axes(manifest: Manifest, per_axis: int) -> tuple[Array, ...]:
         n = per_axis if i < 2 else few
         axes.append(np.linspace(side.lower, side.upper, n) if n > 1 else np.array([(side.lower + side.upper) / 2]))
     return tuple(axes)
+
+
+def _largest(program: Program, points: Array) -> float:
+    blocks = (points[i : i + POINTS_AT_ONCE] for i in range(0, len(points), POINTS_AT_ONCE))
+    return max(float(np.abs(interpret(program, block)).max()) for block in blocks)
 
 
 def check_figure(path: Path) -> None:

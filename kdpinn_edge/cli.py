@@ -24,7 +24,6 @@ from typer.core import TyperGroup
 from kdpinn_edge.errors import KdpinnError
 
 if TYPE_CHECKING:
-    from kdpinn_edge.bench import Report
     from kdpinn_edge.ir import Program
     from kdpinn_edge.manifest import Input, Manifest
     from kdpinn_edge.train import TrainConfig, Trained
@@ -249,29 +248,48 @@ def check(bundle: BundlePath, as_json: AsJson = False) -> None:
 @app.command()
 def bench(
     bundle: BundlePath,
-    model: Annotated[
-        str | None, typer.Option(help="The torch model to compare with.  [default: the bundle's name]")
-    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every backend and mode, in less than 5 minutes; else the usual ones.")
+    ] = False,
+    backend: Annotated[list[str] | None, typer.Option(help="Only this one; repeatable.")] = None,
     n: Annotated[
         list[int] | None, typer.Option(help="Points per call; repeatable.  [default: 1 100 10000 100000]")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="How long to measure each backend at each n.")] = 1.0,
-    limit_ms: Annotated[float, typer.Option(help="What the p99 is judged against.")] = 10.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where the library misses the limit.")] = False,
+    model: Annotated[str | None, typer.Option(help="The bundle's torch model.  [default: the bundle's name]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Keep the record, with every sample: a JSON file.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the record in OUT.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write the record as a page: an HTML file.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Say what changed since this record.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Exit with 1 where one backend exceeds it, as in 10ms.")] = None,
+    points: Annotated[int, typer.Option(min=1, help="What has to be within the budget.")] = 1,
+    percentile: Annotated[float, typer.Option(help="For how many % of the calls.")] = 99.0,
+    samples: Annotated[int | None, typer.Option(help="Calls of the gate.  [default: what PERCENTILE needs]")] = None,
+    frontier: Annotated[bool, typer.Option("--frontier", help="How many points fit into the budget?")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the backends of a bundle: latency, accuracy, verdict on the limit."""
-    from kdpinn_edge.bench import LIBRARY, N_POINTS
-    from kdpinn_edge.bench import bench as compare
+    """Compare the backends of a bundle; or hold one to a budget."""
+    from kdpinn_edge.bench import command
 
-    _stderr().print(f"measuring {bundle}")
-    report = compare(bundle, model=model, n_points=n or N_POINTS, seconds=seconds, limit_ms=limit_ms)
+    options = command.Options(
+        bundle=bundle,
+        full=full,
+        backends=backend or (),
+        n_points=n or (),
+        model=model,
+        out=out,
+        resume=resume,
+        report=report,
+        compare=compare,
+        budget=budget,
+        points=points,
+        percentile=percentile,
+        samples=samples,
+    )
+    run = command.frontier if frontier else command.gate if budget else command.table
+    document, passed = run(options, _stdout(), _stderr(), quiet=as_json)
     if as_json:
-        _print_json(asdict(report))
-    else:
-        _print_report(report)
-    verdicts = [row.within_limit for row in report.rows if row.backend == LIBRARY]
-    if strict and not (verdicts and all(verdicts)):
+        _print_json(document)
+    if not passed:
         raise typer.Exit(FAILED)
 
 
@@ -312,10 +330,10 @@ def audit(
         )
     else:
         _print_facts({"model": f"{found.name}: {found.equation or ''}", "points": f"{found.n_points:,}"})
-        table = _table("", "% of points", "|residual| ≤", "which is at")
+        table = _table("", "% of points", "|residual| ≤", "of the largest term", "which is at")
         for row in rows:
             at = ", ".join(f"{name} = {value:.4g}" for name, value in row.at.items())
-            table.add_row(row.equation, f"{row.percentile:g}", f"{row.value:.3g}", at)
+            table.add_row(row.equation, f"{row.percentile:g}", f"{row.value:.3g}", f"{row.relative:.1e}", at)
         _stdout().print(table)
     for row in exceeded:
         _stderr().print(f"{row.equation}: {row.value:.3g} at {percentile:g} % of the points; the limit is {limit:g}")
@@ -422,32 +440,6 @@ def _program_record(program: Program) -> dict[str, Any]:
         "ops": len(program.ops),
         "text": str(program),
     }
-
-
-def _print_report(report: Report) -> None:
-    console = _stdout()
-    console.print(
-        f"[bold]{report.name}[/] {report.precision}, {report.target}, Program {report.program_sha256[:16]}\n"
-        f"{report.machine['cpu']}, {report.machine['system']}, {report.threads} thread"
-    )
-    table = _table("points", "backend", "p50 µs", "p99 µs", "max µs", "ns/point", "error", f"≤ {report.limit_ms:g} ms")
-    for i, column in enumerate(table.columns):
-        column.justify, column.no_wrap = "left" if i == 1 else "right", True
-    for before, row in zip((None, *report.rows), report.rows, strict=False):
-        is_first = before is None or before.n != row.n
-        latency = row.latency
-        times = (latency.p50_ns / 1e3, latency.p99_ns / 1e3, latency.max_ns / 1e3, row.ns_per_point)
-        verdict = "[green]yes[/]" if row.within_limit else "[bold red]no[/]"
-        points = f"{row.n:,}" if is_first else ""
-        table.add_row(points, row.backend, *map(_four_digits, times), f"{row.error:.1e}", verdict)
-    console.print(table)
-    for missing in report.absent:
-        console.print(f"not compared: {missing.backend}: {escape(missing.reason)}", soft_wrap=True)
-
-
-def _four_digits(value: float) -> str:
-    digits = next((digits for digits, bound in ((3, 10), (2, 100), (1, 1000)) if value < bound), 0)
-    return f"{value:,.{digits}f}"
 
 
 def _print_facts(facts: Mapping[str, str]) -> None:

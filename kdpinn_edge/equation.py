@@ -46,6 +46,27 @@ def residual_program(program: Program, problem: Problem) -> Program:
     return simplify(Program(program.name, program.inputs, outputs, tuple(ops)))
 
 
+def summands(residual: Program) -> tuple[Program, ...]:
+    """For each output of `residual` the Program of the terms that are added up to it: what its value is small beside.
+
+    A term is whatever is not a sum itself, so the derivatives of a product are two terms.
+    """
+    made_by = {op.out.name: op for op in residual.ops}
+
+    def terms(var: Var) -> Iterator[Var]:
+        op = made_by.get(var.name)
+        if isinstance(op, Add):
+            yield from terms(op.a)
+            yield from terms(op.b)
+        else:
+            yield var
+
+    return tuple(
+        simplify(Program(residual.name, residual.inputs, tuple(dict.fromkeys(terms(output))), residual.ops))
+        for output in residual.outputs
+    )
+
+
 def _traced(problem: Problem, terms: Program, ops: list[Op]) -> list[Var]:
     """Append the operations of the residual to those of its terms; returns where its values are."""
     taken = {var.name for var in (*terms.inputs, *(op.out for op in terms.ops))}

@@ -66,7 +66,9 @@ def made(shape: tuple[int, ...], n_equations: int = 1) -> Audit:
     axes = tuple(np.linspace(0, 1, n) for n in shape)
     inputs = tuple(Input(f"x{i}", 0.0, 1.0) for i in range(len(shape)))
     values = np.abs(np.random.default_rng(0).normal(size=(*shape, n_equations)))
-    return Audit("made", None, "library", inputs, tuple(f"r{i}" for i in range(n_equations)), axes, values)
+    return Audit(
+        "made", None, "library", inputs, tuple(f"r{i}" for i in range(n_equations)), axes, values, (10.0,) * n_equations
+    )
 
 
 def run(*arguments: str | Path) -> Result:
@@ -101,6 +103,7 @@ def test_a_percentile_is_a_value_that_occurs(shape: tuple[int, ...], percentile:
     found = made(shape, 2)
     for i, row in enumerate(found.rows([percentile])):
         values = found.residual[..., i]
+        assert row.relative == row.value / 10
         assert row.value == np.quantile(values, percentile / 100, method="inverted_cdf")
         where = tuple(
             int(np.argmin(abs(axis - row.at[s.name]))) for axis, s in zip(found.axes, found.inputs, strict=True)
@@ -111,8 +114,8 @@ def test_a_percentile_is_a_value_that_occurs(shape: tuple[int, ...], percentile:
 def test_two_equations_and_one_input(one_input: Path) -> None:
     found = audit(one_input, per_axis=4)
     assert found.rows([100.0]) == [
-        Row("residual_1", 100.0, 1.0, {"x": -1.0}),
-        Row("residual_2", 100.0, pytest.approx(np.exp(50), rel=1e-6), {"x": 0.5}),
+        Row("residual_1", 100.0, 1.0, 1.0, {"x": -1.0}),
+        Row("residual_2", 100.0, pytest.approx(np.exp(50), rel=1e-6), pytest.approx(1.0), {"x": 0.5}),
     ]
 
 

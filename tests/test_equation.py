@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdpinn_edge.derivatives import derivatives
-from kdpinn_edge.equation import residual_program
+from kdpinn_edge.equation import residual_program, summands
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.interp import interpret
@@ -113,6 +113,24 @@ def test_any_arithmetic(operators: list[str], random: Any) -> None:
     want = expected(program, the, x)
     scale = 4.0 ** len(steps) * max(1, np.abs(want).max())
     np.testing.assert_allclose(interpret(residual_program(program, the), x), want, rtol=0, atol=1e-13 * scale)
+
+
+def test_the_terms_of_a_residual_add_up_to_it() -> None:
+    the = EQUATIONS["two equations"]
+    residual, x = residual_program(network(the), the), points(the)
+    value = interpret(residual, x)
+    programs = summands(residual)
+    assert [len(program.outputs) for program in programs] == [2, 2]
+    for i, program in enumerate(programs):
+        np.testing.assert_allclose(interpret(program, x).sum(axis=1), value[:, i], rtol=0, atol=1e-13)
+
+
+def test_a_residual_that_is_no_sum_is_its_own_term() -> None:
+    the = with_equation(lambda u, x: (u * x, x * 1), ["u", "x"])
+    first, second = summands(residual_program(network(the), the))
+    x = points(the)
+    np.testing.assert_allclose(interpret(first, x)[:, 0], expected(network(the), the, x)[:, 0], rtol=1e-14)
+    np.testing.assert_array_equal(interpret(second, x)[:, 0], x[:, 0])
 
 
 REFUSED = {
