@@ -2,7 +2,7 @@
 
     python benchmarks/bench_kernels.py                                   10 networks, 5 batch sizes, all peers
     python benchmarks/bench_kernels.py --widths 64 --depths 4            one network
-    python benchmarks/bench_kernels.py --points 1 64 --peers ort-run     one peer; --peers alone for none
+    python benchmarks/bench_kernels.py --points 1 64 --peers openvino    one peer; --peers alone for none
 
 Prints Markdown tables and the measures that the kernels are held to, and writes every figure to `--out`. README.md
 beside this file states the protocol.
@@ -22,7 +22,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -34,10 +34,11 @@ from typing import Any
 
 import numpy as np
 from fma_peak import FmaPeak
-from kernel_report import C_LOOP, OURS, OURS_IN_C, OURS_ON_TWO, Cells, Row, Time, verdict_table
+from kernel_report import OURS, OURS_IN_C, OURS_ON_TWO, Cells, Row, Time, verdict_table
 from numpy.typing import NDArray
-from peers import EMX_LEVELS, PEERS, Call, Net, emx_library
 
+from kdpinn_edge.bench.backend import Call, Case, CFunction
+from kdpinn_edge.bench.backends import BACKENDS
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.interp import interpret
@@ -59,6 +60,38 @@ SAMPLE_NS = 20_000  # a sample takes at least so long, in as many calls as that 
 LEAST_SAMPLES = 3
 N_TWO_THREADS = 100_000
 PACKAGES = ("kdpinn-edge", "numpy", "llvmlite", "numba", "onnx", "cffi")
+PEERS = {backend.name: backend for backend in BACKENDS if backend.promise == "same function"}
+
+
+@dataclass(frozen=True)
+class Net:
+    """One network: `depth` tanh layers of `width` between 2 inputs and 1 output; peers get it as `case`.
+
+    Values further than `allowed_error` from the float64 Program are not this network's.
+    """
+
+    width: int
+    depth: int
+    case: Case
+    allowed_error: float
+
+    def __str__(self) -> str:
+        return f"{self.depth}×{self.width}"
+
+    @property
+    def program(self) -> Program:
+        """Its Program."""
+        return self.case.program
+
+    @property
+    def bundle(self) -> Path:
+        """The bundle with its library and its ONNX model."""
+        return self.case.bundle
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of the matrix products per point."""
+        return sum(op.weight.size for op in self.program.ops if isinstance(op, Affine))
 
 
 def mlp(width: int, depth: int) -> Program:
@@ -79,29 +112,36 @@ def exported(width: int, depth: int, folder: Path) -> Net:
     """The network and its bundle. Raises BenchError if the library does not return the bits of the NumPy program."""
     bundle = folder / f"{depth}x{width}"
     export_bundle(mlp(width, depth), bundle, name="kernel")
-    program = read_program(bundle / PROGRAM_FILE)
-    parity = Parity(program, read_manifest(bundle))
+    products = folder / f"{depth}x{width}_peers"
+    products.mkdir()
+    case = Case(bundle, read_manifest(bundle), read_program(bundle / PROGRAM_FILE), "", products)
+    parity = Parity(case.program, case.manifest)
     if not parity.is_exact(load(bundle)(parity.x)):
         raise BenchError(f"{depth}×{width}: the library returns other bits than the NumPy program")
-    return Net(width, depth, program, bundle, parity.allowed)
+    return Net(width, depth, case, parity.allowed)
 
 
 class Contest:
     """Those that evaluate one network at the same n points. Each enters with values that are found right."""
 
-    def __init__(self, net: Net, n: int) -> None:
-        self.net, self.n = net, n
-        self.x = probe_points(read_manifest(net.bundle).inputs, n, seed=3).astype(np.float32)
+    def __init__(self, net: Net, n: int, harness: CHarness | None = None) -> None:
+        self.net, self.n, self._harness = net, n, harness
+        self.x = probe_points(net.case.manifest.inputs, n, seed=3).astype(np.float32)
         self._exact = interpret(net.program, self.x)
         self._outputs: list[Array] = []  # not every peer keeps the memory alive that it was told to write to
         self.samplers: dict[str, Sampler] = {}
         self.errors: dict[str, float] = {}
 
-    def enter(self, name: str, bind: Callable[[Array, Array], Call]) -> None:
-        """An engine that is called from Python."""
+    def enter(self, name: str, bind: Callable[[Array, Array], Call | CFunction]) -> None:
+        """An engine that is called from Python, or in the C program's loop."""
         y = np.full(self._exact.shape, np.nan, np.float32)
         self._outputs.append(y)
         call = bind(self.x, y)
+        if isinstance(call, CFunction):
+            if self._harness is None:
+                raise BenchError("needs the C program's loop, which cannot be compiled here")
+            self.enter_c_loop(name, partial(self._harness.time_library, call.library, call.name, n_out=1))
+            return
         result = call()
         self._admit(name, y if result is None else np.asarray(result), in_process(call))
 
@@ -194,19 +234,17 @@ def contest_at(
     net: Net, n: int, peers: list[str], harness: CHarness | None, cores: set[int], absent: dict[str, str]
 ) -> Contest:
     """Everybody who can evaluate `net` at n points; who cannot goes into `absent` with the reason."""
-    contest = Contest(net, n)
+    contest = Contest(net, n, harness)
     contest.enter(OURS, load(net.bundle).bind)
-    for name in peers:
-        try:
-            contest.enter(name, partial(PEERS[name].bind, net))
-        except Exception as error:  # whatever goes wrong in a peer, it is not in the comparison, and that is said
-            absent[f"{name}, {net}, n = {n}"] = f"{type(error).__name__}: {error}"
     if n == 1 and harness is not None:
         contest.enter_c_loop(OURS_IN_C, partial(harness.time, net.bundle))
-        for level in EMX_LEVELS:
-            if f"emx{level}" in contest.samplers:
-                timed = partial(harness.time_library, emx_library(net, n, level), "emx", n_out=1)
-                contest.enter_c_loop(f"emx{level}{C_LOOP}", timed)
+    for name in peers:
+        if PEERS[name].layer == "kernel in C" and (n > 1 or harness is None):
+            continue
+        try:
+            contest.enter(name, PEERS[name].prepare(net.case, 1).bind)
+        except Exception as error:  # whatever goes wrong in a peer, it is not in the comparison, and that is said
+            absent[f"{name}, {net}, n = {n}"] = f"{type(error).__name__}: {error}"
     if n >= N_TWO_THREADS and len(cores) > 1:
         two_threads(contest, cores)
     return contest
@@ -215,10 +253,11 @@ def contest_at(
 def installed(names: list[str], absent: dict[str, str]) -> list[str]:
     """Those peers whose package is there; the others go into `absent`."""
     for name in names:
-        try:
-            version(PEERS[name].package)
-        except PackageNotFoundError:
-            absent[name] = f"not installed ({PEERS[name].package})"
+        for package in PEERS[name].packages:
+            try:
+                version(package)
+            except PackageNotFoundError:
+                absent[name] = f"not installed ({package})"
     return [name for name in names if name not in absent]
 
 
@@ -241,7 +280,7 @@ def machine() -> dict[str, str]:
 def versions() -> dict[str, str]:
     """The version of every package that takes part."""
     found = {}
-    for package in dict.fromkeys((*PACKAGES, *(peer.package for peer in PEERS.values()))):
+    for package in dict.fromkeys((*PACKAGES, *(package for peer in PEERS.values() for package in peer.packages))):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -22,6 +22,7 @@ def prepare(case: Case, threads: int | None) -> Prepared:
 
     report = set_threads(threads)
     keep_products_in(case)
+    torch.compiler.reset()  # it compiles one function for 8 shapes and Programs at most, and then gives up
 
     def bind(x: Array, y: Array) -> Call:
         module = TorchProgram(case.program, case.manifest.precision)
