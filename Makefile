@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PUBLISH = $(BIN)/python -c 'import sys; from kdpinn_edge import zoo; zoo.publish(sys.argv[1])'
 
 .PHONY: help demo test lint zoo readme verify-activations constraints
 
@@ -35,10 +36,14 @@ lint: .venv/.ready
 
 zoo: .venv/.ready
 	rm -rf runs/zoo
-	$(BIN)/kdpinn-edge train burgers --out runs/zoo/teacher
-	$(BIN)/python -c 'from kdpinn_edge import zoo; zoo.publish("runs/zoo/teacher")'
-	$(BIN)/kdpinn-edge distill burgers --out runs/zoo/student
-	$(BIN)/python -c 'from kdpinn_edge import zoo; zoo.publish("runs/zoo/student")'
+	$(BIN)/kdpinn-edge train burgers --out runs/zoo/burgers_teacher
+	$(PUBLISH) runs/zoo/burgers_teacher
+	$(BIN)/kdpinn-edge distill burgers --out runs/zoo/burgers_student
+	$(PUBLISH) runs/zoo/burgers_student
+	$(BIN)/kdpinn-edge train burgers_nu --hidden 24,24,24 --points 4000 --rounds 80 --out runs/zoo/burgers_nu_teacher
+	$(PUBLISH) runs/zoo/burgers_nu_teacher
+	$(BIN)/kdpinn-edge distill burgers_nu --hidden 20,20,20 --out runs/zoo/burgers_nu_student
+	$(PUBLISH) runs/zoo/burgers_nu_student
 
 readme: demo
 	$(BIN)/python benchmarks/readme.py demo/burgers
