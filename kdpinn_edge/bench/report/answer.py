@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from kdpinn_edge.bench.record import Entry, Mode, Record, Subject
 from kdpinn_edge.bench.report import quantities as q
-from kdpinn_edge.bench.statistics import PERCENTILES, Percentile, Row
+from kdpinn_edge.bench.statistics import Percentile, Row
 
 ASKED_N = (1, 10_000)
 ASKED_PERCENTILE = 99.9
@@ -23,7 +24,7 @@ FROM_C, FROM_PYTHON = "from C", "from Python"
 EQUAL = 1.05
 """Medians nearer than this are called as fast."""
 
-Verdict = Literal["holds", "missed", "too few samples"]
+Verdict = Literal["holds", "missed", "open"]
 Ranked = Sequence[tuple[Entry, Percentile]]
 
 
@@ -65,9 +66,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Limit:
-    """Whether the limit holds for one entry at one n, and the sentence that begins with that verdict."""
+    """Whether the limit holds for one entry at one n, up to which percentile, and how the sentence goes on."""
 
     verdict: Verdict
+    shown: float
     reason: str
 
 
@@ -122,35 +124,22 @@ def judge(table: Table, entry: Entry, n: int) -> Limit | None:
     measured is above that, and is open in between. Means of several calls say nothing about one call.
     """
     single = {mode: row for mode, row in table.rows(entry, n).items() if row.misses}
-    asked = q.percentile(ASKED_PERCENTILE)
     if not single:
-        if not table.rows(entry, n):
-            return None
-        return Limit("too few samples", "each sample is the mean of several calls.")
+        return Limit("open", 0.0, "each sample is the mean of several calls.") if table.rows(entry, n) else None
     mode, row = max(single.items(), key=lambda pair: (_bound(pair[1]), pair[1].max_ns))
-    called = table.called(entry, n, mode)
-    late = f"{q.count(_count(row))} of {q.count(row.samples)} calls were late"
-    slowest = q.duration(max(row.max_ns for row in single.values()))
-    allowed = 1 - ASKED_PERCENTILE / 100
-    if _count(row) / row.samples > allowed:
+    asked, shown = q.percentile(ASKED_PERCENTILE), _shown(row)
+    how = f"when called {table.called(entry, n, mode)}: {_lateness(row)}"
+    slowest = f"The slowest took {q.duration(max(row.max_ns for row in single.values()))}."
+    if _count(row) / row.samples > 1 - ASKED_PERCENTILE / 100:
         tail = row.percentiles[-1]
-        return Limit(
-            "missed",
-            f"when called {called}: {late}, {q.percentile(tail.p)} is {q.duration(tail.ns)}. "
-            f"The slowest took {slowest}.",
-        )
-    if _bound(row) <= allowed:
-        return Limit(
-            "holds",
-            f"at {asked}{_ways(single)}: {late}, so fewer than {q.percent_above(_bound(row))} are "
-            f"(95 % confidence). The slowest took {slowest}.",
-        )
-    shown = [p for p in PERCENTILES if _bound(row) <= 1 - p / 100]
-    held = f"holds at {q.percentile(shown[-1])}" if shown else "not even the median is sure"
-    return Limit(
-        "too few samples",
-        f"{held}: {late} when called {called}, too few calls to show {asked}. The slowest took {slowest}.",
-    )
+        return Limit("missed", shown, f"{how}, {q.percentile(tail.p)} is {q.duration(tail.ns)}. {slowest}")
+    if shown >= ASKED_PERCENTILE:
+        load = ", also beside a background load" if "periodic, load" in single else ""
+        bound = f"so fewer than {q.percent_above(_bound(row))} are (95 % confidence)"
+        return Limit("holds", shown, f"at {asked}{load}: {_lateness(row)}, {bound}. {slowest}")
+    others = [CALLED[m] for m, r in single.items() if _shown(r) >= ASKED_PERCENTILE]
+    surely = f" It holds at {asked} {' and '.join(others)}." if others else ""
+    return Limit("open", shown, f"at {asked}, shown at {q.percentile(shown)} {how}.{surely} {slowest}")
 
 
 def late(row: Row) -> str:
@@ -172,13 +161,15 @@ def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) ->
 
 def _limit(table: Table, picks: Sequence[Pick]) -> str:
     limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
-    said: dict[Verdict, str] = {
-        "missed": f"The {limit} limit is missed at {asked}.",
-        "too few samples": f"Whether {limit} hold at {asked} is open: too few samples.",
-        "holds": f"The {limit} limit holds at {asked}.",
-    }
+    shown = min(pick.limit.shown for pick in picks)
     verdicts = {pick.limit.verdict for pick in picks}
-    return next(said[word] for word in said if word in verdicts)
+    if "missed" in verdicts:
+        return f"The {limit} limit is missed at {asked}."
+    if "open" not in verdicts:
+        return f"The {limit} limit holds at {asked}."
+    if shown == 0:
+        return f"Whether {limit} hold is open: no single call was timed."
+    return f"The {limit} limit holds at {q.percentile(shown)}; for {asked} there are too few samples."
 
 
 def _rivals(ranked: Ranked) -> list[str]:
@@ -233,6 +224,10 @@ def _bound(row: Row) -> float:
     return row.misses.share_bound if row.misses else 0.0
 
 
-def _ways(single: dict[Mode, Row]) -> str:
-    """What the worst of several ways of calling adds to a verdict."""
-    return ", also beside a background load" if "periodic, load" in single else ""
+def _shown(row: Row) -> float:
+    """The highest percentile, in hundredths, at which the limit holds with 95 % confidence."""
+    return math.floor(1e4 * (1 - _bound(row))) / 100
+
+
+def _lateness(row: Row) -> str:
+    return f"{q.count(_count(row))} of {q.count(row.samples)} calls were late"

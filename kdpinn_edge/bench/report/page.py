@@ -178,17 +178,17 @@ def page(record: Record) -> Page:
 
 
 def _held(table: Table, entries: Sequence[Entry], n: int) -> str:
-    """How many of the entries hold the limit at n points, and which do not."""
-    limit = q.round_duration(table.record.protocol.deadline_ns)
+    """How many of the entries keep the limit at n points, and which do not."""
+    limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
     verdicts = {entry.name: found.verdict for entry in entries if (found := judge(table, entry, n))}
     missed = [name for name, word in verdicts.items() if word == "missed"]
-    unknown = sum(word == "too few samples" for word in verdicts.values())
-    holding = len(verdicts) - len(missed) - unknown
-    said = f"With {points(n)}, {holding} of {len(verdicts)} backends hold {limit} at {q.percentile(ASKED_PERCENTILE)}"
+    proven = sum(word == "holds" for word in verdicts.values())
+    kept = len(verdicts) - len(missed)
+    said = f"With {points(n)}, {kept} of {len(verdicts)} backends keep {limit}"
+    if kept:
+        said += f" at {asked}" if proven == kept else f", {proven} of them with enough samples for {asked}"
     if missed:
         said += f"; {', '.join(missed)} {'misses' if len(missed) == 1 else 'miss'} it"
-    if unknown:
-        said += f"; for {unknown} there are too few samples to tell"
     return f"{said}."
 
 
