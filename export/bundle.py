@@ -107,7 +107,6 @@ def export_bundle(
         programs,
         precision,
         vectors=vectors,
-        crossover=interface.target.crossover(precision),
         lower=np.array(interface.lower),
         upper=np.array(interface.upper),
         golden_x=golden_x,

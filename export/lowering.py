@@ -158,7 +158,6 @@ class Constants:
 
     def __init__(self, storage: str, vectors: Vectors) -> None:
         self.vectors = vectors
-        self.V = vectors.lanes
         self._parts: list[NDArray[Any]] = []
         self._size = 0
         self._storage = storage
@@ -181,7 +180,11 @@ class Constants:
 
     def padded(self, size: int) -> int:
         """`size` rounded up to whole vectors, or to a power of two below one vector."""
-        return -(-size // self.V) * self.V if size >= self.V else 1 << (size - 1).bit_length()
+        return (
+            -(-size // self.vectors.lanes) * self.vectors.lanes
+            if size >= self.vectors.lanes
+            else 1 << (size - 1).bit_length()
+        )
 
     def strides(self, op: Affine) -> tuple[int, int]:
         """How far apart the weights of neighbouring outputs, and of neighbouring terms, are."""
@@ -215,7 +218,7 @@ class Constants:
 
     def _keep(self, array: NDArray[Any]) -> int:
         flat = rounded(array, self._storage).ravel()
-        flat = np.pad(flat, (0, -flat.size % self.V))
+        flat = np.pad(flat, (0, -flat.size % self.vectors.lanes))
         at = self._found.setdefault(flat.tobytes(), self._size)
         if at == self._size:
             self._parts.append(flat)

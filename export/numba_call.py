@@ -41,7 +41,6 @@ def numba_call(program: Program, precision: Precision) -> Callable[[Array, Array
         {"eval": program},
         precision,
         vectors=native.vectors(precision),
-        crossover=native.crossover(precision),
         lower=np.full(program.n_in, -np.inf),
         upper=np.full(program.n_in, np.inf),
         golden_x=nothing,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering import Constants
-from kdpinn_edge.export.schedules import Text, print_schedules
+from kdpinn_edge.export.schedules import Text, lower_program, print_point, print_points
 from kdpinn_edge.export.target import Vectors
 from kdpinn_edge.ir import FUNCTIONS, Program
 from kdpinn_edge.manifest import FunctionName
@@ -126,7 +126,7 @@ def print_kernel(
     precision: str,
     *,
     vectors: Vectors,
-    crossover: int,
+    crossover: int | None = None,
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
     golden_x: NDArray[Any],
@@ -135,22 +135,27 @@ def print_kernel(
 ) -> Kernel:
     """The kernel of the functions `programs`, of the same inputs, in "float32" or "float64" for these vector registers.
 
-    A tile of up to `crossover` points goes through the schedule for single points. `lower` and `upper` (n_in,) are the
-    domain box; `golden_x` (k, n_in) and for each function `golden_y` (k, n_out) are what the self-test replays.
+    Up to `crossover` points go through the schedule for single points, by default as many as are faster there.
+    `lower` and `upper` (n_in,) are the domain box; `golden_x` (k, n_in) and for each function `golden_y` (k, n_out)
+    are what the self-test replays.
     `storage` is how the parameters lie in memory: in `precision`, or "float16". Equal ones lie there once.
     """
     numbers = Constants(storage or precision, vectors)
     text = Text()
     selftest, before = "", 0
     for function, program in programs.items():
-        schedules = print_schedules(text, (f"{function}_points", f"{function}_point"), program, numbers)
+        lowered = lower_program(program, numbers)
+        sizes = (
+            print_points(text, f"{function}_points", lowered),
+            print_point(text, f"{function}_point", lowered),
+        )
         n_golden_y = golden_y[function].size
         all_points = ALL_POINTS.format(
             function=function,
             FUNCTION=function.upper(),
-            size=schedules.size,
-            L=schedules.L,
-            crossover=crossover,
+            size=max(sizes),
+            L=lowered.points_per_tile,
+            crossover=lowered.blocking.crossover if crossover is None else crossover,
             n_in=program.n_in,
             n_out=program.n_out,
             n_golden=len(golden_x),

@@ -15,7 +15,7 @@ from textwrap import wrap
 
 import numpy as np
 
-from kdpinn_edge.export.blocking import most_streams, rows_at_once, vectors_at_once, vectors_per_tile
+from kdpinn_edge.export.blocking import MOST_VECTORS_OF_ROWS, Blocking, most_streams
 from kdpinn_edge.export.lowering import Constants, Memory, Step, few, fuse, is_view, is_zero
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Op, Program, Scale, Var, operands
 from kdpinn_edge.numpy_program import partial_sums
@@ -63,31 +63,30 @@ def halved(sums: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Schedules:
-    """What the printed functions need: a tile has `L` points; `size` numbers of scratch memory serve either."""
+class Lowered:
+    """A Program as steps, and what was decided for them."""
 
-    L: int
-    size: int
+    program: Program
+    steps: Sequence[Step]
+    constants: Constants
+    blocking: Blocking
+
+    @property
+    def points_per_tile(self) -> int:
+        """One per lane."""
+        return self.constants.vectors.lanes * self.blocking.vectors_per_tile
 
 
-def print_schedules(text: Text, names: tuple[str, str], program: Program, constants: Constants) -> Schedules:
-    """Print both schedules of `program`, as functions of these names, and place its parameters among `constants`."""
-    points, point = names
-    steps = fuse(program, most_streams(constants.vectors.registers))
+def lower_program(program: Program, constants: Constants) -> Lowered:
+    """Decide how `program` is computed, and give its parameters a place among `constants`."""
+    steps = fuse(program, most_streams(constants.vectors))
     constants.place(steps)
-    L = constants.V * vectors_per_tile(steps, constants.vectors.registers)
-    sizes = (
-        print_points(text, points, program, steps, constants, L),
-        print_point(text, point, program, steps, constants),
-    )
-    return Schedules(L, max(sizes))
+    return Lowered(program, steps, constants, Blocking(steps, constants.vectors))
 
 
-def print_points(text: Text, name: str, program: Program, steps: Sequence[Step], constants: Constants, L: int) -> int:
-    """Print the schedule with points in lanes, L of them at once, as the function `name`.
-
-    Returns how many numbers of scratch memory it needs.
-    """
+def print_points(text: Text, name: str, lowered: Lowered) -> int:
+    """Print the schedule with points in lanes as the function `name`; returns how much scratch memory it needs."""
+    program, steps, L = lowered.program, lowered.steps, lowered.points_per_tile
     memory = Memory(program, steps, lambda op: op.out.size, program.n_in)
     text.put(0, "", "", f"def {name}(x, y, p, m, s, w):")
     text.put(1, f'"""Points p, …, p + m - 1, one per lane; m <= {L}."""')
@@ -111,7 +110,7 @@ def print_points(text: Text, name: str, program: Program, steps: Sequence[Step],
                 text.put(depth, f"store(s, {place(to, (L, 'i'))}, load(s, {source}, {L}))")
                 to += x.size * L
         else:
-            size = max(size, _points_block(text, step, constants, memory, L))
+            size = max(size, _points_block(text, step, lowered, memory))
     rows = [memory.at[var.name] + i for var in program.outputs for i in range(var.size)]
     text.put(1, *(f"store(s, {row * L}, canonical(load(s, {row * L}, {L})))" for row in rows))
     text.put(1, "for i in range(m):")
@@ -120,8 +119,9 @@ def print_points(text: Text, name: str, program: Program, steps: Sequence[Step],
     return size
 
 
-def _points_block(text: Text, step: Step, constants: Constants, memory: Memory, L: int) -> int:
-    """Print a block, some rows at a time; returns how many numbers of scratch memory it needs."""
+def _points_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> int:
+    """Print a block, some rows at a time; returns how much scratch memory it needs."""
+    constants, L = lowered.constants, lowered.points_per_tile
     products, size = step.products, memory.size * L
     array, weight, n_in, P, across, down = "w", 0, 0, 1, 0, 0
     if products:
@@ -130,7 +130,7 @@ def _points_block(text: Text, step: Step, constants: Constants, memory: Memory, 
         if constants.widens and not few(products[0]):
             array, weight, size = "s", size, size + _widen(text, weight, n_in * down, constants, size)
     whole_k = n_in - n_in % P
-    R = rows_at_once(step, L // constants.V, constants.vectors.registers)
+    R = lowered.blocking.rows_at_once(step)
     whole_j = step.size - step.size % R
     for start, stop, rows in ((0, whole_j, R), (whole_j, step.size, step.size - whole_j)):
         if start == stop:
@@ -174,12 +174,13 @@ def _widen(text: Text, weight: int, numbers: int, constants: Constants, to: int)
     return constants.padded(numbers)
 
 
-def print_point(text: Text, name: str, program: Program, steps: Sequence[Step], constants: Constants) -> int:
-    """Print the schedule with neurons in lanes as the function `name`.
+def print_point(text: Text, name: str, lowered: Lowered) -> int:
+    """Print the schedule with neurons in lanes as the function `name`; returns how much scratch memory it needs.
 
-    Returns how many numbers of scratch memory it needs. Loads and stores are of whole vectors: what lies behind the
-    end of a variable is neither defined nor used.
+    Loads and stores are of whole vectors: what lies behind the end of a variable is neither defined nor used.
     """
+    program, steps, constants = lowered.program, lowered.steps, lowered.constants
+    V = constants.vectors.lanes
 
     def extent(op: Op) -> int:
         if isinstance(op, Concat):
@@ -189,7 +190,7 @@ def print_point(text: Text, name: str, program: Program, steps: Sequence[Step], 
         return aligned(op.out.size)
 
     def aligned(size: int) -> int:
-        return -(-size // constants.V) * constants.V
+        return -(-size // V) * V
 
     memory = Memory(program, steps, extent, aligned(program.n_in))
     text.put(0, "", "", f"def {name}(x, y, p, s, w):")
@@ -212,24 +213,23 @@ def print_point(text: Text, name: str, program: Program, steps: Sequence[Step], 
         elif isinstance(op, Affine) and few(op):
             _point_few(text, op, constants, memory)
         else:
-            _point_block(text, step, constants, memory)
+            _point_block(text, step, lowered, memory)
     rows = [memory.at[var.name] + i for var in program.outputs for i in range(var.size)]
     for c, row in enumerate(rows):
         text.put(1, f"put(y, {place(c, (program.n_out, 'p'))}, total(canonical(load(s, {row}, 1))))")
-    return memory.size + 8 * constants.V
+    return memory.size + MOST_VECTORS_OF_ROWS * V
 
 
-def _point_block(text: Text, step: Step, constants: Constants, memory: Memory) -> None:
-    products = step.products
+def _point_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> None:
+    """Print a block, some vectors of rows at a time."""
+    products, constants = step.products, lowered.constants
     weight, n_in, P, down = 0, 0, 1, 0
     if products:
         n_in, P = products[0].x.size, partial_sums(products[0].x.size, step.size)
         (weight, _), (_, down) = constants.of(products[0]), constants.strides(products[0])
     whole = n_in - n_in % P
     sums = [_names(P, f"{q or ''}", "") for q in range(len(products))]
-    for start, stop, lanes in _chunks(
-        step.size, constants, vectors_at_once(step, constants.V, constants.vectors.registers)
-    ):
+    for start, stop, lanes in _chunks(step.size, constants, lowered.blocking.vectors_at_once(step)):
         depth = text.loop(1, "j", start, stop, lanes)
         empty = []
         for op, names in zip(products, sums, strict=True):
@@ -336,6 +336,6 @@ def _elementwise(op: Op, parts: Sequence[str], constants: Constants, number: Cal
 def _chunks(size: int, constants: Constants, vectors: int) -> list[tuple[int, int, int]]:
     """`size` numbers as (start, stop, lanes): some vectors at once, then the rest."""
     size = constants.padded(size)
-    wide = vectors * constants.V
+    wide = vectors * constants.vectors.lanes
     whole = size - size % wide
     return [chunk for chunk in ((0, whole, wide), (whole, size, size - whole)) if chunk[0] < chunk[1]]

@@ -34,13 +34,6 @@ class Target:
         """Its registers as they hold numbers of this precision."""
         return Vectors(self.vector_bytes // PRECISIONS[precision].itemsize, self.registers)
 
-    def crossover(self, precision: str) -> int:
-        """Up to how many points the schedule for single points is faster than a tile of 2 * lanes points.
-
-        A tile costs as much as 10 (two layers of 20) to 22 (four of 64) single points where 32 points are in lanes.
-        """
-        return 3 * self.vectors(precision).lanes // 4
-
     def runs_here(self) -> bool:
         """Whether this machine can run the code of this target."""
         try:
