@@ -58,7 +58,8 @@ def jitted(kernel: Kernel) -> Any:
     """The printed module with its constants as read-only data, its functions compiled by Numba when first called."""
     module: Any = load_kernel(kernel, {name: Rodata(name, array) for name, array in kernel.constants.items()})
     for name in kernel.functions:
-        setattr(module, name, njit(error_model="numpy")(getattr(module, name)))
+        jit = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # only compiled code calls
+        setattr(module, name, jit(getattr(module, name)))
     return module
 
 

@@ -12,22 +12,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Need
+from hypothesis import given
+from hypothesis import strategies as st
 from strategies import mlp, points
 
-from kdpinn_edge.errors import BundleError, ExportError, ProgramError
+from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.errors import BundleError, DerivativeError, ExportError, ProgramError
 from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.export.c_files import c_words
 from kdpinn_edge.export.onnx_model import from_onnx
 from kdpinn_edge.export.target import TARGETS
-from kdpinn_edge.ir import Affine, Program, Var
+from kdpinn_edge.ir import Add, Affine, Program, Scale, Var
 from kdpinn_edge.manifest import Input, Manifest, Output, Precision, read_manifest
 from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.program_file import read_program
 from kdpinn_edge.runtime import load
-from kdpinn_edge.simplify import simplify
+from kdpinn_edge.runtime.load import EngineName
+from kdpinn_edge.simplify import multiply_adds, simplify
 from kdpinn_edge.storage import store_as_float16
 
 PROGRAM = mlp(2, 12, 2, 1)
 INPUTS = (Input("x0", -1.0, 1.0, "m"), Input("x1", 0.0, None, "s"))
+OUTPUTS = (Output("u", "K"),)
+REQUESTS = ("u", "u_x0", "u_x0_x0", "laplacian(u)")
+ENGINES: tuple[EngineName, ...] = ("library", "numpy", "onnx")
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 
 
@@ -36,10 +44,37 @@ def make(folder: Path, precision: Precision = "float32", target: str = "native")
     return export_bundle(PROGRAM, folder, name="net", precision=precision, target=target, inputs=INPUTS)
 
 
+def heat(program: Program) -> Program:
+    """u_x1 - 0.1 u_x0_x0: what is left of a heat equation."""
+    terms = derivatives(program, ["u_x1", "u_x0_x0"])
+    rate, bend = terms.outputs
+    flow, residual = Var("flow", 1), Var("residual", 1)
+    ops = (*terms.ops, Scale(flow, bend, [-0.1], [0.0]), Add(residual, rate, flow))
+    return Program(program.name, program.inputs, (residual,), ops)
+
+
+def make_whole(folder: Path, precision: Precision) -> Manifest:
+    """A small bundle with every function."""
+    return export_bundle(
+        PROGRAM,
+        folder,
+        name="net",
+        precision=precision,
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+        derivatives=REQUESTS,
+        residual=heat(PROGRAM),
+    )
+
+
+PROGRAMS = {"eval": simplify(PROGRAM), "jet": derivatives(PROGRAM, REQUESTS), "residual": simplify(heat(PROGRAM))}
+
+
 @pytest.fixture(scope="module", params=["float32", "float64"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with every function."""
     folder = tmp_path_factory.mktemp("bundles") / "net"
-    make(folder, request.param)
+    make_whole(folder, request.param)
     return folder
 
 
@@ -55,36 +90,60 @@ def test_files(bundle: Path) -> None:
     manifest = read_manifest(bundle)
     assert sorted(path.name for path in bundle.iterdir()) == sorted([*manifest.files, "manifest.json"])
     assert {"libnet.so", "net.h", "kdpinn_edge.h", "net_kernel.py", "net-config.cmake", "net.pc"} < set(manifest.files)
-    program = read_program(bundle / "program.npz")
-    assert program == simplify(PROGRAM)
-    stated = manifest.functions["eval"]
-    assert program.sha256 == stated.program_sha256
-    assert stated.operations.multiply_adds == 2 * 12 + 12 * 12 + 12
-    assert stated.operations.activations == 24
-    if manifest.precision == "float64":
-        assert from_onnx((bundle / "model.onnx").read_bytes()) == program
+    assert list(manifest.functions) == list(PROGRAMS)
+    for function, program in PROGRAMS.items():
+        stem = {"eval": ("program", "model")}.get(function, (function, function))
+        assert read_program(bundle / f"{stem[0]}.npz") == program
+        if manifest.precision == "float64":
+            assert from_onnx((bundle / f"{stem[1]}.onnx").read_bytes()) == program
+        stated = manifest.functions[function]
+        assert stated.program_sha256 == program.sha256
+        assert stated.operations.multiply_adds == multiply_adds(program)
+        assert stated.operations.activations == 24
+    assert manifest.functions["eval"].operations.multiply_adds == 2 * 12 + 12 * 12 + 12
+
+
+def test_columns_have_names_and_units(bundle: Path) -> None:
+    described = {name: function.outputs for name, function in read_manifest(bundle).functions.items()}
+    assert described == {
+        "eval": OUTPUTS,
+        "jet": (Output("u", "K"), Output("u_x0", "K/m"), Output("u_x0_x0", "K/m²"), Output("laplacian(u)")),
+        "residual": (Output("residual"),),
+    }
 
 
 def test_error_is_measured(bundle: Path) -> None:
     manifest = read_manifest(bundle)
-    limit = {"float32": 5e-7, "float64": 1e-15}[manifest.precision]
-    errors = manifest.functions["eval"].errors
-    assert 0 < errors.rms[0] < errors.max_abs[0] < limit * errors.scale[0]
+    limit = {"float32": 2e-6, "float64": 4e-15}[manifest.precision]
+    for function, program in PROGRAMS.items():
+        errors = manifest.functions[function].errors
+        assert len(errors.max_abs) == program.n_out
+        for rms, max_abs, scale in zip(errors.rms, errors.max_abs, errors.scale, strict=True):
+            assert 0 < rms < max_abs < limit * scale
 
 
 def test_every_engine_of_a_bundle(bundle: Path) -> None:
     precision = read_manifest(bundle).precision
     x = points(PROGRAM, 500).astype(precision)
-    expected = NumpyProgram(simplify(PROGRAM), precision)(x)
-    assert (load(bundle, "library")(x) == expected).all()
-    assert (load(bundle, "numpy")(x) == expected).all()
-    np.testing.assert_allclose(load(bundle, "onnx")(x), expected, rtol=0, atol=20 * np.finfo(precision).eps)
+    expected = {function: NumpyProgram(program, precision)(x) for function, program in PROGRAMS.items()}
+    for name in ENGINES:
+        engine = load(bundle, name)
+        jet = engine.jet(x)
+        assert tuple(jet) == REQUESTS
+        found = {"eval": engine(x), "jet": np.stack([*jet.values()], axis=1), "residual": engine.residual(x)}
+        for function in PROGRAMS:
+            y = np.full_like(expected[function], 7)
+            engine.bind(x, y, function=function)()
+            for values in (found[function], y):
+                if name == "onnx":
+                    np.testing.assert_allclose(values, expected[function], rtol=0, atol=20 * np.finfo(precision).eps)
+                else:
+                    assert values.tobytes() == expected[function].tobytes()
 
 
 def test_export_is_deterministic(bundle: Path, tmp_path: Path) -> None:
     manifest = read_manifest(bundle)
-    again = make(tmp_path / "elsewhere", manifest.precision)
-    assert again == manifest
+    assert make_whole(tmp_path / "elsewhere", manifest.precision) == manifest
 
 
 def test_symbols(bundle: Path, need: Need) -> None:
@@ -92,8 +151,10 @@ def test_symbols(bundle: Path, need: Need) -> None:
     symbols = [line.split()[-2:] for line in listing if line]
     assert sorted(name for kind, name in symbols if kind == "T") == [
         "net_eval",
+        "net_jet",
         "net_model",
         "net_outside",
+        "net_residual",
         "net_selftest",
     ]
     assert [name for kind, name in symbols if kind != "T"] == []
@@ -114,12 +175,48 @@ def test_a_program_builds_by_hand(bundle: Path, tmp_path: Path, need: Need, tool
 
 def _same_numbers(output: str, bundle: Path) -> None:
     """The numbers that the example prints are those of the Python engine."""
-    rows = re.findall(r"x0 = *(\S+) +x1 = *(\S+) +u = *(\S+)", output)
-    numbers = np.array(rows, dtype=np.float64)
-    assert numbers.shape == (5, 3)
     engine = load(bundle)
-    y = engine(numbers[:, :2].astype(engine.dtype))
-    np.testing.assert_allclose(numbers[:, 2:], y, rtol=1e-6)
+    _, *blocks = re.split(r"^(eval|jet|residual)$", output, flags=re.M)
+    assert blocks[::2] == list(PROGRAMS)
+    for function, block in zip(blocks[::2], blocks[1::2], strict=True):
+        columns = [column.name for column in engine.manifest.functions[function].outputs]
+        names = [name.strip() for name in re.findall(r"([^=]+?) = +\S+", block.splitlines()[1])]
+        assert names == ["x0", "x1", *columns]
+        numbers = np.array([re.findall(r"= *(\S+)", line) for line in block.split("\n")[1:6]], dtype=np.float64)
+        y = np.empty((5, len(columns)), engine.dtype)
+        engine.bind(numbers[:, :2].astype(engine.dtype), y, function=function)()
+        np.testing.assert_allclose(numbers[:, 2:], y, rtol=1e-6)
+
+
+def test_the_header_names_every_column(bundle: Path, tmp_path: Path, need: Need) -> None:
+    constants = {
+        "NET_N_IN": 2,
+        "NET_EVAL_U": 0,
+        "NET_EVAL_N_OUT": 1,
+        "NET_JET_U": 0,
+        "NET_JET_U_X0": 1,
+        "NET_JET_U_X0_X0": 2,
+        "NET_JET_LAPLACIAN_U": 3,
+        "NET_JET_N_OUT": 4,
+        "NET_RESIDUAL_RESIDUAL": 0,
+        "NET_RESIDUAL_N_OUT": 1,
+    }
+    checks = "".join(f"typedef char is_{name}[{name} == {value} ? 1 : -1];\n" for name, value in constants.items())
+    (tmp_path / "columns.c").write_text(f'#include "net.h"\n{checks}')
+    run(need("cc"), "-std=c99", *STRICT, f"-I{bundle}", "-c", tmp_path / "columns.c", "-o", tmp_path / "columns.o")
+
+
+def test_words_for_columns_are_c_and_unique() -> None:
+    names = ["u", "U", "u_2", "v[0]_x", "v_0_x", "laplacian(u, x, y)", "n_out", "N_OUT_2"]
+    words = c_words(names)
+    assert words == ("U", "U_2", "U_2_2", "V_0_X", "V_0_X_2", "LAPLACIAN_U_X_Y", "N_OUT_2", "N_OUT_2_2")
+
+
+@given(st.lists(st.text("uUxX_0123[](), ", min_size=1), unique=True))
+def test_any_columns_get_unique_words(names: list[str]) -> None:
+    words = c_words(names)
+    assert len({*words, "N_OUT"}) == len(names) + 1
+    assert all(re.fullmatch("[A-Z0-9_]*", word) for word in words)
 
 
 def test_a_program_builds_by_cmake(bundle: Path, tmp_path: Path, need: Need) -> None:
@@ -192,13 +289,16 @@ def test_memory_is_touched_as_documented(tmp_path: Path, need: Need) -> None:
         ({"precision": "float64", "storage": "float16"}, "accepted: float64; float16 goes with float32"),
         ({"target": "z80"}, "target 'z80' is not known; accepted: native, x86-64-v3, x86-64-v4"),
         ({"inputs": [Input("x"), Input("t")]}, r"described as \('x', 't'\); accepted: .*\('x0', 'x1'\)"),
+        ({"derivatives": ["u_y"]}, "'u_y' is no column and no derivative of one"),
+        ({"derivatives": ["u", "u"]}, "u is asked for twice"),
+        ({"residual": mlp(3, 4, 1, 1)}, r"residual: the inputs are x0\[1\], x1\[1\], x2\[1\]; accepted: those of the"),
         ({"outputs": [Output("v")]}, r"outputs: .*accepted: .*\('u',\)"),
         ({"cc": ["/nonexistent/cc"]}, "the linker /nonexistent/cc cannot be run: No such file"),
         ({"cc": ["false"]}, "the linker failed"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, object], message: str, tmp_path: Path) -> None:
-    with pytest.raises((ExportError, BundleError), match=message):
+    with pytest.raises((ExportError, BundleError, DerivativeError), match=message):
         export_bundle(PROGRAM, tmp_path / "net", **{"name": "net", **arguments})
     assert list(tmp_path.iterdir()) == []
 
