@@ -24,7 +24,7 @@ from kdpinn_edge.numpy_program import partial_sums
 LATENCY = 5  # 4 on the processors of today, and one for what disturbs
 ACTIVATION = 8
 STEP = 20
-MOST_ROWS = 8
+MOST_ROWS = 4
 MOST_VECTORS_OF_POINTS = 2
 MOST_VECTORS_OF_ROWS = 8
 CACHED = 1 << 14  # weights; of more, each vector takes a cycle to arrive
