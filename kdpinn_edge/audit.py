@@ -41,7 +41,7 @@ FLOOR = 1e-6  # of the largest residual: where the colours of a figure end
 class Row:
     """At `percentile` % of the points |residual| of an equation is at most `value`, and just that at the point `at`.
 
-    `relative` is `value` over the largest term of the equation anywhere.
+    `relative` is `value` over the largest term of the equation anywhere, at most 1.
     """
 
     equation: str
@@ -55,7 +55,7 @@ class Row:
 class Audit:
     """|residual| on a grid over the domain.
 
-    axes        the grid's values along each input; `inputs` and `unit` say what they are
+    axes        the grid's values along each of `inputs`
     residual    (points of the grid, in `ij` order …, equations), float64, absolute values
     largest     per equation the largest magnitude on the grid of any term that its residual is the sum of
     """
@@ -85,7 +85,7 @@ class Audit:
         indices = np.unravel_index(point, self.residual.shape[:-1])
         at = {side.name: float(axis[i]) for side, axis, i in zip(self.inputs, self.axes, indices, strict=True)}
         value = float(values[point])
-        relative = value / self.largest[equation] if value else 0.0
+        relative = value / max(value, self.largest[equation]) if value else 0.0
         return Row(self.equations[equation], percentile, value, relative, at)
 
 

@@ -158,9 +158,9 @@ def test_a_figure_of_any_shape(tmp_path: Path, shape: tuple[int, ...], n_equatio
     assert (tmp_path / "audit.png").stat().st_size > 10_000
 
 
-def test_no_residual_at_all_can_be_drawn(tmp_path: Path) -> None:
-    found = made((5, 5))
-    found.residual[:] = 0
+def test_no_residual_at_all_is_reported_and_drawn(tmp_path: Path) -> None:
+    found = replace(made((5, 5)), residual=np.zeros((5, 5, 1)), largest=(0.0,))
+    assert {(row.value, row.relative) for row in found.rows()} == {(0.0, 0.0)}
     draw(found, tmp_path / "audit.png")
 
 

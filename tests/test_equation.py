@@ -58,7 +58,7 @@ def expected(program: Program, the: Problem, x: np.ndarray) -> np.ndarray:
 EQUATIONS = {
     "burgers": with_equation(BURGERS.residual),
     "every operation": with_equation(
-        lambda u, u_x, u_t, u_xx: (2 - u * u_x + u_t / 4 - (u_xx - 1) * np.float64(0.5) + 3 + (-u) * 2 - 1 + u**1,)
+        lambda u, u_x, u_t, u_xx: (2 - u * u_x + u_t / 4 - np.float64(0.5) * (u_xx - 1) + 3 + (-u) * 2 - 1 + u**1,)
     ),
     "powers": with_equation(lambda u, u_t: (u_t - 5 * u + 5 * u**3 - u**2 * u_t**4,), ["u", "u_t"]),
     "inputs": with_equation(lambda x, t, u_x: (u_x * x - t * t * x + 1,), ["x", "t", "u_x"]),
