@@ -1,26 +1,82 @@
-"""The shared library of a bundle, timed by a C program in its own loop: `harness.c`, compiled on the spot."""
+"""A compiled model in the loops of a C program: `harness.c`, compiled on the spot, in a process of its own."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter_ns
+from typing import IO, cast
 
 import numpy as np
 
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.manifest import check_files, read_manifest
 from kdpinn_edge.runtime.engine import Array, check_points, dense
-from kdpinn_edge.runtime.timing import Latency
+from kdpinn_edge.runtime.timing import Latency, find_batch, latency
 
 SOURCE = Path(__file__).with_name("harness.c")
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+LEAST_SAMPLES, MOST_SAMPLES = 100, 10_000
+DOES_NOTHING = Path("-")
+
+
+class CLoop:
+    """The Loop of timing.py around one model, in the C program `process`.
+
+    It started in `process_ns` nanoseconds and loaded the model in another `load_ns`. Every method raises
+    BenchError where it fails.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], begun_ns: int, values: Path, stderr: IO[str]) -> None:
+        self._process, self._values, self._stderr = process, values, stderr
+        self._stdin, self._stdout = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
+        self.pid = process.pid
+        self.load_ns = float(self._answer()[0])
+        self.process_ns = perf_counter_ns() - begun_ns - self.load_ns
+
+    def clock_ns(self) -> float:
+        """See Loop."""
+        return float(self._ask("clock")[0])
+
+    def once(self) -> float:
+        """See Loop."""
+        return float(self._ask("once")[0])
+
+    def closed(self, batch: int, count: int) -> Array:
+        """See Loop."""
+        return self._ask(f"closed {batch} {count}")
+
+    def periodic(self, period_ns: int, count: int) -> Array:
+        """See Loop."""
+        return self._ask(f"periodic {period_ns} {count}")
+
+    def cold(self, sweep_bytes: int, count: int) -> Array:
+        """See Loop."""
+        return self._ask(f"cold {sweep_bytes} {count}")
+
+    def values(self, dtype: np.dtype[np.generic]) -> Array:
+        """What the model gave, one number after another."""
+        self._ask("values")
+        return np.fromfile(self._values, dtype)
+
+    def _ask(self, line: str) -> Array:
+        with suppress(BrokenPipeError):  # it failed, and the answer says why
+            print(line, file=self._stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> Array:
+        answered = self._stdout.readline()
+        if not answered.endswith("\n"):
+            code = self._process.wait()
+            self._stderr.seek(0)
+            raise BenchError(f"harness failed with exit code {code}: {self._stderr.read().strip()}")
+        return np.array(answered.split(), np.float64)
 
 
 @dataclass(frozen=True)
@@ -46,13 +102,22 @@ class CHarness:
         self, library: Path, name: str, x: Array, n_out: int, *, seconds: float = 1.0
     ) -> tuple[Latency, Array]:
         """As `time`, for a library that no bundle describes: it has the function `name`_model of kdpinn_edge.h."""
-        with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
+        with self.loop(library, name, x) as loop:
+            batch, ns = find_batch(loop)
+            count = min(max(round(seconds * 1e9 / (batch * ns)), LEAST_SAMPLES), MOST_SAMPLES)
+            measured = latency(loop.closed(batch, count), batch)
+            return measured, loop.values(x.dtype).reshape(len(x), n_out)
+
+    @contextmanager
+    def loop(self, library: Path, name: str, x: Array) -> Iterator[CLoop]:
+        """The CLoop of the function `name`_eval in `library`, or one that DOES_NOTHING, at the points x."""
+        with TemporaryDirectory(prefix="kdpinn_edge_") as folder, open(Path(folder) / "stderr", "w+") as stderr:
             points, values = Path(folder) / "points", Path(folder) / "values"
             dense(x).tofile(points)
-            arguments = [library, name, len(x), seconds, points, values]
-            output = _run([str(self.executable), *map(str, arguments)])
-            y = np.fromfile(values, dtype=x.dtype).reshape(len(x), n_out)
-        return Latency(**json.loads(output)), y
+            command = [str(part) for part in (self.executable, library, name, len(x), points, values)]
+            pipe, begun_ns = subprocess.PIPE, perf_counter_ns()
+            with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=stderr, text=True) as process:  # noqa: S603
+                yield CLoop(process, begun_ns, values, stderr)
 
 
 @contextmanager
@@ -70,15 +135,14 @@ def compiled_harness(compiler: str = "cc") -> Iterator[CHarness]:
         )
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
         executable = Path(folder) / "harness"
-        _run([found, *FLAGS, f"-I{SOURCE.parent}", "-o", str(executable), str(SOURCE), "-ldl"])
+        _compile([found, *FLAGS, f"-I{SOURCE.parent}", "-o", str(executable), str(SOURCE), "-ldl"])
         yield CHarness(executable)
 
 
-def _run(command: list[str]) -> str:
+def _compile(command: list[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     except OSError as error:
         raise BenchError(f"{command[0]} cannot be started: {error.strerror}") from error
     if done.returncode != 0:
         raise BenchError(f"{Path(command[0]).name} failed with exit code {done.returncode}: {done.stderr.strip()}")
-    return done.stdout

@@ -1,16 +1,23 @@
-/* harness.c: times a model in a C program's own loop.
+/* harness.c: calls a model in a C program's own loops and times it. timing.py says what the loops are.
  *
- *     harness LIBRARY NAME N SECONDS POINTS VALUES
+ *     harness LIBRARY NAME N POINTS VALUES
  *
- * loads LIBRARY, checks the description and the selftest of the model NAME, reads N points from the file POINTS (n_in
- * numbers each, in the model's own precision and byte order), evaluates them over and over for about SECONDS, writes
- * the values to the file VALUES, and prints one line of JSON. A sample is the mean of `batch` calls, as in timing.py:
- * batch is 1 unless reading the clock would be more than 1 % of the sample.
+ * loads LIBRARY, checks the description and the selftest of the model NAME, and reads N points from the file POINTS (n_in
+ * numbers each, in the model's own precision and byte order). LIBRARY "-" is a model that does nothing. It prints how
+ * many nanoseconds loading took, and then answers each line of its input with one line of numbers, nanoseconds per call:
+ *
+ *     clock                          what reading the clock costs
+ *     once                           one call, with nothing before it
+ *     closed BATCH COUNT             COUNT means of BATCH calls, after a call that is not timed
+ *     periodic PERIOD_NS COUNT       COUNT latencies from the intended starts, as above
+ *     cold SWEEP_BYTES COUNT         COUNT calls, each after SWEEP_BYTES of other memory were written
+ *     values                         nothing; one call, whose values go to the file VALUES
  */
 #define _POSIX_C_SOURCE 200809L
 
 #include <dlfcn.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +25,7 @@
 
 #include "kdpinn_edge.h"
 
-enum { LEAST_SAMPLES = 100, MOST_SAMPLES = 10000 };
-static const double CLOCK_SHARE = 0.01;
+enum { MOST_SAMPLES = 1000000 };
 
 typedef struct {
     const kdpinn_model *model;
@@ -33,10 +39,14 @@ static void fail(const char *what, const char *detail) {
     exit(EXIT_FAILURE);
 }
 
+static double ns(struct timespec t) {
+    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+}
+
 static double now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
+    return ns(t);
 }
 
 static void evaluate(const call *c) {
@@ -54,15 +64,6 @@ static double sample_ns(const call *c, int64_t batch) {
     return (now_ns() - start) / (double)batch;
 }
 
-static double least_of_five(const call *c, int64_t batch) {
-    double least = sample_ns(c, batch);
-    for (int i = 1; i < 5; i++) {
-        double next = sample_ns(c, batch);
-        least = next < least ? next : least;
-    }
-    return least;
-}
-
 static double clock_ns(void) {
     double least = 1e9;
     for (int i = 0; i < 1000; i++) {
@@ -72,13 +73,20 @@ static double clock_ns(void) {
     return least;
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+static int32_t do_nothing(const float *x, float *y, int64_t n) {
+    (void)x, (void)y, (void)n;
+    return KDPINN_OK;
 }
+
+static const kdpinn_function DO_NOTHING = {.name = "eval", .f32 = do_nothing, .n_out = 1};
+
+static const kdpinn_model NOTHING = {
+    .abi = KDPINN_ABI, .scalar_bytes = 4, .n_in = 1, .n_functions = 1, .functions = &DO_NOTHING};
 
 /* The description of the model NAME in the library at `path`. */
 static const kdpinn_model *open_model(const char *path, const char *name) {
+    if (strcmp(path, "-") == 0)
+        return &NOTHING;
     char symbol[64];
     const kdpinn_model *(*describe)(void);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL), *address;
@@ -114,44 +122,87 @@ static void transfer(const char *path, const char *mode, void *data, size_t size
         fail(path, "too short, or the disk is full");
 }
 
+static void closed(const call *c, int64_t batch, int64_t count, double *samples) {
+    evaluate(c);
+    for (int64_t k = 0; k < count; k++)
+        samples[k] = sample_ns(c, batch);
+}
+
+static void periodic(const call *c, int64_t period, int64_t count, double *samples) {
+    enum { SECOND = 1000000000 };
+    struct timespec start;
+    evaluate(c);
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (int64_t k = 0; k < count; k++) {
+        int64_t next = start.tv_nsec + period;
+        start.tv_sec += (time_t)(next / SECOND);
+        start.tv_nsec = (long)(next % SECOND);
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &start, NULL);
+        evaluate(c);
+        samples[k] = now_ns() - ns(start);
+    }
+}
+
+static void cold(const call *c, int64_t size, int64_t count, double *samples) {
+    char *memory = allocate((size_t)size);
+    for (int64_t k = 0; k < count; k++) {
+        for (int64_t i = 0; i < size; i += 64)
+            ((volatile char *)memory)[i] = (char)k;
+        samples[k] = sample_ns(c, 1);
+    }
+    free(memory);
+}
+
+/* Answers one line of input. */
+static void answer(const call *c, const char *line, const char *values, size_t y_size) {
+    char verb[16];
+    int64_t a = 0, count = 0;
+    int fields = sscanf(line, "%15s %" SCNd64 " %" SCNd64, verb, &a, &count);
+    bool is_loop = fields == 3 && a > 0 && count > 0 && count <= MOST_SAMPLES;
+    double *samples = allocate((is_loop ? (size_t)count : 1) * sizeof *samples);
+    if (is_loop && strcmp(verb, "closed") == 0) {
+        closed(c, a, count, samples);
+    } else if (is_loop && strcmp(verb, "periodic") == 0) {
+        periodic(c, a, count, samples);
+    } else if (is_loop && strcmp(verb, "cold") == 0) {
+        cold(c, a, count, samples);
+    } else if (fields == 1 && strcmp(verb, "once") == 0) {
+        count = 1;
+        samples[0] = sample_ns(c, 1);
+    } else if (fields == 1 && strcmp(verb, "clock") == 0) {
+        count = 1;
+        samples[0] = clock_ns();
+    } else if (fields == 1 && strcmp(verb, "values") == 0) {
+        evaluate(c);
+        transfer(values, "wb", c->y, y_size);
+    } else {
+        fail("not understood", line);
+    }
+    for (int64_t k = 0; k < count; k++)
+        printf("%.2f ", samples[k]);
+    printf("\n");
+    fflush(stdout);
+    free(samples);
+}
+
 int main(int argc, char **argv) {
-    if (argc != 7)
-        fail("usage", "harness LIBRARY NAME N SECONDS POINTS VALUES");
+    if (argc != 6)
+        fail("usage", "harness LIBRARY NAME N POINTS VALUES");
+    const double start = now_ns();
     const kdpinn_model *model = open_model(argv[1], argv[2]);
     const int64_t n = strtoll(argv[3], NULL, 10);
-    const double seconds = strtod(argv[4], NULL);
     if (n < 0)
         fail("N", "negative");
-
     const size_t scalar = (size_t)model->scalar_bytes;
     const size_t x_size = (size_t)n * (size_t)model->n_in * scalar;
     const size_t y_size = (size_t)n * (size_t)model->functions[0].n_out * scalar;
     void *x = allocate(x_size), *y = allocate(y_size);
-    transfer(argv[5], "rb", x, x_size);
+    printf("%.2f\n", now_ns() - start);
+    fflush(stdout);
+    transfer(argv[4], "rb", x, x_size);
     const call c = {model, x, y, n};
-
-    evaluate(&c);
-    const double clock = clock_ns();
-    int64_t batch = 1;
-    double one = least_of_five(&c, batch);
-    while (one * (double)batch * CLOCK_SHARE < clock) {
-        batch *= 2;
-        one = least_of_five(&c, batch);
-    }
-    double wanted = seconds * 1e9 / (one * (double)batch);
-    size_t count = wanted < LEAST_SAMPLES ? LEAST_SAMPLES : wanted > MOST_SAMPLES ? MOST_SAMPLES : (size_t)wanted;
-    double *samples = allocate(count * sizeof *samples);
-    for (size_t i = 0; i < count; i++)
-        samples[i] = sample_ns(&c, batch);
-    qsort(samples, count, sizeof *samples, ascending);
-    transfer(argv[6], "wb", y, y_size);
-
-    /* nearest rank: the smallest sample that at least p of all do not exceed */
-    printf("{\"p50_ns\": %.3f, \"p99_ns\": %.3f, \"max_ns\": %.3f, \"min_ns\": %.3f, \"samples\": %zu, "
-           "\"batch\": %" PRId64 "}\n",
-           samples[(count + 1) / 2 - 1], samples[(99 * count + 99) / 100 - 1], samples[count - 1], samples[0], count,
-           batch);
-    free(samples);
+    for (char line[80]; fgets(line, sizeof line, stdin) != NULL;)
+        answer(&c, line, argv[5], y_size);
     free(y);
     free(x);
     return EXIT_SUCCESS;

@@ -1,25 +1,97 @@
-"""How long one call takes: percentiles of many samples, taken in one run with the calls that it is compared with.
+"""How long one call takes: raw samples, from a loop around it.
 
-A sample is the time of `batch` consecutive calls divided by `batch`. batch is 1 unless the clock itself would be more
-than 1 % of the sample; a tail shorter than a batch is averaged, so a percentile never goes without its batch. Several
-calls take turns in blocks: what disturbs the machine disturbs all of them, and within a block the caches stay warm.
-Python's garbage collector is off while a block runs.
+`once` is one call, just so. In `closed`, calls follow each other, after one that is not timed; a sample is the mean
+of `batch` calls. In `periodic`, call k is meant to start at k periods and its latency is counted from there: what holds
+one call up delays those behind it, and that shows. The wake-up from sleep is part of it, as in any periodic task.
+In `cold`, a sweep through more memory than the caches hold goes before each call.
+
+The garbage collector is off while a loop runs. `c_harness.py` has the same loops in C.
 """
 
 from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
 Call = Callable[[], object]
 
 CLOCK_SHARE = 0.01  # of a sample
-BLOCKS = 20
-LEAST_SAMPLES = 100  # fewer have no 99th percentile
-MOST_SAMPLES = 10_000
+WARM_UP_NS = 10_000_000  # of calls, before their number is chosen
+
+
+class Loop(Protocol):
+    """One call, timed. All results are nanoseconds per call."""
+
+    def clock_ns(self) -> float:
+        """What it costs to read the clock."""
+
+    def once(self) -> float:
+        """One call, with nothing before it."""
+
+    def closed(self, batch: int, count: int) -> Array:
+        """`count` samples, each the mean of `batch` calls."""
+
+    def periodic(self, period_ns: int, count: int) -> Array:
+        """The latencies of `count` calls, from their intended starts, one every `period_ns`."""
+
+    def cold(self, sweep_bytes: int, count: int) -> Array:
+        """`count` calls, before each of which `sweep_bytes` of other memory are written."""
+
+
+class PythonLoop:
+    """The Loop around `call` in this process."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def clock_ns(self) -> float:
+        """See Loop."""
+        return float(min(_spent(_nothing, 1) for _ in range(1000)))
+
+    def once(self) -> float:
+        """See Loop."""
+        with _no_garbage_collection():
+            return float(_spent(self._call, 1))
+
+    def closed(self, batch: int, count: int) -> Array:
+        """See Loop."""
+        call = self._call
+        with _no_garbage_collection():
+            call()
+            return np.array([_spent(call, batch) / batch for _ in range(count)])
+
+    def periodic(self, period_ns: int, count: int) -> Array:
+        """See Loop."""
+        call, samples_ns = self._call, np.empty(count)
+        with _no_garbage_collection():
+            call()
+            start_ns = perf_counter_ns()
+            for k in range(count):
+                start_ns += period_ns
+                ahead_ns = start_ns - perf_counter_ns()
+                if ahead_ns > 0:
+                    sleep(ahead_ns * 1e-9)
+                call()
+                samples_ns[k] = perf_counter_ns() - start_ns
+        return samples_ns
+
+    def cold(self, sweep_bytes: int, count: int) -> Array:
+        """See Loop."""
+        call, swept, samples_ns = self._call, np.zeros(sweep_bytes, np.uint8), np.empty(count)
+        with _no_garbage_collection():
+            for k in range(count):
+                swept += 1
+                samples_ns[k] = _spent(call, 1)
+        return samples_ns
 
 
 @dataclass(frozen=True)
@@ -34,63 +106,43 @@ class Latency:
     batch: int
 
 
-def latency(samples_ns: Sequence[float], batch: int) -> Latency:
+def latency(samples_ns: Sequence[float] | Array, batch: int) -> Latency:
     """Sum up samples, each the mean of `batch` calls."""
-    ordered = sorted(samples_ns)
+    ordered = np.sort(samples_ns).tolist()
 
     def percentile(p: float) -> float:
-        return ordered[math.ceil(p * len(ordered)) - 1]
+        return float(ordered[math.ceil(p * len(ordered)) - 1])
 
     return Latency(percentile(0.50), percentile(0.99), ordered[-1], ordered[0], len(ordered), batch)
 
 
-def time_calls(call: Call, *, seconds: float = 1.0) -> Latency:
-    """The Latency of `call`, measured alone. See `time_interleaved`."""
-    return time_interleaved({"call": call}, seconds=seconds)["call"]
-
-
-def time_interleaved(calls: Mapping[str, Call], *, seconds: float = 1.0) -> dict[str, Latency]:
-    """The Latency of each of `calls`, which take turns in 20 blocks, the first of them changing from round to round.
-
-    Every call gets about `seconds`, but at least 100 and at most 10 000 samples. Each block starts with one call that
-    is not timed.
-    """
-    plans = {name: _plan(call, seconds) for name, call in calls.items()}
-    samples: dict[str, list[float]] = {name: [] for name in calls}
-    names = list(calls)
-    for i in range(BLOCKS):
-        first = i % len(names)
-        for name in names[first:] + names[:first]:
-            samples[name] += _block(calls[name], *plans[name])
-    return {name: latency(samples[name], plans[name][0]) for name in calls}
-
-
-def _plan(call: Call, seconds: float) -> tuple[int, int]:
-    """(batch, samples per block) for `call`, which this warms up."""
-    clock_ns = min(_block(_nothing, 1, 1000))
-    batch = 1
-    while (sample_ns := batch * min(_block(call, batch, 5))) * CLOCK_SHARE < clock_ns:
+def find_batch(loop: Loop) -> tuple[int, float]:
+    """How many calls make a sample in which the clock is at most 1 %, and the nanoseconds of one call, warm."""
+    end_ns = perf_counter_ns() + WARM_UP_NS
+    while perf_counter_ns() < end_ns:
+        loop.closed(1, 5)
+    clock_ns, batch = loop.clock_ns(), 1
+    while (least_ns := float(loop.closed(batch, 5).min())) * batch * CLOCK_SHARE < clock_ns:
         batch *= 2
-    samples = min(max(seconds * 1e9 / sample_ns, LEAST_SAMPLES), MOST_SAMPLES)
-    return batch, math.ceil(samples / BLOCKS)
+    return batch, least_ns
 
 
-def _block(call: Call, batch: int, n_samples: int) -> list[float]:
-    """Nanoseconds per call, `n_samples` times, after one call that is not timed."""
-    samples_ns = []
+def _spent(call: Call, batch: int) -> int:
+    start_ns = perf_counter_ns()
+    for _ in range(batch):
+        call()
+    return perf_counter_ns() - start_ns
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        call()
-        for _ in range(n_samples):
-            start_ns = perf_counter_ns()
-            for _ in range(batch):
-                call()
-            samples_ns.append((perf_counter_ns() - start_ns) / batch)
+        yield
     finally:
         if was_enabled:
             gc.enable()
-    return samples_ns
 
 
 def _nothing() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from strategies import mlp
 from typer.testing import CliRunner, Result
 
 from kdpinn_edge import __main__, cli
+from kdpinn_edge.bench import lineup
 from kdpinn_edge.manifest import MANIFEST_FILE, ONNX_FILE
 from kdpinn_edge.program_file import write_program
 
@@ -80,16 +83,17 @@ def test_export_writes_a_bundle_and_says_what_is_in_it(program_file: Path, tmp_p
     assert json.loads((out / MANIFEST_FILE).read_text()) == found["manifest"]
 
 
-def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path) -> None:
+def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "burgers"
     found = document("export", "burgers", "--out", out)
     assert isinstance(found, dict)
     assert found["manifest"]["name"] == "burgers"
     assert found["manifest"]["inputs"][0] == {"name": "x", "lower": -1.0, "upper": 1.0, "unit": "1"}
     assert found["manifest"]["equation"] == "u_t + u u_x = (0.01/π) u_xx"
-    compared = document("bench", out, "--n", "1", "--seconds", "0.001")
+    monkeypatch.setattr(lineup, "QUICK", replace(lineup.QUICK, processes=1, rounds=1, turn_seconds=0.002))
+    compared = document("bench", out, "--n", "1", "--backend", "torch, eager", "--backend", lineup.LIBRARY)
     assert isinstance(compared, dict)
-    assert {"torch, teacher", "torch, student"} <= {row["backend"] for row in compared["rows"]}
+    assert [entry["name"] for entry in compared["entries"]] == ["torch, eager", lineup.LIBRARY]
     assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher").stdout
 
 
@@ -160,37 +164,66 @@ def test_a_damaged_bundle_is_refused(command: str, bundle: Path) -> None:
     assert "model.onnx: SHA-256 is" in refused(command, bundle)
 
 
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison that is over soon."""
+    short = replace(lineup.QUICK, processes=1, rounds=1, turn_seconds=0.002, n_points=(1, 20))
+    monkeypatch.setattr(lineup, "QUICK", short)
+    monkeypatch.setattr(lineup, "QUICK_NAMES", ("library, C loop", lineup.LIBRARY, "numpy program"))
+
+
+@pytest.mark.usefixtures("brief")
 def test_bench_compares_at_every_n(exported: Path, need: Callable[[str], str]) -> None:
     need("cc")
-    found = document("bench", exported, "--n", "1", "--n", "20", "--seconds", "0.001")
+    found = document("bench", exported)
     assert isinstance(found, dict)
-    backends = {"onnx, run", "onnx, io-binding", "numba, in memory", "library, cffi", "library, C loop"}
-    assert {row["backend"] for row in found["rows"]} >= backends
-    assert {row["n"] for row in found["rows"]} == {1, 20}
-    for row in found["rows"]:
-        latency = row["latency"]
-        assert 0 < latency["min_ns"] <= latency["p50_ns"] <= latency["p99_ns"] <= latency["max_ns"]
-        assert row["error"] <= found["allowed_error"] or "teacher" in row["backend"]
-    assert found["threads"] == 1
-    assert (
-        found["program_sha256"]
-        == json.loads((exported / MANIFEST_FILE).read_text())["functions"]["eval"]["program_sha256"]
-    )
-    assert {"cpu", "system", "python"} <= found["machine"].keys()
+    rows = {(row["entry"], row["n"], row["mode"]) for row in found["rows"]}
+    assert rows == {(name, n, mode) for name in lineup.QUICK_NAMES for n in (1, 20) for mode in ("closed", "periodic")}
+    manifest = json.loads((exported / MANIFEST_FILE).read_text())
+    assert found["subjects"][0]["program_sha256"] == manifest["functions"]["eval"]["program_sha256"]
+    assert {"cpu", "kernel", "governor", "affinity"} <= found["machine"].keys()
+    assert [floor["layer"] for floor in found["floors"]] == ["call from Python", "kernel in C"]
 
 
-def test_bench_prints_a_table_and_judges_the_limit(exported: Path) -> None:
-    result = run("bench", exported, "--n", "1", "--seconds", "0.001", "--limit-ms", "1e-9", "--strict")
-    assert result.exit_code == 1
-    assert "library, cffi" in result.stdout
-    assert "≤ 1e-09 ms" in result.stdout
+@pytest.mark.usefixtures("brief")
+def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Path, tmp_path: Path) -> None:
+    out, page = tmp_path / "record.json", tmp_path / "page.html"
+    result = run("bench", exported, "--n", "1", "--out", out, "--report", page)
+    assert result.exit_code == 0, result.output
+    for part in ("library, cffi", "closed loop", "Protocol: 1 processes", "Machine: ", "Noise floor"):
+        assert part in result.stdout
+    assert "measuring" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "record.json"]
+    again = run("bench", exported, "--n", "1", "--out", out, "--resume", "--compare", out)
+    assert re.search(r"^0 of \d+ figures changed beyond noise$", again.stdout, re.M)
 
 
+@pytest.mark.usefixtures("brief")
 def test_bench_leaves_out_what_is_missing(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    result = run("bench", exported, "--n", "1", "--seconds", "0.001")
+    result = run("bench", exported, "--n", "1")
     assert result.exit_code == 0
-    assert "not compared: library, C loop: the C compiler 'cc' is not on PATH" in result.stdout
+    assert "failed: library, C loop: the C compiler 'cc' is not on PATH" in result.stdout
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize(("budget", "said", "exit_code"), [("10s", "kept by", 0), ("1ns", "missed by", 1)])
+def test_a_budget_is_kept_or_missed(budget: str, said: str, exit_code: int, exported: Path) -> None:
+    result = run("bench", exported, "--budget", budget, "--points", "20", "--percentile", "50")
+    assert result.exit_code == exit_code, result.output
+    assert said in result.stdout
+    found = document("bench", exported, "--budget", budget, "--percentile", "50", exit_code=exit_code)
+    assert isinstance(found, dict)
+    assert found["verdict"]["holds"] == (exit_code == 0)
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_frontier_is_printed(exported: Path) -> None:
+    arguments = ("bench", exported, "--backend", "library, cffi", "--budget", "50us", "--percentile", "50")
+    assert "points in 50.0 µs" in run(*arguments, "--frontier").stdout
+    found = document(*arguments, "--frontier")
+    assert isinstance(found, dict)
+    assert found["fits"][0]["n"] > 0
 
 
 @pytest.mark.parametrize(
@@ -209,6 +242,14 @@ def test_bench_leaves_out_what_is_missing(exported: Path, tmp_path: Path, monkey
         (["distill", "burgers", "--out", "{new}", "--teacher", "{new}"], "no such file"),
         (["check", "{new}"], "does not exist"),
         (["bench", "{bundle}", "--n", "0"], "accepted: at least one n, from 1"),
+        (["bench", "{bundle}", "--backend", "abacus"], "no backend is called 'abacus'; accepted: library"),
+        (
+            ["bench", "{bundle}", "--budget", "10 parsecs"],
+            "'10 parsecs' is not a duration; accepted: a positive number",
+        ),
+        (["bench", "{bundle}", "--budget", "1s", "--samples", "9"], "9 samples have no 99th percentile; accepted"),
+        (["bench", "{bundle}", "--budget", "1s", "--percentile", "100"], "percentile 100; accepted: above 0"),
+        (["bench", "{bundle}", "--compare", "{new}"], "cannot be read"),
         (["sesame"], "No such command 'sesame'"),
     ],
 )
@@ -272,7 +313,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job sta
 from kdpinn_edge.__main__ import main
 main()
 """
-    command = [sys.executable, "-c", code, "bench", str(exported), "--seconds", "1000"]
+    command = [sys.executable, "-c", code, "bench", str(exported)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         assert "measuring" in child.stderr.readline()

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter_ns, sleep
 from typing import Any
 
 import numpy as np
@@ -44,13 +45,13 @@ from kdpinn_edge.manifest import (
 )
 from kdpinn_edge.program_file import write_program
 from kdpinn_edge.runtime import load
-from kdpinn_edge.runtime.c_harness import FLAGS, SOURCE, compiled_harness
+from kdpinn_edge.runtime.c_harness import DOES_NOTHING, FLAGS, SOURCE, compiled_harness
 from kdpinn_edge.runtime.engine import Engine
 from kdpinn_edge.runtime.library_engine import HEADER, _interface
 from kdpinn_edge.runtime.load import EngineName
 from kdpinn_edge.runtime.onnx_engine import OnnxEngine
 from kdpinn_edge.runtime.processor import missing_instructions
-from kdpinn_edge.runtime.timing import BLOCKS, latency, time_calls, time_interleaved
+from kdpinn_edge.runtime.timing import Loop, PythonLoop, find_batch, latency
 
 Array = NDArray[Any]
 Build = Callable[..., Path]
@@ -586,30 +587,68 @@ def test_percentiles_are_by_nearest_rank() -> None:
     assert latency([3.0], 1).p99_ns == 3.0
 
 
-def test_timed_calls_take_turns() -> None:
-    log: list[str] = []
-    found = time_interleaved({"a": lambda: log.append("a"), "b": lambda: log.append("b")}, seconds=1e-3)
-    turns = [name for name, before in zip(log, ["", *log], strict=False) if name != before]
-    assert len(turns) >= BLOCKS
-    for name, result in found.items():
-        assert result.min_ns <= result.p50_ns <= result.p99_ns <= result.max_ns
-        assert result.samples >= 100
-        assert log.count(name) >= result.samples * result.batch
+def check_loop(loop: Loop) -> None:
+    """Every loop gives what it was asked for, in nanoseconds that are possible."""
+    assert loop.once() > 0
+    assert loop.clock_ns() >= 0
+    closed, cold = loop.closed(3, 7), loop.cold(1 << 16, 5)
+    assert (closed.shape, cold.shape) == ((7,), (5,))
+    assert (closed > 0).all()
+    assert (cold > 0).all()
+    begun_ns = perf_counter_ns()
+    assert loop.periodic(100_000, 20).shape == (20,)
+    assert perf_counter_ns() - begun_ns >= 20 * 100_000
+
+
+def test_the_loops_of_python() -> None:
+    calls: list[int] = []
+    loop = PythonLoop(lambda: calls.append(len(calls)))
+    check_loop(loop)
+    assert len(calls) == 1 + (1 + 3 * 7) + 5 + (1 + 20)
     assert gc.isenabled()
+
+
+def test_a_stall_delays_the_calls_behind_it() -> None:
+    """No coordinated omission: latency is counted from the intended start."""
+    calls: list[int] = []
+
+    def stalls_once() -> None:
+        calls.append(0)
+        if len(calls) == 3:
+            sleep(0.05)
+
+    samples_ns = PythonLoop(stalls_once).periodic(10_000_000, 6)
+    assert (samples_ns[1:4] >= [49e6, 39e6, 29e6]).all()
 
 
 def test_a_call_that_fails_is_not_hidden() -> None:
     def fail() -> None:
         raise EngineError("as it should")
 
-    with pytest.raises(EngineError, match="as it should"):
-        time_calls(fail)
+    for loop in ("once", "closed", "periodic", "cold"):
+        with pytest.raises(EngineError, match="as it should"):
+            getattr(PythonLoop(fail), loop)(*() if loop == "once" else (1, 1))
     assert gc.isenabled()
 
 
 def test_a_short_call_is_timed_in_batches_and_a_long_one_alone() -> None:
-    assert time_calls(int, seconds=1e-3).batch > 1
-    assert time_calls(lambda: sum(range(100_000)), seconds=1e-3).batch == 1
+    assert find_batch(PythonLoop(int))[0] > 1
+    batch, call_ns = find_batch(PythonLoop(lambda: sum(range(100_000))))
+    assert (batch, call_ns > 0) == (1, True)
+
+
+def test_the_loops_of_c(build: Build, need: Need) -> None:
+    bundle, x = build("float32"), points(5, "float32")
+    with compiled_harness(need("cc")) as harness:
+        with harness.loop(bundle / "libsum.so", "sum", x) as loop:
+            assert loop.load_ns > 0
+            assert loop.process_ns > 0
+            check_loop(loop)
+            np.testing.assert_array_equal(loop.values(x.dtype), expected(x).ravel())
+        with harness.loop(DOES_NOTHING, "nothing", x) as loop:
+            check_loop(loop)
+            with pytest.raises(BenchError, match="not understood: closed 0 1"):
+                loop.closed(0, 1)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

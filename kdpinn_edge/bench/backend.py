@@ -57,8 +57,8 @@ class Prepared:
 
     `evaluate(x)` gives the values at x (n, n_in), for any n: parity judges them. `bind(x, y)` makes what is timed, for
     contiguous x (n, n_in) and y (n, n_out): everything that depends on the shape alone (compiling, binding, converting)
-    happens here, before the clock. The call stores into y and returns None, or returns values (n, n_out) that
-    `np.asarray` takes where the backend cannot be given its output. Values are judged at x, too.
+    happens here, before the clock. The call stores into y and returns None, or, where the backend cannot be given its
+    output, returns values (n, n_out) that `np.asarray` takes, or a list of just them. Values are judged at x, too.
     `threads` says what was set, in the words of the backend's own options, as in "intra_op_num_threads=1".
     `artifact_bytes` is what has to be shipped for this model, without the runtime.
     """

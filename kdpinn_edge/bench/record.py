@@ -31,7 +31,9 @@ class Protocol:
     """What was measured. Two records are comparable where theirs are equal.
 
     Each backend is loaded in `processes` processes, one after another, each taking `rounds` turns per n and mode in a
-    random order that `seed` decides; a turn lasts about `turn_seconds`. `deadline_ns` is what a latency may not exceed.
+    random order that `seed` decides; a turn lasts about `turn_seconds`, in periodic modes longer where `least_samples`
+    in all need it. `deadline_ns` is what a latency may not exceed. Entries with threads of their own choice are
+    measured in the modes "closed" and "first" alone.
     """
 
     n_points: tuple[int, ...]
@@ -41,6 +43,7 @@ class Protocol:
     turn_seconds: float
     deadline_ns: int
     seed: int
+    least_samples: int = 1
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, stdtrit
 
-from kdpinn_edge.bench.record import Cell, Record
+from kdpinn_edge.bench.record import Cell, Mode, Record
 
 Array = NDArray[Any]
 
@@ -53,9 +54,10 @@ class Row:
 
     entry: str
     n: int
-    mode: str
+    mode: Mode
     samples: int
     batch: int
+    period_ns: int | None
     percentiles: tuple[Percentile, ...]
     min_ns: float
     max_ns: float
@@ -71,6 +73,21 @@ def rows(record: Record) -> tuple[Row, ...]:
     return tuple(row(cell, record.protocol.deadline_ns) for cell in record.cells)
 
 
+def summary(record: Record) -> dict[str, Any]:
+    """`record` for JSON, with rows instead of samples."""
+    document: dict[str, Any] = msgspec.to_builtins(replace(record, cells=(), floors=()))
+    del document["cells"]
+    floors = [
+        {
+            "layer": f.layer,
+            "clock_ns": f.clock_ns,
+            "rows": [asdict(row(c, record.protocol.deadline_ns)) for c in f.cells],
+        }
+        for f in record.floors
+    ]
+    return document | {"floors": floors, "rows": [asdict(found) for found in rows(record)]}
+
+
 def row(cell: Cell, deadline_ns: float) -> Row:
     """The Row of `cell`."""
     pooled = np.concatenate([block.samples_ns for block in cell.blocks])
@@ -81,6 +98,7 @@ def row(cell: Cell, deadline_ns: float) -> Row:
         mode=cell.mode,
         samples=pooled.size,
         batch=cell.batch,
+        period_ns=cell.period_ns,
         percentiles=percentiles(cell, enough),
         min_ns=float(pooled.min()),
         max_ns=float(pooled.max()),

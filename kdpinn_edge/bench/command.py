@@ -1,0 +1,130 @@
+"""What `kdpinn-edge bench` does: a table, a gate or a frontier, as a JSON document, and whether all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kdpinn_edge.bench import console, lineup
+from kdpinn_edge.bench.compare import Comparison, compare
+from kdpinn_edge.bench.contender import Contender
+from kdpinn_edge.bench.durations import duration, parse_duration
+from kdpinn_edge.bench.frontier import frontier as search
+from kdpinn_edge.bench.gate import gate_protocol, verdict
+from kdpinn_edge.bench.record import Protocol, Record, read_record
+from kdpinn_edge.bench.session import estimate_s, measure
+from kdpinn_edge.bench.statistics import summary
+from kdpinn_edge.errors import BenchError
+from kdpinn_edge.manifest import read_manifest
+
+BUDGET = "10ms"
+Result = tuple[dict[str, Any], bool]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of the command, by their names."""
+
+    bundle: Path
+    full: bool
+    backends: Sequence[str]
+    n_points: Sequence[int]
+    model: str | None
+    out: Path | None
+    resume: bool
+    report: Path | None
+    compare: Path | None
+    budget: str | None
+    points: int
+    percentile: float
+    samples: int | None
+
+    def contenders(self, default: Sequence[str] = ()) -> list[Contender]:
+        """Those that were named; or everyone; or `default`, and by default the quick ones."""
+        model = self.model or read_manifest(self.bundle).name
+        if self.full and not self.backends:
+            return lineup.full(self.bundle, model)
+        return lineup.named(self.backends or default or lineup.QUICK_NAMES, self.bundle, model)
+
+
+def table(options: Options, out: Console, status: Console, quiet: bool) -> Result:
+    """Measure and show every backend."""
+    protocol = lineup.FULL if options.full else lineup.QUICK
+    if options.n_points:
+        protocol = replace(protocol, n_points=tuple(options.n_points))
+    earlier = read_record(options.compare) if options.compare else None
+    record = _measured(options, options.contenders(), protocol, status)
+    comparison = compare(earlier, record) if earlier else None
+    if not quiet:
+        console.print_record(out, record)
+        if comparison:
+            console.print_comparison(out, comparison)
+    if options.report:
+        from kdpinn_edge.bench.report import write_report
+
+        write_report(record, options.report)
+    return summary(record) | ({"comparison": _changes(comparison)} if comparison else {}), True
+
+
+def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result:
+    """Hold one backend to the budget: the library, where no other is named."""
+    budget_ns = parse_duration(options.budget or BUDGET)
+    protocol = gate_protocol(options.points, budget_ns, options.percentile, options.samples)
+    contenders = options.contenders((lineup.LIBRARY,))
+    if len(contenders) > 1:
+        raise BenchError(f"a budget is for one backend, and {len(contenders)} are named; accepted: one --backend")
+    record = _measured(options, contenders, protocol, status)
+    found = verdict(record, options.percentile)
+    if not quiet:
+        console.print_verdict(out, found)
+    return summary(record) | {
+        "verdict": asdict(found) | {"holds": found.holds, "excess_ns": found.excess_ns}
+    }, found.holds
+
+
+def frontier(options: Options, out: Console, status: Console, quiet: bool) -> Result:
+    """How many points of each backend fit into the budget."""
+    budget_ns = parse_duration(options.budget or BUDGET)
+    with status.status("searching") as spinner:
+        fits, absent = search(
+            options.contenders(),
+            budget_ns,
+            options.percentile,
+            lambda name: spinner.update(f"searching how many points {name} evaluates in {duration(budget_ns)}"),
+        )
+    if not quiet:
+        console.print_frontier(out, fits, budget_ns, options.percentile)
+        console.print_absent(out, absent)
+    document = {"budget_ns": budget_ns, "percentile": options.percentile, "fits": [asdict(fit) for fit in fits]}
+    return document | {"absent": [asdict(missing) for missing in absent]}, True
+
+
+def _measured(options: Options, contenders: Sequence[Contender], protocol: Protocol, status: Console) -> Record:
+    status.print(
+        f"measuring {options.bundle}: {len(contenders)} backends, about "
+        f"{duration(estimate_s(contenders, protocol) * 1e9)}",
+        soft_wrap=True,
+    )
+    with console.live(status) as report:
+        return measure(
+            contenders,
+            protocol,
+            name=read_manifest(options.bundle).name,
+            out=options.out,
+            resume=options.resume,
+            report=report,
+        )
+
+
+def _changes(comparison: Comparison) -> dict[str, Any]:
+    return {
+        **asdict(comparison),
+        "changes": [
+            asdict(change) | {"factor": change.factor, "is_beyond_noise": change.is_beyond_noise}
+            for change in comparison.changes
+        ],
+    }

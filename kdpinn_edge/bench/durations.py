@@ -1,0 +1,25 @@
+"""Durations as people write them, and back."""
+
+from __future__ import annotations
+
+import re
+
+from kdpinn_edge.errors import BenchError
+
+NS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}  # both signs for micro
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds in `text`, a number and a unit, as in 10ms, 250us, 0.5 s. Raises BenchError for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zµμ]+)\s*", text)
+    if found is None or found[2] not in NS or round(float(found[1]) * NS[found[2]]) < 1:
+        raise BenchError(f"{text!r} is not a duration; accepted: a positive number and ns, us, ms or s, as in 10ms")
+    return round(float(found[1]) * NS[found[2]])
+
+
+def duration(ns: float) -> str:
+    """`ns` in the unit that suits it, with three digits, as in 1.52 ms."""
+    unit = next((unit for unit in ("s", "ms", "µs") if ns >= NS[unit]), "ns")
+    value = ns / NS[unit]
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:,.{digits}f} {unit}"

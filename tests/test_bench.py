@@ -1,0 +1,290 @@
+"""The comparison of backends: what gets in, what is measured in which order, and how an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import onnx
+import pytest
+from strategies import mlp
+
+from kdpinn_edge.bench.backend import Backend, Case, CFunction, Prepared
+from kdpinn_edge.bench.contender import Contender
+from kdpinn_edge.bench.frontier import bracket, frontier
+from kdpinn_edge.bench.plan import plan
+from kdpinn_edge.bench.record import MODES, Protocol, Record, read_record
+from kdpinn_edge.bench.session import Progress, measure, period_for
+from kdpinn_edge.errors import BenchError
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.runtime import load
+
+TINY = Protocol(
+    n_points=(1, 100), modes=("closed",), processes=1, rounds=1, turn_seconds=0.002, deadline_ns=10_000_000, seed=0
+)
+
+
+def _numpy(case: Case, threads: int | None) -> Prepared:
+    engine = load(case.bundle, engine="numpy")
+    return Prepared(engine, engine.bind, "threads=1", 100)
+
+
+def _wrong(case: Case, threads: int | None) -> Prepared:
+    engine = load(case.bundle, engine="numpy")
+    return Prepared(lambda x: engine(x) + x.dtype.type(0.01), engine.bind, "")
+
+
+def _wrong_for_many(case: Case, threads: int | None) -> Prepared:
+    """Right at the probe points, and wrong where it is timed with 100 points."""
+    engine = load(case.bundle, engine="numpy")
+    return Prepared(engine, lambda x, y: lambda: engine(x) * (1 if len(x) == 1 else 2), "")
+
+
+def _dies(case: Case, threads: int | None) -> Prepared:
+    print("last words", file=sys.stderr, flush=True)
+    os._exit(7)
+
+
+def _cannot(case: Case, threads: int | None) -> Prepared:
+    raise RuntimeError("out of luck")
+
+
+def _slow(case: Case, threads: int | None) -> Prepared:
+    return Prepared(load(case.bundle, engine="numpy"), lambda x, y: lambda: sleep(0.05), "")
+
+
+def _library_loop(case: Case, threads: int | None) -> Prepared:
+    engine = load(case.bundle)
+    return Prepared(engine, lambda x, y: CFunction(case.bundle / case.manifest.library, case.manifest.name), "")
+
+
+def backend(prepare: Callable[[Case, int | None], Prepared], *packages: str) -> Backend:
+    return Backend(prepare.__name__, "call from Python", "same bits", packages, "bench", prepare)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "net"
+    export_bundle(mlp(2, 4, 1, 1), folder, name="net")
+    return folder
+
+
+def contenders(bundle: Path, *prepares: Callable[[Case, int | None], Prepared]) -> list[Contender]:
+    return [Contender(prepare.__name__, backend(prepare), bundle, "net") for prepare in prepares]
+
+
+@pytest.fixture(scope="module")
+def record(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """Two backends in every mode, and five that do not get in."""
+    missing = Contender("missing", backend(_numpy, "no-such-package"), bundle, "net")
+    entrants = contenders(bundle, _numpy, _library_loop, _wrong, _wrong_for_many, _dies, _cannot)
+    out = tmp_path_factory.mktemp("records") / "record.json"
+    found = measure([*entrants, missing], replace(TINY, modes=MODES, processes=2), name="net", out=out)
+    assert replace(read_record(out), conditions=()) == replace(found, conditions=())
+    return found
+
+
+def test_every_row_of_those_that_got_in_is_measured(record: Record) -> None:
+    assert record.is_complete
+    cells = {(cell.entry, cell.n, cell.mode): cell for cell in record.cells}
+    whole = {(name, n, mode) for name in ("_numpy", "_library_loop") for n in (1, 100) for mode in MODES}
+    assert cells.keys() == whole | {("_wrong_for_many", 1, mode) for mode in MODES}
+    for cell in record.cells:
+        assert sorted(block.process for block in cell.blocks) == [0, 1]
+        assert all(ns > 0 for block in cell.blocks for ns in block.samples_ns)
+        assert cell.batch == 1 or cell.mode == "closed"
+        assert (cell.period_ns is not None) == cell.mode.startswith("periodic")
+    assert {entry.name: entry.error for entry in record.entries}["_numpy"] < 1e-6
+    for entry in record.entries:
+        assert len(entry.starts) == 2
+        assert all(min(s.process_ns, s.load_ns, s.first_call_ns, s.resident_bytes) > 0 for s in entry.starts)
+        assert len(entry.cpus) == 1
+
+
+def test_the_instruments_are_measured_by_the_same_protocol(record: Record) -> None:
+    assert [floor.layer for floor in record.floors] == ["call from Python", "kernel in C"]
+    for floor in record.floors:
+        assert {cell.mode for cell in floor.cells} == {"closed", "periodic", "periodic, load"}
+        assert floor.clock_ns > 0
+
+
+def test_who_does_not_get_in_is_listed_with_the_reason(record: Record) -> None:
+    absent = {(found.name, found.n): found for found in record.absent}
+    assert absent.keys() == {
+        ("_wrong", None), ("_wrong_for_many", 100), ("_dies", None), ("_cannot", None), ("missing", None)
+    }  # fmt: skip
+    wrong = absent["_wrong", None]
+    assert wrong.kind == "refused"
+    assert wrong.error == pytest.approx(0.01, rel=1e-3)
+    assert "has other bits than the NumPy program, and is off by 0.01 from the float64 Program" in wrong.reason
+    assert absent["_wrong_for_many", 100].kind == "refused"
+    assert absent["_dies", None].reason == "its process died with exit code 7: last words"
+    assert absent["_cannot", None].reason == "RuntimeError: out of luck"
+    missing = absent["missing", None]
+    assert missing.kind == "not installed"
+    assert missing.reason == "no-such-package is not installed: pip install 'kdpinn-edge[bench]'"
+
+
+def test_one_weight_changed_is_refused(bundle: Path, tmp_path: Path) -> None:
+    """A model file with right hashes and one other weight: no backend that computes it is timed."""
+    from kdpinn_edge.bench.lineup import named
+
+    changed = tmp_path / "net"
+    export_bundle(mlp(2, 4, 1, 1), changed, name="net")
+    model = onnx.load(changed / "model.onnx")
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name.endswith(".weight"))
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values.flat[0] += 0.001
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(model, changed / "model.onnx")
+    _rehash(changed, "model.onnx")
+    found = measure(named(["library, cffi", "onnxruntime, io-binding"], changed, "net"), TINY, name="net")
+    assert [entry.name for entry in found.entries] == ["library, cffi"]
+    (refused,) = found.absent
+    assert (refused.name, refused.kind) == ("onnxruntime, io-binding", "refused")
+    assert refused.error is not None
+    assert 1e-6 < refused.error < 1e-2
+    assert "from the float64 Program; accepted: up to" in refused.reason
+
+
+def _rehash(bundle: Path, name: str) -> None:
+    import hashlib
+
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+    path.write_text(json.dumps(manifest))
+
+
+class StopHereError(Exception):
+    """Raised by a test in the middle of a run."""
+
+
+def interrupt_after(turns: int) -> Callable[[Progress], None]:
+    seen = [0]
+
+    def report(progress: Progress) -> None:
+        seen[0] += "points" in progress.doing
+        if seen[0] > turns:
+            raise StopHereError
+
+    return report
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Path) -> None:
+    out, who = tmp_path / "record.json", contenders(bundle, _numpy)
+    protocol = replace(TINY, rounds=3, processes=2)
+    with pytest.raises(StopHereError):
+        measure(who, protocol, name="net", out=out, report=interrupt_after(7))
+    part = read_record(out)
+    assert not part.is_complete
+    kept = {block.turn for cell in part.cells for block in cell.blocks}
+    assert 0 < len(kept) < 12
+    with pytest.raises(BenchError, match=r"record.json exists; accepted: a new file, or --resume"):
+        measure(who, protocol, name="net", out=out)
+    whole = measure(who, protocol, name="net", out=out, resume=True)
+    assert whole.is_complete
+    for cell, before in zip(whole.cells, part.cells, strict=True):
+        assert cell.blocks[: len(before.blocks)] == before.blocks
+        assert len({block.turn for block in cell.blocks}) == len(cell.blocks) == 6
+        old = {block.process for block in before.blocks}
+        assert all(block.process not in old for block in cell.blocks[len(before.blocks) :])
+    assert measure(who, protocol, name="net", out=out, resume=True).cells == whole.cells
+
+
+@pytest.mark.parametrize("change", ["protocol", "bundle", "backends"])
+def test_the_record_of_another_run_is_not_continued(change: str, bundle: Path, tmp_path: Path) -> None:
+    out, who, protocol = tmp_path / "record.json", contenders(bundle, _numpy), TINY
+    measure(who, protocol, name="net", out=out)
+    before = out.read_bytes()
+    if change == "protocol":
+        protocol = replace(protocol, seed=1)
+    elif change == "backends":
+        who = contenders(bundle, _numpy, _library_loop)
+    else:
+        export_bundle(mlp(2, 5, 1, 1), tmp_path / "net", name="net")
+        who = contenders(tmp_path / "net", _numpy)
+    with pytest.raises(BenchError, match=r"is the record of another run(.|\n)*same bundle, options, versions"):
+        measure(who, protocol, name="net", out=out, resume=True)
+    assert out.read_bytes() == before
+
+
+def test_one_that_is_too_slow_is_said_to_be(bundle: Path) -> None:
+    found = measure(contenders(bundle, _slow, _numpy), replace(TINY, n_points=(1,)), name="net")
+    assert {absent.name for absent in found.absent} == {"_slow"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"n_points": ()}, "accepted: at least one n, from 1, each once"),
+        ({"n_points": (0,)}, "accepted: at least one n, from 1, each once"),
+        ({"n_points": (1, 1)}, "accepted: at least one n, from 1, each once"),
+        ({"modes": ()}, "no mode; accepted"),
+        ({"processes": 0}, "processes=0"),
+        ({"turn_seconds": 0.0}, "turn_seconds=0.0"),
+    ],
+)
+def test_what_makes_no_comparison_is_refused(fault: dict[str, Any], message: str, bundle: Path) -> None:
+    with pytest.raises(BenchError, match=message):
+        measure(contenders(bundle, _numpy), replace(TINY, **fault), name="net")
+
+
+def test_no_backend_twice(bundle: Path) -> None:
+    with pytest.raises(BenchError, match="each once"):
+        measure(contenders(bundle, _numpy, _numpy), TINY, name="net")
+
+
+def test_every_cell_has_a_turn_in_every_round_in_an_order_of_its_own() -> None:
+    protocol = replace(TINY, processes=2, rounds=3)
+    cells = [(name, n, "closed") for name in "ab" for n in (1, 100)]
+    turns = plan(protocol, cells)  # type: ignore[arg-type]
+    assert turns == plan(protocol, cells)  # type: ignore[arg-type]
+    assert [turn.index for turn in turns] == list(range(24))
+    rounds = [[(t.entry, t.n, t.mode) for t in turns[i : i + 4]] for i in range(0, 24, 4)]
+    assert all(sorted(one) == sorted(cells) for one in rounds)
+    assert len({tuple(one) for one in rounds}) > 1
+    assert [turn.process for turn in turns] == [0] * 12 + [1] * 12
+    assert turns != plan(replace(protocol, seed=1), cells)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call_ns", "period_ns"), [(1, 200_000), (100_000, 500_000), (333_333, 1_000_000), (334_000, 2_000_000)]
+)
+def test_a_period_leaves_time_to_spare(call_ns: float, period_ns: int) -> None:
+    assert period_for(call_ns) == period_ns
+
+
+@pytest.mark.parametrize("fixed_ns", [0, 3_000, 900_000])
+@pytest.mark.parametrize("point_ns", [1.0, 13.0, 5_000.0])
+def test_the_frontier_is_bracketed_by_measurements(fixed_ns: float, point_ns: float) -> None:
+    measured: dict[int, float] = {}
+
+    def latency_ns(n: int) -> float:
+        measured[n] = fixed_ns + n * point_ns
+        return measured[n]
+
+    fits, above = bracket(latency_ns, 1_000_000)
+    assert above is not None
+    assert measured[fits] <= 1_000_000 < measured[above]
+    assert above <= max(1.1 * fits, fits + 2)
+    assert len(measured) < 20
+
+
+def test_the_frontier_may_have_no_end_and_no_beginning() -> None:
+    assert bracket(lambda n: 1.0, 10)[1] is None
+    assert bracket(lambda n: 100.0 * n, 10) == (0, 1)
+
+
+def test_the_frontier_of_a_backend(bundle: Path) -> None:
+    fits, absent = frontier(contenders(bundle, _library_loop, _wrong), 300_000, 50.0)
+    assert [fit.backend for fit in fits] == ["_library_loop"]
+    assert fits[0].n > 0
+    assert fits[0].ns <= 300_000
+    assert [found.name for found in absent] == ["_wrong"]
