@@ -206,6 +206,44 @@ def test_the_header_names_every_column(bundle: Path, tmp_path: Path, need: Need)
     run(need("cc"), "-std=c99", *STRICT, f"-I{bundle}", "-c", tmp_path / "columns.c", "-o", tmp_path / "columns.o")
 
 
+DESCRIBE = r"""
+#include <stdio.h>
+#include "net.h"
+int main(void)
+{
+    const kdpinn_model *m = net_model();
+    int32_t i, c;
+    printf("%d %d %d %s %s %s\n", m->abi == KDPINN_ABI, m->scalar_bytes, m->n_in, m->name, m->profile, m->target);
+    for (c = 0; c < m->n_in; c++) printf("%s %g %g\n", m->input_names[c], m->lower[c], m->upper[c]);
+    for (i = 0; i < m->n_functions; i++) {
+        const kdpinn_function *f = &m->functions[i];
+        printf("%s %s %d%d", f->name, f->program_sha256, f->f32 != NULL, f->f64 != NULL);
+        for (c = 0; c < f->n_out; c++) printf(" %s", f->output_names[c]);
+        printf("\n");
+    }
+    return 0;
+}
+"""
+
+
+def test_the_description_is_that_of_the_manifest(bundle: Path, tmp_path: Path, need: Need) -> None:
+    (tmp_path / "describe.c").write_text(DESCRIBE)
+    flags = [f"-I{bundle}", f"-L{bundle}", "-lnet", f"-Wl,-rpath,{bundle}"]
+    run(need("cc"), "-std=c99", *STRICT, tmp_path / "describe.c", *flags, "-o", tmp_path / "describe")
+    manifest = read_manifest(bundle)
+    single = manifest.precision == "float32"
+    assert run(tmp_path / "describe").splitlines() == [
+        f"1 {4 if single else 8} 2 net {manifest.profile} {manifest.target.name}",
+        "x0 -1 1",
+        "x1 0 inf",
+        *(
+            f"{name} {function.program_sha256} {'10' if single else '01'} "
+            + " ".join(column.name for column in function.outputs)
+            for name, function in manifest.functions.items()
+        ),
+    ]
+
+
 def test_words_for_columns_are_c_and_unique() -> None:
     names = ["u", "U", "u_2", "v[0]_x", "v_0_x", "laplacian(u, x, y)", "n_out", "N_OUT_2"]
     words = c_words(names)

@@ -97,6 +97,33 @@ def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path, monkeyp
     assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher").stdout
 
 
+def test_export_with_every_function(tmp_path: Path) -> None:
+    out = tmp_path / "burgers"
+    found = document("export", "burgers", "--out", out, "--derivatives", "u, u_x, laplacian(u, x)", "--residual")
+    assert isinstance(found, dict)
+    functions = found["manifest"]["functions"]
+    assert {name: [column["name"] for column in function["outputs"]] for name, function in functions.items()} == {
+        "eval": ["u"],
+        "jet": ["u", "u_x", "laplacian(u, x)"],
+        "residual": ["residual"],
+    }
+    described = document("info", out)
+    assert isinstance(described, dict)
+    assert [program["outputs"] for program in described["programs"].values()] == [
+        [{"name": column["name"], "size": 1} for column in function["outputs"]] for function in functions.values()
+    ]
+    text = run("info", out).stdout
+    for words in ("jet work", "laplacian(u, x) at most", "residual error", "residual is"):
+        assert words in text
+    checks = document("check", out)
+    assert isinstance(checks, dict)
+    assert checks["passed"]
+    for function in functions:
+        assert {f"{function}, {backend}" for backend in ("library", "numba kernel", "onnx runtime")} <= {
+            entry["name"] for entry in checks["checks"]
+        }
+
+
 def test_info_prints_the_program(exported: Path, program_file: Path) -> None:
     assert str(PROGRAM.sha256) in run("info", program_file).stdout.replace("\n", "")
     text = run("info", exported).stdout
@@ -234,6 +261,16 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "{program}", "--out", "{new}", "--name", "n", "--target", "pdp11"], "'pdp11' is not known"),
         (["export", "{program}", "--out", "{new}", "--precision", "float16"], "'float16' is not one of"),
         (["export", "{program}", "--out", "{bundle}", "--name", "net"], "exists already"),
+        (
+            ["export", "{program}", "--out", "{new}", "--name", "net", "--residual"],
+            "does not say what equation it solves",
+        ),
+        (
+            ["export", "{program}", "--out", "{new}", "--name", "net", "--derivatives", "u_y"],
+            "'u_y' is no column and no",
+        ),
+        (["export", "{program}", "--out", "{new}", "--name", "net", "--derivatives", "u,"], "a request is empty"),
+        (["export", "{program}", "--out", "{new}", "--name", "net", "--derivatives", ""], "a request is empty"),
         (["export", "nothing.npz", "--out", "{new}", "--name", "net"], "no such file"),
         (["export", "{here}", "--out", "{new}"], "model.safetensors: no such file"),
         (["train", "heat", "--out", "{new}"], "no problem is called 'heat'; accepted: burgers"),
