@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,7 +35,6 @@ class Table:
         self.record = record
         self.n_points = sorted({row.n for row in rows})
         self.modes = [mode for mode in CALLED if any(row.mode == mode for row in rows)]
-        self._periods = {(cell.entry, cell.n, cell.mode): cell.period_ns for cell in record.cells}
         self._rows = {(row.entry, row.n, row.mode): row for row in rows}
 
     def row(self, entry: Entry, n: int, mode: Mode = "closed") -> Row | None:
@@ -51,13 +50,6 @@ class Table:
         row = self.row(entry, n, mode)
         return row.percentiles[0] if row else None
 
-    def called(self, entry: Entry, n: int, mode: Mode) -> str:
-        """How calls of `entry` at n points follow each other, with the period where there is one."""
-        period_ns = self._periods.get((entry.name, n, mode))
-        if period_ns is None:
-            return CALLED[mode]
-        return CALLED[mode].replace("at a fixed rate", f"every {q.round_duration(period_ns)}")
-
     def fastest(self, entries: Sequence[Entry], n: int) -> Ranked:
         """Those of `entries` that were measured at n points, with their medians, the fastest first."""
         found = [(entry, median) for entry in entries if (median := self.median(entry, n))]
@@ -66,16 +58,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Limit:
-    """Whether the limit holds for one entry at one n, up to which percentile, and how the sentence goes on."""
+    """Whether the limit holds for one entry at one n, how the sentence goes on, and up to which percentile it is shown
+    to hold in each way of calling; None where it is missed.
+    """
 
     verdict: Verdict
-    shown: float
     reason: str
+    shown: Mapping[Mode, float | None]
 
 
 @dataclass(frozen=True)
 class Pick:
-    """The fastest of those that are called `where` ("from C"): who comes near, what it costs, what it promises."""
+    """What to use of those that are called `where` ("from C"): the fastest; of several that are as fast within the
+    noise, the one that takes the fewest bytes.
+    """
 
     where: str
     entry: Entry
@@ -95,9 +91,22 @@ class Answer:
     limit: str
 
 
+def called(row: Row) -> str:
+    """How the calls of `row` followed each other, with the period where there is one."""
+    if row.period_ns is None:
+        return CALLED[row.mode]
+    return CALLED[row.mode].replace("at a fixed rate", f"every {q.round_duration(row.period_ns)}")
+
+
 def points(n: int) -> str:
     """n as in "1 point" and "10 000 points"."""
     return f"{q.count(n)} point{'s' if n != 1 else ''}"
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Names in a sentence: they may hold commas."""
+    *most, last = (f"“{name}”" for name in names)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def answers(table: Table, entries: Sequence[Entry], subject: Subject) -> tuple[Answer, ...]:
@@ -125,21 +134,23 @@ def judge(table: Table, entry: Entry, n: int) -> Limit | None:
     """
     single = {mode: row for mode, row in table.rows(entry, n).items() if row.misses}
     if not single:
-        return Limit("open", 0.0, "each sample is the mean of several calls.") if table.rows(entry, n) else None
+        return Limit("open", "each sample is the mean of several calls.", {}) if table.rows(entry, n) else None
+    shown = {mode: _shown(row) for mode, row in single.items()}
     mode, row = max(single.items(), key=lambda pair: (_bound(pair[1]), pair[1].max_ns))
-    asked, shown = q.percentile(ASKED_PERCENTILE), _shown(row)
-    how = f"when called {table.called(entry, n, mode)}: {_lateness(row)}"
-    slowest = f"The slowest took {q.duration(max(row.max_ns for row in single.values()))}."
-    if _count(row) / row.samples > 1 - ASKED_PERCENTILE / 100:
+    worst, asked = shown[mode], q.percentile(ASKED_PERCENTILE)
+    how = f"when called {called(row)}: {_lateness(row)}"
+    slowest = f" The slowest took {q.duration(max(row.max_ns for row in single.values()))}."
+    surely = [CALLED[way] for way, p in shown.items() if way != mode and p is not None and p >= ASKED_PERCENTILE]
+    elsewhere = f" It holds at {asked} when called {' and '.join(surely)}." if surely else ""
+    if worst is None:
         tail = row.percentiles[-1]
-        return Limit("missed", shown, f"{how}, {q.percentile(tail.p)} is {q.duration(tail.ns)}. {slowest}")
-    if shown >= ASKED_PERCENTILE:
-        load = ", also beside a background load" if "periodic, load" in single else ""
-        bound = f"so fewer than {q.percent_above(_bound(row))} are (95 % confidence)"
-        return Limit("holds", shown, f"at {asked}{load}: {_lateness(row)}, {bound}. {slowest}")
-    others = [CALLED[m] for m, r in single.items() if _shown(r) >= ASKED_PERCENTILE]
-    surely = f" It holds at {asked} {' and '.join(others)}." if others else ""
-    return Limit("open", shown, f"at {asked}, shown at {q.percentile(shown)} {how}.{surely} {slowest}")
+        reason = f"{how}, {q.percentile(tail.p)} is {q.duration(tail.ns)}.{elsewhere}"
+        return Limit("missed", reason + slowest, shown)
+    if worst < ASKED_PERCENTILE:
+        return Limit("open", f"at {asked}; it holds at {q.percentile(worst)} {how}.{elsewhere}{slowest}", shown)
+    load = ", also beside a background load" if "periodic, load" in single else ""
+    bound = f"so fewer than {q.percent_above(_bound(row))} are (95 % confidence)"
+    return Limit("holds", f"at {asked}{load}: {_lateness(row)}, {bound}.{slowest}", shown)
 
 
 def late(row: Row) -> str:
@@ -153,38 +164,43 @@ def late(row: Row) -> str:
 
 
 def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) -> Pick:
-    entry, median = ranked[0]
+    first = ranked[0][1]
+    equal = [pair for pair in ranked if pair[1].ns <= max(first.high_ns, EQUAL * first.ns)]
+    entry, median = min(equal, key=lambda pair: needed_bytes(pair[0]))
+    slower = ranked[len(equal) :]
+    rivals = _rivals(entry, median, [e.name for e, _ in equal if e is not entry], slower)
     limit = judge(table, entry, n)
     assert limit is not None  # noqa: S101 (a ranked entry was measured)
-    return Pick(where, entry, median, tuple(_rivals(ranked)), _accuracy(entry, subject), _size(entry), limit)
+    return Pick(where, entry, median, tuple(rivals), _accuracy(entry, subject), _size(entry), limit)
 
 
 def _limit(table: Table, picks: Sequence[Pick]) -> str:
+    """Whether the limit holds for all `picks`, and in which way of calling it does not."""
     limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
-    shown = min(pick.limit.shown for pick in picks)
-    verdicts = {pick.limit.verdict for pick in picks}
-    if "missed" in verdicts:
-        return f"The {limit} limit is missed at {asked}."
-    if "open" not in verdicts:
-        return f"The {limit} limit holds at {asked}."
-    if shown == 0:
-        return f"Whether {limit} hold is open: no single call was timed."
-    return f"The {limit} limit holds at {q.percentile(shown)}; for {asked} there are too few samples."
+    found = {mode: [pick.limit.shown[mode] for pick in picks if mode in pick.limit.shown] for mode in table.modes}
+    missed = [CALLED[mode] for mode, shown in found.items() if None in shown]
+    kept = [p for shown in found.values() if None not in shown for p in shown if p is not None]
+    if not kept:
+        return f"The {limit} limit is missed at {asked}." if missed else f"Whether {limit} hold was not measured."
+    level = min(kept)
+    holds = f"holds at {asked}" if level >= ASKED_PERCENTILE else f"holds at {q.percentile(level)}"
+    if missed:
+        return f"The {limit} limit is missed when called {' and '.join(missed)}; otherwise it {holds}."
+    few = "" if level >= ASKED_PERCENTILE else f"; there are too few samples for {asked}"
+    return f"The {limit} limit {holds}{few}."
 
 
-def _rivals(ranked: Ranked) -> list[str]:
+def _rivals(entry: Entry, median: Percentile, equals: Sequence[str], slower: Ranked) -> list[str]:
     """Who is as fast, who is nearly as fast and far smaller, and who is the fastest on the other side."""
-    entry, median = ranked[0]
-    said, named = [], {entry.name}
-    if equals := [e.name for e, m in ranked[1:] if m.low_ns <= median.high_ns or m.ns < EQUAL * median.ns]:
-        said.append(f"As fast, within the noise: {', '.join(equals)}.")
-        named.update(equals)
-    small = [(e, m) for e, m in ranked[1:] if m.ns < 2 * median.ns and 4 * _bytes(e) < _bytes(entry)]
-    if small and small[0][0].name not in named:
-        said.append(f"Far smaller: {_compared(*small[0], median)} and {q.size(_bytes(small[0][0]))} in all.")
+    said, named = [], {*equals}
+    if equals:
+        said.append(f"As fast, within the noise: {quoted(equals)}.")
+    small = [(e, m) for e, m in slower if m.ns < 2 * median.ns and 4 * needed_bytes(e) < needed_bytes(entry)]
+    if small:
+        said.append(f"Far smaller: {_compared(*small[0], median)} and {q.size(needed_bytes(small[0][0]))} in all.")
         named.add(small[0][0].name)
     is_ours = entry.promise == "same bits"
-    other = next(((e, m) for e, m in ranked if (e.promise == "same bits") != is_ours and e.name not in named), None)
+    other = next(((e, m) for e, m in slower if (e.promise == "same bits") != is_ours and e.name not in named), None)
     if other:
         who = "Fastest outside this project" if is_ours else "Fastest of this project"
         said.append(f"{who}: {_compared(*other, median)}.")
@@ -192,7 +208,7 @@ def _rivals(ranked: Ranked) -> list[str]:
 
 
 def _compared(entry: Entry, found: Percentile, best: Percentile) -> str:
-    return f"{entry.name}, {q.duration(found.ns)}, {q.ratio(found.ns / best.ns)}{q.NO_BREAK}times as long"
+    return f"{quoted([entry.name])}, {q.duration(found.ns)}, {q.ratio(found.ns / best.ns)}{q.NO_BREAK}times as long"
 
 
 def _accuracy(entry: Entry, subject: Subject) -> str:
@@ -212,8 +228,9 @@ def _size(entry: Entry) -> str:
     return f"{model[0].upper()}{model[1:]}, {runtime}."
 
 
-def _bytes(entry: Entry) -> int:
-    return (entry.artifact_bytes or 0) + (entry.installed_bytes or 0)
+def needed_bytes(entry: Entry) -> float:
+    """What has to be installed for one model; infinite where nobody knows."""
+    return math.inf if entry.installed_bytes is None else entry.installed_bytes + (entry.artifact_bytes or 0)
 
 
 def _count(row: Row) -> int:
@@ -224,8 +241,10 @@ def _bound(row: Row) -> float:
     return row.misses.share_bound if row.misses else 0.0
 
 
-def _shown(row: Row) -> float:
-    """The highest percentile, in hundredths, at which the limit holds with 95 % confidence."""
+def _shown(row: Row) -> float | None:
+    """The highest percentile, in hundredths, at which the limit holds with 95 % confidence; None where it is missed."""
+    if _count(row) / row.samples > 1 - ASKED_PERCENTILE / 100:
+        return None
     return math.floor(1e4 * (1 - _bound(row))) / 100
 
 

@@ -164,8 +164,9 @@ def _distributions(found: Sequence[Distribution], limit_ns: float, label: str, k
             ),
             one.tip,
         )
-        for p in (50, 99):
-            svg.marker(group, one.look.marker, x(float(np.quantile(one.samples_ns, p / 100))), y(1 - p / 100), 3)
+        n = len(one.samples_ns)
+        for k in {math.ceil(p / 100 * n) - 1 for p in (50, 99) if n * (100 - p) >= 100}:
+            svg.marker(group, one.look.marker, x(float(one.samples_ns[k])), y(1 - (k + 0.5) / n), 3)
         middle = boxes + row * (i + 0.5)
         _name(group, one.look, 7, middle, svg.fitted(one.name, names, kind))
         _box(group, one, x, middle)

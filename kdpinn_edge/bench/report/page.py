@@ -19,9 +19,12 @@ from kdpinn_edge.bench.report.answer import (
     Answer,
     Table,
     answers,
+    called,
     judge,
     late,
+    needed_bytes,
     points,
+    quoted,
 )
 from kdpinn_edge.bench.report.figures import Distribution, Point, Series
 from kdpinn_edge.bench.report.look import Look, looks
@@ -31,6 +34,15 @@ KIND: dict[str, str] = {
     "refused": "Refused: computes something else",
     "failed": "Failed",
     "not installed": "Not installed",
+}
+MODES: dict[Mode, str] = {
+    "closed": "calls follow each other back to back; a sample is one call, or the mean of several where one is too "
+    "short for the clock",
+    "periodic": "one call per period, timed from the moment it should have begun: what holds one up delays those "
+    "behind it, and that counts; waking up is part of it",
+    "periodic, load": "the same, while a process on each core writes through memory",
+    "cold": "one call after the caches were swept",
+    "first": "the first call of a process",
 }
 LAYER_ORDER = ("kernel in C", "call from Python", "framework call")
 
@@ -109,6 +121,7 @@ class Page:
     subject: Subject
     entries: tuple[Entry, ...]
     n_points: tuple[int, ...]
+    modes: Mapping[Mode, str]
     looks: Mapping[str, Look]
     limit: str
     limits: tuple[str, ...]
@@ -148,6 +161,7 @@ def page(record: Record) -> Page:
         subject=subject,
         entries=entries,
         n_points=tuple(table.n_points),
+        modes=MODES,
         looks=look,
         limit=q.round_duration(deadline_ns),
         limits=tuple(map(q.round_duration, limits_ns)),
@@ -166,10 +180,10 @@ def page(record: Record) -> Page:
             (title, kept) for kind, title in KIND.items() if (kept := tuple(a for a in record.absent if a.kind == kind))
         ),
         numbers=tuple(
-            _number_line(table, entry, mode, row)
+            _number_line(entry, row)
             for entry in record.entries
             for n in table.n_points
-            for mode, row in table.rows(entry, n).items()
+            for row in table.rows(entry, n).values()
         ),
         floors=tuple(map(_floor, record.floors)),
         has_means=any(cell.batch > 1 for cell in record.cells),
@@ -186,9 +200,9 @@ def _held(table: Table, entries: Sequence[Entry], n: int) -> str:
     kept = len(verdicts) - len(missed)
     said = f"With {points(n)}, {kept} of {len(verdicts)} backends keep {limit}"
     if kept:
-        said += f" at {asked}" if proven == kept else f", {proven} of them with enough samples for {asked}"
-    if missed:
-        said += f"; {', '.join(missed)} {'misses' if len(missed) == 1 else 'miss'} it"
+        said += f" at {asked}" if proven == kept else f", {proven or 'none'} of them with enough samples for {asked}"
+    if missed and kept:
+        said += f"; {quoted(missed)} {'misses' if len(missed) == 1 else 'miss'} it"
     return f"{said}."
 
 
@@ -298,14 +312,14 @@ def _medians(table: Table, entry: Entry) -> tuple[str, ...]:
     return tuple(q.duration(median.ns) if median else "" for median in medians)
 
 
-def _number_line(table: Table, entry: Entry, mode: Mode, row: Row) -> NumberLine:
+def _number_line(entry: Entry, row: Row) -> NumberLine:
     median = row.percentiles[0]
     tails = (row.percentile(p) for p in PERCENTILES[1:])
     batch = f" × {q.count(row.batch)}" if row.batch > 1 else ""
     return NumberLine(
         entry=entry.name,
         n=q.count(row.n),
-        called=table.called(entry, row.n, mode),
+        called=called(row),
         median=q.duration(median.ns),
         interval=f"{q.duration(median.low_ns)} – {q.duration(median.high_ns)}",
         tails=tuple(q.duration(tail.ns) if tail else "" for tail in tails),
@@ -332,13 +346,14 @@ def _problem(subject: str) -> str:
 
 
 def _by_runtime(table: Table) -> tuple[Speedup, ...]:
-    """Each framework against this project's library, both called from Python, for each network."""
+    """Each framework against this project's smallest backend, both called from Python, for each network."""
+    entries = table.record.entries
+    ours = [entry for entry in entries if (entry.layer, entry.promise) == ("call from Python", "same bits")]
     found = []
-    for slow, fast in product(table.record.entries, repeat=2):
-        is_framework = slow.layer == "framework call" and slow.promise == "same function"
-        is_library = (fast.layer, fast.promise) == ("call from Python", "same bits") and fast.artifact_bytes is not None
-        if is_framework and is_library and (slow.subject, slow.threads) == (fast.subject, fast.threads):
-            found.append(_speedup(table, slow, fast))
+    for slow in entries:
+        native = [entry for entry in ours if (entry.subject, entry.threads) == (slow.subject, slow.threads)]
+        if (slow.layer, slow.promise) == ("framework call", "same function") and native:
+            found.append(_speedup(table, slow, min(native, key=needed_bytes)))
     return tuple(found)
 
 
