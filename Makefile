@@ -20,7 +20,7 @@ help:
 demo: .venv/.ready
 	@command -v cc >/dev/null || { echo "make demo: no C compiler (cc) on PATH; on Debian: apt-get install build-essential" >&2; exit 1; }
 	rm -rf demo && mkdir demo
-	$(BIN)/kdpinn-edge export burgers --out demo/burgers
+	$(BIN)/kdpinn-edge export burgers --out demo/burgers --derivatives "u, u_x, u_t, u_xx" --residual
 	cc -std=c99 -O2 -Wall -Wextra -Wpedantic -Werror -Idemo/burgers demo/burgers/example.c -o demo/example -Ldemo/burgers -lburgers -Wl,-rpath,'$$ORIGIN/burgers'
 	demo/example
 	$(BIN)/kdpinn-edge bench demo/burgers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -558,6 +559,14 @@ def test_a_fresh_process_loads_only_what_it_needs(build: Build) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["5.0"]
     assert done.stderr == ""
+
+
+def test_the_description_in_the_manual_is_that_of_the_header() -> None:
+    manual = (Path(__file__).parents[1] / "docs" / "abi.md").read_text()
+    (declared,) = re.findall(r"```c\n(.*?)```", manual, flags=re.S)
+    assert declared in HEADER.read_text()
+    for code in ("KDPINN_OK` (0)", "KDPINN_NULL_POINTER` (-1", "KDPINN_NEGATIVE_COUNT` (-2)", "ABI version 2"):
+        assert code in manual
 
 
 def test_cffi_and_c_see_one_layout(need: Need, tmp_path: Path) -> None:
