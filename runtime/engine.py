@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.errors import EngineError
 from kdpinn_edge.manifest import FUNCTIONS, FunctionName, Input, Manifest, Output
-from kdpinn_edge.runtime.threads import Threads, ranges
+from kdpinn_edge.runtime.threads import RANGES_PER_THREAD, Threads, ranges
 
 Array = NDArray[Any]
 
@@ -45,9 +45,9 @@ class Engine(ABC):
     def eval(self, x: Array, *, threads: int = 1) -> Array:
         """The values at x (n, n_in), in any memory layout, n = 0 included: a new array (n, n_out).
 
-        The points are split into `threads` ranges of whole tiles of 64 points, fewer where there are fewer tiles, and
-        the calling thread takes part. The bits do not depend on `threads`. To wake the others and wait for them takes
-        some 0.1 ms: below twice that of work, one thread is faster.
+        The points are split into ranges of whole tiles of 64 points, which up to `threads` threads share, the calling
+        one among them. The bits do not depend on it. To wake the others and wait for them takes some 0.1 ms: below
+        twice that of work, one thread is faster.
 
             u = engine.eval(x, threads=2)
         """
@@ -122,8 +122,8 @@ class Engine(ABC):
     def _bind_ranges(self, function: FunctionName, x: Array, y: Array, threads: int) -> Callable[[], None]:
         if threads == 1:
             return self._bind(function, x, y)
-        parts = ranges(len(x), threads)
-        return partial(self._threads.run, [self._bind(function, x[points], y[points]) for points in parts])
+        parts = ranges(len(x), threads * RANGES_PER_THREAD)
+        return partial(self._threads.run, [self._bind(function, x[points], y[points]) for points in parts], threads)
 
 
 def check_function(manifest: Manifest, function: str) -> None:

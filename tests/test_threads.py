@@ -228,7 +228,7 @@ def test_calls_run_at_the_same_time() -> None:
     def meet() -> None:
         meeting.wait()
 
-    Threads().run([meet, meet])
+    Threads().run([meet, meet], 2)
 
 
 def test_a_caller_does_not_wait_for_threads_that_are_busy() -> None:
@@ -241,9 +241,9 @@ def test_a_caller_does_not_wait_for_threads_that_are_busy() -> None:
         release.wait(SECONDS)
 
     with ThreadPoolExecutor(1) as other:
-        held = other.submit(threads.run, [hold] * (processors + 1))
+        held = other.submit(threads.run, [hold] * (processors + 1), processors + 1)
         all_busy.wait()
-        threads.run([lambda: done.append(threading.get_ident())] * 5)
+        threads.run([lambda: done.append(threading.get_ident())] * 5, 5)
         assert not held.done()
         release.set()
     assert done == 5 * [threading.get_ident()]
@@ -263,7 +263,7 @@ def test_an_error_is_raised_when_nothing_runs_any_more(failing: int) -> None:
 
     for _ in range(50):
         with pytest.raises(EngineError, match=f"call {failing}"):
-            threads.run([partial(call, k) for k in range(3)])
+            threads.run([partial(call, k) for k in range(3)], 3)
         assert running == set()
 
 
