@@ -1,4 +1,4 @@
-"""One evaluation on several threads: the points in contiguous ranges, of which each thread takes the next when it is free.
+"""One evaluation on several threads: the points in ranges, of which each thread takes the next when it is free.
 
 A thread needs some 0.1 ms to wake up, and a machine has other things to do: with more ranges than threads the one that
 comes late does less, and all end at almost the same time.
