@@ -10,7 +10,7 @@ import numpy as np
 
 from kdpinn_edge.bench.backend import Array, Backend, Call, Case, Prepared
 from kdpinn_edge.bench.backends.c_source import run
-from kdpinn_edge.bench.backends.prepared import prepared
+from kdpinn_edge.bench.backends.prepared import prepared, require_float32
 
 FLAGS = ("--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3")
 
@@ -19,6 +19,7 @@ def prepare(case: Case, threads: int | None) -> Prepared:
     """A module per shape; x is on the device before, y is new at every call. local-sync is the caller's thread."""
     import iree.runtime
 
+    require_float32(case)
     if threads not in (1, None):
         iree.runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
     config = iree.runtime.Config("local-sync" if threads == 1 else "local-task")

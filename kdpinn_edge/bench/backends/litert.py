@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from kdpinn_edge.bench.backend import Array, Backend, Call, Case, Prepared
-from kdpinn_edge.bench.backends.prepared import prepared
-from kdpinn_edge.errors import BenchError
+from kdpinn_edge.bench.backends.prepared import prepared, require_float32
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Program, Scale, Slice, Var
 from kdpinn_edge.numpy_program import rounded
 
@@ -17,8 +16,7 @@ def prepare(case: Case, threads: int | None) -> Prepared:
     """An interpreter per shape; x is stored into its tensor before the clock runs, y is new at every call."""
     from ai_edge_litert.interpreter import Interpreter
 
-    if case.manifest.precision != "float32":
-        raise BenchError(f"the bundle computes in {case.manifest.precision}; accepted: float32, LiteRT's kernels")
+    require_float32(case)
 
     def bind(x: Array, y: Array) -> Call:
         interpreter = Interpreter(model_content=tflite(case.program, len(x)), num_threads=threads)

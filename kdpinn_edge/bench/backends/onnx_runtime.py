@@ -16,7 +16,8 @@ def prepare(case: Case, threads: int | None, *, binding: bool) -> Prepared:
     report = f"intra_op_num_threads={threads}, inter_op_num_threads=1" if threads else "its own choice"
 
     def run(x: Array, y: Array) -> Call:
-        return engine.bind_run(x)
+        evaluate = engine.bind_run(x)
+        return lambda: evaluate()[0]
 
     return Prepared(engine, engine.bind if binding else run, report, len(model))
 

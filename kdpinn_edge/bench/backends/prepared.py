@@ -1,4 +1,4 @@
-"""What the adapters share: a Prepared made from its bind, and the refusal of threads that a peer cannot have."""
+"""What the adapters share: a Prepared made from its bind, and the refusals of what a peer cannot do."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def prepared(
         return y if values is None else np.asarray(values)
 
     return Prepared(evaluate, bind, threads, artifact_bytes)
+
+
+def require_float32(case: Case) -> None:
+    """Raise BenchError for a bundle in another precision: its functions are there for float32 only."""
+    if case.manifest.precision != "float32":
+        raise BenchError(f"the bundle computes in {case.manifest.precision}; accepted: float32, it has no other tanh")
 
 
 def has_one_thread(threads: int | None) -> str:
