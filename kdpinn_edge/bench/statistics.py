@@ -123,40 +123,37 @@ def percentiles(cell: Cell, ps: Sequence[float]) -> tuple[Percentile, ...]:
     The bootstrap draws processes with replacement, and of each its blocks: samples of one block resemble each other,
     and so do blocks of one process. With s the standard deviation of the logarithm over the draws and P processes (or
     blocks, where there is one process), a repetition departs from this run by t √2 s √(P / (P − 1)), t being Student's
-    quantile for P − 1 degrees of freedom: √2, because it has an error of its own. Seeded: equal samples, equal rows.
+    quantile for P − 1 degrees of freedom: √2, because it has an error of its own. No interval reaches beyond the
+    smallest and the largest sample. Seeded: equal samples, equal rows.
     """
     samples = np.concatenate([block.samples_ns for block in cell.blocks])
     order = np.argsort(samples, kind="stable")
     ordered = samples[order]
-    sizes = [len(block.samples_ns) for block in cell.blocks]
-    block_of = np.repeat(np.arange(len(sizes)), sizes)[order]
-    found = ordered[_ranks(np.arange(1, ordered.size + 1), ps)]
+    found = ordered[_ranks(np.arange(1, ordered.size + 1)[None], ps)[0]]
 
     clusters = _clusters(cell)
-    if len(clusters) < 2:
+    P = len(clusters)
+    if P == 1:
         return tuple(
-            Percentile(p, float(ns), float(ordered[0]), float(ordered[-1])) for p, ns in zip(ps, found, strict=True)
+            Percentile(p, ns, float(ordered[0]), float(ordered[-1])) for p, ns in zip(ps, found.tolist(), strict=True)
         )
     rng = np.random.default_rng(0)
-    drawn = np.empty((DRAWS, len(ps)))
-    for i in range(DRAWS):
-        weights = np.zeros(len(sizes), np.int64)
-        for c in rng.integers(len(clusters), size=len(clusters)):
-            np.add.at(weights, rng.choice(clusters[c], len(clusters[c])), 1)
-        drawn[i] = ordered[_ranks(np.cumsum(weights[block_of]), ps)]
-    P = len(clusters)
-    s = np.log(np.maximum(drawn, SHORTEST_NS)).std(axis=0)
+    drawn = np.empty((DRAWS, len(cell.blocks)), np.int32)  # how often each block is drawn
+    times = rng.multinomial(P, np.full(P, 1 / P), DRAWS)
+    for c, blocks in enumerate(clusters):
+        drawn[:, blocks] = rng.multinomial(times[:, c] * blocks.size, np.full(blocks.size, 1 / blocks.size))
+    block_of = np.repeat(np.arange(len(cell.blocks)), [len(block.samples_ns) for block in cell.blocks])[order]
+    ranks = _ranks(np.cumsum(drawn[:, block_of], axis=1), ps)
+    s = np.log(np.maximum(ordered[ranks], SHORTEST_NS)).std(axis=0)
     factor = np.exp(stdtrit(P - 1, (1 + CONFIDENCE) / 2) * np.sqrt(2 * P / (P - 1)) * s)
-    return tuple(
-        Percentile(p, float(ns), float(ns / f), float(ns * f)) for p, ns, f in zip(ps, found, factor, strict=True)
-    )
+    low, high = np.maximum(found / factor, ordered[0]), np.minimum(found * factor, ordered[-1])
+    return tuple(map(Percentile, ps, found.tolist(), low.tolist(), high.tolist()))
 
 
 def _ranks(cumulative: Array, ps: Sequence[float]) -> Array:
-    """Where the nearest rank of each percentile lies among ordered samples of these cumulative weights."""
-    wanted = np.ceil(np.asarray(ps) / 100 * cumulative[-1] - 1e-9)
-    places: Array = np.searchsorted(cumulative, wanted)
-    return places
+    """Where the nearest rank of each percentile lies (rows, len(ps)) among samples of these cumulative weights."""
+    wanted = np.ceil(np.asarray(ps) / 100 * cumulative[:, -1:] - 1e-9)
+    return np.array([np.searchsorted(row, w) for row, w in zip(cumulative, wanted, strict=True)])
 
 
 def _clusters(cell: Cell) -> list[Array]:
