@@ -294,6 +294,7 @@ def test_chromium_shows_the_page(browser: Page, tmp_path: Path, text: str, width
     assert len(charts) == 8
     for chart in charts:
         assert chart["outside"] == []
+        assert chart["overlapping"] == []
         assert len(chart["marks"]) >= 6
         for x, y, *colour in chart["marks"]:
             near = image.crop((round(x) - 4, round(y) - 4, round(x) + 5, round(y) + 5))
@@ -355,6 +356,8 @@ def test_controls_work(browser: Page, tmp_path: Path, text: str) -> None:
     browser.call("Emulation.setEmulatedMedia", media="print")
     assert browser.evaluate(tables) == 3
     assert browser.evaluate(ground) == "rgba(0, 0, 0, 0)"
+    browser.call("Emulation.setDeviceMetricsOverride", width=720, height=1000, deviceScaleFactor=1, mobile=False)
+    assert browser.evaluate("document.documentElement.scrollWidth") == 720
     assert browser.complaints == []
 
 
@@ -374,10 +377,16 @@ VISIBLE_CHARTS = """
       const across = b.left < frame.left - 1 || b.right > frame.right + 1;
       return across || b.top < frame.top - 1 || b.bottom > frame.bottom + 1;
     }).map((part) => part.outerHTML),
+    overlapping: [...svg.querySelectorAll("text")].flatMap((one, i, all) => all.slice(i + 1).filter((other) => {
+      const a = one.getBoundingClientRect(), b = other.getBoundingClientRect();
+      return a.left < b.right && b.left < a.right && a.top + 2 < b.bottom - 2 && b.top + 2 < a.bottom - 2;
+    }).map((other) => [one.textContent, other.textContent])),
   };
 })
 """
-"""What each chart that is shown draws: the middle and colour of the last mark of each backend, and what is cut off."""
+"""What each chart that is shown draws: the middle and colour of the last mark of each backend; what is cut off; text on
+text.
+"""
 
 LOW_CONTRAST = """
 (() => {

@@ -160,7 +160,7 @@ def late(row: Row) -> str:
     missed, samples = q.count(row.misses.count), q.count(row.misses.samples)
     if row.misses.count == row.misses.samples:
         return f"all {samples} late"
-    return f"{missed} of {samples} late, < {q.percent_above(row.misses.share_bound)}"
+    return f"{missed} of {samples} late, <{q.NO_BREAK}{q.percent_above(row.misses.share_bound)}"
 
 
 def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) -> Pick:

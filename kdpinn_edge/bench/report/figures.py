@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
 
@@ -98,14 +98,7 @@ def _against_n(
     numbers = sorted({point.x for one in series for point in one.points})
     x = LogAxis(*svg.around(numbers, margin=0.03), 54, width - names - 50)
     y = LogAxis(*span, height - 40, 12)
-    free = width
-    for n in reversed(numbers):
-        svg.line(drawing, x(n), y.start, x(n), y.end, "grid")
-        tick = q.short_count(int(n))
-        reach = len(tick) * svg.CHARACTER[kind] / 2
-        if x(n) + reach <= free:
-            svg.text(drawing, x(n), y.start + 14, tick, "tick", "middle")
-            free = x(n) - reach - 6
+    _ticks_below(drawing, x, y.start, y.end, {n: q.short_count(int(n)) for n in numbers}, kind)
     svg.text(drawing, (x.start + x.end) / 2, height - 8, "points per call, n", "axis", "middle")
     _time_axis(drawing, x, y)
     for ns in (*LIMITS_NS, limit_ns):
@@ -141,9 +134,7 @@ def _distributions(found: Sequence[Distribution], limit_ns: float, label: str, k
         """Where the share of samples that are slower is drawn: equal steps for 1, 10 %, 1 %, 0.1 %."""
         return top + curve_height * (1 + math.log10(exceeded) / tail)
 
-    for ns in x.ticks():
-        svg.line(drawing, x(ns), top, x(ns), bottom, "grid")
-        svg.text(drawing, x(ns), bottom + 14, q.round_duration(ns), "tick", "middle")
+    _ticks_below(drawing, x, bottom, top, {ns: q.round_duration(ns) for ns in x.ticks()}, kind)
     svg.text(drawing, (x.start + x.end) / 2, bottom + 29, "time of one call", "axis", "middle")
     for p in (0, 50, 90, 99, 99.9, 99.99):
         if -math.log10(1 - p / 100) <= tail:
@@ -192,9 +183,7 @@ def _error_against_latency(
     x = LogAxis(*svg.around([e for _, e in lines] + [one.points[0].x for one in series]), 54, width - names - 50)
     y = LogAxis(*svg.around([one.points[0].y for one in series]), height - 40, 40)
     _time_axis(drawing, x, y)
-    for value in x.decades():
-        svg.line(drawing, x(value), y.start, x(value), y.end, "grid")
-        svg.text(drawing, x(value), y.start + 14, q.power_of_ten(value), "tick", "middle")
+    _ticks_below(drawing, x, y.start, y.end, {value: q.power_of_ten(value) for value in x.decades()}, kind)
     svg.text(drawing, (x.start + x.end) / 2, height - 8, "largest error, absolute", "axis", "middle")
     for i, (name, value) in enumerate(lines):
         svg.line(drawing, x(value), y.start, x(value), 4 + 14 * i, "bound")
@@ -208,6 +197,19 @@ def _error_against_latency(
         _told(svg.marker(group, one.look.marker, px, py, 5), point.tip)
         _name(group, one.look, x.end + 34, place, svg.fitted(one.name, names, kind))
     return drawing
+
+
+def _ticks_below(
+    drawing: Element, x: LogAxis, bottom: float, top: float, names: Mapping[float, str], kind: str
+) -> None:
+    """A grid line for each value of a horizontal axis, and its name under it where there is room."""
+    free = math.inf
+    for value in sorted(names, reverse=True):
+        svg.line(drawing, x(value), bottom, x(value), top, "grid")
+        reach = len(names[value]) * svg.CHARACTER[kind] / 2
+        if x(value) + reach <= free:
+            svg.text(drawing, x(value), bottom + 14, names[value], "tick", "middle")
+            free = x(value) - reach - 4
 
 
 def _time_axis(drawing: Element, x: LogAxis, y: LogAxis) -> None:
