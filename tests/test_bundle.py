@@ -53,13 +53,14 @@ def heat(program: Program) -> Program:
     return Program(program.name, program.inputs, (residual,), ops)
 
 
-def make_whole(folder: Path, precision: Precision) -> Manifest:
+def make_whole(folder: Path, precision: Precision, target: str = "native") -> Manifest:
     """A small bundle with every function."""
     return export_bundle(
         PROGRAM,
         folder,
         name="net",
         precision=precision,
+        target=target,
         inputs=INPUTS,
         outputs=OUTPUTS,
         derivatives=REQUESTS,
@@ -293,12 +294,16 @@ int main(void)
 {
     int64_t n, i;
     for (n = 0; n <= 70; n++) {
-        float *x = malloc((size_t)n * 2 * sizeof *x + 1), *y = malloc((size_t)n * sizeof *y + 1);
-        for (i = 0; i < 2 * n; i++) x[i] = (float)i / 100;
-        if (net_eval(x, y, n) != 0 || net_outside(x, n) < 0) return 1;
-        for (i = 0; i < n; i++) if (!(y[i] > -100 && y[i] < 100)) return 2;
+        float *x = malloc((size_t)n * NET_N_IN * sizeof *x + 1);
+        float *y = malloc((size_t)n * NET_EVAL_N_OUT * sizeof *y + 1);
+        float *jet = malloc((size_t)n * NET_JET_N_OUT * sizeof *jet + 1);
+        for (i = 0; i < NET_N_IN * n; i++) x[i] = (float)i / 100;
+        if (net_eval(x, y, n) != 0 || net_jet(x, jet, n) != 0 || net_outside(x, n) < 0) return 1;
+        for (i = 0; i < NET_EVAL_N_OUT * n; i++) if (!(y[i] > -100 && y[i] < 100)) return 2;
+        for (i = 0; i < NET_JET_N_OUT * n; i++) if (!(jet[i] > -100 && jet[i] < 100)) return 3;
         free(x);
         free(y);
+        free(jet);
     }
     return net_selftest();
 }
@@ -309,7 +314,7 @@ int main(void)
 def test_memory_is_touched_as_documented(tmp_path: Path, need: Need) -> None:
     """Valgrind 3.19 knows no AVX-512, hence the narrower target."""
     bundle = tmp_path / "net"
-    make(bundle, target="x86-64-v3")
+    make_whole(bundle, "float32", "x86-64-v3")
     (tmp_path / "memory.c").write_text(MEMORY)
     flags = [f"-I{bundle}", f"-L{bundle}", "-lnet", f"-Wl,-rpath,{bundle}"]
     run(need("cc"), "-g", *STRICT, tmp_path / "memory.c", *flags, "-o", tmp_path / "memory")
@@ -394,21 +399,29 @@ def test_every_target_is_compiled(tmp_path: Path) -> None:
 
 
 def test_half_storage_computes_in_float32(tmp_path: Path) -> None:
-    program = mlp(2, 33, 3, 2, fn="silu")
-    manifest = export_bundle(program, tmp_path / "half", name="net", storage="float16")
-    full = export_bundle(program, tmp_path / "full", name="net")
+    program, requests = mlp(2, 33, 3, 2, fn="silu"), ["u[0]", "u[1]_x0"]
+    manifest = export_bundle(program, tmp_path / "half", name="net", storage="float16", derivatives=requests)
+    full = export_bundle(program, tmp_path / "full", name="net", derivatives=requests)
     assert (manifest.precision, manifest.storage, full.storage) == ("float32", "float16", "float32")
     assert manifest.sizes.rodata < 0.6 * full.sizes.rodata
-    errors = manifest.functions["eval"].errors
-    assert 1e-5 < errors.max_abs[0] < 2e-3 * errors.scale[0]
-    stored = read_program(tmp_path / "half" / "program.npz")
-    assert stored == store_as_float16(simplify(program))
+    for function in manifest.functions.values():
+        for max_abs, scale in zip(function.errors.max_abs, function.errors.scale, strict=True):
+            assert 1e-5 < max_abs < 4e-3 * scale
+    stored = {
+        "eval": read_program(tmp_path / "half" / "program.npz"),
+        "jet": read_program(tmp_path / "half" / "jet.npz"),
+    }
+    assert stored["eval"] == store_as_float16(simplify(program))
+    assert stored["jet"] == store_as_float16(derivatives(program, requests))
     x = points(program, 300).astype(np.float32)
     x[7] = np.nan
     engine = load(tmp_path / "half")
-    expected = NumpyProgram(stored, "float32")(x)
-    for n in (0, 1, 5, 33, 300):
-        assert engine(x[:n]).tobytes() == expected[:n].tobytes()
+    for function, of_half in stored.items():
+        expected = NumpyProgram(of_half, "float32")(x)
+        for n in (0, 1, 5, 33, 300):
+            y = np.empty_like(expected[:n])
+            engine.bind(x[:n], y, function=function)()
+            assert y.tobytes() == expected[:n].tobytes()
 
 
 def test_a_weight_that_float16_cannot_hold(tmp_path: Path) -> None:
