@@ -16,54 +16,45 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
-from bench_kernels import Sampler, in_process, machine, on_cores, take_turns
-from jet_peers import CASADI, JAX, casadi_library
-from kernel_report import Cell, Time, Verdict, verdict_table
-from numpy.typing import NDArray
+from bench_kernels import Contest, Net, machine, mlp, on_cores, take_turns, versions
+from jet_peers import C_PEERS, PEERS, Bind
+from kernel_report import C_LOOP, OURS, OURS_IN_C, Cell, Time, Verdict, verdict_table
 
+from kdpinn_edge.bench.backend import Call, Case, CFunction
 from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Affine, Concat, Map, Op, Program, Var
-from kdpinn_edge.numpy_program import NumpyProgram
+from kdpinn_edge.ir import Affine, Concat, Program, Var
+from kdpinn_edge.manifest import PROGRAM_FILE, read_manifest
+from kdpinn_edge.parity import Parity
+from kdpinn_edge.program_file import read_program
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
-Array = NDArray[Any]
-
 REQUESTS = ("u", "u_x", "u_t", "u_xx")
-OURS, VALUE, C_LOOP = "kdpinn", "kdpinn, u alone", ", C loop"
+VALUE = "u alone"
 WIDTHS, DEPTH, POINTS = (32, 64), 4, (1, 64, 1024, 10_000)
-SX_WIDTH = 32  # scalar expressions of wider networks take cc many minutes
-PACKAGES = ("kdpinn-edge", "numpy", "llvmlite", "numba", "onnxruntime", "jax", "casadi")
+SX_WIDTH = 32  # cc takes many minutes for the scalar expressions of wider networks
 
 
-def mlp(width: int) -> Program:
-    """`DEPTH` tanh layers of `width` neurons from x and t to u, with random weights of Xavier's variance."""
-    rng = np.random.default_rng(0)
-    inputs, v = (Var("x", 1), Var("t", 1)), Var("inputs", 2)
-    ops: list[Op] = [Concat(v, inputs)]
-    for i, n_out in enumerate((*[width] * DEPTH, 1)):
-        weight = rng.normal(0, np.sqrt(2 / (v.size + n_out)), (n_out, v.size))
-        z = Var("u" if i == DEPTH else f"z{i}", n_out)
-        ops.append(Affine(z, v, weight, rng.normal(0, 0.1, n_out)))
-        v = Var(f"v{i}", n_out)
-        ops.append(Map(v, z, "tanh"))
-    return Program(f"mlp_{DEPTH}x{width}", inputs, (z,), tuple(ops[:-1]))
+def network(width: int) -> Program:
+    """That of bench_kernels.py, as a function of the columns x and t to u."""
+    plain = mlp(width, DEPTH)
+    x, t, point, u = Var("x", 1), Var("t", 1), Var("point", 2), Var("u", 1)
+    first, *between, last = plain.ops
+    assert isinstance(first, Affine)  # noqa: S101
+    ops = (Concat(point, (x, t)), replace(first, x=point), *between, replace(last, out=u))
+    return Program(plain.name, (x, t), (u,), ops)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One engine on one network at one n; `error` is the largest over the columns, each by its largest value."""
+    """One engine on one network at one n; `error` is the largest absolute one of all columns at these points."""
 
     width: int
     n: int
@@ -77,110 +68,66 @@ class Row:
         return self.time.ns / self.n
 
 
-class Contest:
-    """Those that evaluate the jet of one network at the same n points. Each enters with values that are found right."""
-
-    def __init__(self, value: Program, n: int) -> None:
-        self.value, self.jet, self.n = value, derivatives(value, REQUESTS), n
-        self.x = np.random.default_rng(3).uniform(-1, 1, (n, 2)).astype(np.float32)
-        self._exact = interpret(self.jet, self.x)
-        self._scale = np.abs(interpret(self.jet, np.random.default_rng(4).uniform(-1, 1, (1000, 2)))).max(axis=0)
-        self.allowed = max(16 * self._error(NumpyProgram(self.jet, "float32")(self.x)), 64 * 2.0**-23)
-        self.samplers: dict[str, Sampler] = {}
-        self.errors: dict[str, float] = {}
-
-    def enter(self, name: str, bind: Callable[[Array], tuple[Callable[[], Any], Array | None]]) -> None:
-        """An engine that is called from Python: `bind(x)` gives the call, and the array that it writes to, if any."""
-        call, y = bind(self.x)
-        result = call()
-        self._admit(name, np.asarray(result) if y is None else y, in_process(call))
-
-    def enter_c_loop(self, name: str, timed: Callable[..., Any], x: Array) -> None:
-        """A library in harness.c: `timed(x, seconds=…)`."""
-
-        def sampler(seconds: float) -> tuple[float, int]:
-            latency, _ = timed(x, seconds=seconds)
-            return latency.p50_ns, latency.samples
-
-        self._admit(name + C_LOOP, timed(x, seconds=1e-3)[1], sampler)
-
-    def _admit(self, name: str, y: Array, sampler: Sampler) -> None:
-        error = self._error(y)
-        if not error <= self.allowed:
-            raise BenchError(f"is off by {error:.2g} of the largest value; accepted: {self.allowed:.2g}")
-        self.samplers[name], self.errors[name] = sampler, error
-
-    def _error(self, y: Array) -> float:
-        columns = y.shape[1]
-        return float((np.abs(y - self._exact[:, :columns]).max(axis=0) / self._scale[:columns]).max())
+def exported(program: Program, width: int, folder: Path) -> Net:
+    """The Program in a bundle of its own. Raises BenchError where the library returns other bits than NumPy."""
+    bundle, products = folder / "bundle", folder / "peers"
+    export_bundle(program, bundle, name="kernel")
+    products.mkdir()
+    case = Case(bundle, read_manifest(bundle), read_program(bundle / PROGRAM_FILE), "", products)
+    parity = Parity(case.program, case.manifest)
+    if not parity.is_exact(load(bundle)(parity.x)):
+        raise BenchError(f"{bundle}: the library returns other bits than the NumPy program")
+    return Net(width, DEPTH, case, parity.allowed)
 
 
-def bound(folder: Path, engine: str, function: str, n_out: int, x: Array) -> tuple[Callable[[], Any], Array]:
-    """A function of our bundle, in one of the engines that run it, with x and y in the caller's memory."""
-    y = np.full((len(x), n_out), np.nan, np.float32)
-    return load(folder, engine=engine).bind(x, y, function=function), y  # type: ignore[arg-type,call-overload]
-
-
-def contest_at(
-    value: Program, width: int, n: int, folder: Path, harness: CHarness | None, absent: dict[str, str]
-) -> Contest:
-    """Everybody who can evaluate the jet at n points; who cannot goes into `absent` with the reason."""
-    contest = Contest(value, n)
-    bundle, jet_alone = folder / f"{width}", folder / f"{width}_jet"
-    contest.enter(OURS, partial(bound, bundle, "library", "jet", 4))
-    contest.enter(VALUE, partial(bound, bundle, "library", "eval", 1))
-
-    def peer(name: str, enter: Callable[[], None]) -> None:
-        try:
-            enter()
-        except Exception as error:  # whatever goes wrong in a peer, it is not in the comparison, and that is said
-            absent[f"{name}, {DEPTH}×{width}, n = {n}"] = f"{type(error).__name__}: {error}"
-
-    peer("ort-binding", lambda: contest.enter("ort-binding", partial(bound, bundle, "onnx", "jet", 4)))
-    for name, call in JAX.items():
-        peer(name, lambda name=name, call=call: contest.enter(name, lambda x: (call(value, x), None)))  # type: ignore[misc]
+def contest_at(value: Net, jet: Net, n: int, harness: CHarness | None, absent: dict[str, str]) -> list[Contest]:
+    """The contest of the jet and that of the value; a peer that cannot take part goes into `absent` with the reason."""
+    contests = [Contest(net, n) for net in (jet, value)]
+    peers: dict[str, Bind] = dict(PEERS)
+    for contest, name in zip(contests, (OURS, VALUE), strict=True):
+        contest.enter(name, load(contest.net.bundle).bind)
+        if n == 1 and harness is not None:
+            contest.enter_c_loop(f"{name}{C_LOOP}", partial(harness.time, contest.net.bundle))
     if n == 1 and harness is not None:
-        contest.enter_c_loop(OURS, partial(harness.time, jet_alone), contest.x)
-        contest.enter_c_loop(VALUE, partial(harness.time, bundle), contest.x)
-        for name, (kind, real) in CASADI.items():
-            if kind == "MX" or width <= SX_WIDTH:
-                peer(name, partial(_casadi, contest, harness, folder / f"{name}_{width}", name, kind, real))
-    return contest
+        peers |= {name: bind for name, bind in C_PEERS.items() if jet.width <= SX_WIDTH or not name.endswith("SX")}
+    for name, bind in peers.items():
+        try:
+            _enter(contests[0], name, partial(bind, value.case, jet.case), harness)
+        except Exception as error:  # whatever goes wrong in a peer, it is not in the comparison, and that is said
+            absent[f"{name}, {jet}, n = {n}"] = f"{type(error).__name__}: {error}"
+    return contests
 
 
-def _casadi(contest: Contest, harness: CHarness, folder: Path, name: str, kind: str, real: str) -> None:
-    library = casadi_library(contest.value, folder, kind, real)
-    x = contest.x.astype(np.float32 if real == "float" else np.float64)
-    contest.enter_c_loop(name, partial(harness.time_library, library, "casadi", n_out=4), x)
+def _enter(contest: Contest, name: str, bind: Callable[..., Call | CFunction], harness: CHarness | None) -> None:
+    if name not in C_PEERS:
+        contest.enter(name, bind)
+        return
+    found = bind(contest.x, contest.x)
+    if harness is not None and isinstance(found, CFunction):
+        timed = partial(harness.time_library, found.library, found.name, n_out=len(REQUESTS))
+        contest.enter_c_loop(f"{name}{C_LOOP}", timed)
 
 
 def verdicts(rows: list[Row]) -> list[Verdict]:
     """The measures, each with the cell that is furthest from it."""
     time = {(row.width, row.n, row.engine): row.time.ns for row in rows}
 
-    def ratios(ours: str, others: Callable[[str], bool], points: Callable[[int], bool]) -> list[Cell]:
-        return [
-            (time[width, n, engine] / time[width, n, ours], f"{DEPTH}×{width}, n = {n:,}, {engine}")
-            for width, n, engine in time
-            if others(engine) and points(n) and (width, n, ours) in time
+    def verdict(measure: str, required: float, ours: str, other: str, points: Callable[[int], bool]) -> Verdict:
+        cells: list[Cell] = [
+            (ns / time[width, n, ours], f"{DEPTH}×{width}, n = {n:,}, {engine}")
+            for (width, n, engine), ns in time.items()
+            if engine.startswith(other) and points(n) and (width, n, ours) in time
         ]
+        worst, where = min(cells, default=(None, ""))
+        return Verdict(measure, required, worst, where, len(cells), sum(value < required for value, _ in cells))
 
     return [
-        _verdict("u alone / the jet, n ≥ 64", 1 / 3.8, ratios(OURS, VALUE.__eq__, lambda n: n >= 64)),
-        _verdict("u alone / the jet, n = 1 in C", 1 / 3.8, ratios(OURS + C_LOOP, (VALUE + C_LOOP).__eq__, (1).__eq__)),
-        _verdict("× the best JAX jet, n ≥ 1 024", 1.3, ratios(OURS, _starts("jax"), lambda n: n >= 1024)),
-        _verdict("× ONNX Runtime on our graph", 1.0, ratios(OURS, _starts("ort"), lambda n: True)),
-        _verdict("× the best CasADi, n = 1 in C", 8, ratios(OURS + C_LOOP, _starts("casadi"), (1).__eq__)),
+        verdict("u alone / the jet", 1 / 3.8, OURS, VALUE, lambda n: n >= 64),
+        verdict("u alone / the jet, n = 1 in C", 1 / 3.8, OURS_IN_C, VALUE, lambda n: n == 1),
+        verdict("× the best of JAX, n ≥ 1 024", 1.3, OURS, "jax", lambda n: n >= 1024),
+        verdict("× ONNX Runtime on our graph", 1, OURS, "onnxruntime", lambda n: True),
+        verdict("× the best of CasADi, n = 1 in C", 8, OURS_IN_C, "casadi", lambda n: n == 1),
     ]
-
-
-def _starts(prefix: str) -> Callable[[str], bool]:
-    return lambda engine: engine.startswith(prefix)
-
-
-def _verdict(measure: str, required: float, cells: list[Cell]) -> Verdict:
-    worst, where = min(cells, default=(None, ""))
-    return Verdict(measure, required, worst, where, len(cells), sum(value < required for value, _ in cells))
 
 
 def tables(rows: list[Row]) -> str:
@@ -199,14 +146,6 @@ def tables(rows: list[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def installed(package: str) -> str | None:
-    """The version of `package`, None where it is missing."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def main(arguments: list[str]) -> None:
     """Measure, print, and write the JSON file."""
     options = _options(arguments)
@@ -216,21 +155,24 @@ def main(arguments: list[str]) -> None:
     load_before = os.getloadavg()
     with ExitStack() as stack:
         stack.enter_context(on_cores({core}))
-        folder = Path(stack.enter_context(TemporaryDirectory()))
         try:
             harness = stack.enter_context(compiled_harness())
         except BenchError as error:
             harness = None
             absent["C loops"] = str(error)
         for width in options.widths:
-            value = mlp(width)
-            export_bundle(value, folder / f"{width}", name="kernel", derivatives=REQUESTS)
-            export_bundle(derivatives(value, REQUESTS), folder / f"{width}_jet", name="kernel")
+            program = network(width)
+            value, jet = (
+                exported(each, width, Path(stack.enter_context(TemporaryDirectory())))
+                for each in (program, derivatives(program, REQUESTS))
+            )
             for n in options.points:
-                print(f"{DEPTH}×{width}, n = {n:,}", file=sys.stderr)
-                contest = contest_at(value, width, n, folder, harness, absent)
-                times = take_turns(contest.samplers, options.seconds, options.rounds)
-                rows += [Row(width, n, name, time, contest.errors[name]) for name, time in times.items()]
+                print(f"{jet}, n = {n:,}", file=sys.stderr)
+                contests = contest_at(value, jet, n, harness, absent)
+                samplers = {name: sampler for contest in contests for name, sampler in contest.samplers.items()}
+                errors = {name: error for contest in contests for name, error in contest.errors.items()}
+                times = take_turns(samplers, options.seconds, options.rounds)
+                rows += [Row(width, n, name, time, errors[name]) for name, time in times.items()]
     judged = verdicts(rows)
     document = {
         "command": shlex.join(["python", "benchmarks/bench_jets.py", *arguments]),
@@ -244,7 +186,7 @@ def main(arguments: list[str]) -> None:
             "load_after": os.getloadavg(),
         },
         "machine": machine(),
-        "versions": {package: found for package in PACKAGES if (found := installed(package))},
+        "versions": versions(),
         "rows": [{**asdict(row), "ns_per_point": row.ns_per_point} for row in rows],
         "absent": absent,
         "verdicts": [{**asdict(verdict), "holds": verdict.holds} for verdict in judged],

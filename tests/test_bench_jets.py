@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kdpinn_edge.errors import BenchError
+from kdpinn_edge.interp import interpret
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -32,11 +33,11 @@ def test_a_small_run_writes_every_figure(bench: Any, tmp_path: Path, capsys: pyt
     document = json.loads(out.read_text())
     assert list(tmp_path.iterdir()) == [out]
     entered = {(row["engine"], row["n"]) for row in document["rows"]}
-    assert {(name, n) for name in ("kdpinn", "kdpinn, u alone") for n in (1, 64)} <= entered
+    assert {(name, n) for name in ("kdpinn", "u alone") for n in (1, 64)} <= entered
     assert (("kdpinn, C loop", 1) in entered) == (shutil.which("cc") is not None)
-    for package, prefix in (("jax", "jax-jvp"), ("casadi", "casadi-MX"), ("onnxruntime", "ort")):
+    for package in ("jax", "onnxruntime", *(["casadi"] if shutil.which("cc") else [])):
         if package in document["versions"]:
-            assert any(name.startswith(prefix) for name, _ in entered), document["absent"]
+            assert any(name.startswith(package) for name, _ in entered), document["absent"]
     for row in document["rows"]:
         assert 0 < row["time"]["ns"] <= row["time"]["q1_ns"] <= row["time"]["q3_ns"]
         assert row["error"] < 1e-5
@@ -44,15 +45,13 @@ def test_a_small_run_writes_every_figure(bench: Any, tmp_path: Path, capsys: pyt
     assert all(verdict["measure"] in shown for verdict in document["verdicts"])
 
 
-def test_wrong_values_do_not_enter(bench: Any) -> None:
-    contest = bench.Contest(bench.mlp(4), 5)
-    y = bench.interpret(contest.jet, contest.x)
-    contest.enter("right", lambda x: (lambda: y, None))
-    y_wrong = y + np.array([0, 0, 0, 1e-3])
+def test_wrong_values_do_not_enter(bench: Any, tmp_path: Path) -> None:
+    jet = bench.exported(bench.derivatives(bench.network(4), bench.REQUESTS), 4, tmp_path)
+    contest = bench.Contest(jet, 5)
+    y = interpret(jet.program, contest.x).astype(np.float32)
+    contest.enter("right", lambda x, out: lambda: y)
     with pytest.raises(BenchError, match=r"is off by .* accepted"):
-        contest.enter("wrong", lambda x: (lambda: y_wrong, None))
-    with pytest.raises(BenchError, match="is off by nan"):
-        contest.enter("unwritten", lambda x: (lambda: None, np.full((5, 4), np.nan, np.float32)))
+        contest.enter("wrong", lambda x, out: lambda: y + np.array([0, 0, 0, 1e-3], np.float32))
     assert list(contest.samplers) == ["right"]
 
 
@@ -63,17 +62,17 @@ def row(bench: Any, engine: str, ns: float, n: int = 1024) -> Any:
 def test_each_measure_is_judged_by_its_worst_cell(bench: Any) -> None:
     rows = [
         row(bench, "kdpinn", 300),
-        row(bench, "kdpinn, u alone", 100),
-        row(bench, "jax-jvp", 400),
-        row(bench, "jax-jet", 380),
+        row(bench, "u alone", 100),
+        row(bench, "jax, jvp", 400),
+        row(bench, "jax, jet", 380),
         row(bench, "kdpinn, C loop", 10, n=1),
-        row(bench, "casadi-MX-float, C loop", 70, n=1),
+        row(bench, "casadi, MX, C loop", 70, n=1),
     ]
     holds = {verdict.measure: (verdict.worst, verdict.holds) for verdict in bench.verdicts(rows)}
     assert holds == {
-        "u alone / the jet, n ≥ 64": (1 / 3, True),
+        "u alone / the jet": (1 / 3, True),
         "u alone / the jet, n = 1 in C": (None, None),
-        "× the best JAX jet, n ≥ 1 024": (380 / 300, False),
+        "× the best of JAX, n ≥ 1 024": (380 / 300, False),
         "× ONNX Runtime on our graph": (None, None),
-        "× the best CasADi, n = 1 in C": (7.0, False),
+        "× the best of CasADi, n = 1 in C": (7.0, False),
     }
