@@ -269,6 +269,14 @@ def test_a_page_of_almost_nothing(record: Record) -> None:
     assert "No backend was measured" in html(replace(least, entries=(), cells=()))
 
 
+@pytest.mark.parametrize("samples_ns", [(0.0,), (0.0, 5.0), (1e12,) * 3])
+def test_a_coarse_clock_and_a_slow_backend(record: Record, samples_ns: tuple[float, ...]) -> None:
+    small = only(record, "library, cffi", 100, "closed", "periodic")
+    cells = tuple(replace(cell, blocks=(Block(0, 0, samples_ns),)) for cell in small.cells)
+    text = re.sub(r"base64,[^\"]+", "", html(replace(small, cells=cells)))
+    assert not re.search(r"\b(nan|inf)\b", text)
+
+
 def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, record: Record) -> None:
     target = tmp_path / "report.html"
     target.mkdir()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from markupsafe import Markup
 
-from kdpinn_edge.bench.record import Absent, Entry, Floor, Mode, Record, Start, Subject
+from kdpinn_edge.bench.record import Absent, Block, Entry, Floor, Mode, Record, Start, Subject
 from kdpinn_edge.bench.report import figures, svg
 from kdpinn_edge.bench.report import quantities as q
 from kdpinn_edge.bench.report.answer import (
@@ -28,7 +28,7 @@ from kdpinn_edge.bench.report.answer import (
 )
 from kdpinn_edge.bench.report.figures import Distribution, Point, Series
 from kdpinn_edge.bench.report.look import Look, looks
-from kdpinn_edge.bench.statistics import PERCENTILES, Row, row, rows
+from kdpinn_edge.bench.statistics import PERCENTILES, SHORTEST_NS, Row, row, rows
 
 KIND: dict[str, str] = {
     "refused": "Refused: computes something else",
@@ -145,6 +145,7 @@ class Page:
 
 def page(record: Record) -> Page:
     """The page of `record`: about its first subject on the fewest threads; the rest is in tables of their own."""
+    record = _above_zero(record)
     table = Table(record, rows(record))
     subject = record.subjects[0]
     own = [entry for entry in record.entries if entry.subject == subject.name and entry.threads is None]
@@ -189,6 +190,17 @@ def page(record: Record) -> Page:
         has_means=any(cell.batch > 1 for cell in record.cells),
         n_samples=sum(len(block.samples_ns) for cell in record.cells for block in cell.blocks),
     )
+
+
+def _above_zero(record: Record) -> Record:
+    """`record`, where samples of a coarse clock are at least SHORTEST_NS: 0 has neither a logarithm nor a ratio."""
+
+    def block(found: Block) -> Block:
+        if min(found.samples_ns) >= SHORTEST_NS:
+            return found
+        return replace(found, samples_ns=tuple(max(ns, SHORTEST_NS) for ns in found.samples_ns))
+
+    return replace(record, cells=tuple(replace(cell, blocks=tuple(map(block, cell.blocks))) for cell in record.cells))
 
 
 def _held(table: Table, entries: Sequence[Entry], n: int) -> str:
