@@ -169,11 +169,24 @@ def test_the_limit_is_judged_by_the_share_of_late_calls(
     (entry,) = (entry for entry in changed.entries if entry.name == "library, cffi")
     table = Table(changed, rows(changed))
     found = judge(table, entry, 10_000)
-    assert found is not None
     assert (found.verdict, found.shown["periodic"]) == (verdict, shown)
     assert late(table.rows(entry, 10_000)["periodic"]).startswith(
         "all 3" if late_of_3000 == 3000 else f"{late_of_3000} of 3"
     )
+
+
+def test_a_limit_that_is_missed_once_is_missed(record: Record) -> None:
+    """In another way of calling there are so few samples that more might be late; none was."""
+    found = only(record, "library, cffi", 100, "periodic", "periodic, load")
+    few, many = (
+        replace(cell, blocks=(Block(0, 0, ns),))
+        for cell, ns in zip(found.cells, [(1e3,) * 6, (1e3,) * 2995 + (2e7,) * 5], strict=True)
+    )
+    table = Table(found, rows(replace(found, cells=(few, many))))
+    (entry,) = (entry for entry in found.entries if entry.name == "library, cffi")
+    limit = judge(table, entry, 100)
+    assert limit.verdict == "missed"
+    assert "5 of 3" in limit.reason
 
 
 def test_means_of_several_calls_judge_nothing(record: Record) -> None:
@@ -181,7 +194,6 @@ def test_means_of_several_calls_judge_nothing(record: Record) -> None:
     closed = only(record, "library, C loop", 1, "closed")
     assert closed.cells[0].batch > 1
     found = judge(Table(closed, rows(closed)), entry, 1)
-    assert found is not None
     assert (found.verdict, found.shown) == ("open", {})
 
 

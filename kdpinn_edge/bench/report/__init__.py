@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import os
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -47,7 +48,7 @@ def html(record: Record) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = (_text(environment, name) for name in ("page.css", "page.js"))
+    style, script = (_template(name) for name in ("page.css", "page.js"))
     whole = msgspec.json.encode(record)
     embedded, per_block = _compressed(whole), 0
     for per_block in (256, 128, 64, 32, 16, 8, 4) if len(embedded) > EMBEDDED_BYTES else ():
@@ -83,9 +84,8 @@ def thinned(record: Record, per_block: int) -> Record:
     return replace(record, cells=tuple(map(cell, record.cells)))
 
 
-def _text(environment: Environment, name: str) -> str:
-    assert environment.loader is not None  # noqa: S101 (set above)
-    return environment.loader.get_source(environment, name)[0]
+def _template(name: str) -> str:
+    return files(__name__).joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _compressed(content: bytes) -> str:

@@ -126,17 +126,18 @@ def answers(table: Table, entries: Sequence[Entry], subject: Subject) -> tuple[A
     return tuple(found)
 
 
-def judge(table: Table, entry: Entry, n: int) -> Limit | None:
-    """Whether the limit holds for `entry` at n points at p99.9, in every way of calling; None where not measured.
+def judge(table: Table, entry: Entry, n: int) -> Limit:
+    """Whether the limit holds for `entry` at n points at p99.9, in every way of calling.
 
     It holds where the share of late calls is below 0.1 % with 95 % confidence, is missed where the share that was
     measured is above that, and is open in between. Means of several calls say nothing about one call.
     """
     single = {mode: row for mode, row in table.rows(entry, n).items() if row.misses}
     if not single:
-        return Limit("open", "each sample is the mean of several calls.", {}) if table.rows(entry, n) else None
+        return Limit("open", "each sample is the mean of several calls.", {})
     shown = {mode: _shown(row) for mode, row in single.items()}
-    mode, row = max(single.items(), key=lambda pair: (_bound(pair[1]), pair[1].max_ns))
+    mode = max(single, key=lambda way: (shown[way] is None, _bound(single[way]), single[way].max_ns))
+    row = single[mode]
     worst, asked = shown[mode], q.percentile(ASKED_PERCENTILE)
     how = f"when called {called(row)}: {_lateness(row)}"
     slowest = f" The slowest took {q.duration(max(row.max_ns for row in single.values()))}."
@@ -169,9 +170,7 @@ def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) ->
     entry, median = min(equal, key=lambda pair: needed_bytes(pair[0]))
     slower = ranked[len(equal) :]
     rivals = _rivals(entry, median, [e.name for e, _ in equal if e is not entry], slower)
-    limit = judge(table, entry, n)
-    assert limit is not None  # noqa: S101 (a ranked entry was measured)
-    return Pick(where, entry, median, tuple(rivals), _accuracy(entry, subject), _size(entry), limit)
+    return Pick(where, entry, median, tuple(rivals), _accuracy(entry, subject), _size(entry), judge(table, entry, n))
 
 
 def _limit(table: Table, picks: Sequence[Pick]) -> str:

@@ -104,8 +104,7 @@ def _against_n(
     for ns in (*LIMITS_NS, limit_ns):
         if y.low < ns < y.high:
             _limit_line(drawing, x.start, y(ns), x.end, y(ns), is_judged=ns == limit_ns)
-            text = f"limit {q.round_duration(ns)}" if ns == limit_ns else ""
-            svg.text(drawing, x.start + 5, y(ns) - 8, text, "limit-name")
+    svg.text(drawing, x.start + 5, y(limit_ns) - 8, f"limit {q.round_duration(limit_ns)}", "limit-name")
     ends = [y(one.points[-1].y) for one in series]
     labels = svg.spread(ends, y.end, y.start)
     for one, end, place in zip(series, ends, labels, strict=True):

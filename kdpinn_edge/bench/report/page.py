@@ -206,7 +206,7 @@ def _above_zero(record: Record) -> Record:
 def _held(table: Table, entries: Sequence[Entry], n: int) -> str:
     """How many of the entries keep the limit at n points, and which do not."""
     limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
-    verdicts = {entry.name: found.verdict for entry in entries if (found := judge(table, entry, n))}
+    verdicts = {entry.name: judge(table, entry, n).verdict for entry in entries if table.rows(entry, n)}
     missed = [name for name, word in verdicts.items() if word == "missed"]
     proven = sum(word == "holds" for word in verdicts.values())
     kept = len(verdicts) - len(missed)
