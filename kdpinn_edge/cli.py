@@ -25,7 +25,7 @@ from kdpinn_edge.errors import KdpinnError
 
 if TYPE_CHECKING:
     from kdpinn_edge.ir import Program
-    from kdpinn_edge.manifest import Input, Manifest
+    from kdpinn_edge.manifest import Input, Manifest, Output
     from kdpinn_edge.train import TrainConfig, Trained
 
 Config = TypeVar("Config", bound="TrainConfig")
@@ -413,7 +413,7 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
         errors, work = function.errors, function.operations
         off = zip(errors.max_abs, errors.rms, errors.scale, strict=True)
         facts |= {
-            name: ", ".join(column.name for column in function.outputs),
+            name: ", ".join(map(_with_unit, function.outputs)),
             f"{name} error": f"against {errors.against} ({errors.n_points} points): "
             + "; ".join(
                 f"{column.name} at most {largest:.2g}, rms {rms:.2g}, values up to {scale:.3g}"
@@ -423,6 +423,10 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
             f"{name} is": f"the Program {function.program_sha256}",
         }
     return facts
+
+
+def _with_unit(column: Output) -> str:
+    return column.name if column.unit in (None, "1") else f"{column.name} in {column.unit}"
 
 
 def _side(column: Input) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from strategies import mlp
@@ -21,9 +22,11 @@ from typer.testing import CliRunner, Result
 from kdpinn_edge import __main__, cli
 from kdpinn_edge.bench import lineup
 from kdpinn_edge.manifest import MANIFEST_FILE, ONNX_FILE
+from kdpinn_edge.problems import problem
 from kdpinn_edge.program_file import write_program
 
 PROGRAM = mlp(2, 8, 2, 1)
+EXAMPLE = Path(__file__).parents[1] / "examples" / "front.c"
 
 
 def run(*arguments: str | Path) -> Result:
@@ -97,14 +100,15 @@ def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path, monkeyp
     assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher").stdout
 
 
-def test_export_with_every_function(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_export_with_every_function(tmp_path: Path, need: Callable[[str], str]) -> None:
     out = tmp_path / "burgers"
-    found = document("export", "burgers", "--out", out, "--derivatives", "u, u_x, laplacian(u, x)", "--residual")
+    found = document("export", "burgers", "--out", out, "--derivatives", "u, u_x, u_xx, laplacian(u, x)", "--residual")
     assert isinstance(found, dict)
     functions = found["manifest"]["functions"]
     assert {name: [column["name"] for column in function["outputs"]] for name, function in functions.items()} == {
         "eval": ["u"],
-        "jet": ["u", "u_x", "laplacian(u, x)"],
+        "jet": ["u", "u_x", "u_xx", "laplacian(u, x)"],
         "residual": ["residual"],
     }
     described = document("info", out)
@@ -122,6 +126,17 @@ def test_export_with_every_function(tmp_path: Path) -> None:
         assert {f"{function}, {backend}" for backend in ("library", "numba kernel", "onnx runtime")} <= {
             entry["name"] for entry in checks["checks"]
         }
+    strict = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wshadow", "-Wconversion"]
+    flags = [f"-I{out}", f"-L{out}", "-lburgers", f"-Wl,-rpath,{out}", "-o", str(tmp_path / "front")]
+    subprocess.run([need("cc"), *strict, str(EXAMPLE), *flags], check=True)
+    printed = subprocess.run([tmp_path / "front"], capture_output=True, text=True, check=True).stdout
+    lines = re.findall(r"t = (\S+): steepest at x = (\S+), u_x = (\S+), u_xx = (\S+), residual (\S+)\n", printed)
+    numbers = np.array(lines, dtype=np.float64)
+    np.testing.assert_allclose(numbers[:, 0], [0.2, 0.4, 0.6, 0.8, 1.0])
+    beside = np.array([[1e-5, t] for t in numbers[:, 0]])
+    slopes = problem("burgers").exact(beside)[:, 0] / 1e-5  # u is odd in x
+    np.testing.assert_allclose(numbers[:, 2], slopes, rtol=1e-2)
+    assert (np.abs(numbers[:, 1]) < 2e-3).all()
 
 
 def test_info_prints_the_program(exported: Path, program_file: Path) -> None:
