@@ -192,6 +192,8 @@ def _stored(program: Program, precision: Precision, storage: Storage | None) -> 
 
 def _functions(program: Program, derivatives: Sequence[str], residual: Program | None) -> dict[FunctionName, Program]:
     """What the model computes, before its parameters are rounded."""
+    if isinstance(derivatives, str):
+        raise ExportError(f"derivatives is the text {derivatives!r}; accepted: a list, as parse_requests makes of it")
     functions: dict[FunctionName, Program] = {"eval": simplify(program)}
     if derivatives:
         functions["jet"] = derivatives_of(program, derivatives)

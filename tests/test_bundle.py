@@ -333,6 +333,7 @@ def test_memory_is_touched_as_documented(tmp_path: Path, need: Need) -> None:
         ({"target": "z80"}, "target 'z80' is not known; accepted: native, x86-64-v3, x86-64-v4"),
         ({"inputs": [Input("x"), Input("t")]}, r"described as \('x', 't'\); accepted: .*\('x0', 'x1'\)"),
         ({"derivatives": ["u_y"]}, "'u_y' is no column and no derivative of one"),
+        ({"derivatives": "u, u_x0"}, "derivatives is the text 'u, u_x0'; accepted: a list"),
         ({"derivatives": ["u", "u"]}, "u is asked for twice"),
         ({"residual": mlp(3, 4, 1, 1)}, r"residual: the inputs are x0\[1\], x1\[1\], x2\[1\]; accepted: those of the"),
         ({"outputs": [Output("v")]}, r"outputs: .*accepted: .*\('u',\)"),
