@@ -26,6 +26,7 @@ from kdpinn_edge.bench.record import Absent, Block, Mode, Record
 from kdpinn_edge.bench.report import EMBEDDED_BYTES, html, quantities, svg, thinned, write_report
 from kdpinn_edge.bench.report.answer import Table, answers, judge, late
 from kdpinn_edge.bench.report.look import N_HUES, looks
+from kdpinn_edge.bench.report.page import page
 from kdpinn_edge.bench.statistics import rows
 
 WIDTHS = (390, 1400)
@@ -195,6 +196,19 @@ def test_means_of_several_calls_judge_nothing(record: Record) -> None:
     assert closed.cells[0].batch > 1
     found = judge(Table(closed, rows(closed)), entry, 1)
     assert (found.verdict, found.shown) == ("open", {})
+
+
+def test_what_made_it_fast_is_told_apart(record: Record) -> None:
+    closed = replace(record, cells=tuple(cell for cell in record.cells if cell.mode == "closed"))
+    found = page(replace(closed, subjects=record.subjects[::-1]))
+    assert found.subject.name == "burgers"
+    assert {title: [(line.slow, line.fast) for line in lines] for title, lines in found.speedups.items()} == {
+        "A smaller network, in the same runtime": [("torch eager, teacher", "torch eager")],
+        "Another runtime, for the same network": [
+            (slow, "library, cffi") for slow in ("torch eager", "onnx, run", "onnx, io-binding")
+        ],
+        "Both": [("torch eager, teacher", "library, cffi")],
+    }
 
 
 def test_the_page_says_what_was_found(text: str) -> None:

@@ -44,6 +44,9 @@ MODES: dict[Mode, str] = {
     "cold": "one call after the caches were swept",
     "first": "the first call of a process",
 }
+OTHER_NETWORK = "5 3"
+"""The dashes of lines that belong to another network than the one that the page is about."""
+
 LAYER_ORDER = ("kernel in C", "call from Python", "framework call")
 
 
@@ -133,8 +136,7 @@ class Page:
     errors: tuple[Figure, ...]
     sizes: tuple[SizeLine, ...]
     networks: tuple[Subject, ...]
-    by_network: tuple[Speedup, ...]
-    by_runtime: tuple[Speedup, ...]
+    speedups: Mapping[str, tuple[Speedup, ...]]
     own_threads: tuple[tuple[Entry, tuple[str, ...]], ...]
     absent: tuple[tuple[str, tuple[Absent, ...]], ...]
     numbers: tuple[NumberLine, ...]
@@ -144,14 +146,19 @@ class Page:
 
 
 def page(record: Record) -> Page:
-    """The page of `record`: about its first subject on the fewest threads; the rest is in tables of their own."""
+    """The page of `record`: about its smallest network with equal threads for all; the rest is set beside that."""
     record = _above_zero(record)
     table = Table(record, rows(record))
-    subject = record.subjects[0]
-    own = [entry for entry in record.entries if entry.subject == subject.name and entry.threads is None]
-    compared = [entry for entry in record.entries if entry.subject == subject.name and entry.threads is not None]
-    entries = tuple(sorted(compared, key=lambda entry: LAYER_ORDER.index(entry.layer)))
-    look = looks(entry.name for entry in record.entries)
+    subject = min(record.subjects, key=lambda subject: subject.multiply_adds)
+    equal = sorted(
+        (entry for entry in record.entries if entry.threads is not None),
+        key=lambda entry: (entry.subject != subject.name, LAYER_ORDER.index(entry.layer)),
+    )
+    entries = tuple(entry for entry in equal if entry.subject == subject.name)
+    look = {
+        entry.name: found if entry.subject == subject.name else replace(found, dashes=OTHER_NETWORK)
+        for entry, found in zip(record.entries, looks(entry.name for entry in record.entries).values(), strict=True)
+    }
     deadline_ns = float(record.protocol.deadline_ns)
     limits_ns = sorted({*figures.LIMITS_NS, deadline_ns})
     limits_ns = limits_ns[: limits_ns.index(deadline_ns) + 1]
@@ -168,15 +175,14 @@ def page(record: Record) -> Page:
         limits=tuple(map(q.round_duration, limits_ns)),
         answers=found,
         held=tuple(_held(table, entries, n) for n in asked),
-        limit_tables=tuple(_limit_table(table, entries, mode, limits_ns) for mode in table.modes),
-        latency=_latency(table, entries, look),
+        limit_tables=tuple(_limit_table(table, equal, mode, limits_ns) for mode in table.modes),
+        latency=_latency(table, equal, look),
         spread=tuple(_spread(table, entries, look, n) for n in table.n_points),
         errors=tuple(_errors(table, entries, look, subject, n) for n in asked),
         sizes=tuple(_size_line(table, entry) for entry in entries),
         networks=record.subjects,
-        by_network=_by_network(table),
-        by_runtime=_by_runtime(table),
-        own_threads=tuple((entry, _medians(table, entry)) for entry in own),
+        speedups=_speedups(table, subject),
+        own_threads=tuple((entry, _medians(table, entry)) for entry in record.entries if entry.threads is None),
         absent=tuple(
             (title, kept) for kind, title in KIND.items() if (kept := tuple(a for a in record.absent if a.kind == kind))
         ),
@@ -341,32 +347,38 @@ def _number_line(entry: Entry, row: Row) -> NumberLine:
     )
 
 
-def _by_network(table: Table) -> tuple[Speedup, ...]:
-    """Each backend on the teacher and on the student of one problem."""
+def _speedups(table: Table, smallest: Subject) -> dict[str, tuple[Speedup, ...]]:
+    """What a smaller network brings in one runtime, what another runtime brings for one network, and both together.
+
+    Runtimes are compared as they are called from Python: each framework with this project's smallest backend.
+    """
+    entries = table.record.entries
     work = {subject.name: subject.multiply_adds for subject in table.record.subjects}
-    found = []
-    for slow, fast in product(table.record.entries, repeat=2):
-        same_backend = (slow.backend, slow.threads) == (fast.backend, fast.threads)
-        same_problem = _problem(slow.subject) == _problem(fast.subject)
-        if same_backend and same_problem and work[slow.subject] > work[fast.subject]:
-            found.append(_speedup(table, slow, fast))
-    return tuple(found)
+    ours = [entry for entry in entries if (entry.layer, entry.promise) == ("call from Python", "same bits")]
+    network, runtime, both = [], [], []
+    for slow, fast in product(entries, repeat=2):
+        is_smaller = _problem(slow.subject) == _problem(fast.subject) and work[slow.subject] > work[fast.subject]
+        if is_smaller and (slow.backend, slow.threads) == (fast.backend, fast.threads):
+            network.append(_speedup(table, slow, fast))
+    for slow in entries:
+        if slow.layer != "framework call" or slow.promise == "same bits":
+            continue
+        alike = [entry for entry in ours if entry.threads == slow.threads]
+        if same := [entry for entry in alike if entry.subject == slow.subject]:
+            runtime.append(_speedup(table, slow, min(same, key=needed_bytes)))
+        small = [entry for entry in alike if entry.subject == smallest.name]
+        if small and slow.subject != smallest.name and _problem(slow.subject) == _problem(smallest.name):
+            both.append(_speedup(table, slow, min(small, key=needed_bytes)))
+    found = {
+        "A smaller network, in the same runtime": tuple(network),
+        "Another runtime, for the same network": tuple(runtime),
+        "Both": tuple(both),
+    }
+    return {title: lines for title, lines in found.items() if lines}
 
 
 def _problem(subject: str) -> str:
     return subject.removesuffix("_teacher").removesuffix("_student")
-
-
-def _by_runtime(table: Table) -> tuple[Speedup, ...]:
-    """Each framework against this project's smallest backend, both called from Python, for each network."""
-    entries = table.record.entries
-    ours = [entry for entry in entries if (entry.layer, entry.promise) == ("call from Python", "same bits")]
-    found = []
-    for slow in entries:
-        native = [entry for entry in ours if (entry.subject, entry.threads) == (slow.subject, slow.threads)]
-        if (slow.layer, slow.promise) == ("framework call", "same function") and native:
-            found.append(_speedup(table, slow, min(native, key=needed_bytes)))
-    return tuple(found)
 
 
 def _speedup(table: Table, slow: Entry, fast: Entry) -> Speedup:
