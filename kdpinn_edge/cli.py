@@ -293,6 +293,37 @@ def bench(
         raise typer.Exit(FAILED)
 
 
+@app.command("bench-zoo")
+def bench_zoo(
+    problem: Annotated[list[str] | None, typer.Argument(help="Which problems.  [default: all of the zoo]")] = None,
+    n: Annotated[
+        list[int] | None, typer.Option(help="Points per call; repeatable.  [default: 1 100 10000 100000]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for the records, one PROBLEM.json each.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the records in OUT.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every teacher with its student, in the framework and compiled."""
+    from kdpinn_edge.bench.console import live
+    from kdpinn_edge.bench.paper import pairs, paper_comparison
+    from kdpinn_edge.bench.paper_console import print_paper
+
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+    documents = []
+    for name in problem or pairs():
+        _stderr().print(f"measuring the teacher and the student of {name}")
+        with live(_stderr()) as report:
+            found = paper_comparison(
+                name, n_points=n or (), out=out / f"{name}.json" if out else None, resume=resume, report=report
+            )
+        documents.append(found.document())
+        if not as_json:
+            print_paper(_stdout(), found)
+    if as_json:
+        _print_json(documents)
+
+
 @app.command()
 def audit(
     bundle: BundlePath,

@@ -40,7 +40,8 @@ NAMED = {backend.name: backend for backend in BACKENDS}
 
 
 def rows() -> list[pytest.param]:  # type: ignore[valid-type]
-    slow = [pytest.mark.slow]
+    of_torch = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
+    slow = [pytest.mark.slow, pytest.mark.filterwarnings(of_torch)]
     return [pytest.param(b, id=b.name, marks=slow if b.name in COMPILES_FOR_LONG else []) for b in BACKENDS]
 
 

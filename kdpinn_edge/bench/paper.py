@@ -1,0 +1,176 @@
+"""`paper_comparison(problem)`: what distilling is worth, and what leaving the framework is worth, told apart.
+
+Teacher and student of the zoo become a bundle each, so that every backend evaluates both:
+
+    student for teacher    in one runtime, the teacher's time over the student's
+    native for framework   of one network, the framework's time over the library's
+    both                   the teacher's time in the framework over the student's in the library
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import exp, hypot, log
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+
+from kdpinn_edge import problems, zoo
+from kdpinn_edge.bench import lineup
+from kdpinn_edge.bench.contender import Contender
+from kdpinn_edge.bench.record import Protocol, Record
+from kdpinn_edge.bench.session import Progress, measure
+from kdpinn_edge.bench.statistics import Percentile, Row, rows, summary
+from kdpinn_edge.errors import BenchError
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.model import find_model
+from kdpinn_edge.probe import probe_points
+from kdpinn_edge.problems import Problem
+from kdpinn_edge.runtime import load
+
+Role = Literal["teacher", "student"]
+Gain = Literal["student for teacher", "native for framework", "both"]
+
+ROLES: tuple[Role, ...] = ("teacher", "student")
+FRAMEWORK, NATIVE = "torch, eager", lineup.LIBRARY
+BACKENDS = (FRAMEWORK, "onnxruntime, run", "numba, in process", NATIVE)
+LIMITS_NS = (100_000, 1_000_000, 10_000_000)
+REFERENCE_POINTS = 20_000
+
+
+@dataclass(frozen=True)
+class SpeedUp:
+    """How many times as long the entry `slow` takes as `fast`, at n points: medians of the closed loop.
+
+    A repetition of the run is expected in [low, high] in 95 of 100 cases.
+    """
+
+    gain: Gain
+    n: int
+    slow: str
+    fast: str
+    factor: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The p-th percentile of an entry at n points, one call per period; the least of LIMITS_NS that it is within."""
+
+    entry: str
+    n: int
+    p: float
+    ns: float
+    limit_ns: int | None
+
+
+@dataclass(frozen=True)
+class PaperComparison:
+    """Teacher and student of one problem through the same backends. `record` has every sample, and both RMSE."""
+
+    problem: str
+    record: Record
+
+    def rmse(self, role: Role) -> float:
+        """Root-mean-square error of the deployed network against the reference solution, over 20 000 random points."""
+        names = {entry.subject for entry in self.record.entries if entry.name.endswith(role)}
+        return next(subject.rmse or 0.0 for subject in self.record.subjects if subject.name in names)
+
+    def speed_ups(self) -> tuple[SpeedUp, ...]:
+        """Every SpeedUp of what was measured."""
+        medians = {(row.entry, row.n): row.percentiles[0] for row in rows(self.record) if row.mode == "closed"}
+        wanted: list[tuple[Gain, str, str]] = [
+            ("student for teacher", entry_name(backend, "teacher"), entry_name(backend, "student"))
+            for backend in dict.fromkeys(entry.backend for entry in self.record.entries)
+        ]
+        wanted += [("native for framework", entry_name(FRAMEWORK, role), entry_name(NATIVE, role)) for role in ROLES]
+        wanted.append(("both", entry_name(FRAMEWORK, "teacher"), entry_name(NATIVE, "student")))
+        return tuple(
+            _speed_up(gain, n, slow, fast, medians[slow, n], medians[fast, n])
+            for gain, slow, fast in wanted
+            for n in self.record.protocol.n_points
+            if (slow, n) in medians and (fast, n) in medians
+        )
+
+    def tails(self) -> tuple[Tail, ...]:
+        """Which rows are within which limit, judged at p99 or the highest percentile that the samples support."""
+        return tuple(_tail(row) for row in rows(self.record) if row.mode == "periodic")
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return summary(self.record) | {
+            "problem": self.problem,
+            "rmse": {role: self.rmse(role) for role in ROLES},
+            "speed_ups": [asdict(found) for found in self.speed_ups()],
+            "tails": [asdict(found) for found in self.tails()],
+        }
+
+
+def pairs() -> tuple[str, ...]:
+    """The problems of which the zoo has a teacher and a student."""
+    return tuple(name for name in problems.names() if {f"{name}_{role}" for role in ROLES} <= set(zoo.names()))
+
+
+def paper_comparison(
+    problem: str,
+    *,
+    backends: Sequence[str] = BACKENDS,
+    n_points: Sequence[int] = (),
+    protocol: Protocol = lineup.QUICK,
+    out: Path | None = None,
+    resume: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> PaperComparison:
+    """Compare teacher and student of `problem` in each of `backends`, as `protocol` has it, at its n or at `n_points`.
+
+    `out`, `resume` and `report` are as for `measure`.
+    Raises BenchError where the zoo lacks one of them, and as `measure` does.
+    """
+    if problem not in pairs():
+        raise BenchError(f"the zoo has no teacher and student of {problem!r}; accepted: {', '.join(pairs())}")
+    with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
+        contenders = [
+            contender for role in ROLES for contender in _contenders(problem, role, backends, Path(folder) / role)
+        ]
+        chosen = replace(protocol, n_points=tuple(n_points)) if n_points else protocol
+        record = measure(contenders, chosen, name=problem, out=out, resume=resume, report=report)
+    return PaperComparison(problem, record)
+
+
+def entry_name(backend: str, role: Role) -> str:
+    """What `backend` is called in the record, evaluating the network of that role."""
+    return f"{backend}: {role}"
+
+
+def _contenders(problem: str, role: Role, backends: Sequence[str], bundle: Path) -> list[Contender]:
+    name = f"{problem}_{role}"
+    found = find_model(name)
+    export_bundle(found.program, bundle, name=found.name or name, inputs=found.inputs, outputs=found.outputs)
+    rmse = _rmse(bundle, problems.problem(problem))
+    return [
+        Contender(entry_name(contender.name, role), contender.backend, bundle, name, rmse=rmse)
+        for contender in lineup.named(backends, bundle, name)
+    ]
+
+
+def _rmse(bundle: Path, problem: Problem) -> float:
+    engine = load(bundle)
+    x = probe_points(engine.manifest.inputs, REFERENCE_POINTS, seed=4).astype(engine.dtype)
+    inside = np.clip(x.astype(np.float64), problem.lower, problem.upper)  # rounding may have left the box
+    return float(np.sqrt(np.mean((engine(x) - problem.reference(inside)) ** 2)))
+
+
+def _speed_up(gain: Gain, n: int, slow: str, fast: str, before: Percentile, after: Percentile) -> SpeedUp:
+    factor = before.ns / after.ns
+    spread = exp(hypot(log(before.high_ns / before.ns), log(after.high_ns / after.ns)))
+    return SpeedUp(gain, n, slow, fast, factor, factor / spread, factor * spread)
+
+
+def _tail(row: Row) -> Tail:
+    found = max((percentile for percentile in row.percentiles if percentile.p <= 99), key=lambda each: each.p)
+    limit_ns = next((limit_ns for limit_ns in LIMITS_NS if found.ns <= limit_ns), None)
+    return Tail(row.entry, row.n, found.p, found.ns, limit_ns)

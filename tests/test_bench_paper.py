@@ -1,0 +1,137 @@
+"""Teacher and student, framework and native: what is concluded from a record, and one whole run. Never how fast."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from records import example_record
+from typer.testing import CliRunner
+
+from kdpinn_edge import problems
+from kdpinn_edge.bench import lineup
+from kdpinn_edge.bench.paper import FRAMEWORK, LIMITS_NS, NATIVE, PaperComparison, entry_name, pairs, paper_comparison
+from kdpinn_edge.bench.record import Block, Cell, Entry, Mode, Record, read_record
+from kdpinn_edge.cli import app
+from kdpinn_edge.errors import BenchError
+
+TIMES_NS = {  # at n = 1 and at n = 100
+    entry_name(FRAMEWORK, "teacher"): (80_000.0, 800_000.0),
+    entry_name(FRAMEWORK, "student"): (40_000.0, 100_000.0),
+    entry_name(NATIVE, "teacher"): (2_000.0, 100_000.0),
+    entry_name(NATIVE, "student"): (500.0, 10_000_001.0),
+}
+TINY = replace(lineup.QUICK, n_points=(1,), modes=("closed", "periodic"), processes=1, rounds=1, turn_seconds=0.002)
+
+
+def made_up() -> PaperComparison:
+    """A record in which every process has the same medians, so that the intervals have no width."""
+    example = example_record()
+    subject, entry = example.subjects[0], example.entries[0]
+    subjects = tuple(
+        replace(subject, name=f"burgers_{role}", rmse=rmse) for role, rmse in (("teacher", 1e-5), ("student", 3e-5))
+    )
+    entries = tuple(_entry(entry, name) for name in TIMES_NS)
+    cells = tuple(
+        _cell(name, n, mode, ns)
+        for name, times in TIMES_NS.items()
+        for n, ns in zip((1, 100), times, strict=True)
+        for mode in ("closed", "periodic")
+    )
+    protocol = replace(example.protocol, n_points=(1, 100), modes=("closed", "periodic"))
+    record: Record = replace(example, protocol=protocol, subjects=subjects, entries=entries, cells=cells)
+    return PaperComparison("burgers", record)
+
+
+def _entry(entry: Entry, name: str) -> Entry:
+    backend, role = name.split(": ")
+    return replace(entry, name=name, backend=backend, subject=f"burgers_{role}")
+
+
+def _cell(entry: str, n: int, mode: Mode, ns: float) -> Cell:
+    blocks = tuple(Block(turn, turn, (ns,) * 300) for turn in range(4))
+    return Cell(entry, n, mode, 1, None if mode == "closed" else 10**6, blocks)
+
+
+def test_the_speed_ups_separate_distilling_from_leaving_the_framework() -> None:
+    factors = {(s.gain, s.slow.split(":")[0], s.slow.split(": ")[1], s.n): s for s in made_up().speed_ups()}
+    assert factors["student for teacher", FRAMEWORK, "teacher", 1].factor == pytest.approx(2)
+    assert factors["student for teacher", NATIVE, "teacher", 1].factor == pytest.approx(4)
+    assert factors["native for framework", FRAMEWORK, "teacher", 1].factor == pytest.approx(40)
+    assert factors["native for framework", FRAMEWORK, "student", 1].factor == pytest.approx(80)
+    assert factors["both", FRAMEWORK, "teacher", 1].factor == pytest.approx(160)
+    assert factors["both", FRAMEWORK, "teacher", 1].fast == entry_name(NATIVE, "student")
+    assert len(factors) == 2 * 5
+    for found in factors.values():
+        assert found.low == pytest.approx(found.factor)
+        assert found.high == pytest.approx(found.factor)
+
+
+def test_what_was_not_measured_has_no_speed_up() -> None:
+    whole = made_up()
+    cells = tuple(c for c in whole.record.cells if (c.entry, c.n) != (entry_name(FRAMEWORK, "teacher"), 1))
+    part = PaperComparison("burgers", replace(whole.record, cells=cells))
+    assert {(s.gain, s.n) for s in part.speed_ups()} == {
+        ("student for teacher", 1),
+        ("native for framework", 1),
+        ("student for teacher", 100),
+        ("native for framework", 100),
+        ("both", 100),
+    }
+
+
+def test_each_row_is_within_the_least_limit_that_it_keeps() -> None:
+    limits = {(tail.entry, tail.n): (tail.p, tail.limit_ns) for tail in made_up().tails()}
+    assert limits == {
+        (entry_name(FRAMEWORK, "teacher"), 1): (99, 100_000),
+        (entry_name(FRAMEWORK, "teacher"), 100): (99, 1_000_000),
+        (entry_name(FRAMEWORK, "student"), 1): (99, 100_000),
+        (entry_name(FRAMEWORK, "student"), 100): (99, 100_000),
+        (entry_name(NATIVE, "teacher"), 1): (99, 100_000),
+        (entry_name(NATIVE, "teacher"), 100): (99, 100_000),
+        (entry_name(NATIVE, "student"), 1): (99, 100_000),
+        (entry_name(NATIVE, "student"), 100): (99, None),
+    }
+    assert LIMITS_NS == (100_000, 1_000_000, 10_000_000)
+
+
+def test_the_document_has_the_errors_of_both() -> None:
+    document = json.loads(json.dumps(made_up().document()))
+    assert document["rmse"] == {"teacher": 1e-5, "student": 3e-5}
+    assert len(document["speed_ups"]) == 10
+    assert "cells" not in document
+
+
+def test_the_zoo_has_pairs() -> None:
+    assert set(pairs()) <= set(problems.names())
+    assert "burgers" in pairs()
+
+
+def test_a_problem_without_a_pair_is_refused() -> None:
+    with pytest.raises(BenchError, match=r"no teacher and student of 'abacus'; accepted: burgers"):
+        paper_comparison("abacus")
+
+
+@pytest.mark.slow
+def test_a_whole_run(tmp_path: Path) -> None:
+    out = tmp_path / "burgers.json"
+    found = paper_comparison("burgers", backends=(NATIVE, FRAMEWORK), protocol=TINY, out=out)
+    assert read_record(out) == found.record
+    assert [(entry.name, entry.subject) for entry in found.record.entries] == [
+        (entry_name(NATIVE, "teacher"), "burgers_teacher"),
+        (entry_name(FRAMEWORK, "teacher"), "burgers_teacher"),
+        (entry_name(NATIVE, "student"), "burgers"),
+        (entry_name(FRAMEWORK, "student"), "burgers"),
+    ]
+    assert 0 < found.rmse("teacher") < 1e-4
+    assert 0 < found.rmse("student") < 1e-3
+    assert {s.gain for s in found.speed_ups()} == {"student for teacher", "native for framework", "both"}
+    assert all(s.low <= s.factor <= s.high for s in found.speed_ups())
+
+
+def test_the_command_refuses_what_is_not_in_the_zoo(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["bench-zoo", "abacus", "--out", str(tmp_path / "records")])
+    assert result.exit_code == 2
+    assert "no teacher and student of 'abacus'" in result.output
