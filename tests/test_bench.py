@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import sleep
 from typing import Any
 
 import onnx
+import psutil
 import pytest
 from strategies import mlp
 
-from kdpinn_edge.bench.backend import Backend, Case, CFunction, Prepared
+from kdpinn_edge.bench.backend import Array, Backend, Case, CFunction, Prepared
+from kdpinn_edge.bench.background import background
 from kdpinn_edge.bench.contender import Contender
 from kdpinn_edge.bench.frontier import bracket, frontier
 from kdpinn_edge.bench.plan import plan
@@ -26,7 +30,7 @@ from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.runtime import load
 
 TINY = Protocol(
-    n_points=(1, 100), modes=("closed",), processes=1, rounds=1, turn_seconds=0.002, deadline_ns=10_000_000, seed=0
+    n_points=(1, 100), modes=("closed",), processes=1, rounds=1, turn_seconds=0.01, deadline_ns=10_000_000, seed=0
 )
 
 
@@ -56,7 +60,13 @@ def _cannot(case: Case, threads: int | None) -> Prepared:
 
 
 def _slow(case: Case, threads: int | None) -> Prepared:
-    return Prepared(load(case.bundle, engine="numpy"), lambda x, y: lambda: sleep(0.05), "")
+    engine = load(case.bundle, engine="numpy")
+
+    def call(x: Array) -> Array:
+        sleep(0.1)
+        return engine(x)
+
+    return Prepared(engine, lambda x, y: partial(call, x), "")
 
 
 def _library_loop(case: Case, threads: int | None) -> Prepared:
@@ -217,7 +227,25 @@ def test_the_record_of_another_run_is_not_continued(change: str, bundle: Path, t
 
 def test_one_that_is_too_slow_is_said_to_be(bundle: Path) -> None:
     found = measure(contenders(bundle, _slow, _numpy), replace(TINY, n_points=(1,)), name="net")
-    assert {absent.name for absent in found.absent} == {"_slow"}
+    assert [entry.name for entry in found.entries] == ["_slow", "_numpy"]
+    (absent,) = found.absent
+    assert (absent.name, absent.n, absent.kind) == ("_slow", 1, "failed")
+    assert re.fullmatch(r"one call takes \S+ s; accepted: up to 0.04 s", absent.reason)
+
+
+def test_the_background_load_stops_by_itself_and_when_told(bundle: Path) -> None:
+    (cpu, *_) = sorted(os.sched_getaffinity(0))
+    with background((cpu,)) as load_on_it:
+        (child,) = psutil.Process().children()[-1:]
+        with load_on_it.running(at_most_s=0.2):
+            busy = child.cpu_affinity()
+            sleep(0.6)
+            spent = child.cpu_times().user
+            sleep(0.3)
+            assert child.cpu_times().user - spent < 0.1
+    assert busy == [cpu]
+    assert spent > 0
+    assert not child.is_running()
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ QUICK = Protocol(
     modes=("closed", "periodic"),
     processes=3,
     rounds=2,
-    turn_seconds=0.03,
+    turn_seconds=0.05,
     deadline_ns=DEADLINE_NS,
     seed=0,
 )
 FULL = Protocol(
-    n_points=N_POINTS, modes=MODES, processes=4, rounds=2, turn_seconds=0.05, deadline_ns=DEADLINE_NS, seed=0
+    n_points=N_POINTS, modes=MODES, processes=4, rounds=1, turn_seconds=0.06, deadline_ns=DEADLINE_NS, seed=0
 )
 
 LIBRARY = "library, cffi"

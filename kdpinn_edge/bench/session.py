@@ -36,12 +36,12 @@ from kdpinn_edge.bench.sizes import installed_bytes
 from kdpinn_edge.bench.worker import Worker
 from kdpinn_edge.errors import BenchError, listing
 
-START_S = 1.5  # what it takes to start a process and load a backend, guessed
+START_S = 1.0  # what it takes to start a process and load a backend, guessed
 SAVE_S = 2.0
 SETTLE_S = 0.002  # between turns: what the last one woke goes back to sleep
 BACKGROUND_S = 0.02  # until a background load is at work
 BACKGROUND_AT_MOST_S = 60.0
-TOO_SLOW_TURNS = 10
+TOO_SLOW_TURNS = 4  # of one call
 SWEEP_S = 0.02
 LEAST_CLOSED = 3
 MOST_KEPT = 1250  # samples of a turn: eight turns have a p99.9
