@@ -33,6 +33,10 @@ def derivatives(program: Program, requests: Sequence[str]) -> Program:
     the order of the layers. Raises DerivativeError for a request that has no meaning or two, or that occurs twice;
     ProgramError where `program` is malformed.
     """
+    if isinstance(requests, str):
+        raise DerivativeError(
+            f"the requests are the text {requests!r}; accepted: a list, as parse_requests makes of it"
+        )
     program = simplify(program)
     names = Names(columns(program.inputs), columns(program.outputs))
     terms: dict[str, Term] = {}

@@ -128,9 +128,13 @@ def test_requests_that_are_not_whole_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("requests", "fault"),
-    [(["u_xt", "u_tx"], "u_xt is asked for twice, the second time as 'u_tx'"), ([], "at least one request")],
+    [
+        (["u_xt", "u_tx"], "u_xt is asked for twice, the second time as 'u_tx'"),
+        ([], "at least one request"),
+        ("ux", "as parse_requests makes of it"),
+    ],
 )
-def test_requests_that_make_no_program_are_refused(requests: list[str], fault: str) -> None:
+def test_requests_that_make_no_program_are_refused(requests: list[str] | str, fault: str) -> None:
     with pytest.raises(DerivativeError, match=fault):
         derivatives(network(4, 1), requests)
 
