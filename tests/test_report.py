@@ -198,6 +198,13 @@ def test_means_of_several_calls_judge_nothing(record: Record) -> None:
     assert (found.verdict, found.shown) == ("open", {})
 
 
+def test_a_busy_machine_is_told(record: Record, text: str) -> None:
+    small = only(record, "library, cffi", 100, "closed")
+    busy = replace(record.conditions[0], load_average=(3.5, 1.0, 1.0))
+    assert "A busy machine" in html(replace(small, conditions=(busy,)))
+    assert "A busy machine" not in text
+
+
 def test_what_made_it_fast_is_told_apart(record: Record) -> None:
     closed = replace(record, cells=tuple(cell for cell in record.cells if cell.mode == "closed"))
     found = page(replace(closed, subjects=record.subjects[::-1]))

@@ -21,8 +21,10 @@ CALLED: dict[Mode, str] = {
 """The modes that the limit is judged in, and how calls follow each other there."""
 
 FROM_C, FROM_PYTHON = "from C", "from Python"
-EQUAL = 1.05
-"""Medians nearer than this are called as fast."""
+EQUAL, NEAR = 1.05, 1.25
+"""Medians nearer than EQUAL are called as fast, and up to NEAR where the interval of the faster holds the other."""
+
+FAR_SMALLER = 4
 
 Verdict = Literal["holds", "missed", "open"]
 Ranked = Sequence[tuple[Entry, Percentile]]
@@ -69,9 +71,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Pick:
-    """What to use of those that are called `where` ("from C"): the fastest; of several that are as fast within the
-    noise, the one that takes the fewest bytes.
-    """
+    """What to use of those that are called `where` ("from C"): the fastest, or one as fast that is far smaller."""
 
     where: str
     entry: Entry
@@ -166,10 +166,10 @@ def late(row: Row) -> str:
 
 def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) -> Pick:
     first = ranked[0][1]
-    equal = [pair for pair in ranked if pair[1].ns <= max(first.high_ns, EQUAL * first.ns)]
-    entry, median = min(equal, key=lambda pair: needed_bytes(pair[0]))
-    slower = ranked[len(equal) :]
-    rivals = _rivals(entry, median, [e.name for e, _ in equal if e is not entry], slower)
+    equal = [pair for pair in ranked if pair[1].ns <= max(min(first.high_ns, NEAR * first.ns), EQUAL * first.ns)]
+    smallest = min(equal, key=lambda pair: needed_bytes(pair[0]))
+    entry, median = smallest if _is_far_smaller(smallest[0], ranked[0][0]) else ranked[0]
+    rivals = _rivals(entry, median, [e.name for e, _ in equal if e is not entry], ranked)
     return Pick(where, entry, median, tuple(rivals), _accuracy(entry, subject), _size(entry), judge(table, entry, n))
 
 
@@ -189,18 +189,18 @@ def _limit(table: Table, picks: Sequence[Pick]) -> str:
     return f"The {limit} limit {holds}{few}."
 
 
-def _rivals(entry: Entry, median: Percentile, equals: Sequence[str], slower: Ranked) -> list[str]:
+def _rivals(entry: Entry, median: Percentile, equals: Sequence[str], ranked: Ranked) -> list[str]:
     """Who is as fast, who is nearly as fast and far smaller, and who is the fastest on the other side."""
     said, named = [], {*equals}
     if equals:
         said.append(f"As fast, within the noise: {quoted(equals)}.")
-    small = [(e, m) for e, m in slower if m.ns < 2 * median.ns and 4 * needed_bytes(e) < needed_bytes(entry)]
+    small = [(e, m) for e, m in ranked if e.name not in named and m.ns < 2 * median.ns and _is_far_smaller(e, entry)]
     if small:
         said.append(f"Far smaller: {_compared(*small[0], median)} and {q.size(needed_bytes(small[0][0]))} in all.")
         named.add(small[0][0].name)
     is_ours = entry.promise == "same bits"
-    other = next(((e, m) for e, m in slower if (e.promise == "same bits") != is_ours and e.name not in named), None)
-    if other:
+    other = next(((e, m) for e, m in ranked if (e.promise == "same bits") != is_ours), None)
+    if other and other[0].name not in named:
         who = "Fastest outside this project" if is_ours else "Fastest of this project"
         said.append(f"{who}: {_compared(*other, median)}.")
     return said
@@ -230,6 +230,10 @@ def _size(entry: Entry) -> str:
 def needed_bytes(entry: Entry) -> float:
     """What has to be installed for one model; infinite where nobody knows."""
     return math.inf if entry.installed_bytes is None else entry.installed_bytes + (entry.artifact_bytes or 0)
+
+
+def _is_far_smaller(one: Entry, other: Entry) -> bool:
+    return FAR_SMALLER * needed_bytes(one) < needed_bytes(other)
 
 
 def _count(row: Row) -> int:

@@ -98,7 +98,7 @@ def _against_n(
     numbers = sorted({point.x for one in series for point in one.points})
     x = LogAxis(*svg.around(numbers, margin=0.03), 54, width - names - 50)
     y = LogAxis(*span, height - 40, 12)
-    _ticks_below(drawing, x, y.start, y.end, {n: q.short_count(int(n)) for n in numbers}, kind)
+    _ticks_below(drawing, x, y.start, y.end, {n: q.short_count(int(n)) for n in numbers}, kind, width)
     svg.text(drawing, (x.start + x.end) / 2, height - 8, "points per call, n", "axis", "middle")
     _time_axis(drawing, x, y)
     for ns in (*LIMITS_NS, limit_ns):
@@ -133,7 +133,7 @@ def _distributions(found: Sequence[Distribution], limit_ns: float, label: str, k
         """Where the share of samples that are slower is drawn: equal steps for 1, 10 %, 1 %, 0.1 %."""
         return top + curve_height * (1 + math.log10(exceeded) / tail)
 
-    _ticks_below(drawing, x, bottom, top, {ns: q.round_duration(ns) for ns in x.ticks()}, kind)
+    _ticks_below(drawing, x, bottom, top, {ns: q.round_duration(ns) for ns in x.ticks()}, kind, width)
     svg.text(drawing, (x.start + x.end) / 2, bottom + 29, "time of one call", "axis", "middle")
     for p in (0, 50, 90, 99, 99.9, 99.99):
         if -math.log10(1 - p / 100) <= tail:
@@ -182,7 +182,7 @@ def _error_against_latency(
     x = LogAxis(*svg.around([e for _, e in lines] + [one.points[0].x for one in series]), 54, width - names - 50)
     y = LogAxis(*svg.around([one.points[0].y for one in series]), height - 40, 40)
     _time_axis(drawing, x, y)
-    _ticks_below(drawing, x, y.start, y.end, {value: q.power_of_ten(value) for value in x.decades()}, kind)
+    _ticks_below(drawing, x, y.start, y.end, {value: q.power_of_ten(value) for value in x.decades()}, kind, width)
     svg.text(drawing, (x.start + x.end) / 2, height - 8, "largest error, absolute", "axis", "middle")
     for i, (name, value) in enumerate(lines):
         svg.line(drawing, x(value), y.start, x(value), 4 + 14 * i, "bound")
@@ -199,10 +199,10 @@ def _error_against_latency(
 
 
 def _ticks_below(
-    drawing: Element, x: LogAxis, bottom: float, top: float, names: Mapping[float, str], kind: str
+    drawing: Element, x: LogAxis, bottom: float, top: float, names: Mapping[float, str], kind: str, width: float
 ) -> None:
     """A grid line for each value of a horizontal axis, and its name under it where there is room."""
-    free = math.inf
+    free = width
     for value in sorted(names, reverse=True):
         svg.line(drawing, x(value), bottom, x(value), top, "grid")
         reach = len(names[value]) * svg.CHARACTER[kind] / 2

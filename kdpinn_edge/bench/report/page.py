@@ -220,7 +220,8 @@ def _held(table: Table, entries: Sequence[Entry], n: int) -> str:
     if kept:
         said += f" at {asked}" if proven == kept else f", {proven or 'none'} of them with enough samples for {asked}"
     if missed and kept:
-        said += f"; {quoted(missed)} {'misses' if len(missed) == 1 else 'miss'} it"
+        who = quoted(missed) if len(missed) <= 3 else str(len(missed))
+        said += f"; {who} {'misses' if len(missed) == 1 else 'miss'} it"
     return f"{said}."
 
 
