@@ -8,8 +8,8 @@
 The passes run until nothing changes, and each result is verified. A rewrite must keep four promises:
 
 - it never costs multiply-adds;
-- a matrix that several Affines multiply by stays one matrix, as the streams of a derivative need it: a kernel loads it
-  once for all of them;
+- a matrix that several Affines multiply by stays one, as a kernel loads it once for all streams of a derivative; only
+  rows that nobody reads are left out;
 - no entry comes to depend on an entry that it did not depend on before, so that a NaN or an infinity never spreads
   further (hence Affine of Slice stays: zero columns would multiply an infinity by 0);
 - it reorders sums and products of constants only. With Σ|w||x| + |b| in place of every sum, no value grows: rounding
