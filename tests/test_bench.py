@@ -208,6 +208,16 @@ def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Pat
     assert measure(who, protocol, name="net", out=out, resume=True).cells == whole.cells
 
 
+def test_a_whole_record_is_not_measured_again(bundle: Path, tmp_path: Path) -> None:
+    """Those that did not get in are not tried again either."""
+    out, who = tmp_path / "record.json", contenders(bundle, _wrong_for_many, _cannot, _numpy)
+    whole = measure(who, TINY, name="net", out=out, resume=True)
+    doing: list[str] = []
+    again = measure(who, TINY, name="net", out=out, resume=True, report=lambda progress: doing.append(progress.doing))
+    assert doing == ["done"]
+    assert (again.cells, again.absent, again.entries) == (whole.cells, whole.absent, whole.entries)
+
+
 @pytest.mark.parametrize("change", ["protocol", "bundle", "backends"])
 def test_the_record_of_another_run_is_not_continued(change: str, bundle: Path, tmp_path: Path) -> None:
     out, who, protocol = tmp_path / "record.json", contenders(bundle, _numpy), TINY

@@ -302,6 +302,8 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["bench", "{bundle}", "--budget", "1s", "--samples", "9"], "9 samples have no 99th percentile; accepted"),
         (["bench", "{bundle}", "--budget", "1s", "--percentile", "100"], "percentile 100; accepted: above 0"),
         (["bench", "{bundle}", "--compare", "{new}"], "cannot be read"),
+        (["bench", "{bundle}", "--budget", "1s", "--full", "--n", "5"], "--full, --n: not for the budget"),
+        (["bench", "{bundle}", "--frontier", "--resume"], "--resume: not for the frontier; leave it out"),
         (["sesame"], "No such command 'sesame'"),
     ],
 )

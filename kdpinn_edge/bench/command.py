@@ -72,6 +72,7 @@ def table(options: Options, out: Console, status: Console, quiet: bool) -> Resul
 
 def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result:
     """Hold one backend to the budget: the library, where no other is named."""
+    _refuse(options, "the budget of one backend", "full", "n_points", "report", "compare")
     budget_ns = parse_duration(options.budget or BUDGET)
     protocol = gate_protocol(options.points, budget_ns, options.percentile, options.samples)
     contenders = options.contenders((lineup.LIBRARY,))
@@ -88,6 +89,7 @@ def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result
 
 def frontier(options: Options, out: Console, status: Console, quiet: bool) -> Result:
     """How many points of each backend fit into the budget."""
+    _refuse(options, "the frontier", "n_points", "out", "resume", "report", "compare", "samples")
     budget_ns = parse_duration(options.budget or BUDGET)
     with status.status("searching") as spinner:
         fits, absent = search(
@@ -101,6 +103,12 @@ def frontier(options: Options, out: Console, status: Console, quiet: bool) -> Re
         console.print_absent(out, absent)
     document = {"budget_ns": budget_ns, "percentile": options.percentile, "fits": [asdict(fit) for fit in fits]}
     return document | {"absent": [asdict(missing) for missing in absent]}, True
+
+
+def _refuse(options: Options, what: str, *others: str) -> None:
+    """Raise BenchError for options that would be ignored."""
+    if given := [f"--{name.removesuffix('_points')}" for name in others if getattr(options, name)]:
+        raise BenchError(f"{', '.join(given)}: not for {what}; leave it out")
 
 
 def _measured(options: Options, contenders: Sequence[Contender], protocol: Protocol, status: Console) -> Record:

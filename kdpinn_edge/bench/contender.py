@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kdpinn_edge.bench.backend import Backend
-from kdpinn_edge.bench.reference import Reference
+from kdpinn_edge.bench.record import Absent
+from kdpinn_edge.bench.reference import Reference, RefusedError
 from kdpinn_edge.bench.worker import Loaded, Task, Worker, started
 from kdpinn_edge.errors import BenchError
 
@@ -54,6 +55,13 @@ def admit(worker: Worker, contender: Contender, reference: Reference) -> tuple[L
     """Load `worker`; its error at the probe points. Raises BenchError where it cannot, or breaks its promise."""
     loaded = worker.load(reference.points(1))
     return loaded, reference.judge(worker.evaluate(reference.probe), contender.backend.promise)
+
+
+def absence(name: str, error: BenchError, n: int | None = None) -> Absent:
+    """How contender `name` is listed that did not get in because of `error`."""
+    if isinstance(error, RefusedError):
+        return Absent(name, "refused", str(error), n, error.error)
+    return Absent(name, "not installed" if isinstance(error, NotInstalledError) else "failed", str(error), n)
 
 
 def check_installed(backend: Backend) -> None:

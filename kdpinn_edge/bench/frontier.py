@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from kdpinn_edge.bench.contender import Contender, admit, check_installed, start
+from kdpinn_edge.bench.contender import Contender, absence, admit, check_installed, start
 from kdpinn_edge.bench.machine import this_machine
 from kdpinn_edge.bench.record import Absent
 from kdpinn_edge.bench.reference import Reference
@@ -61,7 +61,7 @@ def frontier(
                 admit(worker, contender, reference)
                 fits.append(_search(contender.name, worker, reference, budget_ns, percentile))
             except BenchError as error:
-                absent.append(Absent(contender.name, "failed", str(error)))
+                absent.append(absence(contender.name, error))
     return tuple(fits), tuple(absent)
 
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
-from typing import Literal
 
 import numpy as np
 
 from kdpinn_edge.bench.background import Background, background
-from kdpinn_edge.bench.contender import Contender, NotInstalledError, admit, check_installed, start
+from kdpinn_edge.bench.contender import Contender, absence, admit, check_installed, start
 from kdpinn_edge.bench.floor import FLOORS
 from kdpinn_edge.bench.machine import conditions, this_machine, versions
 from kdpinn_edge.bench.plan import Turn, plan
@@ -31,7 +30,7 @@ from kdpinn_edge.bench.record import (
     read_record,
     write_record,
 )
-from kdpinn_edge.bench.reference import Reference, RefusedError
+from kdpinn_edge.bench.reference import Reference
 from kdpinn_edge.bench.sizes import installed_bytes
 from kdpinn_edge.bench.worker import Worker
 from kdpinn_edge.errors import BenchError, listing
@@ -79,7 +78,7 @@ def measure(
     """Measure `contenders` as `protocol` has it; benchmarks/README.md says the rest.
 
     The record is in `out` at every moment, whole and readable, and is_complete at the end; with `resume` the one that
-    is there is continued. Raises BenchError for arguments that make no comparison, for a file `out` that exists where
+    is there, if any, is continued. Raises BenchError for arguments that make no comparison, for a file `out` that exists where
     it is not resumed, and for one to resume that is of another bundle, machine, version or protocol; BundleError for a
     damaged bundle.
     """
@@ -87,7 +86,7 @@ def measure(
     if out is not None and out.exists() and not resume:
         raise BenchError(f"{out} exists; accepted: a new file, or --resume to continue the record in it")
     run = _Run(contenders, protocol, name)
-    if out is not None and resume:
+    if out is not None and out.exists():
         run.resume(read_record(out), out)
     run.measure(out, report)
     return run.record(is_complete=True)
@@ -166,7 +165,7 @@ class _Run:
     def measure(self, out: Path | None, report: Callable[[Progress], None]) -> None:
         """Take every turn that is not yet in the record, and keep `out` up to date."""
         done = {block.turn for cell in self._cells.values() for block in cell.blocks}
-        todo = [turn for turn in self._turns if turn.index not in done]
+        todo = [turn for turn in self._turns if turn.index not in done and not self._is_absent(turn)]
         processes = sorted({turn.process for turn in todo})
         total_s = len(todo) * _turn_s(self._protocol) + len(processes) * len(self._contenders) * START_S
 
@@ -199,7 +198,7 @@ class _Run:
         try:
             for turn in turns:
                 advance(_turn_s(self._protocol), f"{turn.entry}, {turn.n:,} points, {turn.mode}")
-                if turn.entry in workers and (turn.entry, turn.n) not in self._absent:
+                if turn.entry in workers and not self._is_absent(turn):
                     try:
                         self._take(turn, workers[turn.entry], load)
                     except BenchError as error:
@@ -316,15 +315,13 @@ class _Run:
 
     def _leave_out(self, name: str, error: BenchError, n: int | None = None) -> None:
         """List contender `name` as absent, at n points or, with all that it has measured, altogether."""
-        kind: Literal["not installed", "failed", "refused"] = "failed"
-        if isinstance(error, NotInstalledError):
-            kind = "not installed"
-        elif isinstance(error, RefusedError):
-            kind = "refused"
-        self._absent[name, n] = Absent(name, kind, str(error), n, getattr(error, "error", None))
+        self._absent[name, n] = absence(name, error, n)
         if n is None:
             self._entries.pop(name, None)
         self._cells = {key: c for key, c in self._cells.items() if key[0] != name or n not in (None, key[1])}
+
+    def _is_absent(self, turn: Turn) -> bool:
+        return not self._absent.keys().isdisjoint({(turn.entry, None), (turn.entry, turn.n)})
 
     def _number(self, name: str) -> int:
         return [*self._contenders, *(backend.name for backend in FLOORS)].index(name)
