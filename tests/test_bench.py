@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -67,6 +68,12 @@ def _slow(case: Case, threads: int | None) -> Prepared:
         return engine(x)
 
     return Prepared(engine, lambda x, y: partial(call, x), "")
+
+
+def _leaves_files(case: Case, threads: int | None) -> Prepared:
+    (case.folder / "compiled").mkdir()
+    Path(tempfile.mkdtemp(), "cache").write_text("left")
+    return _numpy(case, threads)
 
 
 def _library_loop(case: Case, threads: int | None) -> Prepared:
@@ -233,6 +240,14 @@ def test_the_record_of_another_run_is_not_continued(change: str, bundle: Path, t
     with pytest.raises(BenchError, match=r"is the record of another run(.|\n)*same bundle, options, versions"):
         measure(who, protocol, name="net", out=out, resume=True)
     assert out.read_bytes() == before
+
+
+def test_nothing_is_left_behind(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # it is looked up anew
+    found = measure(contenders(bundle, _library_loop, _leaves_files), TINY, name="net")
+    assert len(found.entries) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_that_is_too_slow_is_said_to_be(bundle: Path) -> None:

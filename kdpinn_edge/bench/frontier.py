@@ -50,7 +50,10 @@ def frontier(
     for contender in contenders:
         report(contender.name)
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="kdpinn_edge_"))) / "backend"
+            folder = (
+                Path(stack.enter_context(TemporaryDirectory(prefix="kdpinn_edge_", ignore_cleanup_errors=True)))
+                / "backend"
+            )
             folder.mkdir()
             try:
                 check_installed(contender.backend)

@@ -77,10 +77,10 @@ def measure(
 ) -> Record:
     """Measure `contenders` as `protocol` has it; benchmarks/README.md says the rest.
 
-    The record is in `out` at every moment, whole and readable, and is_complete at the end; with `resume` the one that
-    is there, if any, is continued. Raises BenchError for arguments that make no comparison, for a file `out` that exists where
-    it is not resumed, and for one to resume that is of another bundle, machine, version or protocol; BundleError for a
-    damaged bundle.
+    The record is in `out` from the first turn on, readable at every moment, and is_complete at the end; with `resume`
+    the one that is there, if any, is continued. Raises BenchError for arguments that make no comparison, for a file
+    `out` that exists where it is not resumed, and for one to resume that is of another bundle, machine, version or
+    protocol; BundleError for a damaged bundle.
     """
     _check(contenders, protocol)
     if out is not None and out.exists() and not resume:
@@ -174,7 +174,7 @@ class _Run:
             self._done_s += seconds
 
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="kdpinn_edge_")))
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="kdpinn_edge_", ignore_cleanup_errors=True)))
             for number in range(len(self._contenders) + len(FLOORS)):
                 (folder / str(number)).mkdir()
             load = stack.enter_context(background(self._machine.affinity))

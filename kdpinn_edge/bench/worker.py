@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -148,6 +149,8 @@ def _serve(connection: Connection, task: Task, log: Path, begun_ns: int) -> None
     with open(log, "wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    # what libraries mean to remove at exit goes with the run: this process is killed
+    tempfile.tempdir = os.environ["TMPDIR"] = str(task.folder)
     with suppress(OSError):
         TIMER_SLACK.write_text("1")
     with ExitStack() as stack:
