@@ -77,7 +77,8 @@ def _backend(level: str, layer: Layer) -> Backend:
     in_c_loop = layer == "kernel in C"
     name = f"casadi {level}, {'C loop' if in_c_loop else 'cffi'}"
     make = partial(prepare, generate=generate, level=level, in_c_loop=in_c_loop)
-    return Backend(name, layer, "same function", ("casadi", "cffi"), "peers", make)
+    runtime = () if in_c_loop else ("cffi", "numpy")
+    return Backend(name, layer, "same function", ("casadi", "cffi", "numpy"), "peers", make, runtime)
 
 
 CASADI_FAST, CASADI_O3 = _backend("-Ofast", "call from Python"), _backend("-O3", "call from Python")

@@ -13,13 +13,21 @@ def prepare(case: Case, threads: int | None) -> Prepared:
     """A package per shape, weights frozen, called through the loader that C++ programs use."""
     import torch
 
-    from kdpinn_edge.bench.backends.torch_program import keep_products_in, set_threads, tensor, without_autograd
+    from kdpinn_edge.bench.backends.torch_program import (
+        keep_products_in,
+        set_threads,
+        tensor,
+        unpacking_into,
+        without_autograd,
+    )
 
     report = set_threads(threads)
     keep_products_in(case)
 
     def bind(x: Array, y: Array) -> Call:
-        loaded = torch._inductor.aoti_load_package(str(package(case, x)))
+        path = package(case, x)
+        with unpacking_into(case.folder):
+            loaded = torch._inductor.aoti_load_package(str(path))
         run, points = loaded.loader.run, [tensor(x)]
 
         def call() -> Any:

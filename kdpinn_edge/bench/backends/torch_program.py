@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +63,19 @@ def keep_products_in(case: Case) -> None:
     """What inductor generates goes to the case's folder; it compiles in this process alone."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(case.folder / "inductor")
     torch._inductor.config.compile_threads = 1
+
+
+@contextmanager
+def unpacking_into(folder: Path) -> Iterator[None]:
+    """Within this context torch unpacks packages into `folder`: a process that is killed leaves them behind."""
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR")
+        if before is not None:
+            os.environ["TMPDIR"] = before
 
 
 def without_autograd(call: Call) -> Call:
