@@ -36,7 +36,7 @@ QUICK_NAMES = (
     "torch, eager",
 )
 VARIANTS = tuple(b.name for b in BACKENDS if "-O3" in b.name or "columns" in b.name)  # of others: only when asked for
-THREADED = (LIBRARY, "onnxruntime, io-binding", "openvino", "litert", "jax, jit", "torch, eager", "torch.compile")
+THREADED = (LIBRARY, "onnxruntime, io-binding", "openvino", "litert", "jax, jit", "torch, eager")
 OWN_THREADS = "{}, own threads"
 
 
