@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent
 COMPILES_FOR_LONG = ("torch.compile", "AOTInductor")
 FLOAT32_ONLY = ("iree", "litert", "openvino")
 IN_DOUBLE = ("onnxruntime, run", "jax, jit", "torch, eager", "casadi -O3, cffi", "emx-onnx-cgen -O3, cffi")
-ONE_THREAD = ("library, C loop", "numba, in process", "numpy program", "jax", "emx", "casadi")
+ONE_THREAD = ("library, C loop", "numba, in process", "numpy program", "emx", "casadi")
 NAMED = {backend.name: backend for backend in BACKENDS}
 
 

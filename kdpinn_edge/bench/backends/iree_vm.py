@@ -12,7 +12,12 @@ from kdpinn_edge.bench.backend import Array, Backend, Call, Case, Prepared
 from kdpinn_edge.bench.backends.c_source import run
 from kdpinn_edge.bench.backends.prepared import prepared, require_float32
 
-FLAGS = ("--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3")
+FLAGS = (
+    "--iree-input-type=onnx",
+    "--iree-hal-target-backends=llvm-cpu",
+    "--iree-llvmcpu-target-cpu=host",
+    "--iree-opt-level=O3",
+)
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
@@ -63,8 +68,6 @@ def compiled(case: Case, n: int) -> Path:
     result = case.folder / f"{n}.vmfb"
     if result.exists():
         return result
-    from iree.compiler.tools import compile_file
-
     from kdpinn_edge.export.onnx_model import to_onnx
 
     model = to_onnx(case.program, case.manifest.precision)
@@ -74,13 +77,7 @@ def compiled(case: Case, n: int) -> Path:
     source, imported, unfinished = (result.with_suffix(suffix) for suffix in (".onnx", ".mlir", ".unfinished"))
     source.write_bytes(model.SerializeToString())
     run([sys.executable, "-m", "iree.compiler.tools.import_onnx", source, "-o", imported])
-    compile_file(
-        str(imported),
-        output_file=str(unfinished),
-        target_backends=["llvm-cpu"],
-        input_type="onnx",
-        extra_args=list(FLAGS),
-    )
+    run([sys.executable, "-m", "iree.compiler.tools.scripts.iree_compile", imported, "-o", unfinished, *FLAGS])
     unfinished.replace(result)
     return result
 
