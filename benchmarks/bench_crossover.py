@@ -12,7 +12,7 @@ import sys
 from time import perf_counter_ns
 
 import numpy as np
-from bench_jets import REQUESTS, mlp
+from bench_jets import REQUESTS, network
 
 from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.export.lowering import Constants
@@ -48,7 +48,7 @@ def main() -> int:
     print("| network | function | points per tile | ns per tile | ns per point | measured | decided |")
     print("|---|---|---|---|---|---|---|")
     for width in WIDTHS:
-        value = simplify(mlp(width))
+        value = simplify(network(width))
         for name, program in (("u", value), (", ".join(REQUESTS), derivatives(value, REQUESTS))):
             lowered = lower_program(program, Constants("float32", vectors))
             L = lowered.points_per_tile

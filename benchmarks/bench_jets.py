@@ -10,9 +10,7 @@ beside this file states the protocol.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench_kernels import Contest, Net, machine, mlp, on_cores, take_turns, versions
+from bench_kernels import Contest, Net, circumstances, mlp, on_cores, take_turns, write_document
 from jet_peers import C_PEERS, PEERS, Bind
 from kernel_report import C_LOOP, OURS, OURS_IN_C, Cell, Time, Verdict, verdict_table
 
@@ -175,25 +173,13 @@ def main(arguments: list[str]) -> None:
                 rows += [Row(width, n, name, time, errors[name]) for name, time in times.items()]
     judged = verdicts(rows)
     document = {
-        "command": shlex.join(["python", "benchmarks/bench_jets.py", *arguments]),
-        "protocol": {
-            "columns": REQUESTS,
-            "precision": "float32",
-            "seconds": options.seconds,
-            "rounds": options.rounds,
-            "core": core,
-            "load_before": load_before,
-            "load_after": os.getloadavg(),
-        },
-        "machine": machine(),
-        "versions": versions(),
+        **circumstances("bench_jets.py", arguments, options, core, load_before),
+        "columns": REQUESTS,
         "rows": [{**asdict(row), "ns_per_point": row.ns_per_point} for row in rows],
         "absent": absent,
         "verdicts": [{**asdict(verdict), "holds": verdict.holds} for verdict in judged],
     }
-    unfinished = options.out.with_name(f".{options.out.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    unfinished.replace(options.out)
+    write_document(options.out, document)
     print(tables(rows), verdict_table(judged), sep="\n\n")
     for name, reason in absent.items():
         print(f"absent: {name}: {reason}")

@@ -288,6 +288,32 @@ def versions() -> dict[str, str]:
     return found
 
 
+def circumstances(
+    script: str, arguments: list[str], options: argparse.Namespace, core: int, load_before: tuple[float, ...]
+) -> dict[str, Any]:
+    """What it takes to judge and to repeat a run: command, protocol, machine and versions."""
+    return {
+        "command": shlex.join(["python", f"benchmarks/{script}", *arguments]),
+        "protocol": {
+            "precision": "float32",
+            "seconds": options.seconds,
+            "rounds": options.rounds,
+            "core": core,
+            "load_before": load_before,
+            "load_after": os.getloadavg(),
+        },
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """All of it as JSON, or no file."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
 def main(arguments: list[str]) -> None:
     """Measure, print, and write the JSON file."""
     options = _options(arguments)
@@ -325,25 +351,15 @@ def main(arguments: list[str]) -> None:
                     ]
     cells = Cells(rows, peak_gflops)
     verdicts = cells.verdicts()
-    document: dict[str, Any] = {
-        "command": shlex.join(["python", "benchmarks/bench_kernels.py", *arguments]),
-        "protocol": {
-            "precision": "float32",
-            "seconds": options.seconds,
-            "rounds": options.rounds,
-            "core": core,
-            "load_before": load_before,
-            "load_after": os.getloadavg(),
-        },
-        "machine": machine(),
-        "versions": versions(),
+    document = {
+        **circumstances("bench_kernels.py", arguments, options, core, load_before),
         "peak": {"gflops": peak_gflops, "lanes": peak.lanes},
         "programs": programs,
         "rows": [{**asdict(row), **cells.derived(row)} for row in cells.rows],
         "absent": absent,
         "verdicts": [{**asdict(verdict), "holds": verdict.holds} for verdict in verdicts],
     }
-    _write(options.out, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_document(options.out, document)
     print(cells.tables(), verdict_table(verdicts), sep="\n\n")
     print(f"\nFMA peak {peak_gflops:.1f} GFLOP/s in {peak.lanes} lanes, {document['machine']['cpu']}; {options.out}")
     for name, reason in absent.items():
@@ -364,13 +380,6 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     if min(*options.points, options.seconds, options.rounds - 1) <= 0:
         parser.error("accepted: points from 1, positive seconds, rounds from 2")
     return options
-
-
-def _write(path: Path, text: str) -> None:
-    """All of the text or no file."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
 
 
 if __name__ == "__main__":
