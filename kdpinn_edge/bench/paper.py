@@ -37,6 +37,7 @@ Gain = Literal["student for teacher", "native for framework", "both"]
 ROLES: tuple[Role, ...] = ("teacher", "student")
 FRAMEWORK, NATIVE = "torch, eager", lineup.LIBRARY
 BACKENDS = (FRAMEWORK, "onnxruntime, run", "numba, in process", NATIVE)
+PROTOCOL = replace(lineup.QUICK, turn_seconds=0.1)  # a teacher in torch takes 0.2 s for 100 000 points
 LIMITS_NS = (100_000, 1_000_000, 10_000_000)
 REFERENCE_POINTS = 20_000
 
@@ -120,7 +121,7 @@ def paper_comparison(
     *,
     backends: Sequence[str] = BACKENDS,
     n_points: Sequence[int] = (),
-    protocol: Protocol = lineup.QUICK,
+    protocol: Protocol = PROTOCOL,
     out: Path | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
