@@ -62,24 +62,39 @@ def print_record(console: Console, record: Record) -> None:
         console.print(
             f"[bold]{subject.name}[/] {subject.precision}, {subject.target}, Program {subject.program_sha256[:16]}"
         )
+    equal = [entry for entry in record.entries if entry.threads is not None]
+    own = [entry for entry in record.entries if entry.threads is None]
     for mode in record.protocol.modes:
-        table = _table("points", "layer", "backend", *(CLOSED if mode == "closed" else _single_calls(record)))
-        for n in record.protocol.n_points:
-            is_first = True
-            for entry in sorted(record.entries, key=lambda entry: list(LAYERS).index(entry.layer)):
-                if row := found.get((entry.name, n, mode)):
-                    figures = _closed(row, entry) if mode == "closed" else _single(row)
-                    table.add_row(f"{n:,}" if is_first else "", LAYERS[entry.layer], entry.name, *figures)
-                    is_first = False
-        if table.row_count:
-            console.print(f"\n[bold]{TITLES[mode]}[/]")
-            print_table(console, table)
+        _print_mode(console, record, found, mode, equal, TITLES[mode])
+        _print_mode(console, record, found, mode, own, f"{TITLES[mode]}; threads of their own choice")
     console.print("\n[bold]from a new process to the first value, median; and what it weighs[/]")
     print_table(console, _starts(record.entries))
     console.print()
     print_absent(console, record.absent)
     for line in (*protocol_lines(record.protocol), *_machine_lines(record)):
         console.print(line, soft_wrap=True)
+
+
+def _print_mode(
+    console: Console,
+    record: Record,
+    found: Mapping[tuple[str, int, Mode], Row],
+    mode: Mode,
+    entries: Sequence[Entry],
+    title: str,
+) -> None:
+    """The rows of `entries` in `mode`, layer by layer at each n; nothing where there are none."""
+    table = _table("points", "layer", "backend", *(CLOSED if mode == "closed" else _single_calls(record)))
+    for n in record.protocol.n_points:
+        is_first = True
+        for entry in sorted(entries, key=lambda entry: list(LAYERS).index(entry.layer)):
+            if row := found.get((entry.name, n, mode)):
+                figures = _closed(row, entry) if mode == "closed" else _single(row)
+                table.add_row(f"{n:,}" if is_first else "", LAYERS[entry.layer], entry.name, *figures)
+                is_first = False
+    if table.row_count:
+        console.print(f"\n[bold]{title}[/]")
+        print_table(console, table)
 
 
 def print_table(console: Console, table: Table) -> None:

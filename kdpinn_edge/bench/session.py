@@ -35,7 +35,7 @@ from kdpinn_edge.bench.sizes import installed_bytes
 from kdpinn_edge.bench.worker import Worker
 from kdpinn_edge.errors import BenchError, listing
 
-START_S = 1.0  # what it takes to start a process and load a backend, guessed
+START_S = 2.0  # to start a process and load a backend: from 0.3 s to 30 s, guessed
 SAVE_S = 2.0
 SETTLE_S = 0.002  # between turns: what the last one woke goes back to sleep
 BACKGROUND_S = 0.02  # until a background load is at work
