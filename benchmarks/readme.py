@@ -11,12 +11,14 @@ BEGIN, END = "<!-- make readme: begin -->\n", "<!-- make readme: end -->\n"
 
 
 def main(bundle: str) -> None:
-    """Put what `kdpinn-edge bench` prints for `bundle` between the two markers of README.md."""
+    """Put the closed loop of what `kdpinn-edge bench` prints for `bundle` between the two markers of README.md."""
     command = [sys.executable, "-m", "kdpinn_edge", "bench", bundle]
     table = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
     head, rest = README.read_text().split(BEGIN)
     tail = rest.split(END)[1]
-    text = "\n".join(line.rstrip() for line in table.strip().splitlines())
+    subject, closed, *others = table.strip().split("\n\n")
+    machine = next(line for line in others[-1].splitlines() if line.startswith("Machine: "))
+    text = "\n".join(line.rstrip() for part in (subject, closed, machine) for line in part.splitlines())
     README.write_text(f"{head}{BEGIN}```\n{text}\n```\n{END}{tail}")
 
 
