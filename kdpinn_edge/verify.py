@@ -11,8 +11,9 @@ from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Array, Concat, Map, Mul, Op, 
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}", re.ASCII)
 A_NAME = "a letter, then letters, digits and _, at most 48 in all"
-VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_\[\](), ]{0,119}", re.ASCII)
-A_VARIABLE = "a letter, then letters, digits, _ and those of 'laplacian(v[0], x)', at most 120 in all"
+COLUMN = r"[A-Za-z]\w*(?:\[\d+\]\w*)*"
+VARIABLE = re.compile(rf"(?=.{{1,120}}\Z)(?:{COLUMN}|laplacian\({COLUMN}(?:, {COLUMN})*\)\w*)", re.ASCII)
+A_VARIABLE = "a letter, then letters, digits and _, or a derivative's, as v[0]_x or laplacian(u, x); at most 120 in all"
 MAX_SIZE = 4096
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -27,7 +26,6 @@ from kdpinn_edge.train import (
     DistillConfig,
     Pinn,
     Progress,
-    TorchEngine,
     TrainConfig,
     distill,
     jets,
@@ -568,17 +566,3 @@ def test_what_cannot_be_published(tmp_path: Path) -> None:
         zoo.publish(tmp_path / "run", tmp_path)
     with pytest.raises(TrainError, match=f"'nobody'; accepted: .*{STUDENT}, {TEACHER}"):
         zoo.weights("nobody")
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_torch_engine_computes_what_the_module_does(dtype: str) -> None:
-    net = load_pinn(STUDENT)
-    engine = TorchEngine(net, dtype)  # type: ignore[arg-type]
-    assert (engine.n_in, engine.n_out) == (2, 1)
-    x = points(100).numpy().astype(dtype)
-    y = np.empty((100, 1), dtype)
-    engine.bind(x, y)()
-    expected = net(torch.from_numpy(x).double()).detach().numpy()
-    assert np.abs(y - expected).max() <= (1e-6 if dtype == "float32" else 1e-14)
-    assert np.array_equal(engine(x), y)
-    assert all(p.dtype == torch.float64 for p in net.parameters())

@@ -4,14 +4,12 @@ from kdpinn_edge.train.config import DistillConfig, TrainConfig
 from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.progress import Progress
 from kdpinn_edge.train.stages import Trained, distill, train
-from kdpinn_edge.train.torch_engine import TorchEngine
 from kdpinn_edge.train.weights import load_pinn
 
 __all__ = [
     "DistillConfig",
     "Pinn",
     "Progress",
-    "TorchEngine",
     "TrainConfig",
     "Trained",
     "distill",
