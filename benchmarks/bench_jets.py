@@ -71,7 +71,7 @@ def exported(program: Program, width: int, folder: Path) -> Net:
     bundle, products = folder / "bundle", folder / "peers"
     export_bundle(program, bundle, name="kernel")
     products.mkdir()
-    case = Case(bundle, read_manifest(bundle), read_program(bundle / PROGRAM_FILE), "", products)
+    case = Case(bundle, read_manifest(bundle), read_program(bundle / PROGRAM_FILE), products)
     parity = Parity(case.program, case.manifest)
     if not parity.is_exact(load(bundle)(parity.x)):
         raise BenchError(f"{bundle}: the library returns other bits than the NumPy program")

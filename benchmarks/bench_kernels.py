@@ -114,7 +114,7 @@ def exported(width: int, depth: int, folder: Path) -> Net:
     export_bundle(mlp(width, depth), bundle, name="kernel")
     products = folder / f"{depth}x{width}_peers"
     products.mkdir()
-    case = Case(bundle, read_manifest(bundle), read_program(bundle / PROGRAM_FILE), "", products)
+    case = Case(bundle, read_manifest(bundle), read_program(bundle / PROGRAM_FILE), products)
     parity = Parity(case.program, case.manifest)
     if not parity.is_exact(load(bundle)(parity.x)):
         raise BenchError(f"{depth}×{width}: the library returns other bits than the NumPy program")

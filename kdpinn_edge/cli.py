@@ -255,7 +255,6 @@ def bench(
     n: Annotated[
         list[int] | None, typer.Option(help="Points per call; repeatable.  [default: 1 100 10000 100000]")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The bundle's torch model.  [default: the bundle's name]")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the record, with every sample: a JSON file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the record in OUT.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the record as a page: an HTML file.")] = None,
@@ -275,7 +274,6 @@ def bench(
         full=full,
         backends=backend or (),
         n_points=n or (),
-        model=model,
         out=out,
         resume=resume,
         report=report,

@@ -69,7 +69,7 @@ def case_of(folder: Path, export: Callable[[Path], object]) -> Case:
     bundle, products = folder / "bundle", folder / "products"
     export(bundle)
     products.mkdir()
-    return Case(bundle, read_manifest(bundle), read_program(bundle / PROGRAM_FILE), "", products)
+    return Case(bundle, read_manifest(bundle), read_program(bundle / PROGRAM_FILE), products)
 
 
 def random_case(folder: Path, precision: Precision) -> Case:

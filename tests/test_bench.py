@@ -93,13 +93,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contenders(bundle: Path, *prepares: Callable[[Case, int | None], Prepared]) -> list[Contender]:
-    return [Contender(prepare.__name__, backend(prepare), bundle, "net") for prepare in prepares]
+    return [Contender(prepare.__name__, backend(prepare), bundle) for prepare in prepares]
 
 
 @pytest.fixture(scope="module")
 def record(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
     """Two backends in every mode, and five that do not get in."""
-    missing = Contender("missing", backend(_numpy, "no-such-package"), bundle, "net")
+    missing = Contender("missing", backend(_numpy, "no-such-package"), bundle)
     entrants = contenders(bundle, _numpy, _library_loop, _wrong, _wrong_for_many, _dies, _cannot)
     out = tmp_path_factory.mktemp("records") / "record.json"
     found = measure([*entrants, missing], replace(TINY, modes=MODES, processes=2), name="net", out=out)
@@ -161,7 +161,7 @@ def test_one_weight_changed_is_refused(bundle: Path, tmp_path: Path) -> None:
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     onnx.save(model, changed / "model.onnx")
     _rehash(changed, "model.onnx")
-    found = measure(named(["library, cffi", "onnxruntime, io-binding"], changed, "net"), TINY, name="net")
+    found = measure(named(["library, cffi", "onnxruntime, io-binding"], changed), TINY, name="net")
     assert [entry.name for entry in found.entries] == ["library, cffi"]
     (refused,) = found.absent
     assert (refused.name, refused.kind) == ("onnxruntime, io-binding", "refused")

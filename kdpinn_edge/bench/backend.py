@@ -31,15 +31,14 @@ Promise = Literal["same bits", "same function", "another function"]
 class Case:
     """The model that is evaluated.
 
-    `bundle` has every file of `manifest`, their hashes checked; `program` is the Program in it. `model` is what
-    `find_pinn` takes for the torch network it was made from. `folder` is empty at first, is kept for all processes of
-    one entry (a compiled artifact may be left there for the next process), and vanishes with the run.
+    `bundle` has every file of `manifest`, their hashes checked; `program` is the Program in it.
+    `folder` is empty at first, is kept for all processes of one entry (a compiled artifact may be left there for the
+    next process), and vanishes with the run.
     """
 
     bundle: Path
     manifest: Manifest
     program: Program
-    model: str
     folder: Path
 
 

@@ -33,7 +33,6 @@ class Options:
     full: bool
     backends: Sequence[str]
     n_points: Sequence[int]
-    model: str | None
     out: Path | None
     resume: bool
     report: Path | None
@@ -45,14 +44,15 @@ class Options:
 
     def contenders(self, default: Sequence[str] = ()) -> list[Contender]:
         """Those that were named; or everyone; or `default`, and by default the quick ones."""
-        model = self.model or read_manifest(self.bundle).name
         if self.full and not self.backends:
-            return lineup.full(self.bundle, model)
-        return lineup.named(self.backends or default or lineup.QUICK_NAMES, self.bundle, model)
+            return lineup.full(self.bundle)
+        return lineup.named(self.backends or default or lineup.QUICK_NAMES, self.bundle)
 
 
 def table(options: Options, out: Console, status: Console, quiet: bool) -> Result:
     """Measure and show every backend."""
+    if options.report and not options.report.parent.is_dir():
+        raise BenchError(f"{options.report}: there is no folder {options.report.parent}; make it first")
     protocol = lineup.FULL if options.full else lineup.QUICK
     if options.n_points:
         protocol = replace(protocol, n_points=tuple(options.n_points))

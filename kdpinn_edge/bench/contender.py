@@ -22,14 +22,12 @@ class NotInstalledError(BenchError):
 class Contender:
     """`backend` on a bundle, with `threads` threads (None: its own default); `name` is its name in the tables.
 
-    `model` is what `find_pinn` takes for the network in torch. `rmse` is the model's error against the solution of its
-    equation, where it is known.
+    `rmse` is the model's error against the solution of its equation, where it is known.
     """
 
     name: str
     backend: Backend
     bundle: Path
-    model: str
     threads: int | None = 1
     rmse: float | None = None
 
@@ -43,7 +41,6 @@ def start(contender: Contender, affinity: tuple[int, ...], folder: Path, stack: 
     task = Task(
         backend=contender.backend,
         bundle=contender.bundle.absolute(),
-        model=contender.model,
         folder=folder,
         threads=contender.threads,
         cpus=contender.cpus(affinity),

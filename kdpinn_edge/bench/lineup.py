@@ -40,20 +40,20 @@ THREADED = (LIBRARY, "onnxruntime, io-binding", "openvino", "litert", "jax, jit"
 OWN_THREADS = "{}, own threads"
 
 
-def full(bundle: Path, model: str) -> list[Contender]:
+def full(bundle: Path) -> list[Contender]:
     """Every backend on one thread, and those that have more with threads of their own choice."""
-    every = named([backend.name for backend in BACKENDS if backend.name not in VARIANTS], bundle, model)
+    every = named([backend.name for backend in BACKENDS if backend.name not in VARIANTS], bundle)
     own = [
-        Contender(OWN_THREADS.format(contender.name), contender.backend, bundle, model, threads=None)
+        Contender(OWN_THREADS.format(contender.name), contender.backend, bundle, threads=None)
         for contender in every
         if contender.name in THREADED
     ]
     return every + own
 
 
-def named(names: Sequence[str], bundle: Path, model: str) -> list[Contender]:
+def named(names: Sequence[str], bundle: Path) -> list[Contender]:
     """The backends called `names`, on one thread. Raises BenchError for a name that is not known."""
     known = {backend.name: backend for backend in BACKENDS}
     if unknown := [name for name in names if name not in known]:
         raise BenchError(f"no backend is called {unknown[0]!r}; accepted: {'; '.join(known)}")
-    return [Contender(name, known[name], bundle, model) for name in names]
+    return [Contender(name, known[name], bundle) for name in names]

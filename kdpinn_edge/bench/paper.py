@@ -153,8 +153,8 @@ def _contenders(problem: str, role: Role, backends: Sequence[str], bundle: Path)
     export_bundle(found.program, bundle, name=found.name or name, inputs=found.inputs, outputs=found.outputs)
     rmse = _rmse(bundle, problems.problem(problem))
     return [
-        Contender(entry_name(contender.name, role), contender.backend, bundle, name, rmse=rmse)
-        for contender in lineup.named(backends, bundle, name)
+        Contender(entry_name(contender.name, role), contender.backend, bundle, rmse=rmse)
+        for contender in lineup.named(backends, bundle)
     ]
 
 

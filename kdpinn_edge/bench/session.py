@@ -228,7 +228,7 @@ class _Run:
                 self._leave_out(contender.name, error)
         some = next(iter(self._contenders.values()))
         for backend in FLOORS:
-            floor = Contender(backend.name, backend, some.bundle, some.model)
+            floor = Contender(backend.name, backend, some.bundle)
             try:
                 worker = start(floor, self._machine.affinity, folder / str(self._number(floor.name)), stack)
                 x = self._references[some.bundle].points(1)

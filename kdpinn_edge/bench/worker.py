@@ -40,7 +40,6 @@ class Task:
 
     backend: Backend
     bundle: Path
-    model: str
     folder: Path
     threads: int | None
     cpus: tuple[int, ...]
@@ -184,7 +183,7 @@ class _Server:
     def load(self, x: Array) -> Loaded:
         task, process = self._task, psutil.Process()
         before = process.memory_info().rss
-        case = Case(task.bundle, self._manifest, self._program, task.model, task.folder)
+        case = Case(task.bundle, self._manifest, self._program, task.folder)
         start_ns = perf_counter_ns()
         self._prepared = task.backend.prepare(case, task.threads)
         loop, values = self._loop(x)
