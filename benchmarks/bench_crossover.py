@@ -8,22 +8,55 @@ as much as `measured` single points. Prints a Markdown table, for docs/numerics.
 
 from __future__ import annotations
 
+import ctypes
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter_ns
+from typing import Any
 
 import numpy as np
 from bench_jets import REQUESTS, network
+from numpy.typing import NDArray
 
 from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.lowering import Constants
-from kdpinn_edge.export.numba_call import numba_call
+from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.schedules import lower_program
+from kdpinn_edge.export.shared_library import link, linker
 from kdpinn_edge.export.target import target
-from kdpinn_edge.ir import Program
+from kdpinn_edge.ir import Program, columns
+from kdpinn_edge.manifest import Input
 from kdpinn_edge.simplify import simplify
 
 WIDTHS = (16, 20, 32, 64, 128)
-TILES, ROUNDS, CALLS = 16, 40, 5
+TILES, ROUNDS, CALLS = 128, 40, 5
+NATIVE = target("native")
+VECTORS = NATIVE.vectors("float32")
+
+
+def compiled(program: Program, crossover: int, folder: Path) -> Callable[[NDArray[Any], NDArray[Any]], int]:
+    """`call(x, y)` of a library in which up to `crossover` points go one by one."""
+    nothing = np.empty((0, program.n_in), np.float32)
+    box = np.full(program.n_in, np.inf)
+    kernel = print_kernel(
+        {"eval": program},
+        "float32",
+        vectors=VECTORS,
+        crossover=crossover,
+        lower=-box,
+        upper=box,
+        golden_x=nothing,
+        golden_y={"eval": nothing},
+    )
+    interface = Interface("model", "float32", NATIVE, tuple(map(Input, columns(program.inputs))), {"eval": program})
+    path = folder / f"{crossover}.so"
+    path.write_bytes(link(object_code(kernel, interface), interface, linker()))
+    evaluate = ctypes.CDLL(str(path)).model_eval
+    return lambda x, y: evaluate(ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(y.ctypes.data), ctypes.c_int64(len(x)))
 
 
 def measured(program: Program, tile: int) -> tuple[float, float]:
@@ -31,7 +64,8 @@ def measured(program: Program, tile: int) -> tuple[float, float]:
     x = np.random.default_rng(0).uniform(-1, 1, (TILES * tile, program.n_in)).astype(np.float32)
     y = np.empty((len(x), program.n_out), np.float32)
     best = [np.inf, np.inf]
-    calls = [numba_call(program, "float32", crossover=crossover) for crossover in (0, tile)]
+    with TemporaryDirectory() as folder:
+        calls = [compiled(program, crossover, Path(folder)) for crossover in (0, tile)]
     for _ in range(ROUNDS):
         for i, call in enumerate(calls):
             call(x, y)
@@ -44,13 +78,12 @@ def measured(program: Program, tile: int) -> tuple[float, float]:
 
 def main() -> int:
     """One row per network and function."""
-    vectors = target("native").vectors("float32")
     print("| network | function | points per tile | ns per tile | ns per point | measured | decided |")
     print("|---|---|---|---|---|---|---|")
     for width in WIDTHS:
         value = simplify(network(width))
         for name, program in (("u", value), (", ".join(REQUESTS), derivatives(value, REQUESTS))):
-            lowered = lower_program(program, Constants("float32", vectors))
+            lowered = lower_program(program, Constants("float32", VECTORS))
             L = lowered.points_per_tile
             tile, point = measured(program, L)
             row = (f"4×{width}", name, L, f"{tile:,.0f}", f"{point:,.0f}", f"{tile / point:.1f}")

@@ -25,6 +25,7 @@ LATENCY = 5  # 4 on the processors of today, and one for what disturbs
 ACTIVATION = 8
 STEP = 20
 MOST_ROWS = 4
+ROWS_TO_FINISH = 2  # of a step without products
 MOST_VECTORS_OF_POINTS = 2
 MOST_VECTORS_OF_ROWS = 8
 CACHED = 1 << 14  # weights; of more, each vector takes a cycle to arrive
@@ -36,22 +37,26 @@ def most_streams(vectors: Vectors) -> int:
 
 
 class Blocking:
-    """The choices for the steps of one Program on these vector registers.
+    """The choices for one Program on these vector registers; it has steps for tiles and steps for one point.
 
     vectors_per_tile  of points, in a tile
     crossover         up to how many points a tile is slower than the schedule for one point, one by one
     """
 
-    def __init__(self, steps: Sequence[Step], vectors: Vectors) -> None:
+    def __init__(self, tile_steps: Sequence[Step], point_steps: Sequence[Step], vectors: Vectors) -> None:
         self._vectors = vectors
-        steps = [step for step in steps if step.is_block or step.is_few]
-        weights = sum(step.products[0].weight.size for step in steps if step.products)
+        tile_steps, point_steps = (
+            [step for step in steps if step.is_block or step.is_few] for steps in (tile_steps, point_steps)
+        )
+        weights = sum(step.products[0].weight.size for step in point_steps if step.products)
         self._weights_wait = 1 if weights > CACHED else 0
-        tiles = {v: sum(self._tile(step, v)[0] for step in steps) / v for v in range(MOST_VECTORS_OF_POINTS, 0, -1)}
+        tiles = {
+            v: sum(self._tile(step, v)[0] for step in tile_steps) / v for v in range(MOST_VECTORS_OF_POINTS, 0, -1)
+        }
         self.vectors_per_tile = min(tiles, key=lambda v: tiles[v])
         tile = tiles[self.vectors_per_tile] * self.vectors_per_tile
-        point = sum(self._point(step)[0] for step in steps)
-        self.crossover = min(int(tile / point), self.vectors_per_tile * vectors.lanes) if steps else 0
+        point = sum(self._point(step)[0] for step in point_steps)
+        self.crossover = min(int(tile / point), self.vectors_per_tile * vectors.lanes) if point_steps else 0
 
     def rows_at_once(self, step: Step) -> int:
         """How many rows of a block the schedule for tiles computes at once."""
@@ -104,7 +109,7 @@ def _work(step: Step) -> int:
 def _best(step: Step, size: int, most: int, term: Callable[[int], float]) -> tuple[float, int]:
     """The fewest cycles for `size` units, and how many at once reach them: such that no rest is left, if possible."""
     if not step.products:
-        return 0.0, 1
+        return 0.0, min(size, ROWS_TO_FINISH)
 
     def cycles(at_once: int) -> float:
         whole, rest = divmod(size, at_once)

@@ -54,13 +54,16 @@ def _text(op: Op) -> str:
     return f"{op.fn if isinstance(op, Map) else type(op).__name__.lower()}({names})"
 
 
-def fuse(program: Program, streams: int) -> list[Step]:
-    """The ops of `program` as steps, in an order in which they can run; a block has at most `streams` products."""
+def fuse(program: Program, streams: int, *, finished: int) -> list[Step]:
+    """The ops of `program` as steps, in an order in which they can run.
+
+    A block has at most `streams` products; with `finished` of them or more, what follows is done in the same step.
+    """
     groups: list[list[Op]] = []
     waiting = list(program.ops)
     done = {var.name for var in program.inputs}
     while waiting:
-        group = _together(waiting, done, streams)
+        group = _together(waiting, done, streams, finished)
         groups.append(group)
         waiting = [op for op in waiting if op not in group]
         done |= {op.out.name for op in group}
@@ -72,7 +75,7 @@ def fuse(program: Program, streams: int) -> list[Step]:
     return steps[::-1]
 
 
-def _together(waiting: Sequence[Op], done: set[str], streams: int) -> list[Op]:
+def _together(waiting: Sequence[Op], done: set[str], streams: int, finished: int) -> list[Op]:
     """The first op that waits, and what can run with it when the variables in `done` are known."""
     first = waiting[0]
     if not _in_block(first):
@@ -81,6 +84,8 @@ def _together(waiting: Sequence[Op], done: set[str], streams: int) -> list[Op]:
     if isinstance(first, Affine):
         group += [op for op in waiting[1:] if op.out.size == first.out.size and _is_stream(op, first, done)]
         group = group[:streams]
+        if len(group) < finished:
+            return group
     inside = {op.out.name for op in group}
     for op in waiting:
         names = {var.name for var in operands(op)}

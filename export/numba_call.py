@@ -30,13 +30,10 @@ def _pointer(typingctx: Any, array: types.Array) -> Any:
     return types.CPointer(array.dtype)(array), codegen
 
 
-def numba_call(
-    program: Program, precision: Precision, *, crossover: int | None = None
-) -> Callable[[Array, Array], int]:
+def numba_call(program: Program, precision: Precision) -> Callable[[Array, Array], int]:
     """`call(x, y)` stores u(x) into y, for contiguous x (n, n_in) and y (n, n_out): the bits of the NumPy program.
 
-    Compiled for this machine when it is made. `crossover` is as in `print_kernel`. Raises ExportError on a machine that
-    no target fits.
+    Compiled for this machine when it is made. Raises ExportError on a machine that no target fits.
     """
     native = target("native")
     nothing = np.empty((0, program.n_in), precision)
@@ -44,7 +41,6 @@ def numba_call(
         {"eval": program},
         precision,
         vectors=native.vectors(precision),
-        crossover=crossover,
         lower=np.full(program.n_in, -np.inf),
         upper=np.full(program.n_in, np.inf),
         golden_x=nothing,

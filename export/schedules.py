@@ -64,10 +64,11 @@ def halved(sums: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A Program as steps, and what was decided for them."""
+    """A Program as the steps of either schedule, and what was decided for them."""
 
     program: Program
-    steps: Sequence[Step]
+    tile_steps: Sequence[Step]
+    point_steps: Sequence[Step]
     constants: Constants
     blocking: Blocking
 
@@ -78,15 +79,20 @@ class Lowered:
 
 
 def lower_program(program: Program, constants: Constants) -> Lowered:
-    """Decide how `program` is computed, and give its parameters a place among `constants`."""
-    steps = fuse(program, most_streams(constants.vectors))
-    constants.place(steps)
-    return Lowered(program, steps, constants, Blocking(steps, constants.vectors))
+    """Decide how `program` is computed, and give its parameters a place among `constants`.
+
+    In a tile, the activation of a single product is a step of its own: its latency is hidden behind many vectors, and
+    the product has all registers. One point would wait for its sums to be stored and loaded again.
+    """
+    streams = most_streams(constants.vectors)
+    tile_steps, point_steps = fuse(program, streams, finished=2), fuse(program, streams, finished=1)
+    constants.place(point_steps)
+    return Lowered(program, tile_steps, point_steps, constants, Blocking(tile_steps, point_steps, constants.vectors))
 
 
 def print_points(text: Text, name: str, lowered: Lowered) -> int:
     """Print the schedule with points in lanes as the function `name`; returns how much scratch memory it needs."""
-    program, steps, L = lowered.program, lowered.steps, lowered.points_per_tile
+    program, steps, L = lowered.program, lowered.tile_steps, lowered.points_per_tile
     memory = Memory(program, steps, lambda op: op.out.size, program.n_in)
     text.put(0, "", "", f"def {name}(x, y, p, m, s, w):")
     text.put(1, f'"""Points p, …, p + m - 1, one per lane; m <= {L}."""')
@@ -179,7 +185,7 @@ def print_point(text: Text, name: str, lowered: Lowered) -> int:
 
     Loads and stores are of whole vectors: what lies behind the end of a variable is neither defined nor used.
     """
-    program, steps, constants = lowered.program, lowered.steps, lowered.constants
+    program, steps, constants = lowered.program, lowered.point_steps, lowered.constants
     V = constants.vectors.lanes
 
     def extent(op: Op) -> int:
