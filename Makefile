@@ -46,7 +46,7 @@ zoo: .venv/.ready
 	$(PUBLISH) runs/zoo/burgers_nu_student
 
 readme: demo
-	$(BIN)/python benchmarks/readme.py demo/burgers
+	$(BIN)/python benchmarks/readme.py --bundle demo/burgers
 
 verify-activations: .venv/.ready
 	$(BIN)/python benchmarks/verify_activations.py --write
