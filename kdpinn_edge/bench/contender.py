@@ -22,7 +22,8 @@ class NotInstalledError(BenchError):
 class Contender:
     """`backend` on a bundle, with `threads` threads (None: its own default); `name` is its name in the tables.
 
-    `rmse` is the model's error against the solution of its equation, where it is known.
+    `rmse` is the model's error against the solution of its equation, where it is known. `tail_samples` is how many
+    periodic calls its tail deserves; it gets them where a turn is then still short.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Contender:
     bundle: Path
     threads: int | None = 1
     rmse: float | None = None
+    tail_samples: int = 1
 
     def cpus(self, affinity: tuple[int, ...]) -> tuple[int, ...]:
         """Those of `affinity` that it runs on: as many as its threads, the last ones; all, where that is its choice."""

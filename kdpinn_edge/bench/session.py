@@ -44,6 +44,7 @@ TOO_SLOW_TURNS = 4  # of one call
 SWEEP_S = 0.02
 LEAST_CLOSED = 3
 MOST_KEPT = 1250  # samples of a turn: eight turns have a p99.9
+LONGEST_S = 0.4  # of a turn, for the sake of a tail
 LEAST_PERIOD_NS = 200_000
 DUTY = 3  # a period lasts at least so many calls
 OWN_THREADS_MODES: tuple[Mode, ...] = ("closed", "first")
@@ -108,7 +109,6 @@ class _Run:
         self._clocks_ns: dict[str, float] = {}
         self._conditions = [conditions()]
         self._paces: dict[tuple[str, int], tuple[int, float]] = {}
-        self._least_samples = -(-protocol.least_samples // (protocol.processes * protocol.rounds))
         self._first_process = 0
         self._done_s = 0.0
 
@@ -297,12 +297,19 @@ class _Run:
                 samples = worker.sample(turn.n, "cold", 2 * self._machine.cache_bytes, count)
             case _:
                 period_ns = (earlier.period_ns if earlier else None) or period_for(call_ns)
-                batch, count = 1, max(self._least_samples, round(turn_ns / period_ns))
+                batch, count = 1, max(self._least_samples(turn.entry, period_ns), round(turn_ns / period_ns))
                 with load.running(BACKGROUND_AT_MOST_S) if turn.mode == "periodic, load" else nullcontext():
                     sleep(BACKGROUND_S)
                     samples = worker.sample(turn.n, "periodic", period_ns, count)
         kept = tuple(np.round(samples, 1).tolist())
         self._add(key, batch, period_ns, Block(turn.index, self._first_process + turn.process, kept))
+
+    def _least_samples(self, entry: str, period_ns: int) -> int:
+        """How many periodic calls a turn has at least."""
+        contender, turns = self._contenders.get(entry), self._protocol.processes * self._protocol.rounds
+        needed = -(-self._protocol.least_samples // turns)
+        wanted = -(-contender.tail_samples // turns) if contender else 1
+        return max(needed, wanted if wanted * period_ns <= LONGEST_S * 1e9 else 1)
 
     def _add(self, key: tuple[str, int, Mode], batch: int, period_ns: int | None, block: Block) -> None:
         cell = self._cells.get(key, Cell(*key, batch, period_ns, ()))
