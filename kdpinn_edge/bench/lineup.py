@@ -23,7 +23,7 @@ QUICK = Protocol(
     seed=0,
 )
 FULL = Protocol(
-    n_points=N_POINTS, modes=MODES, processes=4, rounds=1, turn_seconds=0.05, deadline_ns=DEADLINE_NS, seed=0
+    n_points=N_POINTS, modes=MODES, processes=4, rounds=1, turn_seconds=0.04, deadline_ns=DEADLINE_NS, seed=0
 )
 
 TAIL_SAMPLES = 3000  # none late in so many: less than 0.1 % are, with 95 % confidence
