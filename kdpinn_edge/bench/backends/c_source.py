@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kdpinn_edge.bench.backend import Array, Call, Case, CFunction, Prepared
+from kdpinn_edge.bench.backend import Array, Backend, Call, Case, CFunction, Layer, Prepared
 from kdpinn_edge.bench.backends.prepared import has_one_thread, prepared
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.runtime.c_harness import SOURCE as HARNESS
@@ -59,6 +60,15 @@ def prepare(case: Case, threads: int | None, *, generate: Generate, level: str, 
 
     loaded = prepared(case, bind, report, size)
     return Prepared(loaded.evaluate, bind_loop, report, size) if in_c_loop else loaded
+
+
+def compiled(peer: str, generate: Generate, level: str, layer: Layer) -> Backend:
+    """The backend of the C that the package `peer` generates, compiled at `level`."""
+    in_c_loop = layer == "kernel in C"
+    name = f"{peer} {level}, {'C loop' if in_c_loop else 'cffi'}"
+    make = partial(prepare, generate=generate, level=level, in_c_loop=in_c_loop)
+    runtime = () if in_c_loop else ("cffi", "numpy")
+    return Backend(name, layer, "same function", (peer, "cffi", "numpy"), "peers", make, runtime)
 
 
 def library(case: Case, source: Source, level: str) -> Path:

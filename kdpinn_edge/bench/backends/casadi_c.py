@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.bench.backend import Backend, Case, Layer
-from kdpinn_edge.bench.backends.c_source import Source, prepare, scalar
+from kdpinn_edge.bench.backend import Case
+from kdpinn_edge.bench.backends.c_source import Source, compiled, scalar
 from kdpinn_edge.bench.backends.traced import Words, traced
 from kdpinn_edge.ir import parameters
 from kdpinn_edge.numpy_program import rounded
@@ -73,13 +73,6 @@ def _words(casadi: Any) -> Words:
     )
 
 
-def _backend(level: str, layer: Layer) -> Backend:
-    in_c_loop = layer == "kernel in C"
-    name = f"casadi {level}, {'C loop' if in_c_loop else 'cffi'}"
-    make = partial(prepare, generate=generate, level=level, in_c_loop=in_c_loop)
-    runtime = () if in_c_loop else ("cffi", "numpy")
-    return Backend(name, layer, "same function", ("casadi", "cffi", "numpy"), "peers", make, runtime)
-
-
+_backend = partial(compiled, "casadi", generate)
 CASADI_FAST, CASADI_O3 = _backend("-Ofast", "call from Python"), _backend("-O3", "call from Python")
 CASADI_FAST_C_LOOP, CASADI_O3_C_LOOP = _backend("-Ofast", "kernel in C"), _backend("-O3", "kernel in C")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from kdpinn_edge.bench.backend import Backend, Case, Layer
-from kdpinn_edge.bench.backends.c_source import Source, prepare, run, scalar
+from kdpinn_edge.bench.backend import Case
+from kdpinn_edge.bench.backends.c_source import Source, compiled, run, scalar
 from kdpinn_edge.manifest import ONNX_FILE
 
 BLOCK = 64  # most points per call of its function, a divisor of n: more are slower, their temporaries leave L1
@@ -35,13 +35,6 @@ def generate(case: Case, n: int) -> Source:
     return Source(f"emx_{block}", EVAL.format(code=text, scalar=scalar(case), block=block, n_in=n_in, n_out=n_out))
 
 
-def _backend(level: str, layer: Layer) -> Backend:
-    in_c_loop = layer == "kernel in C"
-    name = f"emx-onnx-cgen {level}, {'C loop' if in_c_loop else 'cffi'}"
-    make = partial(prepare, generate=generate, level=level, in_c_loop=in_c_loop)
-    runtime = () if in_c_loop else ("cffi", "numpy")
-    return Backend(name, layer, "same function", ("emx-onnx-cgen", "cffi", "numpy"), "peers", make, runtime)
-
-
+_backend = partial(compiled, "emx-onnx-cgen", generate)
 EMX_FAST, EMX_O3 = _backend("-Ofast", "call from Python"), _backend("-O3", "call from Python")
 EMX_FAST_C_LOOP, EMX_O3_C_LOOP = _backend("-Ofast", "kernel in C"), _backend("-O3", "kernel in C")
