@@ -1,18 +1,33 @@
-"""Targets: what machine code is compiled for."""
+"""Targets: what machine code is compiled for. `TARGETS` is the table; a line of it is all that a target is."""
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import llvmlite.binding as llvm
 
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.numpy_program import PRECISIONS
+from kdpinn_edge.manifest import Precision
+
+Artifact = Literal["elf", "archive", "dylib", "dll", "wasm", "c99"]
+
+FILES: Mapping[Artifact, str] = {
+    "elf": "lib{}.so",
+    "archive": "lib{}.a",
+    "dylib": "lib{}.dylib",
+    "dll": "{}.dll",
+    "wasm": "{}.wasm",
+    "c99": "{}.c",
+}
+"""What each kind of artifact is called, for a model of this name."""
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vector registers of a CPU: how many numbers each holds, and how many there are."""
+    """The registers that numbers of one precision are computed in: how many each holds, and how many there are."""
 
     lanes: int
     registers: int
@@ -20,35 +35,96 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of CPU, with its vector registers; `library` is the name pattern of the artifact."""
+    """One kind of machine: `triple`, `cpu` and `features` are LLVM's words for it, `serves` says what it is for.
+
+    `by_precision` has the registers for each precision that its hardware computes. `profile` is the numerics profile
+    that its instructions serve.
+    """
 
     name: str
+    serves: str
     triple: str
     cpu: str
     features: str
-    vector_bytes: int
-    registers: int
-    library: str = "lib{}.so"
+    artifact: Artifact
+    by_precision: Mapping[Precision, Vectors]
+    profile: str = "fma-1"
 
-    def vectors(self, precision: str) -> Vectors:
-        """Its registers as they hold numbers of this precision."""
-        return Vectors(self.vector_bytes // PRECISIONS[precision].itemsize, self.registers)
+    @property
+    def library(self) -> str:
+        """The name pattern of the artifact."""
+        return FILES[self.artifact]
+
+    @property
+    def pointer_bits(self) -> int:
+        """How wide an address is."""
+        return 64 if self.triple.startswith(("x86_64", "aarch64", "arm64", "riscv64")) else 32
+
+    def vectors(self, precision: Precision) -> Vectors:
+        """Its registers as they hold numbers of this precision. Raises ExportError where it has none."""
+        if precision not in self.by_precision:
+            raise ExportError(
+                f"{self.name} has no {precision} hardware; accepted: {', '.join(self.by_precision)}. "
+                f"Export with --precision {next(iter(self.by_precision))}."
+            )
+        return self.by_precision[precision]
 
     def runs_here(self) -> bool:
         """Whether this machine can run the code of this target."""
         try:
-            return self.vector_bytes <= TARGETS[_native()].vector_bytes
+            return self.name in RUNS[_native()]
         except ExportError:
             return False
 
 
+def _registers(bytes_each: int, count: int) -> dict[Precision, Vectors]:
+    """Vector registers that hold numbers of both precisions."""
+    return {"float32": Vectors(bytes_each // 4, count), "float64": Vectors(bytes_each // 8, count)}
+
+
+AVX512, AVX2, SSE, NEON64 = _registers(64, 32), _registers(32, 16), _registers(16, 16), _registers(16, 32)
+NEON32: dict[Precision, Vectors] = {"float32": Vectors(4, 16), "float64": Vectors(1, 32)}
+SCALAR: dict[Precision, Vectors] = {"float32": Vectors(1, 32), "float64": Vectors(1, 32)}
+FPV4: dict[Precision, Vectors] = {"float32": Vectors(1, 32)}
+FPV5: dict[Precision, Vectors] = {"float32": Vectors(1, 32), "float64": Vectors(1, 16)}
+
+X86, ARM64 = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
+RV64GC = "+m,+a,+f,+d,+c"
+
 TARGETS = {
     target.name: target
     for target in (
-        Target("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", 32, 16),
-        Target("x86-64-v4", "x86_64-unknown-linux-gnu", "x86-64-v4", "-prefer-256-bit", 64, 32),
+        Target("x86-64-v4", "Linux, AVX-512 (servers from 2017)", X86, "x86-64-v4", "-prefer-256-bit", "elf", AVX512),
+        Target("x86-64-v3", "Linux, AVX2 and FMA (from 2013)", X86, "x86-64-v3", "", "elf", AVX2),
+        Target("x86-64-v2", "Linux, SSE4.2, no FMA (from 2008)", X86, "x86-64-v2", "", "elf", SSE, "muladd-1"),
+        Target("aarch64", "Linux, any 64-bit ARM", ARM64, "generic", "", "elf", NEON64),
+        Target("cortex-a53", "Linux, Raspberry Pi 3, Zynq UltraScale+", ARM64, "cortex-a53", "", "elf", NEON64),
+        Target("cortex-a72", "Linux, Raspberry Pi 4", ARM64, "cortex-a72", "", "elf", NEON64),
+        Target("cortex-a76", "Linux, Raspberry Pi 5", ARM64, "cortex-a76", "", "elf", NEON64),
+        Target("armv7", "Linux, Cortex-A7, A15, A17", "armv7-unknown-linux-gnueabihf", "cortex-a7", "", "elf", NEON32),
+        Target("riscv64", "Linux, RV64GC", "riscv64-unknown-linux-gnu", "generic-rv64", RV64GC, "elf", SCALAR),
+        Target("cortex-m4", "bare metal, with FPU", "thumbv7em-none-eabihf", "cortex-m4", "", "archive", FPV4),
+        Target("cortex-m7", "bare metal, double FPU", "thumbv7em-none-eabihf", "cortex-m7", "", "archive", FPV5),
+        Target("cortex-m33", "bare metal, with FPU", "thumbv8m.main-none-eabihf", "cortex-m33", "", "archive", FPV4),
+        Target("wasm", "browsers, Node.js", "wasm32-unknown-unknown", "generic", "+simd128", "wasm", SSE, "muladd-1"),
+        Target("windows-x86-64", "Windows, AVX2 and FMA", "x86_64-w64-windows-gnu", "x86-64-v3", "", "dll", AVX2),
+        Target("macos-arm64", "macOS 11, Apple silicon", "arm64-apple-macosx11.0.0", "apple-m1", "", "dylib", NEON64),
     )
 }
+
+RUNS = {
+    "x86-64-v4": ("x86-64-v4", "x86-64-v3", "x86-64-v2"),
+    "x86-64-v3": ("x86-64-v3", "x86-64-v2"),
+    "aarch64": ("aarch64", "cortex-a53", "cortex-a72"),
+}
+"""For each target that "native" can be, those whose code runs where it does."""
+
+NO_FPU = "it has no floating-point unit, and arithmetic by software has neither these bits nor this speed"
+REFUSED = {
+    **dict.fromkeys(("cortex-m0", "cortex-m0plus", "cortex-m1", "cortex-m3", "cortex-m23"), NO_FPU),
+    **dict.fromkeys(("riscv32", "rv32imc", "rv32imac"), NO_FPU),
+}
+"""Names that people try, and why there is no such target."""
 
 
 def target(name: str) -> Target:
@@ -58,19 +134,23 @@ def target(name: str) -> Target:
     """
     if name == "native":
         name = _native()
+    if name in REFUSED:
+        raise ExportError(f"target {name!r} is refused: {REFUSED[name]}; accepted: {', '.join(TARGETS)}")
     if name not in TARGETS:
         raise ExportError(f"target {name!r} is not known; accepted: native, {', '.join(TARGETS)}")
     return TARGETS[name]
 
 
 def _native() -> str:
-    triple, features = llvm.get_process_triple(), llvm.get_host_cpu_features()
-    if triple.startswith("x86_64") and "linux" in triple:
-        if all(features.get(f"avx512{part}") for part in ("f", "bw", "cd", "dq", "vl")):
+    if platform.system() == "Linux":
+        machine, features = platform.machine(), llvm.get_host_cpu_features()
+        if machine == "aarch64":
+            return "aarch64"
+        if machine == "x86_64" and all(features.get(f"avx512{part}") for part in ("f", "bw", "cd", "dq", "vl")):
             return "x86-64-v4"
-        if features.get("avx2") and features.get("fma"):
+        if machine == "x86_64" and features.get("avx2") and features.get("fma"):
             return "x86-64-v3"
     raise ExportError(
-        f"no target fits this machine ({triple}); accepted: Linux on x86-64 with AVX2 and FMA (2013 or later). "
-        f"Name a target to export for another machine: {', '.join(TARGETS)}"
+        f"no target fits this machine ({llvm.get_process_triple()}); accepted: Linux on 64-bit ARM, or on x86-64 with "
+        f"AVX2 and FMA (2013 or later). Name a target to export for another machine: {', '.join(TARGETS)}"
     )
