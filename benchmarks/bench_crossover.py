@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.lowering import Constants
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.schedules import lower_program
-from kdpinn_edge.export.shared_library import link, linker
 from kdpinn_edge.export.target import target
 from kdpinn_edge.ir import Program, columns
 from kdpinn_edge.manifest import Input
@@ -54,7 +54,7 @@ def compiled(program: Program, crossover: int, folder: Path) -> Callable[[NDArra
     )
     interface = Interface("model", "float32", NATIVE, tuple(map(Input, columns(program.inputs))), {"eval": program})
     path = folder / f"{crossover}.so"
-    path.write_bytes(link(object_code(kernel, interface), interface, linker()))
+    path.write_bytes(link(object_code(kernel, interface), interface, linker(interface))[interface.library])
     evaluate = ctypes.CDLL(str(path)).model_eval
     return lambda x, y: evaluate(ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(y.ctypes.data), ctypes.c_int64(len(x)))
 

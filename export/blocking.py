@@ -2,11 +2,16 @@
 
 Sums of R rows, S streams and v vectors advance together. In the schedule for tiles a vector holds points, and one term
 of every sum costs S·v loads of inputs and R of weights; in the schedule for one point a vector holds rows (R = 1), and
-it costs v loads of weights and S of inputs. Both cost S·R·v fused multiply-adds. Two of each can start in a cycle. A
-sum waits LATENCY cycles for its previous term, so with P partial sums a term takes LATENCY / P cycles at least. All
-sums have to stay in registers, beside the operands: what does not fit costs more than any of this. Around the products
-a vector takes ACTIVATION cycles per function and one per other operation, and a point waits STEP cycles for each step
-to be done before the next one can start.
+it costs v loads of weights and S of inputs. Both cost S·R·v fused multiply-adds. All sums have to stay in registers,
+beside the operands: what does not fit costs more than any of this.
+
+Two multiply-adds and two loads can start in a cycle, and a sum waits LATENCY cycles for its previous term, so with P
+partial sums a term takes LATENCY / P cycles at least. Around the products a vector takes some cycles per function and
+one per other operation, and a point waits STEP cycles for each step to be done before the next one can start.
+
+A processor that is `in_order` starts one instruction in a cycle, LOOP of them for each turn of a loop. There the
+partial sums of a row may advance one after the other instead of together: the first waits in memory, and more rows find
+room in the registers.
 
 docs/numerics.md has what was measured beside what the model says.
 """
@@ -14,6 +19,7 @@ docs/numerics.md has what was measured beside what the model says.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import inf
 
 from kdpinn_edge.export.lowering import Step
@@ -22,18 +28,45 @@ from kdpinn_edge.ir import Affine, Map
 from kdpinn_edge.numpy_program import partial_sums
 
 LATENCY = 5  # 4 on the processors of today, and one for what disturbs
-ACTIVATION = 8
+LOOP = 4
 STEP = 20
-MOST_ROWS = 4
-ROWS_TO_FINISH = 2  # of a step without products
-MOST_VECTORS_OF_POINTS = 2
-MOST_VECTORS_OF_ROWS = 8
+VECTORS_TO_FINISH = 4  # of a tile, in a step without products
+ROWS_TO_FINISH = 2  # vectors of them, of a point
 CACHED = 1 << 14  # weights; of more, each vector takes a cycle to arrive
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is tried at once, and how many cycles an activation takes."""
+
+    rows: Sequence[int]
+    vectors_of_points: Sequence[int]
+    vectors_of_rows: Sequence[int]
+    activation: int
+
+
+OUT_OF_ORDER = Limits(range(1, 5), range(1, 3), range(1, 9), 8)
+IN_ORDER = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30)  # LLVM splits other vectors badly
+SCALAR = Limits(range(1, 13), (1, 2), (1, 2, 4, 8, 16), 34)  # more points at once take more memory than a board has
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What takes the fewest cycles: how many units at once, and whether their partial sums advance together."""
+
+    cycles: float
+    at_once: int
+    together: bool = True
 
 
 def most_streams(vectors: Vectors) -> int:
     """How many matrix products can share the loads of their weights: two partial sums of each fit into registers."""
     return (vectors.registers - 2) // 2
+
+
+def terms_at_once(vectors: Vectors) -> int:
+    """How many terms of a partial sum that advances alone one turn of the loop has: as many as find registers."""
+    return vectors.registers // 16
 
 
 class Blocking:
@@ -45,75 +78,90 @@ class Blocking:
 
     def __init__(self, tile_steps: Sequence[Step], point_steps: Sequence[Step], vectors: Vectors) -> None:
         self._vectors = vectors
+        self._limits = OUT_OF_ORDER if not vectors.in_order else IN_ORDER if vectors.lanes > 1 else SCALAR
         tile_steps, point_steps = (
             [step for step in steps if step.is_block or step.is_few] for steps in (tile_steps, point_steps)
         )
         weights = sum(step.products[0].weight.size for step in point_steps if step.products)
         self._weights_wait = 1 if weights > CACHED else 0
         tiles = {
-            v: sum(self._tile(step, v)[0] for step in tile_steps) / v for v in range(MOST_VECTORS_OF_POINTS, 0, -1)
+            v: sum(self._tile(step, v).cycles for step in tile_steps) / v
+            for v in reversed(self._limits.vectors_of_points)
         }
         self.vectors_per_tile = min(tiles, key=lambda v: tiles[v])
         tile = tiles[self.vectors_per_tile] * self.vectors_per_tile
-        point = sum(self._point(step)[0] for step in point_steps)
+        point = sum(self.point(step).cycles for step in point_steps)
         self.crossover = min(int(tile / point), self.vectors_per_tile * vectors.lanes) if point_steps else 0
 
-    def rows_at_once(self, step: Step) -> int:
+    def tile(self, step: Step) -> Choice:
         """How many rows of a block the schedule for tiles computes at once."""
-        return self._tile(step, self.vectors_per_tile)[1]
+        return self._tile(step, self.vectors_per_tile)
 
-    def vectors_at_once(self, step: Step) -> int:
+    def point(self, step: Step) -> Choice:
         """How many vectors of rows of a block the schedule for one point computes at once."""
-        return self._point(step)[1]
-
-    def _tile(self, step: Step, vectors: int) -> tuple[float, int]:
-        """The cycles of a tile, and how many rows at once take as few."""
-        around = step.size * vectors * _work(step)
-        if step.is_few:
-            return around + step.size * step.products[0].x.size * vectors, 1
-
-        def term(rows: int) -> float:
-            return self._term(step, rows, vectors, loads=len(step.products) * vectors + rows)
-
-        cycles, rows = _best(step, step.size, MOST_ROWS, term)
-        return around + cycles, rows
-
-    def _point(self, step: Step) -> tuple[float, int]:
-        """The cycles of one point, and how many vectors of rows at once take as few."""
         wide = -(-step.size // self._vectors.lanes)
-        around = STEP + wide * _work(step)
+        around = STEP + wide * self._work(step)
         if step.is_few:
             n_in = step.products[0].x.size
-            return around + step.size * n_in * LATENCY / partial_sums(n_in, step.size), 1
+            return Choice(around + step.size * n_in * LATENCY / partial_sums(n_in, step.size), 1)
 
-        def term(vectors: int) -> float:
-            cycles = self._term(step, 1, vectors, loads=len(step.products) + vectors)
+        def term(vectors: int, sums: int) -> float:
+            operands = 2 if self._vectors.in_order else vectors + 1
+            cycles = self._term(step, vectors, sums, len(step.products) + vectors, operands)
             return max(cycles, vectors * self._weights_wait)
 
-        cycles, vectors = _best(step, wide, MOST_VECTORS_OF_ROWS, term)
-        return around + cycles, vectors
+        return _best(step, wide, self._limits.vectors_of_rows, around, term, ROWS_TO_FINISH)
 
-    def _term(self, step: Step, rows: int, vectors: int, loads: int) -> float:
-        at_once = len(step.products) * rows * vectors
-        sums = partial_sums(step.products[0].x.size, step.size)
-        if sums * at_once + vectors + 1 > self._vectors.registers:
+    def _tile(self, step: Step, vectors: int) -> Choice:
+        around = step.size * vectors * self._work(step)
+        if step.is_few:
+            return Choice(around + step.size * step.products[0].x.size * vectors, 1)
+
+        def term(rows: int, sums: int) -> float:
+            weights = -(-rows // self._vectors.lanes) if self._vectors.factors_by_lane else rows
+            loads = len(step.products) * vectors + weights
+            return self._term(step, rows * vectors, sums, loads, operands=vectors + 1)
+
+        return _best(step, step.size, self._limits.rows, around, term, VECTORS_TO_FINISH // vectors)
+
+    def _term(self, step: Step, units: int, sums: int, loads: int, operands: int) -> float:
+        """The cycles of one term of every sum of `units`, `sums` partial sums of each being in registers."""
+        at_once = len(step.products) * units
+        if sums * at_once + operands > self._vectors.registers:
             return inf
+        if self._vectors.in_order:
+            return at_once + loads + LOOP / terms_at_once(self._vectors)
         return max(at_once / 2, loads / 2, LATENCY / sums)
 
+    def _work(self, step: Step) -> int:
+        """Cycles per vector around the products."""
+        others = [op for op in step.ops if not isinstance(op, Affine)]
+        return sum(self._limits.activation if isinstance(op, Map) else 1 for op in others)
 
-def _work(step: Step) -> int:
-    """Cycles per vector around the products."""
-    return sum(ACTIVATION if isinstance(op, Map) else 1 for op in step.ops if not isinstance(op, Affine))
 
+def _best(
+    step: Step,
+    size: int,
+    limits: Sequence[int],
+    around: float,
+    term: Callable[[int, int], float],
+    to_finish: int,
+) -> Choice:
+    """The fewest cycles for `size` units; of equals together, without a rest, and as many at once as possible.
 
-def _best(step: Step, size: int, most: int, term: Callable[[int], float]) -> tuple[float, int]:
-    """The fewest cycles for `size` units, and how many at once reach them: such that no rest is left, if possible."""
+    `around` are the cycles beside those of the products; without products, `to_finish` units are computed at once.
+    """
     if not step.products:
-        return 0.0, min(size, ROWS_TO_FINISH)
+        return Choice(around, min(size, max(1, to_finish)))
+    n_in = step.products[0].x.size
+    P = partial_sums(n_in, step.size)
 
-    def cycles(at_once: int) -> float:
+    def cycles(at_once: int, together: bool) -> float:
         whole, rest = divmod(size, at_once)
-        return step.products[0].x.size * (whole * term(at_once) + (term(rest) if rest else 0.0))
+        waiting = 0 if together else 2 * (P - 1) * size * len(step.products)
+        parts = [(whole, at_once), *([(1, rest)] if rest else [])]
+        return waiting + sum(count * n_in * term(units, P if together else 1) for count, units in parts)
 
-    best = min(range(1, min(size, most) + 1), key=lambda n: (cycles(n), size % n > 0, -n))
-    return cycles(best), best
+    tried = [(n, together) for n in limits if n <= size for together in ([True, False] if P > 1 else [True])]
+    at_once, together = min(tried, key=lambda t: (cycles(*t), not t[1], size % t[0] > 0, -t[0]))
+    return Choice(around + cycles(at_once, together), at_once, together)

@@ -18,11 +18,12 @@ import numpy as np
 from kdpinn_edge.derivatives import derivatives as derivatives_of
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files
+from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.onnx_model import to_onnx
-from kdpinn_edge.export.shared_library import check_library, link, linker
 from kdpinn_edge.export.target import target as find_target
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Array, Map, Program, columns
@@ -97,7 +98,7 @@ def export_bundle(
         raise ExportError(
             f"{directory} exists already; accepted: a folder that export makes. Remove it, or name another."
         )
-    command = tuple(cc) if cc else linker()
+    command = tuple(cc) if cc else linker(interface)
 
     references = {function: NumpyProgram(programs[function], precision) for function in programs}
     dtype, vectors = PRECISIONS[precision], interface.target.vectors(precision)
@@ -107,6 +108,7 @@ def export_bundle(
         programs,
         precision,
         vectors=vectors,
+        narrow=interface.target.pointer_bits == 32,
         lower=np.array(interface.lower),
         upper=np.array(interface.upper),
         golden_x=golden_x,
@@ -115,9 +117,9 @@ def export_bundle(
     )
     outputs_of = _outputs(programs, derivatives, described_in, described_out)
     with _new_folder(directory) as folder:
-        library = link(object_code(kernel, interface), interface, command)
+        linked = link(object_code(kernel, interface), interface, command)
         contents = {
-            interface.library: library,
+            **linked,
             f"{name}_kernel.py": kernel.source.encode(),
             **{
                 ONNX_FILES[function]: to_onnx(programs[function], precision).SerializeToString(deterministic=True)
@@ -129,7 +131,7 @@ def export_bundle(
             (folder / file_name).write_bytes(data)
         for function in programs:
             write_program(programs[function], folder / PROGRAM_FILES[function])
-        sizes = check_library(library, interface)
+        sizes = check_artifact(linked[interface.library], interface)
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
         manifest = Manifest(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,11 +21,12 @@ from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.interface import ABI, Interface
 from kdpinn_edge.export.numba_kernel import Kernel, load_kernel
 from kdpinn_edge.export.numba_lanes import Rodata
-from kdpinn_edge.export.target import Target
+from kdpinn_edge.export.target import Artifact, Target
 from kdpinn_edge.ir import Program, columns
 from kdpinn_edge.numpy_program import PRECISIONS, PROFILE
 
 ONE_AT_A_TIME = threading.Lock()
+RELOCATION: Mapping[Artifact, str] = {"elf": "pic", "dylib": "pic", "dll": "pic", "archive": "static", "wasm": "static"}
 
 
 def object_code(kernel: Kernel, interface: Interface) -> bytes:
@@ -44,7 +45,7 @@ def object_code(kernel: Kernel, interface: Interface) -> bytes:
         if not symbol.is_declaration and symbol.name not in interface.symbols:
             symbol.linkage = "internal"
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="small"
+        cpu=target.cpu, features=target.features, opt=3, reloc=RELOCATION[target.artifact], codemodel="small"
     )
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     builder = llvm.create_pass_builder(machine, options)

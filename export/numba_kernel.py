@@ -32,9 +32,11 @@ WORDS = (
     "fma",
     "is_null",
     "item",
+    "lane",
     "load",
     "mul",
     "put",
+    "range32",
     "same_bits",
     "scratch",
     "splat",
@@ -126,6 +128,7 @@ def print_kernel(
     precision: str,
     *,
     vectors: Vectors,
+    narrow: bool = False,
     crossover: int | None = None,
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
@@ -138,10 +141,11 @@ def print_kernel(
     Up to `crossover` points go through the schedule for single points, by default as many as are faster there.
     `lower` and `upper` (n_in,) are the domain box; `golden_x` (k, n_in) and for each function `golden_y` (k, n_out)
     are what the self-test replays.
+    `narrow` text is for processors with registers of 32 bits.
     `storage` is how the parameters lie in memory: in `precision`, or "float16". Equal ones lie there once.
     """
     numbers = Constants(storage or precision, vectors)
-    text = Text()
+    text = Text(narrow=narrow)
     selftest, before = "", 0
     for function, program in programs.items():
         lowered = lower_program(program, numbers)

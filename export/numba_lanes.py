@@ -271,6 +271,14 @@ def _splat_word(typingctx: Any, v: types.Float, L: types.IntegerLiteral) -> Any:
     return target(v, L), codegen
 
 
+@_word("lane")
+def _lane(typingctx: Any, v: LanesType, i: types.IntegerLiteral) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.extract_element(args[0], ir.Constant(ir.IntType(32), i.literal_value))
+
+    return v.dtype(v, i), codegen
+
+
 @_word("zeros")
 def _zeros(typingctx: Any, like: types.CPointer, L: types.IntegerLiteral) -> Any:
     target = LanesType(like.dtype, L.literal_value)
@@ -402,6 +410,7 @@ def _is_null(typingctx: Any, a: types.CPointer) -> Any:
     return types.boolean(a), codegen
 
 
+register_jitable(lanes.range32)
 for _function in vars(activations).values():
     if inspect.isfunction(_function) and _function.__module__ == activations.__name__:
         register_jitable(_function)

@@ -15,17 +15,25 @@ from textwrap import wrap
 
 import numpy as np
 
-from kdpinn_edge.export.blocking import MOST_VECTORS_OF_ROWS, Blocking, most_streams
+from kdpinn_edge.export.blocking import Blocking, Choice, most_streams, terms_at_once
 from kdpinn_edge.export.lowering import Constants, Memory, Step, few, fuse, is_view, is_zero
+from kdpinn_edge.export.target import Vectors
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Op, Program, Scale, Var, operands
 from kdpinn_edge.numpy_program import partial_sums
 
+SUMS = "abcdefgh"
+"""What partial sums are called: there are at most eight."""
+
 
 class Text:
-    """Lines of Python. `loop` prints a for, or a plain assignment where it would run once."""
+    """Lines of Python. `loop` prints a for, or a plain assignment where it would run once.
 
-    def __init__(self) -> None:
+    `narrow` text counts its loops in 32 bits.
+    """
+
+    def __init__(self, *, narrow: bool = False) -> None:
         self.lines: list[str] = []
+        self._narrow = narrow
 
     def put(self, depth: int, *lines: str) -> None:
         """Print `lines`, indented `depth` times."""
@@ -41,7 +49,8 @@ class Text:
             self.put(depth, f"{name} = {start}")
             return depth
         bounds = f"{stop}" if start == 0 and step == 1 else f"{start}, {stop}" + (f", {step}" if step > 1 else "")
-        self.put(depth, f"for {name} in range({bounds}):")
+        counted = f"range32({start}, {stop}, {step})" if self._narrow else f"range({bounds})"
+        self.put(depth, f"for {name} in {counted}:")
         return depth + 1
 
 
@@ -82,10 +91,12 @@ def lower_program(program: Program, constants: Constants) -> Lowered:
     """Decide how `program` is computed, and give its parameters a place among `constants`.
 
     In a tile, the activation of a single product is a step of its own: its latency is hidden behind many vectors, and
-    the product has all registers. One point would wait for its sums to be stored and loaded again.
+    the product has all registers. One point would wait for its sums to be stored and loaded again, but on processors
+    that are in order, which wait for nothing and lack registers.
     """
     streams = most_streams(constants.vectors)
-    tile_steps, point_steps = fuse(program, streams, finished=2), fuse(program, streams, finished=1)
+    finished = 2 if constants.vectors.in_order else 1
+    tile_steps, point_steps = fuse(program, streams, finished=2), fuse(program, streams, finished=finished)
     constants.place(point_steps)
     return Lowered(program, tile_steps, point_steps, constants, Blocking(tile_steps, point_steps, constants.vectors))
 
@@ -135,31 +146,51 @@ def _points_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> i
         (weight, _), (across, down) = constants.of(products[0]), constants.strides(products[0])
         if constants.widens and not few(products[0]):
             array, weight, size = "s", size, size + _widen(text, weight, n_in * down, constants, size)
-    whole_k = n_in - n_in % P
-    R = lowered.blocking.rows_at_once(step)
+    V = constants.vectors.lanes
+    by_lane = constants.vectors.factors_by_lane and across == 1
+    choice = lowered.blocking.tile(step)
+    R = choice.at_once
     whole_j = step.size - step.size % R
+    free = size
     for start, stop, rows in ((0, whole_j, R), (whole_j, step.size, step.size - whole_j)):
         if start == stop:
             continue
         sums = [[_names(P, f"{q or ''}", r) for q in range(len(products))] for r in range(rows)]
         depth = text.loop(1, "j", start, stop, rows)
-        empty = []
-        for r, row in enumerate(sums):
-            for op, names in zip(products, row, strict=True):
-                if not is_zero(op.bias):
-                    bias = f"item(w, {place(constants.of(op)[1] + r, (1, 'j'))})"
-                    text.put(depth, f"{names[0]} = splat({bias}, {L})")
-                empty += names[not is_zero(op.bias) :]
-        if empty:
-            text.put(depth, f"{' = '.join(empty)} = zeros(s, {L})")
-        inner = text.loop(depth, "k", 0, whole_k, P) if whole_k else depth
-        for k, terms, body in (("k", P if whole_k else 0, inner), (whole_k, n_in - whole_k, depth)):
-            for p in range(terms):
-                for q, op in enumerate(products):
-                    text.put(body, f"u = load(s, {place(memory.at[op.x.name] * L + p * L, (L, k))}, {L})")
-                    for r, row in enumerate(sums):
-                        factor = f"item({array}, {place(weight + p * down + r * across, (down, k), (across, 'j'))})"
-                        text.put(body, f"{row[q][p]} = fma({factor}, u, {row[q][p]})")
+        parked = _Parked(free, L)
+        for each in _passes(n_in, P, choice, constants.vectors):
+            for r, row in enumerate(sums):
+                for op, names in zip(products, row, strict=True):
+                    if 0 in each.sums and not is_zero(op.bias):
+                        bias = f"item(w, {place(constants.of(op)[1] + r, (1, 'j'))})"
+                        text.put(depth, f"{names[0]} = splat({bias}, {L})")
+            empty = [
+                names[p]
+                for row in sums
+                for op, names in zip(products, row, strict=True)
+                for p in each.sums
+                if p or is_zero(op.bias)
+            ]
+            if empty:
+                text.put(depth, f"{' = '.join(empty)} = zeros(s, {L})")
+            inner = text.loop(depth, "k", 0, each.whole, each.stride) if each.whole else depth
+            for k, terms, body in (("k", each.loop, inner), (each.whole, each.rest, depth)):
+                for i in terms:
+                    for q, op in enumerate(products):
+                        text.put(body, f"u = load(s, {place(memory.at[op.x.name] * L + i * L, (L, k))}, {L})")
+                        for r, row in enumerate(sums):
+                            at_weight = place(weight + i * down + r * across, (down, k), (across, "j"))
+                            factor = f"item({array}, {at_weight})"
+                            if by_lane:
+                                if q == r % V == 0:
+                                    g = f"g{r // V or ''}"
+                                    lanes = constants.padded(min(V, rows - r))
+                                    text.put(body, f"{g} = load({array}, {at_weight}, {lanes})")
+                                factor = f"lane(g{r // V or ''}, {r % V})"
+                            name = row[q][i % P]
+                            text.put(body, f"{name} = fma({factor}, u, {name})")
+            if P - 1 not in each.sums:
+                sums = [[parked.park(text, depth, names, each.sums) for names in row] for row in sums]
         for r, row in enumerate(sums):
 
             def at(var: Var, r: int = r) -> str:
@@ -169,6 +200,7 @@ def _points_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> i
                 return f"item(w, {place(base + r, (1, 'j'))})"
 
             text.put(depth, *_finish(step, constants, [halved(names) for names in row], at, number, L, f"_{r}"))
+        size = max(size, parked.end)
     return size
 
 
@@ -199,6 +231,7 @@ def print_point(text: Text, name: str, lowered: Lowered) -> int:
         return -(-size // V) * V
 
     memory = Memory(program, steps, extent, aligned(program.n_in))
+    size = memory.size + max(V, len(SUMS))  # a load of the last variable may reach so far beyond it
     text.put(0, "", "", f"def {name}(x, y, p, s, w):")
     text.put(1, '"""Point p, the neurons of a layer in lanes."""')
     for c in range(program.n_in):
@@ -219,38 +252,44 @@ def print_point(text: Text, name: str, lowered: Lowered) -> int:
         elif isinstance(op, Affine) and few(op):
             _point_few(text, op, constants, memory)
         else:
-            _point_block(text, step, lowered, memory)
+            size = max(size, _point_block(text, step, lowered, memory))
     rows = [memory.at[var.name] + i for var in program.outputs for i in range(var.size)]
     for c, row in enumerate(rows):
         text.put(1, f"put(y, {place(c, (program.n_out, 'p'))}, total(canonical(load(s, {row}, 1))))")
-    return memory.size + MOST_VECTORS_OF_ROWS * V
+    return size
 
 
-def _point_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> None:
-    """Print a block, some vectors of rows at a time."""
+def _point_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> int:
+    """Print a block, some vectors of rows at a time; returns how much scratch memory it needs."""
+    size = memory.size
     products, constants = step.products, lowered.constants
     weight, n_in, P, down = 0, 0, 1, 0
     if products:
         n_in, P = products[0].x.size, partial_sums(products[0].x.size, step.size)
         (weight, _), (_, down) = constants.of(products[0]), constants.strides(products[0])
-    whole = n_in - n_in % P
-    sums = [_names(P, f"{q or ''}", "") for q in range(len(products))]
-    for start, stop, lanes in _chunks(step.size, constants, lowered.blocking.vectors_at_once(step)):
+    choice = lowered.blocking.point(step)
+    for start, stop, lanes in _chunks(step.size, constants, choice.at_once):
+        sums = [_names(P, f"{q or ''}", "") for q in range(len(products))]
         depth = text.loop(1, "j", start, stop, lanes)
-        empty = []
-        for op, names in zip(products, sums, strict=True):
-            if not is_zero(op.bias):
-                text.put(depth, f"{names[0]} = load(w, {place(constants.of(op)[1], (1, 'j'))}, {lanes})")
-            empty += names[not is_zero(op.bias) :]
-        if empty:
-            text.put(depth, f"{' = '.join(empty)} = zeros(s, {lanes})")
-        inner = text.loop(depth, "k", 0, whole, P) if whole else depth
-        for k, terms, body in (("k", P if whole else 0, inner), (whole, n_in - whole, depth)):
-            for p in range(terms):
-                text.put(body, f"g = load(w, {place(weight + p * down, (down, k), (1, 'j'))}, {lanes})")
-                for op, names in zip(products, sums, strict=True):
-                    number = f"item(s, {place(memory.at[op.x.name] + p, (1, k))})"
-                    text.put(body, f"{names[p]} = fma(g, {number}, {names[p]})")
+        parked = _Parked(memory.size, lanes)
+        for each in _passes(n_in, P, choice, constants.vectors):
+            for op, names in zip(products, sums, strict=True):
+                if 0 in each.sums and not is_zero(op.bias):
+                    text.put(depth, f"{names[0]} = load(w, {place(constants.of(op)[1], (1, 'j'))}, {lanes})")
+            empty = [
+                names[p] for op, names in zip(products, sums, strict=True) for p in each.sums if p or is_zero(op.bias)
+            ]
+            if empty:
+                text.put(depth, f"{' = '.join(empty)} = zeros(s, {lanes})")
+            inner = text.loop(depth, "k", 0, each.whole, each.stride) if each.whole else depth
+            for k, terms, body in (("k", each.loop, inner), (each.whole, each.rest, depth)):
+                for i in terms:
+                    text.put(body, f"g = load(w, {place(weight + i * down, (down, k), (1, 'j'))}, {lanes})")
+                    for op, names in zip(products, sums, strict=True):
+                        number = f"item(s, {place(memory.at[op.x.name] + i, (1, k))})"
+                        text.put(body, f"{names[i % P]} = fma(g, {number}, {names[i % P]})")
+            if P - 1 not in each.sums:
+                sums = [parked.park(text, depth, names, each.sums) for names in sums]
 
         def at(var: Var) -> str:
             return place(memory.at[var.name], (1, "j"))
@@ -259,6 +298,8 @@ def _point_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> No
             return f"load(w, {place(base, (1, 'j'))}, {lanes})"
 
         text.put(depth, *_finish(step, constants, [halved(names) for names in sums], at, number_at, lanes, ""))
+        size = max(size, parked.end)
+    return size
 
 
 def _point_few(text: Text, op: Affine, constants: Constants, memory: Memory) -> None:
@@ -282,9 +323,53 @@ def _point_few(text: Text, op: Affine, constants: Constants, memory: Memory) -> 
     text.put(depth, f"put(s, {place(to, (1, 'j'))}, total(a))")
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """Partial sums that are computed in one pass through the terms: `loop` has those of one turn, `rest` the others."""
+
+    sums: Sequence[int]
+    stride: int
+    whole: int
+    loop: Sequence[int]
+    rest: Sequence[int]
+
+
+def _passes(n_in: int, P: int, choice: Choice, vectors: Vectors) -> list[_Pass]:
+    """One pass for all P sums, or one for each, in which a turn of the loop has several terms all the same."""
+    groups, stride = ([range(P)], P) if choice.together else ([(p,) for p in range(P)], terms_at_once(vectors) * P)
+    whole = n_in - n_in % stride
+    return [
+        _Pass(
+            sums,
+            stride,
+            whole,
+            [k for k in range(stride) if whole and k % P in sums],
+            [k for k in range(n_in - whole) if k % P in sums],
+        )
+        for sums in groups
+    ]
+
+
+class _Parked:
+    """Partial sums that wait in the scratch memory from `at` on while others are computed."""
+
+    def __init__(self, at: int, lanes: int) -> None:
+        self.end = at
+        self._lanes = lanes
+
+    def park(self, text: Text, depth: int, names: Sequence[str], chosen: Sequence[int]) -> list[str]:
+        """Print the stores of the `chosen` sums of one row; returns the texts that stand for all of them then."""
+        texts = list(names)
+        for p in chosen:
+            text.put(depth, f"store(s, {self.end}, {names[p]})")
+            texts[p] = f"load(s, {self.end}, {self._lanes})"
+            self.end += self._lanes
+        return texts
+
+
 def _names(sums: int, stream: str, row: int | str) -> list[str]:
     """What the partial sums of one row of one stream are called: a0, b0; for further streams a1_0, b1_0."""
-    return [f"{letter}{stream}{'_' if stream else ''}{row}" for letter in "abcdefgh"[:sums]]
+    return [f"{letter}{stream}{'_' if stream else ''}{row}" for letter in SUMS[:sums]]
 
 
 def _finish(

@@ -27,10 +27,22 @@ FILES: Mapping[Artifact, str] = {
 
 @dataclass(frozen=True)
 class Vectors:
-    """The registers that numbers of one precision are computed in: how many each holds, and how many there are."""
+    """The registers that numbers of one precision are computed in: how many each holds, and how many there are.
+
+    `in_order` processors start about one instruction in a cycle, so loads cost as much as arithmetic.
+    """
 
     lanes: int
     registers: int
+    in_order: bool = False
+
+    @property
+    def factors_by_lane(self) -> bool:
+        """Whether the weights of several rows are better loaded together, and taken from their lanes one by one."""
+        return self.in_order and self.lanes > 1
+
+
+Registers = Mapping[Precision, Vectors]
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class Target:
     cpu: str
     features: str
     artifact: Artifact
-    by_precision: Mapping[Precision, Vectors]
+    by_precision: Registers
     profile: str = "fma-1"
 
     @property
@@ -77,16 +89,14 @@ class Target:
             return False
 
 
-def _registers(bytes_each: int, count: int) -> dict[Precision, Vectors]:
-    """Vector registers that hold numbers of both precisions."""
-    return {"float32": Vectors(bytes_each // 4, count), "float64": Vectors(bytes_each // 8, count)}
-
-
-AVX512, AVX2, SSE, NEON64 = _registers(64, 32), _registers(32, 16), _registers(16, 16), _registers(16, 32)
-NEON32: dict[Precision, Vectors] = {"float32": Vectors(4, 16), "float64": Vectors(1, 32)}
-SCALAR: dict[Precision, Vectors] = {"float32": Vectors(1, 32), "float64": Vectors(1, 32)}
-FPV4: dict[Precision, Vectors] = {"float32": Vectors(1, 32)}
-FPV5: dict[Precision, Vectors] = {"float32": Vectors(1, 32), "float64": Vectors(1, 16)}
+AVX512: Registers = {"float32": Vectors(16, 32), "float64": Vectors(8, 32)}
+AVX2: Registers = {"float32": Vectors(8, 16), "float64": Vectors(4, 16)}
+SSE: Registers = {"float32": Vectors(4, 16), "float64": Vectors(2, 16)}
+NEON64: Registers = {"float32": Vectors(4, 32, in_order=True), "float64": Vectors(2, 32, in_order=True)}
+NEON32: Registers = {"float32": Vectors(4, 16, in_order=True), "float64": Vectors(1, 32, in_order=True)}
+RISCV: Registers = {"float32": Vectors(1, 32, in_order=True), "float64": Vectors(1, 32, in_order=True)}
+FPV4: Registers = {"float32": Vectors(1, 32, in_order=True)}
+FPV5: Registers = {"float32": Vectors(1, 32, in_order=True), "float64": Vectors(1, 16, in_order=True)}
 
 X86, ARM64 = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 RV64GC = "+m,+a,+f,+d,+c"
@@ -102,7 +112,7 @@ TARGETS = {
         Target("cortex-a72", "Linux, Raspberry Pi 4", ARM64, "cortex-a72", "", "elf", NEON64),
         Target("cortex-a76", "Linux, Raspberry Pi 5", ARM64, "cortex-a76", "", "elf", NEON64),
         Target("armv7", "Linux, Cortex-A7, A15, A17", "armv7-unknown-linux-gnueabihf", "cortex-a7", "", "elf", NEON32),
-        Target("riscv64", "Linux, RV64GC", "riscv64-unknown-linux-gnu", "generic-rv64", RV64GC, "elf", SCALAR),
+        Target("riscv64", "Linux, RV64GC", "riscv64-unknown-linux-gnu", "generic-rv64", RV64GC, "elf", RISCV),
         Target("cortex-m4", "bare metal, with FPU", "thumbv7em-none-eabihf", "cortex-m4", "", "archive", FPV4),
         Target("cortex-m7", "bare metal, double FPU", "thumbv7em-none-eabihf", "cortex-m7", "", "archive", FPV5),
         Target("cortex-m33", "bare metal, with FPU", "thumbv8m.main-none-eabihf", "cortex-m33", "", "archive", FPV4),

@@ -98,12 +98,12 @@ def _programs(directory: Path, manifest: Manifest) -> str:
 
 
 def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, Program]) -> str:
+    from kdpinn_edge.export.gates import check_artifact
     from kdpinn_edge.export.interface import Interface
-    from kdpinn_edge.export.shared_library import check_library
     from kdpinn_edge.export.target import target
 
     interface = Interface(manifest.name, manifest.precision, target(manifest.target.name), manifest.inputs, programs)
-    sizes = check_library((directory / manifest.library).read_bytes(), interface)
+    sizes = check_artifact((directory / manifest.library).read_bytes(), interface)
     return f"no symbol from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
 
 

@@ -27,6 +27,11 @@ INTEGER: dict[np.dtype[Any], np.dtype[Any]] = {
 FLOAT = {integer: real for real, integer in INTEGER.items()}
 
 
+def range32(start: int, stop: int, step: int) -> range:
+    """`range`, counted in 32 bits where it is compiled: for processors whose registers have no more."""
+    return range(np.int32(start), np.int32(stop), np.int32(step))
+
+
 def load(a: Lanes, i: int, L: int) -> Lanes:
     """The L numbers a[i], …, a[i + L - 1]; float16 is widened to float32."""
     v: Lanes = _widened(a[i : i + L].copy())
@@ -71,6 +76,11 @@ def is_null(a: Lanes | None) -> bool:
 def splat(v: Any, L: int) -> Lanes:
     """The number v in L lanes."""
     return np.full(L, v)
+
+
+def lane(v: Lanes, i: int) -> Any:
+    """The number in lane i."""
+    return v[i]
 
 
 def zeros(like: Lanes, L: int) -> Lanes:

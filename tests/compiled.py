@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.numba_kernel import Kernel, print_kernel
-from kdpinn_edge.export.shared_library import check_library, link, linker
 from kdpinn_edge.export.target import TARGETS, Target
 from kdpinn_edge.ir import Program, columns
 from kdpinn_edge.manifest import FunctionName, Input, Precision
@@ -37,6 +38,7 @@ def kernel(functions: Functions, precision: Precision, target: Target, crossover
         functions,
         precision,
         vectors=target.vectors(precision),
+        narrow=target.pointer_bits == 32,
         crossover=crossover,
         lower=-np.ones(n_in),
         upper=np.ones(n_in),
@@ -55,8 +57,8 @@ class Library:
         inputs = tuple(Input(column, -1.0, 1.0) for column in columns(self.functions["eval"].inputs))
         interface = Interface(name, precision, target, inputs, self.functions)
         self.kernel = kernel(self.functions, precision, target, crossover)
-        self.bytes = link(object_code(self.kernel, interface), interface, linker())
-        self.sizes = check_library(self.bytes, interface)
+        self.bytes = link(object_code(self.kernel, interface), interface, linker(interface))[interface.library]
+        self.sizes = check_artifact(self.bytes, interface)
         self.precision = precision
         with TemporaryDirectory() as folder:
             path = Path(folder) / "model.so"

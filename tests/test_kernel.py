@@ -17,9 +17,9 @@ from strategies import mlp, points, programs
 
 from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.errors import DerivativeError, ExportError, ProgramError
+from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.numba_kernel import load_kernel
-from kdpinn_edge.export.shared_library import check_library
 from kdpinn_edge.export.target import TARGETS, Target, target
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import FUNCTIONS, Affine, Program, columns
@@ -263,7 +263,7 @@ def test_gates_refuse_another_kind_of_library(tmp_path: Path, need: Need) -> Non
     program = mlp(1, 4, 1, 1)
     interface = Interface("model", "float32", target("native"), (Input("x0"),), {"eval": program})
     with pytest.raises(ExportError) as error:
-        check_library(result.read_bytes(), interface)
+        check_artifact(result.read_bytes(), interface)
     for part in ("exports", "malloc", "needs the libraries", ".data"):
         assert part in str(error.value)
 

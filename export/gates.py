@@ -1,0 +1,195 @@
+"""The gates that every artifact passes before it is shipped, whatever system it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import lief
+
+from kdpinn_edge.errors import ExportError, listing
+from kdpinn_edge.export.archive import only_member
+from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.target import Artifact
+from kdpinn_edge.manifest import Sizes
+
+Binary = TypeVar("Binary")
+
+lief.logging.disable()  # what it cannot read is an ExportError, not a line on stderr
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes."""
+
+    exports: set[str]
+    needs: set[str]
+    libraries: set[str]
+    writable: set[str]
+    sizes: Sizes
+    faults: list[str] = field(default_factory=list)
+
+
+def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
+    """The sizes of an artifact that passes the gates; ExportError with every gate that it does not pass.
+
+    Gates: it exports the functions of its header and nothing else; it needs no symbol and no library, but for what the
+    system demands of every library (MINIMUM); it has no writable data but what a loader fills in and then protects (the
+    addresses in the descriptor).
+    """
+    kind = interface.target.artifact
+    try:
+        found = READ[kind](artifact)
+    except (ValueError, IndexError, AttributeError) as error:
+        raise ExportError(f"{interface.library} is not what it should be, {WORDS[kind]}: {error}") from error
+    minimum = MINIMUM.get(kind, frozenset())
+    expected = set(interface.symbols)
+    faults = list(found.faults)
+    if found.exports - minimum != expected:
+        faults.append(f"exports {sorted(found.exports - minimum)}; accepted: exactly {sorted(expected)}")
+    for what, names in (
+        ("needs the symbols", found.needs),
+        ("needs the libraries", found.libraries),
+        ("has the writable sections", found.writable),
+    ):
+        if names - minimum:
+            faults.append(f"{what} {sorted(names - minimum)}; accepted: {', '.join(sorted(minimum)) or 'none'}")
+    if faults:
+        raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
+    return found.sizes
+
+
+WORDS: Mapping[Artifact, str] = {
+    "elf": "an ELF library",
+    "archive": "an archive of an ELF object",
+    "dylib": "a Mach-O library",
+    "dll": "a PE library",
+    "wasm": "a WebAssembly module",
+}
+MINIMUM: Mapping[Artifact, frozenset[str]] = {
+    "elf": frozenset({".data.rel.ro", ".dynamic", ".got", ".got.plt", ".relro_padding"}),
+    "dylib": frozenset(
+        {
+            *("/usr/lib/libSystem.B.dylib", "dyld_stub_binder", "__mh_dylib_header", "___dso_handle"),
+            *("__DATA,__const", "__DATA,__data"),
+        }
+    ),
+    "wasm": frozenset({"memory"}),
+}
+"""Names of each kind that are always there: what the loader protects, what the system links into every library."""
+
+WRITE, ALLOCATED, EXECUTE = 1, 2, 4  # ELF section flags
+
+
+def _elf(artifact: bytes) -> Contents:
+    binary = _parsed(lief.ELF.parse(list(artifact)))
+    found = _elf_contents(binary, binary.dynamic_symbols)
+    if not any(segment.type == lief.ELF.Segment.TYPE.GNU_RELRO for segment in binary.segments):
+        found.faults.append("has no PT_GNU_RELRO segment, so its descriptor would stay writable")
+    return found
+
+
+def _archive(artifact: bytes) -> Contents:
+    binary = _parsed(lief.ELF.parse(list(only_member(artifact))))
+    return _elf_contents(binary, binary.symbols)
+
+
+def _elf_contents(binary: lief.ELF.Binary, symbols: Iterable[lief.ELF.Symbol]) -> Contents:
+    visible = [s for s in symbols if s.binding != lief.ELF.Symbol.BINDING.LOCAL and s.name]
+    sections = [s for s in binary.sections if int(s.flags) & ALLOCATED and s.size]
+    constants = [s for s in sections if str(s.name).startswith((".rodata", ".data.rel.ro"))]
+    return Contents(
+        exports={str(s.name) for s in visible if s.shndx != 0},
+        needs={str(s.name) for s in visible if s.shndx == 0},
+        libraries=set(map(str, binary.libraries)),
+        writable={str(s.name) for s in sections if int(s.flags) & WRITE},
+        sizes=Sizes(
+            text=sum(s.size for s in sections if int(s.flags) & EXECUTE), rodata=sum(s.size for s in constants)
+        ),
+    )
+
+
+def _dylib(artifact: bytes) -> Contents:
+    binary = _parsed(_parsed(lief.MachO.parse(list(artifact))).at(0))
+    sections = {f"{s.segment_name!s},{s.name!s}": s.size for s in binary.sections}
+    exported = {str(s.name) for s in binary.exported_symbols}
+    _itself, *libraries = (str(library.name) for library in binary.libraries)
+    return Contents(
+        exports={name if name.startswith("__") else name.removeprefix("_") for name in exported},
+        needs={str(s.name) for s in binary.imported_symbols},
+        libraries=set(libraries),
+        writable={name for name in sections if name.startswith("__DATA,")},
+        sizes=Sizes(sections["__TEXT,__text"], sections.get("__TEXT,__const", 0) + sections.get("__DATA,__const", 0)),
+        faults=[] if binary.has_code_signature else ["has no code signature, which arm64 demands"],
+    )
+
+
+def _dll(artifact: bytes) -> Contents:
+    binary = _parsed(lief.PE.parse(list(artifact)))
+    sections = {str(s.name): s for s in binary.sections}
+    writable = lief.PE.Section.CHARACTERISTICS.MEM_WRITE
+    return Contents(
+        exports={str(function.name) for function in binary.exported_functions},
+        needs={str(function.name) for function in binary.imported_functions},
+        libraries={str(library.name) for library in binary.imports},
+        writable={name for name, section in sections.items() if section.has_characteristic(writable)},
+        sizes=Sizes(text=sections[".text"].virtual_size, rodata=sections[".rdata"].virtual_size),
+    )
+
+
+def _parsed(binary: Binary | None) -> Binary:
+    if binary is None:
+        raise ValueError("its format is another")
+    return binary
+
+
+IMPORT, EXPORT, CODE, DATA = 2, 7, 10, 11  # WebAssembly sections
+
+
+def _wasm(artifact: bytes) -> Contents:
+    """https://webassembly.github.io/spec/core/binary/modules.html"""
+    if artifact[:8] != b"\0asm\1\0\0\0":
+        raise ValueError("it does not begin as WebAssembly 1.0 does")
+    sections: dict[int, bytes] = {}
+    at = 8
+    while at < len(artifact):
+        number, (size, start) = artifact[at], _unsigned(artifact, at + 1)
+        sections[number] = artifact[start : start + size]
+        at = start + size
+    return Contents(
+        exports=_wasm_exports(sections[EXPORT]),
+        needs={"an import"} if IMPORT in sections else set(),
+        libraries=set(),
+        writable=set(),
+        sizes=Sizes(text=len(sections[CODE]), rodata=len(sections[DATA])),
+    )
+
+
+def _wasm_exports(section: bytes) -> set[str]:
+    count, at = _unsigned(section, 0)
+    names = set()
+    for _ in range(count):
+        size, at = _unsigned(section, at)
+        names.add(section[at : at + size].decode())
+        _, at = _unsigned(section, at + size + 1)
+    return names
+
+
+def _unsigned(data: bytes, at: int) -> tuple[int, int]:
+    """The LEB128 number at `at`, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value, shift, at = value | (byte & 0x7F) << shift, shift + 7, at + 1
+        if byte < 0x80:
+            return value, at
+
+
+READ: Mapping[Artifact, Callable[[bytes], Contents]] = {
+    "elf": _elf,
+    "archive": _archive,
+    "dylib": _dylib,
+    "dll": _dll,
+    "wasm": _wasm,
+}

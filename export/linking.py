@@ -1,0 +1,115 @@
+"""Object code → the artifact's files: a library for each kind of system, or for bare metal an archive."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.archive import archive
+from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.target import Artifact
+
+Command = Sequence[str]
+ZIG = (sys.executable, "-m", "ziglang")
+OBJECT = "kernel.o"
+
+
+def linker(interface: Interface) -> Command:
+    """The command that links for the target: a C compiler of this machine where it serves, else ziglang.
+
+    Empty where nothing is linked. Raises ExportError where there is none.
+    """
+    target = interface.target
+    if target.artifact in ("archive", "c99"):
+        return ()
+    if target.runs_here():
+        for name in ("cc", "gcc", "clang"):
+            if path := shutil.which(name):
+                return (path,)
+    if find_spec("ziglang") is None:
+        here = "neither cc, gcc nor clang is on the PATH, and " if target.runs_here() else ""
+        raise ExportError(
+            f"no linker for {target.name}: {here}the package ziglang is not installed. Install it: "
+            "pip install 'kdpinn-edge[cross]'; or name your own C compiler for this target with --cc"
+        )
+    return (*ZIG, *ZIG_LINKER[target.artifact])
+
+
+def link(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
+    """The files of the artifact made of `object_code`: `interface.library`, for a DLL its import library too.
+
+    `command` is that of `linker`, or of a C compiler that links for the target. Raises ExportError with the linker's
+    words if it fails.
+    """
+    artifact = interface.target.artifact
+    if artifact == "archive":
+        return {interface.library: archive(object_code, f"{interface.name}.o", interface.symbols)}
+    names = [interface.library, *([f"{interface.name}.lib"] if artifact == "dll" else [])]
+    options = DIRECT if tuple(command[: len(ZIG)]) == ZIG and artifact != "dylib" else THROUGH_CC
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / OBJECT).write_bytes(object_code)
+        arguments = [*command, *options[artifact](interface), OBJECT]
+        try:
+            done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+        except OSError as error:
+            raise ExportError(f"the linker {command[0]} cannot be run: {error.strerror}") from error
+        if done.returncode != 0:
+            raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{(done.stderr or done.stdout).strip()}")
+        return {name: (Path(folder) / name).read_bytes() for name in names}
+
+
+ZIG_LINKER: Mapping[Artifact, Command] = {
+    "elf": ("ld.lld",),
+    "wasm": ("wasm-ld",),
+    "dll": ("lld-link",),
+    "dylib": ("cc", "-target", "aarch64-macos"),
+}
+"""What ziglang is asked for. Its linker for macOS has no command of its own."""
+
+
+def _elf(interface: Interface) -> list[str]:
+    library = interface.library
+    return ["-shared", "--build-id=none", "-s", "-z", "defs", "-z", "now", "-soname", library, "-o", library]
+
+
+def _wasm(interface: Interface) -> list[str]:
+    exports = (f"--export={symbol}" for symbol in interface.symbols)
+    return ["--no-entry", "--strip-all", "--stack-first", *exports, "-o", interface.library]
+
+
+def _dll(interface: Interface) -> list[str]:
+    exports = (f"/export:{symbol}" for symbol in interface.symbols)
+    files = f"/out:{interface.library}", f"/implib:{interface.name}.lib"
+    return ["/nologo", "/dll", "/noentry", "/Brepro", "/machine:x64", *exports, *files]
+
+
+def _elf_by_cc(interface: Interface) -> list[str]:
+    library = interface.library
+    passed = ("--build-id=none", "-s", "-z,defs", "-z,noexecstack", "-z,now", f"-soname,{library}")
+    return ["-shared", "-nostdlib", *(f"-Wl,{option}" for option in passed), "-o", library]
+
+
+def _wasm_by_cc(interface: Interface) -> list[str]:
+    exports = (f"-Wl,--export={symbol}" for symbol in interface.symbols)
+    return ["-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all", *exports, "-o", interface.library]
+
+
+def _dll_by_cc(interface: Interface) -> list[str]:
+    entry, implib = "-Wl,--entry=0", f"-Wl,--out-implib,{interface.name}.lib"
+    return ["-shared", "-nostdlib", "-s", entry, implib, "-o", interface.library]
+
+
+def _dylib_by_cc(interface: Interface) -> list[str]:
+    library = interface.library
+    return ["-shared", "-nostdlib", "-lSystem", "-s", f"-Wl,-install_name,@rpath/{library}", "-o", library]
+
+
+Options = Mapping[Artifact, Callable[[Interface], list[str]]]
+DIRECT: Options = {"elf": _elf, "wasm": _wasm, "dll": _dll}
+THROUGH_CC: Options = {"elf": _elf_by_cc, "wasm": _wasm_by_cc, "dll": _dll_by_cc, "dylib": _dylib_by_cc}
