@@ -10,15 +10,27 @@ from itertools import chain, count
 
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.ir import columns
-from kdpinn_edge.manifest import FunctionName
+from kdpinn_edge.manifest import Artifact, FunctionName
 from kdpinn_edge.numpy_program import PROFILE
 
 COMMON_HEADER = "kdpinn_edge.h"
-TEMPLATES = {
-    "model.h": "{}.h",
-    "example.c": "example.c",
-    "config.cmake": "{}-config.cmake",
-    "model.pc": "{}.pc",
+HEADER = {"model.h": "{}.h"}
+EXAMPLE = {**HEADER, "example.c": "example.c"}
+TEMPLATES: Mapping[Artifact, Mapping[str, str]] = {
+    "elf": {**EXAMPLE, "config.cmake": "{}-config.cmake", "model.pc": "{}.pc"},
+    "dylib": {**EXAMPLE, "config.cmake": "{}-config.cmake", "model.pc": "{}.pc"},
+    "archive": {**EXAMPLE, "config-archive.cmake": "{}-config.cmake", "model.pc": "{}.pc"},
+    "dll": {**EXAMPLE, "config-dll.cmake": "{}-config.cmake"},
+    "c99": {**EXAMPLE, "config-c99.cmake": "{}-config.cmake"},
+    "wasm": HEADER,
+}
+BUILD: Mapping[Artifact, str] = {
+    "elf": "cc example.c -L. -l@name@ -Wl,-rpath,'$ORIGIN' -o example && ./example",
+    "dylib": "cc example.c -L. -l@name@ -Wl,-rpath,@loader_path -o example && ./example",
+    "archive": "cc example.c -L. -l@name@ -o example, with the compiler and start-up code of the board",
+    "dll": "clang example.c @name@.lib -o example.exe && example.exe",
+    "c99": "cc -std=c99 -O2 example.c @name@.c -o example && ./example",
+    "wasm": "",
 }
 MEANING = {
     "eval": "The values",
@@ -37,6 +49,7 @@ def c_files(interface: Interface) -> dict[str, bytes]:
         "profile": PROFILE,
         "target": interface.target.name,
         "library": interface.library,
+        "build": BUILD[interface.target.artifact].replace("@name@", interface.name),
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
         "inputs": ", ".join(column.name for column in interface.inputs),
@@ -44,7 +57,7 @@ def c_files(interface: Interface) -> dict[str, bytes]:
     functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]
     folder = files("kdpinn_edge")
     result = {COMMON_HEADER: (folder / "runtime" / COMMON_HEADER).read_bytes()}
-    for template, name in TEMPLATES.items():
+    for template, name in TEMPLATES[interface.target.artifact].items():
         text = (folder / "export" / "templates" / template).read_text(encoding="utf-8")
         result[name.format(interface.name)] = _filled(text, model, functions).encode()
     return result

@@ -11,8 +11,7 @@ import lief
 from kdpinn_edge.errors import ExportError, listing
 from kdpinn_edge.export.archive import only_member
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.target import Artifact
-from kdpinn_edge.manifest import Sizes
+from kdpinn_edge.manifest import Artifact, Sizes
 
 Binary = TypeVar("Binary")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.archive import archive
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.target import Artifact
+from kdpinn_edge.manifest import Artifact
 
 Command = Sequence[str]
 ZIG = (sys.executable, "-m", "ziglang")

@@ -21,8 +21,9 @@ from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.interface import ABI, Interface
 from kdpinn_edge.export.numba_kernel import Kernel, load_kernel
 from kdpinn_edge.export.numba_lanes import Rodata
-from kdpinn_edge.export.target import Artifact, Target
+from kdpinn_edge.export.target import Target
 from kdpinn_edge.ir import Program, columns
+from kdpinn_edge.manifest import Artifact
 from kdpinn_edge.numpy_program import PRECISIONS, PROFILE
 
 ONE_AT_A_TIME = threading.Lock()

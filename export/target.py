@@ -5,24 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import llvmlite.binding as llvm
 
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.manifest import Precision
-
-Artifact = Literal["elf", "archive", "dylib", "dll", "wasm", "c99"]
-
-FILES: Mapping[Artifact, str] = {
-    "elf": "lib{}.so",
-    "archive": "lib{}.a",
-    "dylib": "lib{}.dylib",
-    "dll": "{}.dll",
-    "wasm": "{}.wasm",
-    "c99": "{}.c",
-}
-"""What each kind of artifact is called, for a model of this name."""
+from kdpinn_edge.manifest import LIBRARY_FILES, Artifact, Precision
 
 
 @dataclass(frozen=True)
@@ -50,7 +37,8 @@ class Target:
     """One kind of machine: `triple`, `cpu` and `features` are LLVM's words for it, `serves` says what it is for.
 
     `by_precision` has the registers for each precision that its hardware computes. `profile` is the numerics profile
-    that its instructions serve.
+    that its instructions serve. `flushes` tells that its vector hardware takes subnormal numbers for zero, so that bits
+    are those of the profile only where none occurs.
     """
 
     name: str
@@ -61,11 +49,12 @@ class Target:
     artifact: Artifact
     by_precision: Registers
     profile: str = "fma-1"
+    flushes: bool = False
 
     @property
     def library(self) -> str:
         """The name pattern of the artifact."""
-        return FILES[self.artifact]
+        return LIBRARY_FILES[self.artifact]
 
     @property
     def pointer_bits(self) -> int:
@@ -111,7 +100,16 @@ TARGETS = {
         Target("cortex-a53", "Linux, Raspberry Pi 3, Zynq UltraScale+", ARM64, "cortex-a53", "", "elf", NEON64),
         Target("cortex-a72", "Linux, Raspberry Pi 4", ARM64, "cortex-a72", "", "elf", NEON64),
         Target("cortex-a76", "Linux, Raspberry Pi 5", ARM64, "cortex-a76", "", "elf", NEON64),
-        Target("armv7", "Linux, Cortex-A7, A15, A17", "armv7-unknown-linux-gnueabihf", "cortex-a7", "", "elf", NEON32),
+        Target(
+            "armv7",
+            "Linux, Cortex-A7, A15, A17",
+            "armv7-unknown-linux-gnueabihf",
+            "cortex-a7",
+            "",
+            "elf",
+            NEON32,
+            flushes=True,
+        ),
         Target("riscv64", "Linux, RV64GC", "riscv64-unknown-linux-gnu", "generic-rv64", RV64GC, "elf", RISCV),
         Target("cortex-m4", "bare metal, with FPU", "thumbv7em-none-eabihf", "cortex-m4", "", "archive", FPV4),
         Target("cortex-m7", "bare metal, double FPU", "thumbv7em-none-eabihf", "cortex-m7", "", "archive", FPV5),
@@ -129,7 +127,7 @@ RUNS = {
 }
 """For each target that "native" can be, those whose code runs where it does."""
 
-NO_FPU = "it has no floating-point unit, and arithmetic by software has neither these bits nor this speed"
+NO_FPU = "no floating-point unit, and arithmetic by software has neither these bits nor this speed"
 REFUSED = {
     **dict.fromkeys(("cortex-m0", "cortex-m0plus", "cortex-m1", "cortex-m3", "cortex-m23"), NO_FPU),
     **dict.fromkeys(("riscv32", "rv32imc", "rv32imac"), NO_FPU),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 from rich.console import Console
@@ -182,7 +183,10 @@ def export(
     storage: Annotated[
         Stored | None, typer.Option(help="How weights are kept: float16 halves them.  [default: the precision]")
     ] = None,
-    target: Annotated[str, typer.Option(help="What to compile for.")] = "native",
+    target: Annotated[str, typer.Option(help="What to compile for: one of `kdpinn-edge targets`.")] = "native",
+    cc: Annotated[
+        str | None, typer.Option(help="Link with this C compiler and its options.  [default: cc here, else ziglang]")
+    ] = None,
     derivatives: Annotated[
         str | None, typer.Option(help='Add the function `jet`, as in "u, u_x, u_t, u_xx" or "u, laplacian(u)".')
     ] = None,
@@ -221,11 +225,47 @@ def export(
         derivatives=requests,
         residual=residual_program(found.program, found.problem) if residual and found.problem else None,
         equation=found.problem.equation if found.problem else None,
+        cc=shlex.split(cc) if cc else None,
     )
     if as_json:
         _print_json({"bundle": str(out), "manifest": asdict(manifest)})
     else:
         _print_facts({"bundle": str(out), **_manifest_facts(manifest)})
+
+
+@app.command()
+def targets(as_json: AsJson = False) -> None:
+    """List what `export --target` compiles for, and what is promised there."""
+    from kdpinn_edge.export.target import REFUSED, TARGETS
+    from kdpinn_edge.manifest import Precision
+
+    if as_json:
+        facts = ("name", "serves", "triple", "cpu", "features", "artifact", "profile", "flushes")
+        rows = [
+            {fact: getattr(target, fact) for fact in facts}
+            | {"lanes": {precision: v.lanes for precision, v in target.by_precision.items()}}
+            for target in TARGETS.values()
+        ]
+        _print_json({"targets": rows, "refused": REFUSED})
+        return
+    table = _table(
+        "target", "for", "makes", "lanes float32", "float64", "same bits as all of", "subnormals", "runs here"
+    )
+    for target in TARGETS.values():
+        lanes = (target.by_precision.get(precision) for precision in get_args(Precision))
+        table.add_row(
+            target.name,
+            target.serves,
+            target.library.format("NAME"),
+            *(str(vectors.lanes) if vectors else "-" for vectors in lanes),
+            target.profile,
+            "flushed" if target.flushes else "kept",
+            "yes" if target.runs_here() else "",
+        )
+    _stdout().print(table)
+    for reason in dict.fromkeys(REFUSED.values()):
+        names = ", ".join(name for name in REFUSED if REFUSED[name] == reason)
+        _stdout().print(f"\nRefused: {names}: {reason}.", soft_wrap=True)
 
 
 @app.command()

@@ -29,6 +29,18 @@ FunctionName = Literal["eval", "jet", "residual"]
 Precision = Literal["float32", "float64"]
 Storage = Literal["float16", "float32", "float64"]
 
+Artifact = Literal["elf", "archive", "dylib", "dll", "wasm", "c99"]
+
+LIBRARY_FILES: Mapping[Artifact, str] = {
+    "elf": "lib{}.so",
+    "archive": "lib{}.a",
+    "dylib": "lib{}.dylib",
+    "dll": "{}.dll",
+    "wasm": "{}.wasm",
+    "c99": "{}.c",
+}
+"""What each kind of library is called, for a model of this name."""
+
 PROGRAM_FILES: Mapping[FunctionName, str] = {"eval": PROGRAM_FILE, "jet": "jet.npz", "residual": "residual.npz"}
 ONNX_FILES: Mapping[FunctionName, str] = {"eval": ONNX_FILE, "jet": "jet.onnx", "residual": "residual.onnx"}
 FUNCTIONS = tuple(PROGRAM_FILES)
@@ -211,7 +223,6 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,30}", re.ASCII)
 FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 PROFILE = re.compile(r"[a-z]+-[0-9]{1,4}", re.ASCII)
-LIBRARY_SUFFIXES = (".so",)
 
 C_KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
     register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
@@ -359,7 +370,7 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
         for key in ("max_abs", "rms", "scale"):
             if len(function["errors"][key]) != n_out:
                 faults.append(f"{where}.errors.{key}: {len(function['errors'][key])} numbers for {n_out} outputs")
-    accepted = [f"lib{record['name']}{suffix}" for suffix in LIBRARY_SUFFIXES]
+    accepted = [pattern.format(record["name"]) for pattern in LIBRARY_FILES.values()]
     if record["library"] not in accepted:
         faults.append(f"library: {record['library']!r}; accepted: {' or '.join(accepted)}")
     if record["library"] not in record["files"]:

@@ -340,7 +340,7 @@ def test_help_is_quick_and_lists_every_command() -> None:
         "import sys; from kdpinn_edge.__main__ import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
     )
     result = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
-    for command in ("problems", "train", "distill", "export", "check", "bench", "info"):
+    for command in ("problems", "targets", "train", "distill", "export", "check", "bench", "info"):
         assert command in result.stdout
     assert not {"torch", "numba", "onnx", "onnxruntime", "numpy", "cffi"} & set(result.stderr.split())
 

@@ -1,6 +1,6 @@
 /* example.c: calls the model @name@.
  *
- *     cc example.c -L. -l@name@ -Wl,-rpath,'$ORIGIN' -o example && ./example
+ *     @build@
  */
 #include <stdio.h>
 
