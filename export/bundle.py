@@ -42,7 +42,7 @@ from kdpinn_edge.manifest import (
     name_fault,
     write_manifest,
 )
-from kdpinn_edge.numpy_program import PRECISIONS, PROFILE, NumpyProgram
+from kdpinn_edge.numpy_program import PRECISIONS, NumpyProgram
 from kdpinn_edge.probe import probe_points
 from kdpinn_edge.program_file import write_program
 from kdpinn_edge.simplify import multiply_adds, simplify
@@ -99,13 +99,15 @@ def export_bundle(
         )
     command = tuple(cc) if cc else linker()
 
-    references = {function: NumpyProgram(programs[function], precision) for function in programs}
+    profile = interface.target.profile
+    references = {function: NumpyProgram(programs[function], precision, profile) for function in programs}
     dtype, vectors = PRECISIONS[precision], interface.target.vectors(precision)
     golden_x = probe_points(interface.inputs, N_GOLDEN).astype(dtype)
     golden_x[-1] = np.nan
     kernel = print_kernel(
         programs,
         precision,
+        profile=profile,
         vectors=vectors,
         lower=np.array(interface.lower),
         upper=np.array(interface.upper),
@@ -136,7 +138,7 @@ def export_bundle(
             name=name,
             precision=precision,
             storage=storage or precision,
-            profile=PROFILE,
+            profile=profile,
             target=TargetRecord(
                 name=interface.target.name,
                 triple=interface.target.triple,

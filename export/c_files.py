@@ -11,7 +11,6 @@ from itertools import chain, count
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.ir import columns
 from kdpinn_edge.manifest import FunctionName
-from kdpinn_edge.numpy_program import PROFILE
 
 COMMON_HEADER = "kdpinn_edge.h"
 TEMPLATES = {
@@ -34,7 +33,7 @@ def c_files(interface: Interface) -> dict[str, bytes]:
         "NAME": interface.name.upper(),
         "precision": interface.precision,
         "scalar": interface.scalar,
-        "profile": PROFILE,
+        "profile": interface.target.profile,
         "target": interface.target.name,
         "library": interface.library,
         "version": version("kdpinn-edge"),

@@ -48,7 +48,7 @@ class Target:
     features: str
     artifact: Artifact
     by_precision: Mapping[Precision, Vectors]
-    profile: str = "fma-1"
+    profile: str = "fma-2"
 
     @property
     def library(self) -> str:
