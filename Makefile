@@ -13,7 +13,7 @@ help:
 	@echo "make zoo          train the shipped models again"
 	@echo "make readme       write the comparison into README.md"
 	@echo "make verify-activations"
-	@echo "                  every activation on every float32 (10 minutes on 2 cores), into docs/numerics.md"
+	@echo "                  every activation on every float32 (20 minutes on 2 cores), into docs/numerics.md"
 	@echo "make constraints  pin what .venv holds now in constraints.txt"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 

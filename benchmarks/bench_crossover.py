@@ -45,6 +45,7 @@ def compiled(program: Program, crossover: int, folder: Path) -> Callable[[NDArra
     kernel = print_kernel(
         {"eval": program},
         "float32",
+        profile=NATIVE.profile,
         vectors=VECTORS,
         crossover=crossover,
         lower=-box,

@@ -1,11 +1,12 @@
-"""Measures every activation of the numerics profile, as compiled: float32 on all 2³² inputs, float64 on a sample.
+"""Measures every activation of every numerics profile, as compiled: float32 on all 2³² inputs, float64 on a sample.
 
-    python benchmarks/verify_activations.py             all of it, about 20 minutes of one core, on all of them
-    python benchmarks/verify_activations.py --stride 64 every 64th float32, about half a minute
+    python benchmarks/verify_activations.py             all of it, about 40 minutes of one core, on all of them
+    python benchmarks/verify_activations.py --stride 64 every 64th float32, about a minute
     python benchmarks/verify_activations.py --write     also put the table into docs/numerics.md
 
 The reference is NumPy in the next wider type (float64 for float32; the 80-bit long double for float64), whose own
-error is below 0.002 units in the last place of the narrower one. Exit 1 if a bound of BOUNDS is exceeded, a result
+error is below 0.002 units in the last place of the narrower one. A profile is computed by the best target that runs
+here. Exit 1 if a bound of BOUNDS is exceeded, a result
 leaves the range of its function, NaN does not propagate, or an odd function is not odd.
 """
 
@@ -29,7 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.export.target import TARGETS
 from kdpinn_edge.ir import FUNCTIONS, Map, Program, Var
+from kdpinn_edge.lanes import PROFILES
 
 Array = NDArray[Any]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "numerics.md"
@@ -70,12 +73,14 @@ def reference(fn: str, x: Array) -> Array:
     return np.asarray(getattr(np, fn)(x))
 
 
-def compiled(fn: str, precision: Any, folder: Path) -> Callable[[Array], Array]:
+def compiled(fn: str, precision: Any, profile: str, folder: Path) -> Callable[[Array], Array]:
     """fn as a shared library computes it, for arrays (n,)."""
+    target = next(name for name, target in TARGETS.items() if target.profile == profile and target.runs_here())
+    bundle = folder / f"{fn}_{precision}_{profile}"
     x, y = Var("x", 1), Var("y", 1)
     program = Program(fn, (x,), (y,), (Map(y, x, fn),))
-    manifest = export_bundle(program, folder / f"{fn}_{precision}", name="activation", precision=precision)
-    evaluate = ctypes.CDLL(str(folder / f"{fn}_{precision}" / manifest.library)).activation_eval
+    manifest = export_bundle(program, bundle, name="activation", precision=precision, target=target)
+    evaluate = ctypes.CDLL(str(bundle / manifest.library)).activation_eval
 
     def call(values: Array) -> Array:
         result = np.empty_like(values)
@@ -101,9 +106,9 @@ def inputs(precision: str, stride: int, samples: int) -> Iterator[Array]:
         yield np.ldexp(rng.uniform(0.5, 1, BLOCK) * rng.choice([-1.0, 1.0], BLOCK), exponent)
 
 
-def measure(fn: str, precision: Any, folder: Path, stride: int, samples: int) -> tuple[str, bool]:
+def measure(fn: str, precision: Any, profile: str, folder: Path, stride: int, samples: int) -> tuple[str, bool]:
     """One row of the table, and whether all bounds hold."""
-    bound, call = BOUNDS[fn], compiled(fn, precision, folder)
+    bound, call = BOUNDS[fn], compiled(fn, precision, profile, folder)
     worst, worst_at, count, sound = 0.0, math.nan, 0, True
     for x in inputs(precision, stride, samples):
         y = call(x)
@@ -123,7 +128,7 @@ def measure(fn: str, precision: Any, folder: Path, stride: int, samples: int) ->
         if ulp.size and ulp.max() > worst:
             worst, worst_at = float(ulp.max()), float(x[finite][int(ulp.argmax())])
     reach = "all" if math.isinf(bound.reach) else f"\\|x\\| ≤ {bound.reach:g}"
-    row = f"| {fn} | {precision} | {reach} | {worst:.2f} | {worst_at:.9g} | {count:,} |"
+    row = f"| {fn} | {precision} | {profile} | {reach} | {worst:.2f} | {worst_at:.9g} | {count:,} |"
     return row, sound and worst <= bound.ulp
 
 
@@ -134,9 +139,10 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=12_582_912, help="how many float64 values")
     parser.add_argument("--write", action="store_true", help="put the table into docs/numerics.md")
     options = parser.parse_args()
-    rows, sound = ["| function | precision | x | max ULP | at x | inputs |", "|---|---|---|---|---|---|"], True
+    rows = ["| function | precision | profile | x | max ULP | at x | inputs |", "|---|---|---|---|---|---|---|"]
+    sound = True
     print(*rows, sep="\n")
-    tasks = [(fn, precision) for precision in WIDER for fn in FUNCTIONS]
+    tasks = [(fn, precision, profile) for precision in WIDER for fn in FUNCTIONS for profile in PROFILES]
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         measured = partial(measure, folder=Path(folder), stride=options.stride, samples=options.samples)
         for row, holds in pool.map(measured, *zip(*tasks, strict=True)):

@@ -43,7 +43,7 @@ from kdpinn_edge.manifest import (
     name_fault,
     write_manifest,
 )
-from kdpinn_edge.numpy_program import PRECISIONS, PROFILE, NumpyProgram
+from kdpinn_edge.numpy_program import PRECISIONS, NumpyProgram
 from kdpinn_edge.probe import probe_points
 from kdpinn_edge.program_file import write_program
 from kdpinn_edge.simplify import multiply_adds, simplify
@@ -100,13 +100,15 @@ def export_bundle(
         )
     command = tuple(cc) if cc else linker(interface)
 
-    references = {function: NumpyProgram(programs[function], precision) for function in programs}
+    profile = interface.target.profile
+    references = {function: NumpyProgram(programs[function], precision, profile) for function in programs}
     dtype, vectors = PRECISIONS[precision], interface.target.vectors(precision)
     golden_x = probe_points(interface.inputs, N_GOLDEN).astype(dtype)
     golden_x[-1] = np.nan
     kernel = print_kernel(
         programs,
         precision,
+        profile=profile,
         vectors=vectors,
         narrow=interface.target.pointer_bits == 32,
         lower=np.array(interface.lower),
@@ -138,7 +140,7 @@ def export_bundle(
             name=name,
             precision=precision,
             storage=storage or precision,
-            profile=PROFILE,
+            profile=profile,
             target=TargetRecord(
                 name=interface.target.name,
                 triple=interface.target.triple,

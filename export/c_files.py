@@ -11,7 +11,6 @@ from itertools import chain, count
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.ir import columns
 from kdpinn_edge.manifest import Artifact, FunctionName
-from kdpinn_edge.numpy_program import PROFILE
 
 COMMON_HEADER = "kdpinn_edge.h"
 HEADER = {"model.h": "{}.h"}
@@ -46,7 +45,7 @@ def c_files(interface: Interface) -> dict[str, bytes]:
         "NAME": interface.name.upper(),
         "precision": interface.precision,
         "scalar": interface.scalar,
-        "profile": PROFILE,
+        "profile": interface.target.profile,
         "target": interface.target.name,
         "library": interface.library,
         "build": BUILD[interface.target.artifact].replace("@name@", interface.name),

@@ -24,7 +24,7 @@ from kdpinn_edge.export.numba_lanes import Rodata
 from kdpinn_edge.export.target import Target
 from kdpinn_edge.ir import Program, columns
 from kdpinn_edge.manifest import Artifact
-from kdpinn_edge.numpy_program import PRECISIONS, PROFILE
+from kdpinn_edge.numpy_program import PRECISIONS
 
 ONE_AT_A_TIME = threading.Lock()
 RELOCATION: Mapping[Artifact, str] = {"elf": "pic", "dylib": "pic", "dll": "pic", "archive": "static", "wasm": "static"}
@@ -111,6 +111,8 @@ def _for_target(text: str, target: Target) -> str:
     "no-builtins" keeps LLVM from turning a loop into a call of memset or memcpy, which the artifact does not have.
     """
     machine = llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.cpu, features=target.features)
+    if target.profile == "muladd-1":
+        text = _multiplied_then_added(text)
     text = re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
     text = re.sub(r'^target datalayout = ".*"$', f'target datalayout = "{machine.target_data}"', text, flags=re.M)
 
@@ -119,6 +121,20 @@ def _for_target(text: str, target: Target) -> str:
         return f'{match[1]} {inline} nounwind "no-builtins" {{'
 
     return re.sub(r"^(define [^\n]*\))[^\n)]*\{$", attributes, text, flags=re.M)
+
+
+def _multiplied_then_added(text: str) -> str:
+    """IR text in which every fma is a product and a sum, each rounded: without flags LLVM never fuses them again."""
+
+    def defined(match: re.Match[str]) -> str:
+        real, suffix = match.groups()
+        return (
+            f"define internal {real} @muladd.{suffix}({real} %a, {real} %b, {real} %c) {{\n"
+            f"  %product = fmul {real} %a, %b\n  %sum = fadd {real} %product, %c\n  ret {real} %sum\n}}"
+        )
+
+    text = re.sub(r"^declare (.+?) @llvm\.fma\.(\w+)\(.*$", defined, text, flags=re.M)
+    return text.replace("@llvm.fma.", "@muladd.")
 
 
 def _c_functions(interface: Interface, compiled: dict[str, tuple[str, str]]) -> ir.Module:
@@ -188,7 +204,7 @@ def _descriptor(module: ir.Module, interface: Interface, functions: dict[str, ir
     scalar_bytes = PRECISIONS[interface.precision].itemsize
     fields = [
         *(ir.Constant(word, n) for n in (ABI, scalar_bytes, len(interface.inputs), len(interface.functions))),
-        *(string(text) for text in (interface.name, PROFILE, interface.target.name)),
+        *(string(text) for text in (interface.name, interface.target.profile, interface.target.name)),
         strings([column.name for column in interface.inputs]),
         doubles(interface.lower),
         doubles(interface.upper),

@@ -11,6 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from kdpinn_edge.errors import ProfileError
 from kdpinn_edge.export.machine_code import jitted
 from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.target import target
@@ -30,16 +31,22 @@ def _pointer(typingctx: Any, array: types.Array) -> Any:
     return types.CPointer(array.dtype)(array), codegen
 
 
-def numba_call(program: Program, precision: Precision) -> Callable[[Array, Array], int]:
+def numba_call(program: Program, precision: Precision, profile: str) -> Callable[[Array, Array], int]:
     """`call(x, y)` stores u(x) into y, for contiguous x (n, n_in) and y (n, n_out): the bits of the NumPy program.
 
-    Compiled for this machine when it is made. Raises ExportError on a machine that no target fits.
+    Compiled for this machine when it is made. Raises ExportError on a machine that no target fits, ProfileError for
+    another numerics profile than that of this machine.
     """
     native = target("native")
+    if profile != native.profile:
+        raise ProfileError(
+            f"the numerics profile is {profile}; Numba compiles for this machine, {native.name}, in {native.profile}"
+        )
     nothing = np.empty((0, program.n_in), precision)
     kernel = print_kernel(
         {"eval": program},
         precision,
+        profile=profile,
         vectors=native.vectors(precision),
         lower=np.full(program.n_in, -np.inf),
         upper=np.full(program.n_in, np.inf),

@@ -23,7 +23,7 @@ from kdpinn_edge.export.schedules import Text, lower_program, print_point, print
 from kdpinn_edge.export.target import Vectors
 from kdpinn_edge.ir import FUNCTIONS, Program
 from kdpinn_edge.manifest import FunctionName
-from kdpinn_edge.numpy_program import PRECISIONS, PROFILE
+from kdpinn_edge.numpy_program import PRECISIONS
 
 WORDS = (
     "add",
@@ -127,6 +127,7 @@ def print_kernel(
     programs: Mapping[FunctionName, Program],
     precision: str,
     *,
+    profile: str,
     vectors: Vectors,
     narrow: bool = False,
     crossover: int | None = None,
@@ -137,6 +138,8 @@ def print_kernel(
     storage: str | None = None,
 ) -> Kernel:
     """The kernel of the functions `programs`, of the same inputs, in "float32" or "float64" for these vector registers.
+
+    The text is the same for every numerics profile; the golden vectors are of `profile`, and it says so.
 
     Up to `crossover` points go through the schedule for single points, by default as many as are faster there.
     `lower` and `upper` (n_in,) are the domain box; `golden_x` (k, n_in) and for each function `golden_y` (k, n_out)
@@ -172,7 +175,7 @@ def print_kernel(
     body = "\n".join(text.lines) + "\n"
     words, activations = ([name for name in names if f"{name}(" in body] for names in (WORDS, sorted(FUNCTIONS)))
     head = [
-        f'"""Kernel for numerics profile {PROFILE}, {precision}, {vectors.lanes} lanes per register',
+        f'"""Kernel for numerics profile {profile}, {precision}, {vectors.lanes} lanes per register',
         *(line for function, program in programs.items() for line in _described(function, program)),
         '"""',
         "",

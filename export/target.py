@@ -48,7 +48,7 @@ class Target:
     features: str
     artifact: Artifact
     by_precision: Registers
-    profile: str = "fma-1"
+    profile: str = "fma-2"
     flushes: bool = False
 
     @property

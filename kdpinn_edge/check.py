@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.errors import BundleError, KdpinnError, listing
+from kdpinn_edge.errors import BundleError, KdpinnError, ProfileError, listing
 from kdpinn_edge.ir import Array, Program, columns
 from kdpinn_edge.manifest import (
     ONNX_FILES,
@@ -23,6 +23,7 @@ from kdpinn_edge.manifest import (
     check_files,
     read_manifest,
 )
+from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.parity import SLACK, Parity
 from kdpinn_edge.program_file import read_program
 
@@ -74,6 +75,8 @@ def _verdict(name: str, call: Callable[[], str]) -> Verdict:
         return Verdict(name, "passed", call())
     except ModuleNotFoundError as error:
         return Verdict(name, "skipped", f"needs {error.name}: pip install 'kdpinn-edge[export]'")
+    except ProfileError as error:
+        return Verdict(name, "skipped", str(error))
     except KdpinnError as error:
         result: Result = "skipped" if isinstance(error.__cause__, ImportError) else "failed"
         return Verdict(name, result, str(error))
@@ -91,9 +94,10 @@ def _hashes(directory: Path, manifest: Manifest) -> str:
 def _programs(directory: Path, manifest: Manifest) -> str:
     for function, stated in manifest.functions.items():
         file = PROGRAM_FILES[function]
-        found = read_program(directory / file).sha256
-        if found != stated.program_sha256:
-            raise BundleError(f"{file} holds the Program {found}, the manifest says {stated.program_sha256}")
+        program = read_program(directory / file)
+        if program.sha256 != stated.program_sha256:
+            raise BundleError(f"{file} holds the Program {program.sha256}, the manifest says {stated.program_sha256}")
+        NumpyProgram(program, manifest.precision, manifest.profile)
     return ", ".join(f"{name} is {stated.program_sha256[:16]}…" for name, stated in manifest.functions.items())
 
 
@@ -126,14 +130,14 @@ def _numba_kernel(manifest: Manifest, program: Program, parity: Parity) -> str:
     from kdpinn_edge.export.numba_call import numba_call
 
     y = np.empty_like(parity.bits)
-    numba_call(program, manifest.precision)(parity.x, y)
+    numba_call(program, manifest.precision, manifest.profile)(parity.x, y)
     return f"{_same_bits(parity, y)}, compiled anew"
 
 
 def _same_bits(parity: Parity, y: NDArray[Any]) -> str:
     if not parity.is_exact(y):
         raise BundleError(f"not the bits of the NumPy program; off by {parity.error(y):.2g} from the Program")
-    return f"the bits of the NumPy program at {len(y)} points"
+    return f"the bits of the NumPy program, profile {parity.profile}, at {len(y)} points"
 
 
 def _onnx_model(directory: Path, manifest: Manifest, function: FunctionName, program: Program) -> str:

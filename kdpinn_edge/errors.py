@@ -34,6 +34,10 @@ class ExportError(KdpinnError):
     """A bundle cannot be written, or an artifact did not pass its gates."""
 
 
+class ProfileError(ExportError):
+    """Code of another numerics profile than this machine's is asked for."""
+
+
 class BundleError(KdpinnError):
     """A bundle on disk is incomplete, edited, or of a schema that is not known."""
 

@@ -5,11 +5,16 @@ elementwise); compiled by Numba the same words become instructions on an LLVM ve
 (`export/numba_lanes.py`). A bare Python number stands for the same number in every lane, rounded once to the lane type;
 a pair stands for its first entry among float32 lanes and for its second among float64 lanes.
 
-Every word is exact or correctly rounded, so that both meanings agree to the bit. `fma` is emulated exactly.
+Every word is exact or correctly rounded, so that both meanings agree to the bit; `fma` is emulated exactly. It alone
+depends on the numerics profile, and with it all that is built from it: `with profile("muladd-1"):` is for processors
+that have no such instruction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fractions import Fraction
 from typing import Any
 
@@ -19,6 +24,7 @@ from numpy.typing import NDArray
 Lanes = NDArray[Any]
 Number = float | tuple[float, float]
 Operand = Lanes | Number
+MultiplyAdd = Callable[[Lanes, Lanes, Lanes], Lanes]
 
 INTEGER: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.float32): np.dtype(np.int32),
@@ -126,9 +132,19 @@ def div(a: Operand, b: Operand) -> Lanes:
 
 
 def fma(a: Operand, b: Operand, c: Operand) -> Lanes:
-    """a * b + c with one rounding, to nearest even."""
+    """a * b + c as the profile rounds it: the sum alone, or the product and then the sum; to nearest even."""
     a, b, c = _alike(a, b, c)
-    return _fma_f32(a, b, c) if a.dtype == np.float32 else _fma_f64(a, b, c)
+    return _multiply_add.get()(a, b, c)
+
+
+@contextmanager
+def profile(name: str) -> Iterator[None]:
+    """Here, and in what is called from here, `fma` rounds as the numerics profile `name` of PROFILES has it."""
+    token = _multiply_add.set(PROFILES[name])
+    try:
+        yield
+    finally:
+        _multiply_add.reset(token)
 
 
 def horner(x: Lanes, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Lanes:
@@ -240,6 +256,18 @@ def _alike(*operands: Operand) -> tuple[Lanes, ...]:
     """Numbers and pairs as lanes of the type that the lane operands have."""
     dtype = next(v.dtype for v in operands if isinstance(v, (np.ndarray, np.generic)))
     return tuple(np.asarray(v[_POSITION[dtype]] if isinstance(v, tuple) else v, dtype) for v in operands)
+
+
+def _fused(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
+    return _fma_f32(a, b, c) if a.dtype == np.float32 else _fma_f64(a, b, c)
+
+
+def _separate(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
+    return np.asarray(a * b + c)
+
+
+PROFILES: Mapping[str, MultiplyAdd] = {"fma-2": _fused, "muladd-1": _separate}
+_multiply_add: ContextVar[MultiplyAdd] = ContextVar("multiply_add", default=_fused)
 
 
 def _fma_f32(a: Lanes, b: Lanes, c: Lanes) -> Lanes:

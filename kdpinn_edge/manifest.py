@@ -293,7 +293,7 @@ SHAPE: dict[str, Shape] = {
     "name": Leaf("a model name: see `name_fault`", lambda value: isinstance(value, str) and name_fault(value) is None),
     "precision": Leaf("float32 or float64", lambda value: value in ("float32", "float64")),
     "storage": Leaf("float16, float32 or float64", lambda value: value in ("float16", "float32", "float64")),
-    "profile": Leaf("a numerics profile such as fma-1", _matches(PROFILE)),
+    "profile": Leaf("a numerics profile such as fma-2", _matches(PROFILE)),
     "target": {"name": TEXT, "triple": TEXT, "cpu": TEXT_OR_EMPTY, "features": TEXT_OR_EMPTY, "lanes": POSITIVE},
     "inputs": [{"name": TEXT, "lower": BOUND, "upper": BOUND, "unit": TEXT_OR_NULL}],
     "functions": Table(

@@ -1,10 +1,11 @@
 """The NumPy program: a Program in one precision, with every rounding pinned down. Kernels return exactly these bits.
 
-Numerics profile `fma-1`:
+There are two numerics profiles. In `fma-2` a multiply-add is rounded once, as processors do that have the instruction;
+in `muladd-1` the product is rounded, and then the sum. All else they have in common:
   - parameters are rounded to the precision once;
-  - Affine sums products by fma over `partial_sums` interleaved sums, term k going to sum k mod P; sum 0 starts from the
-    bias, the others from +0; they are added by halving (sum i + sum i + P/2, until one is left);
-  - Scale is one fma; Add and Mul are one operation; Map is the function of `activations.py`;
+  - Affine sums products by multiply-add over `partial_sums` interleaved sums, term k going to sum k mod P; sum 0 starts
+    from the bias, the others from +0; they are added by halving (sum i + sum i + P/2, until one is left);
+  - Scale is one multiply-add; Add and Mul are one operation; Map is the function of `activations.py`;
   - division is IEEE, nothing is flushed to zero, and every NaN that comes out is the canonical quiet NaN.
 """
 
@@ -16,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.activations import FUNCTION
-from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.errors import EngineError, ProgramError
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, parameters
-from kdpinn_edge.lanes import Lanes, canonical, fma
+from kdpinn_edge.lanes import PROFILES, Lanes, canonical, fma
+from kdpinn_edge.lanes import profile as rounding_of
 
-PROFILE = "fma-1"
 PRECISIONS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 POINTS_AT_ONCE = 1024
 
@@ -48,17 +49,27 @@ def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 
 class NumpyProgram:
-    """`program` as a function of points (n, n_in) to (n, n_out), in "float32" or "float64", bit for bit as exported."""
+    """`program` as a function of points (n, n_in) to (n, n_out), in "float32" or "float64", bit for bit as exported.
 
-    def __init__(self, program: Program, precision: str) -> None:
+    `profile` is the numerics profile of the target. Raises EngineError for one that is not known, ProgramError where a
+    parameter does not fit the precision.
+    """
+
+    def __init__(self, program: Program, precision: str, profile: str = "fma-2") -> None:
+        if profile not in PROFILES:
+            raise EngineError(
+                f"the numerics profile is {profile!r}; this version computes {' and '.join(PROFILES)}: "
+                "update kdpinn_edge"
+            )
         self.program = program
+        self.profile = profile
         self.dtype = PRECISIONS[precision]
         self._parameters = [tuple(rounded(a, precision) for a in parameters(op)) for op in program.ops]
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         """Evaluate at x (n, n_in), of the precision of the program."""
         y: NDArray[Any] = np.empty((len(x), self.program.n_out), self.dtype)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), rounding_of(self.profile):
             for i in range(0, len(x), POINTS_AT_ONCE):
                 y[i : i + POINTS_AT_ONCE] = self._columns(x[i : i + POINTS_AT_ONCE].T).T
         return y

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kdpinn_edge.errors import BundleError, EngineError
+from kdpinn_edge.errors import BundleError
 from kdpinn_edge.manifest import FunctionName, Manifest
-from kdpinn_edge.numpy_program import PROFILE, NumpyProgram
+from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.program_file import read_program
 from kdpinn_edge.runtime.engine import Array, Engine
 
@@ -22,10 +22,6 @@ class NumpyEngine(Engine):
 
     def __init__(self, manifest: Manifest, programs: Mapping[FunctionName, Path]) -> None:
         super().__init__(manifest)
-        if manifest.profile != PROFILE:
-            raise EngineError(
-                f"the numerics profile is {manifest.profile!r}; this version computes {PROFILE!r}: update kdpinn_edge"
-            )
         self._programs: dict[FunctionName, NumpyProgram] = {}
         for function, path in programs.items():
             program, expected = read_program(path), manifest.functions[function].program_sha256
@@ -34,7 +30,7 @@ class NumpyEngine(Engine):
                     f"{path.name} holds the Program {program.sha256}, the manifest says {expected}: "
                     "export the bundle again"
                 )
-            self._programs[function] = NumpyProgram(program, manifest.precision)
+            self._programs[function] = NumpyProgram(program, manifest.precision, manifest.profile)
 
     def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
         program = self._programs[function]

@@ -37,13 +37,16 @@ def kernel(functions: Functions, precision: Precision, target: Target, crossover
     return print_kernel(
         functions,
         precision,
+        profile=target.profile,
         vectors=target.vectors(precision),
         narrow=target.pointer_bits == 32,
         crossover=crossover,
         lower=-np.ones(n_in),
         upper=np.ones(n_in),
         golden_x=golden_x,
-        golden_y={name: NumpyProgram(program, precision)(golden_x) for name, program in functions.items()},
+        golden_y={
+            name: NumpyProgram(program, precision, target.profile)(golden_x) for name, program in functions.items()
+        },
     )
 
 

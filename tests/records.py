@@ -83,9 +83,9 @@ def example_record(seed: int = 0, slower: Mapping[str, float] | None = None, rou
         ),
         versions={"kdpinn-edge": "0.1.0", "numpy": "2.3.0"},
         subjects=(
-            Subject("burgers", "23" * 32, "float32", "fma-1", "x86-64-v4", 2, 1, 320, 32, 1.0, 1.4e-5, 2.6e-5),
+            Subject("burgers", "23" * 32, "float32", "fma-2", "x86-64-v4", 2, 1, 320, 32, 1.0, 1.4e-5, 2.6e-5),
             Subject(
-                "burgers_teacher", "42" * 32, "float32", "fma-1", "x86-64-v4", 2, 1, 20_800, 256, 1.0, 1.4e-5, 8e-6
+                "burgers_teacher", "42" * 32, "float32", "fma-2", "x86-64-v4", 2, 1, 20_800, 256, 1.0, 1.4e-5, 8e-6
             ),
         ),
         entries=tuple(_entry(rng, name, protocol.processes) for name in BACKENDS),

@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import mlp, points
 
+from kdpinn_edge.check import check
 from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.errors import BundleError, DerivativeError, ExportError, ProgramError
 from kdpinn_edge.export.bundle import export_bundle
@@ -23,7 +25,7 @@ from kdpinn_edge.export.c_files import c_words
 from kdpinn_edge.export.onnx_model import from_onnx
 from kdpinn_edge.export.target import TARGETS
 from kdpinn_edge.ir import Add, Affine, Program, Scale, Var
-from kdpinn_edge.manifest import Input, Manifest, Output, Precision, read_manifest
+from kdpinn_edge.manifest import Input, Manifest, Output, Precision, read_manifest, write_manifest
 from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.program_file import read_program
 from kdpinn_edge.runtime import load
@@ -140,6 +142,34 @@ def test_every_engine_of_a_bundle(bundle: Path) -> None:
                     np.testing.assert_allclose(values, expected[function], rtol=0, atol=20 * np.finfo(precision).eps)
                 else:
                     assert values.tobytes() == expected[function].tobytes()
+
+
+def test_a_bundle_of_the_profile_without_fma(tmp_path: Path) -> None:
+    if not TARGETS["x86-64-v2"].runs_here():
+        pytest.skip("x86-64-v2 does not run here")
+    folder = tmp_path / "net"
+    manifest = make(folder, target="x86-64-v2")
+    assert manifest.profile == "muladd-1"
+    for file in ("net.h", "net_kernel.py"):
+        assert "numerics profile muladd-1" in (folder / file).read_text(encoding="utf-8")
+    program = read_program(folder / "program.npz")
+    x = points(program, 500).astype(np.float32)
+    separate, fused = (NumpyProgram(program, "float32", profile)(x).tobytes() for profile in ("muladd-1", "fma-2"))
+    assert load(folder)(x).tobytes() == load(folder, "numpy")(x).tobytes() == separate != fused
+    verdicts = {verdict.name: verdict for verdict in check(folder)}
+    assert {name: verdict.result for name, verdict in verdicts.items() if verdict.result != "passed"} == {
+        "eval, numba kernel": "skipped"
+    }
+    assert "Numba compiles for this machine" in verdicts["eval, numba kernel"].detail
+    assert "profile muladd-1" in verdicts["eval, library"].detail
+
+
+def test_check_of_a_profile_that_is_not_known(tmp_path: Path) -> None:
+    manifest = make(tmp_path / "net")
+    write_manifest(replace(manifest, profile="fma-3"), tmp_path / "net")
+    *_, last = check(tmp_path / "net")
+    assert (last.name, last.result) == ("programs", "failed")
+    assert "profile is 'fma-3'; this version computes fma-2 and muladd-1: update kdpinn_edge" in last.detail
 
 
 def test_export_is_deterministic(bundle: Path, tmp_path: Path) -> None:

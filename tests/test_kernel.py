@@ -23,13 +23,15 @@ from kdpinn_edge.export.numba_kernel import load_kernel
 from kdpinn_edge.export.target import TARGETS, Target, target
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import FUNCTIONS, Affine, Program, columns
+from kdpinn_edge.lanes import PROFILES, profile
 from kdpinn_edge.manifest import Input, Precision
 from kdpinn_edge.names import Derivative, Names
 from kdpinn_edge.numpy_program import NumpyProgram, partial_sums, rounded
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
 ULPS = {"float32": 2.0**-23, "float64": 2.0**-52}
-NARROW = next(iter(TARGETS.values()))
+NARROW = next(target for target in TARGETS.values() if target.profile == "fma-2")
+BY_PROFILE = [NARROW, TARGETS["x86-64-v2"]]
 compiled_once = settings(
     max_examples=12,
     deadline=None,
@@ -50,15 +52,19 @@ def wild(program: Program, n: int, precision: str) -> np.ndarray:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
+@pytest.mark.parametrize("chosen", BY_PROFILE, ids=lambda t: t.profile)
 @given(program=programs())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_printed_kernel_is_the_numpy_program(program: Program, crossover: int, precision: Precision) -> None:
-    module = load_kernel(kernel({"eval": program}, precision, NARROW, crossover))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_printed_kernel_is_the_numpy_program(
+    program: Program, chosen: Target, crossover: int, precision: Precision
+) -> None:
+    module = load_kernel(kernel({"eval": program}, precision, chosen, crossover))
     x = wild(program, 20, precision)
     y = np.zeros((20, program.n_out), precision)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), profile(chosen.profile):
         assert module.eval_all(x.ravel(), y.reshape(-1), 20) == 0
-    assert same_bits(y, NumpyProgram(program, precision)(x))
+        assert module.selftest() == 0
+    assert same_bits(y, NumpyProgram(program, precision, chosen.profile)(x))
 
 
 @pytest.mark.slow
@@ -68,7 +74,7 @@ def test_printed_kernel_is_the_numpy_program(program: Program, crossover: int, p
 @compiled_once
 def test_library_is_the_numpy_program(program: Program, crossover: int, chosen: Target, precision: Precision) -> None:
     library = Library(program, precision, chosen, crossover)
-    reference = NumpyProgram(program, precision)
+    reference = NumpyProgram(program, precision, chosen.profile)
     assert library.selftest() == 0
     x = wild(program, 200, precision)
     expected = reference(x)
@@ -92,17 +98,20 @@ def models(draw: st.DrawFn) -> Functions:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
+@pytest.mark.parametrize("chosen", BY_PROFILE, ids=lambda t: t.profile)
 @given(functions=models())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_printed_jets_are_the_numpy_program(functions: Functions, crossover: int, precision: Precision) -> None:
-    module = load_kernel(kernel(functions, precision, NARROW, crossover))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_printed_jets_are_the_numpy_program(
+    functions: Functions, chosen: Target, crossover: int, precision: Precision
+) -> None:
+    module = load_kernel(kernel(functions, precision, chosen, crossover))
     x = wild(functions["eval"], 20, precision)
     for evaluate, program in ((module.eval_all, functions["eval"]), (module.jet_all, functions["jet"])):
         y = np.zeros((20, program.n_out), precision)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), profile(chosen.profile):
             assert evaluate(x.ravel(), y.reshape(-1), 20) == 0
-        assert same_bits(y, NumpyProgram(program, precision)(x))
-    with np.errstate(all="ignore"):
+        assert same_bits(y, NumpyProgram(program, precision, chosen.profile)(x))
+    with np.errstate(all="ignore"), profile(chosen.profile):
         assert module.selftest() == 0
 
 
@@ -118,7 +127,7 @@ def test_jets_of_a_library_are_the_numpy_program(
     assert library.selftest() == 0
     x = wild(functions["eval"], 100, precision)
     for name, program in functions.items():
-        expected = NumpyProgram(program, precision)(x)
+        expected = NumpyProgram(program, precision, chosen.profile)(x)
         for n in range(101):
             assert same_bits(library(x[:n], name), expected[:n]), (name, n)
 
@@ -135,6 +144,18 @@ def test_many_points(shape: tuple[int, int], crossover: int, precision: Precisio
     expected = NumpyProgram(program, precision)(x)
     assert same_bits(library(x), expected)
     assert same_bits(library(x[1:]), expected[1:])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_profiles_differ_where_the_target_does(precision: Precision) -> None:
+    """x86-64-v2 has no fma: without the second profile its library would have to call libm."""
+    program = mlp(2, 20, 2, 3, fn="sin")
+    x = points(program, 300).astype(precision)
+    expected = {name: NumpyProgram(program, precision, name)(x) for name in PROFILES}
+    assert not same_bits(*expected.values())
+    library = Library(program, precision, TARGETS["x86-64-v2"], 5)
+    assert library.selftest() == 0
+    assert same_bits(library(x), expected["muladd-1"])
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import mpmath
@@ -11,12 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kdpinn_edge import lanes
+from kdpinn_edge import coefficients, lanes
 from kdpinn_edge.activations import FUNCTION
 from kdpinn_edge.interp import FUNCTION as MEANING
 
 PRECISIONS = (np.float32, np.float64)
-MAX_ULP = {"tanh": 2.1, "sin": 2.0, "cos": 2.0, "exp": 1.1, "sigmoid": 2.4, "silu": 3.5, "softplus": 3.5}
+profiles = pytest.mark.parametrize("profile", lanes.PROFILES)
+MAX_ULP = {"tanh": 2.1, "sin": 2.0, "cos": 2.0, "exp": 1.1, "sigmoid": 2.5, "silu": 3.5, "softplus": 3.5}
 ARGUMENTS = {"tanh": 12.0, "sin": 100.0, "cos": 100.0, "exp": 80.0, "sigmoid": 80.0, "silu": 80.0, "softplus": 80.0}
 
 
@@ -59,6 +61,29 @@ def test_fma_rounds_once(dtype: type, data: st.DataObject) -> None:
         assert (float(found), math.copysign(1, found)) == (expected, math.copysign(1, expected))
 
 
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_the_other_profile_rounds_twice(dtype: type, data: st.DataObject) -> None:
+    a, b, c = (np.array([data.draw(st.floats(width=8 * np.dtype(dtype).itemsize))], dtype) for _ in "abc")
+    with np.errstate(all="ignore"), lanes.profile("muladd-1"):
+        np.testing.assert_array_equal(lanes.fma(a, b, c), lanes.add(lanes.mul(a, b), c))
+        np.testing.assert_array_equal(lanes.horner(a, ((3.0, 2.0), (3.0, 2.0))), lanes.add(lanes.mul(2.0, a), 3.0))
+
+
+def test_a_profile_holds_in_its_block_and_thread_alone() -> None:
+    third = np.float32([1 / 3])
+    once, twice = lanes.fma(third, third, -1 / 9), lanes.add(lanes.mul(third, third), -1 / 9)
+    assert once != twice
+    with lanes.profile("muladd-1"):
+        with lanes.profile("fma-2"):
+            assert lanes.fma(third, third, -1 / 9) == once
+        assert lanes.fma(third, third, -1 / 9) == twice
+        with ThreadPoolExecutor() as pool:
+            assert pool.submit(lanes.fma, third, third, -1 / 9).result() == once
+    assert lanes.fma(third, third, -1 / 9) == once
+
+
 def _as_float(value: float, dtype: type) -> float:
     with np.errstate(all="ignore"):
         return float(dtype(value))
@@ -66,12 +91,14 @@ def _as_float(value: float, dtype: type) -> float:
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("fn", FUNCTION)
-def test_error_of_an_activation(fn: str, dtype: type) -> None:
+@profiles
+def test_error_of_an_activation(profile: str, fn: str, dtype: type) -> None:
     rng = np.random.default_rng(0)
     reach = ARGUMENTS[fn]
     n = 200_000 if dtype is np.float32 else 3_000
     x = np.concatenate([rng.uniform(-reach, reach, n), reach * 10.0 ** rng.uniform(-9, 0, n)]).astype(dtype)
-    y = FUNCTION[fn](x)
+    with lanes.profile(profile):
+        y = FUNCTION[fn](x)
     if dtype is np.float32:
         exact = MEANING[fn](x.astype(np.float64))
         difference = np.abs(y.astype(np.float64) - exact)
@@ -103,8 +130,9 @@ def _mpmath(fn: str, x: mpmath.mpf) -> mpmath.mpf:
         ("silu", [(math.inf, math.inf), (-math.inf, -0.0), (0.0, 0.0), (-0.0, -0.0)]),
     ],
 )
-def test_special_values(fn: str, at: list[tuple[float, float]], dtype: type) -> None:
-    with np.errstate(all="ignore"):
+@profiles
+def test_special_values(profile: str, fn: str, at: list[tuple[float, float]], dtype: type) -> None:
+    with np.errstate(all="ignore"), lanes.profile(profile):
         assert np.isnan(FUNCTION[fn](np.array([math.nan], dtype))).all()
         for x, expected in at:
             y = FUNCTION[fn](np.array([x], dtype))
@@ -113,12 +141,13 @@ def test_special_values(fn: str, at: list[tuple[float, float]], dtype: type) -> 
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
+@profiles
 @given(data=st.data())
 @settings(max_examples=300, deadline=None)
-def test_ranges_and_symmetries(dtype: type, data: st.DataObject) -> None:
+def test_ranges_and_symmetries(profile: str, dtype: type, data: st.DataObject) -> None:
     width = 8 * np.dtype(dtype).itemsize
     x = np.array(data.draw(st.lists(st.floats(width=width, allow_nan=False), min_size=1, max_size=50)), dtype)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), lanes.profile(profile):
         y = {fn: FUNCTION[fn](x) for fn in FUNCTION}
         mirrored = {fn: FUNCTION[fn](-x) for fn in ("tanh", "sin", "cos")}
     finite = np.isfinite(x)
@@ -131,6 +160,26 @@ def test_ranges_and_symmetries(dtype: type, data: st.DataObject) -> None:
     for fn in ("tanh", "sin"):
         assert ((-mirrored[fn])[finite].view(integer) == y[fn][finite].view(integer)).all()
     assert (mirrored["cos"][finite].view(integer) == y["cos"][finite].view(integer)).all()
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize(
+    ("part", "step", "largest"),
+    [
+        (coefficients.MINUS_PI_1, 0.5, (128, 2**19)),
+        (coefficients.MINUS_PI_2, 0.5, (128, 2**19)),
+        (coefficients.MINUS_LN2_1, 1.0, (151, 1077)),
+    ],
+)
+def test_multiples_in_argument_reduction_are_exact(
+    part: tuple[float, float], step: float, largest: tuple[int, int], dtype: type
+) -> None:
+    """So that one set of coefficients serves every profile."""
+    i = PRECISIONS.index(dtype)
+    k = np.linspace(-largest[i], largest[i], 2001 if largest[i] > 2000 else int(2 * largest[i] / step) + 1)
+    k = np.round(k / step).astype(dtype) * dtype(step)
+    for whole, product in zip(k.tolist(), lanes.mul(k, part).tolist(), strict=True):
+        assert Fraction(product) == Fraction(whole) * Fraction(part[i])
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=1), st.integers(0, 3))

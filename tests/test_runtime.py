@@ -105,7 +105,7 @@ const kdpinn_model *DESCRIBE(void) {
         {.name = FUNCTION, .program_sha256 = SHA256, .output_names = outputs, .n_out = N_OUT, EVAL = sum_eval}};
     static const kdpinn_model model = {
         .abi = ABI, .scalar_bytes = sizeof(T), .n_in = 2, .n_functions = N_FUNCTIONS, .name = "sum",
-        .profile = "fma-1", .target = "test", .input_names = inputs, .lower = lower, .upper = upper,
+        .profile = "fma-2", .target = "test", .input_names = inputs, .lower = lower, .upper = upper,
         .functions = functions, OUTSIDE = sum_outside, .selftest = sum_selftest};
     return NONE ? NULL : &model;
 }
@@ -154,7 +154,7 @@ def build(need: Need, tmp_path: Path) -> Build:
             name="sum",
             precision=precision,
             storage=precision,
-            profile="fma-1",
+            profile="fma-2",
             target=TargetRecord("test", "x86_64-unknown-linux-gnu", "generic", "", 1),
             inputs=(Input("p[0]", -1.0, 1.0), Input("p[1]", -1.0, 1.0)),
             functions={
@@ -409,10 +409,10 @@ def test_a_library_is_refused(build: Build, case: str) -> None:
 def test_every_disagreement_is_listed(build: Build) -> None:
     bundle = build()
     manifest = read_manifest(bundle)
-    restate(bundle, manifest, precision="float64", profile="fma-2", inputs=(Input("x"),))
+    restate(bundle, manifest, precision="float64", profile="fma-3", inputs=(Input("x"),))
     with pytest.raises(BundleError) as raised:
         load(bundle)
-    for fault in ("scalar_bytes is 4, the manifest says 8", "n_in is 2", "profile is 'fma-1'"):
+    for fault in ("scalar_bytes is 4, the manifest says 8", "n_in is 2", "profile is 'fma-2'"):
         assert f"\n  - {fault}" in str(raised.value)
 
 
@@ -512,8 +512,12 @@ def test_the_numpy_engine_proves_the_program(build: Build) -> None:
     restate(bundle, manifest)
     with pytest.raises(BundleError, match=r"program\.npz holds the Program"):
         load(bundle, "numpy")
-    restate(bundle, manifest, profile="fma-2")
-    with pytest.raises(EngineError, match="the numerics profile is 'fma-2'; this version computes 'fma-1'"):
+
+
+def test_the_numpy_engine_refuses_a_profile_that_it_does_not_know(build: Build) -> None:
+    bundle = build()
+    restate(bundle, read_manifest(bundle), profile="fma-3")
+    with pytest.raises(EngineError, match="the numerics profile is 'fma-3'; this version computes fma-2 and muladd-1"):
         load(bundle, "numpy")
 
 

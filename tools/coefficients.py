@@ -83,6 +83,21 @@ def rounded_minimax(f: Function, weight: Function, lo: mpf, hi: mpf, degree: int
     return [_round(c, dtype) for c in remez(f, weight, lo, hi, degree)]
 
 
+def refitted_minimax(f: Function, weight: Function, lo: mpf, hi: mpf, degree: int, dtype: type) -> list[float]:
+    """The same for 0 < lo, each coefficient rounded in turn and the higher ones fitted again to make up for it."""
+    result: list[float] = []
+
+    def rest(x: mpf) -> mpf:
+        return (f(x) - mpmath.polyval(result[::-1], x)) / x ** len(result)
+
+    def rest_weight(x: mpf) -> mpf:
+        return weight(x) * x ** len(result)
+
+    while len(result) <= degree:
+        result.append(_round(remez(rest, rest_weight, lo, hi, degree - len(result))[0], dtype))
+    return result
+
+
 def _round(x: mpf, dtype: type) -> float:
     """x as the nearest number of `dtype`, without double rounding."""
     bits = np.finfo(dtype).nmant + 1
@@ -90,11 +105,16 @@ def _round(x: mpf, dtype: type) -> float:
         return float(+x)
 
 
-def parts(x: mpf, count: int, dtype: type) -> list[float]:
-    """x as an unevaluated sum of `count` numbers of `dtype`, largest first."""
+def parts(x: mpf, widths: list[int]) -> list[float]:
+    """x as an unevaluated sum of numbers of so many bits, largest first.
+
+    A product of one with an integer is exact as long as the bits of both fit into a number.
+    """
     result: list[float] = []
-    for _ in range(count):
-        result.append(_round(x - sum(map(mpf, result), mpf(0)), dtype))
+    for bits in widths:
+        rest = x - sum(map(mpf, result), mpf(0))
+        with mpmath.workprec(bits):
+            result.append(float(+rest))
     return result
 
 
@@ -126,15 +146,21 @@ def atanh_tail(w: mpf) -> mpf:
     return (mpmath.atanh(s) / s - 1) / w
 
 
-def constants(dtype: type, exp_degree: int, sin_degree: int, atanh_degree: int) -> dict[str, float | list[float]]:
-    """Everything that activations.py needs in one precision."""
+def constants(
+    dtype: type, ln2_bits: int, pi_bits: int, exp_degree: int, sin_degree: int, atanh_degree: int
+) -> dict[str, float | list[float]]:
+    """Everything that activations.py needs in one precision.
+
+    The parts of ln 2 and of pi but the last have so many bits.
+    """
     ln2, pi = mpmath.log(2), mpmath.pi
     half_ln2 = ln2 / 2 * (1 + mpf(2) ** -12)
     quarter = (pi / 2 * (1 + mpf(2) ** -12)) ** 2
     mantissa = int(np.finfo(dtype).nmant)
     magic = dtype(1.5 * 2.0**mantissa)
     integer = {np.float32: np.int32, np.float64: np.int64}[dtype]
-    minus_ln2, minus_pi = parts(-ln2, 2, dtype), parts(-pi, 3, dtype)
+    minus_ln2 = parts(-ln2, [ln2_bits, mantissa + 1])
+    minus_pi = parts(-pi, [pi_bits, pi_bits, mantissa + 1])
     return {
         "MANTISSA": mantissa,
         "ONE_BITS": int(dtype(1).view(integer)),
@@ -143,6 +169,7 @@ def constants(dtype: type, exp_degree: int, sin_degree: int, atanh_degree: int) 
         "MAGIC_EXPONENT": float(magic) + 1 - int(np.finfo(dtype).minexp),
         "LOG2_E": _round(1 / ln2, dtype),
         "TWO_LOG2_E": _round(2 / ln2, dtype),
+        "MINUS_LN2": _round(-ln2, dtype),
         "MINUS_LN2_1": minus_ln2[0],
         "MINUS_LN2_2": minus_ln2[1],
         "EXPM1_TAIL": rounded_minimax(expm1_tail, expm1_weight, -half_ln2, half_ln2, exp_degree, dtype),
@@ -150,14 +177,14 @@ def constants(dtype: type, exp_degree: int, sin_degree: int, atanh_degree: int) 
         "MINUS_PI_1": minus_pi[0],
         "MINUS_PI_2": minus_pi[1],
         "MINUS_PI_3": minus_pi[2],
-        "SIN_TAIL": rounded_minimax(sin_tail, sin_weight, quarter / 1000, quarter, sin_degree, dtype),
-        "ATANH_TAIL": rounded_minimax(atanh_tail, lambda w: w, mpf(1) / 9000, mpf(1) / 9, atanh_degree, dtype),
+        "SIN_TAIL": refitted_minimax(sin_tail, sin_weight, quarter / 1000, quarter, sin_degree, dtype),
+        "ATANH_TAIL": refitted_minimax(atanh_tail, lambda w: w, mpf(1) / 9000, mpf(1) / 9, atanh_degree, dtype),
     }
 
 
 def generate() -> str:
     """The text of kdpinn_edge/coefficients.py."""
-    single, double = constants(np.float32, 4, 3, 3), constants(np.float64, 10, 7, 9)
+    single, double = constants(np.float32, 16, 16, 4, 3, 3), constants(np.float64, 42, 33, 10, 7, 9)
     pairs = [f"{name} = ({_literal(single[name])}, {_literal(double[name])})" for name in single]
     text = "\n".join([HEAD, *pairs, ""])
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]

@@ -60,7 +60,8 @@ def print_record(console: Console, record: Record) -> None:
     found = {(row.entry, row.n, row.mode): row for row in rows(record)}
     for subject in record.subjects:
         console.print(
-            f"[bold]{subject.name}[/] {subject.precision}, {subject.target}, Program {subject.program_sha256[:16]}"
+            f"[bold]{subject.name}[/] {subject.precision}, {subject.target}, profile {subject.profile}, "
+            f"Program {subject.program_sha256[:16]}"
         )
     equal = [entry for entry in record.entries if entry.threads is not None]
     own = [entry for entry in record.entries if entry.threads is None]

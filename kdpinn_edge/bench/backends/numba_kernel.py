@@ -12,7 +12,7 @@ def prepare(case: Case, threads: int | None) -> Prepared:
     report = has_one_thread(threads)
     from kdpinn_edge.export.numba_call import numba_call
 
-    call = numba_call(case.program, case.manifest.precision)
+    call = numba_call(case.program, case.manifest.precision, case.manifest.profile)
 
     def bind(x: Array, y: Array) -> Call:
         def evaluate() -> None:
