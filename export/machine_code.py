@@ -30,10 +30,10 @@ ONE_AT_A_TIME = threading.Lock()
 
 
 def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
-    """The relocatable object with the C functions of `interface`.
+    """The relocatable object with the C functions of `interface`, from one kernel for each of its `target.compiled`.
 
-    There is one of `kernels` for each of `interface.target.compiled`. The functions of several are optimised apart, so
-    each is the code that its target alone would get; they share what is constant. Raises ExportError where the machine code calls through a pointer.
+    The functions of several are optimised apart: each is the code that its target alone would get. Raises ExportError
+    where the machine code calls through a pointer.
     """
     target = interface.target
     llvm.initialize_all_targets()
