@@ -55,7 +55,7 @@ def compiled(program: Program, crossover: int, folder: Path) -> Callable[[NDArra
     )
     interface = Interface("model", "float32", NATIVE, tuple(map(Input, columns(program.inputs))), {"eval": program})
     path = folder / f"{crossover}.so"
-    path.write_bytes(link(object_code(kernel, interface), interface, linker(interface))[interface.library])
+    path.write_bytes(link(object_code([kernel], interface), interface, linker(interface))[interface.library])
     evaluate = ctypes.CDLL(str(path)).model_eval
     return lambda x, y: evaluate(ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(y.ctypes.data), ctypes.c_int64(len(x)))
 

@@ -102,27 +102,33 @@ def export_bundle(
 
     profile = interface.target.profile
     references = {function: NumpyProgram(programs[function], precision, profile) for function in programs}
-    dtype, vectors = PRECISIONS[precision], interface.target.vectors(precision)
-    golden_x = probe_points(interface.inputs, N_GOLDEN).astype(dtype)
+    golden_x = probe_points(interface.inputs, N_GOLDEN).astype(PRECISIONS[precision])
     golden_x[-1] = np.nan
-    kernel = print_kernel(
-        programs,
-        precision,
-        profile=profile,
-        vectors=vectors,
-        narrow=interface.target.pointer_bits == 32,
-        lower=np.array(interface.lower),
-        upper=np.array(interface.upper),
-        golden_x=golden_x,
-        golden_y={function: references[function](golden_x) for function in programs},
-        storage=storage,
-    )
+    golden_y = {function: references[function](golden_x) for function in programs}
+    kernels = [
+        print_kernel(
+            programs,
+            precision,
+            profile=profile,
+            vectors=variant.vectors(precision),
+            narrow=interface.target.pointer_bits == 32,
+            lower=np.array(interface.lower),
+            upper=np.array(interface.upper),
+            golden_x=golden_x,
+            golden_y=golden_y,
+            storage=storage,
+        )
+        for variant in interface.target.compiled
+    ]
     outputs_of = _outputs(programs, derivatives, described_in, described_out)
     with _new_folder(directory) as folder:
-        linked = link(object_code(kernel, interface), interface, command)
+        linked = link(object_code(kernels, interface), interface, command)
         contents = {
             **linked,
-            f"{name}_kernel.py": kernel.source.encode(),
+            **{
+                f"{interface.symbol('kernel', variant.name)}.py": kernel.source.encode()
+                for variant, kernel in zip(interface.target.compiled, kernels, strict=True)
+            },
             **{
                 ONNX_FILES[function]: to_onnx(programs[function], precision).SerializeToString(deterministic=True)
                 for function in programs
@@ -146,7 +152,7 @@ def export_bundle(
                 triple=interface.target.triple,
                 cpu=interface.target.cpu,
                 features=interface.target.features,
-                lanes=vectors.lanes,
+                lanes=interface.target.vectors(precision).lanes,
             ),
             inputs=interface.inputs,
             functions={

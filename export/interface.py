@@ -10,7 +10,9 @@ from kdpinn_edge.export.target import Target
 from kdpinn_edge.ir import Program
 from kdpinn_edge.manifest import FunctionName, Input, Precision
 
-ABI = 2
+ABI = 3
+UNSUPPORTED_CPU = -3
+NO_VARIANT = "none"
 SCALAR = {"float32": "float", "float64": "double"}
 
 
@@ -31,6 +33,11 @@ class Interface:
     def symbols(self) -> tuple[str, ...]:
         """Every C function of the library, and nothing else is visible in it."""
         return tuple(f"{self.name}_{suffix}" for suffix in (*self.functions, "outside", "selftest", "model"))
+
+    def symbol(self, function: str, variant: str | None = None) -> str:
+        """The name of a C function; with `variant`, of its code for this one of several targets."""
+        symbol = f"{self.name}_{function}"
+        return f"{symbol}.{variant}" if variant in self.target.variants else symbol
 
     @property
     def library(self) -> str:

@@ -8,52 +8,97 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
 from numba.core import config
+from numpy.typing import NDArray
 
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.interface import ABI, Interface
+from kdpinn_edge.export.description import description, signatures
+from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.numba_kernel import Kernel, load_kernel
 from kdpinn_edge.export.numba_lanes import Rodata
+from kdpinn_edge.export.stack_probe import STACK_PROBE
 from kdpinn_edge.export.target import Target
-from kdpinn_edge.ir import Program, columns
 from kdpinn_edge.manifest import Artifact
-from kdpinn_edge.numpy_program import PRECISIONS
 
 ONE_AT_A_TIME = threading.Lock()
 RELOCATION: Mapping[Artifact, str] = {"elf": "pic", "dylib": "pic", "dll": "pic", "archive": "static", "wasm": "static"}
 
 
-def object_code(kernel: Kernel, interface: Interface) -> bytes:
-    """The relocatable object with the C functions of `interface`, compiled for its target.
+def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
+    """The relocatable object with the C functions of `interface`, from one kernel for each of its `target.compiled`.
 
-    Raises ExportError where the machine code calls through a pointer.
+    The functions of several are optimised apart: each is the code that its target alone would get. Raises ExportError
+    where the machine code calls through a pointer.
     """
     target = interface.target
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    compiled = _compile(kernel, interface)
-    module = llvm.parse_assembly(_for_target(str(_c_functions(interface, compiled)), target))
-    for _, text in compiled.values():
-        module.link_in(llvm.parse_assembly(_for_target(text, target)))
-    for symbol in (*module.functions, *module.global_variables):
-        if not symbol.is_declaration and symbol.name not in interface.symbols:
-            symbol.linkage = "internal"
-    machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=3, reloc=RELOCATION[target.artifact], codemodel="small"
-    )
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    module = llvm.parse_assembly(_for_target(description(interface), target))
+    if target.artifact == "dll":
+        module.link_in(llvm.parse_assembly(_for_target(STACK_PROBE, target)))
+    module.link_in(_functions(kernels[0], interface, target, ["outside"]))
+    for kernel, variant in zip(_sharing(kernels), target.compiled, strict=True):
+        module.link_in(_functions(kernel, interface, variant, [*interface.functions, "selftest"]))
+    _hide(module, interface.symbols)
+    machine = _machine(target)
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_constant_merge_pass()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
     module.verify()
     _refuse_indirect_calls(module)
     return bytes(machine.emit_object(module))
+
+
+def _sharing(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """The kernels, each constant as long as the longest that begins with it: equal ones lie in the artifact once."""
+    every = [(name, array) for kernel in kernels for name, array in kernel.constants.items()]
+
+    def longest(name: str, array: NDArray[Any]) -> NDArray[Any]:
+        begun = [a for n, a in every if n == name and a[: array.size].tobytes() == array.tobytes()]
+        return max(begun, key=len)
+
+    return [
+        replace(kernel, constants={name: longest(name, array) for name, array in kernel.constants.items()})
+        for kernel in kernels
+    ]
+
+
+def _functions(kernel: Kernel, interface: Interface, target: Target, functions: Sequence[str]) -> llvm.ModuleRef:
+    """The C functions of these names, optimised for the target."""
+    compiled = _compile(kernel, interface, functions)
+    shell = ir.Module("kdpinn")
+    shell.triple = shell.data_layout = ""
+    symbols = {function: interface.symbol(function, target.name) for function in functions}
+    for function, symbol in symbols.items():
+        _c_function(shell, symbol, signatures(interface)[function], compiled[function][0])
+    module = llvm.parse_assembly(_for_target(str(shell), target))
+    for _, text in compiled.values():
+        module.link_in(llvm.parse_assembly(_for_target(text, target)))
+    _hide(module, symbols.values())
+    builder = llvm.create_pass_builder(_machine(target), llvm.create_pipeline_tuning_options(speed_level=3))
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def _machine(target: Target) -> llvm.TargetMachine:
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=3, reloc=RELOCATION[target.artifact], codemodel="small"
+    )
+
+
+def _hide(module: llvm.ModuleRef, symbols: Collection[str]) -> None:
+    """Everything that is defined becomes internal but `symbols`."""
+    for symbol in (*module.functions, *module.global_variables):
+        if not symbol.is_declaration and symbol.name not in symbols:
+            symbol.linkage = "internal"
 
 
 def jitted(kernel: Kernel) -> Any:
@@ -65,23 +110,17 @@ def jitted(kernel: Kernel) -> Any:
     return module
 
 
-def _compile(kernel: Kernel, interface: Interface) -> dict[str, tuple[str, str]]:
-    """For each C function but the descriptor its LLVM name and the text of its module, not optimised."""
+def _compile(kernel: Kernel, interface: Interface, functions: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """For each C function of these names its LLVM name and the text of its module, not optimised."""
     pointer = types.CPointer({"float32": types.float32, "float64": types.float64}[interface.precision])
-    signatures: dict[str, tuple[str, Any]] = {
-        **{
-            function: (f"{function}_all", types.int32(pointer, pointer, types.int64))
-            for function in interface.functions
-        },
-        "outside": ("outside", types.int64(pointer, types.int64)),
-        "selftest": ("selftest", types.int32()),
-    }
+    evaluates = types.int32(pointer, pointer, types.int64)
+    signatures = {"outside": types.int64(pointer, types.int64), "selftest": types.int32()}
     compiled = {}
     with _unoptimised():
         module = jitted(kernel)
-        for function, (name, signature) in signatures.items():
-            dispatcher = getattr(module, name)
-            dispatcher.compile(signature)
+        for function in functions:
+            dispatcher = getattr(module, f"{function}_all" if function in interface.functions else function)
+            dispatcher.compile(signatures.get(function, evaluates))
             (result,) = dispatcher.overloads.values()
             compiled[function] = result.fndesc.llvm_func_name, result.library.get_llvm_str()
     return compiled
@@ -108,17 +147,21 @@ def _unoptimised() -> Iterator[None]:
 def _for_target(text: str, target: Target) -> str:
     """IR text with the triple and layout of the target, and every function inlined but the entry points.
 
-    "no-builtins" keeps LLVM from turning a loop into a call of memset or memcpy, which the artifact does not have.
+    "no-builtins" keeps LLVM from turning a loop into a call of memset or memcpy, which the artifact does not have. Each
+    function names its target, because an artifact may have code for several.
     """
-    machine = llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.cpu, features=target.features)
     if target.profile == "muladd-1":
         text = _multiplied_then_added(text)
     text = re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
-    text = re.sub(r'^target datalayout = ".*"$', f'target datalayout = "{machine.target_data}"', text, flags=re.M)
+    text = re.sub(
+        r'^target datalayout = ".*"$', f'target datalayout = "{_machine(target).target_data}"', text, flags=re.M
+    )
+
+    machine = f'"target-cpu"="{target.cpu}" "target-features"="{target.features}"'
 
     def attributes(match: re.Match[str]) -> str:
         inline = "noinline" if re.search(r"@\S*_all", match[0]) else "alwaysinline"
-        return f'{match[1]} {inline} nounwind "no-builtins" {{'
+        return f'{match[1]} {inline} nounwind "no-builtins" {machine} {{'
 
     return re.sub(r"^(define [^\n]*\))[^\n)]*\{$", attributes, text, flags=re.M)
 
@@ -137,27 +180,6 @@ def _multiplied_then_added(text: str) -> str:
     return text.replace("@llvm.fma.", "@muladd.")
 
 
-def _c_functions(interface: Interface, compiled: dict[str, tuple[str, str]]) -> ir.Module:
-    """The C functions, each a call of the compiled one, and the descriptor."""
-    module = ir.Module("kdpinn")
-    module.triple = module.data_layout = ""
-    real = ir.FloatType() if interface.precision == "float32" else ir.DoubleType()
-    x, count, status = real.as_pointer(), ir.IntType(64), ir.IntType(32)
-    signatures = {
-        **dict.fromkeys(interface.functions, ir.FunctionType(status, [x, x, count])),
-        "outside": ir.FunctionType(count, [x, count]),
-        "selftest": ir.FunctionType(status, []),
-    }
-    functions = {
-        name: _c_function(module, f"{interface.name}_{name}", signature, compiled[name][0])
-        for name, signature in signatures.items()
-    }
-    descriptor = _descriptor(module, interface, functions)
-    accessor = ir.Function(module, ir.FunctionType(descriptor.type, []), f"{interface.name}_model")
-    ir.IRBuilder(accessor.append_basic_block()).ret(descriptor)
-    return module
-
-
 def _c_function(module: ir.Module, name: str, signature: ir.FunctionType, compiled: str) -> ir.Function:
     """Numba's convention is status f(result*, exception**, arguments…); the status is always 0 here."""
     result, exception = signature.return_type.as_pointer(), ir.IntType(8).as_pointer().as_pointer()
@@ -169,50 +191,3 @@ def _c_function(module: ir.Module, name: str, signature: ir.FunctionType, compil
     builder.call(inner, [place, ir.Constant(exception, None), *function.args])
     builder.ret(builder.load(place))
     return function
-
-
-def _descriptor(module: ir.Module, interface: Interface, functions: dict[str, ir.Function]) -> ir.GlobalVariable:
-    """The constant `kdpinn_model` of kdpinn_edge.h, field by field."""
-    word, address = ir.IntType(32), ir.IntType(8).as_pointer()
-
-    def constant(value: ir.Constant) -> ir.Constant:
-        variable = ir.GlobalVariable(module, value.type, module.get_unique_name("constant"))
-        variable.global_constant, variable.initializer = True, value
-        return variable.bitcast(address)
-
-    def string(text: str) -> ir.Constant:
-        data = bytearray(text.encode() + b"\0")
-        return constant(ir.Constant(ir.ArrayType(ir.IntType(8), len(data)), data))
-
-    def array(values: Sequence[ir.Constant]) -> ir.Constant:
-        return constant(ir.Constant(ir.ArrayType(values[0].type, len(values)), values))
-
-    def strings(texts: Sequence[str]) -> ir.Constant:
-        return array([string(text) for text in texts])
-
-    def doubles(numbers: Sequence[float]) -> ir.Constant:
-        return array([ir.Constant(ir.DoubleType(), number) for number in numbers])
-
-    def in_precision(function: str) -> list[ir.Constant]:
-        here, none = functions[function].bitcast(address), ir.Constant(address, None)
-        return [here, none] if interface.precision == "float32" else [none, here]
-
-    def described(function: str, program: Program) -> ir.Constant:
-        texts = (string(function), string(program.sha256), strings(columns(program.outputs)))
-        return ir.Constant.literal_struct([*texts, *in_precision(function), ir.Constant(word, program.n_out)])
-
-    scalar_bytes = PRECISIONS[interface.precision].itemsize
-    fields = [
-        *(ir.Constant(word, n) for n in (ABI, scalar_bytes, len(interface.inputs), len(interface.functions))),
-        *(string(text) for text in (interface.name, interface.target.profile, interface.target.name)),
-        strings([column.name for column in interface.inputs]),
-        doubles(interface.lower),
-        doubles(interface.upper),
-        array([described(function, program) for function, program in interface.functions.items()]),
-        *in_precision("outside"),
-        functions["selftest"].bitcast(address),
-    ]
-    value = ir.Constant.literal_struct(fields)
-    variable = ir.GlobalVariable(module, value.type, f"{interface.name}_descriptor")
-    variable.global_constant, variable.initializer = True, value
-    return variable

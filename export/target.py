@@ -38,7 +38,9 @@ class Target:
 
     `by_precision` has the registers for each precision that its hardware computes. `profile` is the numerics profile
     that its instructions serve. `flushes` tells that its vector hardware takes subnormal numbers for zero, so that bits
-    are those of the profile only where none occurs.
+    are those of the profile only where none occurs. `variants` are the names of the targets that it consists of, best
+    first, where the library holds the code of several and the processor decides; the registers are then those of the
+    best.
     """
 
     name: str
@@ -50,6 +52,12 @@ class Target:
     by_precision: Registers
     profile: str = "fma-2"
     flushes: bool = False
+    variants: tuple[str, ...] = ()
+
+    @property
+    def compiled(self) -> tuple[Target, ...]:
+        """The targets that kernels are compiled for: its variants, or itself."""
+        return tuple(TARGETS[name] for name in self.variants) or (self,)
 
     @property
     def library(self) -> str:
@@ -88,6 +96,7 @@ FPV4: Registers = {"float32": Vectors(1, 32, in_order=True)}
 FPV5: Registers = {"float32": Vectors(1, 32, in_order=True), "float64": Vectors(1, 16, in_order=True)}
 
 X86, ARM64 = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
+LEVELS = ("x86-64-v4", "x86-64-v3")
 RV64GC = "+m,+a,+f,+d,+c"
 
 TARGETS = {
@@ -96,6 +105,7 @@ TARGETS = {
         Target("x86-64-v4", "Linux, AVX-512 (servers from 2017)", X86, "x86-64-v4", "-prefer-256-bit", "elf", AVX512),
         Target("x86-64-v3", "Linux, AVX2 and FMA (from 2013)", X86, "x86-64-v3", "", "elf", AVX2),
         Target("x86-64-v2", "Linux, SSE4.2, no FMA (from 2008)", X86, "x86-64-v2", "", "elf", SSE, "muladd-1"),
+        Target("x86-64", "Linux, v4 or v3, as the CPU has it", X86, "x86-64", "", "elf", AVX512, variants=LEVELS),
         Target("aarch64", "Linux, any 64-bit ARM", ARM64, "generic", "", "elf", NEON64),
         Target("cortex-a53", "Linux, Raspberry Pi 3, Zynq UltraScale+", ARM64, "cortex-a53", "", "elf", NEON64),
         Target("cortex-a72", "Linux, Raspberry Pi 4", ARM64, "cortex-a72", "", "elf", NEON64),
@@ -121,8 +131,8 @@ TARGETS = {
 }
 
 RUNS = {
-    "x86-64-v4": ("x86-64-v4", "x86-64-v3", "x86-64-v2"),
-    "x86-64-v3": ("x86-64-v3", "x86-64-v2"),
+    "x86-64-v4": ("x86-64", "x86-64-v4", "x86-64-v3", "x86-64-v2"),
+    "x86-64-v3": ("x86-64", "x86-64-v3", "x86-64-v2"),
     "aarch64": ("aarch64", "cortex-a53", "cortex-a72"),
 }
 """For each target that "native" can be, those whose code runs where it does."""

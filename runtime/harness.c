@@ -100,7 +100,10 @@ static const kdpinn_model *open_model(const char *path, const char *name) {
     const kdpinn_model *model = describe();
     if (model == NULL || model->abi != KDPINN_ABI)
         fail(symbol, "another ABI version");
-    if (model->selftest() != 0)
+    const int32_t golden = model->selftest();
+    if (golden == KDPINN_UNSUPPORTED_CPU)
+        fail(symbol, "nothing in the library fits this CPU");
+    if (golden != 0)
         fail(symbol, "selftest found other bits than at export");
     return model;
 }

@@ -1,4 +1,4 @@
-/* kdpinn_edge.h: the C interface of every exported model, ABI version 2.
+/* kdpinn_edge.h: the C interface of every exported model, ABI version 3.
  *
  * A model `NAME` exports these functions, which its own header <NAME.h> declares with their types:
  *
@@ -27,13 +27,14 @@ extern "C" {
 
 /* cdef: begin */
 enum {
-    KDPINN_ABI = 2
+    KDPINN_ABI = 3
 };
 
 enum {
     KDPINN_OK = 0,
-    KDPINN_NULL_POINTER = -1,  /* x or y is NULL and n > 0 */
-    KDPINN_NEGATIVE_COUNT = -2 /* n < 0 */
+    KDPINN_NULL_POINTER = -1,   /* x or y is NULL and n > 0 */
+    KDPINN_NEGATIVE_COUNT = -2, /* n < 0 */
+    KDPINN_UNSUPPORTED_CPU = -3 /* nothing in the library fits this CPU */
 };
 
 typedef struct kdpinn_function {
@@ -52,7 +53,7 @@ typedef struct kdpinn_model {
     int32_t n_functions;              /* how many of eval, jet, residual there are */
     const char *name;                 /* the NAME of the functions */
     const char *profile;              /* numerics profile: equal profile, equal bits */
-    const char *target;               /* what the machine code was compiled for */
+    const char *target;               /* what the machine code was compiled for; "none": nothing here fits this CPU */
     const char *const *input_names;   /* n_in strings, the columns of x */
     const double *lower;              /* domain box, n_in numbers; -inf where it is open */
     const double *upper;              /* domain box, n_in numbers; +inf where it is open */
@@ -60,6 +61,8 @@ typedef struct kdpinn_model {
     int64_t (*outside_f32)(const float *x, int64_t n);  /* NULL unless scalar_bytes is 4 */
     int64_t (*outside_f64)(const double *x, int64_t n); /* NULL unless scalar_bytes is 8 */
     int32_t (*selftest)(void); /* 0: all bits as exported; k > 0: golden value k is the first that differs */
+    const struct kdpinn_model *const *variants; /* n_variants descriptions, best first: what the CPU decides between */
+    int32_t n_variants;                         /* 0 where the library has code for one target only */
 } kdpinn_model;
 /* cdef: end */
 

@@ -15,10 +15,11 @@ import cffi
 from kdpinn_edge.errors import BundleError, EngineError, listing
 from kdpinn_edge.manifest import FunctionName, Manifest
 from kdpinn_edge.runtime.engine import Array, Engine, check_points, dense
-from kdpinn_edge.runtime.processor import missing_instructions
+from kdpinn_edge.runtime.processor import misfit, missing_instructions
 
 HEADER = Path(__file__).with_name("kdpinn_edge.h")
-ABI = 2
+ABI = 3
+NO_VARIANT = "none"
 INSTEAD = "Export it for this machine, or load the bundle with engine='numpy'."
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -29,15 +30,14 @@ class LibraryEngine(Engine):
     What runs are these bytes and no others: they are sealed in anonymous memory and loaded from there, so that no later
     change of the file, not even one in place, reaches a running engine. Then the library must describe itself as the
     manifest does, and its selftest must find the bits that were exported. Raises BundleError or EngineError.
+
+    `target` is what the code that runs was compiled for: that of the manifest, or what was chosen of its variants.
     """
 
     def __init__(self, manifest: Manifest, image: bytes) -> None:
         super().__init__(manifest)
-        if missing := missing_instructions(manifest.target.cpu):
-            raise EngineError(
-                f"{manifest.library} was compiled for {manifest.target.name}; this processor has no "
-                f"{', '.join(missing)}. {INSTEAD}"
-            )
+        if fault := misfit(manifest.target):
+            raise EngineError(f"{manifest.library} was compiled for {manifest.target.name}; {fault}. {INSTEAD}")
         self._ffi = cffi.FFI()
         self._ffi.include(_interface())
         self._ffi.cdef(f"const kdpinn_model *{manifest.name}_model(void);")
@@ -51,6 +51,7 @@ class LibraryEngine(Engine):
             ) from error
         model = describe()
         self._compare(model)
+        self.target = self._target(model)
         self._prove(model)
         is_single = manifest.precision == "float32"
         self._buffer_type = self._ffi.typeof("float[]" if is_single else "double[]")
@@ -129,6 +130,18 @@ class LibraryEngine(Engine):
             raise BundleError(
                 f"{manifest.library} describes another model: {listing(faults)}\nExport the bundle again."
             )
+
+    def _target(self, model: Any) -> str:
+        """The target of the code that runs here. Raises EngineError where none does."""
+        target = self._text(model.target)
+        if target == NO_VARIANT:
+            variants = [self._text(model.variants[i].target) for i in range(model.n_variants)]
+            least = [self.manifest.target.name, *variants][-1]
+            missing = ", ".join(missing_instructions(least)) or "such instructions"
+            raise EngineError(
+                f"{self.manifest.library} needs at least {least}; this processor has no {missing}. {INSTEAD}"
+            )
+        return target
 
     def _text(self, pointer: Any) -> str:
         return bytes(self._ffi.string(pointer)).decode()

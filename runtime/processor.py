@@ -1,15 +1,30 @@
-"""Which instructions of a target this processor lacks: a library that would crash is refused instead."""
+"""Whether this machine runs the code of a target: a library that would crash is refused instead."""
 
 from __future__ import annotations
 
+import platform
 import re
 from pathlib import Path
+
+from kdpinn_edge.manifest import TargetRecord
 
 CPUINFO = Path("/proc/cpuinfo")
 
 V3 = ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
 V4 = (*V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+ARM64 = ("aarch64", "arm64")
+MACHINES = {"aarch64": ARM64, "arm64": ARM64, "armv7": ("armv7l", "armv8l", *ARM64)}  # by the names of uname
 FLAGS = {"x86-64-v3": V3, "x86-64-v4": V4}  # x86-64 psABI levels, by the names that Linux gives to their parts
+
+
+def misfit(target: TargetRecord) -> str | None:
+    """Why this machine cannot run code for `target`, as far as can be told without running it; None where it can."""
+    machine, architecture = platform.machine(), target.triple.partition("-")[0]
+    if machine not in MACHINES.get(architecture, (architecture,)):
+        return f"this machine is {machine}"
+    if missing := missing_instructions(target.cpu):
+        return f"this processor has no {', '.join(missing)}"
+    return None
 
 
 def missing_instructions(cpu: str, cpuinfo: Path = CPUINFO) -> list[str]:

@@ -22,7 +22,7 @@ from kdpinn_edge.manifest import FunctionName, Input, Precision
 from kdpinn_edge.numpy_program import NumpyProgram
 
 INTEGER = {"float32": np.int32, "float64": np.int64}
-RUNNABLE = [target for target in TARGETS.values() if target.runs_here()]
+RUNNABLE = [target for target in TARGETS.values() if target.runs_here() and not target.variants]
 ALWAYS_POINTS, ALWAYS_POINT = 0, 10**6
 
 
@@ -60,7 +60,7 @@ class Library:
         inputs = tuple(Input(column, -1.0, 1.0) for column in columns(self.functions["eval"].inputs))
         interface = Interface(name, precision, target, inputs, self.functions)
         self.kernel = kernel(self.functions, precision, target, crossover)
-        self.bytes = link(object_code(self.kernel, interface), interface, linker(interface))[interface.library]
+        self.bytes = link(object_code([self.kernel], interface), interface, linker(interface))[interface.library]
         self.sizes = check_artifact(self.bytes, interface)
         self.precision = precision
         with TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -48,10 +49,10 @@ from kdpinn_edge.program_file import write_program
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.c_harness import DOES_NOTHING, FLAGS, SOURCE, compiled_harness
 from kdpinn_edge.runtime.engine import Engine
-from kdpinn_edge.runtime.library_engine import HEADER, _interface
+from kdpinn_edge.runtime.library_engine import ABI, HEADER, _interface
 from kdpinn_edge.runtime.load import EngineName
 from kdpinn_edge.runtime.onnx_engine import OnnxEngine
-from kdpinn_edge.runtime.processor import missing_instructions
+from kdpinn_edge.runtime.processor import misfit, missing_instructions
 from kdpinn_edge.runtime.timing import Loop, PythonLoop, find_batch, latency
 
 Array = NDArray[Any]
@@ -105,7 +106,7 @@ const kdpinn_model *DESCRIBE(void) {
         {.name = FUNCTION, .program_sha256 = SHA256, .output_names = outputs, .n_out = N_OUT, EVAL = sum_eval}};
     static const kdpinn_model model = {
         .abi = ABI, .scalar_bytes = sizeof(T), .n_in = 2, .n_functions = N_FUNCTIONS, .name = "sum",
-        .profile = "fma-2", .target = "test", .input_names = inputs, .lower = lower, .upper = upper,
+        .profile = "fma-2", .target = TARGET, .input_names = inputs, .lower = lower, .upper = upper,
         .functions = functions, OUTSIDE = sum_outside, .selftest = sum_selftest};
     return NONE ? NULL : &model;
 }
@@ -121,6 +122,7 @@ MACROS = {
     "N_OUT": "1",
     "SELFTEST": "0",
     "SHA256": f'"{SUM.sha256}"',
+    "TARGET": '"test"',
 }
 TYPES = {
     "float32": {"T": "float", "EVAL": ".f32", "OUTSIDE": ".outside_f32"},
@@ -155,7 +157,7 @@ def build(need: Need, tmp_path: Path) -> Build:
             precision=precision,
             storage=precision,
             profile="fma-2",
-            target=TargetRecord("test", "x86_64-unknown-linux-gnu", "generic", "", 1),
+            target=TargetRecord("test", f"{platform.machine()}-unknown-linux-gnu", "generic", "", 1),
             inputs=(Input("p[0]", -1.0, 1.0), Input("p[1]", -1.0, 1.0)),
             functions={
                 "eval": Function(
@@ -385,13 +387,18 @@ def test_many_threads_load(build: Build) -> None:
 
 
 REFUSED_LIBRARIES: dict[str, tuple[dict[str, str], type[Exception], str]] = {
-    "another ABI": ({"ABI": "1"}, BundleError, "has ABI version 1; this version calls 2"),
+    "another ABI": ({"ABI": "2"}, BundleError, "has ABI version 2; this version calls 3"),
     "no description": ({"NONE": "1"}, BundleError, "sum_model() returned NULL"),
     "no such symbol": ({"DESCRIBE": "other_model"}, BundleError, "has no function sum_model"),
     "another Program": ({"SHA256": '"00"'}, BundleError, "functions[0].program_sha256 is '00', the manifest says"),
     "other sizes": ({"N_OUT": "3"}, BundleError, "functions[0].n_out is 3, the manifest says 1"),
     "another function": ({"FUNCTION": '"jet"'}, BundleError, "functions[0].name is 'jet', the manifest says 'eval'"),
     "no function": ({"N_FUNCTIONS": "0"}, BundleError, "n_functions is 0, the manifest says 1"),
+    "no variant": (
+        {"TARGET": '"none"'},
+        EngineError,
+        "libsum.so needs at least test; this processor has no such instr",
+    ),
     "selftest": ({"SELFTEST": "12"}, EngineError, "golden value 12 has other bits than at export"),
 }
 
@@ -449,7 +456,7 @@ def test_not_a_library(build: Build) -> None:
     bundle = build()
     (bundle / "libsum.so").write_bytes(b"not ELF")
     restate(bundle, read_manifest(bundle))
-    with pytest.raises(EngineError, match=r"cannot be loaded here .* it was compiled for x86_64-unknown-linux-gnu"):
+    with pytest.raises(EngineError, match=r"cannot be loaded here .* it was compiled for \w+-unknown-linux-gnu"):
         load(bundle)
 
 
@@ -460,6 +467,37 @@ def test_a_processor_without_the_instructions(build: Build, tmp_path: Path) -> N
     assert missing_instructions("x86-64-v4", cpuinfo) == ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
     assert missing_instructions("cortex-a72", cpuinfo) == []
     assert missing_instructions("x86-64-v4", tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("triple", "machine", "fits"),
+    [
+        ("x86_64-unknown-linux-gnu", "x86_64", True),
+        ("x86_64-unknown-linux-gnu", "aarch64", False),
+        ("aarch64-unknown-linux-gnu", "aarch64", True),
+        ("aarch64-unknown-linux-gnu", "x86_64", False),
+        ("arm64-apple-macosx11.0.0", "arm64", True),
+        ("armv7-unknown-linux-gnueabihf", "armv7l", True),
+        ("armv7-unknown-linux-gnueabihf", "riscv64", False),
+        ("riscv64-unknown-linux-gnu", "riscv64", True),
+        ("thumbv7em-none-eabihf", "x86_64", False),
+    ],
+)
+def test_a_library_for_another_architecture(
+    triple: str, machine: str, fits: bool, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = build()
+    manifest = read_manifest(bundle)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    target = replace(manifest.target, name="other", triple=triple)
+    assert misfit(target) == (None if fits else f"this machine is {machine}")
+    if not fits:
+        restate(bundle, manifest, target=target)
+        with pytest.raises(
+            EngineError, match=rf"libsum\.so was compiled for other; this machine is {machine}\. Export"
+        ):
+            load(bundle)
+        np.testing.assert_array_equal(load(bundle, "numpy")(X), expected(X))
 
 
 def test_a_new_library_at_the_same_path_is_the_one_that_is_loaded(build: Build) -> None:
@@ -569,8 +607,14 @@ def test_the_description_in_the_manual_is_that_of_the_header() -> None:
     manual = (Path(__file__).parents[1] / "docs" / "abi.md").read_text()
     (declared,) = re.findall(r"```c\n(.*?)```", manual, flags=re.S)
     assert declared in HEADER.read_text()
-    for code in ("KDPINN_OK` (0)", "KDPINN_NULL_POINTER` (-1", "KDPINN_NEGATIVE_COUNT` (-2)", "ABI version 2"):
+    for code in (
+        "KDPINN_OK` (0)",
+        "KDPINN_NULL_POINTER` (-1",
+        "KDPINN_NEGATIVE_COUNT` (-2)",
+        "KDPINN_UNSUPPORTED_CPU` (-3",
+    ):
         assert code in manual
+    assert f"ABI version {ABI}" in manual
 
 
 def test_cffi_and_c_see_one_layout(need: Need, tmp_path: Path) -> None:

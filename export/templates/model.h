@@ -36,7 +36,7 @@ int32_t @name@_@function@(const @scalar@ *x, @scalar@ *y, int64_t n);
 /* How many of the n points lie outside the domain box; a NaN does. A code < 0 on bad arguments. */
 int64_t @name@_outside(const @scalar@ *x, int64_t n);
 
-/* 0 if this processor returns the golden bits; k > 0 if golden number k is the first that differs. */
+/* 0 if this processor returns the golden bits; k > 0 if golden number k is the first that differs; a code < 0. */
 int32_t @name@_selftest(void);
 
 /* Names, sizes, domain box and identity of the model. */

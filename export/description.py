@@ -1,0 +1,117 @@
+"""What a model shows of itself to C, as LLVM IR: its description, and behind it the choice among several variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from llvmlite import ir
+
+from kdpinn_edge.export.dispatch import dispatch
+from kdpinn_edge.export.interface import ABI, NO_VARIANT, UNSUPPORTED_CPU, Interface
+from kdpinn_edge.ir import Program, columns
+from kdpinn_edge.numpy_program import PRECISIONS
+
+WORD, ADDRESS = ir.IntType(32), ir.IntType(8).as_pointer()
+Functions = Mapping[str, ir.Function]
+
+
+def signatures(interface: Interface) -> dict[str, ir.FunctionType]:
+    """The C functions that the kernel has, and their types."""
+    x = (ir.FloatType() if interface.precision == "float32" else ir.DoubleType()).as_pointer()
+    count = ir.IntType(64)
+    return {
+        **dict.fromkeys(interface.functions, ir.FunctionType(WORD, [x, x, count])),
+        "outside": ir.FunctionType(count, [x, count]),
+        "selftest": ir.FunctionType(WORD, []),
+    }
+
+
+def description(interface: Interface) -> str:
+    """The IR of NAME_model and of the constant that it returns; with several variants, of what chooses among them.
+
+    The functions of the kernel are declared in it, by the symbols that `interface.symbol` gives them.
+    """
+    module = ir.Module("kdpinn")
+    module.triple = module.data_layout = ""
+    types, target = signatures(interface), interface.target
+    outside = ir.Function(module, types.pop("outside"), interface.symbol("outside"))
+    variants: dict[str, Functions] = {
+        variant.name: {
+            **{name: ir.Function(module, types[name], interface.symbol(name, variant.name)) for name in types},
+            "outside": outside,
+        }
+        for variant in target.compiled
+    }
+    if not target.variants:
+        _accessor(module, interface.symbol("model"), _descriptor(module, interface, target.name, variants[target.name]))
+        return str(module)
+    unsupported = ir.Function(module, ir.FunctionType(WORD, []), f"{interface.name}_unsupported")
+    ir.IRBuilder(unsupported.append_basic_block()).ret(ir.Constant(WORD, UNSUPPORTED_CPU))
+    variants[NO_VARIANT] = {**dict.fromkeys(types, unsupported), "outside": outside}
+    table = ir.GlobalVariable(module, ir.ArrayType(ADDRESS, len(target.variants)), f"{interface.name}_variants")
+    descriptors = {name: _descriptor(module, interface, name, variants[name], table) for name in variants}
+    table.global_constant = True
+    table.initializer = ir.Constant(table.value_type, [descriptors[name].bitcast(ADDRESS) for name in target.variants])
+    choices = {name: [functions[name] for functions in variants.values()] for name in types}
+    choices["model"] = [_accessor(module, f"{d.name}.model", d) for d in descriptors.values()]
+    return str(module) + dispatch(target.variants, {interface.symbol(name): choices[name] for name in choices})
+
+
+def _accessor(module: ir.Module, symbol: str, descriptor: ir.GlobalVariable) -> ir.Function:
+    accessor = ir.Function(module, ir.FunctionType(descriptor.type, []), symbol)
+    ir.IRBuilder(accessor.append_basic_block()).ret(descriptor)
+    return accessor
+
+
+def _descriptor(
+    module: ir.Module,
+    interface: Interface,
+    target: str,
+    functions: Functions,
+    variants: ir.GlobalVariable | None = None,
+) -> ir.GlobalVariable:
+    """The constant `kdpinn_model` of kdpinn_edge.h, field by field. `variants` are the addresses of several."""
+
+    def constant(value: ir.Constant) -> ir.Constant:
+        variable = ir.GlobalVariable(module, value.type, module.get_unique_name("constant"))
+        variable.global_constant, variable.initializer = True, value
+        return variable.bitcast(ADDRESS)
+
+    def string(text: str) -> ir.Constant:
+        data = bytearray(text.encode() + b"\0")
+        return constant(ir.Constant(ir.ArrayType(ir.IntType(8), len(data)), data))
+
+    def array(values: Sequence[ir.Constant]) -> ir.Constant:
+        return constant(ir.Constant(ir.ArrayType(values[0].type, len(values)), values))
+
+    def strings(texts: Sequence[str]) -> ir.Constant:
+        return array([string(text) for text in texts])
+
+    def doubles(numbers: Sequence[float]) -> ir.Constant:
+        return array([ir.Constant(ir.DoubleType(), number) for number in numbers])
+
+    def in_precision(function: str) -> list[ir.Constant]:
+        here, none = functions[function].bitcast(ADDRESS), ir.Constant(ADDRESS, None)
+        return [here, none] if interface.precision == "float32" else [none, here]
+
+    def described(function: str, program: Program) -> ir.Constant:
+        texts = (string(function), string(program.sha256), strings(columns(program.outputs)))
+        return ir.Constant.literal_struct([*texts, *in_precision(function), ir.Constant(WORD, program.n_out)])
+
+    scalar_bytes = PRECISIONS[interface.precision].itemsize
+    fields = [
+        *(ir.Constant(WORD, n) for n in (ABI, scalar_bytes, len(interface.inputs), len(interface.functions))),
+        *(string(text) for text in (interface.name, interface.target.profile, target)),
+        strings([column.name for column in interface.inputs]),
+        doubles(interface.lower),
+        doubles(interface.upper),
+        array([described(function, program) for function, program in interface.functions.items()]),
+        *in_precision("outside"),
+        functions["selftest"].bitcast(ADDRESS),
+        variants.bitcast(ADDRESS) if variants else ir.Constant(ADDRESS, None),
+        ir.Constant(WORD, variants.value_type.count if variants else 0),
+    ]
+    value = ir.Constant.literal_struct(fields)
+    variable = ir.GlobalVariable(module, value.type, f"{interface.name}_descriptor.{target}")
+    variable.global_constant, variable.initializer = True, value
+    return variable
