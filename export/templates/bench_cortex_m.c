@@ -2,7 +2,8 @@
  * The caches, the clocks and the wait states of the flash are as reset leaves them, unless there is a SystemInit (the
  * name is that of CMSIS) that sets them.
  *
- *     qemu-system-arm -M @machine@ -nographic -semihosting -kernel @name@_bench.elf
+ *     qemu-system-arm -M @machine@ -display none -chardev stdio,id=out -semihosting-config enable=on,chardev=out \\
+ *         -kernel @name@_bench.elf
  *
  * For another board, with its memory in @name@_bench.ld:
  *
