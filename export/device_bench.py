@@ -28,7 +28,7 @@ COMPILE = (
     *("-c", "-O2", "-std=c99", "-ffreestanding", "-fno-pic", "-fno-stack-protector", "-fno-sanitize=undefined"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-Wall", "-Wextra", "-Werror"),
 )
-LINK = ("-static", "--no-pie", "--build-id=none", "--strip-all", "-z", "noexecstack", "-z", "max-page-size=4096")
+LINK = ("-static", "--no-pie", "--build-id=none", "--strip-all", "--fatal-warnings", "-z", "noexecstack")
 NUMBERS_PER_LINE = 8
 
 
@@ -76,6 +76,7 @@ def device_bench(object_code: bytes, interface: Interface) -> dict[str, bytes]:
     name, target = BENCH.format(interface.name), interface.target
     check_bench(target)
     memory, script, suffix = MEMORY.get(target.name), {}, ""
+    layout: tuple[str, ...] = ()
     if memory is None:
         machine: tuple[str, ...] = ("-target", ZIG[target.triple.partition("-")[0]])
         source = _source(interface, "bench_linux.c", {})
@@ -83,9 +84,9 @@ def device_bench(object_code: bytes, interface: Interface) -> dict[str, bytes]:
         machine = ("-target", "thumb-freestanding-eabihf", f"-mcpu={target.cpu.replace('-', '_')}")
         source = _source(interface, "bench_cortex_m.c", {"compiler": " ".join(machine), "machine": memory.machine})
         script = {f"{name}.ld": filled_template("bench_cortex_m.ld", interface, asdict(memory))}
-        suffix = ".elf"
+        suffix, layout = ".elf", (f"--script={name}.ld", "-z", "max-page-size=4096")
     sources = {f"{name}.c": source, **script}
-    program = _built(object_code, {**c_files(interface), **sources}, name, machine, tuple(script))
+    program = _built(object_code, {**c_files(interface), **sources}, name, machine, layout)
     return {**sources, f"{name}{suffix}": program}
 
 
@@ -105,7 +106,7 @@ def _source(interface: Interface, machine: str, words: Mapping[str, str]) -> byt
 
 
 def _built(
-    object_code: bytes, files: Mapping[str, bytes], name: str, machine: Sequence[str], scripts: Sequence[str]
+    object_code: bytes, files: Mapping[str, bytes], name: str, machine: Sequence[str], layout: Sequence[str]
 ) -> bytes:
     """`name`.c among `files`, linked with `object_code`. Raises ExportError with the compiler's words if that fails."""
     zig = (sys.executable, "-m", "ziglang")
@@ -114,7 +115,7 @@ def _built(
             (Path(folder) / file).write_bytes(data)
         commands = (
             (*zig, "cc", *machine, *COMPILE, "-o", "bench.o", f"{name}.c"),
-            (*zig, "ld.lld", *LINK, *(f"--script={script}" for script in scripts), "-o", name, "bench.o", "kernel.o"),
+            (*zig, "ld.lld", *LINK, *layout, "-o", name, "bench.o", "kernel.o"),
         )
         environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
         for command in commands:

@@ -7,7 +7,8 @@
  *
  * For another board, with its memory in @name@_bench.ld:
  *
- *     zig cc @compiler@ -O2 -nostdlib -T @name@_bench.ld @name@_bench.c -L. -l@name@ -o @name@_bench.elf
+ *     zig cc @compiler@ -O2 -nostdlib -T @name@_bench.ld -Wl,-e,bench_reset \
+ *         @name@_bench.c -L. -l@name@ -o @name@_bench.elf
  */
 #define CLOCK_SOURCE "SysTick"
 #define CLOCK_UNIT "cycles"
@@ -99,17 +100,17 @@ static void on_fault(void)
     }
 }
 
-static void on_reset(void);
+void bench_reset(void);
 
 typedef void (*handler)(void);
 
 __attribute__((used, section(".vectors"), aligned(128))) static const handler vectors[16] = {
-    (handler)bench_stack, on_reset, on_fault, on_fault, on_fault, on_fault, on_fault, on_fault,
+    (handler)bench_stack, bench_reset, on_fault, on_fault, on_fault, on_fault, on_fault, on_fault,
     on_fault, on_fault, on_fault, on_fault, on_fault, on_fault, on_fault, on_systick
 };
 
 /* The floating-point unit is off, and a compiler may save its registers where a function begins: not in this one. */
-static void on_reset(void)
+void bench_reset(void)
 {
     VTOR = (uint32_t)vectors;
     CPACR |= 0xFu << 20;
