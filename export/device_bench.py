@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files, filled_template
 from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.linking import ZIG
 from kdpinn_edge.export.target import TARGETS, Target
 from kdpinn_edge.numpy_program import PRECISIONS
 from kdpinn_edge.probe import DEVICE_SCHEMA, N_DEVICE, timed_points
@@ -50,7 +50,7 @@ MEMORY = {
 }
 """The machines of QEMU, and Arm's boards of the same name."""
 
-ZIG = {"x86_64": "x86_64-linux-none", "aarch64": "aarch64-linux-none", "armv7": "arm-linux-eabihf"} | {
+SYSTEMS = {"x86_64": "x86_64-linux-none", "aarch64": "aarch64-linux-none", "armv7": "arm-linux-eabihf"} | {
     "riscv64": "riscv64-linux-none"
 }
 """What Zig calls Linux on each architecture."""
@@ -78,7 +78,7 @@ def device_bench(object_code: bytes, interface: Interface) -> dict[str, bytes]:
     memory, script, suffix = MEMORY.get(target.name), {}, ""
     layout: tuple[str, ...] = ()
     if memory is None:
-        machine: tuple[str, ...] = ("-target", ZIG[target.triple.partition("-")[0]])
+        machine: tuple[str, ...] = ("-target", SYSTEMS[target.triple.partition("-")[0]])
         source = _source(interface, "bench_linux.c", {})
     else:
         machine = ("-target", "thumb-freestanding-eabihf", f"-mcpu={target.cpu.replace('-', '_')}")
@@ -109,13 +109,12 @@ def _built(
     object_code: bytes, files: Mapping[str, bytes], name: str, machine: Sequence[str], layout: Sequence[str]
 ) -> bytes:
     """`name`.c among `files`, linked with `object_code`. Raises ExportError with the compiler's words if that fails."""
-    zig = (sys.executable, "-m", "ziglang")
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
         for file, data in {**files, "kernel.o": object_code}.items():
             (Path(folder) / file).write_bytes(data)
         commands = (
-            (*zig, "cc", *machine, *COMPILE, "-o", "bench.o", f"{name}.c"),
-            (*zig, "ld.lld", *LINK, *layout, "-o", name, "bench.o", "kernel.o"),
+            (*ZIG, "cc", *machine, *COMPILE, "-o", "bench.o", f"{name}.c"),
+            (*ZIG, "ld.lld", *LINK, *layout, "-o", name, "bench.o", "kernel.o"),
         )
         environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
         for command in commands:

@@ -46,6 +46,7 @@ INPUTS = (Input("x0", -1.0, 1.0), Input("x1", 0.0, 2.0))
 SEMIHOSTING = ("-display", "none", "-chardev", "stdio,id=out", "-semihosting-config", "enable=on,chardev=out")
 EMULATORS: Mapping[str, Sequence[str]] = {
     "x86-64-v3": (),
+    "x86-64-v2": (),
     "aarch64": ("qemu-aarch64",),
     "armv7": ("qemu-arm",),
     "riscv64": ("qemu-riscv64",),
@@ -89,7 +90,7 @@ def results(bundle: Path) -> dict[str, Any]:
     x = timed_points(manifest.inputs, 100).astype(np.float32)
 
     def function(name: FunctionName) -> dict[str, Any]:
-        y = NumpyProgram(read_program(bundle / PROGRAM_FILES[name]), "float32")(x)
+        y = NumpyProgram(read_program(bundle / PROGRAM_FILES[name]), "float32", manifest.profile)(x)
         rows = [
             {"n": n, "status": 0, "crc32": zlib.crc32(np.resize(y, (n, y.shape[1])).tobytes()), "batch": batch}
             | {"ticks": [2000 * batch * n, 2016 * batch * n, 2400 * batch * n]}
@@ -126,6 +127,7 @@ def test_a_device_has_the_bits_of_numpy(target: str, bundle: Path, need: Need, t
     (found,) = read_boards([tmp_path / "board.json"], bundle, None)
     assert isinstance(found, Board), found
     assert (found.name, found.target, found.subject) == ("board: board", target, "model")
+    assert found.profile == TARGETS[target].profile
     most = 100 if target in MEMORY else 10_000
     assert {(cell.function, cell.n) for cell in found.cells} >= {(f, n) for f in FUNCTIONS for n in (1, 100, most)}
     assert found.clock.unit == ("cycles" if target in MEMORY else "ns")
@@ -307,7 +309,7 @@ def test_other_texts_are_no_rates(text: str) -> None:
 
 CLOCK = Clock("SysTick", "cycles", 12, 0)
 M7 = Board(
-    "board: <m7>", "burgers", "cortex-m7", "fma-1", CLOCK, (BoardCell("eval", 1, 2, (4000, 4032, 5000), 8.9e-7),)
+    "board: <m7>", "burgers", "cortex-m7", "fma-2", CLOCK, (BoardCell("eval", 1, 2, (4000, 4032, 5000), 8.9e-7),)
 )
 
 

@@ -18,8 +18,9 @@ from kdpinn_edge.bench.durations import parse_rate
 from kdpinn_edge.bench.record import Absent, Board, BoardCell, Clock, Record
 from kdpinn_edge.bench.reference import RefusedError
 from kdpinn_edge.errors import BenchError, listing
+from kdpinn_edge.lanes import PROFILES
 from kdpinn_edge.manifest import PROGRAM_FILES, FunctionName, Manifest, check_files, read_manifest
-from kdpinn_edge.numpy_program import PRECISIONS, PROFILE, NumpyProgram
+from kdpinn_edge.numpy_program import PRECISIONS, NumpyProgram
 from kdpinn_edge.parity import Parity
 from kdpinn_edge.probe import DEVICE_SCHEMA, N_DEVICE, timed_points
 from kdpinn_edge.program_file import read_program
@@ -138,8 +139,8 @@ def _check(path: Path, results: _Results, manifest: Manifest) -> None:
     faults = []
     if results.precision != manifest.precision:
         faults.append(f"precision {results.precision!r}; accepted: {manifest.precision}")
-    if results.profile != PROFILE:
-        faults.append(f"numerics profile {results.profile!r}; accepted: {PROFILE}")
+    if results.profile not in PROFILES:
+        faults.append(f"numerics profile {results.profile!r}; accepted: {', '.join(PROFILES)}")
     for function in results.functions:
         expected = manifest.functions.get(function.name)
         if expected is None:
@@ -168,8 +169,8 @@ def _judged(name: str, results: _Results, bundle: Path, manifest: Manifest) -> B
     cells = []
     for function in results.functions:
         program = read_program(bundle / PROGRAM_FILES[function.name])
-        y = NumpyProgram(program, manifest.precision)(_points(manifest))
-        parity = Parity(program, manifest)
+        y = NumpyProgram(program, manifest.precision, results.profile)(_points(manifest))
+        parity = Parity(program, replace(manifest, profile=results.profile))
         for row in function.rows:
             if row.status != 0:
                 raise RefusedError(f"{function.name} of {row.n:,} points returned {row.status}; accepted: 0")
