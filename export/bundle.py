@@ -18,6 +18,7 @@ import numpy as np
 from kdpinn_edge.derivatives import derivatives as derivatives_of
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files
+from kdpinn_edge.export.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.linking import link, linker
@@ -68,13 +69,15 @@ def export_bundle(
     residual: Program | None = None,
     equation: str | None = None,
     cc: Sequence[str] | None = None,
+    with_bench: bool = False,
 ) -> Manifest:
     """Write the bundle of `program` to the new folder `directory`; returns its manifest.
 
     `name` names the library, the header and the C functions. `inputs` and `outputs` describe the columns of x and y
     (domain box, units); by default they have the names of the Program and no bounds. `cc` is the command
     of a C compiler to link with, by default the first of cc, gcc, clang and ziglang. The library that is written has
-    passed its gates, and on a machine that can run it, its own self-test.
+    passed its gates, and on a machine that can run it, its own self-test. `with_bench` adds a program for the
+    device that runs the self-test and the functions, and prints what `kdpinn-edge bench --add` reads.
 
     The model has the function `eval`, which is `program`. `derivatives` asks for the function `jet`: its columns, as
     `kdpinn_edge.derivatives` names them. `residual` is the function of that name: a Program of the same inputs, as
@@ -99,6 +102,8 @@ def export_bundle(
             f"{directory} exists already; accepted: a folder that export makes. Remove it, or name another."
         )
     command = tuple(cc) if cc else linker(interface)
+    if with_bench:
+        check_bench(interface.target)
 
     profile = interface.target.profile
     references = {function: NumpyProgram(programs[function], precision, profile) for function in programs}
@@ -122,7 +127,8 @@ def export_bundle(
     ]
     outputs_of = _outputs(programs, derivatives, described_in, described_out)
     with _new_folder(directory) as folder:
-        linked = link(object_code(kernels, interface), interface, command)
+        code = object_code(kernels, interface)
+        linked = link(code, interface, command)
         contents = {
             **linked,
             **{
@@ -134,9 +140,12 @@ def export_bundle(
                 for function in programs
             },
             **c_files(interface),
+            **(device_bench(code, interface) if with_bench else {}),
         }
         for file_name, data in contents.items():
             (folder / file_name).write_bytes(data)
+        if with_bench and interface.target.artifact == "elf":
+            (folder / BENCH.format(name)).chmod(0o755)
         for function in programs:
             write_program(programs[function], folder / PROGRAM_FILES[function])
         sizes = check_artifact(linked[interface.library], interface)

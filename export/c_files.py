@@ -40,6 +40,15 @@ MEANING = {
 
 def c_files(interface: Interface) -> dict[str, bytes]:
     """File name → contents."""
+    common = (files("kdpinn_edge") / "runtime" / COMMON_HEADER).read_bytes()
+    templates = TEMPLATES[interface.target.artifact].items()
+    return {COMMON_HEADER: common} | {
+        name.format(interface.name): filled_template(file, interface, {}) for file, name in templates
+    }
+
+
+def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -> bytes:
+    """The template `file` with what the model is, and with `words`, in place of each @word@."""
     model = {
         "name": interface.name,
         "NAME": interface.name.upper(),
@@ -54,12 +63,8 @@ def c_files(interface: Interface) -> dict[str, bytes]:
         "inputs": ", ".join(column.name for column in interface.inputs),
     }
     functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]
-    folder = files("kdpinn_edge")
-    result = {COMMON_HEADER: (folder / "runtime" / COMMON_HEADER).read_bytes()}
-    for template, name in TEMPLATES[interface.target.artifact].items():
-        text = (folder / "export" / "templates" / template).read_text(encoding="utf-8")
-        result[name.format(interface.name)] = _filled(text, model, functions).encode()
-    return result
+    text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
+    return _filled(text, {**model, **words}, functions).encode()
 
 
 def _function(interface: Interface, function: FunctionName, index: int) -> dict[str, str]:

@@ -193,6 +193,9 @@ def export(
     residual: Annotated[
         bool, typer.Option("--residual", help="Add the function `residual`: what is left of the equation.")
     ] = False,
+    with_bench: Annotated[
+        bool, typer.Option("--with-bench", help="Add a program for the device: self-test, latency, JSON.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
@@ -226,6 +229,7 @@ def export(
         residual=residual_program(found.program, found.problem) if residual and found.problem else None,
         equation=found.problem.equation if found.problem else None,
         cc=shlex.split(cc) if cc else None,
+        with_bench=with_bench,
     )
     if as_json:
         _print_json({"bundle": str(out), "manifest": asdict(manifest)})
@@ -299,6 +303,10 @@ def bench(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the record in OUT.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the record as a page: an HTML file.")] = None,
     compare: Annotated[Path | None, typer.Option(help="Say what changed since this record.")] = None,
+    add: Annotated[
+        list[Path] | None, typer.Option(help="What the bench on a device printed: adds that board; repeatable.")
+    ] = None,
+    clock: Annotated[str | None, typer.Option(help="The rate of a board that counts cycles, as in 216MHz.")] = None,
     budget: Annotated[str | None, typer.Option(help="Exit with 1 where one backend exceeds it, as in 10ms.")] = None,
     points: Annotated[int, typer.Option(min=1, help="What has to be within the budget.")] = 1,
     percentile: Annotated[float, typer.Option(help="For how many % of the calls.")] = 99.0,
@@ -318,6 +326,8 @@ def bench(
         resume=resume,
         report=report,
         compare=compare,
+        add=add or (),
+        clock=clock,
         budget=budget,
         points=points,
         percentile=percentile,

@@ -9,6 +9,12 @@ import numpy as np
 from kdpinn_edge.ir import Array
 from kdpinn_edge.manifest import Input
 
+N_DEVICE = 100
+"""How many points a device is timed at; where more are asked for, it takes these again."""
+
+DEVICE_SCHEMA = 1
+"""Of the document that a device prints."""
+
 
 def probe_points(inputs: Sequence[Input], n: int, seed: int = 0) -> Array:
     """n points (n, n_in), float64, uniform in the domain box; an open side is taken as 2 beyond the other, or ±1."""
@@ -20,3 +26,8 @@ def probe_points(inputs: Sequence[Input], n: int, seed: int = 0) -> Array:
         box.append((lower, lower + 2.0 if upper is None else upper))
     lows, highs = np.array(box).T
     return np.random.default_rng(seed).uniform(lows, highs, (n, len(box)))
+
+
+def timed_points(inputs: Sequence[Input], n: int) -> Array:
+    """The n points (n, n_in) at which functions are timed: those of `probe_points`, and others than errors have."""
+    return probe_points(inputs, n, seed=3)

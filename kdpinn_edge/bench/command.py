@@ -10,12 +10,13 @@ from typing import Any
 from rich.console import Console
 
 from kdpinn_edge.bench import console, lineup
+from kdpinn_edge.bench.board import read_boards, with_boards
 from kdpinn_edge.bench.compare import Comparison, compare
 from kdpinn_edge.bench.contender import Contender
 from kdpinn_edge.bench.durations import duration, parse_duration
 from kdpinn_edge.bench.frontier import frontier as search
 from kdpinn_edge.bench.gate import gate_protocol, verdict
-from kdpinn_edge.bench.record import Protocol, Record, read_record
+from kdpinn_edge.bench.record import Protocol, Record, read_record, write_record
 from kdpinn_edge.bench.session import estimate_s, measure
 from kdpinn_edge.bench.statistics import summary
 from kdpinn_edge.errors import BenchError
@@ -37,6 +38,8 @@ class Options:
     resume: bool
     report: Path | None
     compare: Path | None
+    add: Sequence[Path]
+    clock: str | None
     budget: str | None
     points: int
     percentile: float
@@ -57,7 +60,14 @@ def table(options: Options, out: Console, status: Console, quiet: bool) -> Resul
     if options.n_points:
         protocol = replace(protocol, n_points=tuple(options.n_points))
     earlier = read_record(options.compare) if options.compare else None
-    record = _measured(options, options.contenders(), protocol, status)
+    if options.clock and not options.add:
+        raise BenchError(f"--clock {options.clock}: it is the rate of a board that counts cycles; accepted: with --add")
+    boards = read_boards(options.add, options.bundle, options.clock) if options.add else []
+    record = _complete(options) or _measured(options, options.contenders(), protocol, status)
+    if boards:
+        record = with_boards(record, boards)
+        if options.out:
+            write_record(record, options.out)
     comparison = compare(earlier, record) if earlier else None
     if not quiet:
         console.print_record(out, record)
@@ -72,7 +82,7 @@ def table(options: Options, out: Console, status: Console, quiet: bool) -> Resul
 
 def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result:
     """Hold one backend to the budget: the library, where no other is named."""
-    _refuse(options, "the budget of one backend", "full", "n_points", "report", "compare")
+    _refuse(options, "the budget of one backend", "full", "n_points", "report", "compare", "add", "clock")
     budget_ns = parse_duration(options.budget or BUDGET)
     protocol = gate_protocol(options.points, budget_ns, options.percentile, options.samples)
     contenders = options.contenders((lineup.LIBRARY,))
@@ -89,7 +99,7 @@ def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result
 
 def frontier(options: Options, out: Console, status: Console, quiet: bool) -> Result:
     """How many points of each backend fit into the budget."""
-    _refuse(options, "the frontier", "n_points", "out", "resume", "report", "compare", "samples")
+    _refuse(options, "the frontier", "n_points", "out", "resume", "report", "compare", "samples", "add", "clock")
     budget_ns = parse_duration(options.budget or BUDGET)
     with status.status("searching") as spinner:
         fits, absent = search(
@@ -109,6 +119,20 @@ def _refuse(options: Options, what: str, *others: str) -> None:
     """Raise BenchError for options that would be ignored."""
     if given := [f"--{name.removesuffix('_points')}" for name in others if getattr(options, name)]:
         raise BenchError(f"{', '.join(given)}: not for {what}; leave it out")
+
+
+def _complete(options: Options) -> Record | None:
+    """The record in `out` to which boards alone are added: it is complete, and nothing else is asked for."""
+    asks_more = options.full or options.backends or options.n_points
+    if not options.add or not options.resume or asks_more or options.out is None or not options.out.exists():
+        return None
+    record, manifest = read_record(options.out), read_manifest(options.bundle)
+    program_sha256 = manifest.functions["eval"].program_sha256
+    if record.is_complete and program_sha256 not in (subject.program_sha256 for subject in record.subjects):
+        raise BenchError(
+            f"{options.out} is the record of another Program than {options.bundle}: {program_sha256} is not in it"
+        )
+    return record if record.is_complete else None
 
 
 def _measured(options: Options, contenders: Sequence[Contender], protocol: Protocol, status: Console) -> Record:

@@ -17,9 +17,9 @@ from kdpinn_edge.bench.compare import Comparison
 from kdpinn_edge.bench.durations import duration
 from kdpinn_edge.bench.frontier import Fit
 from kdpinn_edge.bench.gate import Verdict
-from kdpinn_edge.bench.record import Absent, Entry, Mode, Protocol, Record
+from kdpinn_edge.bench.record import Absent, Board, Entry, Mode, Protocol, Record
 from kdpinn_edge.bench.session import Progress
-from kdpinn_edge.bench.statistics import Percentile, Row, percentiles, rows
+from kdpinn_edge.bench.statistics import Percentile, Row, board_rows, percentiles, rows
 
 LAYERS: Mapping[Layer, str] = {"kernel in C": "C", "call from Python": "Python", "framework call": "framework"}
 TITLES: Mapping[Mode, str] = {
@@ -68,6 +68,7 @@ def print_record(console: Console, record: Record) -> None:
     for mode in record.protocol.modes:
         _print_mode(console, record, found, mode, equal, TITLES[mode])
         _print_mode(console, record, found, mode, own, f"{TITLES[mode]}; threads of their own choice")
+    _print_boards(console, record.boards)
     console.print("\n[bold]from a new process to the first value, median; and what it weighs[/]")
     print_table(console, _starts(record.entries))
     console.print()
@@ -96,6 +97,42 @@ def _print_mode(
     if table.row_count:
         console.print(f"\n[bold]{title}[/]")
         print_table(console, table)
+
+
+def _print_boards(console: Console, boards: Sequence[Board]) -> None:
+    """What the boards measured of themselves, each by its own clock."""
+    if not boards:
+        return
+    table = _table("board", "target", "points", "function", "median", "p99", "most", "per point", "samples", "error")
+    for board in boards:
+        for row in board_rows(board):
+            shown = duration if row.unit == "ns" else cycles
+            figures = (row.median, row.p99, row.most, row.median / row.n)
+            table.add_row(
+                escape(board.name),
+                escape(board.target),
+                f"{row.n:,}",
+                row.function,
+                *("" if figure is None else shown(figure) for figure in figures),
+                f"{row.samples:,}" + (f" × {row.batch:,}" if row.batch > 1 else ""),
+                f"{row.error:.1e}",
+            )
+    console.print("\n[bold]boards: calls follow each other, measured on the board; other machines, other figures[/]")
+    print_table(console, table)
+    for board in boards:
+        console.print(f"{board.name}: {clock_line(board)}", soft_wrap=True, markup=False)
+
+
+def cycles(count: float) -> str:
+    """A number of cycles, with three digits where it is small."""
+    return f"{count:,.0f} cycles" if count >= 100 else f"{count:.3g} cycles"
+
+
+def clock_line(board: Board) -> str:
+    """Which bits a board has, and what it was timed by."""
+    clock = board.clock
+    rate = f" at {clock.per_second / 1e6:g} MHz" if clock.unit == "cycles" and clock.per_second else ""
+    return f"bits of {board.profile}; clock {clock.source}{rate}, which steps by {clock.resolution:,} {clock.unit}"
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -233,6 +270,6 @@ def _four_digits(value: float) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        is_text = name in ("layer", "backend", "mode", "threads")
+        is_text = name in ("layer", "backend", "mode", "threads", "board", "target", "function")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     return table

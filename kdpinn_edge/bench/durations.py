@@ -1,4 +1,4 @@
-"""Durations as people write them, and back."""
+"""Durations and rates as people write them, and durations back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from kdpinn_edge.errors import BenchError
 
 NS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}  # both signs for micro
 
+HZ = {"Hz": 1, "kHz": 1_000, "MHz": 1_000_000, "GHz": 1_000_000_000}
+
 
 def parse_duration(text: str) -> int:
     """Nanoseconds in `text`, a number and a unit, as in 10ms, 250us, 0.5 s. Raises BenchError for anything else."""
@@ -15,6 +17,14 @@ def parse_duration(text: str) -> int:
     if found is None or found[2] not in NS or round(float(found[1]) * NS[found[2]]) < 1:
         raise BenchError(f"{text!r} is not a duration; accepted: a positive number and ns, us, ms or s, as in 10ms")
     return round(float(found[1]) * NS[found[2]])
+
+
+def parse_rate(text: str) -> int:
+    """How often a second `text` is, a number and a unit, as in 216MHz, 1.5 GHz. Raises BenchError for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kMG]?Hz)\s*", text)
+    if found is None or round(float(found[1]) * HZ[found[2]]) < 1:
+        raise BenchError(f"{text!r} is not a rate; accepted: a positive number and {', '.join(HZ)}, as in 216MHz")
+    return round(float(found[1]) * HZ[found[2]])
 
 
 def duration(ns: float) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from kdpinn_edge.bench.backend import Layer, Promise
 from kdpinn_edge.errors import BenchError
+from kdpinn_edge.manifest import FunctionName
 
 SCHEMA = 1
 
@@ -169,6 +170,43 @@ class Floor:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """What a board was timed by. `resolution` is the least step between two readings, in ticks; a tick is a `unit`, and
+    `per_second` is how many there are, 0 where nobody said.
+    """
+
+    source: str
+    unit: Literal["ns", "cycles"]
+    resolution: int
+    per_second: int
+
+
+@dataclass(frozen=True)
+class BoardCell:
+    """One function on n points: each of `ticks` is what `batch` calls took, back to back. `error` is as Entry's."""
+
+    function: FunctionName
+    n: int
+    batch: int
+    ticks: tuple[int, ...]
+    error: float
+
+
+@dataclass(frozen=True)
+class Board:
+    """Another machine, which the program of `export --with-bench` has measured. Its self-test passed, and its bits are
+    those of the NumPy program of its numerics profile.
+    """
+
+    name: str
+    subject: str
+    target: str
+    profile: str
+    clock: Clock
+    cells: tuple[BoardCell, ...]
+
+
+@dataclass(frozen=True)
 class Conditions:
     """The machine at one moment: load averages of 1, 5 and 15 minutes, and seconds stolen by other virtual machines."""
 
@@ -182,6 +220,7 @@ class Record:
     """A comparison, whole (`is_complete`) or interrupted between two turns.
 
     `entries` and `absent` are in the order of the tables. `conditions` has the machine before, and after each session.
+    `boards` are no entries: other machines have figures of their own.
     """
 
     name: str
@@ -195,6 +234,7 @@ class Record:
     floors: tuple[Floor, ...]
     conditions: tuple[Conditions, ...]
     is_complete: bool
+    boards: tuple[Board, ...] = ()
     schema: int = field(default=SCHEMA)
 
 

@@ -12,7 +12,7 @@ from kdpinn_edge.errors import BenchError
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.manifest import PROGRAM_FILE, check_files, read_manifest
 from kdpinn_edge.parity import Parity
-from kdpinn_edge.probe import probe_points
+from kdpinn_edge.probe import timed_points
 from kdpinn_edge.program_file import read_program
 
 
@@ -56,7 +56,7 @@ class Reference:
 
     def points(self, n: int) -> Array:
         """The n points (n, n_in) at which is timed, in the precision of the bundle."""
-        return probe_points(self._manifest.inputs, n, seed=3).astype(self.probe.dtype)
+        return timed_points(self._manifest.inputs, n).astype(self.probe.dtype)
 
     def judge(self, y: Array, promise: Promise) -> float:
         """The error of the values y at `probe`. Raises RefusedError where they break the promise."""

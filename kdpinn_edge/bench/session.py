@@ -21,6 +21,7 @@ from kdpinn_edge.bench.record import (
     MODES,
     Absent,
     Block,
+    Board,
     Cell,
     Entry,
     Floor,
@@ -106,6 +107,7 @@ class _Run:
         self._entries: dict[str, Entry] = {}
         self._absent: dict[tuple[str, int | None], Absent] = {}
         self._cells: dict[tuple[str, int, Mode], Cell] = {}
+        self._boards: tuple[Board, ...] = ()
         self._clocks_ns: dict[str, float] = {}
         self._conditions = [conditions()]
         self._paces: dict[tuple[str, int], tuple[int, float]] = {}
@@ -134,6 +136,7 @@ class _Run:
             ),
             conditions=(*self._conditions, conditions()),
             is_complete=is_complete,
+            boards=self._boards,
         )
 
     def resume(self, earlier: Record, path: Path) -> None:
@@ -159,6 +162,7 @@ class _Run:
             self._clocks_ns[backend.name] = floor.clock_ns
             for cell in floor.cells:
                 self._cells[backend.name, cell.n, cell.mode] = replace(cell, entry=backend.name)
+        self._boards = earlier.boards
         self._conditions = [*earlier.conditions, *self._conditions]
         self._first_process = 1 + max((b.process for c in self._cells.values() for b in c.blocks), default=-1)
 

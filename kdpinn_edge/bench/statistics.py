@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, stdtrit
 
-from kdpinn_edge.bench.record import Cell, Mode, Record
+from kdpinn_edge.bench.record import Board, Cell, Mode, Record
 
 Array = NDArray[Any]
 
@@ -68,6 +68,53 @@ class Row:
         return next((found for found in self.percentiles if found.p == p), None)
 
 
+@dataclass(frozen=True)
+class BoardRow:
+    """One BoardCell summed up, per call: in nanoseconds where the rate of the clock is known, else in its cycles.
+
+    `p99` is None where less than ten samples lie beyond it.
+    """
+
+    board: str
+    function: str
+    n: int
+    samples: int
+    batch: int
+    unit: Literal["ns", "cycles"]
+    least: float
+    median: float
+    p99: float | None
+    most: float
+    error: float
+
+
+def board_rows(board: Board) -> tuple[BoardRow, ...]:
+    """A BoardRow for each cell of `board`, in its order."""
+    clock = board.clock
+    unit: Literal["ns", "cycles"] = "ns" if clock.per_second else "cycles"
+    scale = 1e9 / clock.per_second if clock.per_second else 1.0
+    found = []
+    for cell in board.cells:
+        calls = np.array(cell.ticks) * (scale / cell.batch)
+        median, p99 = np.quantile(calls, (0.5, 0.99), method="inverted_cdf").tolist()
+        found.append(
+            BoardRow(
+                board=board.name,
+                function=cell.function,
+                n=cell.n,
+                samples=calls.size,
+                batch=cell.batch,
+                unit=unit,
+                least=float(calls.min()),
+                median=median,
+                p99=p99 if calls.size >= samples_for(99.0) else None,
+                most=float(calls.max()),
+                error=cell.error,
+            )
+        )
+    return tuple(found)
+
+
 def rows(record: Record) -> tuple[Row, ...]:
     """A Row for each Cell of `record`, in its order."""
     return tuple(row(cell, record.protocol.deadline_ns) for cell in record.cells)
@@ -75,7 +122,12 @@ def rows(record: Record) -> tuple[Row, ...]:
 
 def summary(record: Record) -> dict[str, Any]:
     """`record` for JSON, with rows instead of samples."""
-    document: dict[str, Any] = msgspec.to_builtins(replace(record, cells=(), floors=()))
+    boards = [
+        {key: value for key, value in msgspec.to_builtins(board).items() if key != "cells"}
+        | {"rows": [asdict(found) for found in board_rows(board)]}
+        for board in record.boards
+    ]
+    document: dict[str, Any] = msgspec.to_builtins(replace(record, cells=(), floors=(), boards=()))
     del document["cells"]
     floors = [
         {
@@ -85,7 +137,7 @@ def summary(record: Record) -> dict[str, Any]:
         }
         for f in record.floors
     ]
-    return document | {"floors": floors, "rows": [asdict(found) for found in rows(record)]}
+    return document | {"floors": floors, "boards": boards, "rows": [asdict(found) for found in rows(record)]}
 
 
 def row(cell: Cell, deadline_ns: float) -> Row:

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from markupsafe import Markup
 
-from kdpinn_edge.bench.record import Absent, Block, Entry, Floor, Mode, Record, Start, Subject
+from kdpinn_edge.bench.record import Absent, Block, Board, Entry, Floor, Mode, Record, Start, Subject
 from kdpinn_edge.bench.report import figures, svg
 from kdpinn_edge.bench.report import quantities as q
 from kdpinn_edge.bench.report.answer import (
@@ -28,7 +28,7 @@ from kdpinn_edge.bench.report.answer import (
 )
 from kdpinn_edge.bench.report.figures import Distribution, Point, Series
 from kdpinn_edge.bench.report.look import Look, looks
-from kdpinn_edge.bench.statistics import PERCENTILES, SHORTEST_NS, Row, row, rows
+from kdpinn_edge.bench.statistics import PERCENTILES, SHORTEST_NS, BoardRow, Row, board_rows, row, rows
 
 KIND: dict[str, str] = {
     "refused": "Refused: computes something else",
@@ -108,6 +108,19 @@ class NumberLine:
 
 
 @dataclass(frozen=True)
+class BoardLine:
+    """One BoardRow in full."""
+
+    board: str
+    target: str
+    function: str
+    n: str
+    figures: tuple[str, ...]
+    samples: str
+    error: str
+
+
+@dataclass(frozen=True)
 class Speedup:
     """Two entries at each n: how many times the second is faster, and both medians; "" where one of them is missing."""
 
@@ -138,6 +151,7 @@ class Page:
     networks: tuple[Subject, ...]
     speedups: Mapping[str, tuple[Speedup, ...]]
     own_threads: tuple[tuple[Entry, tuple[str, ...]], ...]
+    boards: tuple[BoardLine, ...]
     absent: tuple[tuple[str, tuple[Absent, ...]], ...]
     numbers: tuple[NumberLine, ...]
     floors: tuple[str, ...]
@@ -183,6 +197,7 @@ def page(record: Record) -> Page:
         networks=record.subjects,
         speedups=_speedups(table, subject),
         own_threads=tuple((entry, _medians(table, entry)) for entry in record.entries if entry.threads is None),
+        boards=tuple(_board_line(board, row) for board in record.boards for row in board_rows(board)),
         absent=tuple(
             (title, kept) for kind, title in KIND.items() if (kept := tuple(a for a in record.absent if a.kind == kind))
         ),
@@ -331,10 +346,28 @@ def _medians(table: Table, entry: Entry) -> tuple[str, ...]:
     return tuple(q.duration(median.ns) if median else "" for median in medians)
 
 
+def _board_line(board: Board, row: BoardRow) -> BoardLine:
+    shown = q.duration if row.unit == "ns" else q.cycles
+    figures = (row.median, row.p99, row.most, row.median / row.n)
+    return BoardLine(
+        board=board.name,
+        target=board.target,
+        function=row.function,
+        n=q.count(row.n),
+        figures=tuple("" if figure is None else shown(figure) for figure in figures),
+        samples=_samples(row),
+        error=q.error(row.error),
+    )
+
+
+def _samples(row: Row | BoardRow) -> str:
+    batch = f" × {q.count(row.batch)}" if row.batch > 1 else ""
+    return f"{q.count(row.samples)}{batch}"
+
+
 def _number_line(entry: Entry, row: Row) -> NumberLine:
     median = row.percentiles[0]
     tails = (row.percentile(p) for p in PERCENTILES[1:])
-    batch = f" × {q.count(row.batch)}" if row.batch > 1 else ""
     return NumberLine(
         entry=entry.name,
         n=q.count(row.n),
@@ -343,7 +376,7 @@ def _number_line(entry: Entry, row: Row) -> NumberLine:
         interval=f"{q.duration(median.low_ns)} – {q.duration(median.high_ns)}",
         tails=tuple(q.duration(tail.ns) if tail else "" for tail in tails),
         most=q.duration(row.max_ns),
-        samples=f"{q.count(row.samples)}{batch}",
+        samples=_samples(row),
         error=q.error(entry.error),
     )
 

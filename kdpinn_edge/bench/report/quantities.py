@@ -17,6 +17,11 @@ def duration(ns: float) -> str:
     return f"{significant(ns / 1e9)}{NO_BREAK}s"
 
 
+def cycles(count: float) -> str:
+    """Cycles of a processor: 41 300 cycles."""
+    return f"{significant(count)}{NO_BREAK}cycles"
+
+
 def round_duration(ns: float) -> str:
     """A duration that somebody chose, without zeros behind the point: 10 ms, 2.5 s."""
     value, unit = duration(ns).split(NO_BREAK)
