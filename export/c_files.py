@@ -58,7 +58,7 @@ def c_files(interface: Interface) -> dict[str, bytes]:
     result = {COMMON_HEADER: (folder / "runtime" / COMMON_HEADER).read_bytes()}
     for template, name in TEMPLATES[interface.target.artifact].items():
         text = (folder / "export" / "templates" / template).read_text(encoding="utf-8")
-        result[name.format(interface.name)] = _filled(text, model, functions).encode()
+        result[name.format(interface.name)] = filled(text, model, functions).encode()
     return result
 
 
@@ -91,7 +91,7 @@ def c_words(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _filled(text: str, model: Mapping[str, str], functions: Sequence[Mapping[str, str]]) -> str:
+def filled(text: str, model: Mapping[str, str], functions: Sequence[Mapping[str, str]] = ()) -> str:
     """`text` with @key@ replaced, and what stands between @each function@ and @end@ once for each of `functions`."""
 
     def fill(text: str, values: Mapping[str, str]) -> str:
