@@ -95,7 +95,7 @@ def web_files(
 ) -> dict[str, bytes]:
     """File name → contents, for the library `wasm`; `outputs` describes the columns of each function."""
     script = _module(interface)
-    page_script, style = script + _template("page.js"), _template("page.css")
+    page_script, style = f"{script}\n{_template('page.js')}", _template("page.css")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(page_script)}' 'wasm-unsafe-eval'; "
         "img-src data:"

@@ -1,9 +1,9 @@
-
-// Above is the module of the model. From here on: the field that it computes, drawn anew for every frame.
+// The module of the model is above. Below, the field that it computes is drawn anew for every frame.
 const SECONDS = 6; // to play from the first time to the last
 const CURVE_POINTS = 1025;
 const MOST_CELLS = 2 ** 18;
 const FRAMES = 120; // that the measured times are of
+const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowDown: [1, -1], ArrowUp: [1, 1] };
 
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const { across, up, time } = facts; // which inputs: a number, or null
@@ -11,7 +11,7 @@ const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character
 const colours = new Uint32Array(bytes(facts.colours).buffer);
 const values = facts.inputs.map(({ lower, upper }, i) => (i === time ? lower : (lower + upper) / 2));
 const choices = Object.entries(functions).flatMap(([name, columns]) =>
-  columns.map((label, column) => ({ name, label, column, unit: facts.functions[name].units[column] })));
+  columns.map((label, column) => ({ name, column, label, unit: facts.functions[name].units[column] })));
 const probe = [0.5, 0.5]; // the place under the pointer, as shares of the two axes
 let shown = choices[0], range = [0, 1], model, waiting = false, withMap = false, playing = false, before = 0;
 let spent = { points: 0, ms: 0 }, frames = [];
@@ -75,7 +75,8 @@ function frame(now) {
   waiting = false;
   if (playing) {
     const { lower, upper } = facts.inputs[time];
-    set(time, between(time, ((values[time] - lower) / (upper - lower) + (now - before) / 1000 / SECONDS) % 1));
+    const passed = Math.max(0, now - before) / 1000 / SECONDS;
+    set(time, between(time, ((values[time] - lower) / (upper - lower) + passed) % 1));
     redraw(up !== time);
   }
   before = now;
@@ -86,7 +87,8 @@ function frame(now) {
   if (frames.length && frames[0].points !== spent.points) frames = [];
   frames = [...frames, spent].slice(-FRAMES);
   const ms = frames.reduce((sum, { ms }) => sum + ms, 0);
-  const mean = ms ? `${number(ms / frames.length, 2)} ms, ${number(frames.length * spent.points / ms / 1000, 2)} million points/s` : "less than 0.1 ms";
+  const rate = number(frames.length * spent.points / ms / 1000, 2);
+  const mean = ms ? `${number(ms / frames.length, 2)} ms, ${rate} million points/s` : "less than 0.1 ms";
   about.evaluation.textContent = `${spent.points.toLocaleString("en")} points per frame: ${mean}`;
 }
 
@@ -96,14 +98,16 @@ function drawCurve(view) {
   const y = field([[across, ends(across, CURVE_POINTS)]]);
   let line = "", pen = "M";
   y.forEach((v, k) => {
-    if (Number.isFinite(v)) line += `${pen}${(1000 * k / (CURVE_POINTS - 1)).toFixed(2)} ${(1000 * height(v)).toFixed(2)}`;
+    const x = 1000 * k / (CURVE_POINTS - 1), y = 1000 * height(v);
+    if (Number.isFinite(v)) line += `${pen}${x.toFixed(2)} ${y.toFixed(2)}`;
     pen = Number.isFinite(v) ? "L" : "M";
   });
   $(".line", view).setAttribute("d", line);
   const { lower, upper } = facts.inputs[across];
   const rows = scale($(".up", view), low, high), columns = scale($(".across", view), lower, upper);
-  const grid = [...rows.map((share) => `M0 ${1000 * (1 - share)}H1000`), ...columns.map((share) => `M${1000 * share} 0V1000`)];
-  $(".grid", view).setAttribute("d", grid.join(""));
+  const level = rows.map((share) => `M0 ${1000 * (1 - share)}H1000`);
+  const upright = columns.map((share) => `M${1000 * share} 0V1000`);
+  $(".grid", view).setAttribute("d", [...level, ...upright].join(""));
   caption(view, [across]);
   mark(view, probe[0], height(read(view, [[across, probe[0]]])));
 }
@@ -111,13 +115,15 @@ function drawCurve(view) {
 function drawMap(view) {
   const canvas = $("canvas", view), { lower, upper } = facts.inputs[up];
   if (withMap) {
-    const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(1, side * devicePixelRatio));
-    const pixels = Math.ceil(Math.sqrt(width * height / MOST_CELLS)); // along each side of a cell
-    [canvas.width, canvas.height] = [width, height].map((side) => Math.ceil(side / pixels));
+    const sides = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(1, side * devicePixelRatio));
+    const pixels = Math.ceil(Math.sqrt(sides[0] * sides[1] / MOST_CELLS)); // along each side of a cell
+    [canvas.width, canvas.height] = sides.map((side) => Math.ceil(side / pixels));
     const image = new ImageData(canvas.width, canvas.height), cells = new Uint32Array(image.data.buffer);
     const y = field([[across, centres(across, canvas.width)], [up, centres(up, canvas.height).reverse()]]);
-    const [low, high] = range, most = colours.length - 1;
-    y.forEach((v, k) => { cells[k] = colours[Math.min(most, Math.max(0, Math.floor((v - low) / (high - low) * colours.length)))]; });
+    const [low, high] = range, n = colours.length;
+    y.forEach((v, k) => {
+      cells[k] = colours[Math.min(n - 1, Math.max(0, Math.floor((v - low) / (high - low) * n)))]; // none for NaN
+    });
     canvas.getContext("2d").putImageData(image, 0, 0);
     scale($(".across", view), facts.inputs[across].lower, facts.inputs[across].upper);
     scale($(".up", view), lower, upper);
@@ -142,7 +148,8 @@ function read(view, shares) {
   const point = values.slice();
   for (const [i, share] of shares) point[i] = between(i, share);
   const value = model.evaluate(Numbers.from(point), shown.name)[shown.column];
-  $("output", view).textContent = `${shown.label} = ${measure(value, shown.unit, 6)} at ${point.map((v, i) => input(i, v)).join(", ")}`;
+  const at = point.map((v, i) => input(i, v)).join(", ");
+  $("output", view).textContent = `${shown.label} = ${measure(value, shown.unit, 6)} at ${at}`;
   return value;
 }
 
@@ -199,8 +206,8 @@ function begin() {
       redraw(false);
     };
     place.onkeydown = (event) => {
-      const [axis, sign] = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowDown: [1, -1], ArrowUp: [1, 1] }[event.key] ?? [];
-      if (axis === undefined) return;
+      const [axis, sign] = ARROWS[event.key] ?? [];
+      if (!sign) return;
       event.preventDefault();
       probe[axis] = clamped(probe[axis] + sign * (event.shiftKey ? 0.1 : 0.01));
       redraw(false);
@@ -220,7 +227,7 @@ function begin() {
   }
   const select = $("select");
   for (const name of Object.keys(functions)) {
-    const options = choices.filter((choice) => choice.name === name).map(({ label }) => make("option", { textContent: label }));
+    const options = functions[name].map((label) => make("option", { textContent: label }));
     select.append(make("optgroup", { label: facts.functions[name].title }, ...options));
   }
   select.onchange = () => {
@@ -239,7 +246,8 @@ function begin() {
     const bar = new ImageData(new Uint8ClampedArray(colours.buffer), colours.length), place = $("#map .frame");
     $(".scale canvas").getContext("2d").putImageData(bar, 0, 0);
     const [width, height] = [across, up].map((i) => facts.inputs[i].upper - facts.inputs[i].lower);
-    if (up !== time) Object.assign(place.style, { minHeight: 0, aspectRatio: Math.min(2, Math.max(0.8, width / height)) });
+    if (up !== time) $("#figures").className = "space";
+    if (up !== time) place.style.aspectRatio = Math.min(2, Math.max(0.8, width / height));
     new ResizeObserver(() => redraw()).observe(place);
   }
   $("main").hidden = false;
