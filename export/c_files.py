@@ -64,7 +64,7 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -
     }
     functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]
     text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
-    return _filled(text, {**model, **words}, functions).encode()
+    return filled(text, {**model, **words}, functions).encode()
 
 
 def _function(interface: Interface, function: FunctionName, index: int) -> dict[str, str]:
@@ -96,7 +96,7 @@ def c_words(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _filled(text: str, model: Mapping[str, str], functions: Sequence[Mapping[str, str]]) -> str:
+def filled(text: str, model: Mapping[str, str], functions: Sequence[Mapping[str, str]] = ()) -> str:
     """`text` with @key@ replaced, and what stands between @each function@ and @end@ once for each of `functions`."""
 
     def fill(text: str, values: Mapping[str, str]) -> str:
