@@ -58,8 +58,8 @@ SYSTEMS = {"x86_64": "x86_64-linux-none", "aarch64": "aarch64-linux-none", "armv
 
 def check_bench(target: Target) -> None:
     """Raise ExportError for a target that has no bench for the device, and where ziglang is missing."""
-    if target.name not in MEMORY and (target.artifact != "elf" or target.variants):  # no loader, no choice among them
-        accepted = (t.name for t in TARGETS.values() if t.name in MEMORY or (t.artifact == "elf" and not t.variants))
+    if target.name not in MEMORY and target.artifact != "elf":
+        accepted = (t.name for t in TARGETS.values() if t.name in MEMORY or t.artifact == "elf")
         raise ExportError(f"{target.name} has no bench for the device; accepted: {', '.join(accepted)}. Leave it out.")
     if find_spec("ziglang") is None:
         raise ExportError(
