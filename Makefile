@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PUBLISH = $(BIN)/python -c 'import sys; from kdpinn_edge import zoo; zoo.publish(sys.argv[1])'
 
-.PHONY: help demo test lint zoo readme verify-activations constraints
+.PHONY: help demo test lint zoo readme verify-activations verify-targets constraints
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
@@ -14,6 +14,8 @@ help:
 	@echo "make readme       write the comparison into README.md"
 	@echo "make verify-activations"
 	@echo "                  every activation on every float32 (20 minutes on 2 cores), into docs/numerics.md"
+	@echo "make verify-targets"
+	@echo "                  three networks and their jets on every target that can be emulated (10 minutes)"
 	@echo "make constraints  pin what .venv holds now in constraints.txt"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 
@@ -50,6 +52,9 @@ readme: demo
 
 verify-activations: .venv/.ready
 	$(BIN)/python benchmarks/verify_activations.py --write
+
+verify-targets: .venv/.ready
+	$(BIN)/python -m pytest -m proof
 
 constraints: .venv/.ready
 	$(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//' > constraints.new

@@ -129,3 +129,13 @@ def mlp(n_in: int, width: int, depth: int, n_out: int, fn: str = "tanh", seed: i
             x = Var(f"h{i}", columns)
             ops.append(Map(x, a, fn))
     return verify(Program(f"mlp_{n_in}_{depth}x{width}_{n_out}", inputs, (Var("u", n_out),), tuple(ops)))
+
+
+def wild(program: Program, n: int, precision: str) -> np.ndarray:
+    """Points of every kind: ordinary, huge, subnormal, zeros of both signs, NaN and infinities."""
+    x = points(program, n, seed=n).astype(precision)
+    info = np.finfo(precision)
+    special = [0.0, -0.0, np.nan, np.inf, -np.inf, info.max, -info.max, info.tiny, info.smallest_subnormal, 1e30]
+    rng = np.random.default_rng(n)
+    chosen = rng.random(x.shape) < 0.2
+    return np.where(chosen, rng.choice(np.array(special, precision), x.shape), x).astype(precision)

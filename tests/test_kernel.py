@@ -13,7 +13,7 @@ from compiled import ALWAYS_POINT, ALWAYS_POINTS, RUNNABLE, Functions, Library, 
 from conftest import Need
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
-from strategies import mlp, points, programs
+from strategies import mlp, points, programs, wild
 
 from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.errors import DerivativeError, ExportError, ProgramError
@@ -38,16 +38,6 @@ compiled_once = settings(
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],  # shrinking would compile hundreds of libraries
 )
-
-
-def wild(program: Program, n: int, precision: str) -> np.ndarray:
-    """Points of every kind: ordinary, huge, subnormal, zeros of both signs, NaN and infinities."""
-    x = points(program, n, seed=n).astype(precision)
-    info = np.finfo(precision)
-    special = [0.0, -0.0, np.nan, np.inf, -np.inf, info.max, -info.max, info.tiny, info.smallest_subnormal, 1e30]
-    rng = np.random.default_rng(n)
-    chosen = rng.random(x.shape) < 0.2
-    return np.where(chosen, rng.choice(np.array(special, precision), x.shape), x).astype(precision)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -1,0 +1,44 @@
+"""The three networks that every target is held to, with their jets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+from strategies import mlp
+
+from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.ir import Affine, Concat, Map, Op, Program, Var, columns
+from kdpinn_edge.manifest import FunctionName
+from kdpinn_edge.verify import verify
+
+
+def fourier_net() -> Program:
+    """sin and cos of a random projection of two inputs, then sin layers."""
+    rng = np.random.default_rng(1)
+    x, t = Var("x", 1), Var("t", 1)
+    z, phase, sine, cosine, h = Var("z", 2), Var("phase", 16), Var("sine", 16), Var("cosine", 16), Var("h", 32)
+    ops: list[Op] = [
+        Concat(z, (x, t)),
+        Affine(phase, z, rng.normal(0, 4, (16, 2)), np.zeros(16)),
+        Map(sine, phase, "sin"),
+        Map(cosine, phase, "cos"),
+        Concat(h, (sine, cosine)),
+    ]
+    for i, (n_in, n_out) in enumerate(pairwise((32, 32, 32))):
+        a, out = Var(f"a{i}", n_out), Var(f"h{i}", n_out)
+        ops += [Affine(a, h, rng.normal(0, 0.2, (n_out, n_in)), rng.normal(0, 0.1, n_out)), Map(out, a, "sin")]
+        h = out
+    u = Var("u", 1)
+    ops.append(Affine(u, h, rng.normal(0, 0.2, (1, 32)), np.zeros(1)))
+    return verify(Program("fourier", (x, t), (u,), tuple(ops)))
+
+
+def with_jet(program: Program) -> Mapping[FunctionName, Program]:
+    """The value, both slopes, and the second derivative by the first input."""
+    a, b = columns(program.inputs)[:2]
+    return {"eval": program, "jet": derivatives(program, ["u", f"u_{a}", f"u_{b}", f"u_{a}_{a}"])}
+
+
+NETS = {"tanh": mlp(2, 32, 4, 1), "fourier": fourier_net(), "silu": mlp(2, 32, 3, 1, fn="silu")}

@@ -1,0 +1,180 @@
+"""Every target returns the bits of the NumPy program of its profile: run under QEMU, as a program without a system.
+
+`make test` holds a small network of each kind to it, `make verify-targets` the networks of `nets.py` at 10 000 points.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compiled import Functions, kernel
+from conftest import Need
+from nets import NETS, with_jet
+from numpy.typing import NDArray
+from strategies import mlp, wild
+
+from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.export.c_files import c_files, filled_template
+from kdpinn_edge.export.device_bench import MEMORY, SYSTEMS, _built
+from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.target import REFUSED, TARGETS, Target, target
+from kdpinn_edge.ir import columns
+from kdpinn_edge.manifest import Input
+from kdpinn_edge.numpy_program import NumpyProgram
+
+SEMIHOSTING = ("-display", "none", "-chardev", "stdio,id=out", "-semihosting-config", "enable=on,chardev=out")
+EMULATORS = {"aarch64": "qemu-aarch64", "armv7": "qemu-arm", "riscv64": "qemu-riscv64", "x86_64": "qemu-x86_64"}
+EMULATED = [t for t in TARGETS.values() if t.name in MEMORY or (t.artifact == "elf" and t.name != "x86-64-v4")]
+
+PROGRAM = """
+#include <stdint.h>
+#include "model.h"
+
+static int32_t bench(void);
+
+{machine}
+enum {{ N = {n}, MOST_OUT = {most_out} }};
+
+static const uint32_t POINTS[] = {{{points}}};
+static float y[N * MOST_OUT];
+
+static void write_crc(const float *numbers, int32_t size)
+{{
+    const uint8_t *bytes = (const uint8_t *)numbers;
+    uint32_t crc = 0xFFFFFFFFu;
+    char text[10];
+    int32_t i, bit;
+
+    for (i = 0; i < 4 * size; i++) {{
+        crc ^= bytes[i];
+        for (bit = 0; bit < 8; bit++) {{
+            crc = crc >> 1 ^ (0xEDB88320u & (0u - (crc & 1u)));
+        }}
+    }}
+    crc = ~crc;
+    for (i = 0; i < 8; i++) {{
+        text[i] = "0123456789abcdef"[crc >> (28 - 4 * i) & 15u];
+    }}
+    text[8] = '\\n';
+    text[9] = 0;
+    write_text(text);
+}}
+
+static int32_t bench(void)
+{{
+    const float *x = (const float *)POINTS;
+    int32_t status = model_selftest(), i;
+
+    (void)N_POINTS;
+    (void)clock_ticks;
+{calls}
+    return status;
+}}
+"""
+CALL = """
+    status |= model_{function}(x, y, N);
+    write_crc(y, N * {n_out});
+    for (i = 0; i < 100; i++) {{
+        status |= model_{function}(x + i * {n_in}, y + i * {n_out}, 1);
+    }}
+    write_crc(y, N * {n_out});
+"""
+
+
+def image(functions: Functions, chosen: Target, x: NDArray[np.float32]) -> bytes:
+    """A program that evaluates the functions at x, together and some points one by one, and prints a CRC of each."""
+    inputs = tuple(Input(column, -1.0, 1.0) for column in columns(functions["eval"].inputs))
+    interface = Interface("model", "float32", chosen, inputs, functions)
+    memory, layout = MEMORY.get(chosen.name), ()
+    if memory is None:
+        machine = ("-target", SYSTEMS[chosen.triple.partition("-")[0]])
+        start = filled_template("bench_linux.c", interface, {})
+    else:
+        machine = ("-target", "thumb-freestanding-eabihf", f"-mcpu={chosen.cpu.replace('-', '_')}")
+        start = filled_template("bench_cortex_m.c", interface, {"compiler": "", "machine": ""})
+        layout = ("--script=main.ld", "-z", "max-page-size=4096")
+    source = PROGRAM.format(
+        machine=start.decode(),
+        n=len(x),
+        most_out=max(program.n_out for program in functions.values()),
+        points=", ".join(map(str, x.view(np.uint32).flat)),
+        calls="".join(
+            CALL.format(function=name, n_in=program.n_in, n_out=program.n_out) for name, program in functions.items()
+        ),
+    )
+    files = {**c_files(interface), "main.c": source.encode()}
+    if memory is not None:
+        files["main.ld"] = filled_template("bench_cortex_m.ld", interface, asdict(memory))
+    code = object_code([kernel(functions, "float32", each, 5) for each in chosen.compiled], interface)
+    return _built(code, files, "main", machine, layout)
+
+
+def emulator(chosen: Target, need: Need) -> Sequence[str]:
+    """The command that runs a program of this target: nothing where this machine does."""
+    if chosen.runs_here():
+        return ()
+    if chosen.name in MEMORY:
+        return (need("qemu-system-arm"), "-M", MEMORY[chosen.name].machine, *SEMIHOSTING, "-kernel")
+    return (need(EMULATORS[chosen.triple.partition("-")[0]]),)
+
+
+def check_bits(functions: Functions, chosen: Target, folder: Path, need: Need, n: int) -> None:
+    """What the program prints against the NumPy program; without subnormal numbers where the hardware flushes them."""
+    command = emulator(chosen, need)
+    x = wild(functions["eval"], n, "float32")
+    if chosen.flushes:
+        x = np.where(np.abs(x) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), x), x)
+    program = folder / "main"
+    program.write_bytes(image(functions, chosen, x))
+    program.chmod(0o755)
+    done = subprocess.run([*command, program], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    expected = []
+    for each in functions.values():
+        y = NumpyProgram(each, "float32", chosen.profile)(x)
+        expected += [f"{zlib.crc32(y.tobytes()):08x}"] * 2
+    assert done.stdout.split() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", EMULATED, ids=lambda t: t.name)
+def test_bits_of_a_small_network(chosen: Target, tmp_path: Path, need: Need) -> None:
+    check_bits(with_jet(mlp(2, 12, 2, 1, fn="silu")), chosen, tmp_path, need, 500)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("chosen", EMULATED, ids=lambda t: t.name)
+def test_bits_at_10_000_points(chosen: Target, net: str, tmp_path: Path, need: Need) -> None:
+    check_bits(with_jet(NETS[net]), chosen, tmp_path, need, 10_000)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_processors_without_floating_point_are_refused(name: str) -> None:
+    with pytest.raises(ExportError, match="no floating-point unit"):
+        target(name)
+
+
+def test_a_precision_that_the_hardware_lacks(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="cortex-m4 has no float64 hardware; accepted: float32"):
+        export_bundle(mlp(2, 4, 1, 1), tmp_path / "net", name="net", precision="float64", target="cortex-m4")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["aarch64", "cortex-m7", "wasm", "windows-x86-64", "macos-arm64"])
+def test_equal_bytes_from_two_folders(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        export_bundle(mlp(2, 8, 2, 1), "net", name="net", target=name)
+        contents.append({path.name: path.read_bytes() for path in Path("net").iterdir()})
+    assert contents[0] == contents[1]
