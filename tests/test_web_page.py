@@ -6,12 +6,10 @@ import base64
 import io
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from PIL import Image
 
 from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.target import TARGETS
 from kdpinn_edge.export.web_page import Axes, axes, colours, web_files
@@ -87,16 +86,8 @@ def model(inputs: tuple[Input, ...], fn: str, width: int, depth: int, precision:
     x = inputs[0].name
     functions: Functions = {"eval": program, "jet": derivatives(program, ["u", f"u_{x}", f"u_{x}{x}"])}
     interface = Interface("model", precision, WASM, inputs, functions)
-    return Model(interface, linked(object_code(kernel(functions, precision, WASM, 6), interface), interface))
-
-
-def linked(object_code: bytes, interface: Interface) -> bytes:
-    with TemporaryDirectory() as folder:
-        (Path(folder) / "kernel.o").write_bytes(object_code)
-        exports = [f"--export={symbol}" for symbol in interface.symbols]
-        arguments = ["--no-entry", "--strip-all", "--stack-first", *exports, "-o", interface.library, "kernel.o"]
-        subprocess.run([sys.executable, "-m", "ziglang", "wasm-ld", *arguments], cwd=folder, check=True)
-        return (Path(folder) / interface.library).read_bytes()
+    compiled = object_code([kernel(functions, precision, WASM, 6)], interface)
+    return Model(interface, link(compiled, interface, linker(interface))[interface.library])
 
 
 ROD = (Input("x", -1.0, 1.0, "m"), Input("t", 0.0, 2.0, "s"), Input("nu", 0.1, 0.5))
