@@ -56,26 +56,33 @@ def counted(library: bytes, target: Target, calls: Sequence[Call], x: bytes) -> 
         source, program = Path(folder) / "calls.c", Path(folder) / "calls"
         source.write_text((files("kdpinn_edge.export") / HARNESS).read_text())
         _run([compiler, "-O1", str(source), "-o", str(program), "-Wl,-z,now", "-ldl"])
-        copies = [Path(folder) / f"{i}.so" for i in range(len(calls))]  # valgrind tells objects apart, not calls
-        each = []
-        for copy, call in zip(copies, calls, strict=True):
-            copy.write_bytes(library)
-            each += [str(copy), call.symbol, str(call.n_points)]
         sides = [str(len(x)), str(max(call.y_bytes for call in calls))]
         stack, seen = None, "stack not measured: this machine does not run the code"
         if target.runs_here():
+            path = Path(folder) / "library.so"
+            path.write_bytes(library)
+            each = [word for call in calls for word in (str(path), call.symbol, str(call.n_points))]
             stack = tuple(map(int, _run([str(program), *sides, "1", *each], x).split()))
             seen = "stack measured on this machine"
         valgrind = shutil.which("valgrind")
         if target.cpu == "x86-64-v4" or valgrind is None:
             why = "valgrind does not know AVX-512" if target.cpu == "x86-64-v4" else "valgrind is not installed"
             return Counts(None, stack, f"instructions not counted: {why}; {seen}")
+        # valgrind tells libraries apart, not calls; in a second copy nothing but what chooses between variants runs
+        copies = [[Path(folder) / f"{i}.{made}.so" for made in ("called", "loaded")] for i in range(len(calls))]
+        each = []
+        for (called, loaded), call in zip(copies, calls, strict=True):
+            for copy, n_points in ((called, call.n_points), (loaded, -1)):
+                copy.write_bytes(library)
+                each += [str(copy), call.symbol, str(n_points)]
         out = Path(folder) / "counts"
         _run([valgrind, *VALGRIND, f"--callgrind-out-file={out}", str(program), *sides, "0", *each], x)
         text = out.read_text()
     totals, creator = _totals(text), re.search(r"^creator: callgrind-(\S+)$", text, re.MULTILINE)
+    instructions = tuple(totals[str(called)] - totals[str(loaded)] for called, loaded in copies)
     by = f"valgrind {creator[1]}" if creator else "valgrind"
-    return Counts(tuple(totals[str(copy)] for copy in copies), stack, f"instructions counted by {by}; {seen}")
+    ran = f" in the code for {target.variants[-1]}" if target.variants else ""  # the one without AVX-512
+    return Counts(instructions, stack, f"instructions counted by {by}{ran}; {seen}")
 
 
 def _run(command: Sequence[str], given: bytes = b"") -> str:

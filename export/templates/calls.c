@@ -1,7 +1,7 @@
 /* Calls functions of copies of one library on a stack of their own. Prints for each call how many bytes it touched below
    the caller's stack pointer: the most for all alignments of that to 64 bytes.
    Arguments: bytes of x, which is read from stdin; bytes of y; 1 to look at the stack, 0 to make each call just once;
-   then path, symbol and number of points for each call. */
+   then path, symbol and number of points for each call, of which a negative number makes none. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdint.h>
@@ -57,16 +57,16 @@ int main(int count, char **given) {
         if (symbol == NULL) return fprintf(stderr, "%s\n", dlerror()), 1;
         function f;
         memcpy(&f, &symbol, sizeof f);
-        if (!looking) {
-            run(f, atoll(given[i + 2]), 0);
-            continue;
-        }
+        const int64_t n_points = atoll(given[i + 2]);
         long most = 0;
-        for (int offset = 0; offset < ALIGNED; offset += STEP) {
-            const long bytes = touched(f, atoll(given[i + 2]), offset) - above;
+        for (int offset = 0; looking && offset < ALIGNED; offset += STEP) {
+            const long bytes = touched(f, n_points, offset) - above;
             most = bytes > most ? bytes : most;
         }
-        printf("%ld\n", most);
+        if (looking)
+            printf("%ld\n", most);
+        else if (n_points >= 0)
+            run(f, n_points, 0);
     }
     return 0;
 }
