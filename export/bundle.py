@@ -25,6 +25,7 @@ from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.onnx_model import to_onnx
+from kdpinn_edge.export.resources import Budget, measure
 from kdpinn_edge.export.target import target as find_target
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Array, Map, Program, columns
@@ -70,6 +71,8 @@ def export_bundle(
     equation: str | None = None,
     cc: Sequence[str] | None = None,
     with_bench: bool = False,
+    max_flash: int | None = None,
+    max_stack: int | None = None,
 ) -> Manifest:
     """Write the bundle of `program` to the new folder `directory`; returns its manifest.
 
@@ -87,6 +90,8 @@ def export_bundle(
 
     `storage="float16"` keeps the parameters in half the space of float32 and computes in float32 all the same. The
     Programs of the bundle are then those with rounded parameters; the errors in the manifest are against the others.
+
+    `max_flash` and `max_stack` are the bytes that the library may take. BudgetError says by how much it takes more.
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
     that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
@@ -151,6 +156,7 @@ def export_bundle(
         sizes = check_artifact(linked[interface.library], interface)
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
+        usage = measure(linked[interface.library], interface, sizes, Budget(max_flash, max_stack))
         manifest = Manifest(
             name=name,
             precision=precision,
@@ -170,11 +176,15 @@ def export_bundle(
                     outputs=outputs_of[function],
                     errors=_errors(given[function], references[function], interface),
                     operations=_operations(programs[function]),
+                    stack=usage.stacks.get(function),
+                    instructions=usage.instructions.get(function),
                 )
                 for function in programs
             },
             equation=equation,
             sizes=sizes,
+            stack=usage.stack,
+            measured=usage.how,
             toolchain=_toolchain(),
             files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
             library=interface.library,

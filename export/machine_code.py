@@ -163,7 +163,7 @@ def _for_target(text: str, target: Target) -> str:
         inline = "noinline" if re.search(r"@\S*_all", match[0]) else "alwaysinline"
         return f'{match[1]} {inline} nounwind "no-builtins" {machine} {{'
 
-    return re.sub(r"^(define [^\n]*\))[^\n)]*\{$", attributes, text, flags=re.M)
+    return re.sub(r"^(define [^\n]*\))[^\n)]*\n?\{$", attributes, text, flags=re.M)
 
 
 def _multiplied_then_added(text: str) -> str:

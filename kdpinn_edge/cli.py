@@ -22,11 +22,11 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from kdpinn_edge.errors import KdpinnError
+from kdpinn_edge.errors import BudgetError, KdpinnError
 
 if TYPE_CHECKING:
     from kdpinn_edge.ir import Program
-    from kdpinn_edge.manifest import Input, Manifest, Output
+    from kdpinn_edge.manifest import Function, Input, Manifest, Output
     from kdpinn_edge.train import TrainConfig, Trained
 
 Config = TypeVar("Config", bound="TrainConfig")
@@ -44,7 +44,7 @@ class _Commands(TyperGroup):
         except BrokenPipeError:  # typer ends quietly, as `| head` wants
             raise
         except (KdpinnError, OSError) as error:
-            message, code = str(error), BAD_INPUT
+            message, code = str(error), FAILED if isinstance(error, BudgetError) else BAD_INPUT
         except ModuleNotFoundError as error:
             message, code = f"{error.name} is not installed; it comes with: pip install 'kdpinn-edge[all]'", BAD_INPUT
         except KeyboardInterrupt:
@@ -196,11 +196,16 @@ def export(
     with_bench: Annotated[
         bool, typer.Option("--with-bench", help="Add a program for the device: self-test, latency, JSON.")
     ] = False,
+    max_flash: Annotated[
+        str | None, typer.Option(help="Exit with 1 where code and constants exceed it, as in 32k.")
+    ] = None,
+    max_stack: Annotated[str | None, typer.Option(help="Exit with 1 where a call takes more stack, as in 1k.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
     from kdpinn_edge.equation import residual_program
     from kdpinn_edge.export.bundle import export_bundle
+    from kdpinn_edge.export.resources import parse_bytes
     from kdpinn_edge.model import find_model
     from kdpinn_edge.names import parse_requests
 
@@ -230,6 +235,8 @@ def export(
         equation=found.problem.equation if found.problem else None,
         cc=shlex.split(cc) if cc else None,
         with_bench=with_bench,
+        max_flash=parse_bytes(max_flash) if max_flash is not None else None,
+        max_stack=parse_bytes(max_stack) if max_stack is not None else None,
     )
     if as_json:
         _print_json({"bundle": str(out), "manifest": asdict(manifest)})
@@ -486,7 +493,9 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
         "inputs": ", ".join(map(_side, manifest.inputs)),
         "arithmetic": f"{manifest.precision}, numerics profile {manifest.profile}, weights in {manifest.storage}",
         "target": f"{target.name}, {target.lanes} lanes ({target.triple})",
-        "size": f"{sizes.text:,} bytes of code, {sizes.rodata:,} bytes of constants",
+        "flash": f"{sizes.flash:,} bytes: {sizes.text:,} of code, {sizes.rodata:,} of constants",
+        "stack": "not measured" if manifest.stack is None else f"{manifest.stack:,} bytes at most, self-test included",
+        "measured": manifest.measured,
     }
     for name, function in manifest.functions.items():
         errors, work = function.errors, function.operations
@@ -499,9 +508,19 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
                 for column, (largest, rms, scale) in zip(function.outputs, off, strict=True)
             ),
             f"{name} work": f"{work.multiply_adds:,} multiply-adds and {work.activations:,} activations per point",
+            f"{name} call": _call(function),
             f"{name} is": f"the Program {function.program_sha256}",
         }
     return facts
+
+
+def _call(function: Function) -> str:
+    stack = "" if function.stack is None else f", {function.stack:,} bytes of stack"
+    if function.instructions is None:
+        return f"instructions not counted{stack}"
+    counts = {int(n): count for n, count in function.instructions.items()}
+    shown = (f"{count:,}" if n == 1 else f"{count / n:,.0f} per point of {n}" for n, count in sorted(counts.items()))
+    return f"instructions for one point {', '.join(shown)}{stack}"
 
 
 def _with_unit(column: Output) -> str:

@@ -38,6 +38,10 @@ class ProfileError(ExportError):
     """Code of another numerics profile than this machine's is asked for."""
 
 
+class BudgetError(ExportError):
+    """An artifact takes more of its target than it may."""
+
+
 class BundleError(KdpinnError):
     """A bundle on disk is incomplete, edited, or of a schema that is not known."""
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from kdpinn_edge.errors import BundleError, listing
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST_FILE = "manifest.json"
 PROGRAM_FILE = "program.npz"
 ONNX_FILE = "model.onnx"
@@ -101,12 +101,18 @@ class Operations:
 
 @dataclass(frozen=True)
 class Function:
-    """One function of the model: its Program, and what that costs. `outputs` has one entry per column of y."""
+    """One function of the model: its Program, and what that costs. `outputs` has one entry per column of y.
+
+    `stack` is the bytes that a call takes below the caller's stack pointer, `instructions` how many it runs for so many
+    points; both are exact, and None where nothing could measure them.
+    """
 
     program_sha256: str
     outputs: tuple[Output, ...]
     errors: Errors
     operations: Operations
+    stack: int | None
+    instructions: Mapping[str, int] | None
 
     @property
     def n_out(self) -> int:
@@ -121,13 +127,19 @@ class Sizes:
     text: int
     rodata: int
 
+    @property
+    def flash(self) -> int:
+        """Bytes of both: what the library takes of a read-only memory."""
+        return self.text + self.rodata
+
 
 @dataclass(frozen=True)
 class Manifest:
     """The contents of `manifest.json`. `files` maps each file's name to its SHA-256 in lower-case hex.
 
     `inputs` has one entry per column of x, for every function. `functions` are some of FUNCTIONS in their order, "eval"
-    among them. `library` is one of `files`.
+    among them. `library` is one of `files`. `stack` is the most that any C function of the library takes, its self-test
+    included; `measured` says how it and the instructions were measured, or why they are None.
     """
 
     name: str
@@ -139,6 +151,8 @@ class Manifest:
     functions: Mapping[FunctionName, Function]
     equation: str | None
     sizes: Sizes
+    stack: int | None
+    measured: str
     toolchain: Mapping[str, str]
     files: Mapping[str, str]
     library: str
@@ -269,6 +283,12 @@ def _is_number(value: Any) -> bool:
     return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
+def _are_instructions(value: Any) -> bool:
+    points = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+    counts = isinstance(value, dict) and all(points.fullmatch(n) and _is_count(value[n]) for n in value)
+    return value is None or (counts and value != {})
+
+
 def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
@@ -279,6 +299,7 @@ TEXT_OR_NULL = Leaf("printable text or null", lambda value: value is None or _is
 COUNT = Leaf("a whole number from 0", _is_count)
 POSITIVE = Leaf("a whole number from 1", lambda value: _is_count(value) and value > 0)
 MAGNITUDE = Leaf("a finite number from 0", lambda value: _is_number(value) and value >= 0)
+COUNT_OR_NULL = Leaf("a whole number from 0, or null", lambda value: value is None or _is_count(value))
 BOUND = Leaf("a finite number or null", lambda value: value is None or _is_number(value))
 SHA256 = Leaf("64 lower-case hex digits", _matches(DIGEST))
 FILE_NAME = Leaf(
@@ -309,10 +330,14 @@ SHAPE: dict[str, Shape] = {
                 "against": TEXT,
             },
             "operations": {"multiply_adds": COUNT, "activations": COUNT},
+            "stack": COUNT_OR_NULL,
+            "instructions": Leaf("counts by numbers of points, or null", _are_instructions),
         },
     ),
     "equation": TEXT_OR_NULL,
     "sizes": {"text": COUNT, "rodata": COUNT},
+    "stack": COUNT_OR_NULL,
+    "measured": TEXT,
     "toolchain": Table(TEXT, TEXT),
     "files": Table(FILE_NAME, SHA256),
     "library": FILE_NAME,
@@ -400,6 +425,8 @@ def _function(record: dict[str, Any]) -> Function:
         tuple(Output(**column) for column in record["outputs"]),
         Errors(**errors),
         Operations(**record["operations"]),
+        record["stack"],
+        record["instructions"],
     )
 
 

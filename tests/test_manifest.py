@@ -40,17 +40,26 @@ WAVE = Manifest(
     inputs=(Input("x", -1.0, 1.0, "m"), Input("t", 0.0, None)),
     functions={
         "eval": Function(
-            DIGEST, (Output("u", "m"),), Errors((3e-7,), (1e-7,), (1.5,), 1000, "the Program"), Operations(1000, 64)
+            DIGEST,
+            (Output("u", "m"),),
+            Errors((3e-7,), (1e-7,), (1.5,), 1000, "the Program"),
+            Operations(1000, 64),
+            512,
+            None,
         ),
         "jet": Function(
             DIGEST,
             (Output("u_x", "1"), Output("u_tt", "m/s²")),
             Errors((3e-7, 2e-5), (1e-7, 1e-6), (1.5, 90.0), 1000, "the Program"),
             Operations(3000, 64),
+            640,
+            {"1": 4000, "64": 128_000},
         ),
     },
     equation="u_tt = c² u_xx",
     sizes=Sizes(4096, 512),
+    stack=704,
+    measured="counted by hand",
     toolchain={"llvmlite": "0.50.0"},
     files={name: hashlib.sha256(data).hexdigest() for name, data in CONTENTS.items()},
     library="libwave.so",
@@ -95,8 +104,8 @@ def test_equal_manifests_give_equal_bytes(bundle: Path) -> None:
 
 
 FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
-    (("schema",), 3, "schema 3; this version reads 2: update kdpinn_edge"),
-    (("schema",), 1, "schema 1; this version reads 2: an older version wrote it, export the bundle again"),
+    (("schema",), 4, "schema 4; this version reads 3: update kdpinn_edge"),
+    (("schema",), 1, "schema 1; this version reads 3: an older version wrote it, export the bundle again"),
     (("schema",), True, "schema: true"),
     (("name",), "Wave", "name: "),
     (("name",), "int", "name: "),
@@ -127,6 +136,12 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("functions", "jet", "errors", "max_abs", 1), -1e-9, "functions['jet'].errors.max_abs[1]: "),
     (("functions", "jet", "errors", "rms"), True, "functions['jet'].errors.rms: true"),
     (("functions", "jet", "operations", "multiply_adds"), -1, "functions['jet'].operations.multiply_adds: -1"),
+    (("stack",), -1, "stack: -1; accepted: a whole number from 0, or null"),
+    (("measured",), None, "measured: null"),
+    (("functions", "jet", "stack"), "1k", "functions['jet'].stack: "),
+    (("functions", "jet", "instructions"), {}, "functions['jet'].instructions: {}"),
+    (("functions", "jet", "instructions"), {"0": 1}, "functions['jet'].instructions: "),
+    (("functions", "jet", "instructions", "64"), 1.5, "functions['jet'].instructions: "),
     (("toolchain",), {}, "toolchain: {}"),
     (("toolchain", "cc"), 14, "toolchain['cc']: 14"),
     (("files", "libwave.so"), "sha256:" + DIGEST, "files['libwave.so']: "),
@@ -174,10 +189,10 @@ def test_the_values_are_never_missing(bundle: Path) -> None:
         read_manifest(bundle)
 
 
-@pytest.mark.parametrize(("schema", "fix"), [(1, "export the bundle again"), (3, "update kdpinn_edge")])
+@pytest.mark.parametrize(("schema", "fix"), [(1, "export the bundle again"), (4, "update kdpinn_edge")])
 def test_another_schema_is_the_only_fault_named(bundle: Path, schema: int, fix: str) -> None:
     edit(bundle, to={"schema": schema, "everything": "else"})
-    with pytest.raises(BundleError, match=rf"schema {schema}; this version reads 2: .*{fix}$"):
+    with pytest.raises(BundleError, match=rf"schema {schema}; this version reads 3: .*{fix}$"):
         read_manifest(bundle)
 
 
@@ -187,7 +202,7 @@ def test_another_schema_is_the_only_fault_named(bundle: Path, schema: int, fix: 
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
-        (b'{"schema": 2, "schema": 2}', "a key occurs twice"),
+        (b'{"schema": 3, "schema": 3}', "a key occurs twice"),
         (b'{"schema": NaN}', "NaN is not a JSON number"),
         (b'{"schema": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"[" * 100_000, "not JSON"),

@@ -161,11 +161,18 @@ def build(need: Need, tmp_path: Path) -> Build:
             inputs=(Input("p[0]", -1.0, 1.0), Input("p[1]", -1.0, 1.0)),
             functions={
                 "eval": Function(
-                    SUM.sha256, (Output("u"),), Errors((0.0,), (0.0,), (1.0,), 1, "itself"), Operations(2, 0)
+                    SUM.sha256,
+                    (Output("u"),),
+                    Errors((0.0,), (0.0,), (1.0,), 1, "itself"),
+                    Operations(2, 0),
+                    None,
+                    None,
                 )
             },
             equation=None,
             sizes=Sizes(100, 100),
+            stack=None,
+            measured="not measured",
             toolchain={"cc": "any"},
             files={},
             library="libsum.so",

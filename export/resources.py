@@ -1,0 +1,136 @@
+"""What an artifact takes on its target: bytes of flash and stack, instructions per call; and the budget for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+
+from kdpinn_edge.errors import BudgetError, ExportError
+from kdpinn_edge.export import native
+from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.ir import Array
+from kdpinn_edge.manifest import FunctionName, Sizes
+from kdpinn_edge.numpy_program import PRECISIONS
+from kdpinn_edge.probe import probe_points
+
+N_POINTS = (1, 64)
+"""How many points a call has whose instructions are counted: they depend on nothing else."""
+
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The bytes that an artifact may take; None is no limit."""
+
+    flash: int | None = None
+    stack: int | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """`stack` is the most bytes that any C function takes, `stacks` and `instructions` are those of the functions.
+
+    What could not be measured is None, or not there; `how` says by what it was measured, or why not.
+    """
+
+    stack: int | None
+    stacks: Mapping[FunctionName, int]
+    instructions: Mapping[FunctionName, Mapping[str, int]]
+    how: str
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes in `text`, as in 32k, 1.5M or 4096; k is 1024, M is 1024 k. Raises ExportError for anything else."""
+    found = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([kKmM]?)\s*", text, re.ASCII)
+    if found is None:
+        raise ExportError(f"{text!r} is not a size; accepted: a number of bytes, or of k or M, as in 32k")
+    return int(float(found[1]) * UNITS[found[2].lower()])
+
+
+def measure(artifact: bytes, interface: Interface, sizes: Sizes, budget: Budget) -> Usage:
+    """What a call of each function takes, measured by calling it; the self-test has passed where that is possible.
+
+    Raises BudgetError where it is more than `budget`; ExportError where the self-test fails, or a budget of the stack
+    cannot be judged.
+    """
+    _hold("flash", sizes.text + sizes.rodata, budget.flash, interface, FLASH_HELP)
+    usage = _measured(artifact, interface)
+    if usage.stack is not None:
+        _hold("stack", usage.stack, budget.stack, interface, STACK_HELP)
+    elif budget.stack is not None:
+        raise ExportError(
+            f"{interface.library}: whether {budget.stack:,} bytes of stack suffice cannot be told ({usage.how}); "
+            "accepted: a target whose stack can be measured here, or no budget for it"
+        )
+    return usage
+
+
+FLASH_HELP = "--storage float16 (half the weights), a smaller student, fewer derivatives"
+STACK_HELP = "narrower layers, fewer derivatives"
+
+
+def _hold(what: str, found: int, limit: int | None, interface: Interface, fix: str) -> None:
+    if limit is not None and found > limit:
+        raise BudgetError(
+            f"{interface.library} for {interface.target.name} takes {found:,} bytes of {what}, {found - limit:,} more "
+            f"than the budget of {limit:,}. What helps: {fix}."
+        )
+
+
+def _measured(artifact: bytes, interface: Interface) -> Usage:
+    if native.is_native(interface.target):
+        return _counted(artifact, interface)
+    if find_spec("unicorn") is None:
+        return Usage(None, {}, {}, "stack and instructions not measured: pip install 'kdpinn-edge[emulate]'")
+    return _emulated(artifact, interface)
+
+
+def _emulated(artifact: bytes, interface: Interface) -> Usage:
+    from kdpinn_edge.export.emulator import PROCESSORS, Machine
+
+    if interface.target.name not in PROCESSORS:
+        return Usage(None, {}, {}, f"stack and instructions not measured: no emulator for {interface.target.name}")
+    machine = Machine(interface.target, artifact)
+    test = machine.call(f"{interface.name}_selftest")
+    if test.result != 0:
+        raise ExportError(
+            f"{interface.library}: self-test failed at golden number {test.result} on the emulated "
+            f"{interface.target.name}: it computes other bits"
+        )
+    x = _points(interface)
+    stacks: dict[FunctionName, int] = {}
+    instructions: dict[FunctionName, dict[str, int]] = {}
+    for function, program in interface.functions.items():
+        symbol = f"{interface.name}_{function}"
+        calls = {n: machine.evaluate(symbol, x[:n], program.n_out)[1] for n in N_POINTS}
+        stacks[function] = max(call.stack for call in calls.values())
+        instructions[function] = {str(n): call.instructions for n, call in calls.items()}
+    return Usage(max(test.stack, *stacks.values()), stacks, instructions, f"counted by unicorn {version('unicorn')}")
+
+
+def _counted(artifact: bytes, interface: Interface) -> Usage:
+    x = _points(interface)
+    calls = {
+        (function, n): native.Call(f"{interface.name}_{function}", n, n * program.n_out * x.itemsize)
+        for function, program in interface.functions.items()
+        for n in N_POINTS
+    }
+    selftest = native.Call(f"{interface.name}_selftest", 0, 0)
+    found = native.counted(artifact, interface.target, [selftest, *calls.values()], x.tobytes())
+    stacks: dict[FunctionName, int] = {}
+    instructions: dict[FunctionName, dict[str, int]] = {}
+    for i, (function, n) in enumerate(calls, 1):
+        if found.stack is not None:
+            stacks[function] = max(stacks.get(function, 0), found.stack[i])
+        if found.instructions is not None:
+            instructions.setdefault(function, {})[str(n)] = found.instructions[i]
+    return Usage(None if found.stack is None else max(found.stack), stacks, instructions, found.how)
+
+
+def _points(interface: Interface) -> Array:
+    points: Array = probe_points(interface.inputs, max(N_POINTS)).astype(PRECISIONS[interface.precision])
+    return points
