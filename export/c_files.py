@@ -80,8 +80,14 @@ def _function(interface: Interface, function: FunctionName, index: int) -> dict[
         "n_out": str(program.n_out),
         "sha256": program.sha256,
         "program": "\n".join(f" *     {line}" for line in str(program).splitlines()),
+        "names": quoted(names),
         "columns": "\n".join(f"    {prefix}_{word} = {i}, /* {name} */" for i, (word, name) in numbered),
     }
+
+
+def quoted(names: Sequence[str]) -> str:
+    """The names, which are ASCII without quotes, as the strings of a C array."""
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def c_words(names: Sequence[str]) -> tuple[str, ...]:

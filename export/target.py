@@ -91,6 +91,7 @@ AVX2: Registers = {"float32": Vectors(8, 16), "float64": Vectors(4, 16)}
 SSE: Registers = {"float32": Vectors(4, 16), "float64": Vectors(2, 16)}
 NEON64: Registers = {"float32": Vectors(4, 32, in_order=True), "float64": Vectors(2, 32, in_order=True)}
 NEON32: Registers = {"float32": Vectors(4, 16, in_order=True), "float64": Vectors(1, 32, in_order=True)}
+ANY: Registers = {"float32": Vectors(1, 16), "float64": Vectors(1, 16)}
 RISCV: Registers = {"float32": Vectors(1, 32, in_order=True), "float64": Vectors(1, 32, in_order=True)}
 FPV4: Registers = {"float32": Vectors(1, 32, in_order=True)}
 FPV5: Registers = {"float32": Vectors(1, 32, in_order=True), "float64": Vectors(1, 16, in_order=True)}
@@ -127,6 +128,8 @@ TARGETS = {
         Target("wasm", "browsers, Node.js", "wasm32-unknown-unknown", "generic", "+simd128", "wasm", SSE, "muladd-1"),
         Target("windows-x86-64", "Windows, AVX2 and FMA", "x86_64-w64-windows-gnu", "x86-64-v3", "", "dll", AVX2),
         Target("macos-arm64", "macOS 11, Apple silicon", "arm64-apple-macosx11.0.0", "apple-m1", "", "dylib", NEON64),
+        Target("c99", "any C99 compiler", "", "", "", "c99", ANY),
+        Target("c99-muladd", "any C99 compiler, processors without FMA", "", "", "", "c99", ANY, "muladd-1"),
     )
 }
 

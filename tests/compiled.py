@@ -29,7 +29,9 @@ ALWAYS_POINTS, ALWAYS_POINT = 0, 10**6
 Functions = Mapping[FunctionName, Program]
 
 
-def kernel(functions: Functions, precision: Precision, target: Target, crossover: int) -> Kernel:
+def kernel(
+    functions: Functions, precision: Precision, target: Target, crossover: int, storage: str | None = None
+) -> Kernel:
     """The printed kernel, with golden vectors from the NumPy programs."""
     n_in = functions["eval"].n_in
     golden_x = np.random.default_rng(0).uniform(-1, 1, (40, n_in)).astype(precision)
@@ -47,6 +49,7 @@ def kernel(functions: Functions, precision: Precision, target: Target, crossover
         golden_y={
             name: NumpyProgram(program, precision, target.profile)(golden_x) for name, program in functions.items()
         },
+        storage=storage,
     )
 
 

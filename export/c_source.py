@@ -1,0 +1,133 @@
+"""Kernel → C99 source: one file without dependencies, for compilers that are certified, or that no target knows.
+
+It is read by people too: the functions of the kernel one by one, the activations with their formulas, the numbers last
+digit included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.export.c_files import filled_template, quoted
+from kdpinn_edge.export.c_translation import HALVES, REAL, Real, Translation, Value
+from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.numba_kernel import Kernel
+
+WIDTH = 112
+FUSED = "fma-"
+"""What the name of a profile begins with where a multiply-add rounds once."""
+
+HAS_FMA = {
+    "float": "defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__riscv_f)",
+    "double": "defined(__FP_FAST_FMA) || defined(__FMA__) || defined(__aarch64__) || defined(__riscv_d)",
+}
+"""How the preprocessor of GCC or Clang says that the processor has the instruction."""
+
+
+def c_source(kernel: Kernel, interface: Interface) -> bytes:
+    """The C99 file with the functions of `interface`, which its header and kdpinn_edge.h declare.
+
+    The kernel is one for registers of one lane. The numerics profile is that of the target: with `fma-…` a
+    multiply-add rounds once, by the instruction of the processor, or else by exact arithmetic in double (float32) or
+    by `fma` of the C library (float64). Parameters that are stored as float16 are so here too.
+    Raises ExportError where the kernel says what C does not.
+    """
+    real = REAL[interface.precision]
+    fused = interface.target.profile.startswith(FUSED)
+    box = {"LOWER": np.array(interface.lower, np.float64), "UPPER": np.array(interface.upper, np.float64)}
+    arrays = {**kernel.constants, **box}
+    memory = {name: _memory(name, array) for name, array in arrays.items()}
+    translation = Translation(interface.precision, memory)
+    parameters = {
+        "x": f"const {real.number} *",
+        "y": f"{real.number} *",
+        "s": f"{real.number} *",
+        "w": memory["W"].type,
+        **dict.fromkeys("npq", "int64_t"),
+        "m": "int32_t",
+    }
+    translation.kernel(kernel.source, parameters, lambda function: _c_name(function, interface))
+    constants = (f"static const {type_} {name} = {text};" for name, (type_, text) in translation.constants.items())
+    more = {
+        "rounding": "a multiply-add rounds once" if fused else "a multiply-add rounds the product, then the sum",
+        "libraries": "none, or fma of the C library" if fused and real.number == "double" else "none",
+        "data": "\n\n".join(_array(name, array) for name, array in arrays.items()),
+        "words": "\n\n".join(_words(translation.words, real, fused)),
+        "constants": "\n".join(constants),
+        "functions": "\n\n".join(translation.functions),
+        "input_names": quoted([column.name for column in interface.inputs]),
+        "field": f"f{real.width}",
+        "lower": memory["LOWER"].text,
+        "upper": memory["UPPER"].text,
+    }
+    text = filled_template("model.c", interface, more).decode()
+    return re.sub(r"\n{3,}", "\n\n", text).encode("ascii")
+
+
+def _c_name(function: str, interface: Interface) -> tuple[str, str]:
+    """The storage class and the C name of a function of the kernel."""
+    name = f"{interface.name}_{function.removesuffix('_all')}"
+    return ("" if name in interface.symbols else "static "), name
+
+
+def _memory(name: str, array: NDArray[Any]) -> Value:
+    """What C calls the array that `_array` defines."""
+    if array.dtype == np.float16:
+        return Value(HALVES, (name,))
+    return Value(f"const {REAL[array.dtype.name].number} *", (name if np.isfinite(array).all() else f"{name}.numbers",))
+
+
+def _array(name: str, array: NDArray[Any]) -> str:
+    """The definition of a constant array, in hexadecimal, which every compiler reads exactly.
+
+    C has no literals for NaN and infinities: an array with such numbers consists of bits.
+    """
+    numbers = array if array.size else np.zeros(1, array.dtype)
+    if array.dtype == np.float16:
+        return f"static const uint16_t {name}[{numbers.size}] = {{\n{_rows(_bits(numbers))}\n}};"
+    real = REAL[array.dtype.name]
+    if np.isfinite(numbers).all():
+        texts = [real.literal(number) for number in numbers.tolist()]
+        return f"static const {real.number} {name}[{numbers.size}] = {{\n{_rows(texts)}\n}};"
+    head = f"static const union {{ {real.bits} bits[{numbers.size}]; {real.number} numbers[{numbers.size}]; }} {name}"
+    return f"{head} = {{{{\n{_rows(_bits(numbers))}\n}}}};"
+
+
+def _bits(numbers: NDArray[Any]) -> list[str]:
+    width = numbers.itemsize
+    return [f"0x{number:0{2 * width}x}u" for number in numbers.view(f"u{width}").tolist()]
+
+
+def _rows(texts: Sequence[str]) -> str:
+    """Numbers in columns, separated by commas."""
+    width = max(map(len, texts))
+    columns = max(WIDTH // (width + 2), 1)
+    rows = (texts[i : i + columns] for i in range(0, len(texts), columns))
+    return ",\n".join("    " + ", ".join(text.rjust(width) for text in row) for row in rows)
+
+
+def _words(wanted: set[str], real: Real, fused: bool) -> list[str]:
+    """The C functions for these words and for those that they call, as templates/words.c has them, callers last."""
+    text = (files("kdpinn_edge") / "export" / "templates" / "words.c").read_text(encoding="ascii")
+    _, *parts = re.split(r"^@word (.+)@\n", text, flags=re.M)
+    said = {
+        "real": real.number,
+        "bits": real.bits,
+        "sign": f"{1 << (real.width - 1):#x}u",
+        "top": f"{real.width - 1}",
+        "nan": real.nan,
+        "has_fma": HAS_FMA[real.number],
+    }
+    found: list[str] = []
+    for title, body in reversed(list(zip(parts[::2], parts[1::2], strict=True))):
+        word, *kind = title.split()
+        called = word in wanted or any(f"kdpinn_{word}(" in text for text in found)
+        if called and kind in ([], [real.number if fused else "muladd"]):
+            found.insert(0, re.sub(r"@(\w+)@", lambda match: said[match[1]], body).strip())
+    return found

@@ -1,0 +1,92 @@
+/* @name@.c: the model @name@ in C99, @precision@. Written by kdpinn_edge @version@; declared in @name@.h.
+ *
+ * numerics profile @profile@: @rounding@
+@each function@
+ *
+ * @name@_@function@ is the Program @sha256@
+ *
+@program@
+@end@
+ *
+ * Any C99 compiler whose float and double are those of IEEE 754 gives the same bits; @name@_selftest checks that.
+ * Libraries: @libraries@.
+ */
+#include "@name@.h"
+
+#include <float.h>
+#include <stddef.h>
+
+/* No sum may swallow the rounding of a product, no loop become a call of a library. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#pragma clang attribute push(__attribute__((no_builtin)), apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off", "no-tree-loop-distribute-patterns")
+#elif defined(_MSC_VER)
+#pragma fp_contract(off)
+#else
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(_M_FP_FAST)
+#error "@name@.c promises bits, which fast-math changes: compile it without -ffast-math, -Ofast or /fp:fast"
+#endif
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0
+#error "@name@.c accepts NaN and infinities: compile it without -ffinite-math-only"
+#endif
+#if FLT_EVAL_METHOD != 0
+#error "@name@.c needs every operation rounded to its own type: on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#endif
+#if FLT_RADIX != 2 || FLT_MANT_DIG != 24 || DBL_MANT_DIG != 53
+#error "@name@.c needs float and double to be the formats of 32 and 64 bits of IEEE 754"
+#endif
+
+@data@
+
+@words@
+
+@constants@
+
+@functions@
+
+static const char *const INPUT_NAMES[] = {@input_names@};
+
+@each function@
+static const char *const @FUNCTION@_NAMES[] = {@names@};
+
+@end@
+static const kdpinn_function FUNCTIONS[] = {
+@each function@
+    {
+        .name = "@function@",
+        .program_sha256 = "@sha256@",
+        .output_names = @FUNCTION@_NAMES,
+        .@field@ = @name@_@function@,
+        .n_out = @n_out@,
+    },
+@end@
+};
+
+const kdpinn_model *@name@_model(void)
+{
+    static const kdpinn_model model = {
+        .abi = KDPINN_ABI,
+        .scalar_bytes = sizeof(@scalar@),
+        .n_in = @n_in@,
+        .n_functions = sizeof FUNCTIONS / sizeof FUNCTIONS[0],
+        .name = "@name@",
+        .profile = "@profile@",
+        .target = "@target@",
+        .input_names = INPUT_NAMES,
+        .lower = @lower@,
+        .upper = @upper@,
+        .functions = FUNCTIONS,
+        .outside_@field@ = @name@_outside,
+        .selftest = @name@_selftest,
+    };
+    return &model;
+}
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif

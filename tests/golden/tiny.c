@@ -1,0 +1,445 @@
+/* model.c: the model model in C99, float32. Written by kdpinn_edge 0.1.0; declared in model.h.
+ *
+ * numerics profile fma-2: a multiply-add rounds once
+ *
+ * model_eval is the Program b060cd0949d64d005fa407aeb0343f907c0768d25a13bea98019bc097bc27b1c
+ *
+ *     mlp_2_1x4_1: x0[1], x1[1] -> u[1]
+ *         x[2]  = concat(x0, x1)
+ *         a0[4] = affine(x)  weight 4x2
+ *         h0[4] = tanh(a0)
+ *         u[1]  = affine(h0)  weight 1x4
+ *
+ * Any C99 compiler whose float and double are those of IEEE 754 gives the same bits; model_selftest checks that.
+ * Libraries: none.
+ */
+#include "model.h"
+
+#include <float.h>
+#include <stddef.h>
+
+/* No sum may swallow the rounding of a product, no loop become a call of a library. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#pragma clang attribute push(__attribute__((no_builtin)), apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off", "no-tree-loop-distribute-patterns")
+#elif defined(_MSC_VER)
+#pragma fp_contract(off)
+#else
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(_M_FP_FAST)
+#error "model.c promises bits, which fast-math changes: compile it without -ffast-math, -Ofast or /fp:fast"
+#endif
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0
+#error "model.c accepts NaN and infinities: compile it without -ffinite-math-only"
+#endif
+#if FLT_EVAL_METHOD != 0
+#error "model.c needs every operation rounded to its own type: on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#endif
+#if FLT_RADIX != 2 || FLT_MANT_DIG != 24 || DBL_MANT_DIG != 53
+#error "model.c needs float and double to be the formats of 32 and 64 bits of IEEE 754"
+#endif
+
+static const float W[17] = {
+     0x1.295486p-4f,  0x1.7a9f44p-2f, -0x1.3cb0fap-2f,  0x1.81777ep-1f, -0x1.3867b6p-4f,  0x1.f02426p-5f,
+     0x1.ab8e08p-3f,  0x1.17f5d6p-1f, -0x1.203ffcp-4f, -0x1.032888p-3f,  -0x1.fe962p-5f,  0x1.0ed57cp-8f,
+    -0x1.787148p+0f,  -0x1.1b64ep-3f, -0x1.93728cp-1f, -0x1.da3dd8p-2f, -0x1.bddb62p-5f
+};
+
+static const float BOX[4] = {
+    -1.0f, -1.0f,  1.0f,  1.0f
+};
+
+static const union { uint32_t bits[80]; float numbers[80]; } GOLDEN_X = {{
+    0x3e8c3fafu, 0xbeebbd08u, 0xbf6b0585u, 0xbf7789b1u, 0x3f2064f5u, 0x3f5354b3u, 0x3e5a63dcu, 0x3eeb0125u,
+    0x3db2b01eu, 0x3f5ec1d0u, 0x3f21b78fu, 0xbf7e990fu, 0x3f36fdb1u, 0xbf6ecddfu, 0x3eeb2accu, 0xbf261077u,
+    0x3f39f296u, 0x3da9d33eu, 0xbecd1853u, 0xbe1e562au, 0xbf718016u, 0xbf405df1u, 0x3eaeb82bu, 0x3e96b8d9u,
+    0x3e6c4f08u, 0xbe6e3a76u, 0x3f7e924du, 0x3f76300du, 0x3ebdfeb8u, 0x3e9a11ffu, 0x3ec0f82eu, 0xbe637d2au,
+    0xbf3ad4a2u, 0x3ee2cdd7u, 0x3d4fb3deu, 0xbec24ff4u, 0xbce812d0u, 0x3f476af3u, 0x3f5e3af4u, 0xbe919e23u,
+    0x3e127e3bu, 0xbeb667dfu, 0x3e412060u, 0xbea5fa9au, 0xbe5df6dcu, 0x3f47d20au, 0xbf0bb200u, 0x3e7c498bu,
+    0xbf54fbf1u, 0x3f2a5055u, 0x3f12fe8du, 0xbf05715eu, 0x3f40c28bu, 0xbf62035fu, 0xbea7d0eeu, 0xbf330e92u,
+    0xbdcb68f3u, 0x3f17b7d1u, 0xbf09e944u, 0xbf655d77u, 0xbe437a53u, 0xbf1a5c80u, 0xbf5188d1u, 0x3e24854eu,
+    0xbece229au, 0x3eb01f6du, 0xbf19d91du, 0x3f625ca6u, 0xbe8a208fu, 0xbf49fc86u, 0x3e8434edu, 0x3f5ab400u,
+    0xbdf43716u, 0x3f68c016u, 0xb95a7e9au, 0xbe1921bcu, 0x3e763278u, 0x3f7d7d4au, 0x7fc00000u, 0x7fc00000u
+}};
+
+static const union { uint32_t bits[40]; float numbers[40]; } GOLDEN_EVAL = {{
+    0x3e3afd6au, 0x3ef4a321u, 0xbe6005e9u, 0xbd9c77c6u, 0xbe24b1b2u, 0x3e7147c1u, 0x3e452626u, 0x3e3f52f1u,
+    0xbda2a3e6u, 0x3e842aebu, 0x3ee54d46u, 0xbd6d9588u, 0x3dff1ba4u, 0xbe821eecu, 0xbd870bd4u, 0x3da853a3u,
+    0x3e267d70u, 0x3e5efd52u, 0xbdea0f2eu, 0xbcb2dac0u, 0x3e3ecde4u, 0x3e282349u, 0xbd934056u, 0x3e33ac9eu,
+    0x3dff9ccdu, 0x3dee6141u, 0x3e2ab642u, 0x3ec55c99u, 0xbd366e89u, 0x3ee6f342u, 0x3eacc405u, 0x3e8378deu,
+    0x3de1e924u, 0xbb238be0u, 0x3ecb6dfcu, 0xbe3cd61au, 0xbe05e854u, 0x3e241e37u, 0xbe5973ceu, 0x7fc00000u
+}};
+
+static const double LOWER[2] = {
+    -1.0, -1.0
+};
+
+static const union { uint64_t bits[2]; double numbers[2]; } UPPER = {{
+    0x7ff0000000000000u, 0x7ff0000000000000u
+}};
+
+/* The bits of x. */
+static uint32_t kdpinn_bits(float x)
+{
+    union {
+        float number;
+        uint32_t bits;
+    } same;
+    same.number = x;
+    return same.bits;
+}
+
+/* The number that has these bits. */
+static float kdpinn_from_bits(uint32_t i)
+{
+    union {
+        uint32_t bits;
+        float number;
+    } same;
+    same.bits = i;
+    return same.number;
+}
+
+/* x * y + z, rounded once: by the instruction, or -DKDPINN_FMA=name, or in double. There the product is exact and the
+ * sum is rounded to odd, so that rounding it again is harmless (S. Boldo, G. Melquiond, Emulation of FMA and correctly
+ * rounded sums: proved algorithms using rounding to odd, IEEE Transactions on Computers 57, 2008).
+ */
+#if !defined(KDPINN_FMA) && \
+    (defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__riscv_f))
+#if !defined(__clang__)
+#define KDPINN_FMA __builtin_fmaf
+#elif __has_builtin(__builtin_elementwise_fma)
+#define KDPINN_FMA __builtin_elementwise_fma
+#elif defined(__NO_MATH_ERRNO__) || defined(__gnu_linux__)
+#define KDPINN_FMA __builtin_fmaf
+#endif
+#elif !defined(KDPINN_FMA) && !defined(__GNUC__) && __STDC_HOSTED__
+#include <math.h>
+#if defined(FP_FAST_FMAF)
+#define KDPINN_FMA fmaf
+#endif
+#endif
+
+static float kdpinn_fma(float x, float y, float z)
+{
+#if defined(KDPINN_FMA)
+    return KDPINN_FMA(x, y, z);
+#else
+    const double product = (double)x * (double)y, addend = (double)z, sum = product + addend;
+    const double part = sum - product, error = (product - (sum - part)) + (addend - part);
+    union {
+        double number;
+        uint64_t bits;
+    } odd;
+    odd.number = sum;
+    if ((error < 0.0 || error > 0.0) && (odd.bits & 1u) == 0u) {
+        odd.bits += (error > 0.0) == (sum > 0.0) ? 1u : ~(uint64_t)0;
+    }
+    return (float)odd.number;
+#endif
+}
+
+/* x with the sign bit of another number. */
+static float kdpinn_copysign(float x, float sign)
+{
+    return kdpinn_from_bits((kdpinn_bits(x) & ~0x80000000u) | (kdpinn_bits(sign) & 0x80000000u));
+}
+
+/* x, with every NaN replaced by the one quiet NaN that has no sign and no payload. */
+static float kdpinn_canonical(float x)
+{
+    return x != x ? kdpinn_from_bits(0x7fc00000u) : x;
+}
+
+/* The smaller of two counts. */
+static int32_t kdpinn_min(int32_t a, int64_t b)
+{
+    return b < a ? (int32_t)b : a;
+}
+
+static const float TANH_IS_ONE = -10.0f;
+static const float TWO_LOG2_E = 0x1.715476p+1f;
+static const float MAGIC_EXPONENT = 0x1.8000fep+23f;
+static const float MINUS_LN2 = -0x1.62e43p-1f;
+static const uint32_t MANTISSA = 23u;
+
+/* sum c[i] x^i for z = x^2, by Horner's rule of second order. */
+static float kdpinn_expm1_tail(float x, float z)
+{
+    float p = 0x1.6d94acp-10f;
+    p = kdpinn_fma(p, z, kdpinn_fma(0x1.122514p-7f, x, 0x1.55548ep-5f));
+    p = kdpinn_fma(p, z, kdpinn_fma(0x1.5554b4p-3f, x, 0.5f));
+    return p;
+}
+
+/* exp(r) - 1 for |r| <= ln(2) / 2. */
+static float kdpinn_expm1_near_zero(float r)
+{
+    float z = r * r;
+    return kdpinn_fma(z, kdpinn_expm1_tail(r, z), r);
+}
+
+/* tanh |x| = (1 - e) / (1 + e), e = exp(-2|x|) = 2^k (1 + q), with the sign of x.
+ *
+ * Numerator and denominator are each rounded once. One part of ln 2 is enough: where k is large, tanh hardly depends
+ * on x.
+ */
+static float kdpinn_tanh(float x)
+{
+    float a = kdpinn_copysign(x, -1.0f);
+    a = a < TANH_IS_ONE ? TANH_IS_ONE : a;
+    float t = kdpinn_fma(a, TWO_LOG2_E, MAGIC_EXPONENT);
+    float k = t - MAGIC_EXPONENT;
+    float q = kdpinn_expm1_near_zero(kdpinn_fma(k, MINUS_LN2, a + a));
+    float s = kdpinn_from_bits(kdpinn_bits(t) << MANTISSA);
+    return kdpinn_copysign(kdpinn_fma(s, q, s - 1.0f) / kdpinn_fma(s, q, s + 1.0f), x);
+}
+
+/* Points p, ..., p + m - 1, one per lane; m <= 2. */
+static void model_eval_points(const float *x, float *y, int64_t p, int32_t m, float *s, const float *w)
+{
+    for (int32_t i = 0; i < m; i++) {
+        s[i] = x[2 * p + 2 * i];
+        s[2 + i] = x[1 + 2 * p + 2 * i];
+    }
+    for (int32_t i = m; i < 2; i++) {
+        s[i] = 0.0f;
+        s[2 + i] = 0.0f;
+    }
+    /* a0 = affine(x) */
+    {
+        float a0[2];
+        a0[0] = w[8];
+        a0[1] = w[8];
+        float a1[2];
+        a1[0] = w[9];
+        a1[1] = w[9];
+        float a2[2];
+        a2[0] = w[10];
+        a2[1] = w[10];
+        float a3[2];
+        a3[0] = w[11];
+        a3[1] = w[11];
+        for (int32_t k = 0; k < 2; k++) {
+            float u[2];
+            u[0] = s[2 * k];
+            u[1] = s[1 + 2 * k];
+            a0[0] = kdpinn_fma(w[4 * k], u[0], a0[0]);
+            a0[1] = kdpinn_fma(w[4 * k], u[1], a0[1]);
+            a1[0] = kdpinn_fma(w[1 + 4 * k], u[0], a1[0]);
+            a1[1] = kdpinn_fma(w[1 + 4 * k], u[1], a1[1]);
+            a2[0] = kdpinn_fma(w[2 + 4 * k], u[0], a2[0]);
+            a2[1] = kdpinn_fma(w[2 + 4 * k], u[1], a2[1]);
+            a3[0] = kdpinn_fma(w[3 + 4 * k], u[0], a3[0]);
+            a3[1] = kdpinn_fma(w[3 + 4 * k], u[1], a3[1]);
+        }
+        s[4] = a0[0];
+        s[5] = a0[1];
+        s[6] = a1[0];
+        s[7] = a1[1];
+        s[8] = a2[0];
+        s[9] = a2[1];
+        s[10] = a3[0];
+        s[11] = a3[1];
+    }
+    /* h0 = tanh(a0) */
+    for (int32_t j = 0; j < 4; j += 2) {
+        s[12 + 2 * j] = kdpinn_tanh(s[4 + 2 * j]);
+        s[13 + 2 * j] = kdpinn_tanh(s[5 + 2 * j]);
+        s[14 + 2 * j] = kdpinn_tanh(s[6 + 2 * j]);
+        s[15 + 2 * j] = kdpinn_tanh(s[7 + 2 * j]);
+    }
+    /* u = affine(h0) */
+    {
+        float a0[2];
+        a0[0] = w[16];
+        a0[1] = w[16];
+        float b0[2];
+        b0[0] = 0.0f;
+        b0[1] = 0.0f;
+        for (int32_t k = 0; k < 4; k += 2) {
+            float u[2];
+            u[0] = s[12 + 2 * k];
+            u[1] = s[13 + 2 * k];
+            a0[0] = kdpinn_fma(w[12 + k], u[0], a0[0]);
+            a0[1] = kdpinn_fma(w[12 + k], u[1], a0[1]);
+            u[0] = s[14 + 2 * k];
+            u[1] = s[15 + 2 * k];
+            b0[0] = kdpinn_fma(w[13 + k], u[0], b0[0]);
+            b0[1] = kdpinn_fma(w[13 + k], u[1], b0[1]);
+        }
+        s[0] = a0[0] + b0[0];
+        s[1] = a0[1] + b0[1];
+        s[0] = kdpinn_canonical(s[0]);
+        s[1] = kdpinn_canonical(s[1]);
+        for (int32_t i = 0; i < m; i++) {
+            y[p + i] = s[i];
+        }
+    }
+}
+
+/* Point p, the neurons of a layer in lanes. */
+static void model_eval_point(const float *x, float *y, int64_t p, float *s, const float *w)
+{
+    s[0] = x[2 * p];
+    s[1] = x[1 + 2 * p];
+    /* a0 = affine(x), h0 = tanh(a0) */
+    {
+        float a[4];
+        a[0] = w[8];
+        a[1] = w[9];
+        a[2] = w[10];
+        a[3] = w[11];
+        for (int32_t k = 0; k < 2; k++) {
+            float g[4];
+            g[0] = w[4 * k];
+            g[1] = w[1 + 4 * k];
+            g[2] = w[2 + 4 * k];
+            g[3] = w[3 + 4 * k];
+            a[0] = kdpinn_fma(g[0], s[k], a[0]);
+            a[1] = kdpinn_fma(g[1], s[k], a[1]);
+            a[2] = kdpinn_fma(g[2], s[k], a[2]);
+            a[3] = kdpinn_fma(g[3], s[k], a[3]);
+        }
+        s[2] = kdpinn_tanh(a[0]);
+        s[3] = kdpinn_tanh(a[1]);
+        s[4] = kdpinn_tanh(a[2]);
+        s[5] = kdpinn_tanh(a[3]);
+    }
+    /* u = affine(h0) */
+    {
+        float a = w[16];
+        float b = 0.0f;
+        for (int32_t k = 0; k < 4; k += 2) {
+            float g = w[12 + k];
+            a = kdpinn_fma(g, s[2 + k], a);
+            g = w[13 + k];
+            b = kdpinn_fma(g, s[3 + k], b);
+        }
+        s[0] = a + b;
+        y[p] = kdpinn_canonical(s[0]);
+    }
+}
+
+/* y[i] = eval(x[i]) for n points: 0, or an error code of kdpinn_edge.h. */
+int32_t model_eval(const float *x, float *y, int64_t n)
+{
+    if (n < 0) {
+        return -2;
+    }
+    if (n > 0 && (x == NULL || y == NULL)) {
+        return -1;
+    }
+    const float *w = W;
+    float s[20];
+    int64_t p = 0;
+    while (p < n) {
+        int32_t m = kdpinn_min(2, n - p);
+        if (m > 1) {
+            model_eval_points(x, y, p, m, s, w);
+        } else {
+            for (int64_t q = p; q < p + m; q++) {
+                model_eval_point(x, y, q, s, w);
+            }
+        }
+        p += m;
+    }
+    return 0;
+}
+
+/* Replay the golden points, together and one by one: 0, or 1 + the first golden number whose bits differ. */
+static int32_t model_eval_selftest(void)
+{
+    const float *g = GOLDEN_X.numbers;
+    const float *h = GOLDEN_EVAL.numbers;
+    float y[40];
+    static const int32_t sizes[] = {40, 1};
+    for (int32_t turn = 0; turn < 2; turn++) {
+        for (int64_t p = 0; p < 40; p += sizes[turn]) {
+            (void)model_eval(g + 2 * p, y + p, sizes[turn]);
+        }
+        for (int32_t i = 0; i < 40; i++) {
+            if (!(kdpinn_bits(y[i]) == kdpinn_bits(h[i]))) {
+                return 1 + i;
+            }
+            y[i] = 0.0f;
+        }
+    }
+    return 0;
+}
+
+/* How many of n points lie outside the domain box (a NaN does); or an error code of kdpinn_edge.h. */
+int64_t model_outside(const float *x, int64_t n)
+{
+    if (n < 0) {
+        return -2;
+    }
+    if (n > 0 && x == NULL) {
+        return -1;
+    }
+    const float *box = BOX;
+    int64_t count = 0;
+    for (int64_t p = 0; p < n; p++) {
+        int inside = 1;
+        for (int32_t c = 0; c < 2; c++) {
+            float v = x[2 * p + c];
+            inside = inside && box[c] <= v && v <= box[2 + c];
+        }
+        if (!inside) {
+            count += 1;
+        }
+    }
+    return count;
+}
+
+/* 0, or the first golden number whose bits differ, counted from 1 through the functions in order. */
+int32_t model_selftest(void)
+{
+    int32_t k = model_eval_selftest();
+    if (k > 0) {
+        return k;
+    }
+    return 0;
+}
+
+static const char *const INPUT_NAMES[] = {"x0", "x1"};
+
+static const char *const EVAL_NAMES[] = {"u"};
+
+static const kdpinn_function FUNCTIONS[] = {
+    {
+        .name = "eval",
+        .program_sha256 = "b060cd0949d64d005fa407aeb0343f907c0768d25a13bea98019bc097bc27b1c",
+        .output_names = EVAL_NAMES,
+        .f32 = model_eval,
+        .n_out = 1,
+    },
+};
+
+const kdpinn_model *model_model(void)
+{
+    static const kdpinn_model model = {
+        .abi = KDPINN_ABI,
+        .scalar_bytes = sizeof(float),
+        .n_in = 2,
+        .n_functions = sizeof FUNCTIONS / sizeof FUNCTIONS[0],
+        .name = "model",
+        .profile = "fma-2",
+        .target = "c99",
+        .input_names = INPUT_NAMES,
+        .lower = LOWER,
+        .upper = UPPER.numbers,
+        .functions = FUNCTIONS,
+        .outside_f32 = model_outside,
+        .selftest = model_selftest,
+    };
+    return &model;
+}
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,333 @@
+"""C99 source: the NumPy program, bit for bit, whatever compiles it; and it is read, without a warning, by all."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compiled import ALWAYS_POINT, ALWAYS_POINTS, Functions, Library, kernel, same_bits
+from conftest import Need
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from strategies import mlp, programs
+from test_kernel import models, wild
+
+from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.c_files import c_files
+from kdpinn_edge.export.c_source import c_source
+from kdpinn_edge.export.c_translation import REAL, Translation
+from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.numba_kernel import Kernel
+from kdpinn_edge.export.target import TARGETS, Target
+from kdpinn_edge.ir import FUNCTIONS, Affine, Concat, Map, Op, Program, Var, columns
+from kdpinn_edge.manifest import Input, Precision
+from kdpinn_edge.numpy_program import NumpyProgram
+from kdpinn_edge.storage import store_as_float16
+from kdpinn_edge.verify import verify
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
+GOLDEN = Path(__file__).parent / "golden" / "tiny.c"
+BOTH = FUSED, TWICE = TARGETS["c99"], TARGETS["c99-muladd"]
+IN_ORDER = replace(FUSED, by_precision=TARGETS["riscv64"].by_precision)
+WARNINGS = [
+    "-Wall",
+    "-Wextra",
+    "-Wpedantic",
+    "-Wconversion",
+    "-Wsign-conversion",
+    "-Wdouble-promotion",
+    "-Wshadow",
+    "-Werror",
+]
+STRICT = ["-std=c99", *WARNINGS]
+COMPILERS = (("gcc", "-O2"), ("clang", "-O2"), ("gcc", "-O3", "-march=native"))
+GNU = (("gcc", "-std=gnu17", "-O3", "-march=native"), ("clang", "-std=gnu17", "-O3", "-march=native"))
+once = settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.generate],
+)
+
+
+def interface_of(functions: Functions, precision: Precision, target: Target) -> Interface:
+    inputs = tuple(Input(column, -1.0, None) for column in columns(functions["eval"].inputs))
+    return Interface("model", precision, target, inputs, functions)
+
+
+def write(folder: Path, kernel: Kernel, interface: Interface) -> Path:
+    """model.c and its headers in `folder`."""
+    for name, data in {**c_files(interface), "model.c": c_source(kernel, interface)}.items():
+        (folder / name).write_bytes(data)
+    return folder / "model.c"
+
+
+def run(*command: str | Path) -> str:
+    result = subprocess.run([*map(str, command)], check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    return result.stdout
+
+
+class CLibrary(Library):
+    """The C99 source of some functions, compiled and loaded."""
+
+    def __init__(self, source: Path, functions: Functions, precision: Precision, compiler: Sequence[str]) -> None:
+        self.functions, self.precision = functions, precision
+        library = source.with_name(f"{'_'.join(compiler)}.so")
+        run(compiler[0], "-std=c99", *compiler[1:], *WARNINGS, "-shared", "-fPIC", "-o", library, source, "-lm")
+        self.c = ctypes.CDLL(str(library))
+        library.unlink()
+
+
+def assert_compilers_agree(
+    folder: Path,
+    functions: Functions,
+    precision: Precision,
+    *,
+    target: Target = FUSED,
+    crossover: int = 1,
+    n: int = 500,
+    compilers: Sequence[Sequence[str]] = COMPILERS,
+) -> None:
+    """Every function of the source has the bits of the NumPy program at wild points, by every compiler."""
+    source = write(folder, kernel(functions, precision, target, crossover), interface_of(functions, precision, target))
+    x = wild(functions["eval"], n, precision)
+    expected = {name: NumpyProgram(program, precision, target.profile)(x) for name, program in functions.items()}
+    for compiler in compilers:
+        library = CLibrary(source, functions, precision, compiler)
+        assert library.selftest() == 0
+        for name, y in expected.items():
+            assert same_bits(library(x, name), y), (compiler, name)
+            assert same_bits(library(x[:1], name), y[:1]), (compiler, name)
+
+
+def fourier_net() -> Program:
+    """sin and cos of a random projection of two inputs, then sin layers."""
+    rng = np.random.default_rng(1)
+    x, t = Var("x", 1), Var("t", 1)
+    z, phase, sine, cosine, h = Var("z", 2), Var("phase", 16), Var("sine", 16), Var("cosine", 16), Var("h", 32)
+    ops: list[Op] = [
+        Concat(z, (x, t)),
+        Affine(phase, z, rng.normal(0, 4, (16, 2)), np.zeros(16)),
+        Map(sine, phase, "sin"),
+        Map(cosine, phase, "cos"),
+        Concat(h, (sine, cosine)),
+    ]
+    for i, (n_in, n_out) in enumerate(pairwise((32, 32, 32))):
+        a, out = Var(f"a{i}", n_out), Var(f"h{i}", n_out)
+        ops += [Affine(a, h, rng.normal(0, 0.2, (n_out, n_in)), rng.normal(0, 0.1, n_out)), Map(out, a, "sin")]
+        h = out
+    u = Var("u", 1)
+    ops.append(Affine(u, h, rng.normal(0, 0.2, (1, 32)), np.zeros(1)))
+    return verify(Program("fourier", (x, t), (u,), tuple(ops)))
+
+
+def with_jet(program: Program) -> Functions:
+    a, b = columns(program.inputs)[:2]
+    return {"eval": program, "jet": derivatives(program, ["u", f"u_{a}", f"u_{b}", f"u_{a}_{a}"])}
+
+
+NETS = {"tanh": mlp(2, 32, 4, 1), "fourier": fourier_net(), "silu": mlp(2, 32, 3, 1, fn="silu")}
+TINY: Functions = {"eval": mlp(2, 4, 1, 1)}
+
+
+def tiny_source() -> bytes:
+    return c_source(kernel(TINY, "float32", FUSED, 1), interface_of(TINY, "float32", FUSED))
+
+
+@pytest.fixture(autouse=True)
+def compilers(need: Need) -> None:
+    for tool in ("gcc", "clang"):
+        need(tool)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("target", BOTH, ids=lambda target: target.name)
+@pytest.mark.parametrize("net", NETS)
+def test_nets_and_their_jets_at_10_000_points(net: str, target: Target, precision: Precision, tmp_path: Path) -> None:
+    assert_compilers_agree(tmp_path, with_jet(NETS[net]), precision, target=target, n=10_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("target", [*BOTH, IN_ORDER], ids=["c99", "c99-muladd", "in order"])
+@given(functions=st.one_of(models(), programs().map(lambda program: {"eval": program})))
+@once
+def test_any_program_and_its_jet(functions: Functions, target: Target, precision: Precision, tmp_path: Path) -> None:
+    assert_compilers_agree(tmp_path, functions, precision, target=target, n=100, compilers=COMPILERS[:2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
+def test_every_activation_in_both_schedules(crossover: int, precision: Precision, tmp_path: Path) -> None:
+    x, ops = Var("x", 5), list[Op]()
+    for fn in FUNCTIONS:
+        ops += [Map(Var(f"{fn}_x", 5), x, fn)]
+    program = verify(Program("all", (x,), tuple(op.out for op in ops), tuple(ops)))
+    assert_compilers_agree(tmp_path, {"eval": program}, precision, crossover=crossover)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", BOTH, ids=lambda target: target.name)
+def test_the_dialect_of_gnu_contracts_nothing(target: Target, tmp_path: Path) -> None:
+    assert_compilers_agree(tmp_path, with_jet(mlp(2, 16, 2, 1)), "float32", target=target, compilers=GNU)
+
+
+@pytest.mark.slow
+def test_parameters_of_16_bits_stay_so(tmp_path: Path) -> None:
+    functions: Functions = {"eval": store_as_float16(mlp(2, 20, 2, 2))}
+    halves = kernel(functions, "float32", FUSED, 5, storage="float16")
+    source = write(tmp_path, halves, interface_of(functions, "float32", FUSED))
+    assert f"static const uint16_t W[{halves.constants['W'].size}]" in source.read_text()
+    x = wild(functions["eval"], 500, "float32")
+    for compiler in COMPILERS:
+        library = CLibrary(source, functions, "float32", compiler)
+        assert library.selftest() == 0
+        assert same_bits(library(x), NumpyProgram(functions["eval"], "float32")(x))
+
+
+def test_the_text_is_as_committed_and_runs(tmp_path: Path) -> None:
+    """After a change that is meant: `python tests/test_c_source.py` writes the file again."""
+    assert GOLDEN.read_bytes() == tiny_source()
+    assert_compilers_agree(tmp_path, TINY, "float32", compilers=COMPILERS[:1])
+
+
+def test_bad_arguments_and_the_domain(tmp_path: Path) -> None:
+    source = write(tmp_path, kernel(TINY, "float32", FUSED, 1), interface_of(TINY, "float32", FUSED))
+    library = CLibrary(source, TINY, "float32", COMPILERS[0])
+    x, y = np.zeros((3, 2), np.float32), np.zeros((3, 1), np.float32)
+    assert library.status(x, y, -1) == -2
+    assert library.status(None, y, 3) == library.status(x, None, 3) == -1
+    assert library.status(None, None, 0) == 0
+    x[0, 0], x[1, 1] = np.nan, -1.5
+    assert library.outside(x, 3) == 2
+    assert library.outside(x, -1) == -2
+
+
+def test_the_description(tmp_path: Path) -> None:
+    """A C program reads it, and the self-test of a source with another weight names the first number that differs."""
+    source = write(tmp_path, kernel(TINY, "float32", FUSED, 1), interface_of(TINY, "float32", FUSED))
+    main = tmp_path / "main.c"
+    main.write_text(
+        """#include <stdio.h>
+#include "model.h"
+int main(void)
+{
+    const kdpinn_model *m = model_model();
+    const kdpinn_function *f = m->functions;
+    printf("%d %d %d %d %s %s %s %s %s", m->abi == KDPINN_ABI, (int)m->scalar_bytes, (int)m->n_in, (int)m->n_functions,
+           m->name, m->profile, m->target, m->input_names[0], m->input_names[1]);
+    printf(" %g %g %s %s %s %d %d %d %d", m->lower[0], m->upper[1], f->name, f->program_sha256, f->output_names[0],
+           f->f32 == model_eval, f->f64 == NULL, m->outside_f32 == model_outside, (int)m->selftest());
+    return 0;
+}
+"""
+    )
+    run("gcc", *STRICT, source, main, "-o", tmp_path / "main")
+    sha = TINY["eval"].sha256
+    expected = f"1 4 2 1 model {FUSED.profile} c99 x0 x1 -1 inf eval {sha} u 1 1 1 0"
+    assert run(tmp_path / "main") == expected
+    weight = REAL["float32"].literal(kernel(TINY, "float32", FUSED, 1).constants["W"][0].item())
+    source.write_text(source.read_text().replace(weight, "0.5f", 1))
+    run("gcc", *STRICT, source, main, "-o", tmp_path / "main")
+    assert run(tmp_path / "main") == expected.removesuffix("0") + "1"
+
+
+@pytest.mark.parametrize("compiler", [("gcc", "-O2"), ("gcc", "-O3"), ("clang", "-O2"), ("clang", "-O3")], ids=" ".join)
+@pytest.mark.parametrize("target", BOTH, ids=lambda target: target.name)
+def test_float32_needs_no_library(target: Target, compiler: Sequence[str], tmp_path: Path, need: Need) -> None:
+    functions = with_jet(fourier_net())
+    source = write(tmp_path, kernel(functions, "float32", target, 1), interface_of(functions, "float32", target))
+    run(*compiler, *STRICT, "-ffreestanding", "-nostdlib", "-fno-pic", "-c", source, "-o", tmp_path / "model.o")
+    assert run(need("nm"), "--undefined-only", tmp_path / "model.o") == ""
+    assert "math.h" not in run(*compiler, "-E", source)
+
+
+@pytest.mark.parametrize("flag", ["-ffast-math", "-Ofast", "-ffinite-math-only"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_what_changes_bits_is_refused(compiler: str, flag: str, tmp_path: Path) -> None:
+    source = write(tmp_path, kernel(TINY, "float32", FUSED, 1), interface_of(TINY, "float32", FUSED))
+    result = subprocess.run([compiler, flag, "-c", source, "-o", tmp_path / "x.o"], capture_output=True, text=True)
+    assert result.returncode != 0
+    assert "compile it without" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("triple", "emulator"),
+    [
+        ("x86_64-linux-musl", "qemu-x86_64"),
+        ("aarch64-linux-musl", "qemu-aarch64"),
+        ("arm-linux-musleabihf", "qemu-arm"),
+        ("riscv64-linux-musl", "qemu-riscv64"),
+    ],
+)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_other_processors(precision: Precision, triple: str, emulator: str, tmp_path: Path, need: Need) -> None:
+    functions = with_jet(mlp(2, 16, 2, 1))
+    source = write(tmp_path, kernel(functions, precision, FUSED, 1), interface_of(functions, precision, FUSED))
+    main = tmp_path / "main.c"
+    main.write_text('#include "model.h"\nint main(void) { return (int)model_selftest(); }\n')
+    zig = (sys.executable, "-m", "ziglang", "cc", "-target", triple)
+    run(*zig, "-static", "-O2", *STRICT, source, main, "-lm", "-o", tmp_path / "main")
+    run(need(emulator), tmp_path / "main")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@given(functions=models(), target=st.sampled_from([t for t in TARGETS.values() if not t.variants]))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_every_kernel_can_be_said(functions: Functions, target: Target, precision: Precision) -> None:
+    if precision in target.by_precision:
+        text = c_source(kernel(functions, precision, target, 1), interface_of(functions, precision, target))
+        assert text.count(b"{") == text.count(b"}")
+
+
+def test_what_has_no_meaning_in_c_is_refused() -> None:
+    for line, said in (
+        ("put(y, p, sorted(x))", "calls 'sorted'"),
+        ("del x", "'del x'"),
+        ("y = [x]", r"\[x\]"),
+        ("put(y, k, 0.0)", "'k'"),
+        ("v = item(x, p * p)", r"p \* p"),
+        ("v = load(x, p, 2)\n    v = load(x, p, 3)", "another thing of v"),
+    ):
+        with pytest.raises(ExportError, match=said):
+            translated(f"def f(x, y, p):\n    {line}\n")
+
+
+def translated(source: str) -> str:
+    translation = Translation("float32", {})
+    types = {"x": "const float *", "y": "float *", "p": "int64_t"}
+    translation.kernel(source, types, lambda name: ("static ", name))
+    return "\n\n".join(translation.functions)
+
+
+def test_numbers_are_exact_and_as_short_as_they_can_be() -> None:
+    single, double = REAL["float32"], REAL["float64"]
+    assert [single.literal(x) for x in (0.0, -0.0, 1.0, -2.5, 0.1)] == [
+        "0.0f",
+        "-0.0f",
+        "1.0f",
+        "-2.5f",
+        "0x1.99999ap-4f",
+    ]
+    for real, dtype in ((single, np.float32), (double, np.float64)):
+        info = np.finfo(dtype)
+        for x in (info.max, info.tiny, info.smallest_subnormal, -info.eps, dtype(1 / 3), dtype(1e30)):
+            text = real.literal(float(x)).removesuffix("f") if real is single else real.literal(float(x))
+            assert dtype(float.fromhex(text)) == x
+
+
+if __name__ == "__main__":
+    GOLDEN.write_bytes(tiny_source())
