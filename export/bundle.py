@@ -18,6 +18,7 @@ import numpy as np
 from kdpinn_edge.derivatives import derivatives as derivatives_of
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files
+from kdpinn_edge.export.c_source import c_source
 from kdpinn_edge.export.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
@@ -27,6 +28,7 @@ from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.resources import Budget, measure
 from kdpinn_edge.export.target import target as find_target
+from kdpinn_edge.export.web_page import web_files
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Array, Map, Program, columns
 from kdpinn_edge.manifest import (
@@ -132,8 +134,9 @@ def export_bundle(
     ]
     outputs_of = _outputs(programs, derivatives, described_in, described_out)
     with _new_folder(directory) as folder:
-        code = object_code(kernels, interface)
-        linked = link(code, interface, command)
+        code = object_code(kernels, interface) if interface.target.artifact != "c99" else b""
+        linked = link(code, interface, command) if code else {interface.library: c_source(kernels[0], interface)}
+        library = linked[interface.library]
         contents = {
             **linked,
             **{
@@ -145,6 +148,7 @@ def export_bundle(
                 for function in programs
             },
             **c_files(interface),
+            **(web_files(library, interface, outputs_of, equation) if interface.target.artifact == "wasm" else {}),
             **(device_bench(code, interface) if with_bench else {}),
         }
         for file_name, data in contents.items():
@@ -153,10 +157,10 @@ def export_bundle(
             (folder / BENCH.format(name)).chmod(0o755)
         for function in programs:
             write_program(programs[function], folder / PROGRAM_FILES[function])
-        sizes = check_artifact(linked[interface.library], interface)
+        sizes = check_artifact(library, interface) if code else None
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
-        usage = measure(linked[interface.library], interface, sizes, Budget(max_flash, max_stack))
+        usage = measure(library, interface, sizes, Budget(max_flash, max_stack))
         manifest = Manifest(
             name=name,
             precision=precision,

@@ -51,13 +51,16 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * UNITS[found[2].lower()])
 
 
-def measure(artifact: bytes, interface: Interface, sizes: Sizes, budget: Budget) -> Usage:
+def measure(artifact: bytes, interface: Interface, sizes: Sizes | None, budget: Budget) -> Usage:
     """What a call of each function takes, measured by calling it; the self-test has passed where that is possible.
 
     Raises BudgetError where it is more than `budget`; ExportError where the self-test fails, or a budget of the stack
     cannot be judged.
     """
-    _hold("flash", sizes.text + sizes.rodata, budget.flash, interface, FLASH_HELP)
+    if sizes is not None:
+        _hold("flash", sizes.flash, budget.flash, interface, FLASH_HELP)
+    elif budget.flash is not None:
+        raise ExportError(f"{interface.library} is source code: how much flash it takes, its compiler decides")
     usage = _measured(artifact, interface)
     if usage.stack is not None:
         _hold("stack", usage.stack, budget.stack, interface, STACK_HELP)

@@ -128,8 +128,8 @@ TARGETS = {
         Target("wasm", "browsers, Node.js", "wasm32-unknown-unknown", "generic", "+simd128", "wasm", SSE, "muladd-1"),
         Target("windows-x86-64", "Windows, AVX2 and FMA", "x86_64-w64-windows-gnu", "x86-64-v3", "", "dll", AVX2),
         Target("macos-arm64", "macOS 11, Apple silicon", "arm64-apple-macosx11.0.0", "apple-m1", "", "dylib", NEON64),
-        Target("c99", "any C99 compiler", "", "", "", "c99", ANY),
-        Target("c99-muladd", "any C99 compiler, processors without FMA", "", "", "", "c99", ANY, "muladd-1"),
+        Target("c99", "any C99 compiler", "any", "", "", "c99", ANY),
+        Target("c99-muladd", "the same, for processors without FMA", "any", "", "", "c99", ANY, "muladd-1"),
     )
 }
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.errors import BundleError, KdpinnError, ProfileError, listing
+from kdpinn_edge.errors import BundleError, KdpinnError, MisfitError, ProfileError, listing
 from kdpinn_edge.ir import Array, Program, columns
 from kdpinn_edge.manifest import (
     ONNX_FILES,
@@ -42,7 +42,8 @@ class Verdict:
 def check(bundle: str | os.PathLike[str]) -> list[Verdict]:
     """Every verdict on the bundle in the directory `bundle`; nothing of it is run before its files are proved.
 
-    A check is skipped where what it needs is not installed. The list ends early where the rest would be meaningless.
+    A check is skipped where what it needs is not installed, or is another machine. The list ends early where the rest
+    would be meaningless.
     """
     directory = Path(bundle)
     try:
@@ -78,7 +79,8 @@ def _verdict(name: str, call: Callable[[], str]) -> Verdict:
     except ProfileError as error:
         return Verdict(name, "skipped", str(error))
     except KdpinnError as error:
-        result: Result = "skipped" if isinstance(error.__cause__, ImportError) else "failed"
+        elsewhere = isinstance(error, MisfitError) or isinstance(error.__cause__, ImportError)
+        result: Result = "skipped" if elsewhere else "failed"
         return Verdict(name, result, str(error))
 
 
@@ -107,6 +109,8 @@ def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, 
     from kdpinn_edge.export.target import target
 
     interface = Interface(manifest.name, manifest.precision, target(manifest.target.name), manifest.inputs, programs)
+    if manifest.sizes is None:
+        raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")
     sizes = check_artifact((directory / manifest.library).read_bytes(), interface)
     return f"no symbol from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
 

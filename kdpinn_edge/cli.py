@@ -493,7 +493,9 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
         "inputs": ", ".join(map(_side, manifest.inputs)),
         "arithmetic": f"{manifest.precision}, numerics profile {manifest.profile}, weights in {manifest.storage}",
         "target": f"{target.name}, {target.lanes} lanes ({target.triple})",
-        "flash": f"{sizes.flash:,} bytes: {sizes.text:,} of code, {sizes.rodata:,} of constants",
+        "flash": f"{sizes.flash:,} bytes: {sizes.text:,} of code, {sizes.rodata:,} of constants"
+        if sizes
+        else "what your compiler makes of the source",
         "stack": "not measured" if manifest.stack is None else f"{manifest.stack:,} bytes at most, self-test included",
         "measured": manifest.measured,
     }

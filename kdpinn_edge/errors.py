@@ -50,6 +50,10 @@ class EngineError(KdpinnError):
     """An engine cannot be made, or was called with arrays that it does not accept."""
 
 
+class MisfitError(EngineError):
+    """A library was made for another machine than this one."""
+
+
 class BenchError(KdpinnError):
     """A comparison cannot run."""
 

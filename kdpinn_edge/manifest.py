@@ -138,8 +138,9 @@ class Manifest:
     """The contents of `manifest.json`. `files` maps each file's name to its SHA-256 in lower-case hex.
 
     `inputs` has one entry per column of x, for every function. `functions` are some of FUNCTIONS in their order, "eval"
-    among them. `library` is one of `files`. `stack` is the most that any C function of the library takes, its self-test
-    included; `measured` says how it and the instructions were measured, or why they are None.
+    among them. `library` is one of `files`; where it is source code, it has no `sizes`. `stack` is the most that any C
+    function of the library takes, its self-test included; `measured` says how it and the instructions were measured, or
+    why they are None.
     """
 
     name: str
@@ -150,7 +151,7 @@ class Manifest:
     inputs: tuple[Input, ...]
     functions: Mapping[FunctionName, Function]
     equation: str | None
-    sizes: Sizes
+    sizes: Sizes | None
     stack: int | None
     measured: str
     toolchain: Mapping[str, str]
@@ -260,6 +261,13 @@ class Leaf:
 
 
 @dataclass(frozen=True)
+class Optional:
+    """A JSON value of this shape, or null."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Table:
     """A JSON object with keys of the manifest's own choosing."""
 
@@ -307,7 +315,7 @@ FILE_NAME = Leaf(
     lambda value: _matches(FILE)(value) and value != MANIFEST_FILE,
 )
 
-Shape = Leaf | Table | list[Any] | dict[str, Any]
+Shape = Leaf | Table | Optional | list[Any] | dict[str, Any]
 
 SHAPE: dict[str, Shape] = {
     "schema": Leaf(str(SCHEMA), lambda value: _is_count(value) and value == SCHEMA),
@@ -335,7 +343,7 @@ SHAPE: dict[str, Shape] = {
         },
     ),
     "equation": TEXT_OR_NULL,
-    "sizes": {"text": COUNT, "rodata": COUNT},
+    "sizes": Optional({"text": COUNT, "rodata": COUNT}),
     "stack": COUNT_OR_NULL,
     "measured": TEXT,
     "toolchain": Table(TEXT, TEXT),
@@ -359,6 +367,8 @@ def _misfits(value: Any, shape: Shape, where: str) -> list[str]:
     match shape:
         case Leaf(accepted=accepted, holds=holds):
             return [] if holds(value) else [f"{place}: {_shown(value)}; accepted: {accepted}"]
+        case Optional(shape=inner):
+            return [] if value is None else _misfits(value, inner, where)
         case Table(key=key, value=entry):
             if not isinstance(value, dict) or not value:
                 return [f"{place}: {_shown(value)}; accepted: an object with at least one entry"]
@@ -413,7 +423,7 @@ def _manifest(record: dict[str, Any]) -> Manifest:
         "target": TargetRecord(**record["target"]),
         "inputs": tuple(Input(**column) for column in record["inputs"]),
         "functions": {name: _function(record["functions"][name]) for name in FUNCTIONS if name in record["functions"]},
-        "sizes": Sizes(**record["sizes"]),
+        "sizes": Sizes(**record["sizes"]) if record["sizes"] else None,
     }
     return Manifest(**(record | fields))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import cffi
 
-from kdpinn_edge.errors import BundleError, EngineError, listing
+from kdpinn_edge.errors import BundleError, EngineError, MisfitError, listing
 from kdpinn_edge.manifest import FunctionName, Manifest
 from kdpinn_edge.runtime.engine import Array, Engine, check_points, dense
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
@@ -36,8 +36,8 @@ class LibraryEngine(Engine):
 
     def __init__(self, manifest: Manifest, image: bytes) -> None:
         super().__init__(manifest)
-        if fault := misfit(manifest.target):
-            raise EngineError(f"{manifest.library} was compiled for {manifest.target.name}; {fault}. {INSTEAD}")
+        if fault := misfit(manifest):
+            raise MisfitError(f"{manifest.library} was made for {manifest.target.name}; {fault}. {INSTEAD}")
         self._ffi = cffi.FFI()
         self._ffi.include(_interface())
         self._ffi.cdef(f"const kdpinn_model *{manifest.name}_model(void);")

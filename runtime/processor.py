@@ -6,7 +6,7 @@ import platform
 import re
 from pathlib import Path
 
-from kdpinn_edge.manifest import TargetRecord
+from kdpinn_edge.manifest import Manifest
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -17,8 +17,11 @@ MACHINES = {"aarch64": ARM64, "arm64": ARM64, "armv7": ("armv7l", "armv8l", *ARM
 FLAGS = {"x86-64-v3": V3, "x86-64-v4": V4}  # x86-64 psABI levels, by the names that Linux gives to their parts
 
 
-def misfit(target: TargetRecord) -> str | None:
-    """Why this machine cannot run code for `target`, as far as can be told without running it; None where it can."""
+def misfit(manifest: Manifest) -> str | None:
+    """Why this machine cannot load the library, as far as can be told without loading it; None where it can."""
+    target = manifest.target
+    if not manifest.library.endswith(".so"):
+        return f"{Path(manifest.library).suffix} is no shared library of Linux"
     machine, architecture = platform.machine(), target.triple.partition("-")[0]
     if machine not in MACHINES.get(architecture, (architecture,)):
         return f"this machine is {machine}"
