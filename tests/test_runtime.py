@@ -497,11 +497,11 @@ def test_a_library_for_another_architecture(
     manifest = read_manifest(bundle)
     monkeypatch.setattr(platform, "machine", lambda: machine)
     target = replace(manifest.target, name="other", triple=triple)
-    assert misfit(target) == (None if fits else f"this machine is {machine}")
+    assert misfit(replace(manifest, target=target)) == (None if fits else f"this machine is {machine}")
     if not fits:
         restate(bundle, manifest, target=target)
         with pytest.raises(
-            EngineError, match=rf"libsum\.so was compiled for other; this machine is {machine}\. Export"
+            EngineError, match=rf"libsum\.so was made for other; this machine is {machine}\. Export"
         ):
             load(bundle)
         np.testing.assert_array_equal(load(bundle, "numpy")(X), expected(X))
