@@ -37,26 +37,37 @@ CACHED = 1 << 14  # weights; of more, each vector takes a cycle to arrive
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is tried at once, and how many cycles an activation takes."""
+    """How much is tried at once, and how many cycles an activation takes.
+
+    `terms` of a partial sum that advances alone are in one turn of the loop, of a tile and of a point; without, none
+    does.
+    """
 
     rows: Sequence[int]
     vectors_of_points: Sequence[int]
     vectors_of_rows: Sequence[int]
     activation: int
+    terms: tuple[int, int] | None
 
 
-OUT_OF_ORDER = Limits(range(1, 5), range(1, 3), range(1, 9), 8)
-IN_ORDER = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30)  # LLVM splits other vectors badly
-SCALAR = Limits(range(1, 13), (1, 2), (1, 2, 4, 8, 16), 34)  # more points at once take more memory than a board has
+OUT_OF_ORDER = Limits(range(1, 5), (1, 2), range(1, 9), 8, None)
+OUT_OF_ORDER_FEW = Limits(range(1, 7), (1, 2), range(1, 9), 8, (2, 2))
+IN_ORDER = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (2, 2))  # LLVM splits other vectors badly
+IN_ORDER_FEW = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (1, 1))
+SCALAR = Limits(range(1, 13), (1, 2), (1, 2, 4, 8, 16), 34, (2, 4))  # more points would take a board's memory
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What takes the fewest cycles: how many units at once, and whether their partial sums advance together."""
+    """What takes the fewest cycles: how many units at once, and whether their partial sums advance together.
+
+    One turn of the loop has `terms` terms of each partial sum.
+    """
 
     cycles: float
     at_once: int
     together: bool = True
+    terms: int = 1
 
 
 def most_streams(vectors: Vectors) -> int:
@@ -64,9 +75,13 @@ def most_streams(vectors: Vectors) -> int:
     return (vectors.registers - 2) // 2
 
 
-def terms_at_once(vectors: Vectors) -> int:
-    """How many terms of a partial sum that advances alone one turn of the loop has: as many as find registers."""
-    return vectors.registers // 16
+def _limits(vectors: Vectors) -> Limits:
+    few = vectors.registers <= 16
+    if not vectors.in_order:
+        return OUT_OF_ORDER_FEW if few else OUT_OF_ORDER
+    if vectors.lanes == 1:
+        return SCALAR
+    return IN_ORDER_FEW if few else IN_ORDER
 
 
 class Blocking:
@@ -78,7 +93,7 @@ class Blocking:
 
     def __init__(self, tile_steps: Sequence[Step], point_steps: Sequence[Step], vectors: Vectors) -> None:
         self._vectors = vectors
-        self._limits = OUT_OF_ORDER if not vectors.in_order else IN_ORDER if vectors.lanes > 1 else SCALAR
+        self._limits = _limits(vectors)
         tile_steps, point_steps = (
             [step for step in steps if step.is_block or step.is_few] for steps in (tile_steps, point_steps)
         )
@@ -105,63 +120,71 @@ class Blocking:
             n_in = step.products[0].x.size
             return Choice(around + step.size * n_in * LATENCY / partial_sums(n_in, step.size), 1)
 
-        def term(vectors: int, sums: int) -> float:
+        def term(vectors: int, sums: int) -> tuple[float, float]:
             operands = 2 if self._vectors.in_order else vectors + 1
-            cycles = self._term(step, vectors, sums, len(step.products) + vectors, operands)
-            return max(cycles, vectors * self._weights_wait)
+            cycles, loads = self._term(step, vectors, sums, len(step.products) + vectors, operands)
+            return max(cycles, vectors * self._weights_wait), loads
 
-        return _best(step, wide, self._limits.vectors_of_rows, around, term, ROWS_TO_FINISH)
+        return self._best(step, wide, self._limits.vectors_of_rows, around, term, ROWS_TO_FINISH, tile=False)
 
     def _tile(self, step: Step, vectors: int) -> Choice:
         around = step.size * vectors * self._work(step)
         if step.is_few:
             return Choice(around + step.size * step.products[0].x.size * vectors, 1)
 
-        def term(rows: int, sums: int) -> float:
+        def term(rows: int, sums: int) -> tuple[float, float]:
             weights = -(-rows // self._vectors.lanes) if self._vectors.factors_by_lane else rows
             loads = len(step.products) * vectors + weights
             return self._term(step, rows * vectors, sums, loads, operands=vectors + 1)
 
-        return _best(step, step.size, self._limits.rows, around, term, VECTORS_TO_FINISH // vectors)
+        return self._best(step, step.size, self._limits.rows, around, term, VECTORS_TO_FINISH // vectors, tile=True)
 
-    def _term(self, step: Step, units: int, sums: int, loads: int, operands: int) -> float:
-        """The cycles of one term of every sum of `units`, `sums` partial sums of each being in registers."""
+    def _term(self, step: Step, units: int, sums: int, loads: int, operands: int) -> tuple[float, float]:
+        """The cycles and the loads of one term of every sum of `units`, `sums` partial sums of each in registers."""
         at_once = len(step.products) * units
         if sums * at_once + operands > self._vectors.registers:
-            return inf
+            return inf, inf
         if self._vectors.in_order:
-            return at_once + loads + LOOP / terms_at_once(self._vectors)
-        return max(at_once / 2, loads / 2, LATENCY / sums)
+            return at_once + loads + LOOP / 2, loads
+        return max(at_once / 2, loads / 2, LATENCY / sums), loads
+
+    def _best(
+        self,
+        step: Step,
+        size: int,
+        limits: Sequence[int],
+        around: float,
+        term: Callable[[int, int], tuple[float, float]],
+        to_finish: int,
+        *,
+        tile: bool,
+    ) -> Choice:
+        """The fewest cycles for `size` units; of equals together, without a rest, and as many at once as possible.
+
+        `around` are the cycles beside those of the products; without products, `to_finish` units are computed at once.
+        Where partial sums may advance alone, registers are few, and fewer loads decide among equals.
+        """
+        if not step.products:
+            return Choice(around, min(size, max(1, to_finish)))
+        n_in = step.products[0].x.size
+        P = partial_sums(n_in, step.size)
+        alone = self._limits.terms is not None and P > 1
+        parked = 2 * (P - 1) * size * len(step.products) if self._vectors.in_order else 0
+
+        def costs(at_once: int, together: bool) -> tuple[float, float]:
+            whole, rest = divmod(size, at_once)
+            parts = [(whole, term(at_once, P if together else 1))]
+            if rest:
+                parts.append((1, term(rest, P if together else 1)))
+            cycles, loads = (n_in * sum(count * part[i] for count, part in parts) for i in (0, 1))
+            return cycles + (0 if together else parked), loads if alone else 0
+
+        tried = [(n, together) for n in limits if n <= size for together in ([True, False] if alone else [True])]
+        at_once, together = min(tried, key=lambda t: (*costs(*t), not t[1], size % t[0] > 0, -t[0]))
+        terms = 1 if together or self._limits.terms is None else self._limits.terms[0 if tile else 1]
+        return Choice(around + costs(at_once, together)[0], at_once, together, terms)
 
     def _work(self, step: Step) -> int:
         """Cycles per vector around the products."""
         others = [op for op in step.ops if not isinstance(op, Affine)]
         return sum(self._limits.activation if isinstance(op, Map) else 1 for op in others)
-
-
-def _best(
-    step: Step,
-    size: int,
-    limits: Sequence[int],
-    around: float,
-    term: Callable[[int, int], float],
-    to_finish: int,
-) -> Choice:
-    """The fewest cycles for `size` units; of equals together, without a rest, and as many at once as possible.
-
-    `around` are the cycles beside those of the products; without products, `to_finish` units are computed at once.
-    """
-    if not step.products:
-        return Choice(around, min(size, max(1, to_finish)))
-    n_in = step.products[0].x.size
-    P = partial_sums(n_in, step.size)
-
-    def cycles(at_once: int, together: bool) -> float:
-        whole, rest = divmod(size, at_once)
-        waiting = 0 if together else 2 * (P - 1) * size * len(step.products)
-        parts = [(whole, at_once), *([(1, rest)] if rest else [])]
-        return waiting + sum(count * n_in * term(units, P if together else 1) for count, units in parts)
-
-    tried = [(n, together) for n in limits if n <= size for together in ([True, False] if P > 1 else [True])]
-    at_once, together = min(tried, key=lambda t: (cycles(*t), not t[1], size % t[0] > 0, -t[0]))
-    return Choice(around + cycles(at_once, together), at_once, together)

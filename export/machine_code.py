@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.description import description, signatures
 from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.lacking import without_fma, without_select
 from kdpinn_edge.export.numba_kernel import Kernel, load_kernel
 from kdpinn_edge.export.numba_lanes import Rodata
 from kdpinn_edge.export.stack_probe import STACK_PROBE
@@ -83,7 +84,9 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
     for _, text in compiled.values():
         module.link_in(llvm.parse_assembly(_for_target(text, target)))
     _hide(module, symbols.values())
-    builder = llvm.create_pass_builder(_machine(target), llvm.create_pipeline_tuning_options(speed_level=3))
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_unrolling = not target.vectors(interface.precision).in_order  # the kernel says what pays there
+    builder = llvm.create_pass_builder(_machine(target), options)
     builder.getModulePassManager().run(module, builder)
     return module
 
@@ -151,7 +154,9 @@ def _for_target(text: str, target: Target) -> str:
     function names its target, because an artifact may have code for several.
     """
     if target.profile == "muladd-1":
-        text = _multiplied_then_added(text)
+        text = without_fma(text)
+    if target.branches:
+        text = without_select(text)
     text = re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
     text = re.sub(
         r'^target datalayout = ".*"$', f'target datalayout = "{_machine(target).target_data}"', text, flags=re.M
@@ -164,20 +169,6 @@ def _for_target(text: str, target: Target) -> str:
         return f'{match[1]} {inline} nounwind "no-builtins" {machine} {{'
 
     return re.sub(r"^(define [^\n]*\))[^\n)]*\n?\{$", attributes, text, flags=re.M)
-
-
-def _multiplied_then_added(text: str) -> str:
-    """IR text in which every fma is a product and a sum, each rounded: without flags LLVM never fuses them again."""
-
-    def defined(match: re.Match[str]) -> str:
-        real, suffix = match.groups()
-        return (
-            f"define internal {real} @muladd.{suffix}({real} %a, {real} %b, {real} %c) {{\n"
-            f"  %product = fmul {real} %a, %b\n  %sum = fadd {real} %product, %c\n  ret {real} %sum\n}}"
-        )
-
-    text = re.sub(r"^declare (.+?) @llvm\.fma\.(\w+)\(.*$", defined, text, flags=re.M)
-    return text.replace("@llvm.fma.", "@muladd.")
 
 
 def _c_function(module: ir.Module, name: str, signature: ir.FunctionType, compiled: str) -> ir.Function:

@@ -15,9 +15,8 @@ from textwrap import wrap
 
 import numpy as np
 
-from kdpinn_edge.export.blocking import Blocking, Choice, most_streams, terms_at_once
+from kdpinn_edge.export.blocking import Blocking, Choice, most_streams
 from kdpinn_edge.export.lowering import Constants, Memory, Step, few, fuse, is_view, is_zero
-from kdpinn_edge.export.target import Vectors
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Op, Program, Scale, Var, operands
 from kdpinn_edge.numpy_program import partial_sums
 
@@ -158,7 +157,7 @@ def _points_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> i
         sums = [[_names(P, f"{q or ''}", r) for q in range(len(products))] for r in range(rows)]
         depth = text.loop(1, "j", start, stop, rows)
         parked = _Parked(free, L)
-        for each in _passes(n_in, P, choice, constants.vectors):
+        for each in _passes(n_in, P, choice):
             for r, row in enumerate(sums):
                 for op, names in zip(products, row, strict=True):
                     if 0 in each.sums and not is_zero(op.bias):
@@ -272,7 +271,7 @@ def _point_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> in
         sums = [_names(P, f"{q or ''}", "") for q in range(len(products))]
         depth = text.loop(1, "j", start, stop, lanes)
         parked = _Parked(memory.size, lanes)
-        for each in _passes(n_in, P, choice, constants.vectors):
+        for each in _passes(n_in, P, choice):
             for op, names in zip(products, sums, strict=True):
                 if 0 in each.sums and not is_zero(op.bias):
                     text.put(depth, f"{names[0]} = load(w, {place(constants.of(op)[1], (1, 'j'))}, {lanes})")
@@ -334,9 +333,9 @@ class _Pass:
     rest: Sequence[int]
 
 
-def _passes(n_in: int, P: int, choice: Choice, vectors: Vectors) -> list[_Pass]:
+def _passes(n_in: int, P: int, choice: Choice) -> list[_Pass]:
     """One pass for all P sums, or one for each, in which a turn of the loop has several terms all the same."""
-    groups, stride = ([range(P)], P) if choice.together else ([(p,) for p in range(P)], terms_at_once(vectors) * P)
+    groups, stride = ([range(P)], P) if choice.together else ([(p,) for p in range(P)], choice.terms * P)
     whole = n_in - n_in % stride
     return [
         _Pass(

@@ -65,6 +65,11 @@ class Target:
         return LIBRARY_FILES[self.artifact]
 
     @property
+    def branches(self) -> bool:
+        """Whether it can choose between two numbers by a branch only."""
+        return self.triple.startswith("riscv")
+
+    @property
     def pointer_bits(self) -> int:
         """How wide an address is."""
         return 64 if self.triple.startswith(("x86_64", "aarch64", "arm64", "riscv64")) else 32

@@ -500,9 +500,7 @@ def test_a_library_for_another_architecture(
     assert misfit(replace(manifest, target=target)) == (None if fits else f"this machine is {machine}")
     if not fits:
         restate(bundle, manifest, target=target)
-        with pytest.raises(
-            EngineError, match=rf"libsum\.so was made for other; this machine is {machine}\. Export"
-        ):
+        with pytest.raises(EngineError, match=rf"libsum\.so was made for other; this machine is {machine}\. Export"):
             load(bundle)
         np.testing.assert_array_equal(load(bundle, "numpy")(X), expected(X))
 
