@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.names import Derivative, Input, Names
 from kdpinn_edge.problems import Problem, names, problem
 from kdpinn_edge.problems.burgers import NODES, NU, cole_hopf
 
@@ -60,9 +61,11 @@ def test_features_and_ansatz_are_the_same_under_numpy_and_torch(each: Problem) -
     tensors = list(torch.from_numpy(points).split(1, dim=1))
     for a, b in zip(each.features(np, *columns), each.features(torch, *tensors), strict=True):
         np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-15)
-    net = np.ones((len(points), len(each.outputs)))
-    u, v = each.ansatz(np, columns, net), each.ansatz(torch, tensors, torch.from_numpy(net))
-    np.testing.assert_allclose(u, v.numpy(), rtol=0, atol=1e-15)
+    net = [np.full((len(points), 1), 1.0 + i) for i in range(each.net_columns or len(each.made))]
+    u, v = each.ansatz(np, columns, *net), each.ansatz(torch, tensors, *map(torch.from_numpy, net))
+    assert len(u) == len(each.made)
+    for a, b in zip(u, v, strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -141,21 +144,63 @@ def test_burgers_is_odd_and_vanishes_at_the_walls(x: float, t: float) -> None:
     assert abs(at[2:]).max() <= 1e-13
 
 
-def test_burgers_solves_its_equation() -> None:
+FIRST = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0, 4 / 5, -1 / 5, 4 / 105, -1 / 280])
+SECOND = np.array([-1 / 560, 8 / 315, -1 / 5, 8 / 5, -205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560])
+STEPS = {"burgers": 3e-4, "burgers_nu": 3e-4}
+
+
+def test_a_reference_solves_its_equation(each: Problem) -> None:
     """Eighth-order central differences: their error and their rounding bound what is left of the residual."""
-    rng = np.random.default_rng(1)
-    points = np.stack([rng.uniform(-0.95, 0.95, 300), rng.uniform(0.05, 0.95, 300)], axis=1)
-    h = 3e-4
-    first = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0, 4 / 5, -1 / 5, 4 / 105, -1 / 280]) / h
-    second = np.array([-1 / 560, 8 / 315, -1 / 5, 8 / 5, -205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560]) / h**2
+    h = STEPS.get(each.name, 2e-3)
+    lower, upper = np.array(each.lower), np.array(each.upper)
+    points = np.random.default_rng(1).uniform(lower + 8 * h, upper - 8 * h, (300, len(lower)))
+    names = Names(each.inputs, each.outputs)
 
-    def along(axis: int) -> np.ndarray:
-        shifts = np.zeros((9, 1, 2))
-        shifts[:, 0, axis] = h * np.arange(-4, 5)
-        return BURGERS.reference((points + shifts).reshape(-1, 2)).reshape(9, -1)
+    def along(word: tuple[str, ...], at: np.ndarray) -> np.ndarray:
+        """The derivative of all outputs by the inputs of `word`, (n, n_out)."""
+        if not word:
+            return each.reference(at)
+        axis, order = each.inputs.index(word[0]), word.count(word[0])
+        weights = FIRST / h if order == 1 else SECOND / h**2
+        step = h * (np.arange(len(lower)) == axis)
+        inner = tuple(name for name in word if name != word[0])
+        return sum(w * along(inner, at + k * step) for k, w in zip(range(-4, 5), weights, strict=True) if w)
 
-    in_x, in_t = along(0), along(1)
-    u, u_x, u_t, u_xx = in_x[4], first @ in_x, first @ in_t, second @ in_x
-    (residual,) = BURGERS.residual(u, u_x, u_t, u_xx)
-    scale = np.abs(u * u_x) + np.abs(NU * u_xx) + np.abs(u_t) + 1
-    assert np.abs(residual / scale).max() < 1e-9
+    def value(text: str) -> np.ndarray:
+        match names.read(text):
+            case Input(column):
+                return points[:, each.inputs.index(column)]
+            case Derivative(column, word):
+                return along(word, points)[:, each.outputs.index(column)]
+        raise AssertionError(text)
+
+    terms = [value(text) for text in each.terms]
+    residuals = np.stack(each.residual(*terms))
+    if each.source is not None:
+        residuals -= np.stack([side[:, 0] for side in each.source(np, *np.split(points, len(lower), axis=1))])
+    scale = 1 + sum(np.abs(term) for term in terms)
+    assert np.abs(residuals / scale).max() < 1e-8
+
+
+HELD = {
+    "burgers": ["t = 0"],
+    "burgers_nu": ["t = 0"],
+    "heat": ["t = 0", "x = 0", "x = 1"],
+    "wave": ["t = 0", "x = 0", "x = 1"],
+    "helmholtz": ["x = 0", "x = 1", "y = 0", "y = 1"],
+}
+
+
+@pytest.mark.parametrize(("name", "face"), [(name, face) for name, faces in HELD.items() for face in faces])
+def test_an_ansatz_keeps_the_conditions(name: str, face: str) -> None:
+    import torch
+
+    from kdpinn_edge.train import Pinn
+
+    each = problem(name)
+    at, _, where = face.partition(" = ")
+    points = each.grid([11] * len(each.inputs))
+    points[:, each.inputs.index(at)] = float(where)
+    with torch.no_grad():
+        found = Pinn(each, (6,), seed=1)(torch.from_numpy(points)).numpy()
+    np.testing.assert_allclose(found, each.reference(points), rtol=0, atol=1e-14)

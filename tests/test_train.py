@@ -127,9 +127,25 @@ def test_jets_of_mixed_derivatives_and_of_both_sides_of_an_operator() -> None:
         torch.testing.assert_close(jet[word][:, 0], value, rtol=1e-13, atol=1e-13)
 
 
-def test_a_derivative_of_third_order_is_refused() -> None:
-    with pytest.raises(ProblemError, match="u_xxx: accepted in training: derivatives up to order 2"):
-        jets.words(("u", "u_xxx"), Names(("x",), ("u",)))
+def test_jets_of_third_order() -> None:
+    x = points(5)
+    words = jets.words(("u_xxt", "u_ttt"), Names(("x", "t"), ("u",)))
+    assert words == ("", "t", "x", "tt", "xt", "xx", "ttt", "xxt")
+
+    def f(m, a, b):  # type: ignore[no-untyped-def]
+        return m.sin(a * b * 2.0) * m.cos(b) + m.tanh(a + b) * m.exp(a * 0.5) * b
+
+    (a, b) = jets.columns(x, ("x", "t"), words)
+    jet = f(jets, a, b)
+    third = torch.func.jacrev(torch.func.jacrev(torch.func.grad(lambda p: f(torch, p[0], p[1]))))
+    expected = torch.func.vmap(third)(x)
+    for word, value in {"xxt": expected[:, 0, 0, 1], "ttt": expected[:, 1, 1, 1]}.items():
+        torch.testing.assert_close(jet[word][:, 0], value, rtol=1e-12, atol=1e-12)
+
+
+def test_a_derivative_of_fourth_order_is_refused() -> None:
+    with pytest.raises(ProblemError, match="u_xxxx: accepted in training: derivatives up to order 3"):
+        jets.words(("u", "u_xxxx"), Names(("x",), ("u",)))
 
 
 def test_a_term_of_the_equation_can_be_an_input() -> None:
@@ -366,9 +382,9 @@ def test_a_folder_that_holds_something_is_refused(teacher_run: Path, tmp_path: P
 
 
 def test_an_unknown_problem_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match="accepted: burgers"):
+    with pytest.raises(ProblemError, match=r"accepted: .*burgers"):
         train("burger", tmp_path / "run", TINY)
-    with pytest.raises(ProblemError, match="accepted: burgers"):
+    with pytest.raises(ProblemError, match=r"accepted: .*burgers"):
         distill("burger", tmp_path / "run", TINY_DISTILL)
     assert not (tmp_path / "run").exists()
 
@@ -490,11 +506,11 @@ def test_tensors_of_another_network_are_named(
         load_pinn(path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"problem": "heat"}])
+@pytest.mark.parametrize("metadata", [None, {"problem": "lunch"}])
 def test_weights_must_name_a_known_problem(teacher_run: Path, tmp_path: Path, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "net.safetensors"
     safetensors.torch.save_file(safetensors.torch.load_file(teacher_run / "model.safetensors"), path, metadata=metadata)
-    with pytest.raises(TrainError, match="metadata with the key 'problem'" if metadata is None else "'heat'"):
+    with pytest.raises(TrainError, match="metadata with the key 'problem'" if metadata is None else "'lunch'"):
         load_pinn(path)
 
 

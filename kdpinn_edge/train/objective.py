@@ -54,7 +54,11 @@ class Physics:
         """√w r, (equations, n)."""
         names = Names(self.problem.inputs, self.problem.outputs)
         terms = [self._column(names.read(term), u, batch.points) for term in self.problem.terms]
-        return torch.stack(list(self.problem.residual(*terms))) * batch.weights.sqrt()
+        residuals = torch.stack(list(self.problem.residual(*terms)))
+        if self.problem.source is not None:
+            columns = torch.tensor_split(batch.points, len(self.problem.inputs), dim=1)
+            residuals = residuals - torch.stack([side[:, 0] for side in self.problem.source(torch, *columns)])
+        return residuals * batch.weights.sqrt()
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
         """mean(w r²)."""
