@@ -1,6 +1,7 @@
 """The equations: one file each, found by being in this folder. NumPy only, so they can be listed without torch.
 
-To add an equation, add `<name>.py` here with `PROBLEM = Problem(name="<name>", …)`; nothing else changes.
+To add an equation, add `<name>.py` here with `PROBLEM = Problem(name="<name>", …)`; nothing else changes. What several
+equations share is in modules whose names begin with an underscore.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class Problem:
 
 def names() -> tuple[str, ...]:
     """The names of all equations, sorted."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
 def problem(name: str) -> Problem:
