@@ -20,7 +20,14 @@ from kdpinn_edge.train.progress import Report, silent
 from kdpinn_edge.train.run_folder import open_run, run_files, versions, write_json
 from kdpinn_edge.train.weights import load_pinn, write_weights
 
-OPTIONS = {"hidden": "hidden", "points": "n_points", "rounds": "newton_rounds", "seed": "seed"}
+OPTIONS = {
+    "hidden": "hidden",
+    "points": "n_points",
+    "optimiser": "optimiser",
+    "rounds": "newton_rounds",
+    "steps": "newton_steps",
+    "seed": "seed",
+}
 
 
 @dataclass(frozen=True, eq=False)
