@@ -174,6 +174,12 @@ def distill(
     optimiser: Chosen = None,
     rounds: Rounds = None,
     steps: Steps = None,
+    physics_weight: Annotated[
+        float | None, typer.Option(min=0, help="Of the equation; 0 to follow the teacher alone.  [default: 1]")
+    ] = None,
+    slope_weight: Annotated[
+        float | None, typer.Option(min=0, help="Of the teacher's first derivatives.  [default: 0]")
+    ] = None,
     seed: Seed = 0,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -184,7 +190,8 @@ def distill(
     from kdpinn_edge.train.console import live
 
     folder = out or Path("runs", f"{problem}_student")
-    config = _configured(DistillConfig(seed=seed), hidden, points, optimiser, rounds, steps)
+    weights = {"physics_weight": physics_weight, "slope_weight": slope_weight}
+    config = _configured(DistillConfig(seed=seed), hidden, points, optimiser, rounds, steps, weights)
     with live(_stderr(), problem) as report:
         trained = run(problem, folder, config, teacher=teacher, resume=resume, report=report)
     _print_trained(trained, as_json)
@@ -482,8 +489,9 @@ def _configured(
     optimiser: Method | None,
     rounds: int | None,
     steps: int | None,
+    weights: Mapping[str, float | None] | None = None,
 ) -> Config:
-    given: dict[str, Any] = {"n_points": points, "newton_rounds": rounds, "newton_steps": steps}
+    given: dict[str, Any] = {"n_points": points, "newton_rounds": rounds, "newton_steps": steps, **(weights or {})}
     if optimiser is not None:
         given["optimiser"] = optimiser.value
     if hidden is not None:

@@ -34,7 +34,7 @@ from kdpinn_edge.train import (
 )
 from kdpinn_edge.train.console import live
 from kdpinn_edge.train.errors import Reference
-from kdpinn_edge.train.objective import Batch, Distillation, Physics, batch_at, gaussian_kl
+from kdpinn_edge.train.objective import Batch, Divergence, Mixture, Physics, Slopes, batch_at, distillation, gaussian_kl
 from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.pinn import Tape, jacobian
 from kdpinn_edge.train.sampling import draw, uniform
@@ -169,7 +169,7 @@ def test_a_network_keeps_the_initial_condition_and_the_period() -> None:
 def test_the_jacobian_is_that_of_autograd() -> None:
     teacher, net = Pinn(BURGERS, (5,), seed=1), Pinn(BURGERS, (4, 3), seed=2)
     x, tape = points(6), Tape()
-    objective = Distillation(teacher, 0.3, 2.0)
+    objective = distillation(teacher, 0.3, 2.0, 0.5)
     batch = batch_at(x, net.jet(x), objective)
     batch = Batch(x, batch.weights.detach(), batch.targets)
     residuals = objective.residuals(net.jet(x, tape), batch)
@@ -201,11 +201,42 @@ def test_between_equal_spreads_it_is_a_weighted_squared_error(p: float, q: float
 def test_a_loss_is_the_mean_of_its_squared_residuals() -> None:
     net = Pinn(BURGERS, (4,), seed=2)
     x = points(50)
-    for objective in (Physics(BURGERS), Distillation(Pinn(BURGERS, (5,), seed=1), 0.02, 3.0)):
+    teacher = Pinn(BURGERS, (5,), seed=1)
+    for objective in (Physics(BURGERS), Slopes(teacher), distillation(teacher, 0.02, 3.0, 0.5)):
         u = net.jet(x)
         batch = batch_at(x, u, objective)
         expected = objective.residuals(u, batch).square().sum(0).mean()
         torch.testing.assert_close(objective.loss(u, batch), expected, rtol=1e-12, atol=0)
+
+
+def test_a_mixture_is_the_weighted_sum_of_its_terms() -> None:
+    teacher, net, x = Pinn(BURGERS, (5,), seed=1), Pinn(BURGERS, (4,), seed=2), points(50)
+    u, terms = net.jet(x), (Divergence(teacher, 0.1), Slopes(teacher), Physics(BURGERS))
+    mixture = Mixture(tuple(zip((1.0, 0.25, 3.0), terms, strict=True)))
+    alone = [term.loss(u, batch_at(x, u, term)) for term in terms]
+    expected = alone[0] + 0.25 * alone[1] + 3 * alone[2]
+    torch.testing.assert_close(mixture.loss(u, batch_at(x, u, mixture)), expected, rtol=1e-12, atol=0)
+    assert mixture.n_targets == mixture.targets(x).shape[1] == 3
+
+
+def test_slopes_are_the_differences_of_first_derivatives() -> None:
+    teacher, net, x = Pinn(BURGERS, (5,), seed=1), Pinn(BURGERS, (4,), seed=2), points(50)
+    u, v = net.jet(x), teacher.jet(x)
+    batch = Batch(x, torch.ones(50).double(), Slopes(teacher).targets(x))
+    expected = ((u["x"] - v["x"]) ** 2 + (u["t"] - v["t"]) ** 2).mean()
+    torch.testing.assert_close(Slopes(teacher).loss(u, batch), expected, rtol=1e-12, atol=0)
+
+
+def test_a_weight_of_0_leaves_its_term_out() -> None:
+    teacher = Pinn(BURGERS, (5,), seed=1)
+    assert [type(term) for _, term in distillation(teacher, 0.1, 0.0, 0.0).terms] == [Divergence]
+    assert [type(term) for _, term in distillation(teacher, 0.1, 0.0, 2.0).terms] == [Divergence, Slopes]
+
+
+@pytest.mark.parametrize("wrong", [{"sigma": 0.0}, {"physics_weight": -1.0}, {"slope_weight": -0.1}])
+def test_a_weight_below_0_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(TrainError, match="accepted: sigma above 0, weights from 0"):
+        DistillConfig(**wrong)
 
 
 # The sampler
@@ -336,6 +367,14 @@ def test_a_student_is_distilled_from_a_run(teacher_run: Path, tmp_path: Path) ->
     teacher = load_pinn(teacher_run)
     before = (Pinn(BURGERS, TINY_DISTILL.hidden)(x) - teacher(x)).norm()
     assert (found.net(x) - teacher(x)).norm() < before / 3
+
+
+def test_the_command_mixes_the_losses(teacher_run: Path, tmp_path: Path) -> None:
+    weights = "--physics-weight 0.0 --slope-weight 0.01"
+    options = f"--hidden 4 --points 30 --rounds 1 {weights} --teacher {teacher_run} --out {tmp_path / 'run'} --json"
+    record = json.loads(CliRunner().invoke(cli.app, ["distill", "burgers", *options.split()]).stdout)
+    assert weights in record["command"]
+    assert (record["config"]["physics_weight"], record["config"]["slope_weight"]) == (0, 0.01)
 
 
 def test_a_distillation_resumes_to_the_same_weights(teacher_run: Path, tmp_path: Path) -> None:

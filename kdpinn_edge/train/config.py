@@ -49,10 +49,11 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class DistillConfig(TrainConfig):
-    """How a student is distilled: as a teacher is trained, under the loss of `objective.Distillation`.
+    """How a student is distilled: as a teacher is trained, under the loss of `objective.distillation`.
 
     sigma               σ of both Gaussians, in the units of the outputs
-    physics_weight      λ of the physics loss
+    physics_weight      λ of the physics loss; 0 for a student that follows its teacher alone
+    slope_weight        of the loss in the first derivatives
     """
 
     hidden: tuple[int, ...] = (16, 16, 16)
@@ -61,3 +62,14 @@ class DistillConfig(TrainConfig):
     newton_steps: int = 10
     sigma: float = 1e-2
     physics_weight: float = 1.0
+    slope_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        faults = {
+            "sigma": self.sigma <= 0,
+            "physics_weight": self.physics_weight < 0,
+            "slope_weight": self.slope_weight < 0,
+        }
+        for name in (name for name, wrong in faults.items() if wrong):
+            raise TrainError(f"{name} is {getattr(self, name)!r}; accepted: sigma above 0, weights from 0")

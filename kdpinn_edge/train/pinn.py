@@ -56,8 +56,12 @@ class Pinn(nn.Module):
         Streams go through the layers together, so a derivative costs one more row of a matrix product and no backward
         pass. A `tape` that is given is filled.
         """
-        names = Names(self.problem.inputs, self.problem.outputs)
-        return self._jet(x, jets.words(self.problem.terms, names), tape)
+        return self._jet(x, self.words, tape)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The derivatives that `jet` has."""
+        return jets.words(self.problem.terms, Names(self.problem.inputs, self.problem.outputs))
 
     def _jet(self, x: Tensor, words: tuple[str, ...], tape: Tape | None) -> Jet:
         """The solution at x with these derivatives."""
