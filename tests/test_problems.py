@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import runpy
 import subprocess
 import sys
 from math import pi
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -190,8 +192,8 @@ SPACINGS = {"burgers": 2e-4, "burgers_nu": 2e-4, "allen_cahn": 2e-4, "black_scho
 """Of differences, over the side of the box, where 1e-3 is not the right one."""
 
 
-def test_a_reference_solves_its_equation(each: Problem) -> None:
-    """Eighth-order central differences: their error and their rounding bound what is left of the residual."""
+def left_of_the_equation(each: Problem) -> float:
+    """The largest residual of the reference, over the sum of its terms, by eighth-order central differences."""
     lower, upper = np.array(each.lower), np.array(each.upper)
     spacing = SPACINGS.get(each.name, 1e-3) * (upper - lower)
     points = np.random.default_rng(1).uniform(lower + 8 * spacing, upper - 8 * spacing, (300, len(lower)))
@@ -220,8 +222,26 @@ def test_a_reference_solves_its_equation(each: Problem) -> None:
     residuals = np.stack(each.residual(*terms))
     if each.source is not None:
         residuals -= np.stack([side[:, 0] for side in each.source(np, *np.split(points, len(lower), axis=1))])
-    scale = 1 + sum(np.abs(term) for term in terms)
-    assert np.abs(residuals / scale).max() < 1e-8
+    return np.abs(residuals / (1 + sum(np.abs(term) for term in terms))).max()
+
+
+def test_a_reference_solves_its_equation(each: Problem) -> None:
+    assert left_of_the_equation(each) < 1e-8
+
+
+def test_the_problem_in_the_docs_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs/problems.md").read_text(encoding="utf-8")
+    (tmp_path / "advection.py").write_text(text.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    found = runpy.run_path(str(tmp_path / "advection.py"))["PROBLEM"]
+    assert left_of_the_equation(found) < 1e-8
+    start = [np.linspace(-1, 1, 9)[:, None], np.zeros((9, 1))]
+    (u,) = found.ansatz(np, start, np.ones((9, 1)))
+    assert np.array_equal(u, found.reference(np.hstack(start)))
+
+
+def test_the_docs_name_every_problem() -> None:
+    text = (Path(__file__).parents[1] / "docs/problems.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in text for name in names())
 
 
 HELD = {
