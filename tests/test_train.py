@@ -209,6 +209,14 @@ def test_a_loss_is_the_mean_of_its_squared_residuals() -> None:
         torch.testing.assert_close(objective.loss(u, batch), expected, rtol=1e-12, atol=0)
 
 
+def test_a_problem_weighs_its_residuals() -> None:
+    weighted = replace(BURGERS, weight=lambda m, x, t: m.exp(-2.0 * t))
+    u, x = Pinn(BURGERS, (4,), seed=2).jet(points(50)), points(50)
+    batch = batch_at(x, u, Physics(BURGERS))
+    expected = Physics(BURGERS).residuals(u, batch) * torch.exp(-2 * x[:, 1])
+    torch.testing.assert_close(Physics(weighted).residuals(u, batch), expected, rtol=1e-14, atol=0)
+
+
 def test_a_mixture_is_the_weighted_sum_of_its_terms() -> None:
     teacher, net, x = Pinn(BURGERS, (5,), seed=1), Pinn(BURGERS, (4,), seed=2), points(50)
     u, terms = net.jet(x), (Divergence(teacher, 0.1), Slopes(teacher), Physics(BURGERS))

@@ -71,6 +71,7 @@ class Problem:
                     the hard conditions for every net, of which each column is (n, 1)
     logarithmic     inputs of which as many points are drawn between 0.01 and 0.02 as between 0.1 and 0.2
     source          (math, *columns) -> what is subtracted from each residual: the equations' right-hand sides
+    weight          (math, *columns) -> (n, 1): what residuals are multiplied by in training; 1 where there is none
     potentials      what the ansatz makes, where that is not the outputs
     net_columns     how many columns the network has, where that is not as many as the ansatz makes
     """
@@ -92,6 +93,7 @@ class Problem:
     ansatz: Callable[..., Any]
     logarithmic: tuple[str, ...] = ()
     source: Callable[..., Sequence[Any]] | None = None
+    weight: Callable[..., Any] | None = None
     potentials: Potentials | None = None
     net_columns: int | None = None
 

@@ -42,6 +42,11 @@ def _features(m: Math, x: Any, t: Any) -> Sequence[Any]:
     return m.cos(pi * x), 2.0 * t - 1.0
 
 
+def _weight(m: Math, x: Any, t: Any) -> Any:
+    """What goes wrong early is amplified by the reaction: it counts more."""
+    return m.exp(-3.5 * t)
+
+
 def _corner(m: Math, y: Any, t: Any) -> Any:
     """h(y, t + START)."""
     root = inverse_root(m, t, START)
@@ -165,4 +170,5 @@ PROBLEM = Problem(
     residual=_residual,
     features=_features,
     ansatz=_ansatz,
+    weight=_weight,
 )

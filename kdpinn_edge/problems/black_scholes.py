@@ -53,6 +53,11 @@ def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
     return ((0.5 * (y + corner) + t * root * bubble * net) * STRIKE,)
 
 
+def _weight(m: Math, share: Any, t: Any) -> Any:
+    """√t: the derivatives of what depends on z grow as its inverse."""
+    return (t + START) * inverse_root(m, t, START)
+
+
 def _exact(points: Array) -> Array:
     """S Φ(d₁) − K exp(−rt) Φ(d₂) (F. Black and M. Scholes, 1973), and its limits at t = 0 and S = 0."""
     share, t = points.T
@@ -83,4 +88,5 @@ PROBLEM = Problem(
     residual=_residual,
     features=_features,
     ansatz=_ansatz,
+    weight=_weight,
 )

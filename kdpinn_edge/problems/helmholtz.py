@@ -1,4 +1,7 @@
-"""A standing wave under a distributed source: four half waves along each side of a square."""
+"""A standing wave under a distributed source: four half waves along each side of a square.
+
+It continues oddly beyond each side, with period 2. So u = sin(πx) sin(πy) N(cos πx, cos πy), which is 0 on all sides.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ def _source(m: Math, x: Any, y: Any) -> Sequence[Any]:
 
 
 def _features(m: Math, x: Any, y: Any) -> Sequence[Any]:
-    return 2.0 * x - 1.0, 2.0 * y - 1.0
+    return m.cos(pi * x), m.cos(pi * y)
 
 
 def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
     x, y = columns
-    return (16.0 * x * (1.0 - x) * y * (1.0 - y) * net,)
+    return (m.sin(pi * x) * m.sin(pi * y) * net,)
 
 
 def _exact(points: Array) -> Array:

@@ -47,7 +47,10 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Physics:
-    """L = mean(w r²), r the problem's residual and w = 1/(1 + |∇u|), so that a shock does not drown the rest."""
+    """L = mean(w r²), r the problem's residual and w = 1/(1 + |∇u|), so that a shock does not drown the rest.
+
+    Where the problem has a weight of its own, its square is a factor of w.
+    """
 
     problem: Problem
 
@@ -65,9 +68,11 @@ class Physics:
         names = Names(self.problem.inputs, self.problem.outputs)
         terms = [self._column(names.read(term), u, batch.points) for term in self.problem.terms]
         residuals = torch.stack(list(self.problem.residual(*terms)))
+        columns = torch.tensor_split(batch.points, len(self.problem.inputs), dim=1)
         if self.problem.source is not None:
-            columns = torch.tensor_split(batch.points, len(self.problem.inputs), dim=1)
             residuals = residuals - torch.stack([side[:, 0] for side in self.problem.source(torch, *columns)])
+        if self.problem.weight is not None:
+            residuals = residuals * self.problem.weight(torch, *columns)[:, 0]
         return residuals * batch.weights.sqrt()
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
