@@ -68,8 +68,22 @@ ProblemName = Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`.
 Seed = Annotated[int, typer.Option(help="Decides the first weights and every point that is drawn.")]
 Hidden = Annotated[str | None, typer.Option(help="Neurons per hidden layer, as in 32,32,32.")]
 Points = Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")]
-Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds of Levenberg-Marquardt, each on fresh points.")]
+Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps per round.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
+
+
+class Method(StrEnum):
+    """What follows Adam."""
+
+    lm = "lm"
+    ssbroyden = "ssbroyden"
+    lbfgs = "lbfgs"
+
+
+Chosen = Annotated[
+    Method | None, typer.Option(help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS.")
+]
 
 
 class Scalar(StrEnum):
@@ -129,7 +143,9 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="The run folder.  [default: runs/PROBLEM_teacher]")] = None,
     hidden: Hidden = None,
     points: Points = None,
+    optimiser: Chosen = None,
     rounds: Rounds = None,
+    steps: Steps = None,
     seed: Seed = 0,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -140,7 +156,7 @@ def train(
     from kdpinn_edge.train.console import live
 
     folder = out or Path("runs", f"{problem}_teacher")
-    config = _configured(TrainConfig(seed=seed), hidden, points, rounds)
+    config = _configured(TrainConfig(seed=seed), hidden, points, optimiser, rounds, steps)
     with live(_stderr(), problem) as report:
         trained = run(problem, folder, config, resume=resume, report=report)
     _print_trained(trained, as_json)
@@ -155,7 +171,15 @@ def distill(
     ] = None,
     hidden: Hidden = None,
     points: Points = None,
+    optimiser: Chosen = None,
     rounds: Rounds = None,
+    steps: Steps = None,
+    physics_weight: Annotated[
+        float | None, typer.Option(min=0, help="Of the equation; 0 to follow the teacher alone.  [default: 1]")
+    ] = None,
+    slope_weight: Annotated[
+        float | None, typer.Option(min=0, help="Of the teacher's first derivatives.  [default: 0]")
+    ] = None,
     seed: Seed = 0,
     resume: Resume = False,
     as_json: AsJson = False,
@@ -166,7 +190,8 @@ def distill(
     from kdpinn_edge.train.console import live
 
     folder = out or Path("runs", f"{problem}_student")
-    config = _configured(DistillConfig(seed=seed), hidden, points, rounds)
+    weights = {"physics_weight": physics_weight, "slope_weight": slope_weight}
+    config = _configured(DistillConfig(seed=seed), hidden, points, optimiser, rounds, steps, weights)
     with live(_stderr(), problem) as report:
         trained = run(problem, folder, config, teacher=teacher, resume=resume, report=report)
     _print_trained(trained, as_json)
@@ -457,8 +482,18 @@ def info(
             _stdout().print(f"\n{escape(str(program))}", soft_wrap=True)
 
 
-def _configured(config: Config, hidden: str | None, points: int | None, rounds: int | None) -> Config:
-    given: dict[str, Any] = {"n_points": points, "newton_rounds": rounds}
+def _configured(
+    config: Config,
+    hidden: str | None,
+    points: int | None,
+    optimiser: Method | None,
+    rounds: int | None,
+    steps: int | None,
+    weights: Mapping[str, float | None] | None = None,
+) -> Config:
+    given: dict[str, Any] = {"n_points": points, "newton_rounds": rounds, "newton_steps": steps, **(weights or {})}
+    if optimiser is not None:
+        given["optimiser"] = optimiser.value
     if hidden is not None:
         if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", hidden, re.ASCII):
             raise typer.BadParameter(f"{hidden!r}; accepted: sizes of layers, as in 32,32,32", param_hint="--hidden")

@@ -1,21 +1,24 @@
 """`residual_program(program, problem)`: the equation that training minimises, as a Program for a device.
 
+`outputs_program(program, problem)`: the outputs of a problem as derivatives of its potentials.
+
 `Problem.residual` is called with symbols in place of arrays: what it does to them is written down as operations. So
 there is one definition of the equation, and it is the problem's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import mul
+from typing import Any
 
 import numpy as np
 
 from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.errors import ProblemError
-from kdpinn_edge.ir import Add, Mul, Op, Program, Scale, Slice, Var, columns
+from kdpinn_edge.ir import Add, Map, Mul, Op, Program, Scale, Slice, Var, columns
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.simplify import fresh_names, simplify
 
@@ -37,13 +40,25 @@ def residual_program(program: Program, problem: Problem) -> Program:
             f"the Program {program.name} maps {', '.join(found[0])} to {', '.join(found[1])}; accepted for "
             f"{problem.name}: {', '.join(problem.inputs)} to {', '.join(problem.outputs)}"
         )
-    terms = derivatives(program, problem.terms)
-    ops = list(terms.ops)
-    residuals = _traced(problem, terms, ops)
+    drawn = _Drawn(derivatives(program, problem.terms))
+    residuals = drawn.values(f"the residual of {problem.name}", problem.residual)
+    if problem.source is not None:
+        sides = problem.source(FUNCTIONS, *map(drawn.symbol, program.inputs))
+        residuals = [residual - side for residual, side in zip(residuals, sides, strict=True)]
     names = ["residual"] if len(residuals) == 1 else [f"residual_{i}" for i in range(1, len(residuals) + 1)]
-    outputs = tuple(Var(name, 1) for name in names)
-    ops += [Slice(out, residual, 0) for out, residual in zip(outputs, residuals, strict=True)]
-    return simplify(Program(program.name, program.inputs, outputs, tuple(ops)))
+    return drawn.program(names, residuals)
+
+
+def outputs_program(program: Program, problem: Problem) -> Program:
+    """The outputs of `problem` made of its potentials, which are the outputs of `program`, simplified.
+
+    Raises ProblemError where the outputs are more than arithmetic; DerivativeError where one of their terms has no
+    meaning.
+    """
+    if problem.potentials is None:
+        return program
+    drawn = _Drawn(derivatives(program, problem.potentials.terms))
+    return drawn.program(problem.outputs, drawn.values(f"the outputs of {problem.name}", problem.potentials.outputs))
 
 
 def summands(residual: Program) -> tuple[Program, ...]:
@@ -67,19 +82,35 @@ def summands(residual: Program) -> tuple[Program, ...]:
     )
 
 
-def _traced(problem: Problem, terms: Program, ops: list[Op]) -> list[Var]:
-    """Append the operations of the residual to those of its terms; returns where its values are."""
-    taken = {var.name for var in (*terms.inputs, *(op.out for op in terms.ops))}
-    fresh = fresh_names(taken)
-    try:
-        residuals = list(problem.residual(*(Symbol(var, ops, fresh) for var in terms.outputs)))
-    except TypeError as error:
-        raise ProblemError(f"the residual of {problem.name} cannot be a Program: {error}; {ACCEPTED}") from error
-    constant = [i for i, residual in enumerate(residuals, 1) if not isinstance(residual, Symbol)]
-    if constant or not residuals:
-        what = f"equation {constant[0]} is {residuals[constant[0] - 1]!r}" if constant else "there is no equation"
-        raise ProblemError(f"the residual of {problem.name} cannot be a Program: {what}; {ACCEPTED}")
-    return [residual.var for residual in residuals]
+class _Drawn:
+    """A Program of terms, and what is calculated with them."""
+
+    def __init__(self, terms: Program) -> None:
+        self.terms = terms
+        self.ops = list(terms.ops)
+        self.fresh = fresh_names({var.name for var in (*terms.inputs, *(op.out for op in terms.ops))})
+
+    def symbol(self, var: Var) -> Symbol:
+        """The number that `var` holds."""
+        return Symbol(var, self.ops, self.fresh)
+
+    def values(self, what: str, function: Callable[..., Sequence[Any]]) -> list[Symbol]:
+        """What `function` makes of the terms; `what` it is, for errors."""
+        try:
+            values = list(function(*map(self.symbol, self.terms.outputs)))
+        except TypeError as error:
+            raise ProblemError(f"{what} cannot be a Program: {error}; {ACCEPTED}") from error
+        constant = [i for i, value in enumerate(values, 1) if not isinstance(value, Symbol)]
+        if constant or not values:
+            found = f"equation {constant[0]} is {values[constant[0] - 1]!r}" if constant else "there is no equation"
+            raise ProblemError(f"{what} cannot be a Program: {found}; {ACCEPTED}")
+        return values
+
+    def program(self, names: Sequence[str], values: Sequence[Symbol]) -> Program:
+        """The Program of these values, simplified."""
+        outputs = tuple(Var(name, 1) for name in names)
+        slices = [Slice(out, value.var, 0) for out, value in zip(outputs, values, strict=True)]
+        return simplify(Program(self.terms.name, self.terms.inputs, outputs, (*self.ops, *slices)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +161,10 @@ class Symbol:
     def __bool__(self) -> bool:
         raise TypeError("it decides by the value of a term")
 
+    def mapped(self, fn: str) -> Symbol:
+        """`fn` of it."""
+        return self._made(Map(self._new(), self.var, fn))
+
     def _scaled(self, weight: float, bias: float) -> Symbol:
         return self._made(Scale(self._new(), self.var, np.array([weight]), np.array([bias])))
 
@@ -139,6 +174,25 @@ class Symbol:
     def _made(self, op: Op) -> Symbol:
         self.ops.append(op)
         return Symbol(op.out, self.ops, self.fresh)
+
+
+class _Functions:
+    """A `Math` on symbols."""
+
+    def sin(self, x: Symbol) -> Symbol:
+        return x.mapped("sin")
+
+    def cos(self, x: Symbol) -> Symbol:
+        return x.mapped("cos")
+
+    def exp(self, x: Symbol) -> Symbol:
+        return x.mapped("exp")
+
+    def tanh(self, x: Symbol) -> Symbol:
+        return x.mapped("tanh")
+
+
+FUNCTIONS = _Functions()
 
 
 def _number(value: object) -> float:

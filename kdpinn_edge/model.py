@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdpinn_edge import problems, zoo
+from kdpinn_edge.equation import outputs_program
 from kdpinn_edge.ir import Program
 from kdpinn_edge.manifest import Input, Output
 from kdpinn_edge.problems import Problem
@@ -35,18 +36,26 @@ def find_model(text: str) -> Model:
     """
     if text.endswith(".npz"):
         return Model(None, read_program(text))
-    from kdpinn_edge.capture import capture
-
     net = find_pinn(text)
     problem = net.problem
     name = zoo_name(text).removesuffix("_student") if zoo_name(text) in zoo.names() else problem.name
-    program = capture(
-        net, name=name, inputs=problem.inputs, outputs=problem.outputs, domain=(problem.lower, problem.upper)
-    )
+    program = captured(net, name)
     in_units, out_units = problem.units[: len(problem.inputs)], problem.units[len(problem.inputs) :]
     inputs = zip(problem.inputs, problem.lower, problem.upper, in_units, strict=True)
     outputs = zip(problem.outputs, out_units, strict=True)
     return Model(name, program, tuple(Input(*i) for i in inputs), tuple(Output(*o) for o in outputs), problem)
+
+
+def captured(net: Pinn, name: str) -> Program:
+    """The Program of a network: what its ansatz makes, captured, and the outputs that are derivatives of it."""
+    from kdpinn_edge.capture import capture
+    from kdpinn_edge.train.pinn import Made
+
+    problem = net.problem
+    box = problem.lower, problem.upper
+    return outputs_program(
+        capture(Made(net), name=name, inputs=problem.inputs, outputs=problem.made, domain=box), problem
+    )
 
 
 def find_pinn(text: str) -> Pinn:

@@ -19,9 +19,10 @@ from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Affine, Concat, Map, Program, Var
-from kdpinn_edge.model import find_model, find_pinn
-from kdpinn_edge.problems import Problem, problem
+from kdpinn_edge.model import captured, find_model, find_pinn
+from kdpinn_edge.problems import Problem, names, problem
 from kdpinn_edge.runtime import load
+from kdpinn_edge.train import Pinn
 from kdpinn_edge.train.objective import Batch, Physics
 
 BURGERS = problem("burgers")
@@ -165,18 +166,32 @@ def test_a_program_of_other_columns_is_refused() -> None:
         residual_program(network(problem("burgers_nu")), BURGERS)
 
 
-def trained(name: str, x: np.ndarray) -> np.ndarray:
+def trained(net: Pinn, x: np.ndarray) -> np.ndarray:
     """The residual as training minimises it, without its weights: (n, equations)."""
-    net, at = find_pinn(name), torch.from_numpy(x)
+    at = torch.from_numpy(x)
+    unweighted = Physics(replace(net.problem, weight=None))
     batch = Batch(at, torch.ones(len(x), dtype=torch.float64), at[:, :0])
     with torch.no_grad():
-        return Physics(net.problem).residuals(net.jet(at), batch).numpy().T
+        return unweighted.residuals(net.jet(at), batch).numpy().T
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_problem_is_deployed_as_it_is_trained(name: str) -> None:
+    the = problem(name)
+    net = Pinn(the, (6, 5), seed=1)
+    program, x = captured(net, name), points(the)
+    with torch.no_grad():
+        outputs = net(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(interpret(program, x), outputs, rtol=0, atol=1e-12 * np.abs(outputs).max())
+    want = trained(net, x)
+    found = interpret(residual_program(program, the), x)
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-10 * np.abs(want).max())
 
 
 def test_the_shipped_student_has_the_residual_that_training_saw() -> None:
     x = BURGERS.grid((101, 101))
     residual = residual_program(find_model("burgers").program, BURGERS)
-    assert np.abs(interpret(residual, x) - trained("burgers", x)).max() <= 1e-10
+    assert np.abs(interpret(residual, x) - trained(find_pinn("burgers"), x)).max() <= 1e-10
 
 
 @pytest.mark.slow
@@ -190,4 +205,4 @@ def test_the_library_has_the_residual_that_training_saw(tmp_path: Path) -> None:
         residual=residual_program(model.program, BURGERS),
     )
     found = load(tmp_path / "burgers").residual(x)
-    assert np.abs(found - trained("burgers", x)).max() <= 1e-10
+    assert np.abs(found - trained(find_pinn("burgers"), x)).max() <= 1e-10

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import runpy
 import subprocess
 import sys
 from math import pi
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -13,7 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.names import Derivative, Input, Names
 from kdpinn_edge.problems import Problem, names, problem
+from kdpinn_edge.problems._special import erf, inverse_root
+from kdpinn_edge.problems.allen_cahn import MODES, START, STEPS, interpolated
+from kdpinn_edge.problems.black_scholes import RATE, SIGMA, STRIKE
 from kdpinn_edge.problems.burgers import NODES, NU, cole_hopf
 
 BURGERS = problem("burgers")
@@ -60,9 +67,11 @@ def test_features_and_ansatz_are_the_same_under_numpy_and_torch(each: Problem) -
     tensors = list(torch.from_numpy(points).split(1, dim=1))
     for a, b in zip(each.features(np, *columns), each.features(torch, *tensors), strict=True):
         np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-15)
-    net = np.ones((len(points), len(each.outputs)))
-    u, v = each.ansatz(np, columns, net), each.ansatz(torch, tensors, torch.from_numpy(net))
-    np.testing.assert_allclose(u, v.numpy(), rtol=0, atol=1e-15)
+    net = [np.full((len(points), 1), 1.0 + i) for i in range(each.net_columns or len(each.made))]
+    u, v = each.ansatz(np, columns, *net), each.ansatz(torch, tensors, *map(torch.from_numpy, net))
+    assert len(u) == len(each.made)
+    for a, b in zip(u, v, strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -141,21 +150,186 @@ def test_burgers_is_odd_and_vanishes_at_the_walls(x: float, t: float) -> None:
     assert abs(at[2:]).max() <= 1e-13
 
 
-def test_burgers_solves_its_equation() -> None:
-    """Eighth-order central differences: their error and their rounding bound what is left of the residual."""
-    rng = np.random.default_rng(1)
-    points = np.stack([rng.uniform(-0.95, 0.95, 300), rng.uniform(0.05, 0.95, 300)], axis=1)
-    h = 3e-4
-    first = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0, 4 / 5, -1 / 5, 4 / 105, -1 / 280]) / h
-    second = np.array([-1 / 560, 8 / 315, -1 / 5, 8 / 5, -205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560]) / h**2
+def near_the_corner(n: int) -> np.ndarray:
+    """Anywhere, and in a corner of x = ±1, t = 0 of every size down to 1e-6."""
+    rng = np.random.default_rng(0)
+    sizes = 10 ** rng.uniform(-6, 0, (2, n))
+    anywhere = np.stack([rng.uniform(-1, 1, n), rng.uniform(0, 1, n)], axis=1)
+    return np.concatenate([anywhere, np.stack([1 - sizes[0], sizes[1]], axis=1)])
 
-    def along(axis: int) -> np.ndarray:
-        shifts = np.zeros((9, 1, 2))
-        shifts[:, 0, axis] = h * np.arange(-4, 5)
-        return BURGERS.reference((points + shifts).reshape(-1, 2)).reshape(9, -1)
 
-    in_x, in_t = along(0), along(1)
-    u, u_x, u_t, u_xx = in_x[4], first @ in_x, first @ in_t, second @ in_x
-    (residual,) = BURGERS.residual(u, u_x, u_t, u_xx)
-    scale = np.abs(u * u_x) + np.abs(NU * u_xx) + np.abs(u_t) + 1
-    assert np.abs(residual / scale).max() < 1e-9
+@pytest.mark.parametrize(("modes", "steps"), [(MODES, STEPS // 2), (2 * MODES, STEPS)])
+def test_allen_cahn_converges_in_modes_and_in_steps(modes: int, steps: int) -> None:
+    points = near_the_corner(3000)
+    assert np.abs(interpolated(points, modes, steps) - interpolated(points)).max() <= problem("allen_cahn").exact_error
+
+
+def test_allen_cahn_starts_as_it_should() -> None:
+    x = np.linspace(-1, 1, 2001)
+    expected = x**2 * np.cos(pi * x)
+    found = problem("allen_cahn").reference(np.stack([x, 0 * x], axis=1))[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    (ansatz,) = problem("allen_cahn").ansatz(np, [x, 0 * x], np.ones_like(x))
+    difference = np.abs(ansatz - expected)
+    assert difference.max() < 2.3e-4
+    assert difference[np.abs(x) < 0.999].max() < 1e-5
+
+
+def test_an_inverse_root_of_exponentials() -> None:
+    t = np.concatenate([[0.0], np.logspace(-8, 0, 1000)])
+    for start in (1e-5, START, 1e-2):
+        assert np.abs(inverse_root(np, t, start) * np.sqrt(t + start) - 1).max() < 5e-6
+
+
+def test_an_error_function_of_tanh() -> None:
+    z = np.linspace(-8, 8, 2001)
+    assert np.abs(erf(np, z) - [math.erf(value) for value in z]).max() < 2.9e-4
+
+
+FIRST = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0, 4 / 5, -1 / 5, 4 / 105, -1 / 280])
+SECOND = np.array([-1 / 560, 8 / 315, -1 / 5, 8 / 5, -205 / 72, 8 / 5, -1 / 5, 8 / 315, -1 / 560])
+SPACINGS = {"burgers": 2e-4, "burgers_nu": 2e-4, "allen_cahn": 2e-4, "black_scholes": 5e-4}
+"""Of differences, over the side of the box, where 1e-3 is not the right one."""
+
+
+def left_of_the_equation(each: Problem) -> float:
+    """The largest residual of the reference, over the sum of its terms, by eighth-order central differences."""
+    lower, upper = np.array(each.lower), np.array(each.upper)
+    spacing = SPACINGS.get(each.name, 1e-3) * (upper - lower)
+    points = np.random.default_rng(1).uniform(lower + 8 * spacing, upper - 8 * spacing, (300, len(lower)))
+    names = Names(each.inputs, each.outputs)
+
+    def along(word: tuple[str, ...], at: np.ndarray) -> np.ndarray:
+        """The derivative of all outputs by the inputs of `word`, (n, n_out)."""
+        if not word:
+            return each.reference(at)
+        axis, order = each.inputs.index(word[0]), word.count(word[0])
+        h = spacing[axis]
+        weights = FIRST / h if order == 1 else SECOND / h**2
+        step = h * (np.arange(len(lower)) == axis)
+        inner = tuple(name for name in word if name != word[0])
+        return sum(w * along(inner, at + k * step) for k, w in zip(range(-4, 5), weights, strict=True) if w)
+
+    def value(text: str) -> np.ndarray:
+        match names.read(text):
+            case Input(column):
+                return points[:, each.inputs.index(column)]
+            case Derivative(column, word):
+                return along(word, points)[:, each.outputs.index(column)]
+        raise AssertionError(text)
+
+    terms = [value(text) for text in each.terms]
+    residuals = np.stack(each.residual(*terms))
+    if each.source is not None:
+        residuals -= np.stack([side[:, 0] for side in each.source(np, *np.split(points, len(lower), axis=1))])
+    return np.abs(residuals / (1 + sum(np.abs(term) for term in terms))).max()
+
+
+def test_a_reference_solves_its_equation(each: Problem) -> None:
+    assert left_of_the_equation(each) < 1e-8
+
+
+def test_the_problem_in_the_docs_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs/problems.md").read_text(encoding="utf-8")
+    (tmp_path / "advection.py").write_text(text.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    found = runpy.run_path(str(tmp_path / "advection.py"))["PROBLEM"]
+    assert left_of_the_equation(found) < 1e-8
+    start = [np.linspace(-1, 1, 9)[:, None], np.zeros((9, 1))]
+    (u,) = found.ansatz(np, start, np.ones((9, 1)))
+    assert np.array_equal(u, found.reference(np.hstack(start)))
+
+
+def test_the_docs_name_every_problem() -> None:
+    text = (Path(__file__).parents[1] / "docs/problems.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in text for name in names())
+
+
+HELD = {
+    "burgers": ["t = 0"],
+    "burgers_nu": ["t = 0"],
+    "heat": ["t = 0", "x = 0", "x = 1"],
+    "wave": ["t = 0", "x = 0", "x = 1"],
+    "kovasznay": ["x = -0.5", "x = 1", "y = -0.5", "y = 1.5"],
+    "helmholtz": ["x = 0", "x = 1", "y = 0", "y = 1"],
+}
+
+
+@pytest.mark.parametrize(("name", "face"), [(name, face) for name, faces in HELD.items() for face in faces])
+def test_an_ansatz_keeps_the_conditions(name: str, face: str) -> None:
+    import torch
+
+    from kdpinn_edge.train import Pinn
+
+    each = problem(name)
+    at, _, where = face.partition(" = ")
+    points = each.grid([11] * len(each.inputs))
+    points[:, each.inputs.index(at)] = float(where)
+    with torch.no_grad():
+        found = Pinn(each, (6,), seed=1)(torch.from_numpy(points)).numpy()
+    held = [name != "p" for name in each.outputs]
+    np.testing.assert_allclose(found[:, held], each.reference(points)[:, held], rtol=0, atol=1e-14)
+
+
+def test_taylor_green_keeps_its_conditions() -> None:
+    import torch
+
+    from kdpinn_edge.train import Pinn
+
+    each = problem("taylor_green")
+    net = Pinn(each, (6,), seed=1)
+    points = each.grid([8, 8, 3])
+    with torch.no_grad():
+        found = net(torch.from_numpy(points)).numpy()
+    start = points[:, 2] == 0
+    np.testing.assert_allclose(found[start, :2], each.reference(points)[start, :2], rtol=0, atol=1e-14)
+    at = found.reshape(8, 8, 3, 3)
+    np.testing.assert_allclose(at[0], at[-1], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(at[:, 0], at[:, -1], rtol=0, atol=1e-13)
+    assert np.abs(at[:-1, :-1, :, 2].mean(axis=(0, 1))).max() < 1e-3 * np.abs(at[..., 2]).max()
+    jet = net.jet(torch.from_numpy(points))
+    divergence = jet["x"][:, 0] + jet["y"][:, 1]
+    assert divergence.abs().max() < 1e-12
+
+
+def test_the_pressure_of_kovasznay_is_fixed() -> None:
+    import torch
+
+    from kdpinn_edge.train import Pinn
+
+    each = problem("kovasznay")
+    origin = np.zeros((1, 2))
+    assert Pinn(each, (6,), seed=1)(torch.from_numpy(origin))[0, 2] == each.reference(origin)[0, 2] == 0
+
+
+def test_black_scholes_keeps_its_conditions() -> None:
+    import torch
+
+    from kdpinn_edge.train import Pinn
+
+    each = problem("black_scholes")
+    net = Pinn(each, (6,), seed=1)
+    share, t = np.linspace(0, 150, 301), np.linspace(0, 1, 31)
+    for points, rounding in (
+        (np.stack([share, 0 * share], axis=1), 4.1e-3),
+        (np.stack([0 * t, t], axis=1), 5e-5),
+        (np.stack([0 * t + 150, t], axis=1), 2e-8),
+    ):
+        with torch.no_grad():
+            found = net(torch.from_numpy(points)).numpy()
+        np.testing.assert_allclose(found, each.reference(points), rtol=0, atol=rounding)
+
+
+@pytest.mark.parametrize(("share", "t"), [(50.0, 1.0), (20.0, 0.5), (55.0, 0.01), (140.0, 0.9)])
+def test_black_scholes_agrees_with_its_definition(share: float, t: float) -> None:
+    """The discounted mean of the payoff, in 30 digits."""
+    with mpmath.workdps(30):
+        drift = (RATE - SIGMA**2 / 2) * mpmath.mpf(t)
+
+        def payoff(z):  # type: ignore[no-untyped-def]
+            return (share * mpmath.exp(drift + SIGMA * mpmath.sqrt(t) * z) - STRIKE) * mpmath.npdf(z)
+
+        corner = (mpmath.log(STRIKE / share) - drift) / (SIGMA * mpmath.sqrt(t))
+        mean = mpmath.quad(payoff, mpmath.linspace(corner, max(corner, 0) + 30, 41))
+        expected = mpmath.exp(-RATE * mpmath.mpf(t)) * mean
+    found = problem("black_scholes").reference([[share, t]]).item()
+    assert abs(found - float(expected)) <= problem("black_scholes").exact_error

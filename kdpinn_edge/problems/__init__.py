@@ -1,6 +1,7 @@
 """The equations: one file each, found by being in this folder. NumPy only, so they can be listed without torch.
 
-To add an equation, add `<name>.py` here with `PROBLEM = Problem(name="<name>", …)`; nothing else changes.
+To add an equation, add `<name>.py` here with `PROBLEM = Problem(name="<name>", …)`; nothing else changes. What several
+equations share is in modules whose names begin with an underscore.
 """
 
 from __future__ import annotations
@@ -36,6 +37,20 @@ class Math(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Potentials:
+    """Functions whose derivatives are the outputs: the curl of a stream function has no divergence, whatever it is.
+
+    names           of the columns that the ansatz makes
+    terms           what `outputs` takes, in order: derivatives of them, as in "psi_y"
+    outputs         (*terms) -> the problem's outputs; linear, so that it holds for their derivatives as well
+    """
+
+    names: tuple[str, ...]
+    terms: tuple[str, ...]
+    outputs: Callable[..., Sequence[Any]]
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A differential equation on a box, its exact solution, and the shape of a network that can solve it.
 
@@ -52,9 +67,13 @@ class Problem:
     residual        (*terms) -> one residual per equation; zero for a solution. Arithmetic only: terms may be
                     arrays or tensors of one shape
     features        (math, *columns) -> what the network sees, a sequence of (n, 1) columns
-    ansatz          (math, columns, net) -> (n, n_out): turns the network's output (n, n_out) into a function that
-                    satisfies the hard conditions for every net
+    ansatz          (math, columns, *net) -> the outputs, or the potentials: a sequence of (n, 1) columns that satisfy
+                    the hard conditions for every net, of which each column is (n, 1)
     logarithmic     inputs of which as many points are drawn between 0.01 and 0.02 as between 0.1 and 0.2
+    source          (math, *columns) -> what is subtracted from each residual: the equations' right-hand sides
+    weight          (math, *columns) -> (n, 1): what residuals are multiplied by in training; 1 where there is none
+    potentials      what the ansatz makes, where that is not the outputs
+    net_columns     how many columns the network has, where that is not as many as the ansatz makes
     """
 
     name: str
@@ -73,6 +92,10 @@ class Problem:
     features: Callable[..., Sequence[Any]]
     ansatz: Callable[..., Any]
     logarithmic: tuple[str, ...] = ()
+    source: Callable[..., Sequence[Any]] | None = None
+    weight: Callable[..., Any] | None = None
+    potentials: Potentials | None = None
+    net_columns: int | None = None
 
     def reference(self, x: ArrayLike) -> Array:
         """The solution at the points x (n, n_in), float64 (n, n_out), within `exact_error`.
@@ -100,6 +123,11 @@ class Problem:
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
 
     @property
+    def made(self) -> tuple[str, ...]:
+        """The names of the columns that the ansatz makes."""
+        return self.potentials.names if self.potentials else self.outputs
+
+    @property
     def domain(self) -> str:
         """The box as text: "x ∈ [-1, 1], t ∈ [0, 1]"."""
         sides = zip(self.inputs, self.lower, self.upper, strict=True)
@@ -108,7 +136,7 @@ class Problem:
 
 def names() -> tuple[str, ...]:
     """The names of all equations, sorted."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
 def problem(name: str) -> Problem:

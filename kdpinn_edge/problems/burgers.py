@@ -24,9 +24,9 @@ def _features(m: Math, x: Any, t: Any) -> Sequence[Any]:
     return m.cos(pi * x), m.sin(pi * x), 2.0 * t - 1.0
 
 
-def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Any:
+def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
     x, t = columns
-    return t * net - m.sin(pi * x)
+    return (t * net - m.sin(pi * x),)
 
 
 def cole_hopf(points: Array, nodes: int = NODES) -> Array:

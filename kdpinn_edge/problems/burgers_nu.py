@@ -34,9 +34,9 @@ def _features(m: Math, x: Any, t: Any, nu: Any) -> Sequence[Any]:
     return m.cos(pi * x), m.sin(pi * x), _front(m, x, nu), 2.0 * t - 1.0, 2.0 * _scaled(nu) - 1.0, _decay(m, nu)
 
 
-def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Any:
+def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
     x, t, nu = columns
-    return t * _front(m, x, nu) * net - m.sin(pi * x)
+    return (t * _front(m, x, nu) * net - m.sin(pi * x),)
 
 
 PROBLEM = Problem(

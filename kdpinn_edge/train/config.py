@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kdpinn_edge.errors import TrainError
+
+OPTIMISERS = ("lm", "ssbroyden", "lbfgs")
+"""Levenberg-Marquardt, self-scaled Broyden, L-BFGS."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a teacher is trained: Adam, then Levenberg-Marquardt, in rounds that each start with fresh points.
+    """How a teacher is trained: Adam, then `optimiser`, in rounds that each start with fresh points.
 
     hidden              sizes of the hidden layers
     seed                of the initial weights and of every draw of points
     n_points            collocation points per round, out of `n_candidates` (see sampling.py)
     adam_rounds         of `adam_steps` steps each, with a rate that falls from `adam_rate` to 0 on half a cosine
-    newton_rounds       of `newton_steps` steps each, the first of them with `damping`
+    optimiser           one of OPTIMISERS
+    newton_rounds       of `newton_steps` steps each
+    damping             of the first step of Levenberg-Marquardt
     n_held_out          points that are never trained on; the loss there decides which weights are kept
     """
 
@@ -24,10 +31,15 @@ class TrainConfig:
     adam_rounds: int = 2
     adam_steps: int = 250
     adam_rate: float = 5e-3
+    optimiser: str = "lm"
     newton_rounds: int = 120
     newton_steps: int = 5
     damping: float = 1e-3
     n_held_out: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise TrainError(f"no optimiser is called {self.optimiser!r}; accepted: {', '.join(OPTIMISERS)}")
 
     @property
     def steps(self) -> int:
@@ -37,10 +49,11 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class DistillConfig(TrainConfig):
-    """How a student is distilled: as a teacher is trained, under the loss of `objective.Distillation`.
+    """How a student is distilled: as a teacher is trained, under the loss of `objective.distillation`.
 
     sigma               σ of both Gaussians, in the units of the outputs
-    physics_weight      λ of the physics loss
+    physics_weight      λ of the physics loss; 0 for a student that follows its teacher alone
+    slope_weight        of the loss in the first derivatives
     """
 
     hidden: tuple[int, ...] = (16, 16, 16)
@@ -49,3 +62,14 @@ class DistillConfig(TrainConfig):
     newton_steps: int = 10
     sigma: float = 1e-2
     physics_weight: float = 1.0
+    slope_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        faults = {
+            "sigma": self.sigma <= 0,
+            "physics_weight": self.physics_weight < 0,
+            "slope_weight": self.slope_weight < 0,
+        }
+        for name in (name for name, wrong in faults.items() if wrong):
+            raise TrainError(f"{name} is {getattr(self, name)!r}; accepted: sigma above 0, weights from 0")

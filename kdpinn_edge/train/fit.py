@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import cos, inf, nan, pi
+from math import inf, nan
 from pathlib import Path
 from time import process_time
 
@@ -15,13 +15,30 @@ from kdpinn_edge.train.config import TrainConfig
 from kdpinn_edge.train.errors import Reference
 from kdpinn_edge.train.objective import Batch, Objective, batch_at
 from kdpinn_edge.train.one_thread import one_thread
-from kdpinn_edge.train.optimisers import adam, levenberg_marquardt
+from kdpinn_edge.train.optimisers import (
+    Adam,
+    Landscape,
+    LevenbergMarquardt,
+    LimitedMemory,
+    Optimiser,
+    SelfScaledBroyden,
+)
 from kdpinn_edge.train.pinn import Pinn, Tape, jacobian
 from kdpinn_edge.train.progress import Progress, Report
 from kdpinn_edge.train.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
 from kdpinn_edge.train.sampling import draw, uniform
 
-ADAM, NEWTON = "Adam", "Newton"
+
+def optimiser(config: TrainConfig) -> Optimiser:
+    """What follows Adam."""
+    match config.optimiser:
+        case "lm":
+            return LevenbergMarquardt(config.damping)
+        case "ssbroyden":
+            return SelfScaledBroyden()
+        case "lbfgs":
+            return LimitedMemory()
+    raise AssertionError(config.optimiser)
 
 
 def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, report: Report, *, resume: bool) -> State:
@@ -42,7 +59,7 @@ def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, repo
                 phase = run.phase(state.step - 1)
                 progress = Progress(phase, state.step, config.steps, state.loss, state.relative_l2, state.cpu_seconds)
                 if judged:
-                    append_metrics(folder, vars(progress) | {"best_score": state.best_score, "damping": state.damping})
+                    append_metrics(folder, vars(progress) | {"best_score": state.best_score})
                     write_checkpoint(folder, state)
                 report(progress)
         except KeyboardInterrupt:
@@ -57,6 +74,8 @@ class _Run:
     def __init__(self, net: Pinn, objective: Objective, config: TrainConfig) -> None:
         self.net, self.objective, self.config = net, objective, config
         self.adam_steps = config.adam_rounds * config.adam_steps
+        self.adam = Adam(config.adam_rate, self.adam_steps)
+        self.newton = optimiser(config)
         self.reference = Reference.on_grid(net.problem, coarser=3)
         self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1))
 
@@ -65,23 +84,21 @@ class _Run:
         return torch.Generator().manual_seed(1_000_003 * (self.config.seed + 1) + step)
 
     def phase(self, step: int) -> str:
-        return ADAM if step < self.adam_steps else NEWTON
+        return "adam" if step < self.adam_steps else self.config.optimiser
 
     def start(self) -> State:
         theta = parameters_to_vector(self.net.parameters()).detach().clone()
-        zero = torch.zeros_like(theta)
         batch = self.draw(theta, 0)
         return State(
             step=0,
             cpu_seconds=0.0,
             loss=nan,
             relative_l2=nan,
-            damping=self.config.damping,
             best_score=inf,
             theta=theta,
             best_theta=theta,
-            first=zero,
-            second=zero,
+            adam=self.adam.start(theta),
+            newton=self.newton.start(theta),
             points=batch.points,
             weights=batch.weights,
             targets=batch.targets,
@@ -90,40 +107,43 @@ class _Run:
     def advance(self, state: State) -> tuple[State, bool]:
         """The state after one more step, and whether it ended a round and was judged."""
         began = process_time()
-        is_adam = self.phase(state.step) == ADAM
+        is_adam = state.step < self.adam_steps
         done = state.step if is_adam else state.step - self.adam_steps
         round_steps = self.config.adam_steps if is_adam else self.config.newton_steps
         if done % round_steps == 0 and state.step > 0:
             batch = self.draw(state.theta, state.step)
             state = replace(state, points=batch.points, weights=batch.weights, targets=batch.targets)
-        state = self.adam(state) if is_adam else self.newton(state)
+        on = self.landscape(_batch(state), fresh=done % round_steps == 0)
+        if is_adam:
+            theta, loss, memory = self.adam.step(state.theta, state.adam, on)
+            state = replace(state, theta=theta, loss=loss, adam=memory)
+        else:
+            theta, loss, memory = self.newton.step(state.theta, state.newton, on)
+            state = replace(state, theta=theta, loss=loss, newton=memory)
         judged = (done + 1) % round_steps == 0
         if judged:
             state = self.judge(state)
         return replace(state, step=state.step + 1, cpu_seconds=state.cpu_seconds + process_time() - began), judged
 
-    def adam(self, state: State) -> State:
-        self.put(state.theta)
-        loss = self.objective.loss(self.net.jet(state.points), _batch(state))
-        gradient = parameters_to_vector(torch.autograd.grad(loss, list(self.net.parameters())))
-        rate = self.config.adam_rate * (1 + cos(pi * state.step / self.adam_steps)) / 2
-        theta, first, second = adam(state.theta, gradient, state.first, state.second, state.step + 1, rate)
-        return replace(state, theta=theta, first=first, second=second, loss=float(loss.detach()))
-
-    def newton(self, state: State) -> State:
-        batch, tape = _batch(state), Tape()
-        self.put(state.theta)
-        residuals = self.objective.residuals(self.net.jet(batch.points, tape), batch)
-        J = jacobian(residuals, tape)
-
+    def landscape(self, batch: Batch, *, fresh: bool) -> Landscape:
         @torch.no_grad()
-        def loss_at(theta: Tensor) -> float:
+        def loss(theta: Tensor) -> float:
             self.put(theta)
             return float(self.objective.loss(self.net.jet(batch.points), batch))
 
-        r = residuals.detach().flatten()
-        theta, loss, damping = levenberg_marquardt(state.theta, r, J, state.damping, loss_at, len(batch.points))
-        return replace(state, theta=theta, loss=loss, damping=damping)
+        def slope(theta: Tensor) -> tuple[float, Tensor]:
+            self.put(theta)
+            value = self.objective.loss(self.net.jet(batch.points), batch)
+            return float(value.detach()), parameters_to_vector(torch.autograd.grad(value, list(self.net.parameters())))
+
+        def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
+            tape = Tape()
+            self.put(theta)
+            residuals = self.objective.residuals(self.net.jet(batch.points, tape), batch)
+            J = jacobian(residuals, tape)
+            return residuals.detach().flatten(), J
+
+        return Landscape(fresh, loss, slope, linear, len(batch.points))
 
     def judge(self, state: State) -> State:
         score = self.score(state.theta)

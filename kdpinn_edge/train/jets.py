@@ -3,14 +3,16 @@
     (ab)_i = a_i b + a b_i        (ab)_ij = a_ij b + a_i b_j + a_j b_i + a b_ij
     f(a)_i = f′(a) a_i            f(a)_ij = f′(a) a_ij + f″(a) a_i a_j
 
-A word names a derivative by the letters of its inputs: "" is the value, "x" is ∂/∂x, "xx" is ∂²/∂x². This module is a
-`Math`, as numpy and torch are, so a problem's features and ansatz run on jets unchanged.
+and third derivatives by the same rules. A word names a derivative by the letters of its inputs: "" is the value, "x" is
+∂/∂x, "xx" is ∂²/∂x². This module is a `Math`, as numpy and torch are, so a problem's features and ansatz run on jets
+unchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -22,19 +24,25 @@ from kdpinn_edge.names import Derivative, Input, Names
 def words(terms: Sequence[str], names: Names) -> tuple[str, ...]:
     """The derivatives that a residual in `terms` needs: ("u", "u_x", "u_xx") gives ("", "x", "xx").
 
-    With a second derivative come the first ones that its product rule needs. Raises DerivativeError for a term without
-    a meaning, ProblemError above order 2 and for inputs of several letters.
+    With a derivative come the lower ones that its product rule needs. Raises DerivativeError for a term without a
+    meaning, ProblemError above order 3 and for inputs of several letters.
     """
-    found = {""}
+    found = []
     for term in terms:
         match names.read(term):
             case Input():
                 continue
-            case Derivative(_, word) if len(word) <= 2 and all(len(name) == 1 for name in word):
-                found |= {"".join(word), *word}
+            case Derivative(_, word) if len(word) <= 3 and all(len(name) == 1 for name in word):
+                found.append("".join(word))
             case _:
-                raise ProblemError(f"{term}: accepted in training: derivatives up to order 2, by inputs of one letter")
-    return tuple(sorted(found, key=lambda word: (len(word), word)))
+                raise ProblemError(f"{term}: accepted in training: derivatives up to order 3, by inputs of one letter")
+    return closed(found)
+
+
+def closed(found: Sequence[str]) -> tuple[str, ...]:
+    """These words and all that their product rules need, the shortest first."""
+    parts = {"".join(part) for word in found for n in range(len(word) + 1) for part in combinations(word, n)}
+    return tuple(sorted(parts | {""}, key=lambda word: (len(word), word)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +54,10 @@ class Jet:
 
     def __getitem__(self, word: str) -> Tensor:
         return self.data[self.words.index(word)]
+
+    def split(self) -> list[Jet]:
+        """The columns, each as a jet of width 1."""
+        return [Jet(self.words, column) for column in torch.tensor_split(self.data, self.data.shape[-1], dim=-1)]
 
     def __neg__(self) -> Jet:
         return Jet(self.words, -self.data)
@@ -91,29 +103,31 @@ def affine(x: Jet, weight: Tensor, bias: Tensor) -> Jet:
 def sin(x: Jet) -> Jet:
     """Sine."""
     s, c = torch.sin(x[""]), torch.cos(x[""])
-    return _chain(x, s, c, -s)
+    return _chain(x, s, c, -s, lambda: -c)
 
 
 def cos(x: Jet) -> Jet:
     """Cosine."""
     s, c = torch.sin(x[""]), torch.cos(x[""])
-    return _chain(x, c, -s, -c)
+    return _chain(x, c, -s, -c, lambda: s)
 
 
 def exp(x: Jet) -> Jet:
     """Exponential."""
     e = torch.exp(x[""])
-    return _chain(x, e, e, e)
+    return _chain(x, e, e, e, lambda: e)
 
 
 def tanh(x: Jet) -> Jet:
     """Hyperbolic tangent, as 2σ(2x) − 1: 4 times faster than torch.tanh in float64, and within 3e-16 of it."""
     t = 2 * torch.sigmoid(2 * x[""]) - 1
     c = 1 - t * t
-    return _chain(x, t, c, -2 * t * c)
+    return _chain(x, t, c, -2 * t * c, lambda: c * (6 * t * t - 2))
 
 
-def _chain(x: Jet, f: Tensor, f1: Tensor, f2: Tensor) -> Jet:
+def _chain(x: Jet, f: Tensor, f1: Tensor, f2: Tensor, f3: Callable[[], Tensor]) -> Jet:
+    third = f3() if len(x.words[-1]) == 3 else f  # then it is not read
+
     def stream(word: str) -> Tensor:
         match tuple(word):
             case ():
@@ -122,6 +136,9 @@ def _chain(x: Jet, f: Tensor, f1: Tensor, f2: Tensor) -> Jet:
                 return f1 * x[word]
             case i, j:
                 return f1 * x[word] + f2 * x[i] * x[j]
+            case i, j, k:
+                mixed = x[i] * x[j + k] + x[j] * x[i + k] + x[k] * x[i + j]
+                return f1 * x[word] + f2 * mixed + third * x[i] * x[j] * x[k]
         raise AssertionError(word)
 
     return _jet(x.words, stream)
@@ -136,6 +153,10 @@ def _product(a: Jet, b: Jet) -> Jet:
                 return a[word] * b[""] + a[""] * b[word]
             case i, j:
                 return a[word] * b[""] + a[i] * b[j] + a[j] * b[i] + a[""] * b[word]
+            case i, j, k:
+                first = a[i] * b[j + k] + a[j] * b[i + k] + a[k] * b[i + j]
+                second = a[j + k] * b[i] + a[i + k] * b[j] + a[i + j] * b[k]
+                return a[word] * b[""] + first + second + a[""] * b[word]
         raise AssertionError(word)
 
     return _jet(a.words, stream)

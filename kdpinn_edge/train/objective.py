@@ -1,11 +1,12 @@
-"""What is minimised: the physics loss of a teacher, and the paper's distillation loss of a student.
+"""What is minimised: the physics loss of a teacher, and for a student a mixture of it with what follows the teacher.
 
 Each objective is a `loss`, and the same number as a mean of squares, `residuals`, for least-squares optimisers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import log, sqrt
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from kdpinn_edge.train.pinn import Pinn
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Collocation points (n, n_in), their weights (n,), and the teacher's values there: (n, n_out), or (n, 0)."""
+    """Collocation points (n, n_in), their weights (n,), and what of the teacher is to be followed there: (n, k)."""
 
     points: Tensor
     weights: Tensor
@@ -30,8 +31,12 @@ class Batch:
 class Objective(Protocol):
     """A loss on a batch; `loss == residuals.square().sum(0).mean()`."""
 
+    @property
+    def n_targets(self) -> int:
+        """How many columns the targets have."""
+
     def targets(self, points: Tensor) -> Tensor:
-        """The teacher's values at points (n, n_in): (n, n_out), or (n, 0) without a teacher."""
+        """What of the teacher is to be followed at points (n, n_in): (n, k), k = 0 without a teacher."""
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """(k, n), row by row what should vanish."""
@@ -42,9 +47,17 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Physics:
-    """L = mean(w r²), r the problem's residual and w = 1/(1 + |∇u|), so that a shock does not drown the rest."""
+    """L = mean(w r²), r the problem's residual and w = 1/(1 + |∇u|), so that a shock does not drown the rest.
+
+    Where the problem has a weight of its own, its square is a factor of w.
+    """
 
     problem: Problem
+
+    @property
+    def n_targets(self) -> int:
+        """None."""
+        return 0
 
     def targets(self, points: Tensor) -> Tensor:
         """Nothing: (n, 0)."""
@@ -54,7 +67,13 @@ class Physics:
         """√w r, (equations, n)."""
         names = Names(self.problem.inputs, self.problem.outputs)
         terms = [self._column(names.read(term), u, batch.points) for term in self.problem.terms]
-        return torch.stack(list(self.problem.residual(*terms))) * batch.weights.sqrt()
+        residuals = torch.stack(list(self.problem.residual(*terms)))
+        columns = torch.tensor_split(batch.points, len(self.problem.inputs), dim=1)
+        if self.problem.source is not None:
+            residuals = residuals - torch.stack([side[:, 0] for side in self.problem.source(torch, *columns)])
+        if self.problem.weight is not None:
+            residuals = residuals * self.problem.weight(torch, *columns)[:, 0]
+        return residuals * batch.weights.sqrt()
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
         """mean(w r²)."""
@@ -70,17 +89,20 @@ class Physics:
 
 
 @dataclass(frozen=True, eq=False)
-class Distillation:
-    """L = mean KL(N(u_T, σ²) ‖ N(u_S, σ²)) + λ mean(w r²): follow the teacher, and obey the physics.
+class Divergence:
+    """L = mean KL(N(u_T, σ²) ‖ N(u_S, σ²)): follow the teacher's values.
 
-    σ = `sigma` is the spread that teacher and student are credited with. With one σ for both the divergence is
-    (u_T − u_S)²/(2σ²), so L is a weighted least-squares problem in which σ and λ = `physics_weight` only trade the
-    two terms: 2σ²λ is the price of w r² in units of (u_T − u_S)².
+    σ = `sigma` is the spread that teacher and student are credited with. With one σ for both this is the mean of
+    (u_T − u_S)²/(2σ²): matching values by least squares.
     """
 
     teacher: Pinn
     sigma: float
-    physics_weight: float
+
+    @property
+    def n_targets(self) -> int:
+        """One per output."""
+        return len(self.teacher.problem.outputs)
 
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
@@ -89,18 +111,80 @@ class Distillation:
         return values
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
-        """(u_S − u_T)/(√2 σ) and √(λw) r: (n_out + equations, n)."""
-        departure = (u[""] - batch.targets).T / (sqrt(2) * self.sigma)
-        return torch.cat((departure, sqrt(self.physics_weight) * self._physics.residuals(u, batch)))
+        """(u_S − u_T)/(√2 σ), (n_out, n)."""
+        return (u[""] - batch.targets).T / (sqrt(2) * self.sigma)
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
-        """The divergence summed over the outputs, plus the weighted physics loss."""
-        divergence = gaussian_kl(batch.targets, self.sigma, u[""], self.sigma).sum(1).mean()
-        return divergence + self.physics_weight * self._physics.loss(u, batch)
+        """The divergence summed over the outputs."""
+        return gaussian_kl(batch.targets, self.sigma, u[""], self.sigma).sum(1).mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """L = mean(w |∇u_S − ∇u_T|²), w = 1/(1 + |∇u|): follow the teacher's first derivatives (W. Czarnecki, 2017)."""
+
+    teacher: Pinn
 
     @property
-    def _physics(self) -> Physics:
-        return Physics(self.teacher.problem)
+    def n_targets(self) -> int:
+        """One per output and input."""
+        return len(self.teacher.problem.outputs) * sum(len(word) == 1 for word in self.teacher.words)
+
+    @torch.no_grad()
+    def targets(self, points: Tensor) -> Tensor:
+        """The first derivatives of u_T that the residual needs, side by side."""
+        return _slopes(self.teacher.jet(points))
+
+    def residuals(self, u: Jet, batch: Batch) -> Tensor:
+        """√w (∂u_S − ∂u_T), one row per output and input."""
+        return (_slopes(u) - batch.targets).T * batch.weights.sqrt()
+
+    def loss(self, u: Jet, batch: Batch) -> Tensor:
+        """The mean over the batch."""
+        return self.residuals(u, batch).square().sum(0).mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """L = Σ λ L_i: objectives, each with its weight λ > 0. Their targets lie side by side in a batch."""
+
+    terms: tuple[tuple[float, Objective], ...]
+
+    @property
+    def n_targets(self) -> int:
+        """Those of all terms."""
+        return sum(term.n_targets for _, term in self.terms)
+
+    def targets(self, points: Tensor) -> Tensor:
+        """The targets of all terms, side by side."""
+        return torch.cat([term.targets(points) for _, term in self.terms], dim=1)
+
+    def residuals(self, u: Jet, batch: Batch) -> Tensor:
+        """√λ times the residuals of each term, one below the other."""
+        parts = [sqrt(weight) * term.residuals(u, own) for weight, term, own in self._own(batch)]
+        return torch.cat(parts)
+
+    def loss(self, u: Jet, batch: Batch) -> Tensor:
+        """The weighted sum."""
+        return torch.stack([weight * term.loss(u, own) for weight, term, own in self._own(batch)]).sum()
+
+    def _own(self, batch: Batch) -> Iterator[tuple[float, Objective, Batch]]:
+        """Each term with its own targets."""
+        start = 0
+        for weight, term in self.terms:
+            end = start + term.n_targets
+            yield weight, term, replace(batch, targets=batch.targets[:, start:end])
+            start = end
+
+
+def distillation(teacher: Pinn, sigma: float, physics_weight: float, slope_weight: float) -> Mixture:
+    """Follow the teacher, and obey the physics: the divergence, and what has a weight above 0.
+
+    The paper's loss is the divergence and the physics: there σ and λ = `physics_weight` only trade the two terms, and
+    2σ²λ is the price of w r² in units of (u_T − u_S)².
+    """
+    more = (slope_weight, Slopes(teacher)), (physics_weight, Physics(teacher.problem))
+    return Mixture(((1.0, Divergence(teacher, sigma)), *((weight, term) for weight, term in more if weight > 0)))
 
 
 def gaussian_kl(mean_p: Tensor, sigma_p: float, mean_q: Tensor, sigma_q: float) -> Tensor:
@@ -112,10 +196,14 @@ def gaussian_kl(mean_p: Tensor, sigma_p: float, mean_q: Tensor, sigma_q: float) 
     return log(sigma_q / sigma_p) + ((sigma_p / sigma_q) ** 2 - 1 + ((mean_p - mean_q) / sigma_q) ** 2) / 2
 
 
+def _slopes(u: Jet) -> Tensor:
+    """All first derivatives of all outputs side by side: (n, inputs · n_out)."""
+    return torch.cat([u[word] for word in u.words if len(word) == 1], dim=1)
+
+
 def steepness(u: Jet) -> Tensor:
     """|∇u|, (n,): the root of the sum of squares of all first derivatives of all outputs."""
-    first = [u[word].square().sum(1) for word in u.words if len(word) == 1]
-    return torch.stack(first).sum(0).sqrt()
+    return _slopes(u).square().sum(1).sqrt()
 
 
 def batch_at(points: Tensor, u: Jet, objective: Objective) -> Batch:

@@ -1,55 +1,234 @@
-"""Two optimisers over one flat parameter vector, each a function from state to state."""
+"""Optimisers over one flat parameter vector θ: each a map from θ and its memory to the next θ and memory.
+
+Memory is a tuple of tensors whose shapes never change. It is kept when points are drawn anew, so nothing that was
+learned about the curvature is lost with them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, inf, isfinite, pi, sqrt
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 ATTEMPTS = 8
+TRIALS = 25
+
+Memory = tuple[Tensor, ...]
 
 
-def adam(
-    theta: Tensor, gradient: Tensor, first: Tensor, second: Tensor, step: int, rate: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of Adam (Kingma and Ba, 2015): the new θ and its two moments. `step` counts from 1."""
-    first = 0.9 * first + 0.1 * gradient
-    second = 0.999 * second + 0.001 * gradient.square()
-    mean, spread = first / (1 - 0.9**step), second / (1 - 0.999**step)
-    return theta - rate * mean / (spread.sqrt() + 1e-8), first, second
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """The loss L of one batch.
+
+    fresh       no step was taken on this batch yet
+    loss        θ -> L
+    slope       θ -> L and its gradient
+    linear      θ -> residuals (m,) and their Jacobian (m, parameters), with L = |residuals|²/n
+    n           points of the batch
+    """
+
+    fresh: bool
+    loss: Callable[[Tensor], float]
+    slope: Callable[[Tensor], tuple[float, Tensor]]
+    linear: Callable[[Tensor], tuple[Tensor, Tensor]]
+    n: int
 
 
-def levenberg_marquardt(
-    theta: Tensor, residuals: Tensor, jacobian: Tensor, damping: float, loss_at: Callable[[Tensor], float], n: int
-) -> tuple[Tensor, float, float]:
-    """One accepted step on L(θ) = |r|²/n: the new θ, its loss, and the next damping μ.
+class Optimiser(Protocol):
+    """`start` gives the first memory, `step` the next θ, a loss, and the next memory."""
+
+    def start(self, theta: Tensor) -> Memory:
+        """The memory before the first step."""
+
+    def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
+        """One step; the loss is the last one that was calculated."""
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (D. Kingma and J. Ba, 2015), with a rate that falls from `rate` to 0 on half a cosine over `steps`."""
+
+    rate: float
+    steps: int
+
+    def start(self, theta: Tensor) -> Memory:
+        """Both moments and the number of steps taken."""
+        return torch.zeros_like(theta), torch.zeros_like(theta), _numbers(0)
+
+    def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
+        """θ − rate m/(√v + ε), both moments corrected for their start from zero."""
+        first, second, count = memory
+        loss, gradient = on.slope(theta)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient.square()
+        done = int(count)
+        mean, spread = first / (1 - 0.9 ** (done + 1)), second / (1 - 0.999 ** (done + 1))
+        rate = self.rate * (1 + cos(pi * done / self.steps)) / 2
+        return theta - rate * mean / (spread.sqrt() + 1e-8), loss, (first, second, count + 1)
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt:
+    """Damped Gauss-Newton steps (K. Levenberg, 1944; D. Marquardt, 1963), the first of them with `damping`.
 
         δ = −(JᵀJ + nμI)⁻¹ Jᵀr = −Jᵀ(JJᵀ + nμI)⁻¹ r
 
-    solved in whichever form is smaller: parameters or residuals. residuals (m,), jacobian (m, parameters). μ falls
-    where the linear model predicts the gain well and rises where it does not; a step that does not lower L is tried
-    again with 3 μ. θ comes back unchanged, with a larger μ, when ATTEMPTS steps fail.
+    solved in whichever form is smaller: parameters or residuals. μ falls where the linear model predicts the gain well
+    and rises where it does not; a step that does not lower L is tried again with 3 μ.
     """
-    loss = float(residuals.square().sum()) / n
-    wide = jacobian.shape[0] <= jacobian.shape[1]
-    gram = jacobian @ jacobian.T if wide else jacobian.T @ jacobian
-    right = residuals if wide else jacobian.T @ residuals
-    for _ in range(ATTEMPTS):
-        damped = gram.clone()
-        damped.diagonal().add_(n * damping)
-        factor, info = torch.linalg.cholesky_ex(damped)
-        if int(info) == 0:
-            solution = torch.cholesky_solve(right[:, None], factor)[:, 0]
-            delta = -(jacobian.T @ solution) if wide else -solution
-            new_loss = loss_at(theta + delta)
-            gain = loss - new_loss
-            predicted = loss - float((residuals + jacobian @ delta).square().sum()) / n
-            if gain > 0:
-                if gain > 0.75 * predicted:
-                    damping /= 3
-                elif gain < 0.25 * predicted:
-                    damping *= 2
-                return theta + delta, new_loss, damping
-        damping *= 3
-    return theta, loss, damping
+
+    damping: float
+
+    def start(self, theta: Tensor) -> Memory:
+        """The damping μ."""
+        return (_numbers(self.damping),)
+
+    def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
+        """θ + δ; or θ as it is, with a larger μ, when ATTEMPTS steps fail."""
+        damping = float(memory[0])
+        r, J = on.linear(theta)
+        loss = float(r.square().sum()) / on.n
+        wide = J.shape[0] <= J.shape[1]
+        gram = J @ J.T if wide else J.T @ J
+        right = r if wide else J.T @ r
+        for _ in range(ATTEMPTS):
+            damped = gram.clone()
+            damped.diagonal().add_(on.n * damping)
+            factor, info = torch.linalg.cholesky_ex(damped)
+            if int(info) == 0:
+                solution = torch.cholesky_solve(right[:, None], factor)[:, 0]
+                delta = -(J.T @ solution) if wide else -solution
+                new_loss = on.loss(theta + delta)
+                gain = loss - new_loss
+                predicted = loss - float((r + J @ delta).square().sum()) / on.n
+                if gain > 0:
+                    if gain > 0.75 * predicted:
+                        damping /= 3
+                    elif gain < 0.25 * predicted:
+                        damping *= 2
+                    return theta + delta, new_loss, (_numbers(damping),)
+            damping *= 3
+        return theta, loss, (_numbers(damping),)
+
+
+@dataclass(frozen=True)
+class SelfScaledBroyden:
+    """Dense quasi-Newton steps whose estimate H of the inverse Hessian is scaled by τ before each update.
+
+        H ← (H − Hy yᵀH/yᵀHy + φ yᵀHy v vᵀ)/τ + s sᵀ/yᵀs,   v = s/yᵀs − Hy/yᵀHy
+
+    s and y are the steps of θ and of the gradient; τ and φ are those of M. Al-Baali (1998) and J. Urbán, P. Stefanou
+    and J. Pons (2025, SSBroyden). H has parameters² entries.
+    """
+
+    def start(self, theta: Tensor) -> Memory:
+        """H, the gradient, the loss, and the number of updates of H."""
+        return torch.eye(len(theta), dtype=theta.dtype), torch.zeros_like(theta), _numbers(0, 0)
+
+    def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
+        """θ − αHg, with α from a line search; where there is none, θ as it is and H from the start."""
+        H, gradient, (known, updates) = memory
+        loss, gradient = on.slope(theta) if on.fresh or updates == 0 else (float(known), gradient)
+        direction = -(H @ gradient)
+        found = searched(on, theta, loss, gradient, direction, _first_step(gradient, int(updates)))
+        if found is None:
+            return theta, loss, self.start(theta)
+        alpha, new_loss, new_gradient = found
+        s, y = alpha * direction, new_gradient - gradient
+        b = -alpha * float(s @ gradient) / float(y @ s)
+        return theta + s, new_loss, (_updated(H, s, y, b, int(updates)), new_gradient, _numbers(new_loss, updates + 1))
+
+
+def _updated(H: Tensor, s: Tensor, y: Tensor, b: float, updates: int) -> Tensor:
+    """The next H, where b = sᵀH⁻¹s/yᵀs."""
+    curvature, Hy = float(y @ s), H @ y
+    yHy = float(y @ Hy)
+    h = yHy / curvature
+    a = max(b * h - 1, 1e-12)
+    low = min(1.0, h * (1 - sqrt(a / (1 + a))))
+    theta = max((low - 1) / a, min(1 / low, (1 - b) / b))
+    sigma = 1 + a * theta
+    if updates == 0:
+        tau = h / sigma
+    else:
+        root = abs(sigma) ** (1 / (1 - len(s))) if len(s) > 1 else 1.0
+        tau = min(1.0, 1 / b) * min(root, 1 / theta) if theta > 0 else min(min(1.0, 1 / b) * root, sigma)
+    v = s / curvature - Hy / yHy
+    phi = (1 - theta) / sigma
+    H = H.addr(Hy, Hy, alpha=-1 / yHy).addr_(v, v, alpha=phi * yHy)
+    return H.div_(tau).addr_(s, s, alpha=1 / curvature)
+
+
+@dataclass(frozen=True)
+class LimitedMemory:
+    """L-BFGS (J. Nocedal, 1980): H from the last `pairs` steps s and y alone, whatever batches they were taken on."""
+
+    pairs: int = 50
+
+    def start(self, theta: Tensor) -> Memory:
+        """The steps s and y, the newest last; the gradient; the loss and the number of pairs."""
+        none = torch.zeros(self.pairs, len(theta), dtype=theta.dtype)
+        return none, none, torch.zeros_like(theta), _numbers(0, 0)
+
+    def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
+        """θ − αHg, with α from a line search; where there is none, θ as it is and no pairs."""
+        S, Y, gradient, (known, count) = memory
+        loss, gradient = on.slope(theta) if on.fresh or count == 0 else (float(known), gradient)
+        direction = -_inverse_times(S[self.pairs - int(count) :], Y[self.pairs - int(count) :], gradient)
+        found = searched(on, theta, loss, gradient, direction, _first_step(gradient, int(count)))
+        if found is None:
+            return theta, loss, self.start(theta)
+        alpha, new_loss, new_gradient = found
+        s, y = alpha * direction, new_gradient - gradient
+        S, Y = torch.cat((S[1:], s[None])), torch.cat((Y[1:], y[None]))
+        return theta + s, new_loss, (S, Y, new_gradient, _numbers(new_loss, min(int(count) + 1, self.pairs)))
+
+
+def _inverse_times(S: Tensor, Y: Tensor, gradient: Tensor) -> Tensor:
+    """H g by the recursion over the pairs."""
+    q, shares = gradient, []
+    for s, y in zip(S.flip(0), Y.flip(0), strict=True):
+        shares.append((s @ q) / (y @ s))
+        q = q - shares[-1] * y
+    if len(S):
+        q = q * ((S[-1] @ Y[-1]) / (Y[-1] @ Y[-1]))
+    for s, y in zip(S, Y, strict=True):
+        q = q + (shares.pop() - (y @ q) / (y @ s)) * s
+    return q
+
+
+def searched(
+    on: Landscape, theta: Tensor, loss: float, gradient: Tensor, direction: Tensor, alpha: float
+) -> tuple[float, float, Tensor] | None:
+    """A step along `direction` that meets both conditions of P. Wolfe (1969), its loss and its gradient.
+
+    Bisection, from `alpha` on (A. Lewis and M. Overton, 2013). None where the direction does not descend, or TRIALS
+    steps do not do.
+    """
+    downhill = float(gradient @ direction)
+    if not downhill < 0:
+        return None
+    low, high = 0.0, inf
+    for _ in range(TRIALS):
+        new_loss, new_gradient = on.slope(theta + alpha * direction)
+        if not new_loss <= loss + 1e-4 * alpha * downhill:
+            high = alpha
+        elif float(new_gradient @ direction) < 0.9 * downhill:
+            low = alpha
+        else:
+            return alpha, new_loss, new_gradient
+        alpha = (low + high) / 2 if isfinite(high) else 2 * alpha
+    return None
+
+
+def _first_step(gradient: Tensor, updates: int) -> float:
+    """1, or a step of length 1 where the scale of the problem is not known yet."""
+    return 1.0 if updates else min(1.0, 1 / (float(gradient.norm()) or 1.0))
+
+
+def _numbers(*values: float | Tensor) -> Tensor:
+    return torch.tensor([float(value) for value in values], dtype=torch.float64)

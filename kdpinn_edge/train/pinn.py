@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from kdpinn_edge.names import Names
+from kdpinn_edge.names import Derivative, Names
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.train import jets
 from kdpinn_edge.train.jets import Jet
@@ -18,7 +18,7 @@ Tape = list[tuple[Tensor, Tensor]]
 
 
 class Pinn(nn.Module):
-    """u(x) = ansatz(x, N(features(x))), with N a tanh network; float64.
+    """u(x) = ansatz(x, N(features(x))), with N a tanh network, or derivatives of it: `problem.potentials`; float64.
 
     `forward` takes points (n, n_in), columns as in `problem.inputs`, and returns (n, n_out). The initial weights are
     Glorot-normal, drawn from `seed` alone; the biases start at zero.
@@ -29,7 +29,7 @@ class Pinn(nn.Module):
         self.problem = problem
         self.hidden = tuple(hidden)
         n_features = len(problem.features(torch, *torch.zeros(len(problem.inputs), 1, 1).unbind()))
-        sizes = [n_features, *self.hidden, len(problem.outputs)]
+        sizes = [n_features, *self.hidden, problem.net_columns or len(problem.made)]
         layers = [nn.Linear(n_in, n_out, dtype=torch.float64) for n_in, n_out in pairwise(sizes)]
         generator = torch.Generator().manual_seed(seed)
         for layer in layers:
@@ -39,12 +39,16 @@ class Pinn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The solution at the points x (n, n_in): (n, n_out)."""
+        return self.made(x) if self.problem.potentials is None else self._jet(x, ("",), None)[""]
+
+    def made(self, x: Tensor) -> Tensor:
+        """What the ansatz makes at the points x: the solution, or its potentials."""
         columns = [x[:, i : i + 1] for i in range(len(self.problem.inputs))]
         h = torch.cat(tuple(self.problem.features(torch, *columns)), dim=1)
         for layer in self.layers[:-1]:
             h = torch.tanh(layer(h))
-        u: Tensor = self.problem.ansatz(torch, columns, self.layers[-1](h))
-        return u
+        net = self.layers[-1](h).split(1, dim=1)
+        return torch.cat(tuple(self.problem.ansatz(torch, columns, *net)), dim=1)
 
     def jet(self, x: Tensor, tape: Tape | None = None) -> Jet:
         """The solution at x with the derivatives that the problem's residual needs, each (n, n_out).
@@ -52,8 +56,34 @@ class Pinn(nn.Module):
         Streams go through the layers together, so a derivative costs one more row of a matrix product and no backward
         pass. A `tape` that is given is filled.
         """
-        names = Names(self.problem.inputs, self.problem.outputs)
-        columns = jets.columns(x, self.problem.inputs, jets.words(self.problem.terms, names))
+        return self._jet(x, self.words, tape)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The derivatives that `jet` has."""
+        return jets.words(self.problem.terms, Names(self.problem.inputs, self.problem.outputs))
+
+    def _jet(self, x: Tensor, words: tuple[str, ...], tape: Tape | None) -> Jet:
+        """The solution at x with these derivatives."""
+        potentials = self.problem.potentials
+        if potentials is None:
+            return self._made(x, words, tape)
+        terms = [Names(self.problem.inputs, potentials.names).read(term) for term in potentials.terms]
+        slopes = [(potentials.names.index(term.column), term.word) for term in terms if isinstance(term, Derivative)]
+        order = self.problem.inputs.index
+
+        def after(word: str, slope: tuple[str, ...]) -> str:
+            return "".join(sorted((*word, *slope), key=order))
+
+        made = self._made(x, jets.closed([after(word, slope) for word in words for _, slope in slopes]), tape)
+        streams = [
+            potentials.outputs(*(made[after(word, slope)][:, i : i + 1] for i, slope in slopes)) for word in words
+        ]
+        return Jet(words, torch.stack([torch.cat(tuple(stream), dim=1) for stream in streams]))
+
+    def _made(self, x: Tensor, words: tuple[str, ...], tape: Tape | None) -> Jet:
+        """What the ansatz makes at x, with these derivatives."""
+        columns = jets.columns(x, self.problem.inputs, words)
         h = jets.concat(self.problem.features(jets, *columns))
         parameters = list(self.parameters())
         for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
@@ -61,8 +91,19 @@ class Pinn(nn.Module):
             if tape is not None:
                 tape.append((h.data, z.data))
             h = jets.tanh(z)
-        u: Jet = self.problem.ansatz(jets, columns, z)
-        return u
+        return jets.concat(self.problem.ansatz(jets, columns, *z.split()))
+
+
+class Made(nn.Module):
+    """What the ansatz of a Pinn makes, as a module to be captured; of its derivatives the Program's are better."""
+
+    def __init__(self, net: Pinn) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """At the points x (n, n_in): the solution, or its potentials."""
+        return self.net.made(x)
 
 
 def jacobian(residuals: Tensor, tape: Tape) -> Tensor:

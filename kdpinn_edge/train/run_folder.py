@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kdpinn_edge.errors import TrainError, listing
+from kdpinn_edge.train.optimisers import Memory
 from kdpinn_edge.train.weights import WEIGHTS_FILE, read_tensors, write_whole
 
 CONFIG_FILE = "config.json"
@@ -31,19 +32,19 @@ class State:
     cpu_seconds: float
     loss: float
     relative_l2: float
-    damping: float
     best_score: float
     theta: Tensor
     best_theta: Tensor
-    first: Tensor
-    second: Tensor
     points: Tensor
     weights: Tensor
     targets: Tensor
+    adam: Memory
+    newton: Memory
 
 
 NUMBERS = tuple(field.name for field in fields(State) if field.type in ("int", "float"))
 TENSORS = tuple(field.name for field in fields(State) if field.type == "Tensor")
+MEMORIES = tuple(field.name for field in fields(State) if field.type == "Memory")
 
 
 def open_run(folder: Path, description: dict[str, Any], *, resume: bool) -> None:
@@ -77,8 +78,16 @@ def open_run(folder: Path, description: dict[str, Any], *, resume: bool) -> None
 def write_checkpoint(folder: Path, state: State) -> None:
     """Replace the checkpoint by `state`."""
     numbers = torch.tensor([getattr(state, name) for name in NUMBERS], dtype=torch.float64)
-    tensors = {name: getattr(state, name).clone() for name in TENSORS}
+    tensors = {name: tensor.clone() for name, tensor in _tensors(state).items()}
     write_whole(folder / CHECKPOINT_FILE, safetensors.torch.save({"numbers": numbers, **tensors}))
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    """Every tensor of `state` by its name, those of a memory as in "newton.0"."""
+    tensors = {name: getattr(state, name) for name in TENSORS}
+    for name in MEMORIES:
+        tensors |= {f"{name}.{i}": tensor for i, tensor in enumerate(getattr(state, name))}
+    return tensors
 
 
 def read_checkpoint(folder: Path, like: State) -> State | None:
@@ -87,11 +96,14 @@ def read_checkpoint(folder: Path, like: State) -> State | None:
     if not path.exists():
         return None
     tensors, _ = read_tensors(path)
-    shapes = {"numbers": (len(NUMBERS),)} | {name: tuple(getattr(like, name).shape) for name in TENSORS}
+    shapes = {"numbers": (len(NUMBERS),)} | {name: tuple(tensor.shape) for name, tensor in _tensors(like).items()}
     if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes:
         raise TrainError(f"{path}: not a checkpoint of this run; delete it to start the run again")
+    # A product's last bits depend on how its operands are aligned, and a file's tensors lie anywhere.
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     step, *numbers = tensors["numbers"].tolist()
-    return State(int(step), *numbers, *(tensors[name] for name in TENSORS))
+    memories = [tuple(tensors[f"{name}.{i}"] for i in range(len(getattr(like, name)))) for name in MEMORIES]
+    return State(int(step), *numbers, *(tensors[name] for name in TENSORS), *memories)
 
 
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:

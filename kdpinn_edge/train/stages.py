@@ -13,14 +13,23 @@ from kdpinn_edge.problems import problem
 from kdpinn_edge.train.config import DistillConfig, TrainConfig
 from kdpinn_edge.train.errors import Reference
 from kdpinn_edge.train.fit import fit
-from kdpinn_edge.train.objective import Distillation, Objective, Physics
+from kdpinn_edge.train.objective import Objective, Physics, distillation
 from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.progress import Report, silent
 from kdpinn_edge.train.run_folder import open_run, run_files, versions, write_json
 from kdpinn_edge.train.weights import load_pinn, write_weights
 
-OPTIONS = {"hidden": "hidden", "points": "n_points", "rounds": "newton_rounds", "seed": "seed"}
+OPTIONS = {
+    "hidden": "hidden",
+    "points": "n_points",
+    "optimiser": "optimiser",
+    "rounds": "newton_rounds",
+    "steps": "newton_steps",
+    "physics-weight": "physics_weight",
+    "slope-weight": "slope_weight",
+    "seed": "seed",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +76,7 @@ def distill(
     resume: bool = False,
     report: Report = silent,
 ) -> Trained:
-    """Teacher → Student: minimise divergence from the teacher plus physics loss (`objective.Distillation`).
+    """Teacher → Student: minimise divergence from the teacher plus physics loss (`objective.distillation`).
 
     `teacher` is a zoo name, a run folder or a .safetensors file; by default the zoo's teacher of this problem.
     Interrupt, resume and errors are as for `train`.
@@ -86,7 +95,7 @@ def distill(
         "command": _command("distill", problem_name, config) + (f" --teacher {name}" if teacher else ""),
         "teacher": {"name": Path(name).name, "sha256": _fingerprint(guide)},
     }
-    objective = Distillation(guide, config.sigma, config.physics_weight)
+    objective = distillation(guide, config.sigma, config.physics_weight, config.slope_weight)
     return _run(net, objective, config, source, Path(folder), report, resume)
 
 
@@ -134,7 +143,7 @@ def _command(stage: str, problem_name: str, config: TrainConfig) -> str:
     """The run as the command line has it: its options where they are not at their defaults."""
     words = [f"kdpinn-edge {stage} {problem_name}"]
     for option, field in OPTIONS.items():
-        if (value := getattr(config, field)) != getattr(type(config)(), field):
+        if hasattr(config, field) and (value := getattr(config, field)) != getattr(type(config)(), field):
             words.append(f"--{option} {','.join(map(str, value)) if isinstance(value, tuple) else value}")
     return " ".join(words)
 

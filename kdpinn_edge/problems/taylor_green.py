@@ -1,0 +1,74 @@
+"""Incompressible Navier-Stokes: an array of Taylor-Green vortices that decays.
+
+    u = ψ_y, v = −ψ_x, p = a_x + b_y
+
+ψ, a and b have the periods of the box. So there is no divergence, and the mean of p, which no equation fixes, is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import pi
+from typing import Any
+
+import numpy as np
+
+from kdpinn_edge.problems import Array, Math, Potentials, Problem
+
+NU = 0.1
+
+
+def _residual(
+    u: Any, u_x: Any, u_y: Any, u_t: Any, u_xx: Any, u_yy: Any,
+    v: Any, v_x: Any, v_y: Any, v_t: Any, v_xx: Any, v_yy: Any,
+    p_x: Any, p_y: Any,
+) -> Sequence[Any]:  # fmt: skip
+    return (
+        u_t + u * u_x + v * u_y + p_x - NU * (u_xx + u_yy),
+        v_t + u * v_x + v * v_y + p_y - NU * (v_xx + v_yy),
+    )
+
+
+def _features(m: Math, x: Any, y: Any, t: Any) -> Sequence[Any]:
+    return m.cos(x), m.sin(x), m.cos(y), m.sin(y), 2.0 * t - 1.0
+
+
+def _ansatz(m: Math, columns: Sequence[Any], psi: Any, a: Any, b: Any) -> Sequence[Any]:
+    x, y, t = columns
+    return m.cos(x) * m.cos(y) + t * psi, a, b
+
+
+def _outputs(psi_y: Any, psi_x: Any, a_x: Any, b_y: Any) -> Sequence[Any]:
+    return psi_y, -psi_x, a_x + b_y
+
+
+def _exact(points: Array) -> Array:
+    x, y, t = points.T
+    decay = np.exp(-2 * NU * t)
+    u, v = -np.cos(x) * np.sin(y) * decay, np.sin(x) * np.cos(y) * decay
+    p = -(np.cos(2 * x) + np.cos(2 * y)) / 4 * decay**2
+    return np.stack([u, v, p], axis=1)
+
+
+PROBLEM = Problem(
+    name="taylor_green",
+    equation="w_t + (w·∇)w + ∇p = 0.1 Δw, ∇·w = 0, w = (u, v)",
+    conditions="u(x, y, 0) = −cos x sin y, v(x, y, 0) = sin x cos y, period 2π in x and y, mean of p = 0",
+    inputs=("x", "y", "t"),
+    outputs=("u", "v", "p"),
+    lower=(0.0, 0.0, 0.0),
+    upper=(2 * pi, 2 * pi, 1.0),
+    units=("1",) * 6,
+    exact=_exact,
+    exact_error=1e-15,
+    resolution=(61, 61, 31),
+    terms=(
+        *("u", "u_x", "u_y", "u_t", "u_xx", "u_yy"),
+        *("v", "v_x", "v_y", "v_t", "v_xx", "v_yy"),
+        *("p_x", "p_y"),
+    ),
+    residual=_residual,
+    features=_features,
+    ansatz=_ansatz,
+    potentials=Potentials(("psi", "a", "b"), ("psi_y", "psi_x", "a_x", "b_y"), _outputs),
+)

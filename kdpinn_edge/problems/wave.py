@@ -1,0 +1,61 @@
+"""A string that is plucked in two of its modes and let go.
+
+The motion continues oddly beyond the ends, with period 2 in x, and repeats after the time 2/c = 1, backwards as
+forwards. So N is even and periodic in both, a function of cos(πx) and cos(2πt):
+
+    u = sin(πx) + ½ sin(4πx) + (1 − cos(2πt)) sin(πx) N
+
+which has the values and no velocity at t = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import pi
+from typing import Any
+
+import numpy as np
+
+from kdpinn_edge.problems import Array, Math, Problem
+
+SPEED = 2.0
+
+
+def _residual(u_tt: Any, u_xx: Any) -> Sequence[Any]:
+    return (u_tt - SPEED**2 * u_xx,)
+
+
+def _features(m: Math, x: Any, t: Any) -> Sequence[Any]:
+    return m.cos(pi * x), m.cos(SPEED * pi * t)
+
+
+def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
+    x, t = columns
+    return (m.sin(pi * x) + 0.5 * m.sin(4 * pi * x) + (1.0 - m.cos(SPEED * pi * t)) * m.sin(pi * x) * net,)
+
+
+def _exact(points: Array) -> Array:
+    x, t = points[:, :1], points[:, 1:]
+    first = np.sin(pi * x) * np.cos(SPEED * pi * t)
+    fourth = np.sin(4 * pi * x) * np.cos(4 * SPEED * pi * t)
+    u: Array = first + 0.5 * fourth
+    return u
+
+
+PROBLEM = Problem(
+    name="wave",
+    equation="u_tt = 4 u_xx",
+    conditions="u(x, 0) = sin(πx) + ½ sin(4πx), u_t(x, 0) = 0, u(0, t) = u(1, t) = 0",
+    inputs=("x", "t"),
+    outputs=("u",),
+    lower=(0.0, 0.0),
+    upper=(1.0, 1.0),
+    units=("1", "1", "1"),
+    exact=_exact,
+    exact_error=1e-14,
+    resolution=(301, 301),
+    terms=("u_tt", "u_xx"),
+    residual=_residual,
+    features=_features,
+    ansatz=_ansatz,
+)

@@ -1,0 +1,196 @@
+"""The optimisers, on problems with known answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import cos, pi
+
+import pytest
+import torch
+from torch import Tensor
+
+from kdpinn_edge.errors import TrainError
+from kdpinn_edge.train import TrainConfig
+from kdpinn_edge.train.config import OPTIMISERS
+from kdpinn_edge.train.fit import optimiser
+from kdpinn_edge.train.optimisers import (
+    Adam,
+    Landscape,
+    LevenbergMarquardt,
+    LimitedMemory,
+    Optimiser,
+    SelfScaledBroyden,
+    searched,
+)
+
+QUASI_NEWTON = {"ssbroyden": SelfScaledBroyden(), "lbfgs": LimitedMemory()}
+EVERY = {"lm": LevenbergMarquardt(1e-3), **QUASI_NEWTON}
+
+
+def of_residuals(residuals: Callable[[Tensor], Tensor], *, fresh: bool = False) -> Landscape:
+    """L = mean of the squared residuals."""
+
+    def loss(theta: Tensor) -> Tensor:
+        return residuals(theta).square().mean()
+
+    def slope(theta: Tensor) -> tuple[float, Tensor]:
+        gradient, value = torch.func.grad_and_value(loss)(theta)
+        return float(value), gradient
+
+    def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
+        return residuals(theta), torch.func.jacrev(residuals)(theta)
+
+    return Landscape(fresh, lambda theta: float(loss(theta)), slope, linear, len(residuals(torch.zeros(99).double())))
+
+
+def after(steps: int, method: Optimiser, on: Landscape, theta: Tensor) -> Tensor:
+    memory = method.start(theta)
+    for _ in range(steps):
+        theta, _, memory = method.step(theta, memory, on)
+    return theta
+
+
+def quadratic(n: int, condition: float, seed: int = 0) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Residuals A(θ − θ*) with the given condition of AᵀA, and θ*."""
+    generator = torch.Generator().manual_seed(seed)
+    rotation = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64)).Q
+    solution = torch.randn(n, generator=generator, dtype=torch.float64)
+    A = torch.logspace(0, torch.tensor(condition).log10() / 2, n, dtype=torch.float64)[:, None] * rotation
+    return (lambda theta: A @ (theta[:n] - solution)), solution
+
+
+def rosenbrock(theta: Tensor) -> Tensor:
+    x = theta[:6]
+    return torch.cat((10 * (x[1:] - x[:-1] ** 2), 1 - x[:-1]))
+
+
+@pytest.mark.parametrize(("name", "steps"), [("lm", 30), ("ssbroyden", 120), ("lbfgs", 400)])
+def test_a_quadratic_is_solved(name: str, steps: int) -> None:
+    residuals, solution = quadratic(20, 1e4)
+    found = after(steps, EVERY[name], of_residuals(residuals), torch.zeros(20).double())
+    torch.testing.assert_close(found, solution, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_valley_of_rosenbrock_is_followed_to_its_end(name: str) -> None:
+    start = torch.tensor([-1.2, 1.0] * 3, dtype=torch.float64)
+    found = after(150, EVERY[name], of_residuals(rosenbrock), start)
+    torch.testing.assert_close(found, torch.ones(6).double(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_regression_finds_the_numbers_that_made_its_data(name: str) -> None:
+    t = torch.linspace(0, 2, 40, dtype=torch.float64)
+    made = 1.5 * torch.exp(-2.0 * t) + 0.7 * torch.sin(3.0 * t)
+
+    def residuals(theta: Tensor) -> Tensor:
+        return theta[0] * torch.exp(-theta[1] * t) + theta[2] * torch.sin(theta[3] * t) - made
+
+    found = after(120, EVERY[name], of_residuals(residuals), torch.tensor([1.0, 1.0, 1.0, 2.5]).double())
+    torch.testing.assert_close(found, torch.tensor([1.5, 2.0, 0.7, 3.0]).double(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("m", "n"), [(40, 6), (6, 40)])
+def test_an_undamped_step_solves_a_linear_problem(m: int, n: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    A = torch.randn(m, n, generator=generator, dtype=torch.float64)
+    b = torch.randn(m, generator=generator, dtype=torch.float64)
+    method, on = LevenbergMarquardt(1e-14), of_residuals(lambda theta: A @ theta[:n] - b)
+    theta = torch.zeros(n, dtype=torch.float64)
+    theta, loss, (damping,) = method.step(theta, method.start(theta), on)
+    torch.testing.assert_close(theta, torch.linalg.lstsq(A, b[:, None], driver="gelsd").solution[:, 0])
+    assert damping < 1e-14
+    assert loss == pytest.approx(on.loss(theta))
+
+
+def test_a_step_that_cannot_improve_changes_nothing_but_the_damping() -> None:
+    theta, r, J = torch.zeros(2).double(), torch.ones(3).double(), torch.ones(3, 2).double()
+    on = Landscape(True, lambda theta: 2.0, lambda theta: (2.0, theta), lambda theta: (r, J), 3)
+    method = LevenbergMarquardt(1.0)
+    found, loss, (damping,) = method.step(theta, method.start(theta), on)
+    assert torch.equal(found, theta)
+    assert loss == 1.0
+    assert damping == 3.0**8
+
+
+def test_adam_is_torchs() -> None:
+    on = of_residuals(rosenbrock)
+    theta = torch.full((6,), -0.5, dtype=torch.float64)
+    expected = theta.clone().requires_grad_()
+    torchs = torch.optim.Adam([expected], lr=1.0)
+    ours, rate, steps = theta, 1e-2, 30
+    method = Adam(rate, steps)
+    memory = method.start(theta)
+    for i in range(steps):
+        ours, _, memory = method.step(ours, memory, on)
+        torchs.param_groups[0]["lr"] = rate * (1 + cos(pi * i / steps)) / 2
+        expected.grad = on.slope(expected.detach())[1]
+        torchs.step()
+    torch.testing.assert_close(ours, expected.detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_the_estimate_of_broyden_explains_the_last_step() -> None:
+    """Hy = s, and H stays symmetric and positive: what any update of the family keeps."""
+    on, method = of_residuals(rosenbrock), SelfScaledBroyden()
+    theta = torch.tensor([-1.2, 1.0] * 3, dtype=torch.float64)
+    memory = method.start(theta)
+    for _ in range(20):
+        before, gradient = theta, on.slope(theta)[1]
+        theta, _, memory = method.step(theta, memory, on)
+        H, y, s = memory[0], on.slope(theta)[1] - gradient, theta - before
+        torch.testing.assert_close(H @ y, s, rtol=1e-6, atol=1e-10)
+        torch.testing.assert_close(H, H.T, rtol=0, atol=1e-10)
+        assert torch.linalg.eigvalsh(H).min() > 0
+
+
+@pytest.mark.parametrize("name", QUASI_NEWTON)
+def test_what_was_learned_outlives_a_batch(name: str) -> None:
+    """Batches whose minima differ slightly: with its memory a method meets the next one in a few steps."""
+    method = QUASI_NEWTON[name]
+    residuals, solution = quadratic(20, 1e4)
+    theta = torch.zeros(20).double()
+    memory = method.start(theta)
+    for _ in range(45):
+        theta, _, memory = method.step(theta, memory, of_residuals(residuals))
+    shift = 1e-1 * torch.ones(20).double()
+
+    def moved(theta: Tensor) -> Tensor:
+        return residuals(theta[:20] - shift)
+
+    kept, lost, none = theta, theta, method.start(theta)
+    for i in range(12):
+        kept, _, memory = method.step(kept, memory, of_residuals(moved, fresh=i == 0))
+        lost, _, none = method.step(lost, none, of_residuals(moved, fresh=i == 0))
+    target = solution + shift
+    assert (kept - target).norm() < (lost - target).norm() / 1.5
+
+
+def test_a_step_along_a_line_meets_both_conditions() -> None:
+    on = of_residuals(rosenbrock)
+    theta = torch.tensor([-1.2, 1.0] * 3, dtype=torch.float64)
+    loss, gradient = on.slope(theta)
+    for alpha in (1e-8, 1e-3, 1.0, 1e3):
+        found = searched(on, theta, loss, gradient, -gradient, alpha)
+        assert found is not None
+        step, new_loss, new_gradient = found
+        downhill = -float(gradient @ gradient)
+        assert new_loss <= loss + 1e-4 * step * downhill
+        assert float(new_gradient @ -gradient) >= 0.9 * downhill
+    assert searched(on, theta, loss, gradient, gradient, 1.0) is None
+
+
+@pytest.mark.parametrize("name", QUASI_NEWTON)
+def test_at_a_minimum_nothing_moves(name: str) -> None:
+    method, minimum = QUASI_NEWTON[name], torch.ones(6).double()
+    theta, loss, memory = method.step(minimum, method.start(minimum), of_residuals(rosenbrock))
+    assert torch.equal(theta, minimum)
+    assert loss == 0
+    assert all(torch.equal(a, b) for a, b in zip(memory, method.start(minimum), strict=True))
+
+
+def test_every_name_is_an_optimiser() -> None:
+    assert {type(optimiser(TrainConfig(optimiser=name))) for name in OPTIMISERS} == {
+        type(each) for each in EVERY.values()
+    }
+    with pytest.raises(TrainError, match=r"no optimiser is called 'bfgs'; accepted: lm, ssbroyden, lbfgs"):
+        TrainConfig(optimiser="bfgs")
