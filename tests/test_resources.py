@@ -155,12 +155,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return lambda target: export(target.name)
 
 
-BRANCHES = pytest.mark.xfail(reason="LLVM makes a branch of every select on RV64GC, which has no conditional move")
-
-
-@pytest.mark.parametrize(
-    "target", [pytest.param(*p.values, id=p.id, marks=BRANCHES if p.id == "riscv64" else ()) for p in EMULATED]
-)
+@pytest.mark.parametrize("target", EMULATED)
 def test_the_count_is_the_same_for_every_input(target: Target, exported: Exported) -> None:
     manifest, artifact = exported(target)
     machine = Machine(target, artifact)
