@@ -202,7 +202,7 @@ class _Body:
         self._real = translation.real
         self._comments = {i: text for i, text in comments.items() if node.lineno < i <= (node.end_lineno or 0)}
         self._changing = {n.target.id for n in ast.walk(node) if isinstance(n, ast.AugAssign) and _is_name(n.target)}
-        read = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        read = _read(node)
         self.result = "void"
         self.lines = [f"(void){name};" for name in types if name not in read]
         start = 1 if ast.get_docstring(node) else 0
@@ -216,7 +216,7 @@ class _Body:
         turn has variables of its own, as that of a loop has.
         """
         scope, lines = dict(outer), []
-        waiting = list(statements)
+        waiting = _live(statements, outer)
         while waiting:
             statement = waiting.pop(0)
             lines += [f"/* {self._comments.pop(i)} */" for i in sorted(self._comments) if i < statement.lineno]
@@ -502,6 +502,25 @@ class _Body:
             self._to.constants[known.name] = type_, text
             text = known.name
         return Value(type_, (text,))
+
+
+def _read(node: ast.AST) -> set[str]:
+    """The names that are read somewhere in `node`."""
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def _live(statements: Sequence[ast.stmt], outer: Scope) -> list[ast.stmt]:
+    """Without those that make a variable which nothing reads: a compiler would warn."""
+    live: list[ast.stmt] = []
+    read = set(outer)
+    for statement in reversed(statements):
+        match statement:
+            case ast.Assign(targets=targets, value=ast.Call() | ast.Name()):
+                if not any(_is_name(target) and target.id in read for target in targets):
+                    continue
+        read |= _read(statement)
+        live.insert(0, statement)
+    return live
 
 
 def _total(value: Value) -> Value:
