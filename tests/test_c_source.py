@@ -301,8 +301,8 @@ def test_what_has_no_meaning_in_c_is_refused() -> None:
         ("del x", "'del x'"),
         ("y = [x]", r"\[x\]"),
         ("put(y, k, 0.0)", "'k'"),
-        ("v = item(x, p * p)", r"p \* p"),
-        ("v = load(x, p, 2)\n    v = load(x, p, 3)", "another thing of v"),
+        ("put(y, p, item(x, p * p))", r"p \* p"),
+        ("v = load(x, p, 2)\n    v = load(x, p, 3)\n    store(y, p, v)", "another thing of v"),
     ):
         with pytest.raises(ExportError, match=said):
             translated(f"def f(x, y, p):\n    {line}\n")
@@ -313,6 +313,13 @@ def translated(source: str) -> str:
     types = {"x": "const float *", "y": "float *", "p": "int64_t"}
     translation.kernel(source, types, lambda name: ("static ", name))
     return "\n\n".join(translation.functions)
+
+
+def test_what_nothing_reads_is_left_out() -> None:
+    lines = "a = item(x, p)", "b = add(a, a)", "c = item(x, p + 1)", "put(y, p, c)"
+    text = translated("def f(x, y, p):\n    " + "\n    ".join(lines) + "\n")
+    assert "float c = x[1 + p];" in text
+    assert text.count("float ") == 3  # x, y and c
 
 
 def test_numbers_are_exact_and_as_short_as_they_can_be() -> None:
