@@ -39,19 +39,20 @@ CACHED = 1 << 14  # weights; of more, each vector takes a cycle to arrive
 class Limits:
     """How much is tried at once, and how many cycles an activation takes.
 
-    `terms` of a partial sum that advances alone are in one turn of the loop, of a tile and of a point; without, none
-    does.
+    `terms` of a partial sum that advances alone are in one turn of the loop, of a tile and of a point; with 0, none
+    does. It does so only where it has at least `alone_from` terms: to let the others wait takes time.
     """
 
     rows: Sequence[int]
     vectors_of_points: Sequence[int]
     vectors_of_rows: Sequence[int]
     activation: int
-    terms: tuple[int, int] | None
+    terms: tuple[int, int]
+    alone_from: int = 0
 
 
-OUT_OF_ORDER = Limits(range(1, 5), (1, 2), range(1, 9), 8, None)
-OUT_OF_ORDER_FEW = Limits(range(1, 7), (1, 2), range(1, 9), 8, (2, 2))
+OUT_OF_ORDER = Limits(range(1, 5), (1, 2), range(1, 9), 8, (0, 0))
+OUT_OF_ORDER_FEW = Limits(range(1, 7), (1, 2), range(1, 9), 8, (2, 0), alone_from=32)
 IN_ORDER = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (2, 2))  # LLVM splits other vectors badly
 IN_ORDER_FEW = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (1, 1))
 SCALAR = Limits(range(1, 13), (1, 2), (1, 2, 4, 8, 16), 34, (2, 4))  # more points would take a board's memory
@@ -168,7 +169,8 @@ class Blocking:
             return Choice(around, min(size, max(1, to_finish)))
         n_in = step.products[0].x.size
         P = partial_sums(n_in, step.size)
-        alone = self._limits.terms is not None and P > 1
+        terms = self._limits.terms[0 if tile else 1]
+        alone = P > 1 and terms > 0 and n_in >= self._limits.alone_from
         parked = 2 * (P - 1) * size * len(step.products) if self._vectors.in_order else 0
 
         def costs(at_once: int, together: bool) -> tuple[float, float]:
@@ -181,7 +183,6 @@ class Blocking:
 
         tried = [(n, together) for n in limits if n <= size for together in ([True, False] if alone else [True])]
         at_once, together = min(tried, key=lambda t: (*costs(*t), not t[1], size % t[0] > 0, -t[0]))
-        terms = 1 if together or self._limits.terms is None else self._limits.terms[0 if tile else 1]
         return Choice(around + costs(at_once, together)[0], at_once, together, terms)
 
     def _work(self, step: Step) -> int:

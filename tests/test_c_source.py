@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,10 +16,10 @@ from compiled import ALWAYS_POINT, ALWAYS_POINTS, Functions, Library, kernel, sa
 from conftest import Need
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from nets import NETS, with_jet
 from strategies import mlp, programs
 from test_kernel import models, wild
 
-from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files
 from kdpinn_edge.export.c_source import c_source
@@ -28,7 +27,7 @@ from kdpinn_edge.export.c_translation import REAL, Translation
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.numba_kernel import Kernel
 from kdpinn_edge.export.target import TARGETS, Target
-from kdpinn_edge.ir import FUNCTIONS, Affine, Concat, Map, Op, Program, Var, columns
+from kdpinn_edge.ir import FUNCTIONS, Map, Op, Program, Var, columns
 from kdpinn_edge.manifest import Input, Precision
 from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.storage import store_as_float16
@@ -111,33 +110,6 @@ def assert_compilers_agree(
             assert same_bits(library(x[:1], name), y[:1]), (compiler, name)
 
 
-def fourier_net() -> Program:
-    """sin and cos of a random projection of two inputs, then sin layers."""
-    rng = np.random.default_rng(1)
-    x, t = Var("x", 1), Var("t", 1)
-    z, phase, sine, cosine, h = Var("z", 2), Var("phase", 16), Var("sine", 16), Var("cosine", 16), Var("h", 32)
-    ops: list[Op] = [
-        Concat(z, (x, t)),
-        Affine(phase, z, rng.normal(0, 4, (16, 2)), np.zeros(16)),
-        Map(sine, phase, "sin"),
-        Map(cosine, phase, "cos"),
-        Concat(h, (sine, cosine)),
-    ]
-    for i, (n_in, n_out) in enumerate(pairwise((32, 32, 32))):
-        a, out = Var(f"a{i}", n_out), Var(f"h{i}", n_out)
-        ops += [Affine(a, h, rng.normal(0, 0.2, (n_out, n_in)), rng.normal(0, 0.1, n_out)), Map(out, a, "sin")]
-        h = out
-    u = Var("u", 1)
-    ops.append(Affine(u, h, rng.normal(0, 0.2, (1, 32)), np.zeros(1)))
-    return verify(Program("fourier", (x, t), (u,), tuple(ops)))
-
-
-def with_jet(program: Program) -> Functions:
-    a, b = columns(program.inputs)[:2]
-    return {"eval": program, "jet": derivatives(program, ["u", f"u_{a}", f"u_{b}", f"u_{a}_{a}"])}
-
-
-NETS = {"tanh": mlp(2, 32, 4, 1), "fourier": fourier_net(), "silu": mlp(2, 32, 3, 1, fn="silu")}
 TINY: Functions = {"eval": mlp(2, 4, 1, 1)}
 
 
@@ -249,7 +221,7 @@ int main(void)
 @pytest.mark.parametrize("compiler", [("gcc", "-O2"), ("gcc", "-O3"), ("clang", "-O2"), ("clang", "-O3")], ids=" ".join)
 @pytest.mark.parametrize("target", BOTH, ids=lambda target: target.name)
 def test_float32_needs_no_library(target: Target, compiler: Sequence[str], tmp_path: Path, need: Need) -> None:
-    functions = with_jet(fourier_net())
+    functions = with_jet(NETS["fourier"])
     source = write(tmp_path, kernel(functions, "float32", target, 1), interface_of(functions, "float32", target))
     run(*compiler, *STRICT, "-ffreestanding", "-nostdlib", "-fno-pic", "-c", source, "-o", tmp_path / "model.o")
     assert run(need("nm"), "--undefined-only", tmp_path / "model.o") == ""
