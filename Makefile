@@ -28,7 +28,7 @@ demo: .venv/.ready
 	$(BIN)/kdpinn-edge bench demo/burgers
 
 test: .venv/.ready
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
     python benchmarks/instructions.py
     python benchmarks/instructions.py aarch64 cortex-m4 --width 32 --precision float64
+    python benchmarks/instructions.py --write                       into README.md and docs/targets.md
 
 Prints a Markdown table; "per point" is of a call with 64. 4×64 in float32 is held to limits, and the exit code is 1
 where one is exceeded. Needs the extras `emulate` and `cross`, and for x86-64 valgrind.
@@ -10,6 +11,7 @@ where one is exceeded. Needs the extras `emulate` and `cross`, and for x86-64 va
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +23,9 @@ from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.target import TARGETS
 from kdpinn_edge.ir import Affine, Map, Op, Program, Var
 
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "targets.md")
+BLOCK = "<!-- instructions: begin -->.*<!-- instructions: end -->"
 NONE = (float("inf"), float("inf"))
 LIMITS: dict[str, tuple[float, float]] = {
     "x86-64-v3": (float("inf"), 4200),
@@ -51,24 +56,35 @@ def network(depth: int, width: int) -> Program:
 def main() -> int:
     """Export for each target, and print its line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("targets", nargs="*", default=list(TARGETS), help="default: all")
+    compiled = [name for name, target in TARGETS.items() if target.artifact != "c99"]
+    parser.add_argument("targets", nargs="*", default=compiled, help="default: all that are compiled")
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--write", action="store_true", help="write the table into the documents")
     options = parser.parse_args()
     held = (options.depth, options.width, options.precision) == (4, 64, "float32")
     program, exceeded = network(options.depth, options.width), False
-    print(f"| {options.depth}×{options.width} {options.precision} | one point | per point | code | constants | stack |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    lines: list[str] = []
+
+    def show(*cells: str) -> None:
+        lines.append(f"| {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+
+    network_name = f"{options.depth}×{options.width} {options.precision}"
+    show(network_name, "instructions for one point", "per point of 64", "bytes of code", "of constants", "of stack")
+    show(*["---"] * 6)
     for name in options.targets:
         with TemporaryDirectory() as folder:
             try:
                 out = Path(folder) / "bundle"
                 manifest = export_bundle(program, out, name="network", precision=options.precision, target=name)
             except ExportError as error:
-                print(f"| {name} | {str(error).splitlines()[0]} |", flush=True)
+                show(name, str(error).splitlines()[0])
                 continue
         sizes, function = manifest.sizes, manifest.functions["eval"]
+        if sizes is None:
+            parser.error(f"{name} is source code")
         cells = [f"{sizes.text:,}", f"{sizes.rodata:,}", "" if function.stack is None else f"{function.stack:,}"]
         counts = ["", ""]
         if function.instructions is not None:
@@ -77,7 +93,12 @@ def main() -> int:
             too_many = [count > limit for count, limit in zip(found, limits, strict=True)]
             counts = [f"{count:,.0f}{' !' * over}" for count, over in zip(found, too_many, strict=True)]
             exceeded |= any(too_many)
-        print(f"| {name} |", *(f"{cell} |" for cell in (*counts, *cells)), flush=True)
+        show(name, *counts, *cells)
+    if options.write:
+        block = "<!-- instructions: begin -->\n" + "\n".join(lines) + "\n<!-- instructions: end -->"
+        for document in DOCUMENTS:
+            text = document.read_text(encoding="utf-8")
+            document.write_text(re.sub(BLOCK, lambda _: block, text, flags=re.S), encoding="utf-8")
     return int(exceeded)
 
 
