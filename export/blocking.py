@@ -30,8 +30,8 @@ from kdpinn_edge.numpy_program import partial_sums
 LATENCY = 5  # 4 on the processors of today, and one for what disturbs
 LOOP = 4
 STEP = 20
-VECTORS_TO_FINISH = 4  # of a tile, in a step without products
-ROWS_TO_FINISH = 2  # vectors of them, of a point
+ROWS_TO_FINISH = 2  # of a tile, or vectors of them of a point, in a step without products
+VECTORS_TO_FINISH = 4  # at most
 CACHED = 1 << 14  # weights; of more, each vector takes a cycle to arrive
 
 
@@ -138,7 +138,15 @@ class Blocking:
             loads = len(step.products) * vectors + weights
             return self._term(step, rows * vectors, sums, loads, operands=vectors + 1)
 
-        return self._best(step, step.size, self._limits.rows, around, term, VECTORS_TO_FINISH // vectors, tile=True)
+        return self._best(
+            step,
+            step.size,
+            self._limits.rows,
+            around,
+            term,
+            min(ROWS_TO_FINISH, VECTORS_TO_FINISH // vectors),
+            tile=True,
+        )
 
     def _term(self, step: Step, units: int, sums: int, loads: int, operands: int) -> tuple[float, float]:
         """The cycles and the loads of one term of every sum of `units`, `sums` partial sums of each in registers."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,8 +28,9 @@ from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.target import REFUSED, TARGETS, Target, target
 from kdpinn_edge.ir import columns
-from kdpinn_edge.manifest import Input
+from kdpinn_edge.manifest import Input, read_manifest
 from kdpinn_edge.numpy_program import NumpyProgram
+from kdpinn_edge.program_file import write_program
 
 SEMIHOSTING = ("-display", "none", "-chardev", "stdio,id=out", "-semihosting-config", "enable=on,chardev=out")
 EMULATORS = {"aarch64": "qemu-aarch64", "armv7": "qemu-arm", "riscv64": "qemu-riscv64", "x86_64": "qemu-x86_64"}
@@ -166,6 +168,17 @@ def test_a_precision_that_the_hardware_lacks(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="cortex-m4 has no float64 hardware; accepted: float32"):
         export_bundle(mlp(2, 4, 1, 1), tmp_path / "net", name="net", precision="float64", target="cortex-m4")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["aarch64", "cortex-m7"])
+def test_export_without_any_compiler(name: str, tmp_path: Path) -> None:
+    """By pip packages alone: nothing is on the PATH."""
+    write_program(mlp(2, 8, 2, 1), tmp_path / "net.npz")
+    arguments = ("export", tmp_path / "net.npz", "--name", "net", "--out", tmp_path / "net", "--target", name)
+    environment = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-m", "kdpinn_edge", *arguments], env=environment, check=True, capture_output=True)
+    assert read_manifest(tmp_path / "net").target.name == name
 
 
 @pytest.mark.slow
