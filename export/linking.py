@@ -33,10 +33,12 @@ def linker(interface: Interface) -> Command:
             if path := shutil.which(name):
                 return (path,)
     if find_spec("ziglang") is None:
-        here = "neither cc, gcc nor clang is on the PATH, and " if target.runs_here() else ""
+        found, fix = "", "Name a C compiler for this target with --cc"
+        if target.runs_here():
+            found, fix = "neither cc, gcc nor clang is on the PATH, and ", "Install a C compiler"
         raise ExportError(
-            f"no linker for {target.name}: {here}the package ziglang is not installed. Install it: "
-            "pip install 'kdpinn-edge[cross]'; or name your own C compiler for this target with --cc"
+            f"no linker for {target.name}: {found}the package ziglang is not installed. "
+            f"{fix}, or: pip install 'kdpinn-edge[cross]'"
         )
     return (*ZIG, *ZIG_LINKER[target.artifact])
 
@@ -51,7 +53,7 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
     if artifact == "archive":
         return {interface.library: archive(object_code, f"{interface.name}.o", interface.symbols)}
     names = [interface.library, *([f"{interface.name}.lib"] if artifact == "dll" else [])]
-    options = DIRECT if tuple(command[: len(ZIG)]) == ZIG and artifact != "dylib" else THROUGH_CC
+    options = DIRECT if artifact in DIRECT and tuple(command) == (*ZIG, *ZIG_LINKER[artifact]) else THROUGH_CC
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / OBJECT).write_bytes(object_code)
         arguments = [*command, *options[artifact](interface), OBJECT]

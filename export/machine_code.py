@@ -98,10 +98,16 @@ def _machine(target: Target) -> llvm.TargetMachine:
 
 
 def _hide(module: llvm.ModuleRef, symbols: Collection[str]) -> None:
-    """Everything that is defined becomes internal but `symbols`."""
+    """Everything that is defined becomes internal but `symbols`.
+
+    Numba counts the functions that it has compiled, in their names, which archives and Mach-O libraries keep: those of
+    the kernel get the names that they have in its text.
+    """
     for symbol in (*module.functions, *module.global_variables):
         if not symbol.is_declaration and symbol.name not in symbols:
             symbol.linkage = "internal"
+            if numbered := re.match(r"_ZN13kdpinn_kernel(\d+)", symbol.name):
+                symbol.name = f"kernel_{symbol.name[numbered.end() :][: int(numbered[1])]}"
 
 
 def jitted(kernel: Kernel) -> Any:

@@ -237,7 +237,7 @@ def test_what_changes_bits_is_refused(compiler: str, flag: str, tmp_path: Path) 
     assert "compile it without" in result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.proof  # ziglang builds a C library for each
 @pytest.mark.parametrize(
     ("triple", "emulator"),
     [

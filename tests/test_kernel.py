@@ -130,7 +130,7 @@ def test_many_points(shape: tuple[int, int], crossover: int, precision: Precisio
     width, depth = shape
     program = mlp(2, width, depth, 3, fn=FUNCTIONS[width % len(FUNCTIONS)])
     library = Library(program, precision, target("native"), crossover)
-    x = wild(program, 10_000, precision)
+    x = wild(program, 10_000 if precision == "float32" else 1_000, precision)  # exact fma in float64 is slow
     expected = NumpyProgram(program, precision)(x)
     assert same_bits(library(x), expected)
     assert same_bits(library(x[1:]), expected[1:])
