@@ -80,6 +80,7 @@ PROCESSORS: Mapping[str, Processor] = {
     "cortex-a76": _arm64("MAX"),
     "macos-arm64": _arm64("MAX"),
     "armv7": _arm("A7"),
+    "cortex-a9": _arm("A9"),
     "riscv64": _riscv64(),
     "cortex-m4": _arm("M4", MICROCONTROLLER),
     "cortex-m7": _arm("M7", MICROCONTROLLER),

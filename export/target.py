@@ -103,6 +103,7 @@ FPV5: Registers = {"float32": Vectors(1, 32, in_order=True), "float64": Vectors(
 
 X86, ARM64 = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 LEVELS = ("x86-64-v4", "x86-64-v3")
+ARMV7 = "armv7-unknown-linux-gnueabihf"
 RV64GC = "+m,+a,+f,+d,+c"
 
 TARGETS = {
@@ -119,11 +120,22 @@ TARGETS = {
         Target(
             "armv7",
             "Linux, Cortex-A7, A15, A17",
-            "armv7-unknown-linux-gnueabihf",
+            ARMV7,
             "cortex-a7",
             "",
             "elf",
             NEON32,
+            flushes=True,
+        ),
+        Target(
+            "cortex-a9",
+            "Linux, Zynq-7000, i.MX 6; no FMA",
+            ARMV7,
+            "cortex-a9",
+            "",
+            "elf",
+            NEON32,
+            "muladd-1",
             flushes=True,
         ),
         Target("riscv64", "Linux, RV64GC", "riscv64-unknown-linux-gnu", "generic-rv64", RV64GC, "elf", RISCV),

@@ -359,8 +359,10 @@ static int32_t model_eval_selftest(void)
     float y[40];
     static const int32_t sizes[] = {40, 1};
     for (int32_t turn = 0; turn < 2; turn++) {
-        for (int64_t p = 0; p < 40; p += sizes[turn]) {
+        int64_t p = 0;
+        while (p < 40) {
             (void)model_eval(g + 2 * p, y + p, sizes[turn]);
+            p += sizes[turn];
         }
         for (int32_t i = 0; i < 40; i++) {
             if (!(kdpinn_bits(y[i]) == kdpinn_bits(h[i]))) {
