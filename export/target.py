@@ -118,9 +118,7 @@ TARGETS = {
         Target("cortex-a72", "Linux, Raspberry Pi 4", ARM64, "cortex-a72", "", "elf", NEON64),
         Target("cortex-a76", "Linux, Raspberry Pi 5", ARM64, "cortex-a76", "", "elf", NEON64),
         Target("armv7", "Linux, Cortex-A7, A15, A17", ARMV7, "cortex-a7", "", "elf", NEON32, flushes=True),
-        Target(
-            "cortex-a9", "Linux, Zynq-7000, no FMA", ARMV7, "cortex-a9", "", "elf", NEON32, "muladd-1", flushes=True
-        ),
+        Target("cortex-a9", "Zynq-7000, no FMA", ARMV7, "cortex-a9", "", "elf", NEON32, "muladd-1", flushes=True),
         Target("riscv64", "Linux, RV64GC", "riscv64-unknown-linux-gnu", "generic-rv64", RV64GC, "elf", RISCV),
         Target("cortex-m4", "bare metal, with FPU", "thumbv7em-none-eabihf", "cortex-m4", "", "archive", FPV4),
         Target("cortex-m7", "bare metal, double FPU", "thumbv7em-none-eabihf", "cortex-m7", "", "archive", FPV5),
