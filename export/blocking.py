@@ -174,7 +174,7 @@ class Blocking:
         Where partial sums may advance alone, registers are few, and fewer loads decide among equals.
         """
         if not step.products:
-            return Choice(around, min(size, max(1, to_finish)))
+            return Choice(around, min(size, to_finish))
         n_in = step.products[0].x.size
         P = partial_sums(n_in, step.size)
         terms = self._limits.terms[0 if tile else 1]

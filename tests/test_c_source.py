@@ -17,8 +17,8 @@ from conftest import Need
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from nets import NETS, with_jet
-from strategies import mlp, programs
-from test_kernel import models, wild
+from strategies import mlp, programs, wild
+from test_kernel import models
 
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files
