@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PUBLISH = $(BIN)/python -c 'import sys; from kdpinn_edge import zoo; zoo.publish(sys.argv[1])'
+PUBLISH = $(BIN)/python -c 'import sys; from kdpinn_edge.model import publish; publish(sys.argv[1])'
 
 .PHONY: help demo test lint zoo readme verify-activations verify-targets constraints
 

@@ -6,6 +6,7 @@ is inlined into them or dropped.
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -111,10 +112,13 @@ def _hide(module: llvm.ModuleRef, symbols: Collection[str]) -> None:
 
 
 def jitted(kernel: Kernel) -> Any:
-    """The printed module with its constants as read-only data, its functions compiled by Numba when first called."""
+    """The printed module with its constants as read-only data, its functions compiled by Numba when first called.
+
+    Only compiled code calls them, and they have no array expressions to rewrite.
+    """
     module: Any = load_kernel(kernel, {name: Rodata(name, array) for name, array in kernel.constants.items()})
     for name in kernel.functions:
-        jit = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # only compiled code calls
+        jit = njit(error_model="numpy", no_rewrites=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
         setattr(module, name, jit(getattr(module, name)))
     return module
 
@@ -143,14 +147,20 @@ def _refuse_indirect_calls(module: llvm.ModuleRef) -> None:
 
 @contextmanager
 def _unoptimised() -> Iterator[None]:
-    """Numba's own optimiser off: it knows this machine, not the target."""
+    """Numba's own optimiser off: it knows this machine, not the target.
+
+    So is the garbage collector, which would go through the millions of objects that Numba makes time and again.
+    """
     with ONE_AT_A_TIME:
-        level = config.OPT
+        level, collecting = config.OPT, gc.isenabled()
         config.OPT = type(level)(0)
+        gc.disable()
         try:
             yield
         finally:
             config.OPT = level
+            if collecting:
+                gc.enable()
 
 
 def _for_target(text: str, target: Target) -> str:

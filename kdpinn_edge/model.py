@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,21 +30,37 @@ class Model:
 
 
 def find_model(text: str) -> Model:
-    """The Model that `text` names: a program.npz, or else the network that `find_pinn` finds, captured.
+    """The Model that `text` names: a program.npz, a model of the zoo, or else the network that `find_pinn` finds.
 
-    A program.npz does not say what its library is called: its `name` is None. Raises ProgramError, TrainError or
-    CaptureError.
+    A program.npz does not say what its library is called: its `name` is None. Only a network needs torch, to be
+    captured. Raises ProgramError, TrainError or CaptureError.
     """
     if text.endswith(".npz"):
         return Model(None, read_program(text))
+    if (name := zoo_name(text)) in zoo.names():
+        program = read_program(zoo.program(name))
+        return _model(program, problems.problem(zoo.record(name)["problem"]))
     net = find_pinn(text)
-    problem = net.problem
-    name = zoo_name(text).removesuffix("_student") if zoo_name(text) in zoo.names() else problem.name
-    program = captured(net, name)
+    return _model(captured(net, net.problem.name), net.problem)
+
+
+def _model(program: Program, problem: Problem) -> Model:
+    """The model that `program` is, with the columns of `problem`."""
     in_units, out_units = problem.units[: len(problem.inputs)], problem.units[len(problem.inputs) :]
     inputs = zip(problem.inputs, problem.lower, problem.upper, in_units, strict=True)
     outputs = zip(problem.outputs, out_units, strict=True)
-    return Model(name, program, tuple(Input(*i) for i in inputs), tuple(Output(*o) for o in outputs), problem)
+    return Model(program.name, program, tuple(Input(*i) for i in inputs), tuple(Output(*o) for o in outputs), problem)
+
+
+def publish(run: str | os.PathLike[str], folder: Path = zoo.FOLDER) -> str:
+    """Put the model of a finished run folder into the zoo, with its Program; returns its name there."""
+    name = zoo.name_of(run)
+    return zoo.publish(run, captured(find_pinn(os.fspath(run)), _called(name)), folder)
+
+
+def _called(name: str) -> str:
+    """What the library of a model of the zoo is called: the student of a problem stands for it."""
+    return name.removesuffix("_student")
 
 
 def captured(net: Pinn, name: str) -> Program:

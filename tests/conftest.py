@@ -7,6 +7,10 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing about its result
+settings.load_profile("unhurried")
 
 Need = Callable[[str], str]
 

@@ -17,7 +17,7 @@ from kdpinn_edge.tangent import tangent
 X, T, U = Var("x", 1), Var("t", 1), Var("u", 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(programs(bound=8))
 def test_gradients_agree_with_tangents(drawn: Program) -> None:
     x = points(drawn, 5)

@@ -253,7 +253,7 @@ NUMPY_WORDS = Words(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(programs(), st.integers(0, 2**32 - 1))
 def test_tracing_is_interpreting(program: Program, seed: int) -> None:
     x = np.random.default_rng(seed).uniform(-1, 1, (5, program.n_in))

@@ -52,7 +52,6 @@ COMPILERS = (("gcc", "-O2"), ("clang", "-O2"), ("gcc", "-O3", "-march=native"))
 GNU = (("gcc", "-std=gnu17", "-O3", "-march=native"), ("clang", "-std=gnu17", "-O3", "-march=native"))
 once = settings(
     max_examples=6,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.generate],
 )
@@ -260,7 +259,7 @@ def test_other_processors(precision: Precision, triple: str, emulator: str, tmp_
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @given(functions=models(), target=st.sampled_from([t for t in TARGETS.values() if not t.variants]))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 def test_every_kernel_can_be_said(functions: Functions, target: Target, precision: Precision) -> None:
     if precision in target.by_precision:
         text = c_source(kernel(functions, precision, target, 1), interface_of(functions, precision, target))

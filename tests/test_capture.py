@@ -286,7 +286,7 @@ def test_scaling_is_folded_away() -> None:
     assert multiply_adds(program) == 2 * 8 + 8 * 8 + 8 * 3
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.integers(1, 4),
     st.lists(st.tuples(st.integers(1, 20), st.sampled_from((nn.Tanh, nn.SiLU, nn.Sigmoid))), max_size=3),

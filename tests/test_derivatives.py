@@ -143,7 +143,7 @@ def assert_close(found: Array, expected: Array, scale: float) -> None:
     assert (np.abs(found - expected) <= 1e-11 * (1 + scale)).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(programs(bound=8), st.data())
 def test_columns_are_those_asked_for_and_agree_with_torch(drawn: Program, data: st.DataObject) -> None:
     inputs, x = columns(drawn.inputs), points(drawn, 4)
@@ -168,7 +168,7 @@ def test_columns_are_those_asked_for_and_agree_with_torch(drawn: Program, data: 
     assert (found[:, -1] == x[:, -1]).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(programs(bound=8, max_ops=8), st.data())
 def test_the_laplacian_is_the_sum_of_second_derivatives(drawn: Program, data: st.DataObject) -> None:
     inputs, x = columns(drawn.inputs), points(drawn, 4)

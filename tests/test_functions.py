@@ -97,7 +97,7 @@ def test_the_bits_depend_neither_on_threads_nor_on_n(bundle: Path, name: EngineN
     x = points(5 * TILE)
     expected = evaluated(engine, function, x)
 
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(n=st.integers(0, 5 * TILE), threads=st.integers(1, 7))
     def same(n: int, threads: int) -> None:
         assert evaluated(engine, function, x[:n], threads).tobytes() == expected[:n].tobytes()

@@ -34,7 +34,6 @@ NARROW = next(target for target in TARGETS.values() if target.profile == "fma-2"
 BY_PROFILE = [NARROW, TARGETS["x86-64-v2"]]
 compiled_once = settings(
     max_examples=12,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],  # shrinking would compile hundreds of libraries
 )
@@ -44,7 +43,7 @@ compiled_once = settings(
 @pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
 @pytest.mark.parametrize("chosen", BY_PROFILE, ids=lambda t: t.profile)
 @given(program=programs())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 def test_printed_kernel_is_the_numpy_program(
     program: Program, chosen: Target, crossover: int, precision: Precision
 ) -> None:
@@ -90,7 +89,7 @@ def models(draw: st.DrawFn) -> Functions:
 @pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
 @pytest.mark.parametrize("chosen", BY_PROFILE, ids=lambda t: t.profile)
 @given(functions=models())
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 def test_printed_jets_are_the_numpy_program(
     functions: Functions, chosen: Target, crossover: int, precision: Precision
 ) -> None:
@@ -245,7 +244,7 @@ def test_a_jet_refuses_bad_arguments_as_eval_does(jets: Library) -> None:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @given(program=programs())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_numpy_program_means_the_program(program: Program, precision: Precision) -> None:
     """Tolerance: values stay below 64 and pass at most 20 ops, each sensitive to its operands by at most 64."""
     x = points(program, 50).astype(precision)

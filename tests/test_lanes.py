@@ -43,7 +43,7 @@ def exact_fma(a: float, b: float, c: float, dtype: type) -> float:
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @given(data=st.data())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_fma_rounds_once(dtype: type, data: st.DataObject) -> None:
     width = 8 * np.dtype(dtype).itemsize
     numbers = st.floats(width=width)
@@ -63,7 +63,7 @@ def test_fma_rounds_once(dtype: type, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_other_profile_rounds_twice(dtype: type, data: st.DataObject) -> None:
     a, b, c = (np.array([data.draw(st.floats(width=8 * np.dtype(dtype).itemsize))], dtype) for _ in "abc")
     with np.errstate(all="ignore"), lanes.profile("muladd-1"):
@@ -143,7 +143,7 @@ def test_special_values(profile: str, fn: str, at: list[tuple[float, float]], dt
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @profiles
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_ranges_and_symmetries(profile: str, dtype: type, data: st.DataObject) -> None:
     width = 8 * np.dtype(dtype).itemsize
     x = np.array(data.draw(st.lists(st.floats(width=width, allow_nan=False), min_size=1, max_size=50)), dtype)

@@ -96,7 +96,6 @@ def test_round_trip(name: str) -> None:
     assert from_onnx(to_onnx(program, "float32").SerializeToString()) == rounded(program)
 
 
-@settings(deadline=None)
 @given(program=programs())
 def test_round_trip_of_any_program(program: Program) -> None:
     model = to_onnx(program, "float64")
@@ -106,7 +105,7 @@ def test_round_trip_of_any_program(program: Program) -> None:
     assert from_onnx(to_onnx(program, "float32")) == rounded(program)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(program=programs())
 def test_onnx_runtime_agrees_with_interpret_on_any_program(program: Program) -> None:
     x = points(program, 9)

@@ -122,6 +122,11 @@ def test_the_runtime_needs_only_numpy_and_cffi(tmp_path: Path) -> None:
     assert packages_behind("kdpinn_edge.runtime", tmp_path) <= {"numpy", "cffi", "_cffi_backend"}
 
 
+def test_a_shipped_model_is_found_without_torch(tmp_path: Path) -> None:
+    code = "import sys; from kdpinn_edge.model import find_model; find_model('burgers'); print('torch' in sys.modules)"
+    assert python(code, path=ROOT, cwd=tmp_path).strip() == "False"
+
+
 def test_importing_the_package_loads_nothing(tmp_path: Path) -> None:
     assert packages_behind("kdpinn_edge", tmp_path) == set()
 

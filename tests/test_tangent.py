@@ -35,7 +35,7 @@ def scale(out: Var, x: Var, weight: float, bias: float) -> Scale:
     return Scale(out, x, np.full(x.size, weight), np.full(x.size, bias))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(programs(bound=8), st.data())
 def test_any_order_agrees_with_nested_jvp(drawn: Program, data: st.DataObject) -> None:
     word = tuple(data.draw(st.lists(st.sampled_from(columns(drawn.inputs)), min_size=1, max_size=3), label="word"))
@@ -47,7 +47,6 @@ def test_any_order_agrees_with_nested_jvp(drawn: Program, data: st.DataObject) -
     assert_close(interpret(result, x)[:, : drawn.n_out], interpret(drawn, x))
 
 
-@settings(deadline=None)
 @given(programs())
 def test_the_outputs_are_the_values_and_then_their_derivatives(drawn: Program) -> None:
     result = tangent(drawn, columns(drawn.inputs)[0])

@@ -17,7 +17,7 @@ import cffi
 import numpy as np
 import pytest
 from conftest import Need
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import mlp
@@ -139,7 +139,6 @@ def test_the_bits_do_not_depend_on_threads(bundles: Bundles, name: EngineName, p
     x = points(engine, 8 * TILE)
     expected = engine(x)
 
-    @settings(deadline=None)
     @given(n=st.integers(0, 8 * TILE), threads=st.integers(1, 10) | st.integers(11, 10**6))
     @example(n=0, threads=1)
     @example(n=0, threads=10**6)

@@ -20,8 +20,10 @@ from typer.testing import CliRunner
 
 from kdpinn_edge import cli, zoo
 from kdpinn_edge.errors import ProblemError, TrainError
+from kdpinn_edge.model import captured, publish
 from kdpinn_edge.names import Names
 from kdpinn_edge.problems import problem
+from kdpinn_edge.program_file import read_program
 from kdpinn_edge.train import (
     DistillConfig,
     Pinn,
@@ -587,6 +589,8 @@ def test_the_zoo_is_as_accurate_as_its_record_says(name: str, bound: float, hidd
     assert record["finished"]
     assert record["licence"] == "Apache-2.0"
     assert record["sha256"] == hashlib.sha256(zoo.weights(name).read_bytes()).hexdigest()
+    shipped = read_program(zoo.program(name))
+    assert shipped.sha256 == captured(net, shipped.name).sha256
     found = Reference.on_grid(net.problem).errors(net)
     assert found.relative_l2 <= bound
     assert found.n_points == record["errors"]["n_points"]
@@ -615,17 +619,18 @@ def test_the_zoo_was_made_by_the_command_that_it_names(name: str, command: str, 
 
 
 def test_a_finished_run_is_published(teacher_run: Path, tmp_path: Path) -> None:
-    assert zoo.publish(teacher_run, tmp_path) == TEACHER
+    assert publish(teacher_run, tmp_path) == TEACHER
     assert (tmp_path / f"{TEACHER}.safetensors").read_bytes() == (teacher_run / "model.safetensors").read_bytes()
     assert (tmp_path / f"{TEACHER}.json").read_bytes() == (teacher_run / "model.json").read_bytes()
+    assert read_program(tmp_path / f"{TEACHER}.npz").sha256 == captured(load_pinn(teacher_run), TEACHER).sha256
 
 
 def test_what_cannot_be_published(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="accepted: the folder of a finished run"):
-        zoo.publish(tmp_path, tmp_path)
+        publish(tmp_path, tmp_path)
     short = replace(TINY, adam_steps=5, newton_rounds=1)
     train("burgers", tmp_path / "run", short, report=Interrupt(2))
     with pytest.raises(TrainError, match="was interrupted"):
-        zoo.publish(tmp_path / "run", tmp_path)
+        publish(tmp_path / "run", tmp_path)
     with pytest.raises(TrainError, match=f"'nobody'; accepted: .*{STUDENT}, {TEACHER}"):
         zoo.weights("nobody")

@@ -1,4 +1,7 @@
-"""Shipped teachers and students: `<name>.safetensors` and `<name>.json`, as a run folder has them. Needs no torch."""
+"""Shipped teachers and students: `<name>.safetensors` and `<name>.json` as a run folder has them, and `<name>.npz`.
+
+The last is the Program of the network, so that a shipped model is exported without torch.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kdpinn_edge.errors import TrainError
+from kdpinn_edge.ir import Program
+from kdpinn_edge.program_file import write_program
 
 FOLDER = Path(__file__).parent
 
@@ -23,23 +28,37 @@ def weights(name: str) -> Path:
     return _file(name, ".safetensors")
 
 
+def program(name: str) -> Path:
+    """The .npz file of the model's Program; `kdpinn_edge.program_file.read_program` reads it."""
+    return _file(name, ".npz")
+
+
 def record(name: str) -> dict[str, Any]:
     """How the model was made, and its errors."""
     found: dict[str, Any] = json.loads(_file(name, ".json").read_text(encoding="utf-8"))
     return found
 
 
-def publish(run: str | os.PathLike[str], folder: Path = FOLDER) -> str:
-    """Copy the model of a finished run folder into the zoo, replacing its predecessor; returns its name."""
+def name_of(run: str | os.PathLike[str]) -> str:
+    """What the model of a finished run folder is called here. Raises TrainError where the run has not finished."""
     try:
         made = json.loads((Path(run) / "model.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainError(f"{run}: no run that was trained; accepted: the folder of a finished run ({error})") from error
     if not made["finished"]:
         raise TrainError(f"{run}: the run was interrupted; accepted: a finished run. Resume it first.")
-    name = f"{made['problem']}_{made['role']}"
+    return f"{made['problem']}_{made['role']}"
+
+
+def publish(run: str | os.PathLike[str], program: Program, folder: Path = FOLDER) -> str:
+    """Copy the model of a finished run folder into the zoo with its Program, replacing its predecessor.
+
+    Returns its name there. Raises TrainError where the run has not finished.
+    """
+    name = name_of(run)
     for suffix in (".safetensors", ".json"):
         shutil.copyfile(Path(run) / f"model{suffix}", folder / f"{name}{suffix}")
+    write_program(program, folder / f"{name}.npz")
     return name
 
 
