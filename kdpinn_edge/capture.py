@@ -41,6 +41,8 @@ from kdpinn_edge.ir import columns as named_columns
 from kdpinn_edge.simplify import fresh_names, simplify
 from kdpinn_edge.verify import verify
 
+ROUNDINGS = 32
+"""Where terms cancel, the difference may be so many times what rounding to float64 makes of the Program itself."""
 PARITY = 1e-12
 """Largest difference of Program and module, relative to the largest |output| of that name on the probe points.
 
@@ -282,6 +284,9 @@ def _prove(program: Program, points: Array, expected: Array) -> None:
     found = interpret(program, points)
     allowed = PARITY * abs(expected).max(axis=0)
     difference = np.nan_to_num(abs(found - expected), nan=np.inf)
+    if (difference > allowed).any():
+        rounding = abs(interpret(program, points.astype(np.longdouble)) - found).max(axis=0)
+        allowed = np.maximum(allowed, ROUNDINGS * rounding.astype(np.float64))
     if (difference > allowed).any():
         row, column = np.unravel_index(np.argmax(difference - allowed), difference.shape)
         at = zip(named_columns(program.inputs), points[row].tolist(), strict=True)

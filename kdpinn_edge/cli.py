@@ -198,6 +198,119 @@ def distill(
 
 
 @app.command()
+def study(
+    problem: ProblemName,
+    teacher: Annotated[
+        str | None, typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]")
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="A student's hidden layers, as in 16,16; repeatable.  [default: 8 to 32,32,32,32]"),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="scratch, scratch_long, paper, values or slopes; repeatable.  [default: all]"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Students per method and size.")] = 5,
+    seconds: Annotated[float, typer.Option(min=1, help="CPU time for each.")] = 60.0,
+    optimiser: Annotated[Method, typer.Option(help="What follows Adam.")] = Method.lm,
+    jobs: Annotated[int, typer.Option(min=1, help="How many are trained at a time, each on one thread.")] = 2,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The study's folder; what is there is kept.  [default: runs/PROBLEM_study]"),
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Write what came out as a page: an .md file, with a .png.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
+    from kdpinn_edge.study import make_plan, read_plan
+    from kdpinn_edge.study import study as run
+    from kdpinn_edge.study.console import live, print_report
+    from kdpinn_edge.study.plan import METHODS, SIZES
+    from kdpinn_edge.study.report import report
+
+    folder = out or Path("runs", f"{problem}_study")
+    _stderr().print("counting the steps that fit into each budget")
+    plan = make_plan(
+        problem,
+        teacher=teacher,
+        sizes=[_layers(text, "--size") for text in size] if size else SIZES,
+        seeds=seeds,
+        methods=method or tuple(METHODS),
+        optimiser=optimiser.value,
+        cpu_seconds=seconds,
+        known=read_plan(folder),
+    )
+    with live(_stderr(), problem) as progress:
+        finished = run(plan, folder, jobs=jobs, report=progress)
+    if not finished:
+        _stderr().print(f"interrupted: the same command goes on with {folder}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+    found = report(plan, folder)
+    if page:
+        from kdpinn_edge.study.page import write_page
+
+        write_page(found, page)
+    if as_json:
+        _print_json(found.document())
+    else:
+        print_report(_stdout(), found)
+
+
+@app.command()
+def search(
+    problem: ProblemName,
+    budget: Annotated[str | None, typer.Option(help="For a call with POINTS points, as in 10ms.")] = None,
+    points: Annotated[int, typer.Option(min=1, help="What has to be within the budget.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="How many evaluate them.")] = 1,
+    max_error: Annotated[
+        float | None, typer.Option(help="Largest relative L2 error; the fastest student wins.")
+    ] = None,
+    max_flash: Annotated[str | None, typer.Option(help="For code and constants, as in 32k.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Students that all workers make together.")] = 30,
+    seconds: Annotated[float, typer.Option(min=1, help="CPU time for each.")] = 30.0,
+    storage: Annotated[
+        str | None, typer.Option(help="A database that workers share, as Optuna takes it.  [default: SQLite in OUT]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder of the runs.  [default: runs/PROBLEM_search]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the student that fits: layers, neurons, storage, timed as compiled. Start it again to add a worker."""
+    from kdpinn_edge.bench.durations import parse_duration
+    from kdpinn_edge.export.resources import parse_bytes
+    from kdpinn_edge.search import Goal
+    from kdpinn_edge.search import search as run
+    from kdpinn_edge.search.console import line, print_found
+    from kdpinn_edge.search.trial import Task
+
+    goal = Goal(
+        budget_ns=parse_duration(budget) if budget is not None else None,
+        max_error=max_error,
+        max_flash=parse_bytes(max_flash) if max_flash is not None else None,
+    )
+    task = Task(problem, teacher or f"{problem}_teacher", seconds, points, threads)
+    found = run(
+        task,
+        goal,
+        out or Path("runs", f"{problem}_search"),
+        trials=trials,
+        storage=storage,
+        report=lambda n, outcome: _stderr().print(f"{n}/{trials} {line(outcome, task)}", soft_wrap=True),
+    )
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        print_found(_stdout(), found, task)
+    if found.best is None:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def export(
     model: Annotated[
         str, typer.Argument(help="A problem (its student), a model of the zoo, a run folder, a program.npz.")
@@ -343,6 +456,7 @@ def bench(
     points: Annotated[int, typer.Option(min=1, help="What has to be within the budget.")] = 1,
     percentile: Annotated[float, typer.Option(help="For how many % of the calls.")] = 99.0,
     samples: Annotated[int | None, typer.Option(help="Calls of the gate.  [default: what PERCENTILE needs]")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that every backend may use.")] = 1,
     frontier: Annotated[bool, typer.Option("--frontier", help="How many points fit into the budget?")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -364,6 +478,7 @@ def bench(
         points=points,
         percentile=percentile,
         samples=samples,
+        threads=threads,
     )
     run = command.frontier if frontier else command.gate if budget else command.table
     document, passed = run(options, _stdout(), _stderr(), quiet=as_json)
@@ -495,10 +610,14 @@ def _configured(
     if optimiser is not None:
         given["optimiser"] = optimiser.value
     if hidden is not None:
-        if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", hidden, re.ASCII):
-            raise typer.BadParameter(f"{hidden!r}; accepted: sizes of layers, as in 32,32,32", param_hint="--hidden")
-        given["hidden"] = tuple(map(int, hidden.split(",")))
+        given["hidden"] = _layers(hidden, "--hidden")
     return replace(config, **{field: value for field, value in given.items() if value is not None})
+
+
+def _layers(text: str, option: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text, re.ASCII):
+        raise typer.BadParameter(f"{text!r}; accepted: sizes of layers, as in 32,32,32", param_hint=option)
+    return tuple(map(int, text.split(",")))
 
 
 def _print_trained(trained: Trained, as_json: bool) -> None:

@@ -62,6 +62,14 @@ class AuditError(KdpinnError):
     """A bundle cannot be swept, or what was found cannot be drawn."""
 
 
+class StudyError(KdpinnError):
+    """A study cannot be planned, or its folder holds another one."""
+
+
+class SearchError(KdpinnError):
+    """A search has no goal, or its storage belongs to another one."""
+
+
 def listing(faults: list[str]) -> str:
     """Several faults as one message: each on its own line when there is more than one."""
     return faults[0] if len(faults) == 1 else "".join(f"\n  - {fault}" for fault in faults)

@@ -33,12 +33,13 @@ FUNCTION: dict[str, Callable[[Array], Array]] = {
 
 
 def interpret(program: Program, x: ArrayLike) -> Array:
-    """Evaluate `program` at the points x (n, n_in); returns (n, n_out), float64.
+    """Evaluate `program` at the points x (n, n_in); returns (n, n_out), float64, or long double where x is.
 
     Columns are the inputs, and the outputs, in the order of the Program, one after another. Raises EngineError where
     x has another shape.
     """
-    points = np.asarray(x, dtype=np.float64)
+    points = np.asarray(x)
+    points = points.astype(np.promote_types(points.dtype, np.float64), copy=False)
     if points.ndim != 2 or points.shape[1] != program.n_in:
         raise EngineError(f"x has shape {points.shape}; accepted: (n, {program.n_in}), one row per point")
     ends = np.cumsum([var.size for var in program.inputs])

@@ -286,6 +286,20 @@ def test_scaling_is_folded_away() -> None:
     assert multiply_adds(program) == 2 * 8 + 8 * 8 + 8 * 3
 
 
+def test_terms_that_cancel_may_round_differently() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 64), nn.Tanh(), nn.Linear(64, 1)).double()
+    with torch.no_grad():
+        net[0].weight[32:], net[0].bias[32:] = net[0].weight[:32] + 1e-7, net[0].bias[:32]
+        net[2].weight[:, :32] *= 1e7
+        net[2].weight[:, 32:] = -net[2].weight[:, :32]
+    program = capture(net, name="cancels", inputs=("x", "y"), outputs=("u",), domain=((-1, -1), (1, 1)))
+    x = np.random.default_rng(0).uniform(-1, 1, (500, 2))
+    y = net(torch.from_numpy(x)).detach().numpy()
+    error = np.abs(interpret(program, x) - y).max() / np.abs(y).max()
+    assert PARITY < error < 1e-6
+
+
 @settings(max_examples=8)
 @given(
     st.integers(1, 4),

@@ -174,7 +174,7 @@ def test_the_jacobian_is_that_of_autograd() -> None:
     objective = distillation(teacher, 0.3, 2.0, 0.5)
     batch = batch_at(x, net.jet(x), objective)
     batch = Batch(x, batch.weights.detach(), batch.targets)
-    residuals = objective.residuals(net.jet(x, tape), batch)
+    residuals = objective.residuals(net.jet(x, tape=tape), batch)
     J = jacobian(residuals, tape)
     rows = [torch.autograd.grad(r, list(net.parameters()), retain_graph=True) for r in residuals.flatten()]
     expected = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
@@ -209,6 +209,20 @@ def test_a_loss_is_the_mean_of_its_squared_residuals() -> None:
         batch = batch_at(x, u, objective)
         expected = objective.residuals(u, batch).square().sum(0).mean()
         torch.testing.assert_close(objective.loss(u, batch), expected, rtol=1e-12, atol=0)
+
+
+def test_a_loss_needs_no_more_derivatives_than_it_says() -> None:
+    net, teacher, x = Pinn(BURGERS, (4,), seed=2), Pinn(BURGERS, (5,), seed=1), points(50)
+    needs = {
+        ("",): distillation(teacher, 0.02, 0.0, 0.0),
+        ("", "t", "x"): distillation(teacher, 0.02, 0.0, 0.5),
+        ("", "t", "x", "xx"): distillation(teacher, 0.02, 1.0, 0.0),
+    }
+    for words, objective in needs.items():
+        assert objective.words == words
+        batch = batch_at(x, net.jet(x), objective)
+        fewer, all_of_them = (objective.loss(u, batch) for u in (net.jet(x, words), net.jet(x)))
+        torch.testing.assert_close(fewer, all_of_them, rtol=1e-13, atol=0)
 
 
 def test_a_problem_weighs_its_residuals() -> None:

@@ -44,12 +44,18 @@ class Options:
     points: int
     percentile: float
     samples: int | None
+    threads: int
 
     def contenders(self, default: Sequence[str] = ()) -> list[Contender]:
         """Those that were named; or everyone; or `default`, and by default the quick ones."""
         if self.full and not self.backends:
+            if self.threads > 1:
+                raise BenchError(
+                    f"--threads {self.threads}: not for everyone; accepted: without --full, which has both"
+                )
             return lineup.full(self.bundle)
-        return lineup.named(self.backends or default or lineup.QUICK_NAMES, self.bundle)
+        named = lineup.named(self.backends or default or lineup.QUICK_NAMES, self.bundle)
+        return [replace(contender, threads=self.threads) for contender in named]
 
 
 def table(options: Options, out: Console, status: Console, quiet: bool) -> Result:

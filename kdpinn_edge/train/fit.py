@@ -28,6 +28,8 @@ from kdpinn_edge.train.progress import Progress, Report
 from kdpinn_edge.train.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
 from kdpinn_edge.train.sampling import draw, uniform
 
+PACE_STEPS = 20
+
 
 def optimiser(config: TrainConfig) -> Optimiser:
     """What follows Adam."""
@@ -66,6 +68,21 @@ def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, repo
             write_checkpoint(folder, state)
         vector_to_parameters(run.best(state), net.parameters())
         return state
+
+
+def pace(net: Pinn, objective: Objective, config: TrainConfig) -> tuple[float, float]:
+    """CPU seconds of all of Adam, and of one round of what follows it: from some steps of each, on one thread."""
+    with one_thread():
+        run = _Run(net, objective, config)
+        state, _ = run.advance(run.start())
+        began = state.cpu_seconds
+        for _ in range(PACE_STEPS):
+            state, _ = run.advance(state)
+        adam_seconds = (state.cpu_seconds - began) / PACE_STEPS * run.adam_steps
+        state, began = replace(state, step=run.adam_steps), state.cpu_seconds
+        for _ in range(config.newton_steps):
+            state, _ = run.advance(state)
+        return adam_seconds, state.cpu_seconds - began
 
 
 class _Run:
@@ -126,20 +143,22 @@ class _Run:
         return replace(state, step=state.step + 1, cpu_seconds=state.cpu_seconds + process_time() - began), judged
 
     def landscape(self, batch: Batch, *, fresh: bool) -> Landscape:
+        words = self.objective.words
+
         @torch.no_grad()
         def loss(theta: Tensor) -> float:
             self.put(theta)
-            return float(self.objective.loss(self.net.jet(batch.points), batch))
+            return float(self.objective.loss(self.net.jet(batch.points, words), batch))
 
         def slope(theta: Tensor) -> tuple[float, Tensor]:
             self.put(theta)
-            value = self.objective.loss(self.net.jet(batch.points), batch)
+            value = self.objective.loss(self.net.jet(batch.points, words), batch)
             return float(value.detach()), parameters_to_vector(torch.autograd.grad(value, list(self.net.parameters())))
 
         def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
             tape = Tape()
             self.put(theta)
-            residuals = self.objective.residuals(self.net.jet(batch.points, tape), batch)
+            residuals = self.objective.residuals(self.net.jet(batch.points, words, tape), batch)
             J = jacobian(residuals, tape)
             return residuals.detach().flatten(), J
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kdpinn_edge.names import Derivative, Input, Names, Term
 from kdpinn_edge.problems import Problem
+from kdpinn_edge.train import jets
 from kdpinn_edge.train.jets import Jet
 from kdpinn_edge.train.pinn import Pinn
 
@@ -30,6 +31,10 @@ class Batch:
 
 class Objective(Protocol):
     """A loss on a batch; `loss == residuals.square().sum(0).mean()`."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The derivatives that it needs of a network, as `jets.closed` has them."""
 
     @property
     def n_targets(self) -> int:
@@ -55,6 +60,11 @@ class Physics:
     problem: Problem
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """Those of the residual."""
+        return jets.words(self.problem.terms, self._names)
+
+    @property
     def n_targets(self) -> int:
         """None."""
         return 0
@@ -65,8 +75,7 @@ class Physics:
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """√w r, (equations, n)."""
-        names = Names(self.problem.inputs, self.problem.outputs)
-        terms = [self._column(names.read(term), u, batch.points) for term in self.problem.terms]
+        terms = [self._column(self._names.read(term), u, batch.points) for term in self.problem.terms]
         residuals = torch.stack(list(self.problem.residual(*terms)))
         columns = torch.tensor_split(batch.points, len(self.problem.inputs), dim=1)
         if self.problem.source is not None:
@@ -78,6 +87,10 @@ class Physics:
     def loss(self, u: Jet, batch: Batch) -> Tensor:
         """mean(w r²)."""
         return self.residuals(u, batch).square().sum(0).mean()
+
+    @property
+    def _names(self) -> Names:
+        return Names(self.problem.inputs, self.problem.outputs)
 
     def _column(self, term: Term, u: Jet, points: Tensor) -> Tensor:
         match term:
@@ -98,6 +111,11 @@ class Divergence:
 
     teacher: Pinn
     sigma: float
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The value alone."""
+        return ("",)
 
     @property
     def n_targets(self) -> int:
@@ -126,14 +144,19 @@ class Slopes:
     teacher: Pinn
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """The value, and the first derivatives that the residual needs."""
+        return tuple(word for word in self.teacher.words if len(word) <= 1)
+
+    @property
     def n_targets(self) -> int:
         """One per output and input."""
-        return len(self.teacher.problem.outputs) * sum(len(word) == 1 for word in self.teacher.words)
+        return len(self.teacher.problem.outputs) * (len(self.words) - 1)
 
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
         """The first derivatives of u_T that the residual needs, side by side."""
-        return _slopes(self.teacher.jet(points))
+        return _slopes(self.teacher.jet(points, self.words))
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """√w (∂u_S − ∂u_T), one row per output and input."""
@@ -149,6 +172,11 @@ class Mixture:
     """L = Σ λ L_i: objectives, each with its weight λ > 0. Their targets lie side by side in a batch."""
 
     terms: tuple[tuple[float, Objective], ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Those of all terms."""
+        return jets.closed([word for _, term in self.terms for word in term.words])
 
     @property
     def n_targets(self) -> int:

@@ -50,13 +50,13 @@ class Pinn(nn.Module):
         net = self.layers[-1](h).split(1, dim=1)
         return torch.cat(tuple(self.problem.ansatz(torch, columns, *net)), dim=1)
 
-    def jet(self, x: Tensor, tape: Tape | None = None) -> Jet:
-        """The solution at x with the derivatives that the problem's residual needs, each (n, n_out).
+    def jet(self, x: Tensor, words: tuple[str, ...] | None = None, tape: Tape | None = None) -> Jet:
+        """The solution at x with the derivatives `words`, by default those that the residual needs, each (n, n_out).
 
         Streams go through the layers together, so a derivative costs one more row of a matrix product and no backward
         pass. A `tape` that is given is filled.
         """
-        return self._jet(x, self.words, tape)
+        return self._jet(x, self.words if words is None else words, tape)
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from kdpinn_edge import zoo
 from kdpinn_edge.errors import TrainError, listing
 from kdpinn_edge.train.optimisers import Memory
 from kdpinn_edge.train.weights import WEIGHTS_FILE, read_tensors, write_whole
@@ -136,6 +137,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise TrainError(f"{path}: holds a {type(document).__name__}; accepted: a JSON object")
     return document
+
+
+def record_of(model: str | os.PathLike[str]) -> dict[str, Any]:
+    """How the model in a run folder, or in the zoo under this name, was made. Raises TrainError where nothing says."""
+    return zoo.record(str(model)) if str(model) in zoo.names() else read_json(Path(model) / RECORD_FILE)
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,39 @@
+"""A search on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from kdpinn_edge.bench.durations import duration
+from kdpinn_edge.search.run import Found
+from kdpinn_edge.search.trial import Outcome, Task
+from kdpinn_edge.study.plan import size_name
+
+
+def line(outcome: Outcome, task: Task) -> str:
+    """An outcome in one line."""
+    calls = f"{task.points:,} points in {duration(outcome.ns)}"
+    return f"{_name(outcome)}: relative L2 {outcome.relative_l2:.1e}, {calls}, {outcome.flash:,} bytes"
+
+
+def print_found(console: Console, found: Found, task: Task) -> None:
+    """The front, and the best student with the command that distils it."""
+    table = Table("student", f"{task.points:,} points", "relative L2", "bytes", "", box=None, pad_edge=False)
+    for outcome in found.front:
+        best = "the best within the limits" if outcome == found.best else ""
+        cells = duration(outcome.ns), f"{outcome.relative_l2:.1e}", f"{outcome.flash:,}", best
+        table.add_row(_name(outcome), *cells)
+    console.print(table)
+    console.print()
+    if found.best is None:
+        console.print("no student is within the limits; the table has those that come nearest")
+        return
+    console.print(f"{line(found.best, task)}", soft_wrap=True)
+    console.print(f"{found.best.command}", soft_wrap=True)
+    console.print(f"its run and its bundle are in {found.best.folder} on {found.best.machine}", soft_wrap=True)
+
+
+def _name(outcome: Outcome) -> str:
+    stored = "" if outcome.candidate.storage == "float32" else f", weights in {outcome.candidate.storage}"
+    return f"{size_name(outcome.candidate.hidden)}{stored}"

@@ -1,0 +1,123 @@
+"""The search itself, by Optuna: the next candidate is chosen in the light of all that are finished, wherever they were.
+
+What a search knows lies in its storage, a database. A worker that dies leaves a trial that stops reporting; another
+worker takes the same candidate up again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import MaxTrialsCallback
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from kdpinn_edge.errors import SearchError, listing
+from kdpinn_edge.search.goal import Goal, front
+from kdpinn_edge.search.trial import Candidate, Outcome, Task, evaluate
+
+DEPTHS = (1, 2, 3, 4)
+WIDTHS = (8, 12, 16, 20, 24, 32, 48, 64)
+STORAGES = ("float32", "float16")
+TASK, OUTCOME = "task", "outcome"
+HEARTBEAT_SECONDS = 20
+PATIENCE = 4
+"""A trial is taken up again when so many heartbeats are missing."""
+SQLITE_PATIENCE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Found:
+    """All outcomes, the fastest first; the front, which nothing beats in both time and error; the best for the goal."""
+
+    outcomes: tuple[Outcome, ...]
+    front: tuple[Outcome, ...]
+    best: Outcome | None
+
+
+def search(
+    task: Task,
+    goal: Goal,
+    folder: Path,
+    *,
+    trials: int = 30,
+    storage: str | None = None,
+    heartbeat_seconds: int = HEARTBEAT_SECONDS,
+    report: Callable[[int, Outcome], None] = lambda finished, outcome: None,
+) -> Found:
+    """Work on the search in `storage` until it has as many finished trials; the runs of this worker lie in `folder`.
+
+    `storage` is a database URL as Optuna takes it, by default an SQLite file in `folder`. Raises SearchError where it
+    holds the search of another task, KeyboardInterrupt where that came; what is finished stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    study = _open(task, goal, storage or f"sqlite:///{(folder / 'search.db').absolute()}", heartbeat_seconds)
+
+    def objective(trial: Trial) -> tuple[float, float]:
+        candidate = _suggested(trial)
+        known = next((outcome for outcome in _outcomes(study) if outcome.candidate == candidate), None)
+        outcome = known or evaluate(task, candidate, folder / f"trial_{trial.number:04}")
+        trial.set_user_attr(OUTCOME, asdict(outcome))
+        for name, excess in goal.excesses(outcome).items():
+            trial.set_constraint(name, excess)
+        return outcome.relative_l2, outcome.ns
+
+    def told(study: optuna.Study, trial: FrozenTrial) -> None:
+        if OUTCOME in trial.user_attrs:
+            report(_finished(study), _outcome(trial))
+
+    if _finished(study) < trials:
+        study.optimize(objective, callbacks=[told, MaxTrialsCallback(trials, states=(TrialState.COMPLETE,))])
+    outcomes = sorted(set(_outcomes(study)), key=lambda outcome: outcome.ns)
+    return Found(tuple(outcomes), tuple(front(outcomes)), goal.best(outcomes))
+
+
+def _open(task: Task, goal: Goal, url: str, heartbeat_seconds: int) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats and constraints
+        storage = RDBStorage(
+            url,
+            {"connect_args": {"timeout": SQLITE_PATIENCE_SECONDS}} if url.startswith("sqlite:") else None,
+            heartbeat_interval=heartbeat_seconds,
+            grace_period=PATIENCE * heartbeat_seconds,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+        )
+        study = optuna.create_study(
+            storage=storage, study_name=task.problem, directions=["minimize", "minimize"], load_if_exists=True
+        )
+        study.sampler = TPESampler(seed=len(study.trials))  # workers that start together must not try the same
+    described = asdict(task)
+    held = study.user_attrs.get(TASK, described)
+    faults = [f"{key} was {held.get(key)!r}, is now {now!r}" for key, now in described.items() if held.get(key) != now]
+    if faults:
+        raise SearchError(f"{url} holds another search; accepted: its options, or another storage: {listing(faults)}")
+    study.set_user_attr(TASK, described)
+    return study
+
+
+def _suggested(trial: Trial) -> Candidate:
+    depth, width = trial.suggest_categorical("depth", DEPTHS), trial.suggest_categorical("width", WIDTHS)
+    narrow = trial.suggest_categorical("storage", STORAGES) == "float16"
+    return Candidate((width,) * depth, "float16" if narrow else "float32")
+
+
+def _finished(study: optuna.Study) -> int:
+    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def _outcomes(study: optuna.Study) -> list[Outcome]:
+    return [_outcome(trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+
+
+def _outcome(trial: FrozenTrial) -> Outcome:
+    found: dict[str, Any] = trial.user_attrs[OUTCOME]
+    candidate = Candidate(tuple(found["candidate"]["hidden"]), found["candidate"]["storage"])
+    return Outcome(**found | {"candidate": candidate})

@@ -1,0 +1,105 @@
+"""One student of a search: distilled, exported, and measured as the library that would be shipped."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.manifest import Storage
+from kdpinn_edge.model import find_model
+from kdpinn_edge.numpy_program import NumpyProgram
+from kdpinn_edge.probe import timed_points
+from kdpinn_edge.runtime import load
+from kdpinn_edge.runtime.timing import PythonLoop, find_batch
+from kdpinn_edge.storage import store_as_float16
+from kdpinn_edge.study.measure import against_reference
+from kdpinn_edge.study.plan import METHODS, rounds_within
+from kdpinn_edge.train import DistillConfig, distill, load_pinn
+
+BUNDLE = "bundle"
+SECONDS = 0.5
+LEAST_SAMPLES, MOST_SAMPLES = 5, 200
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is chosen: the hidden layers, and how the parameters lie in memory."""
+
+    hidden: tuple[int, ...]
+    storage: Storage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a candidate: its error, the median time of a call, its code and constants in bytes.
+
+    `command` distils it again; `folder` has its run and its bundle, on the machine `machine`.
+    """
+
+    candidate: Candidate
+    relative_l2: float
+    ns: float
+    flash: int
+    command: str
+    folder: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every student of a search is made of and measured by: one call with `points` points on `threads` threads."""
+
+    problem: str
+    teacher: str
+    cpu_seconds: float
+    points: int
+    threads: int
+
+
+def evaluate(task: Task, candidate: Candidate, folder: Path) -> Outcome:
+    """Distil the candidate in `folder` in the task's CPU seconds or one round, export it, and measure the library.
+
+    Raises KeyboardInterrupt where that came while it was distilled.
+    """
+    config = DistillConfig(hidden=candidate.hidden, physics_weight=0.0)
+    rounds = rounds_within(task.cpu_seconds, METHODS["values"], load_pinn(task.teacher), config)
+    config = replace(config, newton_rounds=max(1, rounds))
+    trained = distill(task.problem, folder, config, teacher=task.teacher)
+    if not trained.finished:
+        raise KeyboardInterrupt
+    model = find_model(str(folder))
+    program = store_as_float16(model.program) if candidate.storage == "float16" else model.program
+    deployed = NumpyProgram(program, "float32")
+    found = against_reference(lambda x: deployed(x.astype(np.float32)), trained.net.problem)
+    manifest = export_bundle(
+        model.program,
+        folder / BUNDLE,
+        name=task.problem,
+        storage=candidate.storage,
+        inputs=model.inputs,
+        outputs=model.outputs,
+    )
+    return Outcome(
+        candidate=candidate,
+        relative_l2=found.relative_l2,
+        ns=_call_ns(folder / BUNDLE, task),
+        flash=manifest.sizes.flash if manifest.sizes else 0,
+        command=trained.record["command"],
+        folder=str(folder.absolute()),
+        machine=platform.node(),
+    )
+
+
+def _call_ns(bundle: Path, task: Task) -> float:
+    engine = load(bundle)
+    x = timed_points(engine.manifest.inputs, task.points).astype(engine.dtype)
+    y = np.empty((task.points, engine.manifest.functions["eval"].n_out), engine.dtype)
+    loop = PythonLoop(engine.bind(x, y, threads=task.threads))
+    batch, ns = find_batch(loop)
+    count = min(max(round(SECONDS * 1e9 / (batch * ns)), LEAST_SAMPLES), MOST_SAMPLES)
+    return float(median(loop.closed(batch, count)))

@@ -1,0 +1,139 @@
+"""The search: what it takes for the best, and that a worker that dies loses nothing that is finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
+from typer.testing import CliRunner
+
+from kdpinn_edge import cli
+from kdpinn_edge.errors import SearchError
+from kdpinn_edge.runtime import load
+from kdpinn_edge.search import Goal, search
+from kdpinn_edge.search.goal import front
+from kdpinn_edge.search.trial import Candidate, Outcome, Task, evaluate
+
+TEACHER = "burgers_nu_teacher"
+TASK = Task("burgers_nu", TEACHER, cpu_seconds=1.0, points=100, threads=1)
+TRIALS = 4
+WORKER = f"""
+import sys
+from pathlib import Path
+from kdpinn_edge.search import Goal, run, search
+from kdpinn_edge.search.trial import Task
+
+run.DEPTHS, run.WIDTHS = (1,), (3, 4, 5, 6)  # small enough for a test
+if __name__ == "__main__":
+    task = Task("burgers_nu", "{TEACHER}", cpu_seconds=1.0, points=100, threads=1)
+    search(task, Goal(max_error=1.0), Path(sys.argv[1]), trials={TRIALS}, storage=sys.argv[2], heartbeat_seconds=1)
+"""
+PATIENCE_SECONDS = 240
+
+
+def outcome(relative_l2: float, ns: float, flash: int = 1000) -> Outcome:
+    return Outcome(Candidate((8,), "float32"), relative_l2, ns, flash, "", "", "")
+
+
+ACCURATE, MIDDLE, FAST, USELESS = (
+    outcome(1e-5, 900.0, 4000),
+    outcome(1e-4, 300.0),
+    outcome(1e-2, 100.0),
+    outcome(1, 500),
+)
+
+
+@pytest.mark.parametrize(
+    ("goal", "best"),
+    [
+        (Goal(budget_ns=1000), ACCURATE),
+        (Goal(budget_ns=500), MIDDLE),
+        (Goal(max_error=1e-3), MIDDLE),
+        (Goal(max_error=1e-1), FAST),
+        (Goal(max_flash=2000), MIDDLE),
+        (Goal(budget_ns=1000, max_error=1e-5), ACCURATE),
+        (Goal(budget_ns=500, max_error=1e-5), None),
+    ],
+)
+def test_the_best_is_within_the_limits(goal: Goal, best: Outcome | None) -> None:
+    assert goal.best([USELESS, FAST, ACCURATE, MIDDLE]) == best
+
+
+def test_a_limit_is_exceeded_by_its_share() -> None:
+    assert Goal(budget_ns=200, max_flash=2000).excesses(MIDDLE) == pytest.approx({"time": 0.5, "flash": -0.5})
+    with pytest.raises(SearchError, match="nothing limits the student; accepted: a budget of time"):
+        Goal()
+
+
+def test_nothing_on_the_front_is_beaten() -> None:
+    assert front([USELESS, ACCURATE, FAST, MIDDLE]) == [FAST, MIDDLE, ACCURATE]
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_a_candidate_is_measured_as_it_is_shipped(storage: str, tmp_path: Path) -> None:
+    found = evaluate(TASK, Candidate((4,), storage), tmp_path / "run")  # type: ignore[arg-type]
+    engine = load(tmp_path / "run" / "bundle")
+    assert engine.manifest.storage == storage
+    assert engine.manifest.sizes is not None
+    assert found.flash == engine.manifest.sizes.flash
+    assert 0 < found.relative_l2 < 1
+    assert found.ns > 0
+    assert found.command.startswith("kdpinn-edge distill burgers_nu --hidden 4 --rounds ")
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_loses_no_finished_trial(tmp_path: Path) -> None:
+    script, storage = tmp_path / "worker.py", f"sqlite:///{tmp_path / 'search.db'}"
+    script.write_text(WORKER)
+
+    def start(name: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(script), str(tmp_path / name), storage])
+
+    def trials(*states: TrialState) -> list[optuna.trial.FrozenTrial]:
+        try:
+            return optuna.load_study(study_name="burgers_nu", storage=storage).get_trials(states=states)
+        except (KeyError, OSError):
+            return []
+        except OperationalError:  # the tables are being made
+            return []
+
+    with start("dies") as dies:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not (trials(TrialState.COMPLETE) and trials(TrialState.RUNNING)) and time.monotonic() < end:
+            time.sleep(0.2)
+        os.kill(dies.pid, signal.SIGKILL)
+    finished = {trial.number for trial in trials(TrialState.COMPLETE)}
+    (lost,) = trials(TrialState.RUNNING)
+    assert finished
+    with start("one") as one, start("other") as other:
+        assert one.wait(PATIENCE_SECONDS) == other.wait(PATIENCE_SECONDS) == 0
+    complete = trials(TrialState.COMPLETE)
+    assert len(complete) >= TRIALS
+    assert finished <= {trial.number for trial in complete}
+    assert [trial.number for trial in trials(TrialState.FAIL)] == [lost.number]
+    assert any(trial.params == lost.params for trial in complete)
+    found = search(TASK, Goal(max_error=1.0), tmp_path / "one", trials=TRIALS, storage=storage)  # has all it needs
+    assert {o.candidate.hidden for o in found.outcomes} == {(t.params["width"],) for t in complete}
+    assert found.best == found.front[0]
+    with pytest.raises(SearchError, match=r"holds another search.*points was 100, is now 7$"):
+        search(Task("burgers_nu", TEACHER, 1.0, 7, 1), Goal(max_error=1.0), tmp_path / "one", storage=storage)
+    options = ["--teacher", TEACHER, "--points", "100", "--seconds", "1", "--trials", str(TRIALS), "--storage", storage]
+    shown = CliRunner().invoke(
+        cli.app, ["search", "burgers_nu", *options, "--max-error", "1", "--out", str(tmp_path / "one"), "--json"]
+    )
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["best"]["relative_l2"] == found.best.relative_l2
+    hopeless = CliRunner().invoke(
+        cli.app, ["search", "burgers_nu", *options, "--budget", "1ns", "--out", str(tmp_path / "one")]
+    )
+    assert hopeless.exit_code == 1
+    assert "no student is within the limits" in hopeless.stdout

@@ -1,0 +1,235 @@
+"""The study: budgets that are equal, work that is never done twice, and what it concludes from what it measured."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from kdpinn_edge import cli, zoo
+from kdpinn_edge.errors import StudyError
+from kdpinn_edge.model import find_model
+from kdpinn_edge.problems import problem
+from kdpinn_edge.study import METHODS, Cell, Plan, Row, make_plan, read_plan, study, verdicts
+from kdpinn_edge.study.baselines import baselines, chebyshev, reference, spline
+from kdpinn_edge.study.console import print_report
+from kdpinn_edge.study.measure import NetAccuracy, accuracy, reference_slopes
+from kdpinn_edge.study.page import pareto, write_page
+from kdpinn_edge.study.plan import write_plan
+from kdpinn_edge.study.report import report
+from kdpinn_edge.study.results import Spread, results, rows
+from kdpinn_edge.study.run import ACCURACY_FILE, Progress
+from kdpinn_edge.train import DistillConfig, TrainConfig, train
+
+BURGERS, HEAT = problem("burgers"), problem("heat")
+TINY = {"n_points": 64, "n_candidates": 128, "adam_rounds": 1, "adam_steps": 5, "newton_rounds": 1, "n_held_out": 64}
+SCRATCH = Cell("scratch", TrainConfig(hidden=(3,), newton_steps=2, **TINY))
+KNOWN = Plan("heat", "burgers_teacher", "lm", 1.0, 100.0, ())
+VALUES = Cell("values", DistillConfig(hidden=(3,), newton_steps=2, physics_weight=0.0, **TINY))
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Two students of a small teacher, all of them hardly trained."""
+    teacher = train(
+        "heat", tmp_path_factory.mktemp("teacher") / "run", TrainConfig(hidden=(5,), newton_steps=2, **TINY)
+    )
+    return Plan("heat", str(teacher.folder), "lm", 1.0, 100.0, (SCRATCH, VALUES))
+
+
+@pytest.fixture(scope="module")
+def folder(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their study."""
+    made = tmp_path_factory.mktemp("study")
+    seen: list[Progress] = []
+    assert study(plan, made, jobs=2, report=seen.append)
+    assert [progress.done for progress in seen] == [0, 1, 2]
+    assert {progress.name for progress in seen} == {None, SCRATCH.name, VALUES.name}
+    return made
+
+
+# The plan
+
+
+def test_a_plan_has_a_cell_for_every_method_size_and_seed(tmp_path: Path) -> None:
+    plan = make_plan("burgers", sizes=((3,), (4, 4)), seeds=2, methods=("scratch", "values"), cpu_seconds=9.0)
+    assert [cell.name for cell in plan.cells] == [
+        f"{method}_{size}_seed{seed}" for seed in (0, 1) for size in ("3", "4x4") for method in ("scratch", "values")
+    ]
+    assert plan.teacher_cpu_seconds == zoo.record("burgers_teacher")["training_cpu_seconds"]
+    for one, another in zip(plan.cells[:4], plan.cells[4:], strict=True):
+        assert one.config.newton_rounds == another.config.newton_rounds >= 1  # a seed changes nothing else
+        assert isinstance(one.config, DistillConfig) == METHODS[one.method].distils
+    write_plan(plan, tmp_path)
+    assert read_plan(tmp_path) == plan
+    more = make_plan("burgers", sizes=((3,),), seeds=3, methods=("values",), cpu_seconds=9.0, known=plan)
+    assert more.cells[:8] == plan.cells  # what was planned stays as it was
+    assert [cell.name for cell in more.cells[8:]] == ["values_3_seed2"]
+    assert more.cells[8].config == replace(plan.cells[1].config, seed=2)
+    assert plan.command.startswith("kdpinn-edge study burgers --size 3 --size 4,4 --method scratch --method values")
+    assert plan.command.endswith("--seeds 2 --seconds 9")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ("magic",)}, "no method is called 'magic'; accepted: scratch, scratch_long, paper"),
+        ({"teacher": "burgers_nu_teacher"}, "solves burgers_nu; accepted: a teacher of burgers"),
+        ({"cpu_seconds": 1e-3}, "scratch, 3: 0.001 s do not hold Adam and one round; accepted: more time"),
+        ({"known": KNOWN}, "(?s)another study.*problem was 'heat', is now 'burgers'.*cpu_seconds was 1.0, is now"),
+    ],
+)
+def test_what_cannot_be_planned(options: dict[str, object], message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        make_plan("burgers", **{"sizes": ((3,),), "methods": ("scratch",), **options})  # type: ignore[arg-type]
+
+
+def test_a_folder_without_a_plan_and_with_one_that_was_edited(tmp_path: Path) -> None:
+    assert read_plan(tmp_path) is None
+    (tmp_path / "plan.json").write_text('{"problem": "burgers"}')
+    with pytest.raises(StudyError, match="not the plan of a study"):
+        read_plan(tmp_path)
+
+
+# The work
+
+
+def test_what_is_there_is_not_done_again(plan: Plan, folder: Path) -> None:
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "plan.json"}
+    seen: list[Progress] = []
+    assert study(plan, folder, report=seen.append)
+    assert [progress.done for progress in seen] == [2]
+    assert times == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "plan.json"}
+
+
+def test_a_cell_that_was_cut_short_goes_on(plan: Plan, folder: Path, tmp_path: Path) -> None:
+    alone = replace(plan, cells=(VALUES,))
+    assert study(alone, tmp_path / "again", jobs=1)
+    before = (tmp_path / "again" / VALUES.name / "model.safetensors").read_bytes()
+    (tmp_path / "again" / VALUES.name / ACCURACY_FILE).unlink()  # as if it had been killed while it measured
+    assert study(alone, tmp_path / "again", jobs=1)
+    assert (tmp_path / "again" / VALUES.name / "model.safetensors").read_bytes() == before
+    assert before == (folder / VALUES.name / "model.safetensors").read_bytes()
+
+
+def test_another_study_is_not_overwritten(plan: Plan, folder: Path) -> None:
+    with pytest.raises(StudyError, match="holds other cells"):
+        study(replace(plan, cells=(SCRATCH,)), folder)
+    assert read_plan(folder) == plan
+
+
+# What is measured
+
+
+def test_the_accuracy_is_that_of_the_record() -> None:
+    found, record = accuracy(find_model("burgers").program, BURGERS), zoo.record("burgers_student")["errors"]
+    assert found.relative_l2 == pytest.approx(record["relative_l2"], rel=0.02)  # float32
+    assert found.max_abs == pytest.approx(record["max_abs"], rel=0.02)
+    assert found.relative_l2 < found.slopes_l2 < 1e-2
+
+
+def test_slopes_of_a_reference_are_its_derivatives() -> None:
+    x, t = points = np.random.default_rng(0).uniform(0.01, 0.99, (2, 50))
+    decay = np.exp(-0.4 * np.pi**2 * t)
+    expected = np.stack([np.pi * np.cos(np.pi * x) * decay, -0.4 * np.pi**2 * np.sin(np.pi * x) * decay], axis=1)
+    np.testing.assert_allclose(reference_slopes(HEAT, points.T), expected, rtol=0, atol=1e-10)
+
+
+def cubic(x: np.ndarray) -> np.ndarray:
+    return np.stack([x[:, 0] ** 3 - x[:, 0] * x[:, 1] ** 2, 2 * x[:, 1] ** 3 - 1], axis=1)
+
+
+@pytest.mark.parametrize("make", [chebyshev, spline])
+def test_an_interpolant_of_a_cubic_is_the_cubic(make: object) -> None:
+    x = np.random.default_rng(0).uniform(BURGERS.lower, BURGERS.upper, (100, 2))
+    np.testing.assert_allclose(make(BURGERS, cubic, 5)(x), cubic(x), rtol=0, atol=1e-13)  # type: ignore[operator]
+
+
+def test_interpolants_store_no_more_numbers_than_they_may() -> None:
+    for found in baselines(HEAT, HEAT.reference, 120):
+        assert found.numbers == 100
+        assert found.accuracy.relative_l2 < 1e-3
+        assert found.ns > 0
+    assert not list(baselines(HEAT, HEAT.reference, 15))  # a cubic needs 4 knots along each axis
+    assert reference(HEAT).accuracy.max_abs == HEAT.exact_error
+
+
+# What is concluded
+
+
+def row(method: str, median: float, low: float, high: float) -> Row:
+    spread = Spread(median, low, high)
+    return Row((8,), method, 3, 41, 1.0, spread, 1.0, 1.0, spread)
+
+
+@pytest.mark.parametrize(
+    ("values", "scratch", "said"),
+    [
+        ((1, 0.5, 2), (8, 3, 9), "is better, by 8, than"),
+        ((1, 0.5, 4), (8, 3, 9), "is better, but within the spread of the seeds, by 8,"),
+        ((8, 3, 9), (1, 0.5, 2), "is worse, by 8,"),
+        ((2, 0.5, 4), (1, 0.5, 2), "is worse, but within the spread of the seeds, by 2,"),
+    ],
+)
+def test_a_verdict_minds_the_spread(
+    values: tuple[float, float, float], scratch: tuple[float, float, float], said: str
+) -> None:
+    (verdict,) = verdicts([row("scratch", *scratch), row("values", *values), row("paper", 10, 9, 11)])
+    assert said in str(verdict)
+    assert METHODS[verdict.distilled].title in str(verdict)
+
+
+def test_medians_and_spread_are_over_the_seeds(plan: Plan, folder: Path) -> None:
+    found = results(plan, folder)
+    three = [replace(found[1], accuracy=NetAccuracy(error, 1.0, error, 1.0)) for error in (3.0, 1.0, 7.0)]
+    (only,) = rows(three, NetAccuracy(1.0, 1.0, 2.0, 1.0))
+    assert only.seeds == 3
+    assert only.relative_l2 == Spread(3.0, 1.0, 7.0)
+    assert only.rmse_ratio == 1.5
+
+
+# What is shown
+
+
+def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> None:
+    found = report(plan, folder)
+    page, figure = tmp_path / "study.md", tmp_path / "study.png"
+    write_page(found, page)
+    text = page.read_text()
+    for method in ("scratch", "values"):
+        assert f"| 3 | {METHODS[method].title} |" in text
+    assert "| teacher |" in text
+    assert f"`{plan.command}`" in text
+    assert "![Errors over latency and over what is stored](study.png)" in text
+    assert struct.unpack(">II", figure.read_bytes()[16:24]) > (800, 400)
+    assert len(pareto(found)) == 1  # one size has one latency
+    assert found.latencies["teacher"].per_point_ns > found.latencies["3"].per_point_ns > 0
+    console = Console(width=300, record=True, file=StringIO())
+    print_report(console, found)
+    shown = console.export_text()
+    assert all(str(verdict) in shown for verdict in found.verdicts)
+    document = json.loads(json.dumps(found.document(), allow_nan=False))
+    assert document["plan"] == json.loads(json.dumps(asdict(plan)))
+    assert [each["method"] for each in document["rows"]] == ["scratch", "values"]
+
+
+@pytest.mark.slow
+def test_the_command_makes_a_study_and_goes_on_with_it(tmp_path: Path) -> None:
+    options = ["--size", "3", "--method", "values", "--seeds", "1", "--seconds", "6", "--out", str(tmp_path / "study")]
+    page = ["--page", str(tmp_path / "page.md"), "--json"]
+    for _ in range(2):
+        result = CliRunner().invoke(cli.app, ["study", "burgers", *options, *page])
+        assert result.exit_code == 0, result.output
+        (found,) = json.loads(result.stdout)["rows"]
+        assert (found["method"], found["hidden"], found["seeds"]) == ("values", [3], 1)
+    assert f"`kdpinn-edge study burgers {' '.join(options[:8])}`" in (tmp_path / "page.md").read_text()
+    refused = CliRunner().invoke(cli.app, ["study", "burgers", *options, "--size", "3x3"])
+    assert refused.exit_code == 2
+    assert "'3x3'; accepted: sizes of layers" in " ".join(refused.stderr.replace("│", "").split())
