@@ -16,7 +16,7 @@ help:
 	@echo "                  every activation on every float32 (20 minutes on 2 cores), into docs/numerics.md"
 	@echo "make verify-targets"
 	@echo "                  three networks and their jets on every target that can be emulated (10 minutes)"
-	@echo "make constraints  pin what .venv holds now in constraints.txt"
+	@echo "make constraints  pin what .venv holds now in constraints.txt; other pins stay"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 
 demo: .venv/.ready
@@ -57,7 +57,8 @@ verify-targets: .venv/.ready
 	$(BIN)/python -m pytest -m proof
 
 constraints: .venv/.ready
-	$(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//' > constraints.new
+	{ $(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//'; cat constraints.txt; } \
+		| LC_ALL=C sort -s -f -u -t= -k1,1 > constraints.new
 	mv constraints.new constraints.txt
 
 .venv/.ready: pyproject.toml constraints.txt

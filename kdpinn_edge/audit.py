@@ -63,6 +63,7 @@ class Audit:
     name: str
     equation: str | None
     engine: str
+    profile: str
     inputs: tuple[Input, ...]
     equations: tuple[str, ...]
     axes: tuple[Array, ...]
@@ -117,7 +118,15 @@ def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: E
         raise AuditError(f"{manifest.name}: the residual is not finite at {_point(manifest.inputs, where)}")
     equations = tuple(column.name for column in manifest.functions["residual"].outputs)
     return Audit(
-        manifest.name, manifest.equation, engine, manifest.inputs, equations, axes, residual, tuple(map(float, largest))
+        manifest.name,
+        manifest.equation,
+        engine,
+        manifest.profile,
+        manifest.inputs,
+        equations,
+        axes,
+        residual,
+        tuple(map(float, largest)),
     )
 
 

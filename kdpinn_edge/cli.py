@@ -549,13 +549,15 @@ def audit(
                 "name": found.name,
                 "equation": found.equation,
                 "engine": found.engine,
+                "profile": found.profile,
                 "points": found.n_points,
                 "residual": [asdict(row) for row in rows],
                 "passed": not exceeded,
             }
         )
     else:
-        _print_facts({"model": f"{found.name}: {found.equation or ''}", "points": f"{found.n_points:,}"})
+        facts = {"model": f"{found.name}: {found.equation or ''}", "arithmetic": f"numerics profile {found.profile}"}
+        _print_facts(facts | {"points": f"{found.n_points:,}"})
         table = _table("", "% of points", "|residual| ≤", "of the largest term", "which is at")
         for row in rows:
             at = ", ".join(f"{name} = {value:.4g}" for name, value in row.at.items())

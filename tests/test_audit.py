@@ -67,7 +67,15 @@ def made(shape: tuple[int, ...], n_equations: int = 1) -> Audit:
     inputs = tuple(Input(f"x{i}", 0.0, 1.0) for i in range(len(shape)))
     values = np.abs(np.random.default_rng(0).normal(size=(*shape, n_equations)))
     return Audit(
-        "made", None, "library", inputs, tuple(f"r{i}" for i in range(n_equations)), axes, values, (10.0,) * n_equations
+        name="made",
+        equation=None,
+        engine="library",
+        profile="fma-2",
+        inputs=inputs,
+        equations=tuple(f"r{i}" for i in range(n_equations)),
+        axes=axes,
+        residual=values,
+        largest=(10.0,) * n_equations,
     )
 
 
@@ -219,6 +227,7 @@ def test_the_command_prints_one_document_and_draws(three_inputs: Path, tmp_path:
     document = json.loads(result.stdout)
     assert result.exit_code == 1
     assert (document["passed"], document["points"], document["engine"]) == (False, 125, "library")
+    assert document["profile"] == "fma-2"
     assert [row["percentile"] for row in document["residual"]] == [50, 90, 99, 100]
     assert document["residual"][-1]["value"] == 3.0
     assert (tmp_path / "a.svg").exists()
