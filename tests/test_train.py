@@ -16,14 +16,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from torch import nn
 from typer.testing import CliRunner
 
 from kdpinn_edge import cli, zoo
+from kdpinn_edge.capture import capture
 from kdpinn_edge.errors import ProblemError, TrainError
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.ir import Program
 from kdpinn_edge.model import captured, publish
 from kdpinn_edge.names import Names
 from kdpinn_edge.problems import problem
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.program_file import read_program, write_program
 from kdpinn_edge.train import (
     DistillConfig,
     Pinn,
@@ -40,6 +44,7 @@ from kdpinn_edge.train.objective import Batch, Divergence, Mixture, Physics, Slo
 from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.pinn import Tape, jacobian
 from kdpinn_edge.train.sampling import draw, uniform
+from kdpinn_edge.train.teacher import ProgramTeacher
 
 BURGERS = problem("burgers")
 TEACHER = "burgers_teacher"
@@ -582,6 +587,60 @@ def test_float32_weights_are_read(teacher_run: Path, tmp_path: Path) -> None:
     safetensors.torch.save_file({k: v.float() for k, v in tensors.items()}, path, metadata={"problem": "burgers"})
     net = load_pinn(path)
     assert all(p.dtype == torch.float64 for p in net.parameters())
+
+
+# Teachers that are no Pinn of this problem
+
+
+class Foreign(nn.Module):
+    """u(x, t) in float32, as another framework may have trained it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sin(2 * x[:, :1]) * torch.exp(-x[:, 1:])
+
+
+def foreign(*, inputs: tuple[str, ...] = ("x", "t")) -> Program:
+    return capture(Foreign(), name="foreign", inputs=inputs, outputs=("u",), domain=((-1, 0), (1, 1)))
+
+
+def test_a_program_is_a_teacher() -> None:
+    teacher, x = ProgramTeacher(foreign(), BURGERS), points(40)
+    torch.testing.assert_close(teacher(x), Foreign()(x), rtol=0, atol=1e-14)
+    jet = teacher.jet(x, ("", "t", "x", "xx"))
+    torch.testing.assert_close(jet["x"], 2 * torch.cos(2 * x[:, :1]) * torch.exp(-x[:, 1:]), rtol=0, atol=1e-14)
+    torch.testing.assert_close(jet["t"], -jet[""], rtol=0, atol=1e-14)
+    torch.testing.assert_close(jet["xx"], -4 * jet[""], rtol=0, atol=1e-13)
+
+
+def test_a_program_teaches_what_a_network_does(tmp_path: Path) -> None:
+    pinn = Pinn(BURGERS, (5,), seed=1)
+    program, x = ProgramTeacher(captured(pinn, "p"), BURGERS), points(40)
+    for one, other in ((Divergence(pinn, 0.1), Divergence(program, 0.1)), (Slopes(pinn), Slopes(program))):
+        assert one.words == other.words
+        torch.testing.assert_close(one.targets(x), other.targets(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["program", "npz", "bundle"])
+def test_a_student_follows_a_foreign_teacher(form: str, tmp_path: Path) -> None:
+    program, source = foreign(), tmp_path / "teacher.npz"
+    if form == "npz":
+        write_program(program, source)
+    if form == "bundle":
+        source = tmp_path / "bundle"
+        export_bundle(program, source, name="foreign")
+    config = replace(TINY_DISTILL, physics_weight=0.0, slope_weight=1.0)
+    made = distill("burgers", tmp_path / "run", config, teacher=program if form == "program" else source)
+    assert made.finished
+    assert made.record["teacher"]["sha256"] == program.sha256
+    assert made.record["command"].endswith(f"--teacher {'foreign.npz' if form == 'program' else source}")
+
+
+def test_a_teacher_with_other_columns_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="foreign computes u from x, y; accepted for burgers: u from x, t, in"):
+        distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=foreign(inputs=("x", "y")))
+    with pytest.raises(TrainError, match=r"none\.npz: no such file; accepted: a program.npz, a bundle, a run folder"):
+        distill("burgers", tmp_path / "run", TINY_DISTILL, teacher="none.npz")
+    assert not (tmp_path / "run").exists()
 
 
 # What is shipped

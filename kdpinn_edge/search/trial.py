@@ -14,12 +14,14 @@ from kdpinn_edge.manifest import Storage
 from kdpinn_edge.model import find_model
 from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.probe import timed_points
+from kdpinn_edge.problems import problem
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.timing import PythonLoop, find_batch
 from kdpinn_edge.storage import store_as_float16
 from kdpinn_edge.study.measure import against_reference
 from kdpinn_edge.study.plan import METHODS, rounds_within
-from kdpinn_edge.train import DistillConfig, distill, load_pinn
+from kdpinn_edge.train import DistillConfig, distill
+from kdpinn_edge.train.teacher import find_teacher
 
 BUNDLE = "bundle"
 SECONDS = 0.5
@@ -67,7 +69,8 @@ def evaluate(task: Task, candidate: Candidate, folder: Path) -> Outcome:
     Raises KeyboardInterrupt where that came while it was distilled.
     """
     config = DistillConfig(hidden=candidate.hidden, physics_weight=0.0)
-    rounds = rounds_within(task.cpu_seconds, METHODS["values"], load_pinn(task.teacher), config)
+    guide, _ = find_teacher(task.teacher, problem(task.problem))
+    rounds = rounds_within(task.cpu_seconds, METHODS["values"], guide, config)
     config = replace(config, newton_rounds=max(1, rounds))
     trained = distill(task.problem, folder, config, teacher=task.teacher)
     if not trained.finished:

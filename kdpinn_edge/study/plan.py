@@ -17,6 +17,7 @@ from kdpinn_edge.train.fit import pace
 from kdpinn_edge.train.objective import Objective, Physics, distillation
 from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.run_folder import read_json, record_of, write_json
+from kdpinn_edge.train.teacher import Teacher
 
 PLAN_FILE = "plan.json"
 SIZES = ((8,), (8, 8), (16, 16), (16,) * 3, (24,) * 3, (32,) * 4)
@@ -52,7 +53,7 @@ class Method:
             slope_weight=self.slope_weight,
         )
 
-    def objective(self, teacher: Pinn, config: TrainConfig) -> Objective:
+    def objective(self, teacher: Teacher, config: TrainConfig) -> Objective:
         """What is minimised."""
         if isinstance(config, DistillConfig):
             return distillation(teacher, config.sigma, config.physics_weight, config.slope_weight)
@@ -167,13 +168,13 @@ def make_plan(
     return replace(plan, cells=tuple(dict.fromkeys((*before, *wanted))))
 
 
-def rounds_within(cpu_seconds: float, method: Method, guide: Pinn, config: TrainConfig) -> int:
+def rounds_within(cpu_seconds: float, method: Method, guide: Teacher, config: TrainConfig) -> int:
     """How many rounds of `config` so many CPU seconds hold after Adam, on this machine; below 1 where they do not."""
     before, per_round = pace(Pinn(guide.problem, config.hidden), method.objective(guide, config), config)
     return int((cpu_seconds - before) / per_round)
 
 
-def _counted(name: str, guide: Pinn, hidden: tuple[int, ...], optimiser: str, cpu_seconds: float) -> TrainConfig:
+def _counted(name: str, guide: Teacher, hidden: tuple[int, ...], optimiser: str, cpu_seconds: float) -> TrainConfig:
     config = METHODS[name].config(hidden, 0, optimiser)
     rounds = rounds_within(cpu_seconds, METHODS[name], guide, config)
     if rounds < 1:

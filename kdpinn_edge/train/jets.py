@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.names import Derivative, Input, Names
+from kdpinn_edge.problems import Problem
 
 
 def words(terms: Sequence[str], names: Names) -> tuple[str, ...]:
@@ -37,6 +38,11 @@ def words(terms: Sequence[str], names: Names) -> tuple[str, ...]:
             case _:
                 raise ProblemError(f"{term}: accepted in training: derivatives up to order 3, by inputs of one letter")
     return closed(found)
+
+
+def of(problem: Problem) -> tuple[str, ...]:
+    """The derivatives that the residual of `problem` needs."""
+    return words(problem.terms, Names(problem.inputs, problem.outputs))
 
 
 def closed(found: Sequence[str]) -> tuple[str, ...]:

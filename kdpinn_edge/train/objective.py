@@ -17,7 +17,7 @@ from kdpinn_edge.names import Derivative, Input, Names, Term
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.train import jets
 from kdpinn_edge.train.jets import Jet
-from kdpinn_edge.train.pinn import Pinn
+from kdpinn_edge.train.teacher import Teacher
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Physics:
     @property
     def words(self) -> tuple[str, ...]:
         """Those of the residual."""
-        return jets.words(self.problem.terms, self._names)
+        return jets.of(self.problem)
 
     @property
     def n_targets(self) -> int:
@@ -75,7 +75,8 @@ class Physics:
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """√w r, (equations, n)."""
-        terms = [self._column(self._names.read(term), u, batch.points) for term in self.problem.terms]
+        names = Names(self.problem.inputs, self.problem.outputs)
+        terms = [self._column(names.read(term), u, batch.points) for term in self.problem.terms]
         residuals = torch.stack(list(self.problem.residual(*terms)))
         columns = torch.tensor_split(batch.points, len(self.problem.inputs), dim=1)
         if self.problem.source is not None:
@@ -87,10 +88,6 @@ class Physics:
     def loss(self, u: Jet, batch: Batch) -> Tensor:
         """mean(w r²)."""
         return self.residuals(u, batch).square().sum(0).mean()
-
-    @property
-    def _names(self) -> Names:
-        return Names(self.problem.inputs, self.problem.outputs)
 
     def _column(self, term: Term, u: Jet, points: Tensor) -> Tensor:
         match term:
@@ -109,7 +106,7 @@ class Divergence:
     (u_T − u_S)²/(2σ²): matching values by least squares.
     """
 
-    teacher: Pinn
+    teacher: Teacher
     sigma: float
 
     @property
@@ -125,8 +122,7 @@ class Divergence:
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
         """u_T at the points, (n, n_out)."""
-        values: Tensor = self.teacher(points)
-        return values
+        return self.teacher(points)
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """(u_S − u_T)/(√2 σ), (n_out, n)."""
@@ -141,12 +137,12 @@ class Divergence:
 class Slopes:
     """L = mean(w |∇u_S − ∇u_T|²), w = 1/(1 + |∇u|): follow the teacher's first derivatives (W. Czarnecki, 2017)."""
 
-    teacher: Pinn
+    teacher: Teacher
 
     @property
     def words(self) -> tuple[str, ...]:
         """The value, and the first derivatives that the residual needs."""
-        return tuple(word for word in self.teacher.words if len(word) <= 1)
+        return tuple(word for word in jets.of(self.teacher.problem) if len(word) <= 1)
 
     @property
     def n_targets(self) -> int:
@@ -205,7 +201,7 @@ class Mixture:
             start = end
 
 
-def distillation(teacher: Pinn, sigma: float, physics_weight: float, slope_weight: float) -> Mixture:
+def distillation(teacher: Teacher, sigma: float, physics_weight: float, slope_weight: float) -> Mixture:
     """Follow the teacher, and obey the physics: the divergence, and what has a weight above 0.
 
     The paper's loss is the divergence and the physics: there σ and λ = `physics_weight` only trade the two terms, and

@@ -61,7 +61,7 @@ class Pinn(nn.Module):
     @property
     def words(self) -> tuple[str, ...]:
         """The derivatives that `jet` has."""
-        return jets.words(self.problem.terms, Names(self.problem.inputs, self.problem.outputs))
+        return jets.of(self.problem)
 
     def _jet(self, x: Tensor, words: tuple[str, ...], tape: Tape | None) -> Jet:
         """The solution at x with these derivatives."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kdpinn_edge.errors import TrainError
+from kdpinn_edge.ir import Program
 from kdpinn_edge.problems import problem
 from kdpinn_edge.train.config import DistillConfig, TrainConfig
 from kdpinn_edge.train.errors import Reference
@@ -18,7 +18,8 @@ from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.progress import Report, silent
 from kdpinn_edge.train.run_folder import open_run, run_files, versions, write_json
-from kdpinn_edge.train.weights import load_pinn, write_weights
+from kdpinn_edge.train.teacher import Source, find_teacher
+from kdpinn_edge.train.weights import write_weights
 
 OPTIONS = {
     "hidden": "hidden",
@@ -72,28 +73,26 @@ def distill(
     folder: str | os.PathLike[str],
     config: DistillConfig | None = None,
     *,
-    teacher: str | os.PathLike[str] | None = None,
+    teacher: Source | None = None,
     resume: bool = False,
     report: Report = silent,
 ) -> Trained:
     """Teacher → Student: minimise divergence from the teacher plus physics loss (`objective.distillation`).
 
-    `teacher` is a zoo name, a run folder or a .safetensors file; by default the zoo's teacher of this problem.
-    Interrupt, resume and errors are as for `train`.
+    `teacher` is a zoo name, a run folder, a .safetensors file, a bundle, a program.npz, or a Program, as `capture`
+    makes it of any torch module; by default the zoo's teacher of this problem. Interrupt, resume and errors are as for
+    `train`.
 
         student = distill("burgers", "runs/student", teacher="runs/teacher").net
     """
     config = config or DistillConfig()
     solved = problem(problem_name)
-    name = str(teacher or f"{problem_name}_teacher")
-    guide = load_pinn(name)
-    if guide.problem is not solved:
-        raise TrainError(f"the teacher {name} solves {guide.problem.name}; accepted: a teacher of {problem_name}")
+    guide, named = find_teacher(teacher or f"{problem_name}_teacher", solved)
     net = Pinn(solved, config.hidden, config.seed)
     source = {
         "role": "student",
-        "command": _command("distill", problem_name, config) + (f" --teacher {name}" if teacher else ""),
-        "teacher": {"name": Path(name).name, "sha256": _fingerprint(guide)},
+        "command": _command("distill", problem_name, config) + _given(teacher),
+        "teacher": named,
     }
     objective = distillation(guide, config.sigma, config.physics_weight, config.slope_weight)
     return _run(net, objective, config, source, Path(folder), report, resume)
@@ -139,6 +138,13 @@ def _run(
     return Trained(net, folder, record, finished)
 
 
+def _given(teacher: Source | None) -> str:
+    """The option that names the teacher; a Program is one that the command line has as a file."""
+    if teacher is None:
+        return ""
+    return f" --teacher {f'{teacher.name}.npz' if isinstance(teacher, Program) else teacher}"
+
+
 def _command(stage: str, problem_name: str, config: TrainConfig) -> str:
     """The run as the command line has it: its options where they are not at their defaults."""
     words = [f"kdpinn-edge {stage} {problem_name}"]
@@ -146,9 +152,3 @@ def _command(stage: str, problem_name: str, config: TrainConfig) -> str:
         if hasattr(config, field) and (value := getattr(config, field)) != getattr(type(config)(), field):
             words.append(f"--{option} {','.join(map(str, value)) if isinstance(value, tuple) else value}")
     return " ".join(words)
-
-
-def _fingerprint(net: Pinn) -> str:
-    """SHA-256 of the weights, in the order of the layers, as float64."""
-    numbers = b"".join(tensor.detach().numpy().tobytes() for tensor in net.parameters())
-    return hashlib.sha256(numbers).hexdigest()
