@@ -164,7 +164,7 @@ def train(
 
 @app.command()
 def distill(
-    problem: ProblemName,
+    problem: Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`, or a bundle to follow.")],
     out: Annotated[Path | None, typer.Option("--out", help="The run folder.  [default: runs/PROBLEM_student]")] = None,
     teacher: Annotated[
         str | None, typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]")
@@ -189,7 +189,7 @@ def distill(
     from kdpinn_edge.train import distill as run
     from kdpinn_edge.train.console import live
 
-    folder = out or Path("runs", f"{problem}_student")
+    folder = out or Path("runs", f"{Path(problem).name}_student")
     weights = {"physics_weight": physics_weight, "slope_weight": slope_weight}
     config = _configured(DistillConfig(seed=seed), hidden, points, optimiser, rounds, steps, weights)
     with live(_stderr(), problem) as report:
@@ -352,10 +352,10 @@ def export(
     called = name or found.name
     if called is None:
         raise typer.BadParameter(f"{model} does not say what its library is called; add --name", param_hint="--name")
-    if residual and found.problem is None:
+    if residual and (found.problem is None or not found.problem.equation):
         raise typer.BadParameter(
-            f"{model} is a Program, which does not say what equation it solves; accepted: a problem, a model of the "
-            "zoo, a run folder. In Python: export_bundle(…, residual=residual_program(program, problem))",
+            f"{model} does not say what equation it solves; accepted: a problem, a model of the zoo, the run folder of "
+            "a problem. In Python: export_bundle(…, residual=residual_program(program, problem))",
             param_hint="--residual",
         )
     _stderr().print(f"compiling {called} for {target}")
@@ -370,7 +370,7 @@ def export(
         outputs=found.outputs,
         derivatives=requests,
         residual=residual_program(found.program, found.problem) if residual and found.problem else None,
-        equation=found.problem.equation if found.problem else None,
+        equation=(found.problem.equation or None) if found.problem else None,
         cc=shlex.split(cc) if cc else None,
         with_bench=with_bench,
         max_flash=parse_bytes(max_flash) if max_flash is not None else None,

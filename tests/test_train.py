@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -23,8 +24,10 @@ from kdpinn_edge import cli, zoo
 from kdpinn_edge.capture import capture
 from kdpinn_edge.errors import ProblemError, TrainError
 from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Program
-from kdpinn_edge.model import captured, publish
+from kdpinn_edge.manifest import Input, Output
+from kdpinn_edge.model import captured, find_model, publish
 from kdpinn_edge.names import Names
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program_file import read_program, write_program
@@ -40,6 +43,7 @@ from kdpinn_edge.train import (
 )
 from kdpinn_edge.train.console import live
 from kdpinn_edge.train.errors import Reference
+from kdpinn_edge.train.followed import Columns, followed
 from kdpinn_edge.train.objective import Batch, Divergence, Mixture, Physics, Slopes, batch_at, distillation, gaussian_kl
 from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.pinn import Tape, jacobian
@@ -52,6 +56,7 @@ STUDENT = "burgers_student"
 TINY = TrainConfig(
     hidden=(10, 10), n_points=400, n_candidates=1000, adam_rounds=2, adam_steps=40, newton_rounds=8, n_held_out=500
 )
+COLUMNS = Columns("n", ("x",), ("u",), (0.0,), (1.0,), ("1", "1"), (0.0,), (1.0,))
 TINY_DISTILL = DistillConfig(
     hidden=(8, 8),
     n_points=300,
@@ -641,6 +646,68 @@ def test_a_teacher_with_other_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match=r"none\.npz: no such file; accepted: a program.npz, a bundle, a run folder"):
         distill("burgers", tmp_path / "run", TINY_DISTILL, teacher="none.npz")
     assert not (tmp_path / "run").exists()
+
+
+# Models without an equation
+
+
+SIDES = (Input("load", 0.0, 5.0, "kN"), Input("v", -1.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a model about which nothing is known but its columns: T = 300 + 20 sin(2 load) exp(−v)."""
+
+    class Plant(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 300 + 20 * torch.sin(2 * x[:, :1]) * torch.exp(-x[:, 1:])
+
+    box = tuple(side.lower for side in SIDES), tuple(side.upper for side in SIDES)
+    program = capture(Plant(), name="plant", inputs=("load", "v"), outputs=("T",), domain=box)
+    folder = tmp_path_factory.mktemp("model") / "plant"
+    export_bundle(program, folder, name="plant", inputs=SIDES, outputs=[Output("T", "K")])
+    return folder
+
+
+def test_a_student_follows_a_model_without_an_equation(model: Path, tmp_path: Path) -> None:
+    config = DistillConfig(hidden=(12, 12), n_points=400, newton_rounds=8, physics_weight=0.0)
+    made = distill(str(model), tmp_path / "run", config)
+    assert made.record["errors"]["relative_l2"] < 1e-4
+    assert made.record["problem"] == "plant"
+    found = find_model(str(tmp_path / "run"))
+    assert (found.inputs, found.outputs) == ((SIDES[0], Input("v", -1.0, 1.0, "1")), (Output("T", "K"),))
+    x = np.random.default_rng(0).uniform((0, -1), (5, 1), (100, 2))
+    exact = 300 + 20 * np.sin(2 * x[:, :1]) * np.exp(-x[:, 1:])
+    np.testing.assert_allclose(interpret(found.program, x), exact, rtol=0, atol=0.3)
+    again = load_pinn(tmp_path / "run")
+    assert np.array_equal(again(torch.from_numpy(x)).detach().numpy(), made.net(torch.from_numpy(x)).detach().numpy())
+    with pytest.raises(ProblemError, match="plant follows a model, and the weights do not say which"):
+        again.problem.reference(x)
+    result = CliRunner().invoke(
+        cli.app, ["export", str(tmp_path / "run"), "--out", str(tmp_path / "small"), "--derivatives", "T_load"]
+    )
+    assert result.exit_code == 0, result.output
+    refused = CliRunner().invoke(cli.app, ["export", str(tmp_path / "run"), "--out", str(tmp_path / "r"), "--residual"])
+    assert refused.exit_code == 2
+    assert "does not say what equation it solves" in " ".join(refused.stderr.replace("│", "").split())
+
+
+def test_a_model_that_cannot_be_followed(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="a model without an equation; accepted: physics_weight=0"):
+        distill(str(model), tmp_path / "run", TINY_DISTILL)
+    export_bundle(foreign(), tmp_path / "open", name="open")
+    with pytest.raises(TrainError, match=r"the domain of x, t is open; accepted: .*bounds for every input"):
+        distill(str(tmp_path / "open"), tmp_path / "run", replace(TINY_DISTILL, physics_weight=0.0))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("columns", ["[]", "{", '{"name": "n"}', json.dumps(vars(COLUMNS) | {"lower": ["a"]})])
+def test_weights_that_describe_no_model(columns: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    tensors = Pinn(followed(COLUMNS), (3,)).state_dict()
+    safetensors.torch.save_file(tensors, path, metadata={"problem": "n", "columns": columns})
+    with pytest.raises(TrainError, match="metadata 'columns' describes no model"):
+        load_pinn(path)
 
 
 # What is shipped

@@ -31,6 +31,11 @@ def draw(net: Pinn, objective: Objective, n: int, n_candidates: int, generator: 
     u = net.jet(candidates)
     batch = batch_at(candidates, u, objective)
     slope, wrong = steepness(u), objective.residuals(u, batch).norm(dim=0)
-    density = 1 + slope / slope.mean() + wrong / wrong.mean()
+    density = 1 + _over_mean(slope) + _over_mean(wrong)
     chosen = torch.multinomial(density, n, replacement=False, generator=generator)
     return Batch(candidates[chosen], batch.weights[chosen], batch.targets[chosen])
+
+
+def _over_mean(values: Tensor) -> Tensor:
+    """`values` over their mean; 0 where all are."""
+    return values / values.mean().clamp(min=1e-300)

@@ -8,11 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kdpinn_edge.errors import TrainError
 from kdpinn_edge.ir import Program
-from kdpinn_edge.problems import problem
+from kdpinn_edge.manifest import MANIFEST_FILE
+from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.train.config import DistillConfig, TrainConfig
 from kdpinn_edge.train.errors import Reference
 from kdpinn_edge.train.fit import fit
+from kdpinn_edge.train.followed import followed_bundle
 from kdpinn_edge.train.objective import Objective, Physics, distillation
 from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.pinn import Pinn
@@ -83,11 +86,22 @@ def distill(
     makes it of any torch module; by default the zoo's teacher of this problem. Interrupt, resume and errors are as for
     `train`.
 
+    Where `problem_name` is a bundle, no equation is known: the student follows it, as a plain network over its domain.
+
         student = distill("burgers", "runs/student", teacher="runs/teacher").net
     """
     config = config or DistillConfig()
-    solved = problem(problem_name)
-    guide, named = find_teacher(teacher or f"{problem_name}_teacher", solved)
+    solved: Problem
+    if (Path(problem_name) / MANIFEST_FILE).exists():
+        solved, given = followed_bundle(problem_name), teacher or problem_name
+        if config.physics_weight > 0:
+            raise TrainError(
+                f"{problem_name} is a model without an equation; accepted: physics_weight=0 (--physics-weight 0), to "
+                "follow it alone"
+            )
+    else:
+        solved, given = problem(problem_name), teacher or f"{problem_name}_teacher"
+    guide, named = find_teacher(given, solved)
     net = Pinn(solved, config.hidden, config.seed)
     source = {
         "role": "student",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import safetensors.torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from kdpinn_edge import zoo
 from kdpinn_edge.errors import ProblemError, TrainError, listing
 from kdpinn_edge.problems import problem
+from kdpinn_edge.train.followed import Followed, followed, read_columns
 from kdpinn_edge.train.pinn import Pinn
 
 WEIGHTS_FILE = "model.safetensors"
@@ -35,7 +38,10 @@ def load_pinn(model: str | os.PathLike[str]) -> Pinn:
 def write_weights(net: Pinn, path: Path) -> None:
     """Write the weights of `net` as float64. The same weights give the same bytes."""
     tensors = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    write_whole(path, safetensors.torch.save(tensors, metadata={"problem": net.problem.name}))
+    metadata = {"problem": net.problem.name}
+    if isinstance(net.problem, Followed):
+        metadata["columns"] = json.dumps(asdict(net.problem.columns))
+    write_whole(path, safetensors.torch.save(tensors, metadata))
 
 
 def read_weights(path: Path) -> Pinn:
@@ -47,8 +53,9 @@ def read_weights(path: Path) -> Pinn:
             "as in safetensors.torch.save_file(net.state_dict(), path, metadata={'problem': 'burgers'})"
         )
     try:
-        net = Pinn(problem(metadata["problem"]), _hidden(tensors))
-    except ProblemError as error:
+        solved = followed(read_columns(metadata["columns"])) if "columns" in metadata else problem(metadata["problem"])
+        net = Pinn(solved, _hidden(tensors))
+    except (ProblemError, TrainError) as error:
         raise TrainError(f"{path}: {error}") from error
     if faults := _faults(net.state_dict(), tensors):
         raise TrainError(f"{path}: the tensors are not those of a Pinn with hidden layers {net.hidden}: {faults}")
