@@ -11,6 +11,7 @@ import pytest
 from kdpinn_edge.problems import problem
 from kdpinn_edge.problems.black_scholes import HIGHEST, RATE, SIGMA, STRIKE
 from kdpinn_edge.problems.helmholtz import K
+from kdpinn_edge.problems.kovasznay import REYNOLDS
 from kdpinn_edge.problems.taylor_green import NU
 from kdpinn_edge.study.measure import reference_slopes
 
@@ -125,3 +126,38 @@ def test_helmholtz_by_scikit_fem() -> None:
     points = np.random.default_rng(0).uniform(0, 1, (200, 2))
     found = basis.probes(points.T) @ u
     np.testing.assert_allclose(found, problem("helmholtz").reference(points)[:, 0], rtol=0, atol=1e-6)
+
+
+def test_kovasznay_by_scikit_fem() -> None:
+    """Newton's method; velocities of order 4, pressures of order 3."""
+    import skfem
+    from skfem.helpers import ddot, div, dot, grad, mul
+
+    each = problem("kovasznay")
+
+    def exact(x: np.ndarray) -> np.ndarray:
+        points = x.reshape(2, -1).T.clip(each.lower, each.upper)
+        return each.reference(points).T.reshape(3, *x.shape[1:])
+
+    axes = (np.linspace(*side, 17) for side in zip(each.lower, each.upper, strict=True))
+    mesh = skfem.MeshQuad.init_tensor(*axes)
+    velocity = skfem.Basis(mesh, skfem.ElementVector(skfem.ElementQuadP(4)), intorder=12)
+    pressure = velocity.with_element(skfem.ElementQuadP(3))
+    viscous = skfem.BilinearForm(lambda u, v, w: ddot(grad(u), grad(v)) / REYNOLDS).assemble(velocity)
+    divergence = skfem.BilinearForm(lambda u, q, w: -div(u) * q).assemble(velocity, pressure)
+    around = skfem.BilinearForm(lambda u, v, w: dot(mul(grad(u), w["w"]) + mul(grad(w["w"]), u), v))
+    at = skfem.LinearForm(lambda v, w: dot(mul(grad(w["w"]), w["w"]), v))
+    held = np.append(velocity.get_dofs().flatten(), velocity.N)  # the walls, and one number of the pressure
+    values = np.concatenate([velocity.project(lambda x: exact(x)[:2]), pressure.project(lambda x: exact(x)[2])])
+    state = np.zeros_like(values)
+    for _ in range(7):
+        w = velocity.interpolate(state[: velocity.N])
+        matrix = skfem.bmat([[viscous + around.assemble(velocity, w=w), divergence.T], [divergence, None]], "csr")
+        load = np.append(at.assemble(velocity, w=w), np.zeros(pressure.N))
+        state = skfem.solve(*skfem.condense(matrix, load, x=values, D=held))
+    points = np.random.default_rng(0).uniform(each.lower, each.upper, (200, 2)).T
+    u = (velocity.probes(points) @ state[: velocity.N]).reshape(2, -1)
+    p = pressure.probes(points) @ state[velocity.N :]
+    expected = exact(points)
+    np.testing.assert_allclose(u, expected[:2], rtol=0, atol=3e-4)  # the walls are projected, not met
+    np.testing.assert_allclose(p - p.mean(), expected[2] - expected[2].mean(), rtol=0, atol=3e-4)
