@@ -1,4 +1,4 @@
-"""Black-Scholes: the price V of a European call on a share at S, the time t before it can be exercised.
+"""Black-Scholes: the prices V of a European call and P of a put on a share at S, the time t before their exercise.
 
 The payoff has a corner at S = K, which diffuses as √t. With s = S/K, y = s − exp(−rt) and w = σ√(2t),
 
@@ -8,7 +8,7 @@ is the price in a model with normal instead of lognormal increments, and a corre
 exact price is smooth down to t = 0. t + START stands for t in w, so that it is never 0: at t = 0 the corner is rounded
 by 0.004 at its tip. V(0) = 0 is met within 5e-5, V(S_max) within 2e-8.
 
-The put is V − S + K exp(−rt); Δ, Γ and Θ are V_S, V_SS and −V_t.
+P = V − S + K exp(−rt) holds for every network. Δ, Γ and Θ are V_S, V_SS and −V_t, and P_S, P_SS and −P_t.
 """
 
 from __future__ import annotations
@@ -44,13 +44,18 @@ def _features(m: Math, share: Any, t: Any) -> Sequence[Any]:
     return share * (2 / HIGHEST) - 1.0, 2.0 * t * root - 1.0, m.tanh(0.5 * z)
 
 
+def _put(m: Math, share: Any, t: Any, call: Any) -> Any:
+    return call - share + m.exp(-RATE * t) * STRIKE
+
+
 def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
     share, t = columns
     y, root, z = _coordinates(m, share, t)
     w = (t + START) * root * (SIGMA * sqrt(2))
     corner = y * erf(m, z) + w * m.exp(-(z * z)) * (1 / sqrt(pi))
     bubble = share * (HIGHEST - share) * (1 / STRIKE**2)
-    return ((0.5 * (y + corner) + t * root * bubble * net) * STRIKE,)
+    call = (0.5 * (y + corner) + t * root * bubble * net) * STRIKE
+    return call, _put(m, share, t, call)
 
 
 def _weight(m: Math, share: Any, t: Any) -> Any:
@@ -68,19 +73,19 @@ def _exact(points: Array) -> Array:
         return np.array(np.frompyfunc(math.erfc, 1, 1)(-x / sqrt(2)), dtype=np.float64) / 2
 
     price = share * normal(d + spread / 2) - STRIKE * np.exp(-RATE * t) * normal(d - spread / 2)
-    value: Array = np.where(t > 0, price, np.maximum(share - STRIKE, 0))
-    return value[:, None]
+    call: Array = np.where(t > 0, price, np.maximum(share - STRIKE, 0))
+    return np.stack([call, _put(np, share, t, call)], axis=1)
 
 
 PROBLEM = Problem(
     name="black_scholes",
     equation="V_t = ½σ²S² V_SS + r S V_S − r V, σ = 0.2, r = 0.05",
-    conditions="V(S, 0) = max(S − 50, 0), V(0, t) = 0, V(150, t) = 150 − 50 exp(−rt)",
+    conditions="V(S, 0) = max(S − 50, 0), V(0, t) = 0, V(150, t) = 150 − 50 exp(−rt), P = V − S + 50 exp(−rt)",
     inputs=("S", "t"),
-    outputs=("V",),
+    outputs=("V", "P"),
     lower=(0.0, 0.0),
     upper=(HIGHEST, 1.0),
-    units=("1", "1", "1"),
+    units=("1", "1", "1", "1"),
     exact=_exact,
     exact_error=1e-12,
     resolution=(301, 301),
@@ -88,5 +93,6 @@ PROBLEM = Problem(
     residual=_residual,
     features=_features,
     ansatz=_ansatz,
+    net_columns=1,
     weight=_weight,
 )
