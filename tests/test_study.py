@@ -204,7 +204,7 @@ def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> N
     write_page(found, page)
     text = page.read_text()
     for method in ("scratch", "values"):
-        assert f"| 3 | {METHODS[method].title} |" in text
+        assert f"| 3 | {METHODS[method].title} | 1 |" in text
     assert "| teacher |" in text
     assert f"`{plan.command}`" in text
     assert "![Errors over latency and over what is stored](study.png)" in text

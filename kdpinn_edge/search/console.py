@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from kdpinn_edge.bench.console import print_table
 from kdpinn_edge.bench.durations import duration
 from kdpinn_edge.search.run import Found
 from kdpinn_edge.search.trial import Outcome, Task
@@ -19,18 +20,20 @@ def line(outcome: Outcome, task: Task) -> str:
 
 def print_found(console: Console, found: Found, task: Task) -> None:
     """The front, and the best student with the command that distils it."""
-    table = Table("student", f"{task.points:,} points", "relative L2", "bytes", "", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("student", f"{task.points:,} points", "relative L2", "bytes", ""):
+        table.add_column(name, no_wrap=True)
     for outcome in found.front:
         best = "the best within the limits" if outcome == found.best else ""
         cells = duration(outcome.ns), f"{outcome.relative_l2:.1e}", f"{outcome.flash:,}", best
         table.add_row(_name(outcome), *cells)
-    console.print(table)
+    print_table(console, table)
     console.print()
     if found.best is None:
         console.print("no student is within the limits; the table has those that come nearest")
         return
-    console.print(f"{line(found.best, task)}", soft_wrap=True)
-    console.print(f"{found.best.command}", soft_wrap=True)
+    console.print(line(found.best, task), soft_wrap=True)
+    console.print(found.best.command, soft_wrap=True)
     console.print(f"its run and its bundle are in {found.best.folder} on {found.best.machine}", soft_wrap=True)
 
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from kdpinn_edge.bench.console import print_table
 from kdpinn_edge.study.page import HEAD, OTHERS_HEAD, other_rows, table_rows
 from kdpinn_edge.study.report import Report
 from kdpinn_edge.study.run import Progress
@@ -31,10 +32,12 @@ def live(console: Console, title: str) -> Iterator[Callable[[Progress], None]]:
 def print_report(console: Console, found: Report) -> None:
     """The tables and verdicts of the page."""
     for head, cells in ((HEAD, table_rows(found)), (OTHERS_HEAD, other_rows(found))):
-        table = Table(*head, box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in head:
+            table.add_column(name, no_wrap=True)
         for row in cells:
             table.add_row(*row)
-        console.print(table)
+        print_table(console, table)
         console.print()
     for verdict in found.verdicts:
         console.print(str(verdict), soft_wrap=True)

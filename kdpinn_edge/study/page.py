@@ -18,7 +18,7 @@ from kdpinn_edge.train.weights import write_whole
 Cells = Sequence[str]
 
 HEAD = (
-    *("size", "method", "relative L2", "largest error", "RMSE", "slopes"),
+    *("size", "method", "seeds", "relative L2", "largest error", "RMSE", "slopes"),
     *("CPU-s", "parameters", "multiply-adds", "one point", "per point"),
 )
 OTHERS_HEAD = "function", "numbers", "relative L2", "largest error", "per point"
@@ -86,6 +86,7 @@ def table_rows(found: Report) -> Iterator[Cells]:
     yield (
         "teacher",
         "",
+        "1",
         f"{teacher.relative_l2:.1e}",
         f"{teacher.max_abs:.1e}",
         "1",
@@ -99,6 +100,7 @@ def table_rows(found: Report) -> Iterator[Cells]:
         yield (
             size_name(row.hidden),
             METHODS[row.method].title,
+            str(row.seeds),
             _spread(row.relative_l2),
             f"{row.max_abs:.1e}",
             f"{row.rmse_ratio:.3g}",

@@ -103,9 +103,10 @@ def read_accuracy(run: Path) -> NetAccuracy:
 
 
 def rows(found: Sequence[Result], teacher: NetAccuracy) -> list[Row]:
-    """A row per size and method, in the order in which they first occur."""
+    """A row per size and method, the smallest size first, methods in the order of METHODS."""
     keys = dict.fromkeys((result.cell.config.hidden, result.cell.method) for result in found)
-    return [_row(hidden, method, found, teacher) for hidden, method in keys]
+    made = [_row(hidden, method, found, teacher) for hidden, method in keys]
+    return sorted(made, key=lambda row: (row.parameters, list(METHODS).index(row.method)))
 
 
 def _row(hidden: tuple[int, ...], method: str, found: Sequence[Result], teacher: NetAccuracy) -> Row:
