@@ -48,15 +48,15 @@ zoo: .venv/.ready
 	$(PUBLISH) runs/zoo/burgers_nu_student
 	$(BIN)/kdpinn-edge train heat --hidden 16,16 --rounds 40 --out runs/zoo/heat_teacher
 	$(PUBLISH) runs/zoo/heat_teacher
-	$(BIN)/kdpinn-edge distill heat --hidden 8,8 --physics-weight 0 --out runs/zoo/heat_student
+	$(BIN)/kdpinn-edge distill heat --hidden 8,8 --physics-weight 0.0 --out runs/zoo/heat_student
 	$(PUBLISH) runs/zoo/heat_student
-	$(BIN)/kdpinn-edge train black_scholes --hidden 16,16 --rounds 160 --out runs/zoo/black_scholes_teacher
+	$(BIN)/kdpinn-edge train black_scholes --hidden 16,16 --points 2000 --rounds 300 --out runs/zoo/black_scholes_teacher
 	$(PUBLISH) runs/zoo/black_scholes_teacher
-	$(BIN)/kdpinn-edge distill black_scholes --hidden 8,8 --physics-weight 0 --out runs/zoo/black_scholes_student
+	$(BIN)/kdpinn-edge distill black_scholes --hidden 8,8 --physics-weight 0.0 --out runs/zoo/black_scholes_student
 	$(PUBLISH) runs/zoo/black_scholes_student
 	$(BIN)/kdpinn-edge train kovasznay --hidden 20,20,20 --points 1200 --rounds 60 --out runs/zoo/kovasznay_teacher
 	$(PUBLISH) runs/zoo/kovasznay_teacher
-	$(BIN)/kdpinn-edge distill kovasznay --physics-weight 0 --out runs/zoo/kovasznay_student
+	$(BIN)/kdpinn-edge distill kovasznay --physics-weight 0.0 --out runs/zoo/kovasznay_student
 	$(PUBLISH) runs/zoo/kovasznay_student
 
 readme: demo

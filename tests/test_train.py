@@ -720,6 +720,12 @@ def test_weights_that_describe_no_model(columns: str, tmp_path: Path) -> None:
         (STUDENT, 1e-3, (16,) * 3),
         ("burgers_nu_teacher", 1e-3, (24,) * 3),
         ("burgers_nu_student", 1e-3, (20,) * 3),
+        ("heat_teacher", 1e-5, (16, 16)),
+        ("heat_student", 1e-5, (8, 8)),
+        ("black_scholes_teacher", 1e-5, (16, 16)),
+        ("black_scholes_student", 3e-5, (8, 8)),
+        ("kovasznay_teacher", 1e-5, (20,) * 3),
+        ("kovasznay_student", 3e-5, (16,) * 3),
     ],
 )
 def test_the_zoo_is_as_accurate_as_its_record_says(name: str, bound: float, hidden: tuple[int, ...]) -> None:
@@ -749,6 +755,32 @@ def test_the_zoo_is_as_accurate_as_its_record_says(name: str, bound: float, hidd
             TrainConfig(hidden=(24, 24, 24), n_points=4000, newton_rounds=80),
         ),
         ("burgers_nu_student", "distill burgers_nu --hidden 20,20,20", DistillConfig(hidden=(20, 20, 20))),
+        (
+            "heat_teacher",
+            "train heat --hidden 16,16 --rounds 40",
+            TrainConfig(hidden=(16, 16), newton_rounds=40),
+        ),
+        (
+            "heat_student",
+            "distill heat --hidden 8,8 --physics-weight 0.0",
+            DistillConfig(hidden=(8, 8), physics_weight=0.0),
+        ),
+        (
+            "black_scholes_teacher",
+            "train black_scholes --hidden 16,16 --points 2000 --rounds 300",
+            TrainConfig(hidden=(16, 16), n_points=2000, newton_rounds=300),
+        ),
+        (
+            "black_scholes_student",
+            "distill black_scholes --hidden 8,8 --physics-weight 0.0",
+            DistillConfig(hidden=(8, 8), physics_weight=0.0),
+        ),
+        (
+            "kovasznay_teacher",
+            "train kovasznay --hidden 20,20,20 --points 1200 --rounds 60",
+            TrainConfig(hidden=(20, 20, 20), n_points=1200, newton_rounds=60),
+        ),
+        ("kovasznay_student", "distill kovasznay --physics-weight 0.0", DistillConfig(physics_weight=0.0)),
     ],
 )
 def test_the_zoo_was_made_by_the_command_that_it_names(name: str, command: str, config: TrainConfig) -> None:

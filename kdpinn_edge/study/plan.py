@@ -105,7 +105,7 @@ class Plan:
         if self.teacher != default_teacher(self.problem):
             words.append(f"--teacher {self.teacher}")
         sizes = tuple(dict.fromkeys(cell.config.hidden for cell in self.cells))
-        methods = tuple(dict.fromkeys(cell.method for cell in self.cells))
+        methods = tuple(name for name in METHODS if name in {cell.method for cell in self.cells})
         if sizes != SIZES:
             words += [f"--size {','.join(map(str, hidden))}" for hidden in sizes]
         if methods != tuple(METHODS):
