@@ -7,12 +7,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from kdpinn_edge.bench.machine import this_machine
 from kdpinn_edge.study.latency import MANY, Latency
 from kdpinn_edge.study.plan import METHODS, size_name
 from kdpinn_edge.study.report import Report
 from kdpinn_edge.study.results import Spread
 from kdpinn_edge.study.run import TEACHER
-from kdpinn_edge.train.run_folder import versions
+from kdpinn_edge.train.run_folder import record_of, versions
 from kdpinn_edge.train.weights import write_whole
 
 Cells = Sequence[str]
@@ -27,10 +28,10 @@ INTRODUCTION = """\
 {equation}. {finished} of {cells} runs, {seeds} seeds, torch {torch}: `{command}`
 
 A student has {seconds:g} s of one thread (CPU time), and as many steps as fit by a measurement of each size and method;
-the teacher `{teacher}` took {teacher_seconds:g} s. Errors are of the float32 library, against the reference (itself
+the teacher (`{teacher}`) took {teacher_seconds:g} s. Errors are of the float32 library, against the reference (itself
 within {exact_error:g}): medians over the seeds, in brackets the least and the largest. *Slopes*: relative L2 over all
 first derivatives. *RMSE*: over that of the teacher. Latencies: the exported library in a C loop, one thread; per point
-of {many:,}.
+of {many:,}, on {cpu}.
 """
 
 
@@ -52,10 +53,11 @@ def page(found: Report, figure: str) -> str:
         command=plan.command,
         torch=versions()["torch"],
         seconds=plan.cpu_seconds,
-        teacher=Path(plan.teacher).name,
+        teacher=record_of(plan.teacher)["command"],
         teacher_seconds=plan.teacher_cpu_seconds,
         exact_error=found.problem.exact_error,
         many=MANY,
+        cpu=this_machine().cpu,
     )
     lines = [
         f"# Study: {found.problem.name}",
@@ -141,7 +143,7 @@ def draw(found: Report, path: Path) -> None:
     """Relative L2 over the latency per point, with the Pareto front; and over how many numbers are stored."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11.0, 4.6), layout="constrained")
+    figure = Figure(figsize=(11.0, 5.4), layout="constrained")
     by_latency, by_numbers = figure.subplots(1, 2, sharey=True)
     figure.suptitle(f"{found.problem.name}: {found.problem.equation}")
     for method in dict.fromkeys(row.method for row in found.rows):
@@ -175,8 +177,12 @@ def draw(found: Report, path: Path) -> None:
         axes.set_yscale("log")
         axes.set_xlabel(label)
         axes.grid(visible=True, which="major", alpha=0.3)
-        axes.legend(fontsize="small")
     by_latency.set_ylabel("relative L2")
+    labelled: dict[str, Any] = {}
+    for axes in (by_latency, by_numbers):
+        handles, labels = axes.get_legend_handles_labels()
+        labelled |= dict(zip(labels, handles, strict=True))
+    figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=3, fontsize="small")
     png = BytesIO()
     figure.savefig(png, format="png", dpi=110)
     write_whole(path, png.getvalue())

@@ -75,8 +75,8 @@ class Verdict:
         }[self.factor > 1, self.apart]
         factor = self.factor if self.factor > 1 else 1 / self.factor
         return (
-            f"{size_name(self.hidden)}: {METHODS[self.distilled].title} is {said}, by {factor:.2g}, "
-            f"than {METHODS[self.scratch].title}"
+            f"{size_name(self.hidden)}: “{METHODS[self.distilled].title}” is {said}, by {factor:.2g}, "
+            f"than “{METHODS[self.scratch].title}”"
         )
 
 
