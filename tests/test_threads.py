@@ -230,6 +230,24 @@ def test_calls_run_at_the_same_time() -> None:
     Threads().run([meet, meet], 2)
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
+def test_the_others_leave_the_processor_of_their_caller() -> None:
+    threads, together = Threads(), threading.Barrier(2)
+    allowed: dict[int, set[int]] = {}
+
+    def call() -> None:
+        together.wait(SECONDS)
+        allowed[threading.get_native_id()] = os.sched_getaffinity(0)
+
+    for _ in range(2):  # the first starts them
+        threads.run([call, call], 2)
+    here = allowed.pop(threading.get_native_id())
+    (elsewhere,) = allowed.values()
+    assert here == os.sched_getaffinity(0)
+    assert elsewhere < here
+    assert len(here - elsewhere) == 1
+
+
 def test_a_caller_does_not_wait_for_threads_that_are_busy() -> None:
     threads, processors = Threads(), os.cpu_count() or 1
     all_busy, release = threading.Barrier(processors + 2, timeout=SECONDS), threading.Event()
