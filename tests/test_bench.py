@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from multiprocessing import active_children
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -261,7 +262,8 @@ def test_one_that_is_too_slow_is_said_to_be(bundle: Path) -> None:
 def test_the_background_load_stops_by_itself_and_when_told(bundle: Path) -> None:
     (cpu, *_) = sorted(os.sched_getaffinity(0))
     with background((cpu,)) as load_on_it:
-        (child,) = psutil.Process().children()[-1:]
+        (started,) = active_children()
+        child = psutil.Process(started.pid)
         with load_on_it.running(at_most_s=0.2):
             busy = child.cpu_affinity()
             sleep(0.6)
