@@ -70,6 +70,9 @@ Hidden = Annotated[str | None, typer.Option(help="Neurons per hidden layer, as i
 Points = Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")]
 Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps per round.")]
+FoundTeacher = Annotated[
+    str | None, typer.Option(help="A run folder, a model of the zoo, a bundle, a program.npz.  [default: the zoo's]")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
 
 
@@ -166,9 +169,7 @@ def train(
 def distill(
     problem: Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`, or a bundle to follow.")],
     out: Annotated[Path | None, typer.Option("--out", help="The run folder.  [default: runs/PROBLEM_student]")] = None,
-    teacher: Annotated[
-        str | None, typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]")
-    ] = None,
+    teacher: FoundTeacher = None,
     hidden: Hidden = None,
     points: Points = None,
     optimiser: Chosen = None,
@@ -267,9 +268,7 @@ def search(
         float | None, typer.Option(help="Largest relative L2 error; the fastest student wins.")
     ] = None,
     max_flash: Annotated[str | None, typer.Option(help="For code and constants, as in 32k.")] = None,
-    teacher: Annotated[
-        str | None, typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]")
-    ] = None,
+    teacher: FoundTeacher = None,
     trials: Annotated[int, typer.Option(min=1, help="Students that all workers make together.")] = 30,
     seconds: Annotated[float, typer.Option(min=1, help="CPU time for each.")] = 30.0,
     storage: Annotated[
@@ -287,13 +286,14 @@ def search(
     from kdpinn_edge.search import search as run
     from kdpinn_edge.search.console import line, print_found
     from kdpinn_edge.search.trial import Task
+    from kdpinn_edge.train.teacher import default_teacher
 
     goal = Goal(
         budget_ns=parse_duration(budget) if budget is not None else None,
         max_error=max_error,
         max_flash=parse_bytes(max_flash) if max_flash is not None else None,
     )
-    task = Task(problem, teacher or f"{problem}_teacher", seconds, points, threads)
+    task = Task(problem, teacher or default_teacher(problem), seconds, points, threads)
     found = run(
         task,
         goal,

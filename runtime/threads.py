@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from itertools import pairwise
 
 TILE = 64
@@ -82,7 +83,12 @@ class Threads:
     def _leave_this_processor(self) -> None:
         """Let the others run anywhere but here."""
         if sys.platform == "linux":
-            others = os.sched_getaffinity(0) - {ctypes.CDLL(None).sched_getcpu()}
+            others = os.sched_getaffinity(0) - {_libc().sched_getcpu()}
             for thread in self._ids if others else ():
                 with suppress(OSError):  # it has just ended
                     os.sched_setaffinity(thread, others)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

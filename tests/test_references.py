@@ -73,21 +73,27 @@ def test_taylor_green_by_exponax(exponax: Any) -> None:
 
 @pytest.mark.parametrize("days", [1, 73, 365])
 def test_black_scholes_by_quantlib(days: int) -> None:
-    import QuantLib as ql  # noqa: N813
+    import QuantLib
 
-    today, count = ql.Date(1, 1, 2021), ql.Actual365Fixed()
-    ql.Settings.instance().evaluationDate = today
-    rate = ql.YieldTermStructureHandle(ql.FlatForward(today, RATE, count))
-    spread = ql.BlackVolTermStructureHandle(ql.BlackConstantVol(today, ql.NullCalendar(), SIGMA, count))
+    today, count = QuantLib.Date(1, 1, 2021), QuantLib.Actual365Fixed()
+    QuantLib.Settings.instance().evaluationDate = today
+    rate = QuantLib.YieldTermStructureHandle(QuantLib.FlatForward(today, RATE, count))
+    spread = QuantLib.BlackVolTermStructureHandle(
+        QuantLib.BlackConstantVol(today, QuantLib.NullCalendar(), SIGMA, count)
+    )
     shares, t = np.linspace(5, HIGHEST - 5, 30), days / 365
     points = np.stack([shares, np.full(30, t)], axis=1)
     prices = problem("black_scholes").reference(points)
-    for column, kind in enumerate((ql.Option.Call, ql.Option.Put)):
+    for column, kind in enumerate((QuantLib.Option.Call, QuantLib.Option.Put)):
         found = []
         for share in shares:
-            process = ql.BlackScholesProcess(ql.QuoteHandle(ql.SimpleQuote(float(share))), rate, spread)
-            option = ql.VanillaOption(ql.PlainVanillaPayoff(kind, STRIKE), ql.EuropeanExercise(today + days))
-            option.setPricingEngine(ql.AnalyticEuropeanEngine(process))
+            process = QuantLib.BlackScholesProcess(
+                QuantLib.QuoteHandle(QuantLib.SimpleQuote(float(share))), rate, spread
+            )
+            option = QuantLib.VanillaOption(
+                QuantLib.PlainVanillaPayoff(kind, STRIKE), QuantLib.EuropeanExercise(today + days)
+            )
+            option.setPricingEngine(QuantLib.AnalyticEuropeanEngine(process))
             found.append((option.NPV(), option.delta(), -option.theta()))
         price, *greeks = np.array(found).T
         np.testing.assert_allclose(prices[:, column], price, rtol=0, atol=1e-10)

@@ -20,7 +20,7 @@ from kdpinn_edge import cli
 from kdpinn_edge.errors import SearchError
 from kdpinn_edge.runtime import load
 from kdpinn_edge.search import Goal, search
-from kdpinn_edge.search.goal import front
+from kdpinn_edge.search.goal import unbeaten
 from kdpinn_edge.search.trial import Candidate, Outcome, Task, evaluate
 
 TEACHER = "burgers_nu_teacher"
@@ -75,12 +75,20 @@ def test_a_limit_is_exceeded_by_its_share() -> None:
 
 
 def test_nothing_on_the_front_is_beaten() -> None:
-    assert front([USELESS, ACCURATE, FAST, MIDDLE]) == [FAST, MIDDLE, ACCURATE]
+    assert unbeaten([USELESS, ACCURATE, FAST, MIDDLE]) == [FAST, MIDDLE, ACCURATE]
+
+
+def test_what_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
+    for name, message in (("abacus", "no problem is called 'abacus'"), ("wave", "wave_teacher: no such file")):
+        result = CliRunner().invoke(cli.app, ["search", name, "--budget", "1ms", "--out", str(tmp_path / "out")])
+        assert result.exit_code == 2
+        assert message in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("storage", ["float32", "float16"])
 def test_a_candidate_is_measured_as_it_is_shipped(storage: str, tmp_path: Path) -> None:
-    found = evaluate(TASK, Candidate((4,), storage), tmp_path / "run")  # type: ignore[arg-type]
+    found = evaluate(TASK, Candidate((4,), storage), tmp_path / "run")
     engine = load(tmp_path / "run" / "bundle")
     assert engine.manifest.storage == storage
     assert engine.manifest.sizes is not None

@@ -88,7 +88,7 @@ def test_a_plan_has_a_cell_for_every_method_size_and_seed(tmp_path: Path) -> Non
 )
 def test_what_cannot_be_planned(options: dict[str, object], message: str) -> None:
     with pytest.raises(StudyError, match=message):
-        make_plan("burgers", **{"sizes": ((3,),), "methods": ("scratch",), **options})  # type: ignore[arg-type]
+        make_plan("burgers", **{"sizes": ((3,),), "methods": ("scratch",), **options})
 
 
 def test_a_folder_without_a_plan_and_with_one_that_was_edited(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def cubic(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("make", [chebyshev, spline])
 def test_an_interpolant_of_a_cubic_is_the_cubic(make: object) -> None:
     x = np.random.default_rng(0).uniform(BURGERS.lower, BURGERS.upper, (100, 2))
-    np.testing.assert_allclose(make(BURGERS, cubic, 5)(x), cubic(x), rtol=0, atol=1e-13)  # type: ignore[operator]
+    np.testing.assert_allclose(make(BURGERS, cubic, 5)(x), cubic(x), rtol=0, atol=1e-13)
 
 
 def test_interpolants_store_no_more_numbers_than_they_may() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kdpinn_edge.errors import SearchError
 from kdpinn_edge.search.trial import Outcome
+from kdpinn_edge.study.front import front
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,6 @@ class Goal:
         return min(kept, key=lambda o: o.ns if self.max_error is not None else o.relative_l2, default=None)
 
 
-def front(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def unbeaten(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Those than which no other is both faster and more accurate, the fastest first."""
-    found: list[Outcome] = []
-    for outcome in sorted(outcomes, key=lambda o: (o.ns, o.relative_l2)):
-        if not found or outcome.relative_l2 < found[-1].relative_l2:
-            found.append(outcome)
-    return found
+    return front(outcomes, lambda outcome: (outcome.ns, outcome.relative_l2))

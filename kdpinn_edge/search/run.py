@@ -20,8 +20,10 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kdpinn_edge.errors import SearchError, listing
-from kdpinn_edge.search.goal import Goal, front
+from kdpinn_edge.problems import problem
+from kdpinn_edge.search.goal import Goal, unbeaten
 from kdpinn_edge.search.trial import Candidate, Outcome, Task, evaluate
+from kdpinn_edge.train.teacher import find_teacher
 
 DEPTHS = (1, 2, 3, 4)
 WIDTHS = (8, 12, 16, 20, 24, 32, 48, 64)
@@ -57,6 +59,7 @@ def search(
     `storage` is a database URL as Optuna takes it, by default an SQLite file in `folder`. Raises SearchError where it
     holds the search of another task, KeyboardInterrupt where that came; what is finished stays.
     """
+    find_teacher(task.teacher, problem(task.problem))  # before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     study = _open(task, goal, storage or f"sqlite:///{(folder / 'search.db').absolute()}", heartbeat_seconds)
 
@@ -76,7 +79,7 @@ def search(
     if _finished(study) < trials:
         study.optimize(objective, callbacks=[told, MaxTrialsCallback(trials, states=(TrialState.COMPLETE,))])
     outcomes = sorted(set(_outcomes(study)), key=lambda outcome: outcome.ns)
-    return Found(tuple(outcomes), tuple(front(outcomes)), goal.best(outcomes))
+    return Found(tuple(outcomes), tuple(unbeaten(outcomes)), goal.best(outcomes))
 
 
 def _open(task: Task, goal: Goal, url: str, heartbeat_seconds: int) -> optuna.Study:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.manifest import read_manifest
-from kdpinn_edge.model import find_model
+from kdpinn_edge.model import Model
 from kdpinn_edge.probe import timed_points
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
@@ -27,12 +27,12 @@ class Latency:
     per_point_ns: float
 
 
-def latencies(models: Mapping[str, str]) -> dict[str, Latency]:
-    """That of every model, by the same keys: zoo names or run folders. They take turns, so a disturbance hits all."""
+def latencies(models: Mapping[str, Model]) -> dict[str, Latency]:
+    """That of every model, by the same keys. They take turns, so a disturbance hits all."""
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder, compiled_harness() as harness:
         bundles = {key: Path(folder, str(i)) for i, key in enumerate(models)}
         for key, bundle in bundles.items():
-            model = find_model(models[key])
+            model = models[key]
             export_bundle(model.program, bundle, name="model", inputs=model.inputs, outputs=model.outputs)
         turns = [
             {key: {n: _ns(harness, bundle, n) for n in (1, MANY)} for key, bundle in bundles.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpinn_edge.bench.machine import this_machine
+from kdpinn_edge.study.front import front
 from kdpinn_edge.study.latency import MANY, Latency
 from kdpinn_edge.study.plan import METHODS, size_name
 from kdpinn_edge.study.report import Report
@@ -156,8 +157,7 @@ def draw(found: Report, path: Path) -> None:
         style: dict[str, Any] = {"yerr": bars, "fmt": "o", "capsize": 2, "label": METHODS[method].title}
         by_latency.errorbar([found.latencies[size_name(row.hidden)].per_point_ns for row in own], errors, **style)
         by_numbers.errorbar([row.parameters for row in own], errors, **style)
-    front = pareto(found)
-    by_latency.step(*zip(*front, strict=True), where="post", color="0.6", label="Pareto front", zorder=0)
+    by_latency.step(*zip(*pareto(found), strict=True), where="post", color="0.6", label="Pareto front", zorder=0)
     for marker, kind in (("x", "Chebyshev"), ("+", "cubic")):
         own_kind = [each for each in found.baselines if each.name.startswith(kind)]
         by_numbers.plot(
@@ -190,9 +190,5 @@ def draw(found: Report, path: Path) -> None:
 
 def pareto(found: Report) -> list[tuple[float, float]]:
     """Latency and median error of every row than which no other is both faster and more accurate, the fastest first."""
-    points = sorted((found.latencies[size_name(row.hidden)].per_point_ns, row.relative_l2.median) for row in found.rows)
-    front: list[tuple[float, float]] = []
-    for latency, error in points:
-        if not front or error < front[-1][1]:
-            front.append((latency, error))
-    return front
+    points = ((found.latencies[size_name(row.hidden)].per_point_ns, row.relative_l2.median) for row in found.rows)
+    return front(points, lambda point: point)

@@ -17,7 +17,7 @@ from kdpinn_edge.train.fit import pace
 from kdpinn_edge.train.objective import Objective, Physics, distillation
 from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.run_folder import read_json, record_of, write_json
-from kdpinn_edge.train.teacher import Teacher
+from kdpinn_edge.train.teacher import Teacher, default_teacher
 
 PLAN_FILE = "plan.json"
 SIZES = ((8,), (8, 8), (16, 16), (16,) * 3, (24,) * 3, (32,) * 4)
@@ -120,11 +120,6 @@ class Plan:
         return " ".join(words)
 
 
-def default_teacher(problem_name: str) -> str:
-    """The zoo's."""
-    return f"{problem_name}_teacher"
-
-
 def make_plan(
     problem_name: str,
     *,
@@ -144,9 +139,9 @@ def make_plan(
     """
     if unknown := [name for name in methods if name not in METHODS]:
         raise StudyError(f"no method is called {unknown[0]!r}; accepted: {', '.join(METHODS)}")
-    teacher = teacher or default_teacher(problem_name)
+    solved, teacher = problem(problem_name), teacher or default_teacher(problem_name)
     guide = load_pinn(teacher)
-    if guide.problem is not problem(problem_name):
+    if guide.problem is not solved:
         raise StudyError(f"the teacher {teacher} solves {guide.problem.name}; accepted: a teacher of {problem_name}")
     taken = float(record_of(teacher)["training_cpu_seconds"])
     plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, ())

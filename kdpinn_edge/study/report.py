@@ -54,8 +54,8 @@ def report(plan: Plan, folder: Path) -> Report:
     """Read what is measured in `folder`; measure what it is compared with: latencies, interpolants, the reference."""
     found, teacher = results(plan, folder), read_teacher(folder)
     table = rows(found, teacher)
-    models = {TEACHER: plan.teacher, **{size_name(r.cell.config.hidden): str(folder / r.cell.name) for r in found}}
-    programs = {key: find_model(model).program for key, model in models.items()}
+    names = {TEACHER: plan.teacher, **{size_name(r.cell.config.hidden): str(folder / r.cell.name) for r in found}}
+    models = {key: find_model(name) for key, name in names.items()}
     solved, parameters = problem(plan.problem), parameters_of(plan.teacher)
     sizes = sorted({row.parameters for row in table} | {parameters})
     return Report(
@@ -66,8 +66,10 @@ def report(plan: Plan, folder: Path) -> Report:
         teacher_parameters=parameters,
         rows=tuple(table),
         verdicts=tuple(verdicts(table)),
-        multiply_adds={key: multiply_adds(program) for key, program in programs.items()},
+        multiply_adds={key: multiply_adds(model.program) for key, model in models.items()},
         latencies=latencies(models),
-        baselines=tuple(each for n in sizes for each in baselines(solved, partial(interpret, programs[TEACHER]), n)),
+        baselines=tuple(
+            each for n in sizes for each in baselines(solved, partial(interpret, models[TEACHER].program), n)
+        ),
         reference=reference(solved),
     )

@@ -90,6 +90,7 @@ class _Run:
 
     def __init__(self, net: Pinn, objective: Objective, config: TrainConfig) -> None:
         self.net, self.objective, self.config = net, objective, config
+        self.words = objective.words
         self.adam_steps = config.adam_rounds * config.adam_steps
         self.adam = Adam(config.adam_rate, self.adam_steps)
         self.newton = optimiser(config)
@@ -143,22 +144,20 @@ class _Run:
         return replace(state, step=state.step + 1, cpu_seconds=state.cpu_seconds + process_time() - began), judged
 
     def landscape(self, batch: Batch, *, fresh: bool) -> Landscape:
-        words = self.objective.words
-
         @torch.no_grad()
         def loss(theta: Tensor) -> float:
             self.put(theta)
-            return float(self.objective.loss(self.net.jet(batch.points, words), batch))
+            return float(self.objective.loss(self.net.jet(batch.points, self.words), batch))
 
         def slope(theta: Tensor) -> tuple[float, Tensor]:
             self.put(theta)
-            value = self.objective.loss(self.net.jet(batch.points, words), batch)
+            value = self.objective.loss(self.net.jet(batch.points, self.words), batch)
             return float(value.detach()), parameters_to_vector(torch.autograd.grad(value, list(self.net.parameters())))
 
         def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
             tape = Tape()
             self.put(theta)
-            residuals = self.objective.residuals(self.net.jet(batch.points, words, tape), batch)
+            residuals = self.objective.residuals(self.net.jet(batch.points, self.words, tape), batch)
             J = jacobian(residuals, tape)
             return residuals.detach().flatten(), J
 

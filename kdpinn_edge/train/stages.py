@@ -21,7 +21,7 @@ from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.progress import Report, silent
 from kdpinn_edge.train.run_folder import open_run, run_files, versions, write_json
-from kdpinn_edge.train.teacher import Source, find_teacher
+from kdpinn_edge.train.teacher import Source, default_teacher, find_teacher
 from kdpinn_edge.train.weights import write_weights
 
 OPTIONS = {
@@ -100,7 +100,7 @@ def distill(
                 "follow it alone"
             )
     else:
-        solved, given = problem(problem_name), teacher or f"{problem_name}_teacher"
+        solved, given = problem(problem_name), teacher or default_teacher(problem_name)
     guide, named = find_teacher(given, solved)
     net = Pinn(solved, config.hidden, config.seed)
     source = {

@@ -71,6 +71,11 @@ class ProgramTeacher:
         return f"{output}_{word}" if word else output
 
 
+def default_teacher(problem_name: str) -> str:
+    """The zoo's."""
+    return f"{problem_name}_teacher"
+
+
 def find_teacher(source: Source, problem: Problem) -> tuple[Teacher, dict[str, str]]:
     """The teacher that `source` is, and how a record names it.
 
