@@ -16,6 +16,7 @@ from torch import Tensor
 
 ATTEMPTS = 8
 TRIALS = 25
+GRAM_ROWS = 128
 
 Memory = tuple[Tensor, ...]
 
@@ -93,7 +94,7 @@ class LevenbergMarquardt:
         r, J = on.linear(theta)
         loss = float(r.square().sum()) / on.n
         wide = J.shape[0] <= J.shape[1]
-        gram = J @ J.T if wide else J.T @ J
+        gram = _gram(J.T if wide else J)
         right = r if wide else J.T @ r
         for _ in range(ATTEMPTS):
             damped = gram.clone()
@@ -113,6 +114,17 @@ class LevenbergMarquardt:
                     return theta + delta, new_loss, (_numbers(damping),)
             damping *= 3
         return theta, loss, (_numbers(damping),)
+
+
+def _gram(A: Tensor) -> Tensor:
+    """AᵀA, of which the half below the diagonal is not calculated."""
+    n = A.shape[1]
+    gram = A.new_empty(n, n)
+    for start in range(0, n, GRAM_ROWS):
+        end = start + GRAM_ROWS
+        gram[start:end, start:] = A[:, start:end].T @ A[:, start:]
+        gram[end:, start:end] = gram[start:end, end:].T
+    return gram
 
 
 @dataclass(frozen=True)
