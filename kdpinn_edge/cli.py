@@ -82,10 +82,11 @@ class Method(StrEnum):
     lm = "lm"
     ssbroyden = "ssbroyden"
     lbfgs = "lbfgs"
+    soap = "soap"
 
 
 Chosen = Annotated[
-    Method | None, typer.Option(help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS.")
+    Method | None, typer.Option(help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS, SOAP.")
 ]
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from kdpinn_edge.errors import TrainError
-from kdpinn_edge.train import TrainConfig
+from kdpinn_edge.problems import problem
+from kdpinn_edge.train import Pinn, TrainConfig
 from kdpinn_edge.train.config import OPTIMISERS
 from kdpinn_edge.train.fit import optimiser
 from kdpinn_edge.train.optimisers import (
@@ -20,6 +21,7 @@ from kdpinn_edge.train.optimisers import (
     LimitedMemory,
     Optimiser,
     SelfScaledBroyden,
+    Soap,
     searched,
 )
 
@@ -129,6 +131,77 @@ def test_adam_is_torchs() -> None:
     torch.testing.assert_close(ours, expected.detach(), rtol=1e-12, atol=1e-12)
 
 
+def of_matrix(shape: tuple[int, int], condition: float) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Residuals A(W − W*)B for a matrix W, of the given condition on both sides, and W*."""
+    generator = torch.Generator().manual_seed(0)
+    A, B = (
+        torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64)).Q
+        * torch.logspace(0, torch.tensor(condition).log10(), size, dtype=torch.float64)[:, None]
+        for size in shape
+    )
+    solution = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return (lambda theta: (A @ (theta[: solution.numel()].view(shape) - solution) @ B.T).flatten()), solution
+
+
+def test_soap_begins_as_torchs_adam() -> None:
+    residuals, solution = of_matrix((4, 3), 10)
+    on, rate, steps = of_residuals(residuals), 1e-2, 30
+    expected = torch.zeros(12, dtype=torch.float64, requires_grad=True)
+    torchs = torch.optim.Adam([expected], betas=(0.95, 0.95))
+    for i in range(steps):
+        torchs.param_groups[0]["lr"] = rate * (1 + cos(pi * i / steps)) / 2
+        expected.grad = on.slope(expected.detach())[1]
+        torchs.step()
+    found = after(steps, Soap((tuple(solution.shape),), steps, rate, steps + 1), on, torch.zeros(12).double())
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_soap_turns_with_the_axes_of_its_matrices() -> None:
+    """The same problem in turned axes, with bases that are turned as well: every step is the same, turned."""
+    shapes = ((4, 3), (4,))
+    generator = torch.Generator().manual_seed(1)
+    A, B = (torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64)).Q for n in (4, 3))
+    residuals, _ = of_matrix((4, 3), 10)
+
+    def turned(theta: Tensor) -> Tensor:
+        return torch.cat(((A @ theta[:12].view(4, 3) @ B.T).flatten(), A @ theta[12:16]))
+
+    def both(theta: Tensor) -> Tensor:
+        return torch.cat((residuals(theta), theta[12:16].sin() - theta[:4]))
+
+    method, theta = Soap(shapes, 50, frequency=3), torch.linspace(-1, 1, 16, dtype=torch.float64)
+    plain, memory = turned(theta), method.start(theta)
+    other = (*memory[:-4], A.T.contiguous(), B.T.contiguous(), A.T.contiguous(), memory[-1])
+    for _ in range(20):
+        theta, loss, other = method.step(theta, other, of_residuals(lambda theta: both(turned(theta))))
+        plain, expected, memory = method.step(plain, memory, of_residuals(both))
+        assert loss == pytest.approx(expected, rel=1e-9)
+    torch.testing.assert_close(turned(theta), plain, rtol=1e-8, atol=1e-8)
+
+
+def test_the_bases_of_soap_tend_to_eigenvectors() -> None:
+    G = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    on = Landscape(False, lambda theta: 0.0, lambda theta: (0.0, G.flatten()), lambda theta: (theta, theta), 1)
+    method, theta = Soap(((4, 3),), 400, frequency=4), torch.zeros(12).double()
+    memory = method.start(theta)
+    for _ in range(400):
+        theta, _, memory = method.step(theta, memory, on)
+    *_, L, R, U, V = memory
+    for mean, basis, expected in ((L, U, G @ G.T), (R, V, G.T @ G)):
+        torch.testing.assert_close(mean, expected, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(basis.T @ basis, torch.eye(len(basis)).double(), rtol=0, atol=1e-13)
+        diagonal = basis.T @ mean @ basis
+        torch.testing.assert_close(diagonal, diagonal.diagonal().diag(), rtol=0, atol=1e-8)
+
+
+def test_soap_solves_what_its_bases_straighten_and_adam_does_not() -> None:
+    residuals, solution = of_matrix((6, 5), 30)
+    on, steps, start = of_residuals(residuals), 1000, torch.zeros(30).double()
+    soap, adam = (after(steps, method, on, start) for method in (Soap(((6, 5),), steps), Adam(1e-2, steps)))
+    assert (soap - solution.flatten()).norm() < 1e-4
+    assert (adam - solution.flatten()).norm() > 1
+
+
 def test_the_estimate_of_broyden_explains_the_last_step() -> None:
     """Hy = s, and H stays symmetric and positive: what any update of the family keeps."""
     on, method = of_residuals(rosenbrock), SelfScaledBroyden()
@@ -189,8 +262,8 @@ def test_at_a_minimum_nothing_moves(name: str) -> None:
 
 
 def test_every_name_is_an_optimiser() -> None:
-    assert {type(optimiser(TrainConfig(optimiser=name))) for name in OPTIMISERS} == {
-        type(each) for each in EVERY.values()
-    }
-    with pytest.raises(TrainError, match=r"no optimiser is called 'bfgs'; accepted: lm, ssbroyden, lbfgs"):
+    net = Pinn(problem("burgers"), (4,))
+    made = {name: optimiser(TrainConfig(optimiser=name, newton_rounds=2, newton_steps=3), net) for name in OPTIMISERS}
+    assert made == {**EVERY, "soap": Soap(((4, 3), (4,), (1, 4), (1,)), 6)}
+    with pytest.raises(TrainError, match=r"no optimiser is called 'bfgs'; accepted: lm, ssbroyden, lbfgs, soap"):
         TrainConfig(optimiser="bfgs")

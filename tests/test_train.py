@@ -380,15 +380,15 @@ def test_threads_are_left_as_they_were(tmp_path: Path) -> None:
         torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", ["ssbroyden", "lbfgs"])
-def test_every_optimiser_lowers_the_error_and_resumes(tmp_path: Path, name: str) -> None:
-    config = replace(TINY, optimiser=name, newton_rounds=3, newton_steps=20)
+@pytest.mark.parametrize(("name", "steps"), [("ssbroyden", 20), ("lbfgs", 20), ("soap", 80)])
+def test_every_optimiser_lowers_the_error_and_resumes(tmp_path: Path, name: str, steps: int) -> None:
+    config = replace(TINY, optimiser=name, newton_rounds=3, newton_steps=steps)
     whole = train("burgers", tmp_path / "a", config)
     assert relative_l2(whole.net) < relative_l2(Pinn(BURGERS, TINY.hidden, TINY.seed)) / 2
     train("burgers", tmp_path / "b", config, report=Interrupt(105))
     parts = train("burgers", tmp_path / "b", config, resume=True)
     assert parts.record["sha256"] == whole.record["sha256"]
-    assert f"--optimiser {name} --rounds 3 --steps 20" in whole.record["command"]
+    assert f"--optimiser {name} --rounds 3 --steps {steps}" in whole.record["command"]
 
 
 def test_a_student_is_distilled_from_a_run(teacher_run: Path, tmp_path: Path) -> None:

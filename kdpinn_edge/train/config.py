@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from kdpinn_edge.errors import TrainError
 
-OPTIMISERS = ("lm", "ssbroyden", "lbfgs")
-"""Levenberg-Marquardt, self-scaled Broyden, L-BFGS."""
+OPTIMISERS = ("lm", "ssbroyden", "lbfgs", "soap")
+"""Levenberg-Marquardt, self-scaled Broyden, L-BFGS, and Adam in the eigenbasis of Shampoo's preconditioner."""
 
 
 @dataclass(frozen=True)

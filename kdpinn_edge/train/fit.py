@@ -22,6 +22,7 @@ from kdpinn_edge.train.optimisers import (
     LimitedMemory,
     Optimiser,
     SelfScaledBroyden,
+    Soap,
 )
 from kdpinn_edge.train.pinn import Pinn, Tape, jacobian
 from kdpinn_edge.train.progress import Progress, Report
@@ -31,8 +32,8 @@ from kdpinn_edge.train.sampling import draw, uniform
 PACE_STEPS = 20
 
 
-def optimiser(config: TrainConfig) -> Optimiser:
-    """What follows Adam."""
+def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
+    """What follows Adam on the parameters of `net`."""
     match config.optimiser:
         case "lm":
             return LevenbergMarquardt(config.damping)
@@ -40,6 +41,9 @@ def optimiser(config: TrainConfig) -> Optimiser:
             return SelfScaledBroyden()
         case "lbfgs":
             return LimitedMemory()
+        case "soap":
+            shapes = tuple(tuple(parameter.shape) for parameter in net.parameters())
+            return Soap(shapes, config.newton_rounds * config.newton_steps)
     raise AssertionError(config.optimiser)
 
 
@@ -93,7 +97,7 @@ class _Run:
         self.words = objective.words
         self.adam_steps = config.adam_rounds * config.adam_steps
         self.adam = Adam(config.adam_rate, self.adam_steps)
-        self.newton = optimiser(config)
+        self.newton = optimiser(config, net)
         self.reference = Reference.on_grid(net.problem, coarser=3)
         self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1))
 

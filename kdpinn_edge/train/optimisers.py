@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, inf, isfinite, pi, sqrt
+from math import cos, inf, isfinite, pi, prod, sqrt
 from typing import Protocol
 
 import torch
@@ -68,8 +68,61 @@ class Adam:
         second = 0.999 * second + 0.001 * gradient.square()
         done = int(count)
         mean, spread = first / (1 - 0.9 ** (done + 1)), second / (1 - 0.999 ** (done + 1))
-        rate = self.rate * (1 + cos(pi * done / self.steps)) / 2
+        rate = _falling(self.rate, done, self.steps)
         return theta - rate * mean / (spread.sqrt() + 1e-8), loss, (first, second, count + 1)
+
+
+@dataclass(frozen=True)
+class Soap:
+    """SOAP (N. Vyas et al., 2024): Adam in the eigenbasis of Shampoo's preconditioner, one per parameter matrix W.
+
+        L ← βL + (1 − β) GGᵀ,   R ← βR + (1 − β) GᵀG,   W ← W − rate U Adam(UᵀGV) Vᵀ
+
+    G is the gradient of W, β is 0.95 in all means, and the rate falls as Adam's does. U and V tend to the eigenvectors
+    of L and R: they are 1 at first, which is Adam, and every `frequency` steps U ← qr(LU) and V ← qr(RV). θ consists of
+    parameters of these `shapes`; a vector is a matrix of one column.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    steps: int
+    rate: float = 1e-2
+    frequency: int = 10
+
+    def start(self, theta: Tensor) -> Memory:
+        """Both moments, the number of steps taken, all L and R, all U and V."""
+        sizes = [size for W in self._matrices(theta) for size in W.shape]
+        means = [theta.new_zeros(size, size) for size in sizes]
+        bases = [torch.eye(size, dtype=theta.dtype) for size in sizes]
+        return torch.zeros_like(theta), torch.zeros_like(theta), _numbers(0), *means, *bases
+
+    def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
+        """θ − rate m/(√v + ε), divided in the bases; v is a mean of squares there, and m of gradients as they are."""
+        first, second, count, *rest = memory
+        means, bases = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+        to, back = [basis.T for basis in bases], bases
+        loss, gradient = on.slope(theta)
+        first = 0.95 * first + 0.05 * gradient
+        second = 0.95 * second + 0.05 * self._turned(gradient, to).square()
+        done = int(count)
+        start = 1 - 0.95 ** (done + 1)
+        delta = self._turned(self._turned(first / start, to) / ((second / start).sqrt() + 1e-8), back)
+        grams = [gram for G in self._matrices(gradient) for gram in (G @ G.T, G.T @ G)]
+        means = [0.95 * mean + 0.05 * gram for mean, gram in zip(means, grams, strict=True)]
+        if (done + 1) % self.frequency == 0:
+            # As a file would hold them: a product's last bits depend on the order of its operands in memory.
+            bases = [torch.linalg.qr(mean @ basis).Q.contiguous() for mean, basis in zip(means, bases, strict=True)]
+        theta = theta - _falling(self.rate, done, self.steps) * delta
+        return theta, loss, (first, second, count + 1, *means, *bases)
+
+    def _matrices(self, flat: Tensor) -> list[Tensor]:
+        """The parts of a vector like θ, each as a matrix."""
+        parts = flat.split_with_sizes([prod(shape) for shape in self.shapes])
+        return [part.view(shape[0], -1) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def _turned(self, flat: Tensor, sides: list[Tensor]) -> Tensor:
+        """A W Bᵀ for every matrix of a vector like θ, A and B in turn from `sides`."""
+        turned = zip(sides[::2], self._matrices(flat), sides[1::2], strict=True)
+        return torch.cat([(A @ W @ B.T).flatten() for A, W, B in turned])
 
 
 @dataclass(frozen=True)
@@ -240,6 +293,11 @@ def searched(
 def _first_step(gradient: Tensor, updates: int) -> float:
     """1, or a step of length 1 where the scale of the problem is not known yet."""
     return 1.0 if updates else min(1.0, 1 / (float(gradient.norm()) or 1.0))
+
+
+def _falling(rate: float, done: int, steps: int) -> float:
+    """From `rate` to 0 on half a cosine."""
+    return rate * (1 + cos(pi * done / steps)) / 2
 
 
 def _numbers(*values: float | Tensor) -> Tensor:
