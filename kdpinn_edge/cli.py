@@ -73,6 +73,7 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Steps per round.")]
 FoundTeacher = Annotated[
     str | None, typer.Option(help="A run folder, a model of the zoo, a bundle, a program.npz.  [default: the zoo's]")
 ]
+Device = Annotated[str, typer.Option(help="What calculates: cpu, cuda, or as in cuda:1.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")]
 
 
@@ -151,6 +152,7 @@ def train(
     rounds: Rounds = None,
     steps: Steps = None,
     seed: Seed = 0,
+    device: Device = "cpu",
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -160,7 +162,7 @@ def train(
     from kdpinn_edge.train.console import live
 
     folder = out or Path("runs", f"{problem}_teacher")
-    config = _configured(TrainConfig(seed=seed), hidden, points, optimiser, rounds, steps)
+    config = _configured(TrainConfig(seed=seed, device=device), hidden, points, optimiser, rounds, steps)
     with live(_stderr(), problem) as report:
         trained = run(problem, folder, config, resume=resume, report=report)
     _print_trained(trained, as_json)
@@ -183,6 +185,7 @@ def distill(
         float | None, typer.Option(min=0, help="Of the teacher's first derivatives.  [default: 0]")
     ] = None,
     seed: Seed = 0,
+    device: Device = "cpu",
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -193,7 +196,7 @@ def distill(
 
     folder = out or Path("runs", f"{Path(problem).name}_student")
     weights = {"physics_weight": physics_weight, "slope_weight": slope_weight}
-    config = _configured(DistillConfig(seed=seed), hidden, points, optimiser, rounds, steps, weights)
+    config = _configured(DistillConfig(seed=seed, device=device), hidden, points, optimiser, rounds, steps, weights)
     with live(_stderr(), problem) as report:
         trained = run(problem, folder, config, teacher=teacher, resume=resume, report=report)
     _print_trained(trained, as_json)
@@ -216,6 +219,7 @@ def study(
     seeds: Annotated[int, typer.Option(min=1, help="Students per method and size.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, help="CPU time for each.")] = 60.0,
     optimiser: Annotated[Method, typer.Option(help="What follows Adam.")] = Method.lm,
+    device: Device = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="How many are trained at a time, each on one thread.")] = 2,
     out: Annotated[
         Path | None,
@@ -240,6 +244,7 @@ def study(
         seeds=seeds,
         methods=method or tuple(METHODS),
         optimiser=optimiser.value,
+        device=device,
         cpu_seconds=seconds,
         known=read_plan(folder),
     )

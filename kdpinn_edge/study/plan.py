@@ -13,6 +13,7 @@ from typing import Any
 from kdpinn_edge.errors import StudyError, listing
 from kdpinn_edge.problems import problem
 from kdpinn_edge.train import DistillConfig, TrainConfig, load_pinn
+from kdpinn_edge.train.device import find_device
 from kdpinn_edge.train.fit import pace
 from kdpinn_edge.train.objective import Objective, Physics, distillation
 from kdpinn_edge.train.pinn import Pinn
@@ -39,16 +40,22 @@ class Method:
     slope_weight: float = 0.0
     with_teacher: bool = False
 
-    def config(self, hidden: tuple[int, ...], seed: int, optimiser: str) -> TrainConfig:
+    def config(self, hidden: tuple[int, ...], seed: int, optimiser: str, device: str) -> TrainConfig:
         """The recipe, before its rounds are counted."""
-        defaults = DistillConfig()
+        defaults = DistillConfig(optimiser=optimiser, device=device)
         if not self.distils:
-            return TrainConfig(hidden, seed, defaults.n_points, optimiser=optimiser, newton_steps=defaults.newton_steps)
+            return TrainConfig(
+                hidden,
+                seed,
+                defaults.n_points,
+                optimiser=optimiser,
+                newton_steps=defaults.newton_steps,
+                device=device,
+            )
         return replace(
             defaults,
             hidden=hidden,
             seed=seed,
-            optimiser=optimiser,
             physics_weight=self.physics_weight,
             slope_weight=self.slope_weight,
         )
@@ -92,6 +99,7 @@ class Plan:
     cpu_seconds: float
     teacher_cpu_seconds: float
     cells: tuple[Cell, ...]
+    device: str = "cpu"
 
     @property
     def seeds(self) -> int:
@@ -114,6 +122,7 @@ class Plan:
             ("seeds", self.seeds, SEEDS),
             ("seconds", self.cpu_seconds, CPU_SECONDS),
             ("optimiser", self.optimiser, OPTIMISER),
+            ("device", self.device, "cpu"),
         ):
             if found != default:
                 words.append(f"--{option} {found:g}" if isinstance(found, float) else f"--{option} {found}")
@@ -129,22 +138,24 @@ def make_plan(
     methods: Sequence[str] = tuple(METHODS),
     optimiser: str = OPTIMISER,
     cpu_seconds: float = CPU_SECONDS,
+    device: str = "cpu",
     known: Plan | None = None,
 ) -> Plan:
     """Count the rounds that fit into the budget of each method and size, on this machine, now.
 
     `known` is a plan that this one adds to: its cells stay, and its counts hold for further seeds. Seeds come first, so
     that a study that is cut short has every method and size. Raises StudyError for a method that is not known, where a
-    budget does not hold one round, and where `known` has another problem, teacher, optimiser or budget.
+    budget does not hold one round, and where `known` has another problem, teacher, optimiser, budget or device;
+    TrainError where the device is not there.
     """
     if unknown := [name for name in methods if name not in METHODS]:
         raise StudyError(f"no method is called {unknown[0]!r}; accepted: {', '.join(METHODS)}")
     solved, teacher = problem(problem_name), teacher or default_teacher(problem_name)
-    guide = load_pinn(teacher)
+    guide = load_pinn(teacher).to(find_device(device))
     if guide.problem is not solved:
         raise StudyError(f"the teacher {teacher} solves {guide.problem.name}; accepted: a teacher of {problem_name}")
     taken = float(record_of(teacher)["training_cpu_seconds"])
-    plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, ())
+    plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, (), device)
     before = known.cells if known else ()
     if known and (faults := _faults(known, plan)):
         raise StudyError(f"the folder holds another study; accepted: a new folder, or the same options: {faults}")
@@ -153,7 +164,7 @@ def make_plan(
         if key not in recipes:
             name, hidden = key
             budget = cpu_seconds + (taken if METHODS[name].with_teacher else 0.0)
-            recipes[key] = _counted(name, guide, hidden, optimiser, budget)
+            recipes[key] = _counted(name, guide, METHODS[name].config(hidden, 0, optimiser, device), budget)
     wanted = [
         Cell(name, replace(recipes[name, hidden], seed=seed))
         for seed in range(seeds)
@@ -165,25 +176,24 @@ def make_plan(
 
 def rounds_within(cpu_seconds: float, method: Method, guide: Teacher, config: TrainConfig) -> int:
     """How many rounds of `config` so many CPU seconds hold after Adam, on this machine; below 1 where they do not."""
-    before, per_round = pace(Pinn(guide.problem, config.hidden), method.objective(guide, config), config)
+    net = Pinn(guide.problem, config.hidden).to(find_device(config.device))
+    before, per_round = pace(net, method.objective(guide, config), config)
     return int((cpu_seconds - before) / per_round)
 
 
-def _counted(name: str, guide: Teacher, hidden: tuple[int, ...], optimiser: str, cpu_seconds: float) -> TrainConfig:
-    config = METHODS[name].config(hidden, 0, optimiser)
+def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float) -> TrainConfig:
     rounds = rounds_within(cpu_seconds, METHODS[name], guide, config)
     if rounds < 1:
         raise StudyError(
-            f"{name}, {size_name(hidden)}: {cpu_seconds:g} s do not hold Adam and one round; accepted: more time, or "
-            "fewer neurons"
+            f"{name}, {size_name(config.hidden)}: {cpu_seconds:g} s do not hold Adam and one round; accepted: more "
+            "time, or fewer neurons"
         )
     return replace(config, newton_rounds=rounds)
 
 
 def _faults(known: Plan, now: Plan) -> str:
-    pairs = (
-        (key, getattr(known, key), getattr(now, key)) for key in ("problem", "teacher", "optimiser", "cpu_seconds")
-    )
+    fixed = ("problem", "teacher", "optimiser", "cpu_seconds", "device")
+    pairs = ((key, getattr(known, key), getattr(now, key)) for key in fixed)
     faults = [f"{key} was {was!r}, is now {found!r}" for key, was, found in pairs if was != found]
     return listing(faults) if faults else ""
 

@@ -22,6 +22,7 @@ class TrainConfig:
     newton_rounds       of `newton_steps` steps each
     damping             of the first step of Levenberg-Marquardt
     n_held_out          points that are never trained on; the loss there decides which weights are kept
+    device              "cpu", "cuda" or, as in "cuda:1", one of several; each has other last bits
     """
 
     hidden: tuple[int, ...] = (64, 64, 64, 64)
@@ -36,6 +37,7 @@ class TrainConfig:
     newton_steps: int = 5
     damping: float = 1e-3
     n_held_out: int = 4096
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:

@@ -39,6 +39,6 @@ class Reference:
     def errors(self, net: Pinn) -> Errors:
         """The errors of `net` at these points."""
         blocks = np.array_split(self.points, -(-len(self.points) // POINTS_AT_ONCE))
-        u = np.concatenate([net(torch.from_numpy(block)).numpy() for block in blocks])
+        u = np.concatenate([net(torch.from_numpy(block).to(net.device)).cpu().numpy() for block in blocks])
         relative_l2 = float(np.linalg.norm(u - self.values) / np.linalg.norm(self.values))
         return Errors(relative_l2, float(np.abs(u - self.values).max()), len(self.points))

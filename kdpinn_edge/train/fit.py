@@ -99,7 +99,7 @@ class _Run:
         self.adam = Adam(config.adam_rate, self.adam_steps)
         self.newton = optimiser(config, net)
         self.reference = Reference.on_grid(net.problem, coarser=3)
-        self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1))
+        self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1)).to(net.device)
 
     def generator(self, step: int) -> torch.Generator:
         """Randomness is a function of seed and step, so a resumed run draws what an uninterrupted one does."""

@@ -222,8 +222,8 @@ def gaussian_kl(mean_p: Tensor, sigma_p: float, mean_q: Tensor, sigma_q: float) 
 
 def _slopes(u: Jet) -> Tensor:
     """All first derivatives of all outputs side by side: (n, inputs · n_out)."""
-    first = [i for i, word in enumerate(u.words) if len(word) == 1]
-    return u.data[first].movedim(0, 1).flatten(1)
+    count = sum(len(word) == 1 for word in u.words)
+    return u.data[1 : 1 + count].movedim(0, 1).flatten(1)
 
 
 def steepness(u: Jet) -> Tensor:

@@ -1,7 +1,7 @@
 """Optimisers over one flat parameter vector θ: each a map from θ and its memory to the next θ and memory.
 
-Memory is a tuple of tensors whose shapes never change. It is kept when points are drawn anew, so nothing that was
-learned about the curvature is lost with them.
+Memory is a tuple of tensors whose shapes never change, on the device of θ but for single numbers. It is kept when
+points are drawn anew, so nothing that was learned about the curvature is lost with them.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Soap:
         """Both moments, the number of steps taken, all L and R, all U and V."""
         sizes = [size for W in self._matrices(theta) for size in W.shape]
         means = [theta.new_zeros(size, size) for size in sizes]
-        bases = [torch.eye(size, dtype=theta.dtype) for size in sizes]
+        bases = [torch.eye(size, dtype=theta.dtype, device=theta.device) for size in sizes]
         return torch.zeros_like(theta), torch.zeros_like(theta), _numbers(0), *means, *bases
 
     def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
@@ -192,7 +192,8 @@ class SelfScaledBroyden:
 
     def start(self, theta: Tensor) -> Memory:
         """H, the gradient, the loss, and the number of updates of H."""
-        return torch.eye(len(theta), dtype=theta.dtype), torch.zeros_like(theta), _numbers(0, 0)
+        H = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
+        return H, torch.zeros_like(theta), _numbers(0, 0)
 
     def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
         """θ − αHg, with α from a line search; where there is none, θ as it is and H from the start."""
@@ -236,7 +237,7 @@ class LimitedMemory:
 
     def start(self, theta: Tensor) -> Memory:
         """The steps s and y, the newest last; the gradient; the loss and the number of pairs."""
-        none = torch.zeros(self.pairs, len(theta), dtype=theta.dtype)
+        none = theta.new_zeros(self.pairs, len(theta))
         return none, none, torch.zeros_like(theta), _numbers(0, 0)
 
     def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
@@ -301,4 +302,5 @@ def _falling(rate: float, done: int, steps: int) -> float:
 
 
 def _numbers(*values: float | Tensor) -> Tensor:
+    """What is counted and compared, on the CPU."""
     return torch.tensor([float(value) for value in values], dtype=torch.float64)

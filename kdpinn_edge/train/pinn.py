@@ -59,6 +59,11 @@ class Pinn(nn.Module):
         return self._jet(x, self.words if words is None else words, tape)
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights are, and the points that it takes."""
+        return next(self.parameters()).device
+
+    @property
     def words(self) -> tuple[str, ...]:
         """The derivatives that `jet` has."""
         return jets.of(self.problem)

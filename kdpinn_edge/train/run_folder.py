@@ -79,7 +79,7 @@ def open_run(folder: Path, description: dict[str, Any], *, resume: bool) -> None
 def write_checkpoint(folder: Path, state: State) -> None:
     """Replace the checkpoint by `state`."""
     numbers = torch.tensor([getattr(state, name) for name in NUMBERS], dtype=torch.float64)
-    tensors = {name: tensor.clone() for name, tensor in _tensors(state).items()}
+    tensors = {name: tensor.to("cpu", copy=True) for name, tensor in _tensors(state).items()}
     write_whole(folder / CHECKPOINT_FILE, safetensors.torch.save({"numbers": numbers, **tensors}))
 
 
@@ -92,17 +92,18 @@ def _tensors(state: State) -> dict[str, Tensor]:
 
 
 def read_checkpoint(folder: Path, like: State) -> State | None:
-    """The state that the run was left in, shaped `like` its first one; None before its first checkpoint."""
+    """The state that the run was left in, shaped and placed `like` its first one; None before its first checkpoint."""
     path = folder / CHECKPOINT_FILE
     if not path.exists():
         return None
     tensors, _ = read_tensors(path)
-    shapes = {"numbers": (len(NUMBERS),)} | {name: tuple(tensor.shape) for name, tensor in _tensors(like).items()}
+    first = _tensors(like)
+    shapes = {"numbers": (len(NUMBERS),)} | {name: tuple(tensor.shape) for name, tensor in first.items()}
     if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes:
         raise TrainError(f"{path}: not a checkpoint of this run; delete it to start the run again")
+    step, *numbers = tensors.pop("numbers").tolist()
     # A product's last bits depend on how its operands are aligned, and a file's tensors lie anywhere.
-    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-    step, *numbers = tensors["numbers"].tolist()
+    tensors = {name: tensor.to(first[name].device, copy=True) for name, tensor in tensors.items()}
     memories = [tuple(tensors[f"{name}.{i}"] for i in range(len(getattr(like, name)))) for name in MEMORIES]
     return State(int(step), *numbers, *(tensors[name] for name in TENSORS), *memories)
 

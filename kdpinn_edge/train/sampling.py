@@ -11,7 +11,7 @@ from kdpinn_edge.train.pinn import Pinn
 
 
 def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
-    """n points, uniform in the problem's box or in its inputs' logarithms, as it says: (n, n_in), float64."""
+    """n points, uniform in the problem's box or in its inputs' logarithms, as it says: (n, n_in), float64, CPU."""
     lower = torch.tensor(problem.lower, dtype=torch.float64)
     upper = torch.tensor(problem.upper, dtype=torch.float64)
     share = torch.rand(n, len(lower), generator=generator, dtype=torch.float64)
@@ -25,14 +25,15 @@ def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
 def draw(net: Pinn, objective: Objective, n: int, n_candidates: int, generator: torch.Generator) -> Batch:
     """n of `n_candidates` uniform points, without repetition, with density 1 + |∇u| + |r|, each over its mean.
 
-    |r| is the root of the sum of squares of the objective's residuals at a point.
+    |r| is the root of the sum of squares of the objective's residuals at a point. The generator is the CPU's, wherever
+    the network is, so that every device has the same draws.
     """
-    candidates = uniform(net.problem, n_candidates, generator)
+    candidates = uniform(net.problem, n_candidates, generator).to(net.device)
     u = net.jet(candidates)
     batch = batch_at(candidates, u, objective)
     slope, wrong = steepness(u), objective.residuals(u, batch).norm(dim=0)
     density = 1 + _over_mean(slope) + _over_mean(wrong)
-    chosen = torch.multinomial(density, n, replacement=False, generator=generator)
+    chosen = torch.multinomial(density.cpu(), n, replacement=False, generator=generator).to(net.device)
     return Batch(candidates[chosen], batch.weights[chosen], batch.targets[chosen])
 
 

@@ -13,6 +13,7 @@ from kdpinn_edge.ir import Program
 from kdpinn_edge.manifest import MANIFEST_FILE
 from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.train.config import DistillConfig, TrainConfig
+from kdpinn_edge.train.device import find_device
 from kdpinn_edge.train.errors import Reference
 from kdpinn_edge.train.fit import fit
 from kdpinn_edge.train.followed import followed_bundle
@@ -33,6 +34,7 @@ OPTIONS = {
     "physics-weight": "physics_weight",
     "slope-weight": "slope_weight",
     "seed": "seed",
+    "device": "device",
 }
 
 
@@ -61,12 +63,13 @@ def train(
 
     A KeyboardInterrupt ends the run early: the best weights so far are written, and `finished` is False. With
     `resume` the run in `folder`, which must have the same config, goes on where it stopped and ends with the weights
-    of an uninterrupted run. Raises ProblemError for an unknown problem, TrainError where the folder does not fit.
+    of an uninterrupted run. Raises ProblemError for an unknown problem, TrainError where the folder does not fit or the
+    config's device is not there. Whatever the device, the network that is returned is on the CPU.
 
         teacher = train("burgers", "runs/teacher", TrainConfig(seed=1)).net
     """
     config = config or TrainConfig()
-    net = Pinn(problem(problem_name), config.hidden, config.seed)
+    net = Pinn(problem(problem_name), config.hidden, config.seed).to(find_device(config.device))
     source = {"role": "teacher", "command": _command("train", problem_name, config)}
     return _run(net, Physics(net.problem), config, source, Path(folder), report, resume)
 
@@ -101,8 +104,9 @@ def distill(
             )
     else:
         solved, given = problem(problem_name), teacher or default_teacher(problem_name)
-    guide, named = find_teacher(given, solved)
-    net = Pinn(solved, config.hidden, config.seed)
+    device = find_device(config.device)
+    guide, named = find_teacher(given, solved, device)
+    net = Pinn(solved, config.hidden, config.seed).to(device)
     source = {
         "role": "student",
         "command": _command("distill", problem_name, config) + _given(teacher),
@@ -124,7 +128,7 @@ def _run(
     description = {**source, "problem": net.problem.name, "seed": config.seed, "config": asdict(config)}
     open_run(folder, description, resume=resume)
     state = fit(net, objective, config, folder, report, resume=resume)
-    net.eval()
+    net.eval().cpu()
     weights, record_file = run_files(folder)
     write_weights(net, weights)
     with one_thread():

@@ -63,7 +63,7 @@ class ProgramTeacher:
 
     def jet(self, x: Tensor, words: tuple[str, ...]) -> Jet:
         """See Teacher."""
-        y = torch.from_numpy(interpret(self._of(words), x.detach().numpy()))
+        y = torch.from_numpy(interpret(self._of(words), x.detach().cpu().numpy())).to(x.device)
         return Jet(words, y.reshape(len(x), len(words), -1).movedim(1, 0))
 
     @staticmethod
@@ -76,11 +76,13 @@ def default_teacher(problem_name: str) -> str:
     return f"{problem_name}_teacher"
 
 
-def find_teacher(source: Source, problem: Problem) -> tuple[Teacher, dict[str, str]]:
+def find_teacher(
+    source: Source, problem: Problem, device: torch.device | None = None
+) -> tuple[Teacher, dict[str, str]]:
     """The teacher that `source` is, and how a record names it.
 
-    `source` is a Program, a program.npz, a bundle, or what `load_pinn` takes. Raises TrainError where it solves another
-    problem, ProgramError where a file is not a Program.
+    `source` is a Program, a program.npz, a bundle, or what `load_pinn` takes; a network is moved to `device`, a Program
+    stays with NumPy. Raises TrainError where it solves another problem, ProgramError where a file is not a Program.
     """
     if not isinstance(source, Program):
         path = Path(source)
@@ -91,7 +93,8 @@ def find_teacher(source: Source, problem: Problem) -> tuple[Teacher, dict[str, s
                 raise TrainError(
                     f"the teacher {source} solves {net.problem.name}; accepted: a teacher of {problem.name}"
                 )
-            return net, {"name": path.name, "sha256": _fingerprint(net)}
+            named = {"name": path.name, "sha256": _fingerprint(net)}
+            return net.to(device), named
         if not program_file.exists():
             raise TrainError(f"{program_file}: no such file; accepted: a program.npz, a bundle, a run folder")
         name, program = path.name, read_program(program_file)
