@@ -59,6 +59,7 @@ BOUNDS = {
     "sigmoid": Bound(2.5, math.inf, 0, 1),
     "softplus": Bound(3.5, math.inf, 0, math.inf),
     "silu": Bound(3.5, 80, -0.279, math.inf),
+    "lorentzian": Bound(3.0, 1e19, 0, 1),
 }
 
 
@@ -68,6 +69,8 @@ def reference(fn: str, x: Array) -> Array:
         e = np.exp(-np.abs(x))
         s = np.where(x < 0, e, 1) / (1 + e)
         return s if fn == "sigmoid" else np.where(x < -800, -800, x) * s
+    if fn == "lorentzian":
+        return np.asarray(1 / (1 + x * x))
     if fn == "softplus":
         return np.where(x < 0, 0, x) + np.log1p(np.exp(-np.abs(x)))
     return np.asarray(getattr(np, fn)(x))

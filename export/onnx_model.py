@@ -4,7 +4,7 @@ The model has one input `x` (n, n_in) and one output `y` (n, n_out), the columns
 another; n is free. Only standard operators of opset 17 occur:
 
     Affine  Gemm, transB = 1        Map     Tanh | Sin | Cos | Exp | Sigmoid | Softplus; silu: Sigmoid, then Mul;
-                                            softplus in float64: -log sigmoid(-x)
+                                            softplus in float64: -log sigmoid(-x); lorentzian: Mul, Add, Reciprocal
     Scale   Mul, then Add           Add     Add
     Concat  Concat, axis 1          Mul     Mul
     Slice   Slice, axis 1           Concat of all inputs: Identity(x), which an engine removes
@@ -85,6 +85,11 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
                 node("Sigmoid", f"{name}.sigmoid", [f"{name}.minus"], [f"{name}.sigmoid"])
                 node("Log", f"{name}.log", [f"{name}.sigmoid"], [f"{name}.log"])
                 node("Neg", name, [f"{name}.log"], [out])
+            case Map(x=x, fn="lorentzian"):
+                one = constant(f"{name}.one", np.ones(1, precision))
+                node("Mul", f"{name}.square", [tensor[x], tensor[x]], [f"{name}.square"])
+                node("Add", f"{name}.sum", [f"{name}.square", one], [f"{name}.sum"])
+                node("Reciprocal", name, [f"{name}.sum"], [out])
             case Map(x=x, fn=fn):
                 node(OPERATOR[fn], name, [tensor[x]], [out])
             case Add(a=a, b=b):
@@ -191,6 +196,9 @@ def _op(
         case "Neg", [log] if log in parts:
             (x,) = parts[f"{name}.minus"].input
             return Map(Var(name, known[x].size), known[x], "softplus")
+        case "Reciprocal", [_]:
+            x, _ = parts[f"{name}.square"].input
+            return Map(Var(name, known[x].size), known[x], "lorentzian")
         case operator, [x] if operator in FUNCTION:
             return Map(Var(name, known[x].size), known[x], FUNCTION[operator])
         case "Add", [a, b]:

@@ -121,6 +121,11 @@ def softplus(x: Lanes) -> Lanes:
     return add(select(less(x, 0.0), 0.0, x), y)
 
 
+def lorentzian(x: Lanes) -> Lanes:
+    """1 / (1 + x²). Where x² overflows the result is 0, and below 1e-38 (float64: 1e-308) before."""
+    return div(1.0, fma(x, x, 1.0))
+
+
 def sin(x: Lanes) -> Lanes:
     """sin x = ±(-1)ᵏ sin r, r = |x| - kπ by Cody and Waite in three parts, |r| held to 1.6 for x out of its reach."""
     a = absolute(x)
@@ -152,4 +157,13 @@ def _signed_sin(r: Lanes, parity: Lanes) -> Lanes:
     return from_bits(ixor(bits(y), ishl(parity, SIGN)))
 
 
-FUNCTION = {"tanh": tanh, "sin": sin, "cos": cos, "exp": exp, "sigmoid": sigmoid, "silu": silu, "softplus": softplus}
+FUNCTION = {
+    "tanh": tanh,
+    "sin": sin,
+    "cos": cos,
+    "exp": exp,
+    "sigmoid": sigmoid,
+    "silu": silu,
+    "softplus": softplus,
+    "lorentzian": lorentzian,
+}

@@ -20,7 +20,7 @@ import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -38,7 +38,7 @@ from kdpinn_edge.errors import CaptureError, listing
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var
 from kdpinn_edge.ir import columns as named_columns
-from kdpinn_edge.simplify import fresh_names, simplify
+from kdpinn_edge.simplify import fresh_names, identity, simplify
 from kdpinn_edge.verify import verify
 
 ROUNDINGS = 32
@@ -67,7 +67,7 @@ MOVES = frozenset({
 
 CALCULATIONS = frozenset({
     *FUNCTIONS, "_to_copy", "add", "addmm", "bmm", "cat", "div", "full_like", "linear", "mean", "mm", "mul",
-    "mv", "neg", "pow", "sub", "sum", "sym_size",
+    "mv", "neg", "pow", "reciprocal", "sub", "sum", "sym_size",
 })  # fmt: skip
 """Operators with a meaning in a Program, some of them for some arguments only."""
 
@@ -89,7 +89,8 @@ REWRITES = {
         ),
         (
             "div reciprocal rsqrt",
-            "division by a variable is not supported yet: divide by constants, or multiply by a function of it",
+            "division by a variable is not supported yet, but by a + b * x * x where a and b are positive constants: "
+            "divide by that or by constants, or multiply by a function of it",
         ),
         (
             "abs clamp clamp_max clamp_min eq ge gt heaviside le lt maximum minimum ne sign where",
@@ -124,9 +125,9 @@ def capture(
     `inputs` and `outputs` name the columns that `forward` takes and returns; a name stands for one column, a pair
     (name, k) for k of them. `forward` takes one tensor (n, n_in), or one tensor (n, k) per input, and returns one
     tensor (n, n_out). It may use Linear and matrix products with constants, tanh, sin, cos, exp, sigmoid, silu,
-    softplus, sums, differences and products, powers 1 to 4, division by constants, sums and means over columns, and
-    whatever only moves columns: cat, stack, slices, chunk, reshape and so on. Parameters, buffers and constants come
-    along.
+    softplus, sums, differences and products, powers 1 to 4, division by constants and by a + b x² where a and b are
+    positive constants, sums and means over columns, and whatever only moves columns: cat, stack, slices, chunk, reshape
+    and so on. Parameters, buffers and constants come along.
 
     What is captured is `copy.deepcopy(module).double().eval()`: dropout is off, float32 weights are taken at their
     float64 value, and the module itself is left as it is.
@@ -360,7 +361,8 @@ class _Reader:
         self.ins = ins
         self.outs = outs
         self.names = fresh_names({var.name for var in (*ins, *outs)})
-        self.ops: list[Op] = []
+        self.ops: dict[str, Op] = {}
+        self.found: dict[object, Var] = {}
 
     def program(self, name: str, columns: list[int]) -> Program:
         """The Program of the graph, whose tensors have so many columns."""
@@ -370,8 +372,8 @@ class _Reader:
             raise CaptureError("forward returns a constant; accepted: a tensor that depends on the inputs")
         whole = self._vector(result)
         ends = accumulate(var.size for var in self.outs)
-        self.ops += (Slice(out, whole, end - out.size) for out, end in zip(self.outs, ends, strict=True))
-        return simplify(verify(Program(name, self.ins, self.outs, tuple(self.ops))))
+        parts = [Slice(out, whole, end - out.size) for out, end in zip(self.outs, ends, strict=True)]
+        return simplify(verify(Program(name, self.ins, self.outs, (*self.ops.values(), *parts))))
 
     def _read(self, arguments: list[_Value]) -> object:
         """What the graph returns: a _Value, or a Tensor that depends on no input. Collects faults, raises once."""
@@ -444,8 +446,12 @@ class _Reader:
                 return self._sum(a, self._multiple(b, factor, axis), axis)
             case "mul", (a, b):
                 return self._product(a, b, axis)
-            case "div", (_Value() as a, b) if not isinstance(b, _Value) and not kwargs:
+            case "div", (a, _Value() as b) if not kwargs:
+                return self._product(a, self._reciprocal(b), axis)
+            case "div", (_Value() as a, b) if not kwargs:
                 return self._product(a, 1 / torch.as_tensor(b, dtype=torch.float64), axis)
+            case "reciprocal", (_Value() as x,):
+                return self._reciprocal(x)
             case "pow", (_Value() as x, (1 | 2 | 3 | 4) as exponent):
                 return self._power(x, int(exponent), axis)
             case "linear", (_Value() as x, Tensor() as weight, *bias) if not _values(bias):
@@ -467,9 +473,12 @@ class _Reader:
         raise _Refusal(_unknown(name))
 
     def _emit(self, kind: type[Op], size: int, *fields: Any) -> Var:
+        """What an operation makes; one that is there already is not added again."""
         op = kind(Var(next(self.names), size), *fields)
-        self.ops.append(op)
-        return op.out
+        found = self.found.setdefault(identity(op), op.out)
+        if found is op.out:
+            self.ops[op.out.name] = op
+        return found
 
     def _new(self, kind: type[Op], x: _Value, *fields: Any) -> _Value:
         """Elementwise: `kind` applied to the entries of x; the result has the shape of x."""
@@ -537,6 +546,20 @@ class _Reader:
         if exponent == 2:
             return square
         return self._both(Mul, square, x if exponent == 3 else square, axis)
+
+    def _reciprocal(self, y: _Value) -> _Value:
+        """1 / y for y = a + b x², a and b positive constants: lorentzian(√(b / a) x) / a."""
+        weight, bias = np.ones(y.var.size), np.zeros(y.var.size)
+        made_by = self.ops.get(y.var.name)
+        while isinstance(made_by, Scale):
+            weight, bias = weight * made_by.weight, weight * made_by.bias + bias
+            made_by = self.ops.get(made_by.x.name)
+        match made_by:
+            case Mul(a=x, b=other) if x == other and (weight > 0).all() and (bias > 0).all():
+                scaled = self._emit(Scale, x.size, x, np.sqrt(weight / bias), np.zeros(x.size))
+                bell = self._emit(Map, x.size, scaled, "lorentzian")
+                return replace(y, var=self._emit(Scale, x.size, bell, 1 / bias, np.zeros(x.size)))
+        raise _Refusal(_unknown("reciprocal"))
 
     def _affine(self, x: _Value, weight: Tensor) -> _Value:
         """weight @ x over the last axis of x, which must be the only one besides the points."""

@@ -29,6 +29,7 @@ FUNCTION: dict[str, Callable[[Array], Array]] = {
     "sigmoid": _sigmoid,
     "silu": _silu,
     "softplus": lambda x: np.logaddexp(0, x),
+    "lorentzian": lambda x: 1 / (1 + x * x),
 }
 
 

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-FUNCTIONS = ("tanh", "sin", "cos", "exp", "sigmoid", "silu", "softplus")
+FUNCTIONS = ("tanh", "sin", "cos", "exp", "sigmoid", "silu", "softplus", "lorentzian")
 
 
 def frozen_array(values: ArrayLike) -> Array:

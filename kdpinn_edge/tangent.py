@@ -6,8 +6,8 @@
     out = a * b        D out = Da * b + a * Db
     Add, Concat and Slice are linear.
 
-    f     tanh     sigmoid   silu (s = sigmoid x)   softplus    sin    cos      exp
-    f′    1 − y²   y − y²    s + y (1 − s)          sigmoid x   cos x  −sin x   y
+    f     tanh     sigmoid   silu (s = sigmoid x)   softplus    sin    cos      exp   lorentzian
+    f′    1 − y²   y − y²    s + y (1 − s)          sigmoid x   cos x  −sin x   y     −2 x y²
 
 A derivative starts as a one among zeros, which stay constants for as long as they can: see `streams.py`.
 """
@@ -142,6 +142,8 @@ def slope(draft: Draft, op: Map, start: int, size: int) -> Stream:
             return draft.scale((draft.map(x, "sin"),), -one)
         case "exp":
             return (y,)
+        case "lorentzian":
+            return draft.mul(draft.scale((x,), -2 * one), draft.mul((y,), (y,)))
     raise AssertionError(op.fn)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from kdpinn_edge.capture import PARITY, capture
 from kdpinn_edge.errors import CaptureError, ProgramError
 from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Affine, Array, Map, Program
+from kdpinn_edge.ir import Affine, Array, Map, Program, Var
 from kdpinn_edge.simplify import multiply_adds, simplify
 
 XT = ("x", "t")
@@ -215,6 +215,9 @@ EXPRESSIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "scalars": lambda x: (3 - 2 * x) / 4 + x * 0.5 - 1 + (-x),
     "tensors": lambda x: (x + torch.tensor([1.0, 2.0])) * torch.tensor([[3.0, 4.0]]) / torch.tensor(5.0),
     "alpha": lambda x: torch.add(torch.sub(x, x.sin(), alpha=2), torch.ones(2), alpha=3),
+    "lorentzians": lambda x: (
+        1 / (1 + x * x) + x[:, :1] / (x[:, :1] ** 2 + 4) + (0.5 + (2 * x.square() + 1) / 3).reciprocal()
+    ),
     "powers": lambda x: x**1 + x**2 + x.square() + x.pow(3) + x**4.0,
     "two variables": lambda x: x[:, :1] * x[:, 1:] + x[:, :1] - x[:, 1:],
     "column over a vector": lambda x: torch.cat([x, x.sin()], 1) * x[:, :1] + x[:, 1:],
@@ -277,6 +280,12 @@ def test_expression_is_captured(expression: Callable[[Tensor], Tensor]) -> None:
 def test_burgers_reads_like_its_equation() -> None:
     program = capture(Pinn(), name="burgers", inputs=XT, outputs=("u",), domain=((-1, 0), (1, 1)))
     assert str(program) == BURGERS
+
+
+def test_a_lorentzian_is_one_operation() -> None:
+    for expression in (lambda x: 1 / (1 + x * x), lambda x: (x**2 + 1).reciprocal()):
+        program = capture(Of(expression), name="p", inputs=(("x", 2),), outputs=(("y", 2),))
+        assert program == Program("p", (Var("x", 2),), (Var("y", 2),), (Map(Var("y", 2), Var("x", 2), "lorentzian"),))
 
 
 def test_scaling_is_folded_away() -> None:
@@ -375,6 +384,8 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "norm": (nn.BatchNorm1d(2), "layer expression .BatchNorm1d.: .* is not captured: fold it, in eval mode"),
     "softmax": (lambda x: F.softmax(x, 1), "softmax is not captured: it divides"),
     "division": (lambda x: x / (2 + x), f"div is not captured: {NO_DIVISION}"),
+    "division by what may vanish": (lambda x: 1 / (1 - x * x), f"reciprocal is not captured: {NO_DIVISION}"),
+    "division by a product": (lambda x: 1 / (1 + x * x.sin()), f"reciprocal is not captured: {NO_DIVISION}"),
     "division of a constant": (lambda x: 1 / (2 + x), f"reciprocal is not captured: {NO_DIVISION}"),
     "floor division": (lambda x: torch.div(x, 2, rounding_mode="floor"), "div is not captured"),
     "power": (lambda x: x**5, "pow is not captured: use an exponent of 1, 2, 3 or 4"),

@@ -246,7 +246,7 @@ def test_input_columns_and_constants() -> None:
 ASKED = (*JET, "u_xt", "u_xxt", "laplacian(u)", "laplacian(u, x)", "x")
 
 
-@pytest.mark.parametrize("fn", ["tanh", "sin", "sigmoid", "silu", "softplus"])
+@pytest.mark.parametrize("fn", ["tanh", "sin", "sigmoid", "silu", "softplus", "lorentzian"])
 def test_onnx_runtime_runs_the_graph(fn: str) -> None:
     program = derivatives(network(16, 3, fn=fn), ASKED)
     model = to_onnx(program, "float64")

@@ -18,8 +18,18 @@ from kdpinn_edge.interp import FUNCTION as MEANING
 
 PRECISIONS = (np.float32, np.float64)
 profiles = pytest.mark.parametrize("profile", lanes.PROFILES)
-MAX_ULP = {"tanh": 2.1, "sin": 2.0, "cos": 2.0, "exp": 1.1, "sigmoid": 2.5, "silu": 3.5, "softplus": 3.5}
-ARGUMENTS = {"tanh": 12.0, "sin": 100.0, "cos": 100.0, "exp": 80.0, "sigmoid": 80.0, "silu": 80.0, "softplus": 80.0}
+MAX_ULP = {
+    "tanh": 2.1,
+    "sin": 2.0,
+    "cos": 2.0,
+    "exp": 1.1,
+    "sigmoid": 2.5,
+    "silu": 3.5,
+    "softplus": 3.5,
+    "lorentzian": 3.0,
+}
+ARGUMENTS = {"tanh": 12.0, "sin": 100.0, "cos": 100.0} | dict.fromkeys(("exp", "sigmoid", "silu", "softplus"), 80.0)
+ARGUMENTS["lorentzian"] = 1e18
 
 
 def exact_fma(a: float, b: float, c: float, dtype: type) -> float:
@@ -114,6 +124,7 @@ def test_error_of_an_activation(profile: str, fn: str, dtype: type) -> None:
 def _mpmath(fn: str, x: mpmath.mpf) -> mpmath.mpf:
     sigmoid = 1 / (1 + mpmath.exp(-x))
     named = {"sigmoid": sigmoid, "silu": x * sigmoid, "softplus": mpmath.log1p(mpmath.exp(x))}
+    named["lorentzian"] = 1 / (1 + x * x)
     return named[fn] if fn in named else getattr(mpmath, fn)(x)
 
 
@@ -128,6 +139,7 @@ def _mpmath(fn: str, x: mpmath.mpf) -> mpmath.mpf:
         ("sigmoid", [(math.inf, 1.0), (-math.inf, 0.0), (0.0, 0.5), (-0.0, 0.5)]),
         ("softplus", [(math.inf, math.inf), (-math.inf, 0.0)]),
         ("silu", [(math.inf, math.inf), (-math.inf, -0.0), (0.0, 0.0), (-0.0, -0.0)]),
+        ("lorentzian", [(math.inf, 0.0), (-math.inf, 0.0), (0.0, 1.0), (-0.0, 1.0), (1e-42, 1.0)]),
     ],
 )
 @profiles
@@ -149,9 +161,9 @@ def test_ranges_and_symmetries(profile: str, dtype: type, data: st.DataObject) -
     x = np.array(data.draw(st.lists(st.floats(width=width, allow_nan=False), min_size=1, max_size=50)), dtype)
     with np.errstate(all="ignore"), lanes.profile(profile):
         y = {fn: FUNCTION[fn](x) for fn in FUNCTION}
-        mirrored = {fn: FUNCTION[fn](-x) for fn in ("tanh", "sin", "cos")}
+        mirrored = {fn: FUNCTION[fn](-x) for fn in ("tanh", "sin", "cos", "lorentzian")}
     finite = np.isfinite(x)
-    for fn, lower, upper in (("tanh", -1, 1), ("sin", -1, 1), ("cos", -1, 1), ("sigmoid", 0, 1)):
+    for fn, lower, upper in (("tanh", -1, 1), ("sin", -1, 1), ("cos", -1, 1), ("sigmoid", 0, 1), ("lorentzian", 0, 1)):
         assert (y[fn][finite] >= lower).all()
         assert (y[fn][finite] <= upper).all()
     assert (y["exp"] >= 0).all()
@@ -159,7 +171,8 @@ def test_ranges_and_symmetries(profile: str, dtype: type, data: st.DataObject) -
     integer = lanes.INTEGER[np.dtype(dtype)]
     for fn in ("tanh", "sin"):
         assert ((-mirrored[fn])[finite].view(integer) == y[fn][finite].view(integer)).all()
-    assert (mirrored["cos"][finite].view(integer) == y["cos"][finite].view(integer)).all()
+    for fn in ("cos", "lorentzian"):
+        assert (mirrored[fn][finite].view(integer) == y[fn][finite].view(integer)).all()
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

@@ -66,6 +66,7 @@ MP: dict[str, Callable[[mpmath.mpf], mpmath.mpf]] = {
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "silu": lambda x: x / (1 + mpmath.exp(-x)),
     "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
+    "lorentzian": lambda x: 1 / (1 + x * x),
 }
 AT = np.concatenate([np.linspace(-6, 6, 49), [1e-9, -1e-9, 12.5, -12.5, 20, -20, 40, -40, 100, -100, 690, -690]])
 

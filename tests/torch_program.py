@@ -23,6 +23,7 @@ FUNCTION: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "silu": lambda x: x * torch.sigmoid(x),  # the derivative of torch.nn.functional.silu has none
     "softplus": lambda x: -torch.log(torch.sigmoid(-x)),
+    "lorentzian": lambda x: 1 / (1 + x * x),
 }
 
 PointMap = Callable[[Tensor], Tensor]

@@ -63,6 +63,7 @@ def _words(casadi: Any) -> Words:
         "sigmoid": sigmoid,
         "silu": lambda x: x * sigmoid(x),
         "softplus": lambda x: casadi.fmax(x, 0) + casadi.log1p(casadi.exp(-casadi.fabs(x))),
+        "lorentzian": lambda x: 1 / (1 + x * x),
     }
     return Words(
         affine=lambda weight, bias, x: casadi.mtimes(weight, x) + bias,

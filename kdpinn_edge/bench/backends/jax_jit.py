@@ -64,7 +64,8 @@ def _columns(jax: Any) -> Words:
 
 def _functions(jax: Any) -> dict[str, Any]:
     found = {fn: getattr(jax.numpy, fn) for fn in ("tanh", "sin", "cos", "exp")}
-    return found | {fn: getattr(jax.nn, fn) for fn in ("sigmoid", "silu", "softplus")}
+    found |= {fn: getattr(jax.nn, fn) for fn in ("sigmoid", "silu", "softplus")}
+    return found | {"lorentzian": lambda x: 1 / (1 + x * x)}
 
 
 PACKAGES = ("jax", "jaxlib", "numpy")

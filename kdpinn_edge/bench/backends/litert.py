@@ -63,6 +63,12 @@ def tflite(program: Program, n: int) -> bytes:
                 for operator in ("NEG", "LOGISTIC", "LOG", "NEG"):  # -log sigmoid(-x)
                     value = graph.node(operator, [value], out)
                 env[out] = value
+            case Map(x=a, fn="lorentzian"):
+                one = graph.constant(np.ones(1))
+                square = graph.node("MUL", [env[a], env[a]], out, "MulOptions")
+                env[out] = graph.node(
+                    "DIV", [one, graph.node("ADD", [square, one], out, "AddOptions")], out, "DivOptions"
+                )
             case Map(x=a, fn=fn):
                 env[out] = graph.node({"sigmoid": "LOGISTIC"}.get(fn, fn.upper()), [env[a]], out)
             case Add(a=a, b=b):

@@ -27,6 +27,7 @@ WORDS = Words(
         "sigmoid": torch.sigmoid,
         "silu": nn.functional.silu,
         "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+        "lorentzian": lambda x: 1 / (1 + x * x),
     },
     concat=partial(torch.cat, dim=1),
     part=lambda x, start, stop: x[:, start:stop],
