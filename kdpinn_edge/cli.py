@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from kdpinn_edge.errors import BudgetError, KdpinnError
+from kdpinn_edge.errors import BenchError, BudgetError, KdpinnError
 
 if TYPE_CHECKING:
     from kdpinn_edge.ir import Program
@@ -137,7 +137,9 @@ def problems(as_json: AsJson = False) -> None:
         facts = {"equation": p.equation, "conditions": p.conditions, "domain": p.domain}
         for name, record in shipped.items():
             if record["problem"] == p.name:
-                facts[record["role"]] = f"{name}, relative L2 error {record['errors']['relative_l2']:.1e}"
+                facts[name.removeprefix(f"{p.name}_")] = (
+                    f"{name}, relative L2 error {record['errors']['relative_l2']:.1e}"
+                )
         _stdout().print(f"[bold]{p.name}[/]")
         _print_facts(facts)
 
@@ -497,6 +499,10 @@ def bench(
 @app.command("bench-zoo")
 def bench_zoo(
     problem: Annotated[list[str] | None, typer.Argument(help="Which problems.  [default: all of the zoo]")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Of one PROBLEM: a run folder or a model of the zoo.  [default: the zoo's]")
+    ] = None,
+    student: Annotated[str | None, typer.Option(help="The same.  [default: the zoo's]")] = None,
     n: Annotated[
         list[int] | None, typer.Option(help="Points per call; repeatable.  [default: 1 100 10000 100000]")
     ] = None,
@@ -509,6 +515,8 @@ def bench_zoo(
     from kdpinn_edge.bench.paper import pairs, paper_comparison
     from kdpinn_edge.bench.paper_console import print_paper
 
+    if (teacher or student) and len(problem or ()) != 1:
+        raise BenchError(f"--teacher and --student go with one PROBLEM; found: {', '.join(problem or ()) or 'none'}")
     if out:
         out.mkdir(parents=True, exist_ok=True)
     documents = []
@@ -516,7 +524,13 @@ def bench_zoo(
         _stderr().print(f"measuring the teacher and the student of {name}")
         with live(_stderr()) as report:
             found = paper_comparison(
-                name, n_points=n or (), out=out / f"{name}.json" if out else None, resume=resume, report=report
+                name,
+                teacher=teacher,
+                student=student,
+                n_points=n or (),
+                out=out / f"{name}.json" if out else None,
+                resume=resume,
+                report=report,
             )
         documents.append(found.document())
         if not as_json:

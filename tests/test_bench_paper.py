@@ -114,6 +114,17 @@ def test_a_problem_without_a_pair_is_refused() -> None:
         paper_comparison("abacus")
 
 
+def test_a_model_of_another_problem_is_refused() -> None:
+    with pytest.raises(BenchError, match="the student heat_student solves heat; accepted: a model of burgers"):
+        paper_comparison("burgers", student="heat_student", backends=(NATIVE,), protocol=TINY)
+
+
+def test_models_are_given_for_one_problem_alone() -> None:
+    result = CliRunner().invoke(app, ["bench-zoo", "burgers", "heat", "--student", "heat_student"])
+    assert result.exit_code == 2
+    assert "go with one PROBLEM; found: burgers, heat" in " ".join(result.output.split())
+
+
 @pytest.mark.slow
 def test_a_whole_run(tmp_path: Path) -> None:
     out = tmp_path / "burgers.json"
@@ -122,8 +133,8 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert [(entry.name, entry.subject) for entry in found.record.entries] == [
         (entry_name(NATIVE, "teacher"), "burgers_teacher"),
         (entry_name(FRAMEWORK, "teacher"), "burgers_teacher"),
-        (entry_name(NATIVE, "student"), "burgers"),
-        (entry_name(FRAMEWORK, "student"), "burgers"),
+        (entry_name(NATIVE, "student"), "burgers_student"),
+        (entry_name(FRAMEWORK, "student"), "burgers_student"),
     ]
     assert 0 < found.rmse("teacher") < 1e-4
     assert 0 < found.rmse("student") < 1e-3

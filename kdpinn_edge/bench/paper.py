@@ -1,6 +1,6 @@
 """`paper_comparison(problem)`: what distilling is worth, and what leaving the framework is worth, told apart.
 
-Teacher and student of the zoo become a bundle each, so that every backend evaluates both:
+Teacher and student become a bundle each, so that every backend evaluates both:
 
     student for teacher    in one runtime, the teacher's time over the student's
     native for framework   of one network, the framework's time over the library's
@@ -119,6 +119,8 @@ def pairs() -> tuple[str, ...]:
 def paper_comparison(
     problem: str,
     *,
+    teacher: str | None = None,
+    student: str | None = None,
     backends: Sequence[str] = BACKENDS,
     n_points: Sequence[int] = (),
     protocol: Protocol = PROTOCOL,
@@ -128,14 +130,19 @@ def paper_comparison(
 ) -> PaperComparison:
     """Compare teacher and student of `problem` in each of `backends`, as `protocol` has it, at its n or at `n_points`.
 
-    `out`, `resume` and `report` are as for `measure`.
-    Raises BenchError where the zoo lacks one of them, and as `measure` does.
+    They are those of the zoo, or what `find_model` finds. `out`, `resume` and `report` are as for `measure`.
+    Raises BenchError where the zoo lacks one that is wanted of it, or where a model solves another problem, and as
+    `measure` does.
     """
-    if problem not in pairs():
+    if not (teacher and student) and problem not in pairs():
         raise BenchError(f"the zoo has no teacher and student of {problem!r}; accepted: {', '.join(pairs())}")
+    solved = problems.problem(problem)
+    models = {"teacher": teacher or f"{problem}_teacher", "student": student or f"{problem}_student"}
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
         contenders = [
-            contender for role in ROLES for contender in _contenders(problem, role, backends, Path(folder) / role)
+            contender
+            for role in ROLES
+            for contender in _contenders(models[role], role, solved, backends, Path(folder) / role)
         ]
         chosen = replace(protocol, n_points=tuple(n_points)) if n_points else protocol
         record = measure(contenders, chosen, name=problem, out=out, resume=resume, report=report)
@@ -147,11 +154,13 @@ def entry_name(backend: str, role: Role) -> str:
     return f"{backend}: {role}"
 
 
-def _contenders(problem: str, role: Role, backends: Sequence[str], bundle: Path) -> list[Contender]:
-    name = f"{problem}_{role}"
-    found = find_model(name)
-    export_bundle(found.program, bundle, name=found.name or name, inputs=found.inputs, outputs=found.outputs)
-    rmse = _rmse(bundle, problems.problem(problem))
+def _contenders(model: str, role: Role, solved: Problem, backends: Sequence[str], bundle: Path) -> list[Contender]:
+    found = find_model(model)
+    if found.problem is not solved:
+        other = found.problem.name if found.problem else "an equation that it does not name"
+        raise BenchError(f"the {role} {model} solves {other}; accepted: a model of {solved.name}")
+    export_bundle(found.program, bundle, name=f"{solved.name}_{role}", inputs=found.inputs, outputs=found.outputs)
+    rmse = _rmse(bundle, solved)
     return [
         Contender(entry_name(contender.name, role), contender.backend, bundle, rmse=rmse)
         for contender in lineup.named(backends, bundle)

@@ -16,7 +16,10 @@ def print_paper(console: Console, comparison: PaperComparison) -> None:
     """Errors, speed-ups with their intervals, latencies with the limit that they are within."""
     record = comparison.record
     errors = ", ".join(f"{role} {comparison.rmse(role):.1e}" for role in ROLES)
-    console.print(f"[bold]{comparison.problem}[/]: RMSE against the reference: {errors}", soft_wrap=True)
+    increase = 100 * (comparison.rmse("student") / comparison.rmse("teacher") - 1)
+    console.print(
+        f"[bold]{comparison.problem}[/]: RMSE against the reference: {errors} ({increase:+.2f} %)", soft_wrap=True
+    )
 
     speed_ups = comparison.speed_ups()
     table = _table(("speed-up", "from → to"), record.protocol.n_points)
