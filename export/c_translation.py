@@ -40,7 +40,7 @@ POINT_NUMBERS = ("n", "p", "q", "count")  # as many as there are points; other i
 HALVES = "const uint16_t *"
 INTEGERS = ("int32_t", "int64_t")
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">"}
-SUPERSCRIPTS = str.maketrans("⁻⁺¹ᵏˣⁱᵐⁿ", "-+1kximn")
+SUPERSCRIPTS = str.maketrans("⁻⁺¹²ᵏˣⁱᵐⁿ", "-+12kximn")
 PLAIN: dict[str, str | int | None] = {"…": "...", "π": "pi", "½": "1/2", "Σ": "sum", "±": "+-", "→": "->"}
 
 
@@ -573,7 +573,7 @@ def _ascii(text: str) -> str:
         exponent = match[0].translate(SUPERSCRIPTS)
         return f"^({exponent})" if re.search(r".[-+]", exponent) else f"^{exponent}"
 
-    text = re.sub("[⁻⁺¹ᵏˣⁱᵐⁿ]+", power, text)
+    text = re.sub("[⁻⁺¹²ᵏˣⁱᵐⁿ]+", power, text)
     return text.translate(str.maketrans(PLAIN))
 
 
