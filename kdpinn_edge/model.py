@@ -52,10 +52,10 @@ def _model(program: Program, problem: Problem) -> Model:
     return Model(program.name, program, tuple(Input(*i) for i in inputs), tuple(Output(*o) for o in outputs), problem)
 
 
-def publish(run: str | os.PathLike[str], folder: Path = zoo.FOLDER) -> str:
-    """Put the model of a finished run folder into the zoo, with its Program; returns its name there."""
-    name = zoo.name_of(run)
-    return zoo.publish(run, captured(find_pinn(os.fspath(run)), _called(name)), folder)
+def publish(run: str | os.PathLike[str], name: str, folder: Path = zoo.FOLDER) -> None:
+    """Put the model of a finished run folder into the zoo as `name`, with its Program."""
+    zoo.check_finished(run)
+    zoo.publish(run, name, captured(find_pinn(os.fspath(run)), _called(name)), folder)
 
 
 def _called(name: str) -> str:

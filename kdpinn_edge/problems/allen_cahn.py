@@ -1,14 +1,21 @@
 """Allen-Cahn: phases that separate, with interfaces 0.006 wide, from a start whose slope jumps at the period's ends.
 
-u is even in x and of period 2. x² cos(πx) has the slope −2 at x = 1 and 2 at x = −1: a corner, as that of 2|y| with
-y = (2/π) cos(πx/2), which only the diffusion rounds off. An ansatz x² cos(πx) + t N would keep the corner for all t,
-and no residual at points would tell. So the corner is taken out, diffused exactly, and put back while the reaction
-lets it decay (by exp(−10 t), as it does near u = −1):
+u is even in x and of period 2. Without diffusion every place follows the reaction alone, from w to
 
-    u = x² cos(πx) − 2y + 2 exp(−10 t) h(y, t) + t N(cos πx, 2t − 1)
-    h(y, t) = E|y + Z √(2Dt)| = y erf(z) + w exp(−z²)/√π,  w = √(4Dt), z = y/w,  Z normal
+    φ(w, t) = w/√(exp(−10 t) + w² (1 − exp(−10 t)))
 
-with t + START for t in h, so that w is never 0: at t = 0 the corner is rounded by 2.3e-4 at its tip.
+and it is the reaction that amplifies errors, by exp(5 t) where u is small. Therefore u = φ(w, t), so that a network
+only has to say what diffusion, which is slow, does to w:
+
+    w = x² cos(πx) + 2 (h(y, t) − y) + 0.01 t N(cos πx, 2t − 1),  y = (2/π) cos(πx/2)
+
+x² cos(πx) has the slope −2 at x = 1 and 2 at x = −1: a corner, as that of 2|y|, which only the diffusion rounds off.
+An ansatz x² cos(πx) + t N would keep it for all t, and no residual at points would tell. So the corner is taken out and
+put back as diffusion leaves it,
+
+    h(y, t) = E|y + Z √(2Dt)| = y erf(z) + v exp(−z²)/√π,  v = √(4Dt), z = y/v,  Z normal
+
+with t + START for t in h, so that v is never 0: at t = 0 the corner is rounded by 7e-5 at its tip.
 """
 
 from __future__ import annotations
@@ -26,7 +33,9 @@ from kdpinn_edge.problems import Array, Math, Problem
 from kdpinn_edge.problems._special import erf, inverse_root
 
 D = 1e-4
-START = 1e-4
+START = 1e-5
+LEAST = 4e-5
+"""Less than exp(−10), which is the least of what φ takes the root of."""
 MODES = 4096
 STEPS = 2000
 KEPT = 4
@@ -42,6 +51,12 @@ def _features(m: Math, x: Any, t: Any) -> Sequence[Any]:
     return m.cos(pi * x), 2.0 * t - 1.0
 
 
+def _reacted(m: Math, w: Any, t: Any) -> Any:
+    """φ(w, t)."""
+    decay = m.exp(-10.0 * t)
+    return w * inverse_root(m, decay + w * w * (1.0 - decay) - LEAST, LEAST)
+
+
 def _weight(m: Math, x: Any, t: Any) -> Any:
     """What goes wrong early is amplified by the reaction: it counts more."""
     return m.exp(-3.5 * t)
@@ -50,15 +65,15 @@ def _weight(m: Math, x: Any, t: Any) -> Any:
 def _corner(m: Math, y: Any, t: Any) -> Any:
     """h(y, t + START)."""
     root = inverse_root(m, t, START)
-    z, w = y * root * (1 / sqrt(4 * D)), (t + START) * root * sqrt(4 * D)
-    return y * erf(m, z) + w * m.exp(-(z * z)) * (1 / sqrt(pi))
+    z, v = y * root * (1 / sqrt(4 * D)), (t + START) * root * sqrt(4 * D)
+    return y * erf(m, z) + v * m.exp(-(z * z)) * (1 / sqrt(pi))
 
 
 def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
     x, t = columns
     y = m.cos(0.5 * pi * x) * (2 / pi)
-    corner = m.exp(-10.0 * t) * _corner(m, y, t) - y
-    return (x * x * m.cos(pi * x) + 2.0 * corner + t * net,)
+    w = x * x * m.cos(pi * x) + 2.0 * (_corner(m, y, t) - y) + 0.01 * t * net
+    return (_reacted(m, w, t),)
 
 
 def _coefficients(f: Callable[[Array], Array], modes: int) -> Array:

@@ -1,6 +1,7 @@
 """A standing wave under a distributed source: four half waves along each side of a square.
 
-It continues oddly beyond each side, with period 2. So u = sin(πx) sin(πy) N(cos πx, cos πy), which is 0 on all sides.
+It continues oddly beyond each side, with period 2. So u = sin(πx) sin(πy) N(cos πx, cos πy), which is 0 on all sides; N
+is shown the second harmonics, cos 2πx and cos 2πy, as well.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def _source(m: Math, x: Any, y: Any) -> Sequence[Any]:
 
 
 def _features(m: Math, x: Any, y: Any) -> Sequence[Any]:
-    return m.cos(pi * x), m.cos(pi * y)
+    return m.cos(pi * x), m.cos(2 * pi * x), m.cos(pi * y), m.cos(2 * pi * y)
 
 
 def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:

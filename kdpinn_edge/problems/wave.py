@@ -1,9 +1,10 @@
 """A string that is plucked in two of its modes and let go.
 
 The motion continues oddly beyond the ends, with period 2 in x, and repeats after the time 2/c = 1, backwards as
-forwards. So N is even and periodic in both, a function of cos(πx) and cos(2πt):
+forwards. So N is even and periodic in both, a function of cos(πx) and cos(2πt); it is shown their second harmonics as
+well:
 
-    u = sin(πx) + ½ sin(4πx) + (1 − cos(2πt)) sin(πx) N
+    u = sin(πx) + ½ sin(4πx) + (1 − cos(2πt)) sin(πx) N(cos πx, cos 2πx, cos 2πt, cos 4πt)
 
 which has the values and no velocity at t = 0.
 """
@@ -26,7 +27,7 @@ def _residual(u_tt: Any, u_xx: Any) -> Sequence[Any]:
 
 
 def _features(m: Math, x: Any, t: Any) -> Sequence[Any]:
-    return m.cos(pi * x), m.cos(SPEED * pi * t)
+    return m.cos(pi * x), m.cos(2 * pi * x), m.cos(SPEED * pi * t), m.cos(2 * SPEED * pi * t)
 
 
 def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:

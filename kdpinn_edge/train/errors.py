@@ -15,10 +15,15 @@ POINTS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Errors:
-    """‖u − u*‖₂/‖u*‖₂ and max |u − u*|, over all outputs and n_points points."""
+    """‖u − u*‖₂/‖u*‖₂, max |u − u*| and mean |u − u*|, over all outputs and n_points points.
+
+    `outputs_l2` is the first of these for each output alone, in the problem's order.
+    """
 
     relative_l2: float
     max_abs: float
+    mean_abs: float
+    outputs_l2: tuple[float, ...]
     n_points: int
 
 
@@ -40,5 +45,11 @@ class Reference:
         """The errors of `net` at these points."""
         blocks = np.array_split(self.points, -(-len(self.points) // POINTS_AT_ONCE))
         u = np.concatenate([net(torch.from_numpy(block).to(net.device)).cpu().numpy() for block in blocks])
-        relative_l2 = float(np.linalg.norm(u - self.values) / np.linalg.norm(self.values))
-        return Errors(relative_l2, float(np.abs(u - self.values).max()), len(self.points))
+        wrong = u - self.values
+        return Errors(
+            relative_l2=float(np.linalg.norm(wrong) / np.linalg.norm(self.values)),
+            max_abs=float(np.abs(wrong).max()),
+            mean_abs=float(np.abs(wrong).mean()),
+            outputs_l2=tuple((np.linalg.norm(wrong, axis=0) / np.linalg.norm(self.values, axis=0)).tolist()),
+            n_points=len(self.points),
+        )

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 
 
 def names() -> tuple[str, ...]:
-    """The names of all models, sorted: `<problem>_<role>`."""
+    """The names of all models, sorted: `<problem>_<word>`, the word "teacher", or that of a student."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
 
 
@@ -39,27 +39,21 @@ def record(name: str) -> dict[str, Any]:
     return found
 
 
-def name_of(run: str | os.PathLike[str]) -> str:
-    """What the model of a finished run folder is called here. Raises TrainError where the run has not finished."""
+def check_finished(run: str | os.PathLike[str]) -> None:
+    """Raise TrainError where `run` is not the folder of a run that has finished."""
     try:
         made = json.loads((Path(run) / "model.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainError(f"{run}: no run that was trained; accepted: the folder of a finished run ({error})") from error
     if not made["finished"]:
         raise TrainError(f"{run}: the run was interrupted; accepted: a finished run. Resume it first.")
-    return f"{made['problem']}_{made['role']}"
 
 
-def publish(run: str | os.PathLike[str], program: Program, folder: Path = FOLDER) -> str:
-    """Copy the model of a finished run folder into the zoo with its Program, replacing its predecessor.
-
-    Returns its name there. Raises TrainError where the run has not finished.
-    """
-    name = name_of(run)
+def publish(run: str | os.PathLike[str], name: str, program: Program, folder: Path = FOLDER) -> None:
+    """Copy the model of a finished run folder into the zoo as `name`, with its Program, replacing its predecessor."""
     for suffix in (".safetensors", ".json"):
         shutil.copyfile(Path(run) / f"model{suffix}", folder / f"{name}{suffix}")
     write_program(program, folder / f"{name}.npz")
-    return name
 
 
 def _file(name: str, suffix: str) -> Path:

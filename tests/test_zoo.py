@@ -1,0 +1,100 @@
+"""The shipped models: as accurate as they claim, made by the commands that they name, and each with a card."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from kdpinn_edge import zoo
+from kdpinn_edge.errors import TrainError
+from kdpinn_edge.model import captured
+from kdpinn_edge.problems import names
+from kdpinn_edge.program_file import read_program
+from kdpinn_edge.train import load_pinn
+from kdpinn_edge.train.errors import Reference
+
+ROOT = Path(__file__).parents[1]
+BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their median
+    "allen_cahn_teacher": 2e-5,
+    "black_scholes_teacher": 5e-6,
+    "burgers_teacher": 5e-6,
+    "burgers_nu_teacher": 1e-3,
+    "heat_teacher": 1e-5,
+    "helmholtz_teacher": 1e-5,
+    "kovasznay_teacher": 1e-5,
+    "taylor_green_teacher": 2e-5,
+    "wave_teacher": 1e-5,
+    "allen_cahn_small": 2e-3,
+    "allen_cahn_student": 2e-5,
+    "black_scholes_student": 3e-5,
+    "black_scholes_accurate": 7e-6,
+    "burgers_small": 4e-3,
+    "burgers_student": 2e-5,
+    "burgers_nu_student": 1e-3,
+    "heat_student": 1e-5,
+    "helmholtz_student": 1e-4,
+    "kovasznay_student": 3e-5,
+    "taylor_green_student": 5e-5,
+    "wave_student": 1e-4,
+}
+
+
+def _tool() -> ModuleType:
+    spec = spec_from_file_location("zoo_tool", ROOT / "tools" / "zoo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TOOL = _tool()
+
+
+def test_every_equation_has_a_teacher_and_a_student() -> None:
+    assert set(zoo.names()) == set(TOOL.RECIPES)
+    assert {f"{name}_{role}" for name in names() for role in ("teacher", "student")} <= set(zoo.names())
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_model_is_as_accurate_as_its_record_says(name: str) -> None:
+    record, net = zoo.record(name), load_pinn(name)
+    assert net.hidden == tuple(record["architecture"]["hidden"])
+    assert record["finished"]
+    assert record["licence"] == "Apache-2.0"
+    assert record["sha256"] == hashlib.sha256(zoo.weights(name).read_bytes()).hexdigest()
+    shipped = read_program(zoo.program(name))
+    assert shipped.sha256 == captured(net, shipped.name).sha256
+    found = Reference.on_grid(net.problem).errors(net)
+    assert found.relative_l2 <= BOUNDS[name]
+    assert found.n_points == record["errors"]["n_points"]
+    assert found.relative_l2 == pytest.approx(record["errors"]["relative_l2"], rel=1e-6)
+    assert found.max_abs == pytest.approx(record["errors"]["max_abs"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_model_was_made_by_the_command_that_it_names(name: str) -> None:
+    assert zoo.record(name)["command"] == f"kdpinn-edge {TOOL.RECIPES[name]}"
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.names() if not name.endswith("_teacher")])
+def test_a_student_names_the_weights_that_it_followed(name: str) -> None:
+    teacher = zoo.record(name)["teacher"]
+    assert teacher == {"name": teacher["name"], "sha256": zoo.record(teacher["name"])["sha256"]}
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_model_has_a_card_that_is_up_to_date(name: str) -> None:
+    page = (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
+    assert f"\n### {name}\n" in page
+    assert f"    {zoo.record(name)['command']}\n" in page
+    assert zoo.record(name)["sha256"] in page
+
+
+def test_a_model_that_is_not_there() -> None:
+    with pytest.raises(TrainError, match=r"'nobody'; accepted: .*burgers_student, burgers_teacher"):
+        zoo.weights("nobody")

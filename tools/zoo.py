@@ -1,0 +1,214 @@
+"""Trains the shipped models again, each by one command, and writes their cards: `make zoo`, `make cards`.
+
+    python tools/zoo.py make [NAME …]     train what runs/zoo does not hold yet and put it into the zoo
+    python tools/zoo.py seeds [NAME …]    train teachers with further seeds, two at a time
+    python tools/zoo.py cards             write docs/zoo.md, with latencies measured now
+
+A student follows the teacher of its problem that is in the zoo, so teachers come first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+from kdpinn_edge import zoo
+from kdpinn_edge.bench.machine import this_machine
+from kdpinn_edge.model import find_model, publish
+from kdpinn_edge.problems import Problem, problem
+from kdpinn_edge.study.latency import MANY, Latency, latencies
+from kdpinn_edge.study.measure import NetAccuracy, accuracy
+from kdpinn_edge.train.run_folder import read_json, run_files
+
+ROOT = Path(__file__).parents[1]
+RUNS = ROOT / "runs" / "zoo"
+PAGE = ROOT / "docs" / "zoo.md"
+SEEDS = 5
+
+RECIPES: dict[str, str] = {
+    "allen_cahn_teacher": "train allen_cahn --hidden 20,20,20 --points 2000 --rounds 60 --steps 10",
+    "allen_cahn_small": "distill allen_cahn --hidden 8,8 --physics-weight 0.0",
+    "allen_cahn_student": "distill allen_cahn --rounds 120 --physics-weight 0.0",
+    "black_scholes_teacher": "train black_scholes --hidden 16,16 --points 2000 --rounds 300",
+    "black_scholes_student": "distill black_scholes --hidden 8,8 --physics-weight 0.0",
+    "black_scholes_accurate": "distill black_scholes --points 1500 --physics-weight 0.0",
+    "burgers_teacher": "train burgers --hidden 20,20,20 --points 3000 --steps 10",
+    "burgers_small": "distill burgers --hidden 8,8 --physics-weight 0.0",
+    "burgers_student": "distill burgers --rounds 120 --physics-weight 0.0",
+    "burgers_nu_teacher": "train burgers_nu --hidden 24,24,24 --points 4000 --rounds 80",
+    "burgers_nu_student": "distill burgers_nu --hidden 20,20,20",
+    "heat_teacher": "train heat --hidden 16,16 --rounds 40",
+    "heat_student": "distill heat --hidden 8,8 --physics-weight 0.0",
+    "helmholtz_teacher": "train helmholtz --hidden 20,20 --points 2000 --rounds 250 --steps 10",
+    "helmholtz_student": "distill helmholtz --hidden 16,16 --rounds 100 --physics-weight 0.0",
+    "kovasznay_teacher": "train kovasznay --hidden 20,20,20 --points 1200 --rounds 60",
+    "kovasznay_student": "distill kovasznay --points 1200 --physics-weight 0.0",
+    "taylor_green_teacher": "train taylor_green --hidden 16,16 --points 700 --rounds 40 --steps 10",
+    "taylor_green_student": "distill taylor_green --points 1200 --physics-weight 0.0",
+    "wave_teacher": "train wave --hidden 20,20 --points 2000 --rounds 200 --steps 10",
+    "wave_student": "distill wave --hidden 16,16 --rounds 100 --physics-weight 0.0",
+}
+"""What makes each model, after `kdpinn-edge`."""
+
+INTRODUCTION = """# The zoo
+
+Trained networks that are shipped: for each equation a teacher and a student, for some a smaller or a more accurate one.
+The name of an equation alone, as in `kdpinn-edge export burgers`, is its student, `burgers_student`. Errors are those
+of the float32 library against the reference on the problem's grid; *slopes* is the relative L2 error of all first
+derivatives. Latencies are of the exported library in a C loop, one thread, on {cpu}: one point, and per point of
+{many}.
+
+`make zoo` trains them again; `make cards` writes this page.
+"""
+SEEDED = """
+## Teachers over {seeds} seeds
+
+The same command with `--seed 0` to `--seed 4` (`python tools/zoo.py seeds`): medians, and the range in brackets. Errors
+are in float64; *mean error* is mean |u − u*|.
+"""
+CARD = """### {name}
+
+{equation}
+
+    {command}
+
+Seed {seed}{teacher}; {seconds:g} s of CPU time; torch {torch}, Python {python}, {machine}. In float64: relative L2
+error {relative_l2:.2e}, at most {max_abs:.2e}, at {points:,} points, against a reference within {reference:.0e}.
+{licence}. SHA-256 of
+the weights: `{sha256}`
+"""
+
+
+def make(names: Sequence[str]) -> None:
+    """Train and publish, in the order of RECIPES."""
+    for name in names:
+        publish(_trained(name, 0), name)
+
+
+def seeds(names: Sequence[str]) -> None:
+    """Train teachers with all SEEDS."""
+    wanted = [(name, seed) for seed in range(SEEDS) for name in names if name.endswith("_teacher")]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(lambda each: _trained(*each), wanted):
+            pass
+
+
+def _trained(name: str, seed: int) -> Path:
+    """The folder of the finished run of this model with this seed."""
+    folder = RUNS / f"{name}_seed{seed}"
+    if not _finished(folder):
+        option = ["--seed", str(seed)] if seed else []
+        resume = ["--resume"] if (folder / "config.json").exists() else []
+        command = [sys.executable, "-m", "kdpinn_edge", *RECIPES[name].split(), *option, *resume, "--out", str(folder)]
+        subprocess.run(command, check=True)  # noqa: S603
+    return folder
+
+
+def _finished(folder: Path) -> bool:
+    record = run_files(folder)[1]
+    return record.exists() and bool(read_json(record)["finished"])
+
+
+def cards() -> None:
+    """Write PAGE from the records of the zoo, what runs/zoo has of further seeds, and latencies measured now."""
+    models = {name: find_model(name) for name in RECIPES}
+    solved = {name: problem(zoo.record(name)["problem"]) for name in RECIPES}
+    rows = [
+        _row(name, accuracy(models[name].program, solved[name]), timed) for name, timed in latencies(models).items()
+    ]
+    head = ("model", "hidden", "parameters", "relative L2", "largest error", "slopes", "one point", "per point")
+    seeded = [row for name in RECIPES if name.endswith("_teacher") and (row := _over_seeds(name, solved[name]))]
+    lines = [
+        INTRODUCTION.format(cpu=this_machine().cpu, many=f"{MANY:,}"),
+        *_table(head, rows),
+        SEEDED.format(seeds=SEEDS),
+        *_table(("teacher", "seeds", "relative L2", "of each output", "mean error", "CPU-s"), seeded),
+        "\n## The cards\n",
+        *(_card(name) for name in RECIPES),
+    ]
+    PAGE.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _row(name: str, found: NetAccuracy, timed: Latency) -> tuple[str, ...]:
+    made = zoo.record(name)["architecture"]
+    return (
+        f"`{name}`",
+        "×".join(map(str, made["hidden"])),
+        f"{made['parameters']:,}",
+        f"{found.relative_l2:.1e}",
+        f"{found.max_abs:.1e}",
+        f"{found.slopes_l2:.1e}",
+        f"{timed.one_ns:.0f} ns",
+        f"{timed.per_point_ns:.3g} ns",
+    )
+
+
+def _over_seeds(name: str, solved: Problem) -> tuple[str, ...]:
+    """Medians over the runs of a teacher that runs/zoo has, the errors' range in brackets; () where there are none."""
+    runs = [folder for seed in range(SEEDS) if _finished(folder := RUNS / f"{name}_seed{seed}")]
+    if not runs:
+        return ()
+    records = [read_json(run_files(run)[1]) for run in runs]
+    errors = [record["errors"] for record in records]
+    outputs = zip(solved.outputs, zip(*(each["outputs_l2"] for each in errors), strict=True), strict=True)
+    all_l2 = [each["relative_l2"] for each in errors]
+    return (
+        f"`{name}`",
+        str(len(runs)),
+        f"{median(all_l2):.1e} [{min(all_l2):.1e}, {max(all_l2):.1e}]",
+        ", ".join(f"{output} {median(each):.1e}" for output, each in outputs),
+        f"{median(each['mean_abs'] for each in errors):.1e}",
+        f"{median(record['training_cpu_seconds'] for record in records):.0f}",
+    )
+
+
+def _card(name: str) -> str:
+    record = zoo.record(name)
+    errors, versions = record["errors"], record["versions"]
+    teacher = f", from `{record['teacher']['name']}`" if "teacher" in record else ""
+    return CARD.format(
+        name=name,
+        equation=record["equation"],
+        command=record["command"],
+        teacher=teacher,
+        seed=record["seed"],
+        seconds=record["training_cpu_seconds"],
+        torch=versions["torch"],
+        python=versions["python"],
+        machine=versions["machine"],
+        relative_l2=errors["relative_l2"],
+        max_abs=errors["max_abs"],
+        points=errors["n_points"],
+        reference=errors["reference_max_abs"],
+        licence=record["licence"],
+        sha256=record["sha256"],
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="The zoo.")
+    parser.add_argument("what", choices=("make", "seeds", "cards"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="models; by default all")
+    given = parser.parse_args()
+    if unknown := sorted(set(given.names) - set(RECIPES)):
+        parser.error(f"no model is called {unknown[0]}; accepted: {', '.join(RECIPES)}")
+    names = [name for name in RECIPES if name in given.names or not given.names]
+    if given.what == "cards":
+        cards()
+    else:
+        {"make": make, "seeds": seeds}[given.what](names)
+
+
+if __name__ == "__main__":
+    main()
