@@ -67,6 +67,9 @@ BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="
 ProblemName = Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`.")]
 Seed = Annotated[int, typer.Option(help="Decides the first weights and every point that is drawn.")]
 Hidden = Annotated[str | None, typer.Option(help="Neurons per hidden layer, as in 32,32,32.")]
+Activation = Annotated[
+    str, typer.Option(help="Of the hidden layers: tanh, sin, lorentzian 1/(1 + x²), dispersion 2x/(1 + x²).")
+]
 Points = Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")]
 Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps per round.")]
@@ -149,6 +152,7 @@ def train(
     problem: ProblemName,
     out: Annotated[Path | None, typer.Option("--out", help="The run folder.  [default: runs/PROBLEM_teacher]")] = None,
     hidden: Hidden = None,
+    activation: Activation = "tanh",
     points: Points = None,
     optimiser: Chosen = None,
     rounds: Rounds = None,
@@ -164,7 +168,9 @@ def train(
     from kdpinn_edge.train.console import live
 
     folder = out or Path("runs", f"{problem}_teacher")
-    config = _configured(TrainConfig(seed=seed, device=device), hidden, points, optimiser, rounds, steps)
+    config = _configured(
+        TrainConfig(seed=seed, device=device, activation=activation), hidden, points, optimiser, rounds, steps
+    )
     with live(_stderr(), problem) as report:
         trained = run(problem, folder, config, resume=resume, report=report)
     _print_trained(trained, as_json)
@@ -176,6 +182,7 @@ def distill(
     out: Annotated[Path | None, typer.Option("--out", help="The run folder.  [default: runs/PROBLEM_student]")] = None,
     teacher: FoundTeacher = None,
     hidden: Hidden = None,
+    activation: Activation = "tanh",
     points: Points = None,
     optimiser: Chosen = None,
     rounds: Rounds = None,
@@ -198,7 +205,15 @@ def distill(
 
     folder = out or Path("runs", f"{Path(problem).name}_student")
     weights = {"physics_weight": physics_weight, "slope_weight": slope_weight}
-    config = _configured(DistillConfig(seed=seed, device=device), hidden, points, optimiser, rounds, steps, weights)
+    config = _configured(
+        DistillConfig(seed=seed, device=device, activation=activation),
+        hidden,
+        points,
+        optimiser,
+        rounds,
+        steps,
+        weights,
+    )
     with live(_stderr(), problem) as report:
         trained = run(problem, folder, config, teacher=teacher, resume=resume, report=report)
     _print_trained(trained, as_json)

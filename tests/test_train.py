@@ -24,7 +24,7 @@ from kdpinn_edge.capture import capture
 from kdpinn_edge.errors import ProblemError, TrainError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Program
+from kdpinn_edge.ir import Map, Program
 from kdpinn_edge.manifest import Input, Output
 from kdpinn_edge.model import captured, find_model, publish
 from kdpinn_edge.names import Names
@@ -40,6 +40,7 @@ from kdpinn_edge.train import (
     load_pinn,
     train,
 )
+from kdpinn_edge.train.activations import ACTIVATIONS
 from kdpinn_edge.train.console import live
 from kdpinn_edge.train.errors import Reference
 from kdpinn_edge.train.followed import Columns, followed
@@ -48,6 +49,7 @@ from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.pinn import Tape, jacobian
 from kdpinn_edge.train.sampling import draw, uniform
 from kdpinn_edge.train.teacher import ProgramTeacher
+from kdpinn_edge.train.weights import write_weights
 
 BURGERS = problem("burgers")
 TEACHER = "burgers_teacher"
@@ -151,6 +153,46 @@ def test_jets_of_third_order() -> None:
     expected = torch.func.vmap(third)(x)
     for word, value in {"xxt": expected[:, 0, 0, 1], "ttt": expected[:, 1, 1, 1]}.items():
         torch.testing.assert_close(jet[word][:, 0], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_and_its_three_derivatives(name: str) -> None:
+    x = torch.linspace(-4, 4, 41, dtype=torch.float64)[:, None]
+    (column,) = jets.columns(x, ("x",), ("", "x", "xx", "xxx"))
+    jet = ACTIVATIONS[name].jet(column)
+    function = lambda v: ACTIVATIONS[name].value(v)  # noqa: E731
+    for word in jet.words:
+        expected = torch.func.vmap(function)(x[:, 0])
+        torch.testing.assert_close(jet[word][:, 0], expected, rtol=1e-13, atol=1e-13)
+        function = torch.func.grad(function)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_weights_keep_their_activation(name: str, tmp_path: Path) -> None:
+    net, x = Pinn(BURGERS, (7, 5), seed=3, activation=name), points(50)
+    write_weights(net, tmp_path / "net.safetensors")
+    found = load_pinn(tmp_path / "net.safetensors")
+    assert found.activation == name
+    assert torch.equal(found(x), net(x))
+    program = captured(found, "net")
+    assert sum(op.out.size for op in program.ops if isinstance(op, Map) and op.fn in (name, "lorentzian")) >= 12
+    np.testing.assert_allclose(interpret(program, x.numpy()), net(x).detach().numpy(), rtol=1e-13, atol=1e-14)
+    write_weights(found, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "net.safetensors").read_bytes()
+
+
+def test_an_activation_that_is_not_there(tmp_path: Path) -> None:
+    accepted = "no activation is called 'relu'; accepted: tanh, sin, lorentzian, dispersion"
+    for refused in (lambda: Pinn(BURGERS, (3,), activation="relu"), lambda: TrainConfig(activation="relu")):
+        with pytest.raises(TrainError, match=accepted):
+            refused()
+    result = CliRunner().invoke(cli.app, ["train", "burgers", "--activation", "relu", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert accepted in " ".join(result.stderr.split())
+    path = tmp_path / "net.safetensors"
+    safetensors.torch.save_file(Pinn(BURGERS, (3,)).state_dict(), path, {"problem": "burgers", "activation": "relu"})
+    with pytest.raises(TrainError, match=accepted):
+        load_pinn(path)
 
 
 def test_a_derivative_of_fourth_order_is_refused() -> None:
@@ -470,14 +512,15 @@ def test_the_command_refuses_what_no_run_can_have(tmp_path: Path, stage: str, op
 
 
 def test_the_command_takes_the_shape_of_the_run(tmp_path: Path) -> None:
-    options = ["--hidden", "4,3", "--points", "30", "--optimiser", "lbfgs", "--rounds", "1", "--seed", "2", "--json"]
-    result = CliRunner().invoke(cli.app, ["train", "burgers", "--out", str(tmp_path / "run"), *options])
+    given = "--hidden 4,3 --activation sin --points 30 --optimiser lbfgs --rounds 1 --seed 2"
+    out = ["--out", str(tmp_path / "run"), "--json"]
+    result = CliRunner().invoke(cli.app, ["train", "burgers", *given.split(), *out])
     record = json.loads(result.stdout)
-    assert (
-        record["command"] == "kdpinn-edge train burgers --hidden 4,3 --points 30 --optimiser lbfgs --rounds 1 --seed 2"
-    )
+    assert record["command"] == f"kdpinn-edge train burgers {given}"
     assert (record["config"]["hidden"], record["config"]["n_points"]) == ([4, 3], 30)
     assert record["training_cpu_seconds"] > 0
+    assert record["architecture"]["activation"] == "sin"
+    assert load_pinn(tmp_path / "run").activation == "sin"
 
 
 def test_resuming_needs_a_run_of_the_same_config(teacher_run: Path, tmp_path: Path) -> None:

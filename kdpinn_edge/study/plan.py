@@ -176,7 +176,7 @@ def make_plan(
 
 def rounds_within(cpu_seconds: float, method: Method, guide: Teacher, config: TrainConfig) -> int:
     """How many rounds of `config` so many CPU seconds hold after Adam, on this machine; below 1 where they do not."""
-    net = Pinn(guide.problem, config.hidden).to(find_device(config.device))
+    net = Pinn(guide.problem, config.hidden, activation=config.activation).to(find_device(config.device))
     before, per_round = pace(net, method.objective(guide, config), config)
     return int((cpu_seconds - before) / per_round)
 

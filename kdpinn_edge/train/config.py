@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdpinn_edge.errors import TrainError
+from kdpinn_edge.train.activations import find_activation
 
 OPTIMISERS = ("lm", "ssbroyden", "lbfgs", "soap")
 """Levenberg-Marquardt, self-scaled Broyden, L-BFGS, and Adam in the eigenbasis of Shampoo's preconditioner."""
@@ -15,6 +16,7 @@ class TrainConfig:
     """How a teacher is trained: Adam, then `optimiser`, in rounds that each start with fresh points.
 
     hidden              sizes of the hidden layers
+    activation          one of `activations.ACTIVATIONS`
     seed                of the initial weights and of every draw of points
     n_points            collocation points per round, out of `n_candidates` (see sampling.py)
     adam_rounds         of `adam_steps` steps each, with a rate that falls from `adam_rate` to 0 on half a cosine
@@ -38,8 +40,10 @@ class TrainConfig:
     damping: float = 1e-3
     n_held_out: int = 4096
     device: str = "cpu"
+    activation: str = "tanh"
 
     def __post_init__(self) -> None:
+        find_activation(self.activation)
         if self.optimiser not in OPTIMISERS:
             raise TrainError(f"no optimiser is called {self.optimiser!r}; accepted: {', '.join(OPTIMISERS)}")
 

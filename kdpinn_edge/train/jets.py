@@ -131,6 +131,22 @@ def tanh(x: Jet) -> Jet:
     return _chain(x, t, c, -2 * t * c, lambda: c * (6 * t * t - 2))
 
 
+def lorentzian(x: Jet) -> Jet:
+    """g = 1/(1 + x²); x² g = 1 − g leaves polynomials in g, and a factor x in odd derivatives."""
+    v = x[""]
+    g = 1 / (1 + v * v)
+    return _chain(x, g, -2 * v * g * g, g * g * (6 - 8 * g), lambda: 24 * v * g**3 * (2 * g - 1))
+
+
+def dispersion(x: Jet) -> Jet:
+    """2x/(1 + x²), by g as in `lorentzian`."""
+    v = x[""]
+    g = 1 / (1 + v * v)
+    return _chain(
+        x, 2 * v * g, g * (4 * g - 2), 4 * v * g * g * (1 - 4 * g), lambda: 12 * g * g * (8 * g * (1 - g) - 1)
+    )
+
+
 def _chain(x: Jet, f: Tensor, f1: Tensor, f2: Tensor, f3: Callable[[], Tensor]) -> Jet:
     third = f3() if len(x.words[-1]) == 3 else f  # then it is not read
 

@@ -1,4 +1,4 @@
-"""The network that a teacher and a student are: a tanh network inside its problem's features and ansatz."""
+"""The network that a teacher and a student are: a dense network inside its problem's features and ansatz."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from torch import Tensor, nn
 from kdpinn_edge.names import Derivative, Names
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.train import jets
+from kdpinn_edge.train.activations import find_activation
 from kdpinn_edge.train.jets import Jet
 
 Tape = list[tuple[Tensor, Tensor]]
-"""Per layer, the streams that entered it and that left it before tanh: what a Jacobian is made of."""
+"""Per layer, the streams that entered it and that left it before its activation: what a Jacobian is made of."""
 
 
 class Pinn(nn.Module):
-    """u(x) = ansatz(x, N(features(x))), with N a tanh network, or derivatives of it: `problem.potentials`; float64.
+    """u(x) = ansatz(x, N(features(x))), with N a dense network, or derivatives of it: `problem.potentials`; float64.
 
     `forward` takes points (n, n_in), columns as in `problem.inputs`, and returns (n, n_out). The initial weights are
-    Glorot-normal, drawn from `seed` alone; the biases start at zero.
+    Glorot-normal, drawn from `seed` alone; the biases start at zero. Raises TrainError where `activation` is none of
+    ACTIVATIONS.
     """
 
-    def __init__(self, problem: Problem, hidden: Sequence[int], seed: int = 0) -> None:
+    def __init__(self, problem: Problem, hidden: Sequence[int], seed: int = 0, activation: str = "tanh") -> None:
         super().__init__()
         self.problem = problem
         self.hidden = tuple(hidden)
+        self.activation = activation
+        self._activation = find_activation(activation)
         n_features = len(problem.features(torch, *torch.zeros(len(problem.inputs), 1, 1).unbind()))
         sizes = [n_features, *self.hidden, problem.net_columns or len(problem.made)]
         layers = [nn.Linear(n_in, n_out, dtype=torch.float64) for n_in, n_out in pairwise(sizes)]
@@ -46,7 +50,7 @@ class Pinn(nn.Module):
         columns = [x[:, i : i + 1] for i in range(len(self.problem.inputs))]
         h = torch.cat(tuple(self.problem.features(torch, *columns)), dim=1)
         for layer in self.layers[:-1]:
-            h = torch.tanh(layer(h))
+            h = self._activation.value(layer(h))
         net = self.layers[-1](h).split(1, dim=1)
         return torch.cat(tuple(self.problem.ansatz(torch, columns, *net)), dim=1)
 
@@ -95,7 +99,7 @@ class Pinn(nn.Module):
             z = jets.affine(h, weight, bias)
             if tape is not None:
                 tape.append((h.data, z.data))
-            h = jets.tanh(z)
+            h = self._activation.jet(z)
         return jets.concat(self.problem.ansatz(jets, columns, *z.split()))
 
 

@@ -27,6 +27,7 @@ from kdpinn_edge.train.weights import write_weights
 
 OPTIONS = {
     "hidden": "hidden",
+    "activation": "activation",
     "points": "n_points",
     "optimiser": "optimiser",
     "rounds": "newton_rounds",
@@ -69,7 +70,7 @@ def train(
         teacher = train("burgers", "runs/teacher", TrainConfig(seed=1)).net
     """
     config = config or TrainConfig()
-    net = Pinn(problem(problem_name), config.hidden, config.seed).to(find_device(config.device))
+    net = Pinn(problem(problem_name), config.hidden, config.seed, config.activation).to(find_device(config.device))
     source = {"role": "teacher", "command": _command("train", problem_name, config)}
     return _run(net, Physics(net.problem), config, source, Path(folder), report, resume)
 
@@ -106,7 +107,7 @@ def distill(
         solved, given = problem(problem_name), teacher or default_teacher(problem_name)
     device = find_device(config.device)
     guide, named = find_teacher(given, solved, device)
-    net = Pinn(solved, config.hidden, config.seed).to(device)
+    net = Pinn(solved, config.hidden, config.seed, config.activation).to(device)
     source = {
         "role": "student",
         "command": _command("distill", problem_name, config) + _given(teacher),
@@ -140,7 +141,7 @@ def _run(
         **source,
         "architecture": {
             "hidden": list(net.hidden),
-            "activation": "tanh",
+            "activation": net.activation,
             "parameters": sum(tensor.numel() for tensor in net.parameters()),
         },
         "seed": config.seed,

@@ -19,6 +19,8 @@ from kdpinn_edge.train.followed import Followed, followed, read_columns
 from kdpinn_edge.train.pinn import Pinn
 
 WEIGHTS_FILE = "model.safetensors"
+TANH = "tanh"
+"""The activation of a network whose weights name none."""
 PICKLE_STARTS = (b"\x80", b"PK\x03\x04")
 
 
@@ -39,9 +41,11 @@ def write_weights(net: Pinn, path: Path) -> None:
     """Write the weights of `net` as float64. The same weights give the same bytes."""
     tensors = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     metadata = {"problem": net.problem.name}
+    if net.activation != TANH:
+        metadata["activation"] = net.activation
     if isinstance(net.problem, Followed):
         metadata["columns"] = json.dumps(asdict(net.problem.columns))
-    write_whole(path, safetensors.torch.save(tensors, metadata))
+    write_whole(path, _ordered(safetensors.torch.save(tensors, metadata)))
 
 
 def read_weights(path: Path) -> Pinn:
@@ -54,7 +58,7 @@ def read_weights(path: Path) -> Pinn:
         )
     try:
         solved = followed(read_columns(metadata["columns"])) if "columns" in metadata else problem(metadata["problem"])
-        net = Pinn(solved, _hidden(tensors))
+        net = Pinn(solved, _hidden(tensors), activation=metadata.get("activation", TANH))
     except (ProblemError, TrainError) as error:
         raise TrainError(f"{path}: {error}") from error
     if faults := _faults(net.state_dict(), tensors):
@@ -95,6 +99,16 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _ordered(data: bytes) -> bytes:
+    """The same file, its metadata in the order of their keys: safetensors 0.8 writes them in any."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the numbers are aligned
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def _hidden(tensors: dict[str, Tensor]) -> list[int]:
