@@ -79,8 +79,11 @@ def test_nothing_on_the_front_is_beaten() -> None:
 
 
 def test_what_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
-    for name, message in (("abacus", "no problem is called 'abacus'"), ("wave", "wave_teacher: no such file")):
-        result = CliRunner().invoke(cli.app, ["search", name, "--budget", "1ms", "--out", str(tmp_path / "out")])
+    for options, message in (
+        (["abacus"], "no problem is called 'abacus'"),
+        (["wave", "--teacher", "nobody"], "nobody: no such file"),
+    ):
+        result = CliRunner().invoke(cli.app, ["search", *options, "--budget", "1ms", "--out", str(tmp_path / "out")])
         assert result.exit_code == 2
         assert message in " ".join(result.stderr.split())
     assert list(tmp_path.iterdir()) == []
