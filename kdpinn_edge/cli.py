@@ -302,7 +302,7 @@ def search(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the student that fits: layers, neurons, storage, timed as compiled. Start it again to add a worker."""
+    """Find the student that fits: layers, activation, precision, timed as compiled. Start it again to add a worker."""
     from kdpinn_edge.bench.durations import parse_duration
     from kdpinn_edge.export.resources import parse_bytes
     from kdpinn_edge.search import Goal

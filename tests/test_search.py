@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from kdpinn_edge import cli
 from kdpinn_edge.errors import SearchError
+from kdpinn_edge.manifest import Storage
 from kdpinn_edge.runtime import load
 from kdpinn_edge.search import Goal, search
 from kdpinn_edge.search.goal import unbeaten
@@ -41,7 +42,7 @@ PATIENCE_SECONDS = 240
 
 
 def outcome(relative_l2: float, ns: float, flash: int = 1000) -> Outcome:
-    return Outcome(Candidate((8,), "float32"), relative_l2, ns, flash, "", "", "")
+    return Outcome(Candidate((8,), "tanh", "float32"), relative_l2, ns, flash, "", "", "")
 
 
 ACCURATE, MIDDLE, FAST, USELESS = (
@@ -89,16 +90,28 @@ def test_what_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("storage", ["float32", "float16"])
-def test_a_candidate_is_measured_as_it_is_shipped(storage: str, tmp_path: Path) -> None:
-    found = evaluate(TASK, Candidate((4,), storage), tmp_path / "run")
+@pytest.mark.parametrize(
+    ("activation", "storage", "precision", "in_the_command"),
+    [
+        ("tanh", "float32", "float32", ""),
+        ("sin", "float16", "float32", "--activation sin "),
+        ("lorentzian", "float16", "float32", "--activation lorentzian "),
+        ("dispersion", "float64", "float64", "--activation dispersion "),
+    ],
+)
+def test_a_candidate_is_measured_as_it_is_shipped(
+    activation: str, storage: Storage, precision: str, in_the_command: str, tmp_path: Path
+) -> None:
+    found = evaluate(TASK, Candidate((4,), activation, storage), tmp_path / "run")
     engine = load(tmp_path / "run" / "bundle")
-    assert engine.manifest.storage == storage
+    assert (engine.manifest.storage, engine.manifest.precision) == (storage, precision)
+    function = "lorentzian" if activation == "dispersion" else activation
+    assert f"{function}(" in (tmp_path / "run" / "bundle" / "burgers_nu_kernel.py").read_text()
     assert engine.manifest.sizes is not None
     assert found.flash == engine.manifest.sizes.flash
     assert 0 < found.relative_l2 < 1
     assert found.ns > 0
-    assert found.command.startswith("kdpinn-edge distill burgers_nu --hidden 4 --rounds ")
+    assert found.command.startswith(f"kdpinn-edge distill burgers_nu --hidden 4 {in_the_command}--rounds ")
 
 
 @pytest.mark.slow

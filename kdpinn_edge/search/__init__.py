@@ -1,4 +1,4 @@
-"""`search(problem, …)`: the student that fits a budget. Its size and storage are chosen by distilling many.
+"""`search(problem, …)`: the student that fits a budget. Size, activation and precision are chosen by distilling many.
 
 Several processes, on one machine or many, work on one search when they are given the same storage.
 """

@@ -38,5 +38,6 @@ def print_found(console: Console, found: Found, task: Task) -> None:
 
 
 def _name(outcome: Outcome) -> str:
-    stored = "" if outcome.candidate.storage == "float32" else f", weights in {outcome.candidate.storage}"
-    return f"{size_name(outcome.candidate.hidden)}{stored}"
+    chosen = outcome.candidate
+    numbers = {"float16": ", weights in float16", "float32": "", "float64": ", float64"}[chosen.storage]
+    return f"{size_name(chosen.hidden)} {chosen.activation}{numbers}"

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -20,14 +20,16 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kdpinn_edge.errors import SearchError, listing
+from kdpinn_edge.manifest import Storage
 from kdpinn_edge.problems import problem
 from kdpinn_edge.search.goal import Goal, unbeaten
 from kdpinn_edge.search.trial import Candidate, Outcome, Task, evaluate
+from kdpinn_edge.train.activations import ACTIVATIONS
 from kdpinn_edge.train.teacher import find_teacher
 
 DEPTHS = (1, 2, 3, 4)
 WIDTHS = (8, 12, 16, 20, 24, 32, 48, 64)
-STORAGES = ("float32", "float16")
+STORAGES: tuple[Storage, ...] = ("float16", "float32", "float64")
 TASK, OUTCOME = "task", "outcome"
 HEARTBEAT_SECONDS = 20
 PATIENCE = 4
@@ -108,8 +110,9 @@ def _open(task: Task, goal: Goal, url: str, heartbeat_seconds: int) -> optuna.St
 
 def _suggested(trial: Trial) -> Candidate:
     depth, width = trial.suggest_categorical("depth", DEPTHS), trial.suggest_categorical("width", WIDTHS)
-    narrow = trial.suggest_categorical("storage", STORAGES) == "float16"
-    return Candidate((width,) * depth, "float16" if narrow else "float32")
+    activation = trial.suggest_categorical("activation", tuple(ACTIVATIONS))
+    storage = cast("Storage", trial.suggest_categorical("storage", STORAGES))
+    return Candidate((width,) * depth, activation, storage)
 
 
 def _finished(study: optuna.Study) -> int:
@@ -122,5 +125,5 @@ def _outcomes(study: optuna.Study) -> list[Outcome]:
 
 def _outcome(trial: FrozenTrial) -> Outcome:
     found: dict[str, Any] = trial.user_attrs[OUTCOME]
-    candidate = Candidate(tuple(found["candidate"]["hidden"]), found["candidate"]["storage"])
+    candidate = Candidate(**found["candidate"] | {"hidden": tuple(found["candidate"]["hidden"])})
     return Outcome(**found | {"candidate": candidate})

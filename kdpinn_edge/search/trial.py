@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.manifest import Storage
+from kdpinn_edge.manifest import Precision, Storage
 from kdpinn_edge.model import find_model
 from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.probe import timed_points
@@ -30,10 +30,16 @@ LEAST_SAMPLES, MOST_SAMPLES = 5, 200
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is chosen: the hidden layers, and how the parameters lie in memory."""
+    """What is chosen: the hidden layers, their activation, and how the parameters lie in memory."""
 
     hidden: tuple[int, ...]
+    activation: str
     storage: Storage
+
+    @property
+    def precision(self) -> Precision:
+        """What is computed in: float64 where the parameters are, else float32."""
+        return "float64" if self.storage == "float64" else "float32"
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def evaluate(task: Task, candidate: Candidate, folder: Path) -> Outcome:
 
     Raises KeyboardInterrupt where that came while it was distilled.
     """
-    config = DistillConfig(hidden=candidate.hidden, physics_weight=0.0)
+    config = DistillConfig(hidden=candidate.hidden, activation=candidate.activation, physics_weight=0.0)
     guide, _ = find_teacher(task.teacher, problem(task.problem))
     rounds = rounds_within(task.cpu_seconds, METHODS["values"], guide, config)
     config = replace(config, newton_rounds=max(1, rounds))
@@ -77,12 +83,13 @@ def evaluate(task: Task, candidate: Candidate, folder: Path) -> Outcome:
         raise KeyboardInterrupt
     model = find_model(str(folder))
     program = store_as_float16(model.program) if candidate.storage == "float16" else model.program
-    deployed = NumpyProgram(program, "float32")
-    found = against_reference(lambda x: deployed(x.astype(np.float32)), trained.net.problem)
+    deployed = NumpyProgram(program, candidate.precision)
+    found = against_reference(lambda x: deployed(x.astype(candidate.precision)), trained.net.problem)
     manifest = export_bundle(
         model.program,
         folder / BUNDLE,
         name=task.problem,
+        precision=candidate.precision,
         storage=candidate.storage,
         inputs=model.inputs,
         outputs=model.outputs,
