@@ -53,13 +53,12 @@ runs/large/taylor_green runs/large/taylor_green_student: LARGE_POINTS = 700
 runs/large/taylor_green runs/large/taylor_green_student: LARGE_ROUNDS = 10
 runs/large/taylor_green_student: STUDENT_POINTS = 1200
 
-runs/large/%_student: runs/large/% | .venv/.ready
+$(LARGE:%=runs/large/%_student): runs/large/%_student: runs/large/% | .venv/.ready
 	$(BIN)/kdpinn-edge distill $* --teacher $< --points $(STUDENT_POINTS) --physics-weight 0 --out $@
 
-runs/large/%: | .venv/.ready
+$(LARGE:%=runs/large/%): runs/large/%: | .venv/.ready
 	$(BIN)/kdpinn-edge train $* --optimiser lbfgs --points $(LARGE_POINTS) --rounds $(LARGE_ROUNDS) --steps 100 --out $@
 
-.PRECIOUS: runs/large/%
 paper: $(LARGE:%=runs/large/%_student)
 	for each in $(LARGE); do \
 		$(BIN)/kdpinn-edge bench-zoo $$each --teacher runs/large/$$each --student runs/large/$${each}_student --n 10000 || exit 1; \
