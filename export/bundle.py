@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -37,6 +38,7 @@ from kdpinn_edge.manifest import (
     Errors,
     Function,
     FunctionName,
+    Grade,
     Input,
     Manifest,
     Operations,
@@ -65,6 +67,7 @@ def export_bundle(
     name: str,
     precision: Precision = "float32",
     storage: Storage | None = None,
+    grade: Grade = "accurate",
     target: str = "native",
     inputs: Sequence[Input] | None = None,
     outputs: Sequence[Output] | None = None,
@@ -93,6 +96,9 @@ def export_bundle(
     `storage="float16"` keeps the parameters in half the space of float32 and computes in float32 all the same. The
     Programs of the bundle are then those with rounded parameters; the errors in the manifest are against the others.
 
+    `grade="fast"`, for float32, takes the activations that cost less and err more (docs/numerics.md); the numerics
+    profile names it.
+
     `max_flash` and `max_stack` are the bytes that the library may take. BudgetError says by how much it takes more.
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
@@ -102,7 +108,7 @@ def export_bundle(
     given = _functions(program, derivatives, residual)
     programs = {function: _stored(given[function], precision, storage) for function in given}
     described_in, described_out = _described(program, inputs, outputs)
-    interface = _interface(programs, name, precision, target, described_in)
+    interface = _interface(programs, name, precision, grade, target, described_in)
     directory = Path(directory)
     if directory.exists():
         raise ExportError(
@@ -242,6 +248,7 @@ def _interface(
     functions: Mapping[FunctionName, Program],
     name: str,
     precision: Precision,
+    grade: Grade,
     target: str,
     inputs: tuple[Input, ...],
 ) -> Interface:
@@ -250,7 +257,11 @@ def _interface(
         raise ExportError(fault)
     if precision not in PRECISIONS:
         raise ExportError(f"precision {precision!r} is not known; accepted: {', '.join(PRECISIONS)}")
-    return Interface(name, precision, find_target(target), inputs, functions)
+    if grade not in get_args(Grade):
+        raise ExportError(f"grade {grade!r} is not known; accepted: {', '.join(get_args(Grade))}")
+    if grade == "fast" and precision != "float32":
+        raise ExportError(f"grade fast does not go with precision {precision}; accepted: float32, or grade accurate")
+    return Interface(name, precision, find_target(target).graded(grade), inputs, functions)
 
 
 def _described(

@@ -20,8 +20,6 @@ from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.numba_kernel import Kernel
 
 WIDTH = 112
-FUSED = "fma-"
-"""What the name of a profile begins with where a multiply-add rounds once."""
 
 HAS_FMA = {
     "float": "defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__riscv_f)",
@@ -39,7 +37,7 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
     Raises ExportError where the kernel says what C does not.
     """
     real = REAL[interface.precision]
-    fused = interface.target.profile.startswith(FUSED)
+    fused = interface.target.fuses
     box = {"LOWER": np.array(interface.lower, np.float64), "UPPER": np.array(interface.upper, np.float64)}
     arrays = {**kernel.constants, **box}
     memory = {name: _memory(name, array) for name, array in arrays.items()}

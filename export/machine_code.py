@@ -169,7 +169,7 @@ def _for_target(text: str, target: Target) -> str:
     "no-builtins" keeps LLVM from turning a loop into a call of memset or memcpy, which the artifact does not have. Each
     function names its target, because an artifact may have code for several.
     """
-    if target.profile == "muladd-1":
+    if not target.fuses:
         text = without_fma(text)
     if target.branches:
         text = without_select(text)

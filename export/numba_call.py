@@ -16,6 +16,7 @@ from kdpinn_edge.export.machine_code import jitted
 from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.target import target
 from kdpinn_edge.ir import Program
+from kdpinn_edge.lanes import is_fast
 from kdpinn_edge.manifest import Precision
 
 Array = NDArray[Any]
@@ -37,7 +38,7 @@ def numba_call(program: Program, precision: Precision, profile: str) -> Callable
     Compiled for this machine when it is made. Raises ExportError on a machine that no target fits, ProfileError for
     another numerics profile than that of this machine.
     """
-    native = target("native")
+    native = target("native").graded("fast" if is_fast(profile) else "accurate")
     if profile != native.profile:
         raise ProfileError(
             f"the numerics profile is {profile}; Numba compiles for this machine, {native.name}, in {native.profile}"

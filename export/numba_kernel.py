@@ -9,7 +9,7 @@ import importlib.util
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge.activations import functions
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering import Constants
 from kdpinn_edge.export.schedules import Text, lower_program, print_point, print_points
 from kdpinn_edge.export.target import Vectors
-from kdpinn_edge.ir import FUNCTIONS, Program
+from kdpinn_edge.ir import Map, Program
 from kdpinn_edge.manifest import FunctionName
 from kdpinn_edge.numpy_program import PRECISIONS
 
@@ -141,7 +142,7 @@ def print_kernel(
 ) -> Kernel:
     """The kernel of the functions `programs`, of the same inputs, in "float32" or "float64" for these vector registers.
 
-    The text is the same for every numerics profile; the golden vectors are of `profile`, and it says so.
+    The text is the same for every numerics profile of one grade; the golden vectors are of `profile`, and it says so.
 
     Up to `crossover` points go through the schedule for single points, by default as many as are faster there.
     `lower` and `upper` (n_in,) are the domain box; `golden_x` (k, n_in) and for each function `golden_y` (k, n_out)
@@ -151,9 +152,10 @@ def print_kernel(
     """
     numbers = Constants(storage or precision, vectors)
     text = Text(narrow=narrow)
+    names = {fn: activation.__name__ for fn, activation in functions(profile).items()}
     selftest, before = "", 0
     for function, program in programs.items():
-        lowered = lower_program(program, numbers)
+        lowered = lower_program(_graded(program, names), numbers)
         sizes = (
             print_points(text, f"{function}_points", lowered),
             print_point(text, f"{function}_point", lowered),
@@ -175,7 +177,7 @@ def print_kernel(
         before += n_golden_y
     text.put(0, *(OUTSIDE.format(n_in=golden_x.shape[1]) + selftest).splitlines(), "    return 0")
     body = "\n".join(text.lines) + "\n"
-    words, activations = ([name for name in names if f"{name}(" in body] for names in (WORDS, sorted(FUNCTIONS)))
+    words, activations = ([name for name in names if f"{name}(" in body] for names in (WORDS, sorted(names.values())))
     head = [
         f'"""Kernel for numerics profile {profile}, {precision}, {vectors.lanes} lanes per register',
         *(line for function, program in programs.items() for line in _described(function, program)),
@@ -193,6 +195,13 @@ def print_kernel(
     }
     defined = re.findall(r"^def (\w+)", body, flags=re.M)
     return Kernel("\n".join(head) + "\n" + body, tuple(defined), constants)
+
+
+def _graded(program: Program, names: Mapping[str, str]) -> Program:
+    """`program` with each function called what computes it in a grade."""
+    return replace(
+        program, ops=tuple(replace(op, fn=names[op.fn]) if isinstance(op, Map) else op for op in program.ops)
+    )
 
 
 def _described(function: str, program: Program) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import llvmlite.binding as llvm
 
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.manifest import LIBRARY_FILES, Artifact, Precision
+from kdpinn_edge.lanes import FAST_SUFFIX
+from kdpinn_edge.manifest import LIBRARY_FILES, Artifact, Grade, Precision
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,15 @@ class Target:
     def compiled(self) -> tuple[Target, ...]:
         """The targets that kernels are compiled for: its variants, or itself."""
         return tuple(TARGETS[name] for name in self.variants) or (self,)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether a multiply-add rounds once in its numerics profile."""
+        return self.profile.startswith("fma-")
+
+    def graded(self, grade: Grade) -> Target:
+        """The same target with this grade of the activations in its numerics profile."""
+        return replace(self, profile=f"{self.profile}{FAST_SUFFIX}") if grade == "fast" else self
 
     @property
     def library(self) -> str:

@@ -13,6 +13,8 @@ product of a multiply-add, too.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from kdpinn_edge.coefficients import (
     ATANH_TAIL,
     EXPM1_TAIL,
@@ -27,9 +29,13 @@ from kdpinn_edge.coefficients import (
     MINUS_PI_1,
     MINUS_PI_2,
     MINUS_PI_3,
+    MINUS_TANH_FAST_REACH,
     ONE_BITS,
     ONE_OVER_PI,
     SIN_TAIL,
+    TANH_FAST_BOTTOM,
+    TANH_FAST_REACH,
+    TANH_FAST_TOP,
     TWO_LOG2_E,
 )
 from kdpinn_edge.lanes import (
@@ -44,6 +50,7 @@ from kdpinn_edge.lanes import (
     horner,
     horner2,
     iadd,
+    is_fast,
     ishl,
     ishr,
     isub,
@@ -53,6 +60,8 @@ from kdpinn_edge.lanes import (
     select,
     sub,
 )
+
+Activation = Callable[[Lanes], Lanes]
 
 TANH_IS_ONE = (-10.0, -20.0)
 EXP_IS_ZERO = (-104.0, -746.0)
@@ -86,6 +95,15 @@ def tanh(x: Lanes) -> Lanes:
     q = expm1_near_zero(fma(k, MINUS_LN2, add(a, a)))
     s = from_bits(ishl(bits(t), MANTISSA))
     return copysign(div(fma(s, q, sub(s, 1.0)), fma(s, q, add(s, 1.0))), x)
+
+
+def tanh_fast(x: Lanes) -> Lanes:
+    """tanh x = x p(x²) / q(x²), for float32 alone; x is held where tanh is 1 - 2⁻²², and infinity is there too."""
+    x = select(less(x, MINUS_TANH_FAST_REACH), MINUS_TANH_FAST_REACH, x)
+    x = select(less(TANH_FAST_REACH, x), TANH_FAST_REACH, x)
+    z = mul(x, x)
+    w = mul(z, z)
+    return div(mul(x, horner2(z, w, TANH_FAST_TOP)), horner2(z, w, TANH_FAST_BOTTOM))
 
 
 def exp(x: Lanes) -> Lanes:
@@ -157,7 +175,7 @@ def _signed_sin(r: Lanes, parity: Lanes) -> Lanes:
     return from_bits(ixor(bits(y), ishl(parity, SIGN)))
 
 
-FUNCTION = {
+FUNCTION: Mapping[str, Activation] = {
     "tanh": tanh,
     "sin": sin,
     "cos": cos,
@@ -167,3 +185,9 @@ FUNCTION = {
     "softplus": softplus,
     "lorentzian": lorentzian,
 }
+FAST: Mapping[str, Activation] = {**FUNCTION, "tanh": tanh_fast}
+
+
+def functions(profile: str) -> Mapping[str, Activation]:
+    """What the functions of a Program are computed by in the numerics profile of this name."""
+    return FAST if is_fast(profile) else FUNCTION

@@ -25,6 +25,8 @@ Lanes = NDArray[Any]
 Number = float | tuple[float, float]
 Operand = Lanes | Number
 MultiplyAdd = Callable[[Lanes, Lanes, Lanes], Lanes]
+FAST_SUFFIX = "-fast"
+"""How the name of a numerics profile ends that has the fast grade of the activations."""
 
 INTEGER: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.float32): np.dtype(np.int32),
@@ -135,6 +137,11 @@ def fma(a: Operand, b: Operand, c: Operand) -> Lanes:
     """a * b + c as the profile rounds it: the sum alone, or the product and then the sum; to nearest even."""
     a, b, c = _alike(a, b, c)
     return _multiply_add.get()(a, b, c)
+
+
+def is_fast(profile: str) -> bool:
+    """Whether the numerics profile of this name has the fast grade of the activations."""
+    return profile.endswith(FAST_SUFFIX)
 
 
 @contextmanager
@@ -266,7 +273,12 @@ def _separate(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
     return np.asarray(a * b + c)
 
 
-PROFILES: Mapping[str, MultiplyAdd] = {"fma-2": _fused, "muladd-1": _separate}
+PROFILES: Mapping[str, MultiplyAdd] = {
+    "fma-2": _fused,
+    "muladd-1": _separate,
+    "fma-2-fast": _fused,
+    "muladd-1-fast": _separate,
+}
 _multiply_add: ContextVar[MultiplyAdd] = ContextVar("multiply_add", default=_fused)
 
 

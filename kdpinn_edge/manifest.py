@@ -28,6 +28,7 @@ ONNX_FILE = "model.onnx"
 FunctionName = Literal["eval", "jet", "residual"]
 Precision = Literal["float32", "float64"]
 Storage = Literal["float16", "float32", "float64"]
+Grade = Literal["accurate", "fast"]
 
 Artifact = Literal["elf", "archive", "dylib", "dll", "wasm", "c99"]
 
@@ -237,7 +238,7 @@ def name_fault(name: str) -> str | None:
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}", re.ASCII)
 FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-PROFILE = re.compile(r"[a-z]+-[0-9]{1,4}", re.ASCII)
+PROFILE = re.compile(r"[a-z]+-[0-9]{1,4}(-fast)?", re.ASCII)
 
 C_KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
     register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while

@@ -1,25 +1,27 @@
 """The NumPy program: a Program in one precision, with every rounding pinned down. Kernels return exactly these bits.
 
-There are two numerics profiles. In `fma-2` a multiply-add is rounded once, as processors do that have the instruction;
-in `muladd-1` the product is rounded, and then the sum. All else they have in common:
+In the numerics profile `fma-2` a multiply-add is rounded once, as processors do that have the instruction; in
+`muladd-1` the product is rounded, and then the sum. `fma-2-fast` and `muladd-1-fast`, for float32, have the fast grade
+of the activations. All else they have in common:
   - parameters are rounded to the precision once;
   - Affine sums products by multiply-add over `partial_sums` interleaved sums, term k going to sum k mod P; sum 0 starts
     from the bias, the others from +0; they are added by halving (sum i + sum i + P/2, until one is left);
-  - Scale is one multiply-add; Add and Mul are one operation; Map is the function of `activations.py`;
+  - Scale is one multiply-add; Add and Mul are one operation; Map is the function of `activations.py`, of the grade;
   - division is IEEE, nothing is flushed to zero, and every NaN that comes out is the canonical quiet NaN.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.activations import FUNCTION
+from kdpinn_edge.activations import Activation, functions
 from kdpinn_edge.errors import EngineError, ProgramError
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, parameters
-from kdpinn_edge.lanes import PROFILES, Lanes, canonical, fma
+from kdpinn_edge.lanes import PROFILES, Lanes, canonical, fma, is_fast
 from kdpinn_edge.lanes import profile as rounding_of
 
 PRECISIONS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
@@ -51,19 +53,21 @@ def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
 class NumpyProgram:
     """`program` as a function of points (n, n_in) to (n, n_out), in "float32" or "float64", bit for bit as exported.
 
-    `profile` is the numerics profile of the target. Raises EngineError for one that is not known, ProgramError where a
-    parameter does not fit the precision.
+    `profile` is the numerics profile of the target. Raises EngineError for one that is not known or lacks the
+    precision, ProgramError where a parameter does not fit the precision.
     """
 
     def __init__(self, program: Program, precision: str, profile: str = "fma-2") -> None:
         if profile not in PROFILES:
             raise EngineError(
-                f"the numerics profile is {profile!r}; this version computes {' and '.join(PROFILES)}: "
-                "update kdpinn_edge"
+                f"the numerics profile is {profile!r}; this version computes {', '.join(PROFILES)}: update kdpinn_edge"
             )
+        if is_fast(profile) and precision != "float32":
+            raise EngineError(f"the numerics profile {profile} has no {precision}; accepted: float32")
         self.program = program
         self.profile = profile
         self.dtype = PRECISIONS[precision]
+        self._functions = functions(profile)
         self._parameters = [tuple(rounded(a, precision) for a in parameters(op)) for op in program.ops]
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -79,11 +83,11 @@ class NumpyProgram:
         split = np.split(rows, starts[:-1])
         env = {var.name: value for var, value in zip(self.program.inputs, split, strict=True)}
         for op, constants in zip(self.program.ops, self._parameters, strict=True):
-            env[op.out.name] = _value(op, constants, env)
+            env[op.out.name] = _value(op, constants, env, self._functions)
         return canonical(np.concatenate([env[var.name] for var in self.program.outputs]))
 
 
-def _value(op: Op, constants: tuple[Lanes, ...], env: dict[str, Lanes]) -> Lanes:
+def _value(op: Op, constants: tuple[Lanes, ...], env: dict[str, Lanes], functions: Mapping[str, Activation]) -> Lanes:
     match op:
         case Affine(x=x):
             weight, bias = constants
@@ -92,7 +96,7 @@ def _value(op: Op, constants: tuple[Lanes, ...], env: dict[str, Lanes]) -> Lanes
             weight, bias = constants
             return fma(weight[:, None], env[x.name], bias[:, None])
         case Map(x=x, fn=fn):
-            return FUNCTION[fn](env[x.name])
+            return functions[fn](env[x.name])
         case Add(a=a, b=b):
             return env[a.name] + env[b.name]
         case Mul(a=a, b=b):

@@ -25,7 +25,7 @@ from kdpinn_edge.export.c_files import c_words
 from kdpinn_edge.export.onnx_model import from_onnx
 from kdpinn_edge.export.target import TARGETS
 from kdpinn_edge.ir import Add, Affine, Program, Scale, Var
-from kdpinn_edge.manifest import Input, Manifest, Output, Precision, read_manifest, write_manifest
+from kdpinn_edge.manifest import Grade, Input, Manifest, Output, Precision, read_manifest, write_manifest
 from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.program_file import read_program
 from kdpinn_edge.runtime import load
@@ -41,9 +41,9 @@ ENGINES: tuple[EngineName, ...] = ("library", "numpy", "onnx")
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 
 
-def make(folder: Path, precision: Precision = "float32", target: str = "native") -> Manifest:
+def make(folder: Path, precision: Precision = "float32", target: str = "native", grade: Grade = "accurate") -> Manifest:
     """A small bundle in `folder`."""
-    return export_bundle(PROGRAM, folder, name="net", precision=precision, target=target, inputs=INPUTS)
+    return export_bundle(PROGRAM, folder, name="net", precision=precision, grade=grade, target=target, inputs=INPUTS)
 
 
 def heat(program: Program) -> Program:
@@ -164,12 +164,35 @@ def test_a_bundle_of_the_profile_without_fma(tmp_path: Path) -> None:
     assert "profile muladd-1" in verdicts["eval, library"].detail
 
 
+@pytest.mark.parametrize("target", ["native", "c99"])
+def test_a_bundle_of_the_fast_grade(target: str, tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    manifest = make(folder, target=target, grade="fast")
+    assert manifest.profile == "fma-2-fast"
+    for file in ("net.h", "net_kernel.py"):
+        assert "numerics profile fma-2-fast" in (folder / file).read_text(encoding="utf-8")
+    assert {verdict.result for verdict in check(folder)} <= {"passed", "skipped"}
+    program = read_program(folder / "program.npz")
+    x = points(program, 500).astype(np.float32)
+    fast, accurate = (NumpyProgram(program, "float32", profile)(x) for profile in ("fma-2-fast", "fma-2"))
+    assert load(folder, "numpy")(x).tobytes() == fast.tobytes() != accurate.tobytes()
+    np.testing.assert_allclose(fast, accurate, rtol=0, atol=4e-6 * np.abs(accurate).max())  # 5 ULP, through 2 layers
+    if target == "native":
+        assert load(folder)(x).tobytes() == fast.tobytes()
+        verdicts = {verdict.name: verdict.detail for verdict in check(folder)}
+        assert "profile fma-2-fast" in verdicts["eval, numba kernel"]
+        assert "passed" in {v.result for v in check(folder) if v.name == "eval, numba kernel"}
+
+
 def test_check_of_a_profile_that_is_not_known(tmp_path: Path) -> None:
     manifest = make(tmp_path / "net")
     write_manifest(replace(manifest, profile="fma-3"), tmp_path / "net")
     *_, last = check(tmp_path / "net")
     assert (last.name, last.result) == ("programs", "failed")
-    assert "profile is 'fma-3'; this version computes fma-2 and muladd-1: update kdpinn_edge" in last.detail
+    assert (
+        "profile is 'fma-3'; this version computes fma-2, muladd-1, fma-2-fast, muladd-1-fast: update kdpinn_edge"
+        in last.detail
+    )
 
 
 def test_export_is_deterministic(bundle: Path, tmp_path: Path) -> None:
@@ -360,6 +383,8 @@ def test_memory_is_touched_as_documented(tmp_path: Path, need: Need) -> None:
         ({"precision": "int8"}, "precision 'int8' is not known; accepted: float32, float64"),
         ({"storage": "float64"}, "does not go with precision 'float32'; accepted: float32 or float16"),
         ({"precision": "float64", "storage": "float16"}, "accepted: float64; float16 goes with float32"),
+        ({"grade": "quick"}, "grade 'quick' is not known; accepted: accurate, fast"),
+        ({"precision": "float64", "grade": "fast"}, "grade fast does not go with precision float64; accepted: float32"),
         ({"target": "z80"}, "target 'z80' is not known; accepted: native, x86-64-v4, x86-64-v3"),
         ({"inputs": [Input("x"), Input("t")]}, r"described as \('x', 't'\); accepted: .*\('x0', 'x1'\)"),
         ({"derivatives": ["u_y"]}, "'u_y' is no column and no derivative of one"),

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from strategies import mlp, points, programs, wild
 
 from kdpinn_edge.derivatives import derivatives
-from kdpinn_edge.errors import DerivativeError, ExportError, ProgramError
+from kdpinn_edge.errors import DerivativeError, EngineError, ExportError, ProgramError
 from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.numba_kernel import load_kernel
 from kdpinn_edge.export.target import TARGETS, Target, target
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import FUNCTIONS, Affine, Program, columns
-from kdpinn_edge.lanes import PROFILES, profile
+from kdpinn_edge.lanes import profile
 from kdpinn_edge.manifest import Input, Precision
 from kdpinn_edge.names import Derivative, Names
 from kdpinn_edge.numpy_program import NumpyProgram, partial_sums, rounded
@@ -135,12 +135,31 @@ def test_many_points(shape: tuple[int, int], crossover: int, precision: Precisio
     assert same_bits(library(x[1:]), expected[1:])
 
 
+@pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
+@pytest.mark.parametrize("chosen", RUNNABLE, ids=lambda t: t.name)
+def test_the_fast_grade_is_that_of_the_numpy_program(chosen: Target, crossover: int) -> None:
+    program, fast = mlp(2, 20, 2, 3), chosen.graded("fast")
+    model: Functions = {"eval": program, "jet": derivatives(program, ["u[0]_x0", "u[2]_x1_x1"])}
+    library = Library(model, "float32", fast, crossover)
+    assert library.selftest() == 0
+    x = wild(program, 100, "float32")
+    for name, each in model.items():
+        accurate, expected = (NumpyProgram(each, "float32", profile)(x) for profile in (chosen.profile, fast.profile))
+        assert not same_bits(accurate, expected)
+        assert same_bits(library(x, name), expected)
+
+
+def test_the_fast_grade_is_for_float32() -> None:
+    with pytest.raises(EngineError, match="profile fma-2-fast has no float64; accepted: float32"):
+        NumpyProgram(mlp(2, 4, 1, 1), "float64", "fma-2-fast")
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_profiles_differ_where_the_target_does(precision: Precision) -> None:
     """x86-64-v2 has no fma: without the second profile its library would have to call libm."""
     program = mlp(2, 20, 2, 3, fn="sin")
     x = points(program, 300).astype(precision)
-    expected = {name: NumpyProgram(program, precision, name)(x) for name in PROFILES}
+    expected = {name: NumpyProgram(program, precision, name)(x) for name in ("fma-2", "muladd-1")}
     assert not same_bits(*expected.values())
     library = Library(program, precision, TARGETS["x86-64-v2"], 5)
     assert library.selftest() == 0

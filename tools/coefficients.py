@@ -23,6 +23,8 @@ Each constant is a pair: for float32, for float64. Polynomials have their lowest
 """
 '''
 Function = Callable[[mpf], mpf]
+TANH_FAST_GAP = mpf(2) ** -22
+"""How far from 1 the fast tanh stays: four times the spacing of float32 there, what its own rounding errors come to."""
 
 
 def remez(f: Function, weight: Function, lo: mpf, hi: mpf, degree: int) -> list[mpf]:
@@ -47,6 +49,41 @@ def remez(f: Function, weight: Function, lo: mpf, hi: mpf, degree: int) -> list[
         if max(abs(error(x)) for x in nodes) < level * (1 + mpf(10) ** -6):
             break
     return coefficients
+
+
+def even_rational_remez(f: Function, weight: Function, lo: mpf, hi: mpf, degree: int) -> tuple[list[mpf], list[mpf]]:
+    """The p, q of one degree, q_0 = 1, that minimise max |weight(x) (f(x) - Σ p_i x²ⁱ / Σ q_i x²ⁱ)| on [lo, hi].
+
+    The first nodes are the extrema of the error of an interpolant. The level of the error is multiplied by Σ q_i x²ⁱ,
+    which is taken from the solution before, as H. L. Loeb's algorithm does.
+    """
+    n = 2 * degree + 1
+
+    def solved(nodes: list[mpf], level: Function) -> tuple[list[mpf], list[mpf]]:
+        matrix, right = mp.matrix(len(nodes), len(nodes)), mp.matrix(len(nodes), 1)
+        for i, x in enumerate(nodes):
+            row = [x ** (2 * j) for j in range(degree + 1)] + [-f(x) * x ** (2 * j) for j in range(1, degree + 1)]
+            for j, entry in enumerate([*row, (-1) ** i * level(x)][: len(nodes)]):
+                matrix[i, j] = entry
+            right[i] = f(x)
+        solution = list(mp.lu_solve(matrix, right))
+        return solution[: degree + 1], [mpf(1), *solution[degree + 1 : n]]
+
+    zeros = [(lo + hi) / 2 - (hi - lo) / 2 * mpmath.cos(mpmath.pi * (i + mpf(1) / 2) / n) for i in range(n)]
+    top, bottom = solved(zeros, lambda _: mpf(0))
+    for _ in range(30):
+
+        def error(x: mpf, p: list[mpf] = top, q: list[mpf] = bottom) -> mpf:
+            return weight(x) * (f(x) - mpmath.polyval(p[::-1], x * x) / mpmath.polyval(q[::-1], x * x))
+
+        nodes = _alternating_extrema(error, lo, hi, n + 1)
+        heights = [abs(error(x)) for x in nodes]
+        if max(heights) < min(heights) * (1 + mpf(10) ** -6):
+            break
+        for _ in range(10):
+            q = bottom[::-1]
+            top, bottom = solved(nodes, lambda x, q=q: mpmath.polyval(q, x * x) / weight(x))
+    return top, bottom
 
 
 def _alternating_extrema(error: Function, lo: mpf, hi: mpf, count: int) -> list[mpf]:
@@ -146,6 +183,11 @@ def atanh_tail(w: mpf) -> mpf:
     return (mpmath.atanh(s) / s - 1) / w
 
 
+def tanh_ratio(x: mpf) -> mpf:
+    """Tanh x / x."""
+    return mpmath.tanh(x) / x
+
+
 def constants(
     dtype: type, ln2_bits: int, pi_bits: int, exp_degree: int, sin_degree: int, atanh_degree: int
 ) -> dict[str, float | list[float]]:
@@ -159,6 +201,8 @@ def constants(
     mantissa = int(np.finfo(dtype).nmant)
     magic = dtype(1.5 * 2.0**mantissa)
     integer = {np.float32: np.int32, np.float64: np.int64}[dtype]
+    reach = mpmath.atanh(1 - TANH_FAST_GAP)
+    top, bottom = even_rational_remez(tanh_ratio, lambda x: 1 / tanh_ratio(x), reach / 10**6, reach, 4)
     minus_ln2 = parts(-ln2, [ln2_bits, mantissa + 1])
     minus_pi = parts(-pi, [pi_bits, pi_bits, mantissa + 1])
     return {
@@ -178,6 +222,10 @@ def constants(
         "MINUS_PI_2": minus_pi[1],
         "MINUS_PI_3": minus_pi[2],
         "SIN_TAIL": refitted_minimax(sin_tail, sin_weight, quarter / 1000, quarter, sin_degree, dtype),
+        "TANH_FAST_REACH": _round(reach, dtype),
+        "MINUS_TANH_FAST_REACH": _round(-reach, dtype),
+        "TANH_FAST_TOP": [_round(c, dtype) for c in top],
+        "TANH_FAST_BOTTOM": [_round(c, dtype) for c in bottom],
         "ATANH_TAIL": refitted_minimax(atanh_tail, lambda w: w, mpf(1) / 9000, mpf(1) / 9, atanh_degree, dtype),
     }
 
