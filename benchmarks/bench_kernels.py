@@ -3,6 +3,7 @@
     python benchmarks/bench_kernels.py                                   10 networks, 5 batch sizes, all peers
     python benchmarks/bench_kernels.py --widths 64 --depths 4            one network
     python benchmarks/bench_kernels.py --points 1 64 --peers openvino    one peer; --peers alone for none
+    python benchmarks/bench_kernels.py --grade fast                      our kernels with the cheaper tanh
 
 Prints Markdown tables and the measures that the kernels are held to, and writes every figure to `--out`. README.md
 beside this file states the protocol.
@@ -30,7 +31,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from fma_peak import FmaPeak
@@ -43,7 +44,7 @@ from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Affine, Map, Op, Program, Var
-from kdpinn_edge.manifest import PROGRAM_FILE, read_manifest
+from kdpinn_edge.manifest import PROGRAM_FILE, Grade, read_manifest
 from kdpinn_edge.parity import Parity
 from kdpinn_edge.probe import probe_points
 from kdpinn_edge.program_file import read_program
@@ -108,10 +109,10 @@ def mlp(width: int, depth: int) -> Program:
     return Program(f"mlp_{depth}x{width}", (x,), (z,), tuple(ops[:-1]))
 
 
-def exported(width: int, depth: int, folder: Path) -> Net:
+def exported(width: int, depth: int, folder: Path, grade: Grade = "accurate") -> Net:
     """The network and its bundle. Raises BenchError if the library does not return the bits of the NumPy program."""
     bundle = folder / f"{depth}x{width}"
-    export_bundle(mlp(width, depth), bundle, name="kernel")
+    export_bundle(mlp(width, depth), bundle, name="kernel", grade=grade)
     products = folder / f"{depth}x{width}_peers"
     products.mkdir()
     case = Case(bundle, read_manifest(bundle), read_program(bundle / PROGRAM_FILE), products)
@@ -336,7 +337,7 @@ def main(arguments: list[str]) -> None:
         peak_gflops = 0.0
         for depth in options.depths:
             for width in options.widths:
-                net = exported(width, depth, folder)
+                net = exported(width, depth, folder, options.grade)
                 programs[str(net)] = net.program.sha256
                 for n in options.points:
                     print(f"{net}, n = {n:,}", file=sys.stderr)
@@ -353,6 +354,7 @@ def main(arguments: list[str]) -> None:
     verdicts = cells.verdicts()
     document = {
         **circumstances("bench_kernels.py", arguments, options, core, load_before),
+        "grade": options.grade,
         "peak": {"gflops": peak_gflops, "lanes": peak.lanes},
         "programs": programs,
         "rows": [{**asdict(row), **cells.derived(row)} for row in cells.rows],
@@ -361,7 +363,8 @@ def main(arguments: list[str]) -> None:
     }
     write_document(options.out, document)
     print(cells.tables(), verdict_table(verdicts), sep="\n\n")
-    print(f"\nFMA peak {peak_gflops:.1f} GFLOP/s in {peak.lanes} lanes, {document['machine']['cpu']}; {options.out}")
+    print(f"\nOur tanh is of the {options.grade} grade.")
+    print(f"FMA peak {peak_gflops:.1f} GFLOP/s in {peak.lanes} lanes, {document['machine']['cpu']}; {options.out}")
     for name, reason in absent.items():
         print(f"absent: {name}: {reason}")
 
@@ -371,6 +374,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="neurons per layer")
     parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS, help="hidden layers")
     parser.add_argument("--points", type=int, nargs="+", default=POINTS, help="points per call")
+    parser.add_argument("--grade", choices=get_args(Grade), default="accurate", help="of our tanh")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="default: all")
     parser.add_argument("--seconds", type=float, default=0.7, help="per engine, network and n")
     parser.add_argument("--rounds", type=int, default=7, help="turns that each engine has, from 2")

@@ -18,12 +18,13 @@ from collections.abc import Callable, Mapping
 from kdpinn_edge.coefficients import (
     ATANH_TAIL,
     EXPM1_TAIL,
+    HALF_EXPM1_TAIL,
     LOG2_E,
     MAGIC,
     MAGIC_BITS,
     MAGIC_EXPONENT,
     MANTISSA,
-    MINUS_LN2,
+    MINUS_HALF_LN2,
     MINUS_LN2_1,
     MINUS_LN2_2,
     MINUS_PI_1,
@@ -77,13 +78,19 @@ def expm1_near_zero(r: Lanes) -> Lanes:
     return fma(z, horner2(r, z, EXPM1_TAIL), r)
 
 
+def half_expm1_of_twice(r: Lanes) -> Lanes:
+    """(exp(2r) - 1) / 2 for |r| <= ln(2) / 4; its coefficients are those of expm1_near_zero times powers of two."""
+    z = mul(r, r)
+    return fma(z, horner2(r, z, HALF_EXPM1_TAIL), r)
+
+
 def two_to(i: Lanes) -> Lanes:
     """2ⁱ for integers i of the normal range; higher bits of i than an exponent has do not count."""
     return from_bits(iadd(ishl(i, MANTISSA), ONE_BITS))
 
 
 def tanh(x: Lanes) -> Lanes:
-    """tanh |x| = (1 - e) / (1 + e), e = exp(-2|x|) = 2ᵏ (1 + q), with the sign of x.
+    """tanh |x| = (1 - e) / (1 + e), e = exp(-2|x|) = 2ᵏ (1 + 2h), with the sign of x; both by halves.
 
     Numerator and denominator are each rounded once. One part of ln 2 is enough: where k is large, tanh hardly depends
     on x.
@@ -92,9 +99,9 @@ def tanh(x: Lanes) -> Lanes:
     a = select(less(a, TANH_IS_ONE), TANH_IS_ONE, a)
     t = fma(a, TWO_LOG2_E, MAGIC_EXPONENT)
     k = sub(t, MAGIC_EXPONENT)
-    q = expm1_near_zero(fma(k, MINUS_LN2, add(a, a)))
+    h = half_expm1_of_twice(fma(k, MINUS_HALF_LN2, a))
     s = from_bits(ishl(bits(t), MANTISSA))
-    return copysign(div(fma(s, q, sub(s, 1.0)), fma(s, q, add(s, 1.0))), x)
+    return copysign(div(fma(s, h, fma(s, 0.5, -0.5)), fma(s, h, fma(s, 0.5, 0.5))), x)
 
 
 def tanh_fast(x: Lanes) -> Lanes:

@@ -203,6 +203,7 @@ def constants(
     integer = {np.float32: np.int32, np.float64: np.int64}[dtype]
     reach = mpmath.atanh(1 - TANH_FAST_GAP)
     top, bottom = even_rational_remez(tanh_ratio, lambda x: 1 / tanh_ratio(x), reach / 10**6, reach, 4)
+    tail = rounded_minimax(expm1_tail, expm1_weight, -half_ln2, half_ln2, exp_degree, dtype)
     minus_ln2 = parts(-ln2, [ln2_bits, mantissa + 1])
     minus_pi = parts(-pi, [pi_bits, pi_bits, mantissa + 1])
     return {
@@ -213,10 +214,11 @@ def constants(
         "MAGIC_EXPONENT": float(magic) + 1 - int(np.finfo(dtype).minexp),
         "LOG2_E": _round(1 / ln2, dtype),
         "TWO_LOG2_E": _round(2 / ln2, dtype),
-        "MINUS_LN2": _round(-ln2, dtype),
+        "MINUS_HALF_LN2": _round(-ln2 / 2, dtype),
         "MINUS_LN2_1": minus_ln2[0],
         "MINUS_LN2_2": minus_ln2[1],
-        "EXPM1_TAIL": rounded_minimax(expm1_tail, expm1_weight, -half_ln2, half_ln2, exp_degree, dtype),
+        "EXPM1_TAIL": tail,
+        "HALF_EXPM1_TAIL": [c * 2 ** (i + 1) for i, c in enumerate(tail)],
         "ONE_OVER_PI": _round(1 / pi, dtype),
         "MINUS_PI_1": minus_pi[0],
         "MINUS_PI_2": minus_pi[1],

@@ -164,26 +164,26 @@ static int32_t kdpinn_min(int32_t a, int64_t b)
 static const float TANH_IS_ONE = -10.0f;
 static const float TWO_LOG2_E = 0x1.715476p+1f;
 static const float MAGIC_EXPONENT = 0x1.8000fep+23f;
-static const float MINUS_LN2 = -0x1.62e43p-1f;
+static const float MINUS_HALF_LN2 = -0x1.62e43p-2f;
 static const uint32_t MANTISSA = 23u;
 
 /* sum c[i] x^i for z = x^2, by Horner's rule of second order. */
-static float kdpinn_expm1_tail(float x, float z)
+static float kdpinn_half_expm1_tail(float x, float z)
 {
-    float p = 0x1.6d94acp-10f;
-    p = kdpinn_fma(p, z, kdpinn_fma(0x1.122514p-7f, x, 0x1.55548ep-5f));
-    p = kdpinn_fma(p, z, kdpinn_fma(0x1.5554b4p-3f, x, 0.5f));
+    float p = 0x1.6d94acp-5f;
+    p = kdpinn_fma(p, z, kdpinn_fma(0x1.122514p-3f, x, 0x1.55548ep-2f));
+    p = kdpinn_fma(p, z, kdpinn_fma(0x1.5554b4p-1f, x, 1.0f));
     return p;
 }
 
-/* exp(r) - 1 for |r| <= ln(2) / 2. */
-static float kdpinn_expm1_near_zero(float r)
+/* (exp(2r) - 1) / 2 for |r| <= ln(2) / 4; its coefficients are those of expm1_near_zero times powers of two. */
+static float kdpinn_half_expm1_of_twice(float r)
 {
     float z = r * r;
-    return kdpinn_fma(z, kdpinn_expm1_tail(r, z), r);
+    return kdpinn_fma(z, kdpinn_half_expm1_tail(r, z), r);
 }
 
-/* tanh |x| = (1 - e) / (1 + e), e = exp(-2|x|) = 2^k (1 + q), with the sign of x.
+/* tanh |x| = (1 - e) / (1 + e), e = exp(-2|x|) = 2^k (1 + 2h), with the sign of x; both by halves.
  *
  * Numerator and denominator are each rounded once. One part of ln 2 is enough: where k is large, tanh hardly depends
  * on x.
@@ -194,9 +194,9 @@ static float kdpinn_tanh(float x)
     a = a < TANH_IS_ONE ? TANH_IS_ONE : a;
     float t = kdpinn_fma(a, TWO_LOG2_E, MAGIC_EXPONENT);
     float k = t - MAGIC_EXPONENT;
-    float q = kdpinn_expm1_near_zero(kdpinn_fma(k, MINUS_LN2, a + a));
+    float h = kdpinn_half_expm1_of_twice(kdpinn_fma(k, MINUS_HALF_LN2, a));
     float s = kdpinn_from_bits(kdpinn_bits(t) << MANTISSA);
-    return kdpinn_copysign(kdpinn_fma(s, q, s - 1.0f) / kdpinn_fma(s, q, s + 1.0f), x);
+    return kdpinn_copysign(kdpinn_fma(s, h, kdpinn_fma(s, 0.5f, -0.5f)) / kdpinn_fma(s, h, kdpinn_fma(s, 0.5f, 0.5f)), x);
 }
 
 /* Points p, ..., p + m - 1, one per lane; m <= 2. */
