@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from kdpinn_edge.export.target import Vectors
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
 from kdpinn_edge.numpy_program import partial_sums, rounded
+
+LINE, SETS, WAYS = 64, 64, 8
+"""Of a cache of the first level, as most are: bytes of a line, and how many sets of how many lines."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,11 +162,14 @@ class Constants:
     """The weights and biases of a kernel's Programs as one array, each on a vector boundary, equal ones once.
 
     A matrix is stored by columns, each padded with zeros to whole vectors: neurons fill the lanes. That of a layer
-    with few outputs is stored by rows: terms fill the lanes.
+    with few outputs is stored by rows: terms fill the lanes. They are computed with in `precision`, and lie in memory
+    as `storage` says.
     """
 
-    def __init__(self, storage: str, vectors: Vectors) -> None:
+    def __init__(self, precision: str, vectors: Vectors, storage: str | None = None) -> None:
+        storage = storage or precision
         self.vectors = vectors
+        self._bytes = np.dtype(precision).itemsize
         self._parts: list[NDArray[Any]] = []
         self._size = 0
         self._storage = storage
@@ -192,9 +199,17 @@ class Constants:
         )
 
     def strides(self, op: Affine) -> tuple[int, int]:
-        """How far apart the weights of neighbouring outputs, and of neighbouring terms, are."""
+        """How far apart the weights of neighbouring outputs, and of neighbouring terms, are.
+
+        A tile reads one line of every column for some rows, and again for the next: columns are a vector further apart
+        than they need to be where they would share so few sets of a cache that these lines displace each other.
+        """
         n_out, n_in = op.weight.shape
-        return (n_in + -n_in % few(op), 1) if few(op) else (1, self.padded(n_out))
+        if few(op):
+            return n_in + -n_in % few(op), 1
+        down = self.padded(n_out)
+        sets = SETS // gcd(down * self._bytes // LINE, SETS)
+        return 1, down + (self.vectors.lanes if n_in > sets * WAYS else 0)
 
     def _place(self, op: Op) -> tuple[int, int]:
         match op:

@@ -150,7 +150,7 @@ def print_kernel(
     `narrow` text is for processors with registers of 32 bits.
     `storage` is how the parameters lie in memory: in `precision`, or "float16". Equal ones lie there once.
     """
-    numbers = Constants(storage or precision, vectors)
+    numbers = Constants(precision, vectors, storage)
     text = Text(narrow=narrow)
     names = {fn: activation.__name__ for fn, activation in functions(profile).items()}
     selftest, before = "", 0

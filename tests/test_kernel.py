@@ -19,8 +19,9 @@ from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.errors import DerivativeError, EngineError, ExportError, ProgramError
 from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.lowering import Constants
 from kdpinn_edge.export.numba_kernel import load_kernel
-from kdpinn_edge.export.target import TARGETS, Target, target
+from kdpinn_edge.export.target import TARGETS, Target, Vectors, target
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import FUNCTIONS, Affine, Program, columns
 from kdpinn_edge.lanes import profile
@@ -302,4 +303,31 @@ def test_a_wide_layer_is_within_the_grammar() -> None:
     assert any(isinstance(op, Affine) and op.out.size == 300 for op in program.ops)
     library = Library(program, "float32", target("native"), 5)
     x = wild(program, 150, "float32")
+    assert same_bits(library(x), NumpyProgram(program, "float32")(x))
+
+
+@pytest.mark.parametrize(
+    ("width", "precision", "lanes", "apart"),
+    [
+        (64, "float32", 16, 64),
+        (100, "float32", 16, 112),
+        (128, "float32", 16, 144),
+        (128, "float32", 4, 132),
+        (160, "float32", 16, 160),
+        (64, "float64", 8, 64),
+        (128, "float64", 8, 136),
+    ],
+)
+def test_columns_that_share_few_sets_of_the_cache_are_kept_apart(
+    width: int, precision: Precision, lanes: int, apart: int
+) -> None:
+    square = next(op for op in mlp(2, width, 2, 1).ops if isinstance(op, Affine) and op.x.size == width)
+    assert Constants(precision, Vectors(lanes, 32)).strides(square) == (1, apart)
+
+
+@pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
+def test_columns_kept_apart_change_no_bit(crossover: int) -> None:
+    program = mlp(2, 128, 2, 1)
+    library = Library(program, "float32", target("native"), crossover)
+    x = wild(program, 40, "float32")
     assert same_bits(library(x), NumpyProgram(program, "float32")(x))
