@@ -13,7 +13,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from kdpinn_edge.train.config import TrainConfig
 from kdpinn_edge.train.errors import Reference
-from kdpinn_edge.train.objective import Batch, Objective, batch_at
+from kdpinn_edge.train.objective import Batch, Objective, batch_at, judged_words
 from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.optimisers import (
     Adam,
@@ -180,7 +180,7 @@ class _Run:
     @torch.no_grad()
     def score(self, theta: Tensor) -> float:
         self.put(theta)
-        u = self.net.jet(self.held_out)
+        u = self.net.jet(self.held_out, judged_words(self.objective, self.net.problem))
         return float(self.objective.loss(u, batch_at(self.held_out, u, self.objective)))
 
     def draw(self, theta: Tensor, step: int) -> Batch:

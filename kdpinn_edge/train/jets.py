@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import torch
@@ -59,7 +60,12 @@ class Jet:
     data: Tensor
 
     def __getitem__(self, word: str) -> Tensor:
-        return self.data[self.words.index(word)]
+        return self._streams[self.words.index(word)]
+
+    @cached_property
+    def _streams(self) -> tuple[Tensor, ...]:
+        """Taken apart once: the gradient of each `data[i]` would be a tensor of the size of `data`, all but one zeros."""
+        return self.data.unbind()
 
     def split(self) -> list[Jet]:
         """The columns, each as a jet of width 1."""
@@ -102,8 +108,8 @@ def concat(jets: Sequence[Jet]) -> Jet:
 
 def affine(x: Jet, weight: Tensor, bias: Tensor) -> Jet:
     """x Wᵀ + b; the derivatives see no bias."""
-    z = x.data @ weight.T
-    return Jet(x.words, torch.cat((z[:1] + bias, z[1:])))
+    biases = torch.cat((bias[None], bias.new_zeros(len(x.words) - 1, len(bias))))
+    return Jet(x.words, x.data @ weight.T + biases[:, None])
 
 
 def sin(x: Jet) -> Jet:

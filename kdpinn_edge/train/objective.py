@@ -142,7 +142,7 @@ class Slopes:
     @property
     def words(self) -> tuple[str, ...]:
         """The value, and the first derivatives that the residual needs."""
-        return tuple(word for word in jets.of(self.teacher.problem) if len(word) <= 1)
+        return first_words(self.teacher.problem)
 
     @property
     def n_targets(self) -> int:
@@ -226,11 +226,24 @@ def _slopes(u: Jet) -> Tensor:
     return u.data[1 : 1 + count].movedim(0, 1).flatten(1)
 
 
+def judged_words(objective: Objective, problem: Problem) -> tuple[str, ...]:
+    """The derivatives that a `batch_at` needs of a network: those of `objective`, and for its weights the first."""
+    return jets.closed([*objective.words, *first_words(problem)])
+
+
+def first_words(problem: Problem) -> tuple[str, ...]:
+    """The value, and the first derivatives that the residual of `problem` needs."""
+    return tuple(word for word in jets.of(problem) if len(word) <= 1)
+
+
 def steepness(u: Jet) -> Tensor:
     """|∇u|, (n,): the root of the sum of squares of all first derivatives of all outputs."""
     return _slopes(u).square().sum(1).sqrt()
 
 
 def batch_at(points: Tensor, u: Jet, objective: Objective) -> Batch:
-    """All of `points` as a batch. The weights are those of u now, and stay when u is trained further."""
+    """All of `points` as a batch, u there with its `judged_words`.
+
+    The weights are those of u now, and stay when u is trained further.
+    """
     return Batch(points, 1 / (1 + steepness(u)), objective.targets(points))

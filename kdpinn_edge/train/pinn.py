@@ -123,11 +123,13 @@ def jacobian(residuals: Tensor, tape: Tape) -> Tensor:
     ordered as `Pinn.parameters()`.
     """
     entered = [h.detach() for h, _ in tape]
-    rows = []
-    for residual in residuals:
+    parameters = sum((h.shape[2] + 1) * z.shape[2] for h, z in tape)
+    J = residuals.new_empty(*residuals.shape, parameters)
+    for k, residual in enumerate(residuals):
         gradients = torch.autograd.grad(residual.sum(), [z for _, z in tape], retain_graph=True)
-        blocks = []
+        start = 0
         for dz, h in zip(gradients, entered, strict=True):
-            blocks += [torch.einsum("sno,sni->noi", dz, h).flatten(1), dz[0]]
-        rows.append(torch.cat(blocks, dim=1))
-    return torch.cat(rows)
+            for block in (torch.einsum("sno,sni->noi", dz, h).flatten(1), dz[0]):
+                J[k, :, start : start + block.shape[1]] = block
+                start += block.shape[1]
+    return J.flatten(0, 1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdpinn_edge.problems import Problem
-from kdpinn_edge.train.objective import Batch, Objective, batch_at, steepness
+from kdpinn_edge.train.objective import Batch, Objective, batch_at, judged_words, steepness
 from kdpinn_edge.train.pinn import Pinn
 
 
@@ -29,7 +29,7 @@ def draw(net: Pinn, objective: Objective, n: int, n_candidates: int, generator: 
     the network is, so that every device has the same draws.
     """
     candidates = uniform(net.problem, n_candidates, generator).to(net.device)
-    u = net.jet(candidates)
+    u = net.jet(candidates, judged_words(objective, net.problem))
     batch = batch_at(candidates, u, objective)
     slope, wrong = steepness(u), objective.residuals(u, batch).norm(dim=0)
     density = 1 + _over_mean(slope) + _over_mean(wrong)
