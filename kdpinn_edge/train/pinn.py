@@ -123,13 +123,13 @@ def jacobian(residuals: Tensor, tape: Tape) -> Tensor:
     ordered as `Pinn.parameters()`.
     """
     entered = [h.detach() for h, _ in tape]
-    parameters = sum((h.shape[2] + 1) * z.shape[2] for h, z in tape)
-    J = residuals.new_empty(*residuals.shape, parameters)
-    for k, residual in enumerate(residuals):
+    sizes = [size for h, z in tape for size in (h.shape[2] * z.shape[2], z.shape[2])]
+    J = residuals.new_empty(*residuals.shape, sum(sizes))
+    for rows, residual in zip(J, residuals, strict=True):
         gradients = torch.autograd.grad(residual.sum(), [z for _, z in tape], retain_graph=True)
-        start = 0
+        blocks = []
         for dz, h in zip(gradients, entered, strict=True):
-            for block in (torch.einsum("sno,sni->noi", dz, h).flatten(1), dz[0]):
-                J[k, :, start : start + block.shape[1]] = block
-                start += block.shape[1]
+            blocks += [torch.einsum("sno,sni->noi", dz, h).flatten(1), dz[0]]
+        for columns, block in zip(rows.split(sizes, dim=1), blocks, strict=True):
+            columns.copy_(block)
     return J.flatten(0, 1)
