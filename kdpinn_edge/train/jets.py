@@ -64,7 +64,7 @@ class Jet:
 
     @cached_property
     def _streams(self) -> tuple[Tensor, ...]:
-        """Taken apart once: the gradient of each `data[i]` would be as large as `data`, and zeros but for one stream."""
+        """Taken apart once: the gradient of each `data[i]` would be as large as `data`, zeros but for one stream."""
         return self.data.unbind()
 
     def split(self) -> list[Jet]:
