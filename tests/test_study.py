@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
@@ -27,11 +31,21 @@ from kdpinn_edge.study.report import report
 from kdpinn_edge.study.results import Spread, results, rows
 from kdpinn_edge.study.run import ACCURACY_FILE, Progress
 from kdpinn_edge.train import DistillConfig, TrainConfig, train
+from kdpinn_edge.train.run_folder import CHECKPOINT_FILE
 
 BURGERS, HEAT = problem("burgers"), problem("heat")
 TINY = {"n_points": 64, "n_candidates": 128, "adam_rounds": 1, "adam_steps": 5, "newton_rounds": 1, "n_held_out": 64}
 SCRATCH = Cell("scratch", TrainConfig(hidden=(3,), newton_steps=2, **TINY))
 KNOWN = Plan("heat", "burgers_teacher", "lm", 1.0, 100.0, ())
+STUDY = """
+import sys
+from pathlib import Path
+from kdpinn_edge.study import read_plan, study
+
+folder = Path(sys.argv[1])
+study(read_plan(folder), folder)
+"""
+PATIENCE_SECONDS = 240.0
 VALUES = Cell("values", DistillConfig(hidden=(3,), newton_steps=2, physics_weight=0.0, **TINY))
 
 
@@ -117,6 +131,34 @@ def test_a_cell_that_was_cut_short_goes_on(plan: Plan, folder: Path, tmp_path: P
     assert study(alone, tmp_path / "again", jobs=1)
     assert (tmp_path / "again" / VALUES.name / "model.safetensors").read_bytes() == before
     assert before == (folder / VALUES.name / "model.safetensors").read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc: Linux")
+def test_workers_end_with_a_study_that_is_killed(plan: Plan, tmp_path: Path) -> None:
+    endless = replace(plan, cells=(replace(SCRATCH, config=replace(SCRATCH.config, newton_rounds=1_000_000)),))
+    write_plan(endless, tmp_path)
+    with subprocess.Popen([sys.executable, "-c", STUDY, str(tmp_path)]) as killed:
+        until((tmp_path / SCRATCH.name / CHECKPOINT_FILE).exists)
+        children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text(encoding="ascii").split()
+        killed.kill()
+    assert children
+    until(lambda: not any(runs(child) for child in children))
+
+
+def runs(pid: str) -> bool:
+    """Whether the process is there, and not only waiting to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it; fails after PATIENCE_SECONDS."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_another_study_is_not_overwritten(plan: Plan, folder: Path) -> None:

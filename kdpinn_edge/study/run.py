@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Thread
 
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.model import captured, find_pinn
@@ -44,7 +46,8 @@ def study(
     missing = [cell for cell in plan.cells if not (folder / cell.name / ACCURACY_FILE).exists()]
     done = len(plan.cells) - len(missing)
     report(Progress(done, len(plan.cells), None))
-    with ProcessPoolExecutor(min(jobs, max(1, len(missing))), multiprocessing.get_context("spawn")) as pool:
+    workers = min(jobs, max(1, len(missing)))
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_the_study) as pool:
         work = {pool.submit(_train_and_measure, plan, cell, folder / cell.name): cell for cell in missing}
         try:
             for future in as_completed(work):
@@ -57,6 +60,17 @@ def study(
         finally:
             pool.shutdown(cancel_futures=True)
     return True
+
+
+def _end_with_the_study() -> None:
+    """A worker does not outlive a study that was killed; its last checkpoint stays."""
+
+    def wait() -> None:
+        if (study := multiprocessing.parent_process()) is not None:
+            study.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def _measure_teacher(plan: Plan, folder: Path) -> None:
