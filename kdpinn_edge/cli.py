@@ -242,6 +242,7 @@ def study(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students per method and size.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, help="CPU time for each.")] = 60.0,
+    points: Annotated[int, typer.Option(min=1, max=10_000, help="Points per round.")] = 3000,
     optimiser: Annotated[Method, typer.Option(help="What follows Adam.")] = Method.lm,
     device: Device = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="How many are trained at a time, each on one thread.")] = 2,
@@ -270,6 +271,7 @@ def study(
         optimiser=optimiser.value,
         device=device,
         cpu_seconds=seconds,
+        n_points=points,
         known=read_plan(folder),
     )
     with live(_stderr(), problem) as progress:

@@ -87,6 +87,9 @@ def test_a_plan_has_a_cell_for_every_method_size_and_seed(tmp_path: Path) -> Non
     assert more.cells[:8] == plan.cells  # what was planned stays as it was
     assert [cell.name for cell in more.cells[8:]] == ["values_3_seed2"]
     assert more.cells[8].config == replace(plan.cells[1].config, seed=2)
+    fewer = make_plan("burgers", sizes=((3,),), seeds=1, cpu_seconds=60.0, n_points=500)
+    assert {cell.config.n_points for cell in fewer.cells} == {500}
+    assert fewer.command == "kdpinn-edge study burgers --size 3 --seeds 1 --points 500"
     assert plan.command.startswith("kdpinn-edge study burgers --size 3 --size 4,4 --method scratch --method values")
     assert plan.command.endswith("--seeds 2 --seconds 9")
 
@@ -97,6 +100,7 @@ def test_a_plan_has_a_cell_for_every_method_size_and_seed(tmp_path: Path) -> Non
         ({"methods": ("magic",)}, "no method is called 'magic'; accepted: scratch, scratch_long, paper"),
         ({"teacher": "burgers_nu_teacher"}, "solves burgers_nu; accepted: a teacher of burgers"),
         ({"cpu_seconds": 1e-3}, "scratch, 3: 0.001 s do not hold Adam and one round; accepted: more time"),
+        ({"known": replace(KNOWN, problem="burgers", n_points=7)}, "(?s)another.*n_points was 7, is now 3000"),
         ({"known": KNOWN}, "(?s)another study.*problem was 'heat', is now 'burgers'.*cpu_seconds was 1.0, is now"),
     ],
 )

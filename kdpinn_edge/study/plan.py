@@ -24,6 +24,7 @@ PLAN_FILE = "plan.json"
 SIZES = ((8,), (8, 8), (16, 16), (16,) * 3, (24,) * 3, (32,) * 4)
 SEEDS = 5
 CPU_SECONDS = 60.0
+POINTS = DistillConfig.n_points
 OPTIMISER = "lm"
 
 
@@ -40,22 +41,18 @@ class Method:
     slope_weight: float = 0.0
     with_teacher: bool = False
 
-    def config(self, hidden: tuple[int, ...], seed: int, optimiser: str, device: str) -> TrainConfig:
-        """The recipe, before its rounds are counted."""
-        defaults = DistillConfig(optimiser=optimiser, device=device)
+    def config(self, hidden: tuple[int, ...], optimiser: str, n_points: int, device: str) -> TrainConfig:
+        """The recipe of seed 0, before its rounds are counted."""
+        steps = DistillConfig.newton_steps
         if not self.distils:
-            return TrainConfig(
-                hidden,
-                seed,
-                defaults.n_points,
-                optimiser=optimiser,
-                newton_steps=defaults.newton_steps,
-                device=device,
-            )
-        return replace(
-            defaults,
-            hidden=hidden,
-            seed=seed,
+            return TrainConfig(hidden, 0, n_points, optimiser=optimiser, newton_steps=steps, device=device)
+        return DistillConfig(
+            hidden,
+            0,
+            n_points,
+            optimiser=optimiser,
+            newton_steps=steps,
+            device=device,
             physics_weight=self.physics_weight,
             slope_weight=self.slope_weight,
         )
@@ -100,6 +97,7 @@ class Plan:
     teacher_cpu_seconds: float
     cells: tuple[Cell, ...]
     device: str = "cpu"
+    n_points: int = POINTS
 
     @property
     def seeds(self) -> int:
@@ -121,6 +119,7 @@ class Plan:
         for option, found, default in (
             ("seeds", self.seeds, SEEDS),
             ("seconds", self.cpu_seconds, CPU_SECONDS),
+            ("points", self.n_points, POINTS),
             ("optimiser", self.optimiser, OPTIMISER),
             ("device", self.device, "cpu"),
         ):
@@ -138,6 +137,7 @@ def make_plan(
     methods: Sequence[str] = tuple(METHODS),
     optimiser: str = OPTIMISER,
     cpu_seconds: float = CPU_SECONDS,
+    n_points: int = POINTS,
     device: str = "cpu",
     known: Plan | None = None,
 ) -> Plan:
@@ -145,8 +145,8 @@ def make_plan(
 
     `known` is a plan that this one adds to: its cells stay, and its counts hold for further seeds. Seeds come first, so
     that a study that is cut short has every method and size. Raises StudyError for a method that is not known, where a
-    budget does not hold one round, and where `known` has another problem, teacher, optimiser, budget or device;
-    TrainError where the device is not there.
+    budget does not hold one round, and where `known` has another problem, teacher, optimiser, budget, number of points
+    or device; TrainError where the device is not there.
     """
     if unknown := [name for name in methods if name not in METHODS]:
         raise StudyError(f"no method is called {unknown[0]!r}; accepted: {', '.join(METHODS)}")
@@ -155,7 +155,7 @@ def make_plan(
     if guide.problem is not solved:
         raise StudyError(f"the teacher {teacher} solves {guide.problem.name}; accepted: a teacher of {problem_name}")
     taken = float(record_of(teacher)["training_cpu_seconds"])
-    plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, (), device)
+    plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, (), device, n_points)
     before = known.cells if known else ()
     if known and (faults := _faults(known, plan)):
         raise StudyError(f"the folder holds another study; accepted: a new folder, or the same options: {faults}")
@@ -164,7 +164,7 @@ def make_plan(
         if key not in recipes:
             name, hidden = key
             budget = cpu_seconds + (taken if METHODS[name].with_teacher else 0.0)
-            recipes[key] = _counted(name, guide, METHODS[name].config(hidden, 0, optimiser, device), budget)
+            recipes[key] = _counted(name, guide, METHODS[name].config(hidden, optimiser, n_points, device), budget)
     wanted = [
         Cell(name, replace(recipes[name, hidden], seed=seed))
         for seed in range(seeds)
@@ -192,7 +192,7 @@ def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float)
 
 
 def _faults(known: Plan, now: Plan) -> str:
-    fixed = ("problem", "teacher", "optimiser", "cpu_seconds", "device")
+    fixed = ("problem", "teacher", "optimiser", "cpu_seconds", "n_points", "device")
     pairs = ((key, getattr(known, key), getattr(now, key)) for key in fixed)
     faults = [f"{key} was {was!r}, is now {found!r}" for key, was, found in pairs if was != found]
     return listing(faults) if faults else ""
