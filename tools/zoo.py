@@ -1,7 +1,7 @@
 """Trains the shipped models again, each by one command, and writes their cards: `make zoo`, `make cards`.
 
     python tools/zoo.py make [NAME …]     train what runs/zoo does not hold yet and put it into the zoo
-    python tools/zoo.py seeds [NAME …]    train teachers with further seeds, two at a time
+    python tools/zoo.py seeds [NAME …]    train teachers with further seeds, two at a time, and write zoo_seeds.json
     python tools/zoo.py cards             write docs/zoo.md, with latencies measured now
 
 A student follows the teacher of its problem that is in the zoo, so teachers come first.
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from kdpinn_edge import zoo
 from kdpinn_edge.bench.machine import this_machine
@@ -23,11 +24,13 @@ from kdpinn_edge.model import find_model, publish
 from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.study.latency import MANY, Latency, latencies
 from kdpinn_edge.study.measure import NetAccuracy, accuracy
-from kdpinn_edge.train.run_folder import read_json, run_files
+from kdpinn_edge.train.run_folder import read_json, run_files, write_json
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "runs" / "zoo"
 PAGE = ROOT / "docs" / "zoo.md"
+SEEDED_FILE = Path(__file__).with_name("zoo_seeds.json")
+"""What the teachers came to over several seeds, by name: medians, least and largest."""
 SEEDS = 5
 
 RECIPES: dict[str, str] = {
@@ -91,11 +94,30 @@ def make(names: Sequence[str]) -> None:
 
 
 def seeds(names: Sequence[str]) -> None:
-    """Train teachers with all SEEDS."""
-    wanted = [(name, seed) for seed in range(SEEDS) for name in names if name.endswith("_teacher")]
+    """Train teachers with all SEEDS, and write into SEEDED_FILE what they came to."""
+    teachers = [name for name in names if name.endswith("_teacher")]
+    wanted = [(name, seed) for seed in range(SEEDS) for name in teachers]
     with ThreadPoolExecutor(2) as pool:
-        for _ in pool.map(lambda each: _trained(*each), wanted):
-            pass
+        folders = list(pool.map(lambda each: _trained(*each), wanted))
+    known = read_json(SEEDED_FILE)
+    for name in teachers:
+        runs = [folder for folder, (made, _) in zip(folders, wanted, strict=True) if made == name]
+        known[name] = _over_seeds([read_json(run_files(run)[1]) for run in runs])
+    write_json(SEEDED_FILE, known)
+
+
+def _over_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of the records of one teacher's runs: medians, and the least and the largest error."""
+    errors = [record["errors"] for record in records]
+    all_l2 = [each["relative_l2"] for each in errors]
+    return {
+        "seeds": len(records),
+        "relative_l2": median(all_l2),
+        "range": [min(all_l2), max(all_l2)],
+        "outputs_l2": [median(each) for each in zip(*(each["outputs_l2"] for each in errors), strict=True)],
+        "mean_abs": median(each["mean_abs"] for each in errors),
+        "cpu_seconds": median(record["training_cpu_seconds"] for record in records),
+    }
 
 
 def _trained(name: str, seed: int) -> Path:
@@ -115,14 +137,14 @@ def _finished(folder: Path) -> bool:
 
 
 def cards() -> None:
-    """Write PAGE from the records of the zoo, what runs/zoo has of further seeds, and latencies measured now."""
+    """Write PAGE from the records of the zoo, SEEDED_FILE, and latencies measured now."""
     models = {name: find_model(name) for name in RECIPES}
     solved = {name: problem(zoo.record(name)["problem"]) for name in RECIPES}
     rows = [
         _row(name, accuracy(models[name].program, solved[name]), timed) for name, timed in latencies(models).items()
     ]
     head = ("model", "hidden", "parameters", "relative L2", "largest error", "slopes", "one point", "per point")
-    seeded = [row for name in RECIPES if name.endswith("_teacher") and (row := _over_seeds(name, solved[name]))]
+    seeded = [_seeded_row(name, found, solved[name]) for name, found in read_json(SEEDED_FILE).items()]
     lines = [
         INTRODUCTION.format(cpu=this_machine().cpu, many=f"{MANY:,}"),
         *_table(head, rows),
@@ -148,22 +170,16 @@ def _row(name: str, found: NetAccuracy, timed: Latency) -> tuple[str, ...]:
     )
 
 
-def _over_seeds(name: str, solved: Problem) -> tuple[str, ...]:
-    """Medians over the runs of a teacher that runs/zoo has, the errors' range in brackets; () where there are none."""
-    runs = [folder for seed in range(SEEDS) if _finished(folder := RUNS / f"{name}_seed{seed}")]
-    if not runs:
-        return ()
-    records = [read_json(run_files(run)[1]) for run in runs]
-    errors = [record["errors"] for record in records]
-    outputs = zip(solved.outputs, zip(*(each["outputs_l2"] for each in errors), strict=True), strict=True)
-    all_l2 = [each["relative_l2"] for each in errors]
+def _seeded_row(name: str, found: dict[str, Any], solved: Problem) -> tuple[str, ...]:
+    low, high = found["range"]
+    outputs = zip(solved.outputs, found["outputs_l2"], strict=True)
     return (
         f"`{name}`",
-        str(len(runs)),
-        f"{median(all_l2):.1e} [{min(all_l2):.1e}, {max(all_l2):.1e}]",
-        ", ".join(f"{output} {median(each):.1e}" for output, each in outputs),
-        f"{median(each['mean_abs'] for each in errors):.1e}",
-        f"{median(record['training_cpu_seconds'] for record in records):.0f}",
+        str(found["seeds"]),
+        f"{found['relative_l2']:.1e} [{low:.1e}, {high:.1e}]",
+        ", ".join(f"{output} {error:.1e}" for output, error in outputs),
+        f"{found['mean_abs']:.1e}",
+        f"{found['cpu_seconds']:.0f}",
     )
 
 
