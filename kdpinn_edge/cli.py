@@ -70,7 +70,8 @@ Hidden = Annotated[str | None, typer.Option(help="Neurons per hidden layer, as i
 Activation = Annotated[
     str, typer.Option(help="Of the hidden layers: tanh, sin, lorentzian 1/(1 + x²), dispersion 2x/(1 + x²).")
 ]
-Points = Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")]
+_points = typer.Option(min=1, max=10_000, help="Points per round.")
+Points = Annotated[int | None, _points]
 Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps per round.")]
 FoundTeacher = Annotated[
@@ -242,7 +243,7 @@ def study(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students per method and size.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, help="CPU time for each.")] = 60.0,
-    points: Annotated[int, typer.Option(min=1, max=10_000, help="Points per round.")] = 3000,
+    points: Annotated[int, _points] = 3000,
     optimiser: Annotated[Method, typer.Option(help="What follows Adam.")] = Method.lm,
     device: Device = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="How many are trained at a time, each on one thread.")] = 2,

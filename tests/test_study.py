@@ -137,14 +137,16 @@ def test_a_cell_that_was_cut_short_goes_on(plan: Plan, folder: Path, tmp_path: P
     assert before == (folder / VALUES.name / "model.safetensors").read_bytes()
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc: Linux")
+@pytest.mark.skipif(not Path("/proc/thread-self/children").exists(), reason="finds the workers in /proc: Linux")
 def test_workers_end_with_a_study_that_is_killed(plan: Plan, tmp_path: Path) -> None:
     endless = replace(plan, cells=(replace(SCRATCH, config=replace(SCRATCH.config, newton_rounds=1_000_000)),))
     write_plan(endless, tmp_path)
     with subprocess.Popen([sys.executable, "-c", STUDY, str(tmp_path)]) as killed:
-        until((tmp_path / SCRATCH.name / CHECKPOINT_FILE).exists)
-        children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text(encoding="ascii").split()
-        killed.kill()
+        try:
+            until((tmp_path / SCRATCH.name / CHECKPOINT_FILE).exists)
+            children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text(encoding="ascii").split()
+        finally:
+            killed.kill()
     assert children
     until(lambda: not any(runs(child) for child in children))
 
@@ -153,7 +155,7 @@ def runs(pid: str) -> bool:
     """Whether the process is there, and not only waiting to be buried."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it ends between opening and reading
         return False
 
 

@@ -98,11 +98,11 @@ def seeds(names: Sequence[str]) -> None:
     teachers = [name for name in names if name.endswith("_teacher")]
     wanted = [(name, seed) for seed in range(SEEDS) for name in teachers]
     with ThreadPoolExecutor(2) as pool:
-        folders = list(pool.map(lambda each: _trained(*each), wanted))
+        for _ in pool.map(lambda each: _trained(*each), wanted):
+            pass
     known = read_json(SEEDED_FILE)
     for name in teachers:
-        runs = [folder for folder, (made, _) in zip(folders, wanted, strict=True) if made == name]
-        known[name] = _over_seeds([read_json(run_files(run)[1]) for run in runs])
+        known[name] = _over_seeds([read_json(run_files(_trained(name, seed))[1]) for seed in range(SEEDS)])
     write_json(SEEDED_FILE, known)
 
 

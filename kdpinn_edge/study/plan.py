@@ -43,15 +43,18 @@ class Method:
 
     def config(self, hidden: tuple[int, ...], optimiser: str, n_points: int, device: str) -> TrainConfig:
         """The recipe of seed 0, before its rounds are counted."""
-        steps = DistillConfig.newton_steps
         if not self.distils:
-            return TrainConfig(hidden, 0, n_points, optimiser=optimiser, newton_steps=steps, device=device)
+            return TrainConfig(
+                hidden,
+                n_points=n_points,
+                optimiser=optimiser,
+                newton_steps=DistillConfig.newton_steps,
+                device=device,
+            )
         return DistillConfig(
             hidden,
-            0,
-            n_points,
+            n_points=n_points,
             optimiser=optimiser,
-            newton_steps=steps,
             device=device,
             physics_weight=self.physics_weight,
             slope_weight=self.slope_weight,

@@ -13,7 +13,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from kdpinn_edge.train.config import TrainConfig
 from kdpinn_edge.train.errors import Reference
-from kdpinn_edge.train.objective import Batch, Objective, batch_at, judged_words
+from kdpinn_edge.train.objective import Batch, Objective
 from kdpinn_edge.train.one_thread import one_thread
 from kdpinn_edge.train.optimisers import (
     Adam,
@@ -27,7 +27,7 @@ from kdpinn_edge.train.optimisers import (
 from kdpinn_edge.train.pinn import Pinn, Tape, jacobian
 from kdpinn_edge.train.progress import Progress, Report
 from kdpinn_edge.train.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
-from kdpinn_edge.train.sampling import draw, uniform
+from kdpinn_edge.train.sampling import draw, judged, uniform
 
 PACE_STEPS = 20
 
@@ -180,8 +180,7 @@ class _Run:
     @torch.no_grad()
     def score(self, theta: Tensor) -> float:
         self.put(theta)
-        u = self.net.jet(self.held_out, judged_words(self.objective, self.net.problem))
-        return float(self.objective.loss(u, batch_at(self.held_out, u, self.objective)))
+        return float(self.objective.loss(*judged(self.net, self.held_out, self.objective)))
 
     def draw(self, theta: Tensor, step: int) -> Batch:
         self.put(theta)

@@ -226,11 +226,6 @@ def _slopes(u: Jet) -> Tensor:
     return u.data[1 : 1 + count].movedim(0, 1).flatten(1)
 
 
-def judged_words(objective: Objective, problem: Problem) -> tuple[str, ...]:
-    """The derivatives that a `batch_at` needs of a network: those of `objective`, and for its weights the first."""
-    return jets.closed([*objective.words, *first_words(problem)])
-
-
 def first_words(problem: Problem) -> tuple[str, ...]:
     """The value, and the first derivatives that the residual of `problem` needs."""
     return tuple(word for word in jets.of(problem) if len(word) <= 1)
@@ -242,8 +237,5 @@ def steepness(u: Jet) -> Tensor:
 
 
 def batch_at(points: Tensor, u: Jet, objective: Objective) -> Batch:
-    """All of `points` as a batch, u there with its `judged_words`.
-
-    The weights are those of u now, and stay when u is trained further.
-    """
+    """All of `points` as a batch. The weights are those of u now, and stay when u is trained further."""
     return Batch(points, 1 / (1 + steepness(u)), objective.targets(points))

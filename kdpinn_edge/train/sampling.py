@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from kdpinn_edge.problems import Problem
-from kdpinn_edge.train.objective import Batch, Objective, batch_at, judged_words, steepness
+from kdpinn_edge.train import jets
+from kdpinn_edge.train.jets import Jet
+from kdpinn_edge.train.objective import Batch, Objective, batch_at, first_words, steepness
 from kdpinn_edge.train.pinn import Pinn
 
 
@@ -29,12 +31,17 @@ def draw(net: Pinn, objective: Objective, n: int, n_candidates: int, generator: 
     the network is, so that every device has the same draws.
     """
     candidates = uniform(net.problem, n_candidates, generator).to(net.device)
-    u = net.jet(candidates, judged_words(objective, net.problem))
-    batch = batch_at(candidates, u, objective)
+    u, batch = judged(net, candidates, objective)
     slope, wrong = steepness(u), objective.residuals(u, batch).norm(dim=0)
     density = 1 + _over_mean(slope) + _over_mean(wrong)
     chosen = torch.multinomial(density.cpu(), n, replacement=False, generator=generator).to(net.device)
     return Batch(candidates[chosen], batch.weights[chosen], batch.targets[chosen])
+
+
+def judged(net: Pinn, points: Tensor, objective: Objective) -> tuple[Jet, Batch]:
+    """`net` at the points, with the derivatives that `objective` and the weights need, and all points as a batch."""
+    u = net.jet(points, jets.closed([*objective.words, *first_words(net.problem)]))
+    return u, batch_at(points, u, objective)
 
 
 def _over_mean(values: Tensor) -> Tensor:
