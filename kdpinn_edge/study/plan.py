@@ -189,7 +189,7 @@ def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float)
     if rounds < 1:
         raise StudyError(
             f"{name}, {size_name(config.hidden)}: {cpu_seconds:g} s do not hold Adam and one round; accepted: more "
-            "time, or fewer neurons"
+            "time, fewer points or fewer neurons"
         )
     return replace(config, newton_rounds=rounds)
 
