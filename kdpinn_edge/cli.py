@@ -70,8 +70,7 @@ Hidden = Annotated[str | None, typer.Option(help="Neurons per hidden layer, as i
 Activation = Annotated[
     str, typer.Option(help="Of the hidden layers: tanh, sin, lorentzian 1/(1 + x²), dispersion 2x/(1 + x²).")
 ]
-_points = typer.Option(min=1, max=10_000, help="Points per round.")
-Points = Annotated[int | None, _points]
+Points = Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")]
 Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps per round.")]
 FoundTeacher = Annotated[
@@ -243,7 +242,6 @@ def study(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students per method and size.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, help="CPU time for each.")] = 60.0,
-    points: Annotated[int, _points] = 3000,
     optimiser: Annotated[Method, typer.Option(help="What follows Adam.")] = Method.lm,
     device: Device = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="How many are trained at a time, each on one thread.")] = 2,
@@ -272,7 +270,6 @@ def study(
         optimiser=optimiser.value,
         device=device,
         cpu_seconds=seconds,
-        n_points=points,
         known=read_plan(folder),
     )
     with live(_stderr(), problem) as progress:

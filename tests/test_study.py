@@ -87,11 +87,25 @@ def test_a_plan_has_a_cell_for_every_method_size_and_seed(tmp_path: Path) -> Non
     assert more.cells[:8] == plan.cells  # what was planned stays as it was
     assert [cell.name for cell in more.cells[8:]] == ["values_3_seed2"]
     assert more.cells[8].config == replace(plan.cells[1].config, seed=2)
-    fewer = make_plan("burgers", sizes=((3,),), seeds=1, cpu_seconds=60.0, n_points=500)
-    assert {cell.config.n_points for cell in fewer.cells} == {500}
-    assert fewer.command == "kdpinn-edge study burgers --size 3 --seeds 1 --points 500"
-    assert plan.command.startswith("kdpinn-edge study burgers --size 3 --size 4,4 --method scratch --method values")
-    assert plan.command.endswith("--seeds 2 --seconds 9")
+    command = "kdpinn-edge study burgers --size 3 --size 4,4 --method scratch --method values --seeds 2 --seconds 9"
+    assert plan.commands == (command,)
+    assert more.commands == (
+        "kdpinn-edge study burgers --size 3 --method scratch --seeds 2 --seconds 9",
+        "kdpinn-edge study burgers --size 3 --method values --seeds 3 --seconds 9",
+        command.replace("--size 3 ", ""),
+    )
+
+
+def test_each_method_has_as_many_residuals_as_the_weights_ask_for() -> None:
+    plan = make_plan("kovasznay", sizes=((3,), (24, 24)), seeds=1, cpu_seconds=600.0)
+    points = {cell.name: cell.config.n_points for cell in plan.cells}
+    weights = 5 * 24 + 25 * 24 + 25 * 4  # four features, four outputs
+    per_point = {"scratch": 3, "scratch_long": 3, "paper": 3 + 3, "values": 3, "slopes": 3 + 6}
+    assert points == {
+        f"{name}_{size}_seed0": 200 if size == "3" else max(200, -(-2 * weights // count))
+        for size in ("3", "24x24")
+        for name, count in per_point.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -100,7 +114,6 @@ def test_a_plan_has_a_cell_for_every_method_size_and_seed(tmp_path: Path) -> Non
         ({"methods": ("magic",)}, "no method is called 'magic'; accepted: scratch, scratch_long, paper"),
         ({"teacher": "burgers_nu_teacher"}, "solves burgers_nu; accepted: a teacher of burgers"),
         ({"cpu_seconds": 1e-3}, "scratch, 3: 0.001 s do not hold Adam and one round; accepted: more time"),
-        ({"known": replace(KNOWN, problem="burgers", n_points=7)}, "(?s)another.*n_points was 7, is now 3000"),
         ({"known": KNOWN}, "(?s)another study.*problem was 'heat', is now 'burgers'.*cpu_seconds was 1.0, is now"),
     ],
 )
@@ -254,7 +267,7 @@ def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> N
     for method in ("scratch", "values"):
         assert f"| 3 | {METHODS[method].title} | 1 |" in text
     assert "| teacher |" in text
-    assert f"`{plan.command}`" in text
+    assert f"`{plan.commands[0]}`" in text
     assert "![Errors over latency and over what is stored](study.png)" in text
     assert struct.unpack(">II", figure.read_bytes()[16:24]) > (800, 400)
     assert len(pareto(found)) == 1  # one size has one latency

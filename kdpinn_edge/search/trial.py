@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.manifest import Precision, Storage
+from kdpinn_edge.manifest import Grade, Precision, Storage
 from kdpinn_edge.model import find_model
 from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.probe import timed_points
@@ -18,8 +18,9 @@ from kdpinn_edge.problems import problem
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.timing import PythonLoop, find_batch
 from kdpinn_edge.storage import store_as_float16
+from kdpinn_edge.study.budget import recipe_within
 from kdpinn_edge.study.measure import against_reference
-from kdpinn_edge.study.plan import METHODS, rounds_within
+from kdpinn_edge.study.plan import METHODS
 from kdpinn_edge.train import DistillConfig, distill
 from kdpinn_edge.train.teacher import find_teacher
 
@@ -30,11 +31,12 @@ LEAST_SAMPLES, MOST_SAMPLES = 5, 200
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is chosen: the hidden layers, their activation, and how the parameters lie in memory."""
+    """What is chosen: the hidden layers, their activation and its grade, and how the parameters lie in memory."""
 
     hidden: tuple[int, ...]
     activation: str
     storage: Storage
+    grade: Grade = "accurate"
 
     @property
     def precision(self) -> Precision:
@@ -76,24 +78,25 @@ def evaluate(task: Task, candidate: Candidate, folder: Path) -> Outcome:
     """
     config = DistillConfig(hidden=candidate.hidden, activation=candidate.activation, physics_weight=0.0)
     guide, _ = find_teacher(task.teacher, problem(task.problem))
-    rounds = rounds_within(task.cpu_seconds, METHODS["values"], guide, config)
-    config = replace(config, newton_rounds=max(1, rounds))
+    config = recipe_within(task.cpu_seconds, METHODS["values"].objective(guide, config), guide.problem, config)
+    config = replace(config, newton_rounds=max(1, config.newton_rounds))
     trained = distill(task.problem, folder, config, teacher=task.teacher)
     if not trained.finished:
         raise KeyboardInterrupt
     model = find_model(str(folder))
     program = store_as_float16(model.program) if candidate.storage == "float16" else model.program
-    deployed = NumpyProgram(program, candidate.precision)
-    found = against_reference(lambda x: deployed(x.astype(candidate.precision)), trained.net.problem)
     manifest = export_bundle(
         model.program,
         folder / BUNDLE,
         name=task.problem,
         precision=candidate.precision,
         storage=candidate.storage,
+        grade=candidate.grade,
         inputs=model.inputs,
         outputs=model.outputs,
     )
+    deployed = NumpyProgram(program, candidate.precision, manifest.profile)
+    found = against_reference(lambda x: deployed(x.astype(candidate.precision)), trained.net.problem)
     return Outcome(
         candidate=candidate,
         relative_l2=found.relative_l2,

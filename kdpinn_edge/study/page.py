@@ -26,7 +26,7 @@ HEAD = (
 OTHERS_HEAD = "function", "numbers", "relative L2", "largest error", "per point"
 
 INTRODUCTION = """\
-{equation}. {finished} of {cells} runs, {seeds} seeds, torch {torch}: `{command}`
+{equation}. {finished} of {cells} runs, {seeds} seeds, torch {torch}: {commands}
 
 A student has {seconds:g} s of one thread (CPU time), and as many steps as fit by a measurement of each size and method;
 the teacher (`{teacher}`) took {teacher_seconds:g} s. Errors are of the float32 library, against the reference (itself
@@ -51,7 +51,7 @@ def page(found: Report, figure: str) -> str:
         finished=found.finished,
         cells=len(plan.cells),
         seeds=plan.seeds,
-        command=plan.command,
+        commands=" and ".join(f"`{command}`" for command in plan.commands),
         torch=versions()["torch"],
         seconds=plan.cpu_seconds,
         teacher=record_of(plan.teacher)["command"],

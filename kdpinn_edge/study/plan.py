@@ -1,10 +1,8 @@
-"""What a study compares: one cell per method, size and seed, and how many steps make equal budgets.
-
-Runs stop by count, so that they can be repeated; what a step costs is measured once, when the plan is made.
-"""
+"""What a study compares: one cell per method, size and seed, each with as many steps as its budget holds."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,11 +10,10 @@ from typing import Any
 
 from kdpinn_edge.errors import StudyError, listing
 from kdpinn_edge.problems import problem
+from kdpinn_edge.study.budget import recipe_within
 from kdpinn_edge.train import DistillConfig, TrainConfig, load_pinn
 from kdpinn_edge.train.device import find_device
-from kdpinn_edge.train.fit import pace
 from kdpinn_edge.train.objective import Objective, Physics, distillation
-from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.run_folder import read_json, record_of, write_json
 from kdpinn_edge.train.teacher import Teacher, default_teacher
 
@@ -24,7 +21,6 @@ PLAN_FILE = "plan.json"
 SIZES = ((8,), (8, 8), (16, 16), (16,) * 3, (24,) * 3, (32,) * 4)
 SEEDS = 5
 CPU_SECONDS = 60.0
-POINTS = DistillConfig.n_points
 OPTIMISER = "lm"
 
 
@@ -41,19 +37,12 @@ class Method:
     slope_weight: float = 0.0
     with_teacher: bool = False
 
-    def config(self, hidden: tuple[int, ...], optimiser: str, n_points: int, device: str) -> TrainConfig:
-        """The recipe of seed 0, before its rounds are counted."""
+    def config(self, hidden: tuple[int, ...], optimiser: str, device: str) -> TrainConfig:
+        """The recipe of seed 0, before its points and rounds are counted."""
         if not self.distils:
-            return TrainConfig(
-                hidden,
-                n_points=n_points,
-                optimiser=optimiser,
-                newton_steps=DistillConfig.newton_steps,
-                device=device,
-            )
+            return TrainConfig(hidden, optimiser=optimiser, newton_steps=DistillConfig.newton_steps, device=device)
         return DistillConfig(
             hidden,
-            n_points=n_points,
             optimiser=optimiser,
             device=device,
             physics_weight=self.physics_weight,
@@ -100,7 +89,6 @@ class Plan:
     teacher_cpu_seconds: float
     cells: tuple[Cell, ...]
     device: str = "cpu"
-    n_points: int = POINTS
 
     @property
     def seeds(self) -> int:
@@ -108,21 +96,27 @@ class Plan:
         return len({cell.config.seed for cell in self.cells})
 
     @property
-    def command(self) -> str:
+    def commands(self) -> tuple[str, ...]:
+        """What makes this plan, one after another in one folder: one for all sizes with the same methods and seeds."""
+        seeds = Counter((cell.config.hidden, cell.method) for cell in self.cells)
+        sizes: dict[tuple[tuple[str, ...], int], list[tuple[int, ...]]] = {}
+        for hidden, count in dict.fromkeys((hidden, count) for (hidden, _), count in seeds.items()):
+            methods = tuple(name for name in METHODS if seeds[hidden, name] == count)
+            sizes.setdefault((methods, count), []).append(hidden)
+        return tuple(self._command(tuple(found), *asked) for asked, found in sizes.items())
+
+    def _command(self, sizes: tuple[tuple[int, ...], ...], methods: tuple[str, ...], seeds: int) -> str:
         """As the command line has it, defaults left out."""
         words = [f"kdpinn-edge study {self.problem}"]
         if self.teacher != default_teacher(self.problem):
             words.append(f"--teacher {self.teacher}")
-        sizes = tuple(dict.fromkeys(cell.config.hidden for cell in self.cells))
-        methods = tuple(name for name in METHODS if name in {cell.method for cell in self.cells})
         if sizes != SIZES:
             words += [f"--size {','.join(map(str, hidden))}" for hidden in sizes]
         if methods != tuple(METHODS):
             words += [f"--method {name}" for name in methods]
         for option, found, default in (
-            ("seeds", self.seeds, SEEDS),
+            ("seeds", seeds, SEEDS),
             ("seconds", self.cpu_seconds, CPU_SECONDS),
-            ("points", self.n_points, POINTS),
             ("optimiser", self.optimiser, OPTIMISER),
             ("device", self.device, "cpu"),
         ):
@@ -140,16 +134,15 @@ def make_plan(
     methods: Sequence[str] = tuple(METHODS),
     optimiser: str = OPTIMISER,
     cpu_seconds: float = CPU_SECONDS,
-    n_points: int = POINTS,
     device: str = "cpu",
     known: Plan | None = None,
 ) -> Plan:
-    """Count the rounds that fit into the budget of each method and size, on this machine, now.
+    """Count the points and the rounds of each method and size, on this machine, now.
 
     `known` is a plan that this one adds to: its cells stay, and its counts hold for further seeds. Seeds come first, so
     that a study that is cut short has every method and size. Raises StudyError for a method that is not known, where a
-    budget does not hold one round, and where `known` has another problem, teacher, optimiser, budget, number of points
-    or device; TrainError where the device is not there.
+    budget does not hold one round, and where `known` has another problem, teacher, optimiser, budget or device;
+    TrainError where the device is not there.
     """
     if unknown := [name for name in methods if name not in METHODS]:
         raise StudyError(f"no method is called {unknown[0]!r}; accepted: {', '.join(METHODS)}")
@@ -158,7 +151,7 @@ def make_plan(
     if guide.problem is not solved:
         raise StudyError(f"the teacher {teacher} solves {guide.problem.name}; accepted: a teacher of {problem_name}")
     taken = float(record_of(teacher)["training_cpu_seconds"])
-    plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, (), device, n_points)
+    plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, (), device)
     before = known.cells if known else ()
     if known and (faults := _faults(known, plan)):
         raise StudyError(f"the folder holds another study; accepted: a new folder, or the same options: {faults}")
@@ -167,7 +160,7 @@ def make_plan(
         if key not in recipes:
             name, hidden = key
             budget = cpu_seconds + (taken if METHODS[name].with_teacher else 0.0)
-            recipes[key] = _counted(name, guide, METHODS[name].config(hidden, optimiser, n_points, device), budget)
+            recipes[key] = _counted(name, guide, METHODS[name].config(hidden, optimiser, device), budget)
     wanted = [
         Cell(name, replace(recipes[name, hidden], seed=seed))
         for seed in range(seeds)
@@ -177,25 +170,18 @@ def make_plan(
     return replace(plan, cells=tuple(dict.fromkeys((*before, *wanted))))
 
 
-def rounds_within(cpu_seconds: float, method: Method, guide: Teacher, config: TrainConfig) -> int:
-    """How many rounds of `config` so many CPU seconds hold after Adam, on this machine; below 1 where they do not."""
-    net = Pinn(guide.problem, config.hidden, activation=config.activation).to(find_device(config.device))
-    before, per_round = pace(net, method.objective(guide, config), config)
-    return int((cpu_seconds - before) / per_round)
-
-
 def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float) -> TrainConfig:
-    rounds = rounds_within(cpu_seconds, METHODS[name], guide, config)
-    if rounds < 1:
+    recipe = recipe_within(cpu_seconds, METHODS[name].objective(guide, config), guide.problem, config)
+    if recipe.newton_rounds < 1:
         raise StudyError(
             f"{name}, {size_name(config.hidden)}: {cpu_seconds:g} s do not hold Adam and one round; accepted: more "
-            "time, fewer points or fewer neurons"
+            "time or fewer neurons"
         )
-    return replace(config, newton_rounds=rounds)
+    return recipe
 
 
 def _faults(known: Plan, now: Plan) -> str:
-    fixed = ("problem", "teacher", "optimiser", "cpu_seconds", "n_points", "device")
+    fixed = ("problem", "teacher", "optimiser", "cpu_seconds", "device")
     pairs = ((key, getattr(known, key), getattr(now, key)) for key in fixed)
     faults = [f"{key} was {was!r}, is now {found!r}" for key, was, found in pairs if was != found]
     return listing(faults) if faults else ""
