@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from kdpinn_edge import cli
 from kdpinn_edge.errors import SearchError
-from kdpinn_edge.manifest import Storage
+from kdpinn_edge.lanes import is_fast
+from kdpinn_edge.manifest import Grade, Storage
 from kdpinn_edge.runtime import load
 from kdpinn_edge.search import Goal, search
 from kdpinn_edge.search.goal import unbeaten
@@ -91,27 +92,29 @@ def test_what_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("activation", "storage", "precision", "in_the_command"),
+    ("activation", "storage", "grade", "precision", "in_the_command"),
     [
-        ("tanh", "float32", "float32", ""),
-        ("sin", "float16", "float32", "--activation sin "),
-        ("lorentzian", "float16", "float32", "--activation lorentzian "),
-        ("dispersion", "float64", "float64", "--activation dispersion "),
+        ("tanh", "float32", "accurate", "float32", ""),
+        ("tanh", "float32", "fast", "float32", ""),
+        ("sin", "float16", "accurate", "float32", "--activation sin "),
+        ("lorentzian", "float16", "fast", "float32", "--activation lorentzian "),
+        ("dispersion", "float64", "accurate", "float64", "--activation dispersion "),
     ],
 )
 def test_a_candidate_is_measured_as_it_is_shipped(
-    activation: str, storage: Storage, precision: str, in_the_command: str, tmp_path: Path
+    activation: str, storage: Storage, grade: Grade, precision: str, in_the_command: str, tmp_path: Path
 ) -> None:
-    found = evaluate(TASK, Candidate((4,), activation, storage), tmp_path / "run")
+    found = evaluate(TASK, Candidate((4,), activation, storage, grade), tmp_path / "run")
     engine = load(tmp_path / "run" / "bundle")
     assert (engine.manifest.storage, engine.manifest.precision) == (storage, precision)
+    assert is_fast(engine.manifest.profile) == (grade == "fast")
     function = "lorentzian" if activation == "dispersion" else activation
     assert f"{function}(" in (tmp_path / "run" / "bundle" / "burgers_nu_kernel.py").read_text()
     assert engine.manifest.sizes is not None
     assert found.flash == engine.manifest.sizes.flash
     assert 0 < found.relative_l2 < 1
     assert found.ns > 0
-    assert found.command.startswith(f"kdpinn-edge distill burgers_nu --hidden 4 {in_the_command}--rounds ")
+    assert found.command.startswith(f"kdpinn-edge distill burgers_nu --hidden 4 {in_the_command}--points 200 --rounds ")
 
 
 @pytest.mark.slow

@@ -40,4 +40,5 @@ def print_found(console: Console, found: Found, task: Task) -> None:
 def _name(outcome: Outcome) -> str:
     chosen = outcome.candidate
     numbers = {"float16": ", weights in float16", "float32": "", "float64": ", float64"}[chosen.storage]
-    return f"{size_name(chosen.hidden)} {chosen.activation}{numbers}"
+    grade = "" if chosen.grade == "accurate" else f", {chosen.grade}"
+    return f"{size_name(chosen.hidden)} {chosen.activation}{grade}{numbers}"

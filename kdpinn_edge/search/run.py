@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -20,7 +20,7 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kdpinn_edge.errors import SearchError, listing
-from kdpinn_edge.manifest import Storage
+from kdpinn_edge.manifest import Grade, Storage
 from kdpinn_edge.problems import problem
 from kdpinn_edge.search.goal import Goal, unbeaten
 from kdpinn_edge.search.trial import Candidate, Outcome, Task, evaluate
@@ -112,7 +112,8 @@ def _suggested(trial: Trial) -> Candidate:
     depth, width = trial.suggest_categorical("depth", DEPTHS), trial.suggest_categorical("width", WIDTHS)
     activation = trial.suggest_categorical("activation", tuple(ACTIVATIONS))
     storage = cast("Storage", trial.suggest_categorical("storage", STORAGES))
-    return Candidate((width,) * depth, activation, storage)
+    grade = "accurate" if storage == "float64" else trial.suggest_categorical("grade", get_args(Grade))
+    return Candidate((width,) * depth, activation, storage, cast("Grade", grade))
 
 
 def _finished(study: optuna.Study) -> int:
