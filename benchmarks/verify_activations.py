@@ -56,8 +56,8 @@ class Bound:
 FAST_TANH = Bound(6.0, math.inf, -1, 1, odd=True)
 BOUNDS = {
     "tanh": Bound(2.1, math.inf, -1, 1, odd=True),
-    "sin": Bound(2.0, 100, -1, 1, odd=True),
-    "cos": Bound(2.0, 100, -1, 1),
+    "sin": Bound(2.1, 100, -1, 1, odd=True),
+    "cos": Bound(2.1, 100, -1, 1),
     "exp": Bound(1.1, math.inf, 0, math.inf),
     "sigmoid": Bound(2.5, math.inf, 0, 1),
     "softplus": Bound(3.5, math.inf, 0, math.inf),

@@ -38,30 +38,38 @@ RECIPES: dict[str, str] = {
     "allen_cahn_small": "distill allen_cahn --hidden 8,8 --physics-weight 0.0",
     "allen_cahn_student": "distill allen_cahn --rounds 120 --physics-weight 0.0",
     "black_scholes_teacher": "train black_scholes --hidden 16,16 --points 2000 --rounds 300",
+    "black_scholes_small": "distill black_scholes --hidden 8 --points 300 --rounds 200 --physics-weight 0.0",
     "black_scholes_student": "distill black_scholes --hidden 8,8 --physics-weight 0.0",
     "black_scholes_accurate": "distill black_scholes --points 1500 --physics-weight 0.0",
     "burgers_teacher": "train burgers --hidden 20,20,20 --points 3000 --rounds 200 --steps 10",
     "burgers_small": "distill burgers --hidden 8,8 --physics-weight 0.0",
     "burgers_student": "distill burgers --rounds 160 --physics-weight 0.0",
     "burgers_nu_teacher": "train burgers_nu --hidden 24,24,24 --points 4000 --rounds 80",
+    "burgers_nu_small": "distill burgers_nu --hidden 12,12 --points 300 --rounds 200 --physics-weight 0.0",
     "burgers_nu_student": "distill burgers_nu --hidden 20,20,20 --rounds 100 --physics-weight 0.0",
     "heat_teacher": "train heat --hidden 16,16 --rounds 40",
+    "heat_small": "distill heat --hidden 8 --points 300 --rounds 200 --physics-weight 0.0",
     "heat_student": "distill heat --hidden 8,8 --physics-weight 0.0",
     "helmholtz_teacher": "train helmholtz --hidden 20,20 --points 2000 --rounds 250 --steps 10",
+    "helmholtz_small": "distill helmholtz --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
     "helmholtz_student": "distill helmholtz --hidden 16,16 --rounds 100 --physics-weight 0.0",
     "kovasznay_teacher": "train kovasznay --hidden 20,20,20 --points 1200 --rounds 60",
+    "kovasznay_small": "distill kovasznay --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
     "kovasznay_student": "distill kovasznay --points 1200 --physics-weight 0.0",
     "taylor_green_teacher": "train taylor_green --hidden 16,16 --points 700 --rounds 40 --steps 10",
+    "taylor_green_small": "distill taylor_green --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
     "taylor_green_student": "distill taylor_green --points 1200 --physics-weight 0.0",
     "wave_teacher": "train wave --hidden 20,20 --points 2000 --rounds 200 --steps 10",
+    "wave_small": "distill wave --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
     "wave_student": "distill wave --hidden 16,16 --rounds 100 --physics-weight 0.0",
 }
 """What makes each model, after `kdpinn-edge`."""
 
 INTRODUCTION = """# The zoo
 
-Trained networks that are shipped: for each equation a teacher and a student, for some a smaller or a more accurate one.
-The name of an equation alone, as in `kdpinn-edge export burgers`, is its student, `burgers_student`. Errors are those
+Trained networks that are shipped: for each equation a teacher, a student, and a smaller one, `_small`. The name of an
+equation alone, as in `kdpinn-edge export burgers`, is its student, `burgers_student`. Teachers are accurate and small
+themselves, up to 1,400 parameters: where a student is no faster, ship the teacher. Errors are those
 of the float32 library against the reference on the problem's grid; *slopes* is the relative L2 error of all first
 derivatives. Latencies are of the exported library in a C loop, one thread, on {cpu}: one point, and per point of
 {many}.
