@@ -164,6 +164,11 @@ def test_special_values(profile: str, fn: str, at: list[tuple[float, float]], dt
             assert np.isnan(y[0]) or np.signbit(y[0]) == np.signbit(expected)
 
 
+def test_a_zero_of_exp_is_not_the_end_of_an_underflow() -> None:
+    with np.errstate(under="raise"):
+        assert not functions("muladd-1")["exp"](np.array([-104.1, -1e4, -3e38, -math.inf], np.float32)).any()
+
+
 @arithmetics
 @given(data=st.data())
 @settings(max_examples=300)

@@ -185,6 +185,12 @@ def test_an_inverse_root_of_exponentials() -> None:
         assert np.abs(inverse_root(np, rounded, start) * exact - 1).max() < 1e-6
 
 
+@pytest.mark.parametrize("start", [1e-6, START])
+def test_an_inverse_root_does_not_underflow(start: float) -> None:
+    with np.errstate(under="raise"):
+        inverse_root(np, np.logspace(-8, 0, 1000, dtype=np.float32), start)
+
+
 def test_an_error_function_of_tanh() -> None:
     z = np.linspace(-8, 8, 2001)
     assert np.abs(erf(np, z) - [math.erf(value) for value in z]).max() < 2.9e-4
