@@ -18,10 +18,10 @@ from kdpinn_edge.problems import problem
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.timing import PythonLoop, find_batch
 from kdpinn_edge.storage import store_as_float16
-from kdpinn_edge.study.budget import recipe_within
 from kdpinn_edge.study.measure import against_reference
 from kdpinn_edge.study.plan import METHODS
 from kdpinn_edge.train import DistillConfig, distill
+from kdpinn_edge.train.budget import recipe_within
 from kdpinn_edge.train.teacher import find_teacher
 
 BUNDLE = "bundle"

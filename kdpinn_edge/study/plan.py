@@ -10,8 +10,8 @@ from typing import Any
 
 from kdpinn_edge.errors import StudyError, listing
 from kdpinn_edge.problems import problem
-from kdpinn_edge.study.budget import recipe_within
 from kdpinn_edge.train import DistillConfig, TrainConfig, load_pinn
+from kdpinn_edge.train.budget import recipe_within
 from kdpinn_edge.train.device import find_device
 from kdpinn_edge.train.objective import Objective, Physics, distillation
 from kdpinn_edge.train.run_folder import read_json, record_of, write_json

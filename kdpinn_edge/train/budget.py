@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from kdpinn_edge.problems import Problem
-from kdpinn_edge.train import TrainConfig
+from kdpinn_edge.train.config import TrainConfig
 from kdpinn_edge.train.device import find_device
 from kdpinn_edge.train.fit import pace
 from kdpinn_edge.train.objective import Objective
