@@ -117,10 +117,12 @@ def test_every_problem_can_be_calculated_elsewhere(name: str) -> None:
 
 
 def test_steps_are_counted_on_the_device_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdpinn_edge.study.plan.find_device", torch.device)
+    for module in ("study.plan", "train.budget"):
+        monkeypatch.setattr(f"kdpinn_edge.{module}.find_device", torch.device)
     with Elsewhere():
         plan = make_plan("burgers", sizes=[(3,)], seeds=1, methods=["slopes"], cpu_seconds=600.0, device=str(THERE))
-    assert plan.command.endswith(f"--device {THERE}")
+    (command,) = plan.commands
+    assert command.endswith(f"--device {THERE}")
     assert {cell.config.device for cell in plan.cells} == {str(THERE)}
 
 
