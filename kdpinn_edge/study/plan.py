@@ -202,7 +202,10 @@ def read_plan(folder: Path) -> Plan | None:
     try:
         return Plan(**document | {"cells": tuple(_cells(document["cells"]))})
     except (KeyError, TypeError) as error:
-        raise StudyError(f"{path}: not the plan of a study ({error}); the usual cause is an edited file") from error
+        raise StudyError(
+            f"{path}: not the plan of a study ({error}); the usual cause is an edited file, or one of another version: "
+            "take a new folder"
+        ) from error
 
 
 def _cells(documents: Sequence[dict[str, Any]]) -> Iterator[Cell]:
