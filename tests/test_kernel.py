@@ -34,7 +34,7 @@ ULPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 NARROW = next(target for target in TARGETS.values() if target.profile == "fma-2")
 BY_PROFILE = [NARROW, TARGETS["x86-64-v2"]]
 compiled_once = settings(
-    max_examples=12,
+    max_examples=8,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],  # shrinking would compile hundreds of libraries
 )

@@ -27,7 +27,7 @@ from kdpinn_edge.search.trial import Candidate, Outcome, Task, evaluate
 
 TEACHER = "burgers_nu_teacher"
 TASK = Task("burgers_nu", TEACHER, cpu_seconds=1.0, points=100, threads=1)
-TRIALS = 6
+TRIALS = 4
 WORKER = f"""
 import sys
 from pathlib import Path

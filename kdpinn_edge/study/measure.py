@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -39,22 +40,34 @@ def accuracy(program: Program, problem: Problem) -> NetAccuracy:
     found = against_reference(lambda x: u(x.astype(np.float32)), problem)
     requests = [f"{output}_{column}" for output in problem.outputs for column in problem.inputs]
     slopes = NumpyProgram(derivatives(program, requests), "float32")
-    margin = 5 * STEP * (np.array(problem.upper) - problem.lower)
-    per_axis = round(SLOPE_POINTS ** (1 / len(problem.inputs)))
-    points = problem.grid([per_axis] * len(problem.inputs)).clip(problem.lower + margin, problem.upper - margin)
-    points = points.astype(np.float32)
-    exact = reference_slopes(problem, points.astype(np.float64))
-    return NetAccuracy(**vars(found), slopes_l2=_relative(slopes(points) - exact, exact))
+    points, exact = _slopes_inside(problem)
+    return NetAccuracy(**vars(found), slopes_l2=_relative(slopes(points.astype(np.float32)) - exact, exact))
 
 
 def against_reference(u: Callable[[Array], Array], problem: Problem) -> Accuracy:
     """That of any function of points (n, n_in), of which it gets such as float32 can hold."""
-    rounded = problem.grid(problem.resolution).astype(np.float32).astype(np.float64)
-    points = rounded.clip(problem.lower, problem.upper)  # rounding may have left the box
-    exact = problem.reference(points)
+    points, exact = _values_on_grid(problem)
     difference = u(points) - exact
     rmse = float(np.sqrt(np.mean(difference**2)))
     return Accuracy(_relative(difference, exact), float(np.abs(difference).max()), rmse)
+
+
+@cache
+def _values_on_grid(problem: Problem) -> tuple[Array, Array]:
+    """The points of the problem's grid, as float32 holds them, and the reference there."""
+    rounded = problem.grid(problem.resolution).astype(np.float32).astype(np.float64)
+    points = rounded.clip(problem.lower, problem.upper)  # rounding may have left the box
+    return points, problem.reference(points)
+
+
+@cache
+def _slopes_inside(problem: Problem) -> tuple[Array, Array]:
+    """Points of a coarser grid inside the box, as float32 holds them, and the slopes of the reference there."""
+    margin = 5 * STEP * (np.array(problem.upper) - problem.lower)
+    per_axis = round(SLOPE_POINTS ** (1 / len(problem.inputs)))
+    points = problem.grid([per_axis] * len(problem.inputs)).clip(problem.lower + margin, problem.upper - margin)
+    points = points.astype(np.float32).astype(np.float64)
+    return points, reference_slopes(problem, points)
 
 
 def reference_slopes(problem: Problem, points: Array) -> Array:

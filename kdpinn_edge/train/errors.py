@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ class Reference:
     values: Array
 
     @staticmethod
+    @cache  # a reference may take longer than training does between two looks at it
     def on_grid(problem: Problem, *, coarser: int = 1) -> Reference:
         """The grid of the problem's resolution, corners included, or one that is `coarser` times along each axis."""
         points = problem.grid([1 + (n - 1) // coarser for n in problem.resolution])
