@@ -50,7 +50,7 @@ from kdpinn_edge.manifest import (
     write_manifest,
 )
 from kdpinn_edge.numpy_program import PRECISIONS, NumpyProgram
-from kdpinn_edge.probe import probe_points
+from kdpinn_edge.probe import probe_box, probe_points
 from kdpinn_edge.program_file import write_program
 from kdpinn_edge.simplify import multiply_adds, simplify
 from kdpinn_edge.storage import store_as_float16
@@ -58,6 +58,7 @@ from kdpinn_edge.units import derivative_units
 
 N_GOLDEN = 48
 N_ERROR = 4096
+IN_FLOAT64, BEFORE_STORAGE = "the Program in float64", "the Program whose weights were not rounded, in float64"
 
 
 def export_bundle(
@@ -94,7 +95,7 @@ def export_bundle(
         export_bundle(program, "wave", name="wave", derivatives=["u", "u_x", "u_xx"])
 
     `storage="float16"` keeps the parameters in half the space of float32 and computes in float32 all the same. The
-    Programs of the bundle are then those with rounded parameters; the errors in the manifest are against the others.
+    Programs of the bundle are then those with rounded parameters; `storage_errors` in the manifest says what that cost.
 
     `grade="fast"`, for float32, takes the activations that cost less and err more (docs/numerics.md); the numerics
     profile names it.
@@ -184,10 +185,13 @@ def export_bundle(
                 function: Function(
                     program_sha256=programs[function].sha256,
                     outputs=outputs_of[function],
-                    errors=_errors(given[function], references[function], interface),
+                    errors=_errors(function, programs[function], references[function], interface),
                     operations=_operations(programs[function]),
                     stack=usage.stacks.get(function),
                     instructions=usage.instructions.get(function),
+                    storage_errors=_errors(function, given[function], references[function], interface, BEFORE_STORAGE)
+                    if storage == "float16"
+                    else None,
                 )
                 for function in programs
             },
@@ -304,17 +308,31 @@ def _self_test(library: Path, name: str) -> None:
         )
 
 
-def _errors(program: Program, reference: NumpyProgram, interface: Interface) -> Errors:
-    """What precision and storage cost: the NumPy program against the meaning of `program`, at the same points."""
+def _errors(
+    function: FunctionName, program: Program, reference: NumpyProgram, interface: Interface, against: str = IN_FLOAT64
+) -> Errors:
+    """The NumPy program against the meaning of `program`, at the same points of the domain box.
+
+    Raises ExportError where one of them is not finite there.
+    """
     x = probe_points(interface.inputs, N_ERROR, seed=1).astype(reference.dtype)
-    exact: Array = interpret(program, x)
-    difference = np.abs(reference(x) - exact)
+    with np.errstate(all="ignore"):
+        exact: Array = interpret(program, x)
+        difference = np.abs(reference(x) - exact)
+    if not np.isfinite(difference).all():
+        row, column = np.argwhere(~np.isfinite(difference))[0]
+        box = ", ".join(f"{side.name} ∈ [{low:g}, {high:g}]" for side, low, high in probe_box(interface.inputs))
+        raise ExportError(
+            f"{function}: {columns(program.outputs)[column]} is not finite in {interface.precision} at "
+            f"{x[row].tolist()}, a point of {box}. The usual cause is an open or a wrong domain: give the one that the "
+            "model is meant for, by --lower and --upper, or in Python by inputs=[Input(name, lower, upper), …]"
+        )
     return Errors(
         max_abs=tuple(map(float, difference.max(axis=0))),
         rms=tuple(map(float, np.sqrt(np.mean(difference**2, axis=0)))),
         scale=tuple(map(float, np.abs(exact).max(axis=0))),
         n_points=N_ERROR,
-        against="the Program in float64",
+        against=against,
     )
 
 

@@ -7,6 +7,7 @@ well, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted.
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,8 @@ from kdpinn_edge.errors import BenchError, BudgetError, KdpinnError
 
 if TYPE_CHECKING:
     from kdpinn_edge.ir import Program
-    from kdpinn_edge.manifest import Function, Input, Manifest, Output
+    from kdpinn_edge.manifest import Errors, Function, Input, Manifest, Output
+    from kdpinn_edge.model import Model
     from kdpinn_edge.train import TrainConfig, Trained
 
 Config = TypeVar("Config", bound="TrainConfig")
@@ -61,6 +63,14 @@ app = typer.Typer(
     help="Distilled physics-informed neural networks as small, bit-exact C libraries.",
     epilog="Exit codes: 0 all is well, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted.",
 )
+
+
+def _finite(value: float | None) -> float | None:
+    """Every comparison with a NaN is false, so that a limit of one would hold."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value:g}; accepted: a finite number")
+    return value
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
@@ -195,10 +205,11 @@ def distill(
     rounds: Rounds = None,
     steps: Steps = None,
     physics_weight: Annotated[
-        float | None, typer.Option(min=0, help="Of the equation; 0 to follow the teacher alone.  [default: 1]")
+        float | None,
+        typer.Option(min=0, callback=_finite, help="Of the equation; 0 to follow the teacher alone.  [default: 1]"),
     ] = None,
     slope_weight: Annotated[
-        float | None, typer.Option(min=0, help="Of the teacher's first derivatives.  [default: 0]")
+        float | None, typer.Option(min=0, callback=_finite, help="Of the teacher's first derivatives.  [default: 0]")
     ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -241,7 +252,7 @@ def study(
         typer.Option(help="scratch, scratch_long, paper, values or slopes; repeatable.  [default: all]"),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students per method and size.")] = 5,
-    seconds: Annotated[float, typer.Option(min=1, help="CPU time for each.")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=1, callback=_finite, help="CPU time for each.")] = 60.0,
     optimiser: Annotated[Method, typer.Option(help="What follows Adam.")] = Method.lm,
     device: Device = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="How many are trained at a time, each on one thread.")] = 2,
@@ -256,9 +267,12 @@ def study(
     from kdpinn_edge.study import make_plan, read_plan
     from kdpinn_edge.study import study as run
     from kdpinn_edge.study.console import live, print_report
+    from kdpinn_edge.study.page import check_page, write_page
     from kdpinn_edge.study.plan import METHODS, SIZES
     from kdpinn_edge.study.report import report
 
+    if page:
+        check_page(page)
     folder = out or Path("runs", f"{problem}_study")
     _stderr().print("counting the steps that fit into each budget")
     plan = make_plan(
@@ -275,12 +289,10 @@ def study(
     with live(_stderr(), problem) as progress:
         finished = run(plan, folder, jobs=jobs, report=progress)
     if not finished:
-        _stderr().print(f"interrupted: the same command goes on with {folder}", soft_wrap=True)
+        _stderr().print(f"interrupted: the same command goes on with {folder}", soft_wrap=True, markup=False)
         raise typer.Exit(INTERRUPTED)
     found = report(plan, folder)
     if page:
-        from kdpinn_edge.study.page import write_page
-
         write_page(found, page)
     if as_json:
         _print_json(found.document())
@@ -295,12 +307,12 @@ def search(
     points: Annotated[int, typer.Option(min=1, help="What has to be within the budget.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="How many evaluate them.")] = 1,
     max_error: Annotated[
-        float | None, typer.Option(help="Largest relative L2 error; the fastest student wins.")
+        float | None, typer.Option(min=0, callback=_finite, help="Largest relative L2 error; the fastest student wins.")
     ] = None,
     max_flash: Annotated[str | None, typer.Option(help="For code and constants, as in 32k.")] = None,
     teacher: FoundTeacher = None,
     trials: Annotated[int, typer.Option(min=1, help="Students that all workers make together.")] = 30,
-    seconds: Annotated[float, typer.Option(min=1, help="CPU time for each.")] = 30.0,
+    seconds: Annotated[float, typer.Option(min=1, callback=_finite, help="CPU time for each.")] = 30.0,
     storage: Annotated[
         str | None, typer.Option(help="A database that workers share, as Optuna takes it.  [default: SQLite in OUT]")
     ] = None,
@@ -330,7 +342,7 @@ def search(
         out or Path("runs", f"{problem}_search"),
         trials=trials,
         storage=storage,
-        report=lambda n, outcome: _stderr().print(f"{n}/{trials} {line(outcome, task)}", soft_wrap=True),
+        report=lambda n, outcome: _stderr().print(f"{n}/{trials} {line(outcome, task)}", soft_wrap=True, markup=False),
     )
     if as_json:
         _print_json(asdict(found))
@@ -343,10 +355,16 @@ def search(
 @app.command()
 def export(
     model: Annotated[
-        str, typer.Argument(help="A problem (its student), a model of the zoo, a run folder, a program.npz.")
+        str,
+        typer.Argument(help="A problem (its student), a model of the zoo, a run folder, a bundle, a program.npz."),
     ],
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
     name: Annotated[str | None, typer.Option(help="Names the library and its functions.  [default: MODEL's]")] = None,
+    lower: Annotated[
+        str | None,
+        typer.Option(help='The domain from below, as in "0, -1", inf where it is open.  [default: MODEL\'s]'),
+    ] = None,
+    upper: Annotated[str | None, typer.Option(help="The domain from above.  [default: MODEL's]")] = None,
     precision: Annotated[Scalar, typer.Option(help="What the library computes in.")] = Scalar.float32,
     storage: Annotated[
         Stored | None, typer.Option(help="How weights are kept: float16 halves them.  [default: the precision]")
@@ -354,7 +372,9 @@ def export(
     grade: Annotated[
         Graded, typer.Option(help="Of the activations: fast has a cheaper tanh, off by 5 ULP instead of 2; float32.")
     ] = Graded.accurate,
-    target: Annotated[str, typer.Option(help="What to compile for: one of `kdpinn-edge targets`.")] = "native",
+    target: Annotated[
+        str, typer.Option(help="What to compile for: native, or one of `kdpinn-edge targets`.")
+    ] = "native",
     cc: Annotated[
         str | None, typer.Option(help="Link with this C compiler and its options.  [default: cc here, else ziglang]")
     ] = None,
@@ -391,7 +411,7 @@ def export(
             "a problem. In Python: export_bundle(…, residual=residual_program(program, problem))",
             param_hint="--residual",
         )
-    _stderr().print(f"compiling {called} for {target}")
+    _stderr().print(f"compiling {called} for {target}", markup=False)
     manifest = export_bundle(
         found.program,
         out,
@@ -400,7 +420,7 @@ def export(
         storage=storage.value if storage else None,
         grade=grade.value,
         target=target,
-        inputs=found.inputs,
+        inputs=_bounded(found, lower, upper),
         outputs=found.outputs,
         derivatives=requests,
         residual=residual_program(found.program, found.problem) if residual and found.problem else None,
@@ -488,7 +508,7 @@ def bench(
     clock: Annotated[str | None, typer.Option(help="The rate of a board that counts cycles, as in 216MHz.")] = None,
     budget: Annotated[str | None, typer.Option(help="Exit with 1 where one backend exceeds it, as in 10ms.")] = None,
     points: Annotated[int, typer.Option(min=1, help="What has to be within the budget.")] = 1,
-    percentile: Annotated[float, typer.Option(help="For how many % of the calls.")] = 99.0,
+    percentile: Annotated[float, typer.Option(callback=_finite, help="For how many % of the calls.")] = 99.0,
     samples: Annotated[int | None, typer.Option(help="Calls of the gate.  [default: what PERCENTILE needs]")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that every backend may use.")] = 1,
     frontier: Annotated[bool, typer.Option("--frontier", help="How many points fit into the budget?")] = False,
@@ -547,7 +567,7 @@ def bench_zoo(
         out.mkdir(parents=True, exist_ok=True)
     documents = []
     for name in problem or pairs():
-        _stderr().print(f"measuring the teacher and the student of {name}")
+        _stderr().print(f"measuring the teacher and the student of {name}", markup=False)
         with live(_stderr()) as report:
             found = paper_comparison(
                 name,
@@ -571,9 +591,11 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="A figure to write: .png, .svg or .pdf.")] = None,
     per_axis: Annotated[int, typer.Option(min=2, help="Points along each of the first two inputs.")] = 401,
     engine: Annotated[Swept, typer.Option(help="What evaluates the residual.")] = Swept.library,
-    limit: Annotated[float | None, typer.Option(help="Exit with 1 where |residual| exceeds it.")] = None,
+    limit: Annotated[
+        float | None, typer.Option(min=0, callback=_finite, help="Exit with 1 where |residual| exceeds it.")
+    ] = None,
     percentile: Annotated[
-        float, typer.Option(min=0, max=100, help="At how many % of the points the limit has to hold.")
+        float, typer.Option(min=0, max=100, callback=_finite, help="At how many % of the points the limit has to hold.")
     ] = 99,
     as_json: AsJson = False,
 ) -> None:
@@ -620,7 +642,7 @@ def info(
     subject: Annotated[str, typer.Argument(help="A bundle, or what `export` takes as MODEL.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show what something is: its Program, sizes, errors and hashes."""
+    """Show what something is: its columns and its Program; of a bundle also sizes, errors and hashes."""
     from kdpinn_edge.manifest import MANIFEST_FILE, PROGRAM_FILES, check_files, read_manifest
     from kdpinn_edge.model import find_model
     from kdpinn_edge.program_file import read_program
@@ -634,9 +656,14 @@ def info(
         document = {"manifest": asdict(manifest), "programs": records}
         facts = _manifest_facts(manifest)
     else:
-        programs = {"eval": find_model(subject).program}
-        document = {"program": _program_record(programs["eval"])}
-        facts = {"program": f"SHA-256 {programs['eval'].sha256}"}
+        found = find_model(subject)
+        programs = {"eval": found.program}
+        document = {"program": _program_record(found.program)} | (
+            {"inputs": list(map(asdict, found.inputs)), "outputs": list(map(asdict, found.outputs))}
+            if found.inputs and found.outputs
+            else {}
+        )
+        facts = _model_facts(found)
     if as_json:
         _print_json(document)
     else:
@@ -660,6 +687,32 @@ def _configured(
     if hidden is not None:
         given["hidden"] = _layers(hidden, "--hidden")
     return replace(config, **{field: value for field, value in given.items() if value is not None})
+
+
+def _bounded(model: Model, lower: str | None, upper: str | None) -> tuple[Input, ...]:
+    """The inputs of a model within the domain that was given, or else its own."""
+    from kdpinn_edge.ir import columns
+    from kdpinn_edge.manifest import Input
+
+    inputs = model.inputs or tuple(map(Input, columns(model.program.inputs)))
+    if lower is not None:
+        sides = _numbers(lower, len(inputs), "--lower")
+        inputs = tuple(replace(column, lower=side) for column, side in zip(inputs, sides, strict=True))
+    if upper is not None:
+        sides = _numbers(upper, len(inputs), "--upper")
+        inputs = tuple(replace(column, upper=side) for column, side in zip(inputs, sides, strict=True))
+    return inputs
+
+
+def _numbers(text: str, count: int, option: str) -> list[float | None]:
+    """One number per input; None for one that is infinite."""
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or any(map(math.isnan, numbers)):
+        raise typer.BadParameter(f"{text!r}; accepted: {count} numbers with commas between", param_hint=option)
+    return [number if math.isfinite(number) else None for number in numbers]
 
 
 def _layers(text: str, option: str) -> tuple[int, ...]:
@@ -688,6 +741,16 @@ def _print_trained(trained: Trained, as_json: bool) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
+def _model_facts(model: Model) -> dict[str, str]:
+    facts = {}
+    if model.problem and model.problem.equation:
+        facts["equation"] = model.problem.equation
+    if model.inputs and model.outputs:
+        facts["inputs"] = ", ".join(map(_side, model.inputs))
+        facts["outputs"] = ", ".join(map(_with_unit, model.outputs))
+    return facts | {"program": f"SHA-256 {model.program.sha256}"}
+
+
 def _manifest_facts(manifest: Manifest) -> dict[str, str]:
     sizes, target = manifest.sizes, manifest.target
     facts = {
@@ -702,15 +765,11 @@ def _manifest_facts(manifest: Manifest) -> dict[str, str]:
         "measured": manifest.measured,
     }
     for name, function in manifest.functions.items():
-        errors, work = function.errors, function.operations
-        off = zip(errors.max_abs, errors.rms, errors.scale, strict=True)
+        work, storage = function.operations, function.storage_errors
         facts |= {
             name: ", ".join(map(_with_unit, function.outputs)),
-            f"{name} error": f"against {errors.against} ({errors.n_points} points): "
-            + "; ".join(
-                f"{column.name} at most {largest:.2g}, rms {rms:.2g}, values up to {scale:.3g}"
-                for column, (largest, rms, scale) in zip(function.outputs, off, strict=True)
-            ),
+            f"{name} error": _off(function, function.errors),
+            **({f"{name} storage": _off(function, storage)} if storage else {}),
             f"{name} work": f"{work.multiply_adds:,} multiply-adds and {work.activations:,} activations per point",
             f"{name} call": _call(function),
             f"{name} is": f"the Program {function.program_sha256}",
@@ -729,6 +788,14 @@ def _call(function: Function) -> str:
 
 def _with_unit(column: Output) -> str:
     return column.name if column.unit in (None, "1") else f"{column.name} in {column.unit}"
+
+
+def _off(function: Function, errors: Errors) -> str:
+    off = zip(function.outputs, errors.max_abs, errors.rms, errors.scale, strict=True)
+    return f"against {errors.against} ({errors.n_points} points): " + "; ".join(
+        f"{column.name} at most {largest:.2g}, rms {rms:.2g}, values up to {scale:.3g}"
+        for column, largest, rms, scale in off
+    )
 
 
 def _side(column: Input) -> str:

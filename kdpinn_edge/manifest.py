@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from kdpinn_edge.errors import BundleError, listing
 
-SCHEMA = 3
+SCHEMA = 4
 MANIFEST_FILE = "manifest.json"
 PROGRAM_FILE = "program.npz"
 ONNX_FILE = "model.onnx"
@@ -104,6 +104,8 @@ class Operations:
 class Function:
     """One function of the model: its Program, and what that costs. `outputs` has one entry per column of y.
 
+    `errors` are those of the arithmetic, against the bundle's own Program; `storage_errors` those against the Program
+    whose weights were rounded for storage, None where none were.
     `stack` is the bytes that a call takes below the caller's stack pointer, `instructions` how many it runs for so many
     points; both are exact, and None where nothing could measure them.
     """
@@ -114,6 +116,7 @@ class Function:
     operations: Operations
     stack: int | None
     instructions: Mapping[str, int] | None
+    storage_errors: Errors | None = None
 
     @property
     def n_out(self) -> int:
@@ -318,6 +321,14 @@ FILE_NAME = Leaf(
 
 Shape = Leaf | Table | Optional | list[Any] | dict[str, Any]
 
+ERRORS: dict[str, Shape] = {
+    "max_abs": [MAGNITUDE],
+    "rms": [MAGNITUDE],
+    "scale": [MAGNITUDE],
+    "n_points": POSITIVE,
+    "against": TEXT,
+}
+
 SHAPE: dict[str, Shape] = {
     "schema": Leaf(str(SCHEMA), lambda value: _is_count(value) and value == SCHEMA),
     "name": Leaf("a model name: see `name_fault`", lambda value: isinstance(value, str) and name_fault(value) is None),
@@ -331,13 +342,8 @@ SHAPE: dict[str, Shape] = {
         {
             "program_sha256": SHA256,
             "outputs": [{"name": TEXT, "unit": TEXT_OR_NULL}],
-            "errors": {
-                "max_abs": [MAGNITUDE],
-                "rms": [MAGNITUDE],
-                "scale": [MAGNITUDE],
-                "n_points": POSITIVE,
-                "against": TEXT,
-            },
+            "errors": ERRORS,
+            "storage_errors": Optional(ERRORS),
             "operations": {"multiply_adds": COUNT, "activations": COUNT},
             "stack": COUNT_OR_NULL,
             "instructions": Leaf("counts by numbers of points, or null", _are_instructions),
@@ -403,9 +409,10 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
     for name, function in record["functions"].items():
         where, n_out = f"functions[{name!r}]", len(function["outputs"])
         faults += _twice(f"{where}.outputs", function["outputs"])
-        for key in ("max_abs", "rms", "scale"):
-            if len(function["errors"][key]) != n_out:
-                faults.append(f"{where}.errors.{key}: {len(function['errors'][key])} numbers for {n_out} outputs")
+        for errors in ("errors", "storage_errors"):
+            for key in ("max_abs", "rms", "scale"):
+                if function[errors] and len(function[errors][key]) != n_out:
+                    faults.append(f"{where}.{errors}.{key}: {len(function[errors][key])} numbers for {n_out} outputs")
     accepted = [pattern.format(record["name"]) for pattern in LIBRARY_FILES.values()]
     if record["library"] not in accepted:
         faults.append(f"library: {record['library']!r}; accepted: {' or '.join(accepted)}")
@@ -430,15 +437,19 @@ def _manifest(record: dict[str, Any]) -> Manifest:
 
 
 def _function(record: dict[str, Any]) -> Function:
-    errors = record["errors"] | {key: tuple(record["errors"][key]) for key in ("max_abs", "rms", "scale")}
     return Function(
         record["program_sha256"],
         tuple(Output(**column) for column in record["outputs"]),
-        Errors(**errors),
+        _errors(record["errors"]),
         Operations(**record["operations"]),
         record["stack"],
         record["instructions"],
+        _errors(record["storage_errors"]) if record["storage_errors"] else None,
     )
+
+
+def _errors(record: dict[str, Any]) -> Errors:
+    return Errors(**record | {key: tuple(record[key]) for key in ("max_abs", "rms", "scale")})
 
 
 def _raise(faults: list[str], path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from kdpinn_edge import problems, zoo
 from kdpinn_edge.equation import outputs_program
-from kdpinn_edge.ir import Program
-from kdpinn_edge.manifest import Input, Output
+from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.ir import Program, columns
+from kdpinn_edge.manifest import MANIFEST_FILE, PROGRAM_FILE, Input, Output, check_files, read_manifest
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program_file import read_program
 
@@ -30,18 +31,41 @@ class Model:
 
 
 def find_model(text: str) -> Model:
-    """The Model that `text` names: a program.npz, a model of the zoo, or else the network that `find_pinn` finds.
+    """The Model that `text` names: a bundle, a program.npz, a model of the zoo, or else what `find_pinn` finds.
 
-    A program.npz does not say what its library is called: its `name` is None. Only a network needs torch, to be
-    captured. Raises ProgramError, TrainError or CaptureError.
+    A program.npz alone does not say what its library is called: its `name` is None. Only a network needs torch, to be
+    captured. Raises BundleError, ProgramError, TrainError or CaptureError.
     """
+    if (Path(text) / MANIFEST_FILE).exists():
+        return _of_bundle(Path(text))
     if text.endswith(".npz"):
         return Model(None, read_program(text))
     if (name := zoo_name(text)) in zoo.names():
         program = read_program(zoo.program(name))
         return _model(program, problems.problem(zoo.record(name)["problem"]))
+    if Path(text).suffix == ".onnx":
+        raise ProgramError(
+            f"{text}: a model in ONNX is not read; accepted: the torch module that it was made from, which "
+            "kdpinn_edge.capture.capture turns into a Program (docs/training.md)"
+        )
+    if not Path(text).exists():
+        raise ProgramError(
+            f"no model is called {text!r}, and no folder or file; accepted: a problem ({', '.join(problems.names())}), "
+            f"another model of the zoo ({', '.join(zoo.names())}), a run folder, a bundle, a program.npz, a "
+            ".safetensors file"
+        )
     net = find_pinn(text)
     return _model(captured(net, net.problem.name), net.problem)
+
+
+def _of_bundle(folder: Path) -> Model:
+    """The model that a bundle evaluates, its hashes checked. Its problem is the one with its equation and columns."""
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    program = read_program(folder / PROGRAM_FILE)
+    key = manifest.equation, columns(program.inputs), columns(program.outputs)
+    known = {(p.equation, p.inputs, p.outputs): p for p in map(problems.problem, problems.names())}
+    return Model(manifest.name, program, manifest.inputs, manifest.functions["eval"].outputs, known.get(key))
 
 
 def _model(program: Program, problem: Problem) -> Model:

@@ -16,16 +16,21 @@ DEVICE_SCHEMA = 1
 """Of the document that a device prints."""
 
 
-def probe_points(inputs: Sequence[Input], n: int, seed: int = 0) -> Array:
-    """n points (n, n_in), float64, uniform in the domain box; an open side is taken as 2 beyond the other, or ±1."""
+def probe_box(inputs: Sequence[Input]) -> list[tuple[Input, float, float]]:
+    """Each input with the sides that it is probed between; an open side is taken as 2 beyond the other, or ±1."""
     box = []
     for column in inputs:
         lower, upper = column.lower, column.upper
         if lower is None:
             lower = -1.0 if upper is None else upper - 2.0
-        box.append((lower, lower + 2.0 if upper is None else upper))
-    lows, highs = np.array(box).T
-    return np.random.default_rng(seed).uniform(lows, highs, (n, len(box)))
+        box.append((column, lower, lower + 2.0 if upper is None else upper))
+    return box
+
+
+def probe_points(inputs: Sequence[Input], n: int, seed: int = 0) -> Array:
+    """n points (n, n_in), float64, uniform in `probe_box`."""
+    _, lows, highs = zip(*probe_box(inputs), strict=True)
+    return np.random.default_rng(seed).uniform(lows, highs, (n, len(lows)))
 
 
 def timed_points(inputs: Sequence[Input], n: int) -> Array:

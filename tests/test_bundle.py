@@ -463,8 +463,12 @@ def test_half_storage_computes_in_float32(tmp_path: Path) -> None:
     assert (manifest.precision, manifest.storage, full.storage) == ("float32", "float16", "float32")
     assert manifest.sizes.rodata < 0.6 * full.sizes.rodata
     for function in manifest.functions.values():
-        for max_abs, scale in zip(function.errors.max_abs, function.errors.scale, strict=True):
-            assert 1e-5 < max_abs < 4e-3 * scale
+        stored, computed = function.storage_errors, function.errors
+        assert stored
+        for of_storage, of_arithmetic, scale in zip(stored.max_abs, computed.max_abs, stored.scale, strict=True):
+            assert 1e-5 < of_storage < 4e-3 * scale
+            assert of_arithmetic < 1e-5 * scale
+    assert all(function.storage_errors is None for function in full.functions.values())
     stored = {
         "eval": read_program(tmp_path / "half" / "program.npz"),
         "jet": read_program(tmp_path / "half" / "jet.npz"),

@@ -21,7 +21,8 @@ from typer.testing import CliRunner, Result
 
 from kdpinn_edge import __main__, cli
 from kdpinn_edge.bench import lineup
-from kdpinn_edge.manifest import MANIFEST_FILE, ONNX_FILE
+from kdpinn_edge.ir import Map, Program, Var
+from kdpinn_edge.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program_file import write_program
 
@@ -98,6 +99,43 @@ def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path, monkeyp
     assert isinstance(compared, dict)
     assert [entry["name"] for entry in compared["entries"]] == ["torch, eager", lineup.LIBRARY]
     assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher").stdout
+
+
+def test_a_domain_is_given_and_goes_on_with_the_bundle(program_file: Path, tmp_path: Path) -> None:
+    """As text, and as the bundle says it when that is the model of another export."""
+    out, again = tmp_path / "net", tmp_path / "again"
+    options = ("--name", "net", "--target", "c99", "--lower", "-2, 0", "--upper", "1,inf")
+    assert run("export", program_file, "--out", out, *options).exit_code == 0
+    assert run("export", out, "--out", again, "--target", "c99", "--lower=-1, 0").exit_code == 0
+    sides = [[(side.lower, side.upper) for side in read_manifest(folder).inputs] for folder in (out, again)]
+    assert sides == [[(-2.0, 1.0), (0.0, None)], [(-1.0, 1.0), (0.0, None)]]
+    for bounds in ("0", "0, nan", "0, x", "0, 1, 2"):
+        said = refused("export", out, "--out", tmp_path / "none", "--lower", bounds)
+        assert "accepted: 2 numbers with commas between" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "net"]
+
+
+def test_a_model_that_is_not_finite_in_its_domain(tmp_path: Path) -> None:
+    x, u = Var("x", 1), Var("u", 1)
+    write_program(Program("steep", (x,), (u,), (Map(u, x, "exp"),)), tmp_path / "steep.npz")
+    export = ("export", tmp_path / "steep.npz", "--name", "steep", "--target", "c99", "--out", tmp_path / "steep")
+    said = refused(*export, "--lower", "0", "--upper", "1000")
+    assert "eval: u is not finite in float32 at [" in said
+    assert "a point of x ∈ [0, 1000]. The usual cause is an open or a wrong domain" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["steep.npz"]
+
+
+def test_the_residual_of_a_bundle_is_that_of_its_equation(tmp_path: Path) -> None:
+    assert run("export", "heat", "--out", tmp_path / "heat", "--target", "c99").exit_code == 0
+    assert run("export", tmp_path / "heat", "--out", tmp_path / "again", "--target", "c99", "--residual").exit_code == 0
+    first, again = read_manifest(tmp_path / "heat"), read_manifest(tmp_path / "again")
+    assert list(again.functions) == ["eval", "residual"]
+    assert again.equation == first.equation
+    assert again.functions["eval"].program_sha256 == first.functions["eval"].program_sha256
+
+
+def test_a_name_with_brackets_is_no_markup(tmp_path: Path) -> None:
+    assert "'[/b]' is not a model name" in refused("export", "heat", "--name", "[/b]", "--out", tmp_path / "heat")
 
 
 @pytest.mark.slow
@@ -288,6 +326,14 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "{program}", "--out", "{new}", "--name", "net", "--derivatives", ""], "a request is empty"),
         (["export", "nothing.npz", "--out", "{new}", "--name", "net"], "no such file"),
         (["export", "{here}", "--out", "{new}"], "model.safetensors: no such file"),
+        (
+            ["export", "lunch", "--out", "{new}"],
+            "no model is called 'lunch', and no folder or file; accepted: a problem",
+        ),
+        (
+            ["export", "{bundle}/model.onnx", "--out", "{new}"],
+            "a model in ONNX is not read; accepted: the torch module",
+        ),
         (["train", "lunch", "--out", "{new}"], "no problem is called 'lunch'; accepted: "),
         (["train", "burgers", "--out", "{bundle}"], "already holds other files"),
         (["train", "burgers", "--out", "{new}", "--resume"], "holds no run"),
@@ -304,6 +350,13 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["bench", "{bundle}", "--compare", "{new}"], "cannot be read"),
         (["bench", "{bundle}", "--budget", "1s", "--full", "--n", "5"], "--full, --n: not for the budget"),
         (["bench", "{bundle}", "--frontier", "--resume"], "--resume: not for the frontier; leave it out"),
+        (["bench", "{bundle}", "--resume"], "--resume goes on with a record; accepted: with --out RECORD.json"),
+        (["bench", "{bundle}", "--out", "{new}/record.json"], "make it first"),
+        (["audit", "{bundle}", "--limit", "nan"], "--limit"),
+        (["search", "heat", "--max-error", "nan", "--out", "{new}"], "--max-error"),
+        (["study", "heat", "--page", "{new}/page.md", "--out", "{new}"], "there is no folder"),
+        (["study", "heat", "--page", "page.png", "--out", "{new}"], "the suffix '.png' is not known; accepted: .md"),
+        (["study", "heat", "--seconds", "inf", "--out", "{new}"], "--seconds"),
         (["sesame"], "No such command 'sesame'"),
     ],
 )

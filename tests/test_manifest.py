@@ -54,6 +54,7 @@ WAVE = Manifest(
             Operations(3000, 64),
             640,
             {"1": 4000, "64": 128_000},
+            Errors((3e-4, 2e-2), (1e-4, 1e-3), (1.5, 90.0), 1000, "the Program before"),
         ),
     },
     equation="u_tt = c² u_xx",
@@ -104,8 +105,8 @@ def test_equal_manifests_give_equal_bytes(bundle: Path) -> None:
 
 
 FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
-    (("schema",), 4, "schema 4; this version reads 3: update kdpinn_edge"),
-    (("schema",), 1, "schema 1; this version reads 3: an older version wrote it, export the bundle again"),
+    (("schema",), 5, "schema 5; this version reads 4: update kdpinn_edge"),
+    (("schema",), 1, "schema 1; this version reads 4: an older version wrote it, export the bundle again"),
     (("schema",), True, "schema: true"),
     (("name",), "Wave", "name: "),
     (("name",), "int", "name: "),
@@ -134,6 +135,13 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("equation",), 0, "equation: 0"),
     (("functions", "jet", "errors", "max_abs"), [1e-9], "functions['jet'].errors.max_abs: 1 numbers for 2 outputs"),
     (("functions", "jet", "errors", "max_abs", 1), -1e-9, "functions['jet'].errors.max_abs[1]: "),
+    (("functions", "jet", "storage_errors"), 0, "functions['jet'].storage_errors: 0"),
+    (("functions", "jet", "storage_errors", "rms"), [], "functions['jet'].storage_errors.rms: []"),
+    (
+        ("functions", "jet", "storage_errors", "rms"),
+        [1],
+        "functions['jet'].storage_errors.rms: 1 numbers for 2 outputs",
+    ),
     (("functions", "jet", "errors", "rms"), True, "functions['jet'].errors.rms: true"),
     (("functions", "jet", "operations", "multiply_adds"), -1, "functions['jet'].operations.multiply_adds: -1"),
     (("stack",), -1, "stack: -1; accepted: a whole number from 0, or null"),
@@ -189,10 +197,10 @@ def test_the_values_are_never_missing(bundle: Path) -> None:
         read_manifest(bundle)
 
 
-@pytest.mark.parametrize(("schema", "fix"), [(1, "export the bundle again"), (4, "update kdpinn_edge")])
+@pytest.mark.parametrize(("schema", "fix"), [(1, "export the bundle again"), (5, "update kdpinn_edge")])
 def test_another_schema_is_the_only_fault_named(bundle: Path, schema: int, fix: str) -> None:
     edit(bundle, to={"schema": schema, "everything": "else"})
-    with pytest.raises(BundleError, match=rf"schema {schema}; this version reads 3: .*{fix}$"):
+    with pytest.raises(BundleError, match=rf"schema {schema}; this version reads 4: .*{fix}$"):
         read_manifest(bundle)
 
 
@@ -202,7 +210,7 @@ def test_another_schema_is_the_only_fault_named(bundle: Path, schema: int, fix: 
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
-        (b'{"schema": 3, "schema": 3}', "a key occurs twice"),
+        (b'{"schema": 4, "schema": 4}', "a key occurs twice"),
         (b'{"schema": NaN}', "NaN is not a JSON number"),
         (b'{"schema": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"[" * 100_000, "not JSON"),

@@ -2,6 +2,7 @@
 //
 //     const model = await instantiate(await (await fetch("@name@.wasm")).arrayBuffer());
 //     model.evaluate(@numbers@.of(@point@)); // any number of points, one after the other
+//     model.evaluate(x, "eval"); // or another of `functions`
 //     model.selftest(); // 0 where the bits are those that were exported
 
 /** The columns of a point, and those that each function returns for it. */
@@ -17,6 +18,8 @@ export async function instantiate(wasm) {
 
   /** The columns of a function at the points x, both as Numbers. */
   function evaluate(x, name = "eval") {
+    if (!Object.hasOwn(functions, name))
+      throw new TypeError(`no function is called ${name}; accepted: ${Object.keys(functions).join(", ")}`);
     const n = x.length / inputs.length;
     if (!(x instanceof Numbers) || !Number.isInteger(n))
       throw new TypeError(`x is not a ${Numbers.name} of ${inputs.length} numbers per point`);

@@ -83,7 +83,7 @@ def table(options: Options, out: Console, status: Console, quiet: bool) -> Resul
         from kdpinn_edge.bench.report import write_report
 
         write_report(record, options.report)
-    return summary(record) | ({"comparison": _changes(comparison)} if comparison else {}), True
+    return summary(record) | ({"comparison": _changes(comparison)} if comparison else {}), bool(record.entries)
 
 
 def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result:
@@ -142,10 +142,15 @@ def _complete(options: Options) -> Record | None:
 
 
 def _measured(options: Options, contenders: Sequence[Contender], protocol: Protocol, status: Console) -> Record:
+    if options.resume and not options.out:
+        raise BenchError("--resume goes on with a record; accepted: with --out RECORD.json")
+    if options.out and not options.out.parent.is_dir():
+        raise BenchError(f"{options.out}: there is no folder {options.out.parent}; make it first")
     status.print(
         f"measuring {options.bundle}: {len(contenders)} backends, about "
         f"{duration(estimate_s(contenders, protocol) * 1e9)}",
         soft_wrap=True,
+        markup=False,
     )
     with console.live(status) as report:
         return measure(

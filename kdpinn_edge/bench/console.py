@@ -63,6 +63,8 @@ def print_record(console: Console, record: Record) -> None:
             f"[bold]{subject.name}[/] {subject.precision}, {subject.target}, profile {subject.profile}, "
             f"Program {subject.program_sha256[:16]}"
         )
+        if subject.storage_error is not None:
+            console.print(f"its weights were rounded for storage: off by {subject.storage_error:.1e} more in every row")
     equal = [entry for entry in record.entries if entry.threads is not None]
     own = [entry for entry in record.entries if entry.threads is None]
     for mode in record.protocol.modes:
@@ -181,9 +183,9 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     for difference in comparison.differences:
         console.print(f"not the same: {escape(difference)}", soft_wrap=True)
     for name in comparison.gone:
-        console.print(f"gone: {name}")
+        console.print(f"gone: {name}", markup=False)
     for name in comparison.new:
-        console.print(f"new: {name}")
+        console.print(f"new: {name}", markup=False)
     changed = sorted((c for c in comparison.changes if c.is_beyond_noise), key=lambda c: -c.factor)
     if changed:
         table = _table("times as long", "backend", "points", "mode", "", "before", "now")

@@ -68,7 +68,8 @@ class Subject:
 
     `scale` is the largest magnitude of its values at the probe points, and `allowed_error` what a backend of the same
     function may be off from its float64 Program. `rmse` is its root-mean-square error against the reference solution
-    of the equation, where that is known.
+    of the equation, where that is known; `storage_error` what that Program is off at most because its weights were
+    rounded for storage, None where they were not.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Subject:
     scale: float
     allowed_error: float
     rmse: float | None = None
+    storage_error: float | None = None
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Reference:
             scale=self._parity.scale,
             allowed_error=self._parity.allowed,
             rmse=rmse,
+            storage_error=max(evaluated.storage_errors.max_abs) if evaluated.storage_errors else None,
         )
 
     def points(self, n: int) -> Array:

@@ -33,8 +33,9 @@ def print_found(console: Console, found: Found, task: Task) -> None:
         console.print("no student is within the limits; the table has those that come nearest")
         return
     console.print(line(found.best, task), soft_wrap=True)
-    console.print(found.best.command, soft_wrap=True)
-    console.print(f"its run and its bundle are in {found.best.folder} on {found.best.machine}", soft_wrap=True)
+    console.print(found.best.command, soft_wrap=True, markup=False)
+    lies = f"its run and its bundle are in {found.best.folder} on {found.best.machine}"
+    console.print(lies, soft_wrap=True, markup=False)
 
 
 def _name(outcome: Outcome) -> str:

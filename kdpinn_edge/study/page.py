@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpinn_edge.bench.machine import this_machine
+from kdpinn_edge.errors import StudyError
 from kdpinn_edge.study.front import front
 from kdpinn_edge.study.latency import MANY, Latency
 from kdpinn_edge.study.plan import METHODS, size_name
@@ -36,8 +37,17 @@ of {many:,}, on {cpu}.
 """
 
 
+def check_page(path: Path) -> None:
+    """Raise StudyError where `path` is not one that `write_page` can write: call it before a long study."""
+    if path.suffix != ".md":
+        raise StudyError(f"{path}: the suffix {path.suffix!r} is not known; accepted: .md")
+    if not path.parent.is_dir():
+        raise StudyError(f"{path}: there is no folder {path.parent}; make it first")
+
+
 def write_page(found: Report, path: Path) -> None:
-    """Write the page to `path`, and its figure beside it with the suffix .png."""
+    """Write the page to `path`, and its figure beside it with the suffix .png. Raises StudyError as `check_page`."""
+    check_page(path)
     figure = path.with_suffix(".png")
     draw(found, figure)
     write_whole(path, (page(found, figure.name) + "\n").encode())

@@ -15,7 +15,7 @@ from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.errors import TrainError
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Program, columns
-from kdpinn_edge.manifest import MANIFEST_FILE, PROGRAM_FILE
+from kdpinn_edge.manifest import MANIFEST_FILE, PROGRAM_FILE, read_manifest
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program_file import read_program
 from kdpinn_edge.train.jets import Jet
@@ -82,7 +82,8 @@ def find_teacher(
     """The teacher that `source` is, and how a record names it.
 
     `source` is a Program, a program.npz, a bundle, or what `load_pinn` takes; a network is moved to `device`, a Program
-    stays with NumPy. Raises TrainError where it solves another problem, ProgramError where a file is not a Program.
+    stays with NumPy. Raises TrainError where it solves another problem, ProgramError where a file is not a Program,
+    BundleError for a bundle whose manifest cannot be read.
     """
     if not isinstance(source, Program):
         path = Path(source)
@@ -98,6 +99,9 @@ def find_teacher(
         if not program_file.exists():
             raise TrainError(f"{program_file}: no such file; accepted: a program.npz, a bundle, a run folder")
         name, program = path.name, read_program(program_file)
+        equation = read_manifest(path).equation if program_file != path else None
+        if equation not in (None, problem.equation):
+            raise TrainError(f"the teacher {source} solves {equation}; accepted for {problem.name}: {problem.equation}")
     else:
         name, program = source.name, source
     return ProgramTeacher(program, problem), {"name": name, "sha256": program.sha256}

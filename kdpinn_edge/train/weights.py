@@ -75,8 +75,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             if head.startswith(PICKLE_STARTS) and not head.endswith(b"{"):
                 raise TrainError(
                     f"{path}: this is a pickle, which runs code when it is read; accepted: safetensors. Where you "
-                    "trust it, convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "
-                    "'model.safetensors', metadata={'problem': 'burgers'})"
+                    "trust it and it is a network of train or distill, convert it: safetensors.torch.save_file("
+                    "torch.load(path, weights_only=True), 'model.safetensors', metadata={'problem': 'burgers'}); "
+                    "capture any other from Python (docs/training.md)"
                 )
         with safe_open(path, framework="pt") as archive:
             return {name: archive.get_tensor(name) for name in archive.keys()}, archive.metadata() or {}  # noqa: SIM118
