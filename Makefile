@@ -54,11 +54,16 @@ runs/large/taylor_green runs/large/taylor_green_student: LARGE_POINTS = 700
 runs/large/taylor_green runs/large/taylor_green_student: LARGE_ROUNDS = 10
 runs/large/taylor_green_student: STUDENT_POINTS = 1200
 
+# A run has its name when it is finished; one that was interrupted begins anew.
 $(LARGE:%=runs/large/%_student): runs/large/%_student: runs/large/% | .venv/.ready
-	$(BIN)/kdpinn-edge distill $* --teacher $< --points $(STUDENT_POINTS) --physics-weight 0 --out $@
+	rm -rf $@.unfinished
+	$(BIN)/kdpinn-edge distill $* --teacher $< --points $(STUDENT_POINTS) --physics-weight 0 --out $@.unfinished
+	mv $@.unfinished $@
 
 $(LARGE:%=runs/large/%): runs/large/%: | .venv/.ready
-	$(BIN)/kdpinn-edge train $* --hidden $(LARGE_HIDDEN) --optimiser lbfgs --points $(LARGE_POINTS) --rounds $(LARGE_ROUNDS) --steps 100 --out $@
+	rm -rf $@.unfinished
+	$(BIN)/kdpinn-edge train $* --hidden $(LARGE_HIDDEN) --optimiser lbfgs --points $(LARGE_POINTS) --rounds $(LARGE_ROUNDS) --steps 100 --out $@.unfinished
+	mv $@.unfinished $@
 
 paper: $(LARGE:%=runs/large/%_student)
 	for each in $(LARGE); do \

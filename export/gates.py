@@ -38,9 +38,11 @@ def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
     addresses in the descriptor).
     """
     kind = interface.target.artifact
+    if kind not in READ:
+        raise ExportError(f"{interface.library}: the target {interface.target.name} makes no machine code")
     try:
         found = READ[kind](artifact)
-    except (ValueError, IndexError, AttributeError) as error:
+    except (ValueError, IndexError, KeyError, AttributeError) as error:
         raise ExportError(f"{interface.library} is not what it should be, {WORDS[kind]}: {error}") from error
     minimum = MINIMUM.get(kind, frozenset())
     expected = set(interface.symbols)

@@ -21,8 +21,8 @@ from kdpinn_edge.equation import summands
 from kdpinn_edge.errors import AuditError
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Program
-from kdpinn_edge.manifest import PROGRAM_FILES, Input, Manifest
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.manifest import Input, Manifest
+from kdpinn_edge.program_file import read_function
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.engine import check_function
 from kdpinn_edge.runtime.load import EngineName
@@ -105,7 +105,7 @@ def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: E
     manifest = loaded.manifest
     check_function(manifest, "residual")
     axes = _axes(manifest, per_axis)
-    terms = summands(read_program(Path(bundle) / PROGRAM_FILES["residual"]))
+    terms = summands(read_function(bundle, manifest, "residual"))
     slices, largest = [], np.zeros(len(terms))
     for fixed in product(*axes[2:]):
         points = np.stack(np.meshgrid(*axes[:2], *([value] for value in fixed), indexing="ij"), axis=-1)

@@ -25,7 +25,7 @@ from kdpinn_edge.manifest import (
 )
 from kdpinn_edge.numpy_program import NumpyProgram
 from kdpinn_edge.parity import SLACK, Parity
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.program_file import read_function
 
 Result = Literal["passed", "failed", "skipped"]
 
@@ -56,7 +56,7 @@ def check(bundle: str | os.PathLike[str]) -> list[Verdict]:
         verdicts.append(_verdict("programs", partial(_programs, directory, manifest)))
     if verdicts[-1].result == "failed":
         return verdicts
-    programs = {function: read_program(directory / PROGRAM_FILES[function]) for function in manifest.functions}
+    programs = {function: read_function(directory, manifest, function) for function in manifest.functions}
     checks = {"gates": partial(_gates, directory, manifest, programs), "selftest": partial(_selftest, directory)}
     for function, program in programs.items():
         parity = Parity(program, manifest)
@@ -94,12 +94,8 @@ def _hashes(directory: Path, manifest: Manifest) -> str:
 
 
 def _programs(directory: Path, manifest: Manifest) -> str:
-    for function, stated in manifest.functions.items():
-        file = PROGRAM_FILES[function]
-        program = read_program(directory / file)
-        if program.sha256 != stated.program_sha256:
-            raise BundleError(f"{file} holds the Program {program.sha256}, the manifest says {stated.program_sha256}")
-        NumpyProgram(program, manifest.precision, manifest.profile)
+    for function in manifest.functions:
+        NumpyProgram(read_function(directory, manifest, function), manifest.precision, manifest.profile)
     return ", ".join(f"{name} is {stated.program_sha256[:16]}…" for name, stated in manifest.functions.items())
 
 

@@ -75,7 +75,9 @@ def _finite(value: float | None) -> float | None:
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
 ProblemName = Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`.")]
-Seed = Annotated[int, typer.Option(help="Decides the first weights and every point that is drawn.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="Decides the first weights and every point that is drawn.")
+]
 Hidden = Annotated[str | None, typer.Option(help="Neurons per hidden layer, as in 32,32,32.")]
 Activation = Annotated[
     str, typer.Option(help="Of the hidden layers: tanh, sin, lorentzian 1/(1 + x²), dispersion 2x/(1 + x²).")
@@ -425,7 +427,7 @@ def export(
         derivatives=requests,
         residual=residual_program(found.program, found.problem) if residual and found.problem else None,
         equation=(found.problem.equation or None) if found.problem else None,
-        cc=shlex.split(cc) if cc else None,
+        cc=_command(cc) if cc else None,
         with_bench=with_bench,
         max_flash=parse_bytes(max_flash) if max_flash is not None else None,
         max_stack=parse_bytes(max_stack) if max_stack is not None else None,
@@ -534,7 +536,7 @@ def bench(
         samples=samples,
         threads=threads,
     )
-    run = command.frontier if frontier else command.gate if budget else command.table
+    run = command.frontier if frontier else command.table if budget is None else command.gate
     document, passed = run(options, _stdout(), _stderr(), quiet=as_json)
     if as_json:
         _print_json(document)
@@ -643,15 +645,15 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what something is: its columns and its Program; of a bundle also sizes, errors and hashes."""
-    from kdpinn_edge.manifest import MANIFEST_FILE, PROGRAM_FILES, check_files, read_manifest
+    from kdpinn_edge.manifest import MANIFEST_FILE, check_files, read_manifest
     from kdpinn_edge.model import find_model
-    from kdpinn_edge.program_file import read_program
+    from kdpinn_edge.program_file import read_function
 
     folder = Path(subject)
     if (folder / MANIFEST_FILE).exists():
         manifest = read_manifest(folder)
         check_files(folder, manifest)
-        programs = {name: read_program(folder / PROGRAM_FILES[name]) for name in manifest.functions}
+        programs = {name: read_function(folder, manifest, name) for name in manifest.functions}
         records = {name: _program_record(program) for name, program in programs.items()}
         document = {"manifest": asdict(manifest), "programs": records}
         facts = _manifest_facts(manifest)
@@ -713,6 +715,13 @@ def _numbers(text: str, count: int, option: str) -> list[float | None]:
     if len(numbers) != count or any(map(math.isnan, numbers)):
         raise typer.BadParameter(f"{text!r}; accepted: {count} numbers with commas between", param_hint=option)
     return [number if math.isfinite(number) else None for number in numbers]
+
+
+def _command(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}; accepted: a command as in a shell", param_hint="--cc") from error
 
 
 def _layers(text: str, option: str) -> tuple[int, ...]:

@@ -11,9 +11,9 @@ from kdpinn_edge import problems, zoo
 from kdpinn_edge.equation import outputs_program
 from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.ir import Program, columns
-from kdpinn_edge.manifest import MANIFEST_FILE, PROGRAM_FILE, Input, Output, check_files, read_manifest
+from kdpinn_edge.manifest import MANIFEST_FILE, Input, Output, check_files, read_manifest
 from kdpinn_edge.problems import Problem
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.program_file import read_function, read_program
 
 if TYPE_CHECKING:
     from kdpinn_edge.train import Pinn
@@ -62,10 +62,11 @@ def _of_bundle(folder: Path) -> Model:
     """The model that a bundle evaluates, its hashes checked. Its problem is the one with its equation and columns."""
     manifest = read_manifest(folder)
     check_files(folder, manifest)
-    program = read_program(folder / PROGRAM_FILE)
-    key = manifest.equation, columns(program.inputs), columns(program.outputs)
-    known = {(p.equation, p.inputs, p.outputs): p for p in map(problems.problem, problems.names())}
-    return Model(manifest.name, program, manifest.inputs, manifest.functions["eval"].outputs, known.get(key))
+    program = read_function(folder, manifest)
+    described = manifest.equation, columns(program.inputs), columns(program.outputs)
+    known = map(problems.problem, problems.names())
+    solved = next((each for each in known if (each.equation, each.inputs, each.outputs) == described), None)
+    return Model(manifest.name, program, manifest.inputs, manifest.functions["eval"].outputs, solved)
 
 
 def _model(program: Program, problem: Problem) -> Model:

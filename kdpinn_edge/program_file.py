@@ -1,7 +1,7 @@
 """`program.npz`: a Program as a file, without pickle.
 
 The archive holds `structure` (JSON text as bytes) and one float64 array per parameter, `p0, p1, …`, in the order of
-the ops. The same Program always gives the same bytes.
+the ops. A Program always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.errors import ProgramError
-from kdpinn_edge.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands, parameters
+from kdpinn_edge.errors import BundleError, ProgramError
+from kdpinn_edge.ir import (
+    Add,
+    Affine,
+    Array,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Slice,
+    Var,
+    columns,
+    operands,
+    parameters,
+)
+from kdpinn_edge.manifest import PROGRAM_FILES, FunctionName, Manifest
 from kdpinn_edge.verify import verify
 
 FORMAT = 1
@@ -69,6 +85,19 @@ def read_program(path: str | os.PathLike[str]) -> Program:
             "write_program wrote. The usual cause is a truncated or edited file: export it again."
         ) from error
     return verify(program)
+
+
+def read_function(bundle: str | os.PathLike[str], manifest: Manifest, function: FunctionName = "eval") -> Program:
+    """The Program of a function of a bundle. Raises BundleError where it is another than the manifest names."""
+    path = Path(bundle) / PROGRAM_FILES[function]
+    program, stated = read_program(path), manifest.functions[function]
+    if program.sha256 != stated.program_sha256:
+        raise BundleError(f"{path} holds the Program {program.sha256}, the manifest says {stated.program_sha256}")
+    found = columns(program.inputs), columns(program.outputs)
+    described = tuple(side.name for side in manifest.inputs), tuple(side.name for side in stated.outputs)
+    if found != described:
+        raise BundleError(f"{path} has the columns {found}, the manifest says {described}")
+    return program
 
 
 def _op_record(op: Op) -> dict[str, Any]:

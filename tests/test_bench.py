@@ -216,6 +216,16 @@ def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Pat
     assert measure(who, protocol, name="net", out=out, resume=True).cells == whole.cells
 
 
+def test_backends_are_resumed_in_any_order(bundle: Path, tmp_path: Path) -> None:
+    out, who = tmp_path / "record.json", contenders(bundle, _numpy, _library_loop)
+    protocol = replace(TINY, rounds=3)
+    with pytest.raises(StopHereError):
+        measure(who, protocol, name="net", out=out, report=interrupt_after(6))
+    whole = measure(who[::-1], protocol, name="net", out=out, resume=True)
+    assert whole.is_complete
+    assert {len(cell.blocks) for cell in whole.cells} == {3}
+
+
 def test_a_whole_record_is_not_measured_again(bundle: Path, tmp_path: Path) -> None:
     """Those that did not get in are not tried again either."""
     out, who = tmp_path / "record.json", contenders(bundle, _wrong_for_many, _cannot, _numpy)
@@ -226,15 +236,18 @@ def test_a_whole_record_is_not_measured_again(bundle: Path, tmp_path: Path) -> N
     assert (again.cells, again.absent, again.entries) == (whole.cells, whole.absent, whole.entries)
 
 
-@pytest.mark.parametrize("change", ["protocol", "bundle", "backends"])
+@pytest.mark.parametrize("change", ["protocol", "bundle", "more backends", "fewer backends"])
 def test_the_record_of_another_run_is_not_continued(change: str, bundle: Path, tmp_path: Path) -> None:
-    out, who, protocol = tmp_path / "record.json", contenders(bundle, _numpy), TINY
+    out, protocol = tmp_path / "record.json", TINY
+    who = contenders(bundle, _numpy) if change != "fewer backends" else contenders(bundle, _numpy, _library_loop)
     measure(who, protocol, name="net", out=out)
     before = out.read_bytes()
     if change == "protocol":
         protocol = replace(protocol, seed=1)
-    elif change == "backends":
+    elif change == "more backends":
         who = contenders(bundle, _numpy, _library_loop)
+    elif change == "fewer backends":
+        who = contenders(bundle, _numpy)
     else:
         export_bundle(mlp(2, 5, 1, 1), tmp_path / "net", name="net")
         who = contenders(tmp_path / "net", _numpy)
@@ -317,7 +330,7 @@ def test_a_period_leaves_time_to_spare(call_ns: float, period_ns: int) -> None:
 
 
 @pytest.mark.parametrize("fixed_ns", [0, 3_000, 900_000])
-@pytest.mark.parametrize("point_ns", [1.0, 13.0, 5_000.0])
+@pytest.mark.parametrize("point_ns", [0.85, 1.0, 6.9, 13.0, 69.0, 5_000.0])
 def test_the_frontier_is_bracketed_by_measurements(fixed_ns: float, point_ns: float) -> None:
     measured: dict[int, float] = {}
 

@@ -226,6 +226,43 @@ def test_check_fails_another_model_behind_right_hashes(bundle: Path) -> None:
     assert [entry["name"] for entry in found["checks"] if entry["result"] == "failed"] == ["programs"]
 
 
+@pytest.mark.parametrize("described", ["an input more", "an output more", "no machine code"])
+def test_check_fails_a_manifest_that_describes_another_model(described: str, bundle: Path) -> None:
+    path = bundle / MANIFEST_FILE
+    record = json.loads(path.read_text())
+    function = record["functions"]["eval"]
+    if described == "an input more":
+        record["inputs"].append(record["inputs"][0] | {"name": "more"})
+    elif described == "an output more":
+        function["outputs"].append({"name": "more", "unit": None})
+        function["errors"] |= {key: function["errors"][key] * 2 for key in ("max_abs", "rms", "scale")}
+    else:
+        record["target"]["name"] = "c99"
+    path.write_text(json.dumps(record))
+    found = document("check", bundle, exit_code=1)
+    assert isinstance(found, dict)
+    failed = {entry["name"] for entry in found["checks"] if entry["result"] == "failed"}
+    assert failed == ({"gates"} if described == "no machine code" else {"programs"})
+
+
+def test_a_program_that_the_manifest_does_not_name_is_refused(bundle: Path, tmp_path: Path) -> None:
+    """Not even where the manifest lists no such file, so that no hash is wrong."""
+    path = bundle / MANIFEST_FILE
+    record = json.loads(path.read_text())
+    del record["files"]["program.npz"]
+    path.write_text(json.dumps(record))
+    write_program(mlp(2, 8, 2, 1, seed=5), bundle / "program.npz")
+    for command in (
+        ("info", bundle),
+        ("export", bundle, "--out", tmp_path / "new"),
+        ("distill", "heat", "--teacher", bundle),
+    ):
+        assert "the manifest says" in refused(
+            *command, *(["--out", tmp_path / "run"] if command[0] == "distill" else [])
+        )
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["net"]
+
+
 def test_check_fails_what_is_no_library_behind_right_hashes(bundle: Path) -> None:
     path, rubbish = bundle / MANIFEST_FILE, b"no library"
     (bundle / "libnet.so").write_bytes(rubbish)
@@ -349,6 +386,16 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["bench", "{bundle}", "--budget", "1s", "--percentile", "100"], "percentile 100; accepted: above 0"),
         (["bench", "{bundle}", "--compare", "{new}"], "cannot be read"),
         (["bench", "{bundle}", "--budget", "1s", "--full", "--n", "5"], "--full, --n: not for the budget"),
+        (["bench", "{bundle}", "--budget", ""], "'' is not a duration"),
+        (
+            ["bench", "{bundle}", "--points", "9"],
+            "--points, --percentile and --samples are of a budget; accepted: with",
+        ),
+        (["bench", "{bundle}", "--frontier", "--percentile", "100"], "percentile 100; accepted: above 0"),
+        (["search", "heat", "--max-error", "0", "--out", "{new}"], "max_error is 0.0; accepted: above 0"),
+        (["search", "heat", "--max-flash", "0", "--out", "{new}"], "max_flash is 0; accepted: above 0"),
+        (["train", "heat", "--seed", "-1", "--out", "{new}"], "--seed"),
+        (["export", "heat", "--cc", "'gcc", "--out", "{new}"], "No closing quotation; accepted: a command"),
         (["bench", "{bundle}", "--frontier", "--resume"], "--resume: not for the frontier; leave it out"),
         (["bench", "{bundle}", "--resume"], "--resume goes on with a record; accepted: with --out RECORD.json"),
         (["bench", "{bundle}", "--out", "{new}/record.json"], "make it first"),

@@ -282,7 +282,7 @@ def test_a_symbolic_link_is_refused_even_to_the_right_bytes(bundle: Path) -> Non
 def test_a_directory_is_refused(bundle: Path) -> None:
     (bundle / "wave.h").unlink()
     (bundle / "wave.h").mkdir()
-    with pytest.raises(BundleError, match=r"wave\.h: Is a directory"):
+    with pytest.raises(BundleError, match=r"wave\.h: not a regular file"):
         check_files(bundle, WAVE)
 
 

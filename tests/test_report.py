@@ -147,13 +147,17 @@ def test_each_backend_has_a_look_of_its_own(record: Record) -> None:
 def test_the_answer_is_the_fastest_backend(record: Record) -> None:
     entries = [entry for entry in record.entries if entry.subject == "burgers" and entry.threads is not None]
     closed = replace(record, cells=tuple(cell for cell in record.cells if cell.mode == "closed"))
-    for answer in answers(Table(closed, rows(closed)), entries, closed.subjects[0]):
+    found = answers(Table(closed, rows(closed)), entries, closed.subjects[0])
+    assert [answer.n for answer in found] == [1, 10_000]
+    for answer in found:
         from_c, from_python = answer.picks
         assert from_c.entry.name == "library, C loop"
         assert from_python.entry.name == {1: "numba, in memory", 10_000: "library, cffi"}[answer.n]
         assert any("onnx, io-binding" in rival for rival in from_python.rivals)
     others = [entry for entry in entries if entry.promise == "same function"]
-    for answer in answers(Table(closed, rows(closed)), others, closed.subjects[0]):
+    found = answers(Table(closed, rows(closed)), others, closed.subjects[0])
+    assert found
+    for answer in found:
         assert [pick.entry.name.split(",")[0] for pick in answer.picks] == ["onnx"]
 
 

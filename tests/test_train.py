@@ -707,7 +707,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     box = tuple(side.lower for side in SIDES), tuple(side.upper for side in SIDES)
     program = capture(Plant(), name="plant", inputs=("load", "v"), outputs=("T",), domain=box)
     folder = tmp_path_factory.mktemp("model") / "plant"
-    export_bundle(program, folder, name="plant", inputs=SIDES, outputs=[Output("T", "K")])
+    export_bundle(program, folder, name="plant", inputs=SIDES, outputs=[Output("T", "K")], equation="dT/dt = 0")
     return folder
 
 
@@ -769,3 +769,11 @@ def test_what_cannot_be_published(tmp_path: Path) -> None:
     train("burgers", tmp_path / "run", short, report=Interrupt(2))
     with pytest.raises(TrainError, match="was interrupted"):
         publish(tmp_path / "run", TEACHER, tmp_path)
+
+
+def test_points_are_not_drawn_for_a_network_that_has_diverged() -> None:
+    net = Pinn(problem("heat"), (4,), seed=0)
+    with torch.no_grad():
+        next(net.parameters()).fill_(torch.nan)
+    with pytest.raises(TrainError, match="the network has diverged"):
+        draw(net, Physics(net.problem), 10, 100, torch.Generator())

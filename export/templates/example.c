@@ -41,10 +41,12 @@ int main(void)
     if (status != 0) {
         return 1;
     }
-    for (i = 0; i < N_POINTS; i++) { /* along the diagonal of the domain, or of [-1, 1] where it is open */
+    for (i = 0; i < N_POINTS; i++) { /* along the diagonal of the domain; an open side is 2 from the other, or at 1 */
         for (c = 0; c < @NAME@_N_IN; c++) {
-            const double lower = model->lower[c] > -1e300 ? model->lower[c] : -1.0;
-            const double upper = model->upper[c] < 1e300 ? model->upper[c] : 1.0;
+            const int is_open = model->upper[c] > 1e300;
+            const double below = is_open ? -1.0 : model->upper[c] - 2.0;
+            const double lower = model->lower[c] > -1e300 ? model->lower[c] : below;
+            const double upper = is_open ? lower + 2.0 : model->upper[c];
             x[i * @NAME@_N_IN + c] = (@scalar@)(lower + (upper - lower) * (i + 0.5) / N_POINTS);
         }
     }

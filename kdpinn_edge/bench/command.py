@@ -22,6 +22,7 @@ from kdpinn_edge.bench.statistics import summary
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.manifest import read_manifest
 
+POINTS, PERCENTILE = 1, 99.0
 BUDGET = "10ms"
 Result = tuple[dict[str, Any], bool]
 
@@ -62,6 +63,8 @@ def table(options: Options, out: Console, status: Console, quiet: bool) -> Resul
     """Measure and show every backend."""
     if options.report and not options.report.parent.is_dir():
         raise BenchError(f"{options.report}: there is no folder {options.report.parent}; make it first")
+    if (options.points, options.percentile, options.samples) != (POINTS, PERCENTILE, None):
+        raise BenchError("--points, --percentile and --samples are of a budget; accepted: with --budget or --frontier")
     protocol = lineup.FULL if options.full else lineup.QUICK
     if options.n_points:
         protocol = replace(protocol, n_points=tuple(options.n_points))
@@ -89,7 +92,7 @@ def table(options: Options, out: Console, status: Console, quiet: bool) -> Resul
 def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result:
     """Hold one backend to the budget: the library, where no other is named."""
     _refuse(options, "the budget of one backend", "full", "n_points", "report", "compare", "add", "clock")
-    budget_ns = parse_duration(options.budget or BUDGET)
+    budget_ns = parse_duration(BUDGET if options.budget is None else options.budget)
     protocol = gate_protocol(options.points, budget_ns, options.percentile, options.samples)
     contenders = options.contenders((lineup.LIBRARY,))
     if len(contenders) > 1:
@@ -106,7 +109,7 @@ def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result
 def frontier(options: Options, out: Console, status: Console, quiet: bool) -> Result:
     """How many points of each backend fit into the budget."""
     _refuse(options, "the frontier", "n_points", "out", "resume", "report", "compare", "samples", "add", "clock")
-    budget_ns = parse_duration(options.budget or BUDGET)
+    budget_ns = parse_duration(BUDGET if options.budget is None else options.budget)
     with status.status("searching") as spinner:
         fits, absent = search(
             options.contenders(),

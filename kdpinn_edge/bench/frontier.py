@@ -44,7 +44,8 @@ def frontier(
     percentile: float,
     report: Callable[[str], None] = lambda doing: None,
 ) -> tuple[tuple[Fit, ...], tuple[Absent, ...]]:
-    """The Fit of each contender, and those that are absent."""
+    """The Fit of each contender, and those that are absent. Raises BenchError for a percentile that is none."""
+    samples_for(percentile)  # refuses what is no percentile before anything starts
     fits, absent = [], []
     references: dict[Path, Reference] = {}
     for contender in contenders:
@@ -95,13 +96,14 @@ def bracket(latency_ns: Callable[[int], float], budget_ns: float) -> tuple[int, 
         ns = latency_ns(n)
         if ns <= budget_ns:
             fits = n
-            n = _two_digits(n * min(max(budget_ns / ns, 2), STEP))
+            n = min(MOST_N, _two_digits(n * min(max(budget_ns / ns, 2), STEP)))
         else:
             above = n
             n = _two_digits(n * max(min(budget_ns / ns, 1 / 2), 1 / STEP))
         if fits and above <= MOST_N:
             is_near = above <= max(fits * CLOSE, fits + 1)
-            n = fits if is_near else max(fits + 1, _two_digits(math.sqrt(fits * above)))
+            middle = math.sqrt(fits * above)
+            n = fits if is_near else max(fits + 1, _two_digits(middle) if _two_digits(middle) > fits else int(middle))
     return fits, above if above <= MOST_N else None
 
 

@@ -10,10 +10,10 @@ from kdpinn_edge.bench.backend import Array, Promise
 from kdpinn_edge.bench.record import Subject
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.interp import interpret
-from kdpinn_edge.manifest import PROGRAM_FILE, check_files, read_manifest
+from kdpinn_edge.manifest import check_files, read_manifest
 from kdpinn_edge.parity import Parity
 from kdpinn_edge.probe import timed_points
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.program_file import read_function
 
 
 class RefusedError(BenchError):
@@ -35,7 +35,7 @@ class Reference:
         check_files(bundle, manifest)
         evaluated = manifest.functions["eval"]
         self._manifest = manifest
-        self._program = read_program(bundle / PROGRAM_FILE)
+        self._program = read_function(bundle, manifest)
         self._parity = Parity(self._program, manifest)
         self._expected: dict[int, Array] = {}
         self.probe: Array = self._parity.x

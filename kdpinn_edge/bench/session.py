@@ -147,7 +147,7 @@ class _Run:
             if found != expected:
                 faults.append(f"{field}: {found!r}, and here {expected!r}")
         known = {entry.name for entry in earlier.entries} | {absent.name for absent in earlier.absent}
-        if earlier.entries and not known >= self._contenders.keys():
+        if earlier.entries and known != self._contenders.keys():
             faults.append(f"backends: {', '.join(sorted(known))}, and here {', '.join(self._contenders)}")
         if faults:
             raise BenchError(
@@ -358,7 +358,9 @@ def _cells_of(contenders: Iterable[Contender], protocol: Protocol) -> list[tuple
 
 
 def _turns(contenders: Iterable[Contender], protocol: Protocol) -> list[Turn]:
-    return plan(protocol, [cell for cell in _cells_of(contenders, protocol) if cell[2] != "first"])
+    """The plan, which is the same whatever the order of the contenders: a record that is resumed names its turns."""
+    ordered = sorted(contenders, key=lambda contender: contender.name)
+    return plan(protocol, [cell for cell in _cells_of(ordered, protocol) if cell[2] != "first"])
 
 
 def _turn_s(protocol: Protocol) -> float:

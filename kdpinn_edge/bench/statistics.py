@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, stdtrit
 
 from kdpinn_edge.bench.record import Board, Cell, Mode, Record
+from kdpinn_edge.errors import BenchError
 
 Array = NDArray[Any]
 
@@ -159,7 +160,9 @@ def row(cell: Cell, deadline_ns: float) -> Row:
 
 
 def samples_for(p: float) -> int:
-    """How many samples the p-th percentile needs: so many that ten lie beyond it."""
+    """How many samples the p-th percentile needs: so many that ten lie beyond it. Raises BenchError where p is none."""
+    if not 0 < p < 100:
+        raise BenchError(f"percentile {p:g}; accepted: above 0 and below 100, as in 99.9")
     return round(BEYOND / (1 - p / 100))
 
 

@@ -103,6 +103,7 @@ class Worker:
         try:
             self._connection.send((verb, arguments))
             if not self._connection.poll(PATIENCE_S):
+                self._process.kill()  # or its answer would be taken for that to the next request
                 raise BenchError(f"no answer within {PATIENCE_S:.0f} s")
             answer = self._connection.recv()
         except (EOFError, OSError) as error:

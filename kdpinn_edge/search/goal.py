@@ -15,7 +15,7 @@ class Goal:
     """Limits on the time of a call, on the relative L2 error, and on the bytes of code and constants; None is no limit.
 
     Within the limits the most accurate student is the best, or where the error has a limit the fastest. Raises
-    SearchError where there is none at all.
+    SearchError where there is none at all, or one that nothing can keep.
     """
 
     budget_ns: int | None = None
@@ -25,6 +25,9 @@ class Goal:
     def __post_init__(self) -> None:
         if self.budget_ns is None and self.max_error is None and self.max_flash is None:
             raise SearchError("nothing limits the student; accepted: a budget of time, a largest error, or flash")
+        for name, limit in vars(self).items():
+            if limit is not None and not limit > 0:
+                raise SearchError(f"{name} is {limit}; accepted: above 0")
 
     def excesses(self, outcome: Outcome) -> dict[str, float]:
         """By how much of each limit it is missed, by the name of what is limited; at most 0 where it is kept."""

@@ -6,7 +6,10 @@ worker takes the same candidate up again.
 
 from __future__ import annotations
 
+import os
+import platform
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -98,7 +101,8 @@ def _open(task: Task, goal: Goal, url: str, heartbeat_seconds: int) -> optuna.St
         study = optuna.create_study(
             storage=storage, study_name=task.problem, directions=["minimize", "minimize"], load_if_exists=True
         )
-        study.sampler = TPESampler(seed=len(study.trials))  # workers that start together must not try the same
+        worker = f"{platform.node()} {os.getpid()}"  # those that start together must not try the same
+        study.sampler = TPESampler(seed=zlib.crc32(worker.encode()))
     described = asdict(task)
     held = study.user_attrs.get(TASK, described)
     faults = [f"{key} was {held.get(key)!r}, is now {now!r}" for key, now in described.items() if held.get(key) != now]

@@ -84,8 +84,8 @@ def page(found: Report, figure: str) -> str:
         "",
         "## Without a network",
         "",
-        "Interpolants of the teacher on about as many numbers as a student has parameters, by NumPy and SciPy,",
-        "1,024 points at once.",
+        "Interpolants of the teacher, each output on about as many numbers as a student has parameters, by NumPy and",
+        "SciPy, 1,024 points at once.",
         "",
         *_table(OTHERS_HEAD, other_rows(found)),
     ]

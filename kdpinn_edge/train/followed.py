@@ -7,17 +7,16 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kdpinn_edge.errors import ProblemError, TrainError
 from kdpinn_edge.interp import interpret
-from kdpinn_edge.manifest import PROGRAM_FILE, read_manifest
+from kdpinn_edge.manifest import read_manifest
 from kdpinn_edge.probe import probe_points
 from kdpinn_edge.problems import Array, Math, Problem
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.program_file import read_function
 
 POINTS = 90_000
 """Of the grid on which errors are measured, about."""
@@ -80,7 +79,8 @@ def followed(columns: Columns, exact: Callable[[Array], Array] | None = None) ->
 
 def followed_bundle(bundle: str | os.PathLike[str]) -> Followed:
     """The problem of following the bundle. Raises TrainError where a side of its domain is open."""
-    manifest, program = read_manifest(bundle), read_program(Path(bundle) / PROGRAM_FILE)
+    manifest = read_manifest(bundle)
+    program = read_function(bundle, manifest)
     open_sides = [column.name for column in manifest.inputs if column.lower is None or column.upper is None]
     if open_sides:
         raise TrainError(
@@ -114,6 +114,10 @@ def read_columns(text: str) -> Columns:
         n_in, n_out = counts[:2]
         if counts != [n_in, n_out, n_in, n_in, n_in + n_out, n_out, n_out]:
             raise ValueError(f"inputs, outputs, lower, upper, units, center and scale have {counts} entries")
+        if not n_in or not all(low < high for low, high in zip(found.lower, found.upper, strict=True)):
+            raise ValueError(
+                f"lower is {found.lower}, upper {found.upper}; accepted: one or more inputs, lower < upper"
+            )
     except (KeyError, TypeError, ValueError) as error:
         raise TrainError(f"the metadata 'columns' describes no model ({error}); the usual cause is an edit") from error
     return found

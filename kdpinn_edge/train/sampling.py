@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kdpinn_edge.errors import TrainError
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.train import jets
 from kdpinn_edge.train.jets import Jet
@@ -28,12 +29,17 @@ def draw(net: Pinn, objective: Objective, n: int, n_candidates: int, generator: 
     """n of `n_candidates` uniform points, without repetition, with density 1 + |∇u| + |r|, each over its mean.
 
     |r| is the root of the sum of squares of the objective's residuals at a point. The generator is the CPU's, wherever
-    the network is, so that every device has the same draws.
+    the network is, so that every device has the same draws. Raises TrainError where the network is not finite.
     """
     candidates = uniform(net.problem, n_candidates, generator).to(net.device)
     u, batch = judged(net, candidates, objective)
     slope, wrong = steepness(u), objective.residuals(u, batch).norm(dim=0)
     density = 1 + _over_mean(slope) + _over_mean(wrong)
+    if not density.isfinite().all():
+        raise TrainError(
+            "the network has diverged: it is not finite where points are drawn. The usual fix: a smaller rate of Adam, "
+            "or other weights of the losses"
+        )
     chosen = torch.multinomial(density.cpu(), n, replacement=False, generator=generator).to(net.device)
     return Batch(candidates[chosen], batch.weights[chosen], batch.targets[chosen])
 

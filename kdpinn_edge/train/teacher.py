@@ -15,9 +15,9 @@ from kdpinn_edge.derivatives import derivatives
 from kdpinn_edge.errors import TrainError
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Program, columns
-from kdpinn_edge.manifest import MANIFEST_FILE, PROGRAM_FILE, read_manifest
+from kdpinn_edge.manifest import MANIFEST_FILE, read_manifest
 from kdpinn_edge.problems import Problem
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.program_file import read_function, read_program
 from kdpinn_edge.train.jets import Jet
 from kdpinn_edge.train.pinn import Pinn
 from kdpinn_edge.train.weights import load_pinn
@@ -87,8 +87,8 @@ def find_teacher(
     """
     if not isinstance(source, Program):
         path = Path(source)
-        program_file = path / PROGRAM_FILE if (path / MANIFEST_FILE).exists() else path
-        if program_file.suffix != ".npz":
+        manifest = read_manifest(path) if (path / MANIFEST_FILE).exists() else None
+        if manifest is None and path.suffix != ".npz":
             net = load_pinn(source)
             if net.problem is not problem:
                 raise TrainError(
@@ -96,11 +96,11 @@ def find_teacher(
                 )
             named = {"name": path.name, "sha256": _fingerprint(net)}
             return net.to(device), named
-        if not program_file.exists():
-            raise TrainError(f"{program_file}: no such file; accepted: a program.npz, a bundle, a run folder")
-        name, program = path.name, read_program(program_file)
-        equation = read_manifest(path).equation if program_file != path else None
-        if equation not in (None, problem.equation):
+        if manifest is None and not path.exists():
+            raise TrainError(f"{path}: no such file; accepted: a program.npz, a bundle, a run folder")
+        name, program = path.name, read_program(path) if manifest is None else read_function(path, manifest)
+        equation = manifest.equation if manifest else None
+        if problem.equation and equation not in (None, problem.equation):
             raise TrainError(f"the teacher {source} solves {equation}; accepted for {problem.name}: {problem.equation}")
     else:
         name, program = source.name, source
