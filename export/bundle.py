@@ -50,7 +50,7 @@ from kdpinn_edge.manifest import (
     write_manifest,
 )
 from kdpinn_edge.numpy_program import PRECISIONS, NumpyProgram
-from kdpinn_edge.probe import probe_box, probe_points
+from kdpinn_edge.probe import probe_points, probed
 from kdpinn_edge.program_file import write_program
 from kdpinn_edge.simplify import multiply_adds, simplify
 from kdpinn_edge.storage import store_as_float16
@@ -321,7 +321,8 @@ def _errors(
         difference = np.abs(reference(x) - exact)
     if not np.isfinite(difference).all():
         row, column = np.argwhere(~np.isfinite(difference))[0]
-        box = ", ".join(f"{side.name} ∈ [{low:g}, {high:g}]" for side, low, high in probe_box(interface.inputs))
+        sides = zip(interface.inputs, map(probed, interface.inputs), strict=True)
+        box = ", ".join(f"{side.name} ∈ [{low:g}, {high:g}]" for side, (low, high) in sides)
         raise ExportError(
             f"{function}: {columns(program.outputs)[column]} is not finite in {interface.precision} at "
             f"{x[row].tolist()}, a point of {box}. The usual cause is an open or a wrong domain: give the one that the "

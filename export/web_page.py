@@ -23,6 +23,7 @@ from kdpinn_edge.export.c_files import filled
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.ir import columns
 from kdpinn_edge.manifest import FunctionName, Input, Output
+from kdpinn_edge.probe import probed
 
 PAGE = "index.html"
 NUMBERS = {"float32": "Float32Array", "float64": "Float64Array"}
@@ -112,7 +113,7 @@ def web_files(
 
 def _module(interface: Interface) -> str:
     """The text of `NAME.js`."""
-    centre = [(lower + upper) / 2 for lower, upper in map(_shown, interface.inputs)]
+    centre = [(lower + upper) / 2 for lower, upper in map(probed, interface.inputs)]
     values = {
         "name": interface.name,
         "precision": interface.precision,
@@ -142,7 +143,7 @@ def _facts(
         "sliders": found.sliders,
         "inputs": [
             {"lower": lower, "upper": upper, "unit": column.unit}
-            for column, (lower, upper) in zip(interface.inputs, map(_shown, interface.inputs), strict=True)
+            for column, (lower, upper) in zip(interface.inputs, map(probed, interface.inputs), strict=True)
         ],
         "functions": {
             name: {
@@ -158,14 +159,6 @@ def _facts(
             ("Target", f"{target.name} with {target.features.replace('+', '')}, {len(wasm) / 1000:.1f} KB"),
         ],
     }
-
-
-def _shown(column: Input) -> tuple[float, float]:
-    """The interval that is drawn: the domain, up to 2 from where it ends if one side is open, [-1, 1] if both are."""
-    lower, upper = column.lower, column.upper
-    if lower is None:
-        lower = -1.0 if upper is None else upper - 2.0
-    return lower, lower + 2.0 if upper is None else upper
 
 
 def _domain(column: Input) -> str:

@@ -16,21 +16,18 @@ DEVICE_SCHEMA = 1
 """Of the document that a device prints."""
 
 
-def probe_box(inputs: Sequence[Input]) -> list[tuple[Input, float, float]]:
-    """Each input with the sides that it is probed between; an open side is taken as 2 beyond the other, or ±1."""
-    box = []
-    for column in inputs:
-        lower, upper = column.lower, column.upper
-        if lower is None:
-            lower = -1.0 if upper is None else upper - 2.0
-        box.append((column, lower, lower + 2.0 if upper is None else upper))
-    return box
+def probed(column: Input) -> tuple[float, float]:
+    """Where an input is probed: in its domain, up to 2 from its end if a side is open, in [-1, 1] if both are."""
+    lower, upper = column.lower, column.upper
+    if lower is None:
+        lower = -1.0 if upper is None else upper - 2.0
+    return lower, lower + 2.0 if upper is None else upper
 
 
 def probe_points(inputs: Sequence[Input], n: int, seed: int = 0) -> Array:
-    """n points (n, n_in), float64, uniform in `probe_box`."""
-    _, lows, highs = zip(*probe_box(inputs), strict=True)
-    return np.random.default_rng(seed).uniform(lows, highs, (n, len(lows)))
+    """n points (n, n_in), float64, uniform in the box of what is `probed`."""
+    lows, highs = zip(*map(probed, inputs), strict=True)
+    return np.random.default_rng(seed).uniform(lows, highs, (n, len(inputs)))
 
 
 def timed_points(inputs: Sequence[Input], n: int) -> Array:

@@ -103,7 +103,8 @@ def bracket(latency_ns: Callable[[int], float], budget_ns: float) -> tuple[int, 
         if fits and above <= MOST_N:
             is_near = above <= max(fits * CLOSE, fits + 1)
             middle = math.sqrt(fits * above)
-            n = fits if is_near else max(fits + 1, _two_digits(middle) if _two_digits(middle) > fits else int(middle))
+            rounded = _two_digits(middle)
+            n = fits if is_near else rounded if rounded > fits else max(fits + 1, int(middle))
     return fits, above if above <= MOST_N else None
 
 
