@@ -51,7 +51,7 @@ STRICT = ["-std=c99", *WARNINGS]
 COMPILERS = (("gcc", "-O2"), ("clang", "-O2"), ("gcc", "-O3", "-march=native"))
 GNU = (("gcc", "-std=gnu17", "-O3", "-march=native"), ("clang", "-std=gnu17", "-O3", "-march=native"))
 once = settings(
-    max_examples=6,
+    max_examples=5,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.generate],
 )

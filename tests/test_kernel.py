@@ -109,7 +109,7 @@ def test_printed_jets_are_the_numpy_program(
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("chosen", RUNNABLE, ids=lambda t: t.name)
 @given(functions=models(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]))
-@settings(compiled_once, max_examples=5)
+@settings(compiled_once, max_examples=4)
 def test_jets_of_a_library_are_the_numpy_program(
     functions: Functions, crossover: int, chosen: Target, precision: Precision
 ) -> None:

@@ -106,6 +106,8 @@ def test_each_method_has_as_many_residuals_as_the_weights_ask_for() -> None:
         for size in ("3", "24x24")
         for name, count in per_point.items()
     }
+    (large,) = make_plan("heat", sizes=((40, 40),), seeds=1, methods=("values",), cpu_seconds=600.0).cells
+    assert large.config.n_points == 3000
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from kdpinn_edge.train.sampling import judged, uniform
 
 RESIDUALS_PER_WEIGHT = 2
 FEWEST_POINTS = 200
+MOST_RESIDUALS = 3000
 
 Config = TypeVar("Config", bound=TrainConfig)
 
@@ -29,8 +30,8 @@ def recipe_within(cpu_seconds: float, objective: Objective, problem: Problem, co
     """`config` with its points, and the rounds after Adam that so many CPU seconds hold on this machine; maybe none.
 
     The points give RESIDUALS_PER_WEIGHT residuals for each weight, so that a step of least squares is as dear
-    whether a point has one residual or nine, but there are FEWEST_POINTS at least. Each round draws others, so that
-    more of them bring less than more rounds (docs/training.md).
+    whether a point has one residual or nine, but MOST_RESIDUALS in all, and FEWEST_POINTS at least. Each round draws
+    others, so that more of them bring less than more rounds (docs/training.md).
     """
     net = Pinn(problem, config.hidden, activation=config.activation).to(find_device(config.device))
     config = replace(config, n_points=min(_points(net, objective), config.n_candidates))
@@ -42,4 +43,4 @@ def recipe_within(cpu_seconds: float, objective: Objective, problem: Problem, co
 def _points(net: Pinn, objective: Objective) -> int:
     at_one = objective.residuals(*judged(net, uniform(net.problem, 1, torch.Generator()).to(net.device), objective))
     weights = sum(parameter.numel() for parameter in net.parameters())
-    return max(FEWEST_POINTS, ceil(RESIDUALS_PER_WEIGHT * weights / len(at_one)))
+    return max(FEWEST_POINTS, ceil(min(RESIDUALS_PER_WEIGHT * weights, MOST_RESIDUALS) / len(at_one)))
