@@ -19,11 +19,11 @@ from kdpinn_edge.bench.record import Absent, Board, BoardCell, Clock, Record
 from kdpinn_edge.bench.reference import RefusedError
 from kdpinn_edge.errors import BenchError, listing
 from kdpinn_edge.lanes import PROFILES
-from kdpinn_edge.manifest import PROGRAM_FILES, FunctionName, Manifest, check_files, read_manifest
+from kdpinn_edge.manifest import FunctionName, Manifest, check_files, read_manifest
 from kdpinn_edge.numpy_program import PRECISIONS, NumpyProgram
 from kdpinn_edge.parity import Parity
 from kdpinn_edge.probe import DEVICE_SCHEMA, N_DEVICE, timed_points
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.program_file import read_function
 
 NAME = "board: {}"
 
@@ -168,7 +168,7 @@ def _judged(name: str, results: _Results, bundle: Path, manifest: Manifest) -> B
         raise RefusedError(f"its self-test failed at golden number {results.selftest}")
     cells = []
     for function in results.functions:
-        program = read_program(bundle / PROGRAM_FILES[function.name])
+        program = read_function(bundle, manifest, function.name)
         y = NumpyProgram(program, manifest.precision, results.profile)(_points(manifest))
         parity = Parity(program, replace(manifest, profile=results.profile))
         for row in function.rows:

@@ -47,6 +47,11 @@ class Options:
     samples: int | None
     threads: int
 
+    @property
+    def budget_ns(self) -> int:
+        """The budget that is named, or BUDGET. Raises BenchError for what is no duration."""
+        return parse_duration(BUDGET if self.budget is None else self.budget)
+
     def contenders(self, default: Sequence[str] = ()) -> list[Contender]:
         """Those that were named; or everyone; or `default`, and by default the quick ones."""
         if self.full and not self.backends:
@@ -92,8 +97,7 @@ def table(options: Options, out: Console, status: Console, quiet: bool) -> Resul
 def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result:
     """Hold one backend to the budget: the library, where no other is named."""
     _refuse(options, "the budget of one backend", "full", "n_points", "report", "compare", "add", "clock")
-    budget_ns = parse_duration(BUDGET if options.budget is None else options.budget)
-    protocol = gate_protocol(options.points, budget_ns, options.percentile, options.samples)
+    protocol = gate_protocol(options.points, options.budget_ns, options.percentile, options.samples)
     contenders = options.contenders((lineup.LIBRARY,))
     if len(contenders) > 1:
         raise BenchError(f"a budget is for one backend, and {len(contenders)} are named; accepted: one --backend")
@@ -109,7 +113,7 @@ def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result
 def frontier(options: Options, out: Console, status: Console, quiet: bool) -> Result:
     """How many points of each backend fit into the budget."""
     _refuse(options, "the frontier", "n_points", "out", "resume", "report", "compare", "samples", "add", "clock")
-    budget_ns = parse_duration(BUDGET if options.budget is None else options.budget)
+    budget_ns = options.budget_ns
     with status.status("searching") as spinner:
         fits, absent = search(
             options.contenders(),

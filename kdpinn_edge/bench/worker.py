@@ -24,8 +24,8 @@ import psutil
 from kdpinn_edge.bench.backend import Array, Backend, Case, CFunction, Prepared
 from kdpinn_edge.bench.record import Start
 from kdpinn_edge.errors import BenchError, KdpinnError
-from kdpinn_edge.manifest import PROGRAM_FILE, read_manifest
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.manifest import read_manifest
+from kdpinn_edge.program_file import read_function
 from kdpinn_edge.runtime.c_harness import CHarness, CLoop, compiled_harness
 from kdpinn_edge.runtime.timing import Loop, PythonLoop, find_batch
 
@@ -175,7 +175,7 @@ class _Server:
     def __init__(self, task: Task, process_ns: int, stack: ExitStack) -> None:
         self._task, self._process_ns, self._stack = task, process_ns, stack
         self._manifest = read_manifest(task.bundle)
-        self._program = read_program(task.bundle / PROGRAM_FILE)
+        self._program = read_function(task.bundle, self._manifest)
         self._prepared: Prepared
         self._loops: dict[int, Loop] = {}
         self._at_one: tuple[Loop, Callable[[], Array], float]
