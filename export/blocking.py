@@ -51,9 +51,9 @@ class Limits:
     alone_from: int = 0
 
 
-OUT_OF_ORDER = Limits(range(1, 5), (1, 2), range(1, 9), 8, (0, 0))
-OUT_OF_ORDER_FEW = Limits(range(1, 7), (1, 2), range(1, 9), 8, (2, 0), alone_from=32)
-IN_ORDER = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (2, 2))  # LLVM splits other vectors badly
+OUT_OF_ORDER = Limits(range(1, 5), (1, 2), (1, 2, 4, 8), 8, (0, 0))
+OUT_OF_ORDER_FEW = Limits(range(1, 7), (1, 2), (1, 2, 4, 8), 8, (2, 0), alone_from=32)
+IN_ORDER = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (2, 2))
 IN_ORDER_FEW = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (1, 1))
 SCALAR = Limits(range(1, 13), (1, 2), (1, 2, 4, 8, 16), 34, (2, 4))  # more points would take a board's memory
 
@@ -69,6 +69,14 @@ class Choice:
     at_once: int
     together: bool = True
     terms: int = 1
+
+
+def powers_of_two(number: int) -> list[int]:
+    """The powers of two that add up to `number`, largest first.
+
+    LLVM keeps other vectors between two blocks of instructions one number at a time: 4x48 took seven times as long.
+    """
+    return [1 << bit for bit in reversed(range(number.bit_length())) if number >> bit & 1]
 
 
 def most_streams(vectors: Vectors) -> int:
@@ -183,10 +191,9 @@ class Blocking:
 
         def costs(at_once: int, together: bool) -> tuple[float, float]:
             whole, rest = divmod(size, at_once)
-            parts = [(whole, term(at_once, P if together else 1))]
-            if rest:
-                parts.append((1, term(rest, P if together else 1)))
-            cycles, loads = (n_in * sum(count * part[i] for count, part in parts) for i in (0, 1))
+            rests = [rest] * (rest > 0) if tile else powers_of_two(rest)
+            parts = [term(n, P if together else 1) for n in [at_once] * whole + rests]
+            cycles, loads = (n_in * sum(part[i] for part in parts) for i in (0, 1))
             return cycles + (0 if together else parked), loads if alone else 0
 
         tried = [(n, together) for n in limits if n <= size for together in ([True, False] if alone else [True])]

@@ -15,7 +15,7 @@ from textwrap import wrap
 
 import numpy as np
 
-from kdpinn_edge.export.blocking import Blocking, Choice, most_streams
+from kdpinn_edge.export.blocking import Blocking, Choice, most_streams, powers_of_two
 from kdpinn_edge.export.lowering import Constants, Memory, Step, few, fuse, is_view, is_zero
 from kdpinn_edge.ir import Add, Affine, Concat, Map, Op, Program, Scale, Var, operands
 from kdpinn_edge.numpy_program import partial_sums
@@ -428,4 +428,8 @@ def _chunks(size: int, constants: Constants, vectors: int) -> list[tuple[int, in
     size = constants.padded(size)
     wide = vectors * constants.vectors.lanes
     whole = size - size % wide
-    return [chunk for chunk in ((0, whole, wide), (whole, size, size - whole)) if chunk[0] < chunk[1]]
+    chunks = [(0, whole, wide)] if whole else []
+    for part in powers_of_two(size - whole):
+        chunks.append((whole, whole + part, part))
+        whole += part
+    return chunks
