@@ -27,7 +27,8 @@ from kdpinn_edge.export.target import Vectors
 from kdpinn_edge.ir import Affine, Map
 from kdpinn_edge.numpy_program import partial_sums
 
-LATENCY = 5  # 4 on the processors of today, and one for what disturbs
+LATENCY = 4
+LOADS = 1.6
 LOOP = 4
 STEP = 20
 ROWS_TO_FINISH = 2  # of a tile, or vectors of them of a point, in a step without products
@@ -52,7 +53,7 @@ class Limits:
 
 
 OUT_OF_ORDER = Limits(range(1, 5), (1, 2), (1, 2, 4, 8), 8, (0, 0))
-OUT_OF_ORDER_FEW = Limits(range(1, 7), (1, 2), (1, 2, 4, 8), 8, (2, 0), alone_from=32)
+OUT_OF_ORDER_FEW = Limits(range(1, 5), (1, 2), (1, 2, 4, 8), 8, (2, 0), alone_from=24)
 IN_ORDER = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (2, 2))
 IN_ORDER_FEW = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (1, 1))
 SCALAR = Limits(range(1, 13), (1, 2), (1, 2, 4, 8, 16), 34, (2, 4))  # more points would take a board's memory
@@ -163,7 +164,7 @@ class Blocking:
             return inf, inf
         if self._vectors.in_order:
             return at_once + loads + LOOP / 2, loads
-        return max(at_once / 2, loads / 2, LATENCY / sums), loads
+        return max(at_once / 2, loads / LOADS, LATENCY / sums), loads
 
     def _best(
         self,

@@ -233,6 +233,10 @@ class Constants:
         numbers = rounded(vector, self._storage)
         return repr(float(numbers[0])) if numbers.tobytes() == numbers[:1].tobytes() * numbers.size else None
 
+    def varies(self, op: Op) -> bool:
+        """Whether an elementwise op has other numbers in every row."""
+        return isinstance(op, Scale) and None in (self.uniform(op.weight), self.uniform(op.bias))
+
     def _pad(self, vector: NDArray[Any]) -> NDArray[Any]:
         return np.pad(vector, (0, self.padded(vector.size) - vector.size))
 

@@ -136,7 +136,11 @@ def print_points(text: Text, name: str, lowered: Lowered) -> int:
 
 
 def _points_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> int:
-    """Print a block, some rows at a time; returns how much scratch memory it needs."""
+    """Print a block, some rows at a time; returns how much scratch memory it needs.
+
+    Where every row is treated alike, and no weight is read, rows that lie side by side are one long vector: all the
+    instructions of one kind then stand together, and wait less for each other.
+    """
     constants, L = lowered.constants, lowered.points_per_tile
     products, size = step.products, memory.size * L
     array, weight, n_in, P, across, down = "w", 0, 0, 1, 0, 0
@@ -150,6 +154,7 @@ def _points_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> i
     choice = lowered.blocking.tile(step)
     R = choice.at_once
     whole_j = step.size - step.size % R
+    flat = not products and not any(constants.varies(op) for op in step.ops)
     free = size
     for start, stop, rows in ((0, whole_j, R), (whole_j, step.size, step.size - whole_j)):
         if start == stop:
@@ -190,7 +195,8 @@ def _points_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> i
                             text.put(body, f"{name} = fma({factor}, u, {name})")
             if P - 1 not in each.sums:
                 sums = [[parked.park(text, depth, names, each.sums) for names in row] for row in sums]
-        for r, row in enumerate(sums):
+        lanes = rows * L if flat else L
+        for r, row in enumerate(sums[:1] if flat else sums):
 
             def at(var: Var, r: int = r) -> str:
                 return place((memory.at[var.name] + r) * L, (L, "j"))
@@ -198,7 +204,7 @@ def _points_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> i
             def number(base: int, r: int = r) -> str:
                 return f"item(w, {place(base + r, (1, 'j'))})"
 
-            text.put(depth, *_finish(step, constants, [halved(names) for names in row], at, number, L, f"_{r}"))
+            text.put(depth, *_finish(step, constants, [halved(names) for names in row], at, number, lanes, f"_{r}"))
         size = max(size, parked.end)
     return size
 
