@@ -5,9 +5,10 @@ of every sum costs S·v loads of inputs and R of weights; in the schedule for on
 it costs v loads of weights and S of inputs. Both cost S·R·v fused multiply-adds. All sums have to stay in registers,
 beside the operands: what does not fit costs more than any of this.
 
-Two multiply-adds and two loads can start in a cycle, and a sum waits LATENCY cycles for its previous term, so with P
-partial sums a term takes LATENCY / P cycles at least. Around the products a vector takes some cycles per function and
-one per other operation, and a point waits STEP cycles for each step to be done before the next one can start.
+Two multiply-adds start in a cycle, and LOADS loads: of the two that could, beside the multiply-adds that wait for them.
+A sum waits LATENCY cycles for its previous term, so with P partial sums a term takes LATENCY / P cycles at least.
+Around the products a vector takes some cycles per function and one per other operation, and a point waits STEP cycles
+for each step to be done before the next one can start.
 
 A processor that is `in_order` starts one instruction in a cycle, LOOP of them for each turn of a loop. There the
 partial sums of a row may advance one after the other instead of together: the first waits in memory, and more rows find

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,7 @@ from kdpinn_edge.export.lowering import Constants
 from kdpinn_edge.export.numba_kernel import load_kernel
 from kdpinn_edge.export.target import TARGETS, Target, Vectors, target
 from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import FUNCTIONS, Affine, Program, columns
+from kdpinn_edge.ir import FUNCTIONS, Affine, Map, Program, Scale, Var, columns
 from kdpinn_edge.lanes import profile
 from kdpinn_edge.manifest import Input, Precision
 from kdpinn_edge.names import Derivative, Names
@@ -331,3 +332,26 @@ def test_columns_kept_apart_change_no_bit(crossover: int) -> None:
     library = Library(program, "float32", target("native"), crossover)
     x = wild(program, 40, "float32")
     assert same_bits(library(x), NumpyProgram(program, "float32")(x))
+
+
+@pytest.mark.parametrize("chosen", TARGETS.values(), ids=TARGETS)
+def test_vectors_are_powers_of_two(chosen: Target) -> None:
+    """LLVM keeps others between two blocks of instructions one number at a time."""
+    precision: Precision = next(iter(chosen.by_precision))
+    for width in (3, 12, 20, 28, 40, 48, 56, 100):
+        source = kernel({"eval": mlp(2, width, 2, 1)}, precision, chosen, ALWAYS_POINT).source
+        lanes = {int(number) for number in re.findall(r"\b(?:load|zeros|splat)\(.*?, (\d+)\)", source)}
+        assert lanes, width
+        assert all(number & (number - 1) == 0 for number in lanes), (width, lanes)
+
+
+def test_an_activation_takes_rows_alike_together_and_others_one_by_one() -> None:
+    """Two rows of a tile of two vectors, on processors with AVX2; a Scale with a number of its own for every row."""
+    x, y, z = Var("x", 4), Var("y", 4), Var("z", 4)
+    numbers = np.arange(1.0, 5.0)
+    programs = [
+        Program("model", (x,), (z,), (Scale(y, x, weight, numbers[:1].repeat(4)), Map(z, y, "tanh")))
+        for weight in (numbers[:1].repeat(4), numbers)
+    ]
+    sources = [kernel({"eval": program}, "float32", TARGETS["x86-64-v3"], 0).source for program in programs]
+    assert [len(re.findall(r"load\(s, [^)]*, 32\)", source)) for source in sources] == [1, 0]
