@@ -54,7 +54,7 @@ class Limits:
 
 
 OUT_OF_ORDER = Limits(range(1, 5), (1, 2), (1, 2, 4, 8), 8, (0, 0))
-OUT_OF_ORDER_FEW = Limits(range(1, 5), (1, 2), (1, 2, 4, 8), 8, (2, 0), alone_from=24)
+OUT_OF_ORDER_FEW = Limits(range(1, 5), (1, 2), (1, 2, 4, 8), 8, (4, 0), alone_from=24)
 IN_ORDER = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (2, 2))
 IN_ORDER_FEW = Limits((1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8), 30, (1, 1))
 SCALAR = Limits(range(1, 13), (1, 2), (1, 2, 4, 8, 16), 34, (2, 4))  # more points would take a board's memory

@@ -139,7 +139,7 @@ def _points_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> i
     """Print a block, some rows at a time; returns how much scratch memory it needs.
 
     Where every row is treated alike, and no weight is read, rows that lie side by side are one long vector: all the
-    instructions of one kind then stand together, and wait less for each other.
+    instructions of one kind then stand together, and fewer of them wait. In order it makes no difference.
     """
     constants, L = lowered.constants, lowered.points_per_tile
     products, size = step.products, memory.size * L
@@ -154,7 +154,7 @@ def _points_block(text: Text, step: Step, lowered: Lowered, memory: Memory) -> i
     choice = lowered.blocking.tile(step)
     R = choice.at_once
     whole_j = step.size - step.size % R
-    flat = not products and not any(constants.varies(op) for op in step.ops)
+    flat = not (products or constants.vectors.in_order) and not any(constants.varies(op) for op in step.ops)
     free = size
     for start, stop, rows in ((0, whole_j, R), (whole_j, step.size, step.size - whole_j)):
         if start == stop:
