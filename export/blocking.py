@@ -194,8 +194,10 @@ class Blocking:
         def costs(at_once: int, together: bool) -> tuple[float, float]:
             whole, rest = divmod(size, at_once)
             rests = [rest] * (rest > 0) if tile else powers_of_two(rest)
-            parts = [term(n, P if together else 1) for n in [at_once] * whole + rests]
-            cycles, loads = (n_in * sum(part[i] for part in parts) for i in (0, 1))
+            parts = [
+                (count, term(n, P if together else 1)) for count, n in ((whole, at_once), *((1, n) for n in rests))
+            ]
+            cycles, loads = (n_in * sum(count * part[i] for count, part in parts) for i in (0, 1))
             return cycles + (0 if together else parked), loads if alone else 0
 
         tried = [(n, together) for n in limits if n <= size for together in ([True, False] if alone else [True])]

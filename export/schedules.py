@@ -435,7 +435,8 @@ def _chunks(size: int, constants: Constants, vectors: int) -> list[tuple[int, in
     wide = vectors * constants.vectors.lanes
     whole = size - size % wide
     chunks = [(0, whole, wide)] if whole else []
-    for part in powers_of_two(size - whole):
-        chunks.append((whole, whole + part, part))
-        whole += part
+    start = whole
+    for lanes in powers_of_two(size - whole):
+        chunks.append((start, start + lanes, lanes))
+        start += lanes
     return chunks
