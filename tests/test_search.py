@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -23,6 +24,7 @@ from kdpinn_edge.manifest import Grade, Storage
 from kdpinn_edge.runtime import load
 from kdpinn_edge.search import Goal, search
 from kdpinn_edge.search.goal import unbeaten
+from kdpinn_edge.search.run import open_study
 from kdpinn_edge.search.trial import Candidate, Outcome, Task, evaluate
 
 TEACHER = "burgers_nu_teacher"
@@ -37,7 +39,7 @@ from kdpinn_edge.search.trial import Task
 run.DEPTHS, run.WIDTHS = (1,), (3, 4, 5, 6)  # small enough for a test
 if __name__ == "__main__":
     task = Task("burgers_nu", "{TEACHER}", cpu_seconds=1.0, points=100, threads=1)
-    search(task, Goal(max_error=1.0), Path(sys.argv[1]), trials={TRIALS}, storage=sys.argv[2], heartbeat_seconds=1)
+    search(task, Goal(max_error=1.0), Path(sys.argv[1]), trials={TRIALS}, storage=sys.argv[2], heartbeat_seconds=2)
 """
 PATIENCE_SECONDS = 240
 
@@ -115,6 +117,18 @@ def test_a_candidate_is_measured_as_it_is_shipped(
     assert 0 < found.relative_l2 < 1
     assert found.ns > 0
     assert found.command.startswith(f"kdpinn-edge distill burgers_nu --hidden 4 {in_the_command}--points 200 --rounds ")
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")  # no trial is worked on here
+def test_no_two_workers_take_the_same_trial(tmp_path: Path) -> None:
+    """Optuna alone gives several of these trials to two workers on SQLite."""
+    url, waiting, workers = f"sqlite:///{tmp_path / 'search.db'}", 40, 4
+    opened = [open_study(TASK, url, heartbeat_seconds=60) for _ in range(workers)]
+    for width in range(waiting):
+        opened[0].enqueue_trial({"width": width})
+    with ThreadPoolExecutor(workers) as pool:
+        taken = pool.map(lambda study: [study.ask().number for _ in range(waiting // workers)], opened)
+    assert sorted(number for numbers in taken for number in numbers) == list(range(waiting))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sqlite3
 import warnings
 import zlib
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from kdpinn_edge.errors import SearchError, listing
 from kdpinn_edge.manifest import Grade, Storage
@@ -66,7 +69,7 @@ def search(
     """
     find_teacher(task.teacher, problem(task.problem))  # before anything is written
     folder.mkdir(parents=True, exist_ok=True)
-    study = _open(task, goal, storage or f"sqlite:///{(folder / 'search.db').absolute()}", heartbeat_seconds)
+    study = open_study(task, storage or f"sqlite:///{(folder / 'search.db').absolute()}", heartbeat_seconds)
 
     def objective(trial: Trial) -> tuple[float, float]:
         candidate = _suggested(trial)
@@ -87,17 +90,21 @@ def search(
     return Found(tuple(outcomes), tuple(unbeaten(outcomes)), goal.best(outcomes))
 
 
-def _open(task: Task, goal: Goal, url: str, heartbeat_seconds: int) -> optuna.Study:
+def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
+    """The search in the database at `url`, a new one where it holds none; raises SearchError where it is of another."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    on_sqlite = url.startswith(("sqlite:", "sqlite+"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats and constraints
         storage = RDBStorage(
             url,
-            {"connect_args": {"timeout": SQLITE_PATIENCE_SECONDS}} if url.startswith("sqlite:") else None,
+            {"connect_args": {"timeout": SQLITE_PATIENCE_SECONDS}} if on_sqlite else None,
             heartbeat_interval=heartbeat_seconds,
             grace_period=PATIENCE * heartbeat_seconds,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
         )
+        if on_sqlite:
+            _write_from_the_start(storage.engine)
         study = optuna.create_study(
             storage=storage, study_name=task.problem, directions=["minimize", "minimize"], load_if_exists=True
         )
@@ -110,6 +117,25 @@ def _open(task: Task, goal: Goal, url: str, heartbeat_seconds: int) -> optuna.St
         raise SearchError(f"{url} holds another search; accepted: its options, or another storage: {listing(faults)}")
     study.set_user_attr(TASK, described)
     return study
+
+
+def _write_from_the_start(engine: Engine) -> None:
+    """Begin every transaction of SQLite with the right to write.
+
+    Optuna claims a trial by SELECT FOR UPDATE, which SQLite does not have: two workers may both read that a trial
+    waits, and both take it.
+    """
+    engine.dispose()  # what was connected before has no listener
+    event.listen(engine, "connect", _leave_beginning_to_sqlalchemy)
+    event.listen(engine, "begin", _begin_immediately)
+
+
+def _leave_beginning_to_sqlalchemy(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None
+
+
+def _begin_immediately(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _suggested(trial: Trial) -> Candidate:
