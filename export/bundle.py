@@ -46,6 +46,7 @@ from kdpinn_edge.manifest import (
     Precision,
     Storage,
     TargetRecord,
+    domain_fault,
     name_fault,
     write_manifest,
 )
@@ -108,7 +109,7 @@ def export_bundle(
     """
     given = _functions(program, derivatives, residual)
     programs = {function: _stored(given[function], precision, storage) for function in given}
-    described_in, described_out = _described(program, inputs, outputs)
+    described_in, described_out = _described(program, inputs, outputs, precision)
     interface = _interface(programs, name, precision, grade, target, described_in)
     directory = Path(directory)
     if directory.exists():
@@ -269,7 +270,7 @@ def _interface(
 
 
 def _described(
-    program: Program, inputs: Sequence[Input] | None, outputs: Sequence[Output] | None
+    program: Program, inputs: Sequence[Input] | None, outputs: Sequence[Output] | None, precision: Precision
 ) -> tuple[tuple[Input, ...], tuple[Output, ...]]:
     """The columns of `program` as they are described, or by name alone."""
     names_in, names_out = columns(program.inputs), columns(program.outputs)
@@ -279,6 +280,9 @@ def _described(
         found = tuple(column.name for column in described)
         if found != names:
             raise ExportError(f"{what}: the columns are described as {found}; accepted: those of the Program, {names}")
+    for column in described_in:
+        if fault := domain_fault(column.lower, column.upper, precision):
+            raise ExportError(f"input {column.name}: {fault}")
     return described_in, described_out
 
 

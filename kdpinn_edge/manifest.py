@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ FunctionName = Literal["eval", "jet", "residual"]
 Precision = Literal["float32", "float64"]
 Storage = Literal["float16", "float32", "float64"]
 Grade = Literal["accurate", "fast"]
+
+LARGEST: Mapping[Precision, float] = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 Artifact = Literal["elf", "archive", "dylib", "dll", "wasm", "c99"]
 
@@ -67,6 +70,18 @@ class Input:
     lower: float | None = None
     upper: float | None = None
     unit: str | None = None
+
+
+def domain_fault(lower: float | None, upper: float | None, precision: Precision) -> str | None:
+    """What is wrong with the domain of an Input: its sides and its width are numbers of the precision. Else None."""
+    sides = [side for side in (lower, upper) if side is not None]
+    if lower is not None and upper is not None:
+        if lower >= upper:
+            return f"lower {lower} is not below upper {upper}"
+        sides.append(upper - lower)
+    if any(abs(side) > LARGEST[precision] for side in sides):
+        return f"lower {lower} and upper {upper} are too far for {precision}; accepted: an open side, or nearer numbers"
+    return None
 
 
 @dataclass(frozen=True)
@@ -400,9 +415,8 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
     """What is wrong between fields that are each well-formed."""
     faults = []
     for i, column in enumerate(record["inputs"]):
-        lower, upper = column["lower"], column["upper"]
-        if lower is not None and upper is not None and lower >= upper:
-            faults.append(f"inputs[{i}]: lower {lower} is not below upper {upper}")
+        fault = domain_fault(column["lower"], column["upper"], record["precision"])
+        faults += [f"inputs[{i}]: {fault}"] if fault else []
     faults += _twice("inputs", record["inputs"])
     if "eval" not in record["functions"]:
         faults.append(f"functions: {', '.join(record['functions'])}; accepted: eval, and others beside it")

@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -66,7 +67,10 @@ def write_program(program: Program, path: str | os.PathLike[str]) -> None:
 def read_program(path: str | os.PathLike[str]) -> Program:
     """Read the Program in `path`. Raises ProgramError where the file is not one, or holds a malformed Program."""
     try:
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
+        data = io.BytesIO(Path(path).read_bytes())
+        if not is_zipfile(data):
+            raise ValueError("no NumPy archive")
+        with np.load(data, allow_pickle=False) as archive:
             structure = json.loads(archive["structure"].tobytes())
             arrays = [archive[f"p{i}"] for i in range(len(archive.files) - 1)]
         if structure["format"] != FORMAT:

@@ -402,6 +402,8 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["study", "heat", "--page", "{new}/page.md", "--out", "{new}"], "there is no folder"),
         (["study", "heat", "--page", "page.png", "--out", "{new}"], "the suffix '.png' is not known; accepted: .md"),
         (["study", "heat", "--seconds", "inf", "--out", "{new}"], "--seconds"),
+        (["export", "heat", "--lower", "1,0", "--upper", "0,1", "--out", "{new}"], "input x: lower 1.0 is not below"),
+        (["export", "heat", "--lower=-3e38,0", "--upper", "3e38,1", "--out", "{new}"], "too far for float32"),
         (["sesame"], "No such command 'sesame'"),
     ],
 )

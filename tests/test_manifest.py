@@ -123,6 +123,7 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("inputs",), [], "inputs: []"),
     (("inputs",), "xt", "inputs: "),
     (("inputs", 0, "lower"), 1.0, "inputs[0]: lower 1.0 is not below upper 1.0"),
+    (("inputs", 0), {"name": "x", "lower": -1e308, "upper": 1e308, "unit": None}, "inputs[0]: lower -1e+308 and "),
     (("inputs", 0, "lower"), "0", "inputs[0].lower: "),
     (("inputs", 0, "lower"), 10**400, "inputs[0].lower: "),
     (("inputs", 1, "name"), "x", "inputs: 'x' occurs twice"),

@@ -27,8 +27,8 @@ from kdpinn_edge.search.goal import unbeaten
 from kdpinn_edge.search.run import open_study
 from kdpinn_edge.search.trial import Candidate, Outcome, Task, evaluate
 
-TEACHER = "burgers_nu_teacher"
-TASK = Task("burgers_nu", TEACHER, cpu_seconds=1.0, points=100, threads=1)
+TEACHER = "heat_teacher"
+TASK = Task("heat", TEACHER, cpu_seconds=1.0, points=100, threads=1)
 TRIALS = 4
 WORKER = f"""
 import sys
@@ -38,7 +38,7 @@ from kdpinn_edge.search.trial import Task
 
 run.DEPTHS, run.WIDTHS = (1,), (3, 4, 5, 6)  # small enough for a test
 if __name__ == "__main__":
-    task = Task("burgers_nu", "{TEACHER}", cpu_seconds=1.0, points=100, threads=1)
+    task = Task("heat", "{TEACHER}", cpu_seconds=1.0, points=100, threads=1)
     search(task, Goal(max_error=1.0), Path(sys.argv[1]), trials={TRIALS}, storage=sys.argv[2], heartbeat_seconds=2)
 """
 PATIENCE_SECONDS = 240
@@ -111,12 +111,12 @@ def test_a_candidate_is_measured_as_it_is_shipped(
     assert (engine.manifest.storage, engine.manifest.precision) == (storage, precision)
     assert is_fast(engine.manifest.profile) == (grade == "fast")
     function = "lorentzian" if activation == "dispersion" else activation
-    assert f"{function}(" in (tmp_path / "run" / "bundle" / "burgers_nu_kernel.py").read_text()
+    assert f"{function}(" in (tmp_path / "run" / "bundle" / "heat_kernel.py").read_text()
     assert engine.manifest.sizes is not None
     assert found.flash == engine.manifest.sizes.flash
     assert 0 < found.relative_l2 < 1
     assert found.ns > 0
-    assert found.command.startswith(f"kdpinn-edge distill burgers_nu --hidden 4 {in_the_command}--points 200 --rounds ")
+    assert found.command.startswith(f"kdpinn-edge distill heat --hidden 4 {in_the_command}--points 200 --rounds ")
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")  # no trial is worked on here
@@ -141,7 +141,7 @@ def test_a_worker_that_dies_loses_no_finished_trial(tmp_path: Path) -> None:
 
     def trials(*states: TrialState) -> list[optuna.trial.FrozenTrial]:
         try:
-            return optuna.load_study(study_name="burgers_nu", storage=storage).get_trials(states=states)
+            return optuna.load_study(study_name="heat", storage=storage).get_trials(states=states)
         except (KeyError, OSError):
             return []
         except OperationalError:  # the tables are being made
@@ -167,15 +167,15 @@ def test_a_worker_that_dies_loses_no_finished_trial(tmp_path: Path) -> None:
     assert {o.candidate.hidden for o in found.outcomes} == {(t.params["width"],) for t in complete}
     assert found.best == found.front[0]
     with pytest.raises(SearchError, match=r"holds another search.*points was 100, is now 7$"):
-        search(Task("burgers_nu", TEACHER, 1.0, 7, 1), Goal(max_error=1.0), tmp_path / "one", storage=storage)
+        search(Task("heat", TEACHER, 1.0, 7, 1), Goal(max_error=1.0), tmp_path / "one", storage=storage)
     options = ["--teacher", TEACHER, "--points", "100", "--seconds", "1", "--trials", str(TRIALS), "--storage", storage]
     shown = CliRunner().invoke(
-        cli.app, ["search", "burgers_nu", *options, "--max-error", "1", "--out", str(tmp_path / "one"), "--json"]
+        cli.app, ["search", "heat", *options, "--max-error", "1", "--out", str(tmp_path / "one"), "--json"]
     )
     assert shown.exit_code == 0, shown.output
     assert json.loads(shown.stdout)["best"]["relative_l2"] == found.best.relative_l2
     hopeless = CliRunner().invoke(
-        cli.app, ["search", "burgers_nu", *options, "--budget", "1ns", "--out", str(tmp_path / "one")]
+        cli.app, ["search", "heat", *options, "--budget", "1ns", "--out", str(tmp_path / "one")]
     )
     assert hopeless.exit_code == 1
     assert "no student is within the limits" in hopeless.stdout

@@ -551,6 +551,16 @@ def test_config_json_that_is_not_json_is_named(teacher_run: Path, tmp_path: Path
         train("burgers", run, TINY, resume=True)
 
 
+def test_a_garbled_line_of_metrics_is_named(teacher_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(teacher_run, tmp_path / "run"))
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    text = "".join([lines[0], "{\n", *lines[1:]])
+    (run / "metrics.jsonl").write_text(text)
+    with pytest.raises(TrainError, match=r"metrics\.jsonl, line 2: '{' is no line of metrics.*delete the line"):
+        train("burgers", run, TINY, resume=True)
+    assert (run / "metrics.jsonl").read_text() == text
+
+
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 @pytest.mark.parametrize("name", ["teacher.pt", "teacher.safetensors"])
 def test_a_pickle_is_refused_unread(tmp_path: Path, name: str, protocol: int) -> None:
@@ -763,6 +773,9 @@ def test_a_finished_run_is_published(teacher_run: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_published(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="accepted: the folder of a finished run"):
+        publish(tmp_path, TEACHER, tmp_path)
+    (tmp_path / "model.json").write_text("{")
     with pytest.raises(TrainError, match="accepted: the folder of a finished run"):
         publish(tmp_path, TEACHER, tmp_path)
     short = replace(TINY, adam_steps=5, newton_rounds=1)

@@ -115,11 +115,26 @@ def append_metrics(folder: Path, row: dict[str, Any]) -> None:
 
 
 def drop_metrics_after(folder: Path, step: int) -> None:
-    """Keep the metrics up to `step`: what a run that was killed wrote after its checkpoint will be written again."""
+    """Keep the metrics up to `step`: what a run that was killed wrote after its checkpoint will be written again.
+
+    Raises TrainError where a line is none of metrics, and leaves them as they are.
+    """
     path = folder / METRICS_FILE
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    kept = [
+        line for i, line in enumerate(lines, 1) if line.endswith("\n") and _step_of(line, f"{path}, line {i}") <= step
+    ]
     write_whole(path, "".join(kept).encode())
+
+
+def _step_of(line: str, where: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrainError(
+            f"{where}: {line.strip()!r} is no line of metrics; accepted: a JSON object with its step. "
+            "The usual cause is an edited file: delete the line"
+        ) from error
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

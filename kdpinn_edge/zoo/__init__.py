@@ -42,10 +42,12 @@ def record(name: str) -> dict[str, Any]:
 def check_finished(run: str | os.PathLike[str]) -> None:
     """Raise TrainError where `run` is not the folder of a run that has finished."""
     try:
-        made = json.loads((Path(run) / "model.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainError(f"{run}: no run that was trained; accepted: the folder of a finished run ({error})") from error
-    if not made["finished"]:
+        finished = json.loads((Path(run) / "model.json").read_text(encoding="utf-8"))["finished"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TrainError(
+            f"{run}: no run that was trained; accepted: the folder of a finished run ({type(error).__name__}: {error})"
+        ) from error
+    if not finished:
         raise TrainError(f"{run}: the run was interrupted; accepted: a finished run. Resume it first.")
 
 
