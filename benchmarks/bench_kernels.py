@@ -42,6 +42,7 @@ from kdpinn_edge.bench.backend import Call, Case, CFunction
 from kdpinn_edge.bench.backends import BACKENDS
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.files import write_whole
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Affine, Map, Op, Program, Var
 from kdpinn_edge.manifest import PROGRAM_FILE, Grade, read_manifest
@@ -310,9 +311,7 @@ def circumstances(
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
     """All of it as JSON, or no file."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def main(arguments: list[str]) -> None:

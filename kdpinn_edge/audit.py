@@ -6,6 +6,7 @@ the equation amplifies a violation. Needs no torch; matplotlib only where a figu
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.equation import summands
 from kdpinn_edge.errors import AuditError
+from kdpinn_edge.files import check_folder, write_whole
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Program
 from kdpinn_edge.manifest import Input, Manifest
@@ -153,8 +155,7 @@ def check_figure(path: Path) -> None:
     """Raise AuditError where `path` is not one that `draw` can write: call it before a long sweep."""
     if path.suffix not in FORMATS:
         raise AuditError(f"{path}: the suffix {path.suffix!r} is not known; accepted: {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise AuditError(f"{path}: there is no folder {path.parent}; make it first")
+    check_folder(path, AuditError)
 
 
 def draw(found: Audit, path: str | os.PathLike[str]) -> None:
@@ -190,12 +191,9 @@ def draw(found: Audit, path: str | os.PathLike[str]) -> None:
         axes.set_axis_off()
     if image is not None:
         figure.colorbar(image, ax=grid.ravel().tolist(), label="|residual|")
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        figure.savefig(partial, format=target.suffix[1:], dpi=150, metadata=FORMATS[target.suffix])
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=target.suffix[1:], dpi=150, metadata=FORMATS[target.suffix])
+    write_whole(target, drawn.getvalue())
 
 
 def _panels(found: Audit) -> Iterator[tuple[str, Array]]:

@@ -20,6 +20,7 @@ from stat import S_ISREG
 from typing import Any, Literal
 
 from kdpinn_edge.errors import BundleError, listing
+from kdpinn_edge.files import write_whole
 
 SCHEMA = 4
 MANIFEST_FILE = "manifest.json"
@@ -190,14 +191,9 @@ def write_manifest(manifest: Manifest, directory: str | os.PathLike[str]) -> Non
     Raises BundleError, with every fault, where `read_manifest` would refuse it; OSError where it cannot be written.
     """
     record = json.loads(json.dumps(asdict(manifest)))
-    _raise(_faults(record), Path(directory) / MANIFEST_FILE)
     path = Path(directory) / MANIFEST_FILE
-    temporary = path.with_name(MANIFEST_FILE + ".part")
-    try:
-        temporary.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _raise(_faults(record), path)
+    write_whole(path, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
 
 
 def read_manifest(directory: str | os.PathLike[str]) -> Manifest:

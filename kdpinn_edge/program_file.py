@@ -16,6 +16,7 @@ from zipfile import is_zipfile
 import numpy as np
 
 from kdpinn_edge.errors import BundleError, ProgramError
+from kdpinn_edge.files import write_whole
 from kdpinn_edge.ir import (
     Add,
     Affine,
@@ -55,13 +56,7 @@ def write_program(program: Program, path: str | os.PathLike[str]) -> None:
         structure=np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8),
         **{f"p{i}": array for i, array in enumerate(arrays)},
     )
-    target = Path(path)
-    unfinished = target.with_name(f"{target.name}.unfinished")
-    try:
-        unfinished.write_bytes(buffer.getvalue())
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, buffer.getvalue())
 
 
 def read_program(path: str | os.PathLike[str]) -> Program:

@@ -20,6 +20,7 @@ from kdpinn_edge.bench.record import Protocol, Record, read_record, write_record
 from kdpinn_edge.bench.session import estimate_s, measure
 from kdpinn_edge.bench.statistics import summary
 from kdpinn_edge.errors import BenchError
+from kdpinn_edge.files import check_folder
 from kdpinn_edge.manifest import read_manifest
 
 POINTS, PERCENTILE = 1, 99.0
@@ -66,8 +67,8 @@ class Options:
 
 def table(options: Options, out: Console, status: Console, quiet: bool) -> Result:
     """Measure and show every backend."""
-    if options.report and not options.report.parent.is_dir():
-        raise BenchError(f"{options.report}: there is no folder {options.report.parent}; make it first")
+    if options.report:
+        check_folder(options.report, BenchError)
     if (options.points, options.percentile, options.samples) != (POINTS, PERCENTILE, None):
         raise BenchError("--points, --percentile and --samples are of a budget; accepted: with --budget or --frontier")
     protocol = lineup.FULL if options.full else lineup.QUICK
@@ -151,8 +152,8 @@ def _complete(options: Options) -> Record | None:
 def _measured(options: Options, contenders: Sequence[Contender], protocol: Protocol, status: Console) -> Record:
     if options.resume and not options.out:
         raise BenchError("--resume goes on with a record; accepted: with --out RECORD.json")
-    if options.out and not options.out.parent.is_dir():
-        raise BenchError(f"{options.out}: there is no folder {options.out.parent}; make it first")
+    if options.out:
+        check_folder(options.out, BenchError)
     status.print(
         f"measuring {options.bundle}: {len(contenders)} backends, about "
         f"{duration(estimate_s(contenders, protocol) * 1e9)}",

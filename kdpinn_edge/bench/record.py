@@ -15,6 +15,7 @@ import msgspec
 
 from kdpinn_edge.bench.backend import Layer, Promise
 from kdpinn_edge.errors import BenchError
+from kdpinn_edge.files import write_whole
 from kdpinn_edge.manifest import FunctionName
 
 SCHEMA = 1
@@ -242,13 +243,7 @@ class Record:
 
 def write_record(record: Record, path: str | os.PathLike[str]) -> None:
     """Write `record` to `path` as JSON, whole or not at all. Raises OSError where the file cannot be written."""
-    target = Path(path)
-    unfinished = target.with_name(f"{target.name}.unfinished")
-    try:
-        unfinished.write_bytes(msgspec.json.encode(record))
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, msgspec.json.encode(record))
 
 
 def read_record(path: str | os.PathLike[str]) -> Record:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kdpinn_edge.bench.machine import this_machine
 from kdpinn_edge.errors import StudyError
+from kdpinn_edge.files import check_folder, write_whole
 from kdpinn_edge.study.front import front
 from kdpinn_edge.study.latency import MANY, Latency
 from kdpinn_edge.study.plan import METHODS, size_name
@@ -16,7 +17,6 @@ from kdpinn_edge.study.report import Report
 from kdpinn_edge.study.results import Spread
 from kdpinn_edge.study.run import TEACHER
 from kdpinn_edge.train.run_folder import record_of, versions
-from kdpinn_edge.train.weights import write_whole
 
 Cells = Sequence[str]
 
@@ -41,8 +41,7 @@ def check_page(path: Path) -> None:
     """Raise StudyError where `path` is not one that `write_page` can write: call it before a long study."""
     if path.suffix != ".md":
         raise StudyError(f"{path}: the suffix {path.suffix!r} is not known; accepted: .md")
-    if not path.parent.is_dir():
-        raise StudyError(f"{path}: there is no folder {path.parent}; make it first")
+    check_folder(path, StudyError)
 
 
 def write_page(found: Report, path: Path) -> None:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from kdpinn_edge import zoo
 from kdpinn_edge.errors import TrainError, listing
+from kdpinn_edge.files import write_whole
 from kdpinn_edge.train.optimisers import Memory
-from kdpinn_edge.train.weights import WEIGHTS_FILE, read_tensors, write_whole
+from kdpinn_edge.train.weights import WEIGHTS_FILE, read_tensors
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"

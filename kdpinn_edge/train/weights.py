@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kdpinn_edge import zoo
 from kdpinn_edge.errors import ProblemError, TrainError, listing
+from kdpinn_edge.files import write_whole
 from kdpinn_edge.problems import problem
 from kdpinn_edge.train.followed import Followed, followed, read_columns
 from kdpinn_edge.train.pinn import Pinn
@@ -90,16 +91,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise TrainError(
             f"{path}: not a safetensors file ({error}). The usual cause is a truncated or edited file: copy it again."
         ) from error
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, all of it or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _ordered(data: bytes) -> bytes:

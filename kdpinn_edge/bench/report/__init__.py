@@ -12,7 +12,6 @@ import hashlib
 import os
 from dataclasses import replace
 from importlib.resources import files
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -23,6 +22,7 @@ from kdpinn_edge.bench.record import Block, Cell, Record
 from kdpinn_edge.bench.report import answer, quantities
 from kdpinn_edge.bench.report.figures import CURVE_POINTS
 from kdpinn_edge.bench.report.page import page
+from kdpinn_edge.files import write_whole
 
 EMBEDDED_BYTES = 700_000
 """The most that the record may add to the page. A larger one is thinned; the page says so."""
@@ -30,13 +30,7 @@ EMBEDDED_BYTES = 700_000
 
 def write_report(record: Record, path: str | os.PathLike[str]) -> None:
     """Write the page of `record` to `path`, whole or not at all. Raises OSError where it cannot be written."""
-    target = Path(path)
-    unfinished = target.with_name(f"{target.name}.unfinished")
-    try:
-        unfinished.write_text(html(record), encoding="utf-8")
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, html(record).encode())
 
 
 def html(record: Record) -> str:
