@@ -288,11 +288,11 @@ def test_the_command_makes_a_study_and_goes_on_with_it(tmp_path: Path) -> None:
     options = ["--size", "3", "--method", "values", "--seeds", "1", "--seconds", "6", "--out", str(tmp_path / "study")]
     page = ["--page", str(tmp_path / "page.md"), "--json"]
     for _ in range(2):
-        result = CliRunner().invoke(cli.app, ["study", "burgers", *options, *page])
+        result = CliRunner().invoke(cli.app, ["study", "heat", *options, *page])
         assert result.exit_code == 0, result.output
         (found,) = json.loads(result.stdout)["rows"]
         assert (found["method"], found["hidden"], found["seeds"]) == ("values", [3], 1)
-    assert f"`kdpinn-edge study burgers {' '.join(options[:8])}`" in (tmp_path / "page.md").read_text()
-    refused = CliRunner().invoke(cli.app, ["study", "burgers", *options, "--size", "3x3"])
+    assert f"`kdpinn-edge study heat {' '.join(options[:8])}`" in (tmp_path / "page.md").read_text()
+    refused = CliRunner().invoke(cli.app, ["study", "heat", *options, "--size", "3x3"])
     assert refused.exit_code == 2
     assert "'3x3'; accepted: sizes of layers" in " ".join(refused.stderr.replace("│", "").split())
