@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -129,6 +130,24 @@ def test_no_two_workers_take_the_same_trial(tmp_path: Path) -> None:
     with ThreadPoolExecutor(workers) as pool:
         taken = pool.map(lambda study: [study.ask().number for _ in range(waiting // workers)], opened)
     assert sorted(number for numbers in taken for number in numbers) == list(range(waiting))
+
+
+def test_a_worker_that_was_given_up_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a long sleep of the machine: another worker has ended its trial meanwhile."""
+    url, made = f"sqlite:///{tmp_path / 'search.db'}", []
+
+    def evaluated(task: Task, candidate: Candidate, folder: Path) -> Outcome:
+        made.append(candidate)
+        if len(made) == 1:
+            other = open_study(task, url, heartbeat_seconds=60)
+            (running,) = other.get_trials(states=(TrialState.RUNNING,))
+            other.tell(running.number, state=TrialState.FAIL)
+        return replace(ACCURATE, candidate=candidate)
+
+    monkeypatch.setattr("kdpinn_edge.search.run.evaluate", evaluated)
+    search(TASK, Goal(max_error=1.0), tmp_path, trials=2, storage=url)
+    states = [trial.state for trial in open_study(TASK, url, heartbeat_seconds=60).get_trials()]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
 
 
 @pytest.mark.slow

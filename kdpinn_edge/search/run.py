@@ -1,7 +1,7 @@
 """The search itself, by Optuna: the next candidate is chosen in the light of all that are finished, wherever they were.
 
 What a search knows lies in its storage, a database. A worker that dies leaves a trial that stops reporting; another
-worker takes the same candidate up again.
+worker takes the same candidate up again. One that was only suspended goes on with the next.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import MaxTrialsCallback
@@ -71,11 +71,17 @@ def search(
     folder.mkdir(parents=True, exist_ok=True)
     study = open_study(task, storage or f"sqlite:///{(folder / 'search.db').absolute()}", heartbeat_seconds)
 
+    given_up: set[int] = set()  # while this worker was suspended another one took them up again
+
     def objective(trial: Trial) -> tuple[float, float]:
         candidate = _suggested(trial)
         known = next((outcome for outcome in _outcomes(study) if outcome.candidate == candidate), None)
         outcome = known or evaluate(task, candidate, folder / f"trial_{trial.number:04}")
-        trial.set_user_attr(OUTCOME, asdict(outcome))
+        try:
+            trial.set_user_attr(OUTCOME, asdict(outcome))
+        except UpdateFinishedTrialError:
+            given_up.add(trial.number)
+            raise
         for name, excess in goal.excesses(outcome).items():
             trial.set_constraint(name, excess)
         return outcome.relative_l2, outcome.ns
@@ -84,8 +90,13 @@ def search(
         if OUTCOME in trial.user_attrs:
             report(_finished(study), _outcome(trial))
 
-    if _finished(study) < trials:
-        study.optimize(objective, callbacks=[told, MaxTrialsCallback(trials, states=(TrialState.COMPLETE,))])
+    while _finished(study) < trials:
+        given_up.clear()
+        try:
+            study.optimize(objective, callbacks=[told, MaxTrialsCallback(trials, states=(TrialState.COMPLETE,))])
+        except ValueError:  # what Optuna makes of the error of a trial that has ended
+            if not given_up:
+                raise
     outcomes = sorted(set(_outcomes(study)), key=lambda outcome: outcome.ns)
     return Found(tuple(outcomes), tuple(unbeaten(outcomes)), goal.best(outcomes))
 
