@@ -55,6 +55,13 @@ def _cell(entry: str, n: int, mode: Mode, ns: float) -> Cell:
     return Cell(entry, n, mode, 1, None if mode == "closed" else 10**6, blocks)
 
 
+def test_the_error_of_a_role_needs_no_entry() -> None:
+    whole = made_up()
+    students = tuple(entry for entry in whole.record.entries if entry.name.endswith("student"))
+    part = PaperComparison("burgers", replace(whole.record, entries=students))
+    assert (part.rmse("teacher"), part.rmse("student")) == (1e-5, 3e-5)
+
+
 def test_the_speed_ups_separate_distilling_from_leaving_the_framework() -> None:
     factors = {(s.gain, s.slow.split(":")[0], s.slow.split(": ")[1], s.n): s for s in made_up().speed_ups()}
     assert factors["student for teacher", FRAMEWORK, "teacher", 1].factor == pytest.approx(2)

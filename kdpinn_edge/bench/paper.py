@@ -78,8 +78,8 @@ class PaperComparison:
 
     def rmse(self, role: Role) -> float:
         """Root-mean-square error of the deployed network against the reference solution, over 20 000 random points."""
-        names = {entry.subject for entry in self.record.entries if entry.name.endswith(role)}
-        return next(subject.rmse or 0.0 for subject in self.record.subjects if subject.name in names)
+        name = _subject_name(self.problem, role)
+        return next(subject.rmse or 0.0 for subject in self.record.subjects if subject.name == name)
 
     def speed_ups(self) -> tuple[SpeedUp, ...]:
         """Every SpeedUp of what was measured."""
@@ -154,12 +154,19 @@ def entry_name(backend: str, role: Role) -> str:
     return f"{backend}: {role}"
 
 
+def _subject_name(problem: str, role: Role) -> str:
+    """What the library of the network of that role is called, which may be in the record without any entry."""
+    return f"{problem}_{role}"
+
+
 def _contenders(model: str, role: Role, solved: Problem, backends: Sequence[str], bundle: Path) -> list[Contender]:
     found = find_model(model)
     if found.problem is not solved:
         other = found.problem.name if found.problem else "an equation that it does not name"
         raise BenchError(f"the {role} {model} solves {other}; accepted: a model of {solved.name}")
-    export_bundle(found.program, bundle, name=f"{solved.name}_{role}", inputs=found.inputs, outputs=found.outputs)
+    export_bundle(
+        found.program, bundle, name=_subject_name(solved.name, role), inputs=found.inputs, outputs=found.outputs
+    )
     rmse = _rmse(bundle, solved)
     return [
         Contender(entry_name(contender.name, role), contender.backend, bundle, rmse=rmse)
