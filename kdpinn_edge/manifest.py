@@ -77,10 +77,10 @@ def domain_fault(lower: float | None, upper: float | None, precision: Precision)
     """What is wrong with the domain of an Input: its sides and its width are numbers of the precision. Else None."""
     sides = [side for side in (lower, upper) if side is not None]
     if lower is not None and upper is not None:
-        if lower >= upper:
+        if not lower < upper:
             return f"lower {lower} is not below upper {upper}"
         sides.append(upper - lower)
-    if any(abs(side) > LARGEST[precision] for side in sides):
+    if not all(abs(side) <= LARGEST[precision] for side in sides):
         return f"lower {lower} and upper {upper} are too far for {precision}; accepted: an open side, or nearer numbers"
     return None
 
