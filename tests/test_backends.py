@@ -37,18 +37,19 @@ FLOAT32_ONLY = ("iree", "litert", "openvino")
 IN_DOUBLE = ("onnxruntime, run", "jax, jit", "torch, eager", "casadi -O3, cffi", "emx-onnx-cgen -O3, cffi")
 ONE_THREAD = ("library, C loop", "numba, in process", "numpy program", "emx", "casadi")
 NAMED = {backend.name: backend for backend in BACKENDS}
-
-
-def subjects() -> list[pytest.param]:  # type: ignore[valid-type]
-    """What each backend computes: those that compile for half a minute, only the network that has everything."""
-    of_torch = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
-    slow = [pytest.mark.slow, pytest.mark.filterwarnings(of_torch)]
-    return [
-        pytest.param(subject, b, id=f"{subject}-{b.name}", marks=slow if b.name in COMPILES_FOR_LONG else [])
-        for subject in ("student", "everything")
-        for b in BACKENDS
-        if subject == "everything" or b.name not in COMPILES_FOR_LONG
-    ]
+OF_TORCH = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
+SUBJECTS = [
+    pytest.param(
+        subject,
+        backend,
+        id=f"{subject}-{backend.name}",
+        marks=[pytest.mark.slow, pytest.mark.filterwarnings(OF_TORCH)] if backend.name in COMPILES_FOR_LONG else [],
+    )
+    for subject in ("student", "everything")
+    for backend in BACKENDS
+    if subject == "everything" or backend.name not in COMPILES_FOR_LONG
+]
+"""What each backend computes: those that compile for half a minute, only the network that has everything."""
 
 
 def mlp_of_everything(rng: np.random.Generator) -> Program:
@@ -142,7 +143,7 @@ def bound_values(prepared: Prepared, x: Array, case: Case, harness: CHarness | N
     return y if result is None else np.asarray(result).copy()
 
 
-@pytest.mark.parametrize(("subject", "backend"), subjects())
+@pytest.mark.parametrize(("subject", "backend"), SUBJECTS)
 def test_it_computes_the_program(
     subject: str, backend: Backend, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

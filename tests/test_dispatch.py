@@ -29,7 +29,7 @@ from kdpinn_edge.runtime.processor import FLAGS, missing_instructions
 from kdpinn_edge.simplify import multiply_adds, simplify
 
 TARGET = TARGETS["x86-64"]
-REQUESTS = ("u", "u_x0")
+REQUESTS = ("u", "u_x0", "u_x1_x1")
 PROGRAM = mlp(2, 16, 2, 1)
 PROGRAMS = {"eval": simplify(PROGRAM), "jet": derivatives(PROGRAM, REQUESTS)}
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")

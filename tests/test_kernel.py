@@ -35,7 +35,7 @@ ULPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 NARROW = next(target for target in TARGETS.values() if target.profile == "fma-2")
 BY_PROFILE = [NARROW, TARGETS["x86-64-v2"]]
 compiled_once = settings(
-    max_examples=6,
+    max_examples=8,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],  # shrinking would compile hundreds of libraries
 )
@@ -110,7 +110,7 @@ def test_printed_jets_are_the_numpy_program(
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("chosen", RUNNABLE, ids=lambda t: t.name)
 @given(functions=models(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]))
-@settings(compiled_once, max_examples=3)
+@settings(compiled_once, max_examples=4)
 def test_jets_of_a_library_are_the_numpy_program(
     functions: Functions, crossover: int, chosen: Target, precision: Precision
 ) -> None:
