@@ -404,6 +404,10 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["study", "heat", "--seconds", "inf", "--out", "{new}"], "--seconds"),
         (["export", "heat", "--lower", "1,0", "--upper", "0,1", "--out", "{new}"], "input x: lower 1.0 is not below"),
         (["export", "heat", "--lower=-3e38,0", "--upper", "3e38,1", "--out", "{new}"], "too far for float32"),
+        (
+            ["search", "heat", "--max-error", "1", "--storage", "nonsense", "--out", "{new}"],
+            "'nonsense' cannot be opened",
+        ),
         (["sesame"], "No such command 'sesame'"),
     ],
 )

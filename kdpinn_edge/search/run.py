@@ -23,6 +23,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from kdpinn_edge.errors import SearchError, listing
@@ -68,8 +69,11 @@ def search(
     holds the search of another task, KeyboardInterrupt where that came; what is finished stays.
     """
     find_teacher(task.teacher, problem(task.problem))  # before anything is written
+    if storage is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = f"sqlite:///{(folder / 'search.db').absolute()}"
+    study = open_study(task, storage, heartbeat_seconds)
     folder.mkdir(parents=True, exist_ok=True)
-    study = open_study(task, storage or f"sqlite:///{(folder / 'search.db').absolute()}", heartbeat_seconds)
 
     given_up: set[int] = set()  # while this worker was suspended another one took them up again
 
@@ -102,18 +106,27 @@ def search(
 
 
 def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
-    """The search in the database at `url`, a new one where it holds none; raises SearchError where it is of another."""
+    """The search in the database at `url`, a new one where it holds none.
+
+    Raises SearchError where the database cannot be opened, or holds the search of another task.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     on_sqlite = url.startswith(("sqlite:", "sqlite+"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats and constraints
-        storage = RDBStorage(
-            url,
-            {"connect_args": {"timeout": SQLITE_PATIENCE_SECONDS}} if on_sqlite else None,
-            heartbeat_interval=heartbeat_seconds,
-            grace_period=PATIENCE * heartbeat_seconds,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-        )
+        try:
+            storage = RDBStorage(
+                url,
+                {"connect_args": {"timeout": SQLITE_PATIENCE_SECONDS}} if on_sqlite else None,
+                heartbeat_interval=heartbeat_seconds,
+                grace_period=PATIENCE * heartbeat_seconds,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )
+        except (SQLAlchemyError, ImportError) as error:
+            raise SearchError(
+                f"{url!r} cannot be opened ({str(error).splitlines()[0]}); accepted: the URL of a database, as in "
+                "sqlite:////shared/search.db, and the driver of its kind installed"
+            ) from error
         if on_sqlite:
             _write_from_the_start(storage.engine)
         study = optuna.create_study(
