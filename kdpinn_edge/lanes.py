@@ -1,8 +1,8 @@
 """The lane vocabulary: the few operations that kernels and activations are written in.
 
 A lane value is a vector of L numbers of one precision. Here, under NumPy, it is an array (any shape: the words are
-elementwise); compiled by Numba the same words become instructions on an LLVM vector `<L x float>` or `<L x double>`
-(`export/numba_lanes.py`). A bare Python number stands for the same number in every lane, rounded once to the lane type;
+elementwise). Called with symbols the same words are written down (`export/lowering/trace.py`), and become instructions
+on an LLVM vector `<L x float>` or `<L x double>`, or C. A bare Python number stands for the same number in every lane, rounded once to the lane type;
 a pair stands for its first entry among float32 lanes and for its second among float64 lanes.
 
 Every word is exact or correctly rounded, so that both meanings agree to the bit; `fma` is emulated exactly. It alone
@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from fractions import Fraction
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,104 +36,64 @@ INTEGER: dict[np.dtype[Any], np.dtype[Any]] = {
 FLOAT = {integer: real for real, integer in INTEGER.items()}
 
 
-def range32(start: int, stop: int, step: int) -> range:
-    """`range`, counted in 32 bits where it is compiled: for processors whose registers have no more."""
-    return range(np.int32(start), np.int32(stop), np.int32(step))
+class Symbolic:
+    """A lane value that is written down instead of calculated: a word that meets one leaves the operation to it.
+
+    `dtype` is the type of its numbers, as an array has it.
+    """
+
+    dtype: np.dtype[Any]
+
+    def word(self, name: str, operands: tuple[Any, ...]) -> Symbolic:
+        """What the word `name` makes of these operands, of which this is one."""
+        raise NotImplementedError
 
 
-def load(a: Lanes, i: int, L: int) -> Lanes:
-    """The L numbers a[i], …, a[i + L - 1]; float16 is widened to float32."""
-    v: Lanes = _widened(a[i : i + L].copy())
-    return v
+Word = TypeVar("Word", bound=Callable[..., Any])
 
 
-def store(a: Lanes, i: int, v: Lanes) -> None:
-    """a[i], …, a[i + L - 1] = v."""
-    a[i : i + v.size] = v
+def _word(function: Word) -> Word:
+    """A word of the vocabulary: on arrays it is `function`, on symbols what these make of it."""
+
+    @wraps(function)
+    def meaning(*operands: Any) -> Any:
+        for operand in operands:
+            if isinstance(operand, Symbolic):
+                return operand.word(function.__name__, operands)
+        return function(*operands)
+
+    return cast(Word, meaning)
 
 
-def item(a: Lanes, i: int) -> Any:
-    """The number a[i]; float16 is widened to float32."""
-    return _widened(a[i])
-
-
-def put(a: Lanes, i: int, v: Any) -> None:
-    """a[i] = v."""
-    a[i] = v
-
-
-def same_bits(a: Lanes, i: int, b: Lanes, j: int) -> bool:
-    """Whether a[i] and b[j] have the same bits."""
-    return bool(bits(a[i]) == bits(b[j]))
-
-
-def scratch(like: Lanes, size: int) -> Lanes:
-    """Uninitialised memory for `size` numbers of the type of `like`, as long as the calling function runs."""
-    return np.empty(size, like.dtype)
-
-
-def tail(a: Lanes, i: int) -> Lanes:
-    """The memory from a[i] on."""
-    return a[i:]
-
-
-def is_null(a: Lanes | None) -> bool:
-    """Whether the caller passed no memory at all."""
-    return a is None
-
-
-def splat(v: Any, L: int) -> Lanes:
-    """The number v in L lanes."""
-    return np.full(L, v)
-
-
-def lane(v: Lanes, i: int) -> Any:
-    """The number in lane i."""
-    return v[i]
-
-
-def zeros(like: Lanes, L: int) -> Lanes:
-    """+0 in L lanes of the type of `like`."""
-    return np.zeros(L, like.dtype)
-
-
-def first(m: int, a: Lanes, b: Lanes) -> Lanes:
-    """Lanes below m from a, the others from b."""
-    return np.where(np.arange(a.size) < m, a, b)
-
-
-def total(v: Lanes) -> Any:
-    """The sum of all lanes by halving: lane i + lane i + L/2, until one is left. L is a power of two."""
-    while v.size > 1:
-        half = v.size // 2
-        v = v[:half] + v[half:]
-    return v[0]
-
-
+@_word
 def add(a: Operand, b: Operand) -> Lanes:
     """a + b."""
     a, b = _alike(a, b)
     return np.asarray(a + b)
 
 
+@_word
 def sub(a: Operand, b: Operand) -> Lanes:
     """a - b."""
     a, b = _alike(a, b)
     return np.asarray(a - b)
 
 
+@_word
 def mul(a: Operand, b: Operand) -> Lanes:
     """a * b."""
     a, b = _alike(a, b)
     return np.asarray(a * b)
 
 
+@_word
 def div(a: Operand, b: Operand) -> Lanes:
     """a / b."""
     a, b = _alike(a, b)
     return np.asarray(a / b)
 
 
+@_word
 def fma(a: Operand, b: Operand, c: Operand) -> Lanes:
     """a * b + c as the profile rounds it: the sum alone, or the product and then the sum; to nearest even."""
     a, b, c = _alike(a, b, c)
@@ -160,7 +121,7 @@ def horner(x: Lanes, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) 
     `coefficients` has the lowest power first, for float32 and for float64.
     """
     *rest, highest = coefficients[_POSITION[x.dtype]]
-    p = np.full_like(x, highest)
+    p: Operand = highest
     for c in reversed(rest):
         p = fma(p, x, c)
     return p
@@ -171,84 +132,92 @@ def horner2(x: Lanes, z: Lanes, coefficients: tuple[tuple[float, ...], tuple[flo
 
     The pairs cᵢ + cᵢ₊₁ x are coefficients of a polynomial in z. `coefficients` as in `horner`.
     """
-    c = [np.full_like(x, number) for number in coefficients[_POSITION[x.dtype]]]
-    pairs = [fma(c[i + 1], x, c[i]) if i + 1 < len(c) else c[i] for i in range(0, len(c), 2)]
+    c = coefficients[_POSITION[x.dtype]]
+    pairs: list[Operand] = [fma(c[i + 1], x, c[i]) if i + 1 < len(c) else c[i] for i in range(0, len(c), 2)]
     p = pairs.pop()
     while pairs:
         p = fma(p, z, pairs.pop())
     return p
 
 
+@_word
 def less(a: Operand, b: Operand) -> Lanes:
     """a < b in each lane; false where either is NaN."""
     a, b = _alike(a, b)
     return np.asarray(a < b)
 
 
+@_word
 def select(condition: Lanes, a: Operand, b: Operand) -> Lanes:
     """a where the condition holds, else b."""
     a, b = _alike(a, b)
     return np.where(condition, a, b)
 
 
+@_word
 def absolute(x: Lanes) -> Lanes:
     """|x|: the sign bit cleared."""
     return np.abs(x)
 
 
+@_word
 def copysign(x: Operand, sign: Operand) -> Lanes:
     """x with the sign bit of `sign`."""
     x, sign = _alike(x, sign)
     return np.copysign(x, sign)
 
 
+@_word
 def canonical(x: Lanes) -> Lanes:
     """x, with every NaN replaced by the one quiet NaN that has no sign and no payload."""
     return np.where(np.isnan(x), np.asarray(np.nan, x.dtype), x)
 
 
+@_word
 def bits(x: Lanes) -> Lanes:
     """The bits of x as integers of the same width."""
     return x.view(INTEGER[x.dtype])
 
 
+@_word
 def from_bits(i: Lanes) -> Lanes:
     """The numbers that have these bits."""
     return i.view(FLOAT[i.dtype])
 
 
+@_word
 def iadd(i: Lanes, j: Operand) -> Lanes:
     """i + j, integers, modulo their width."""
     i, j = _alike(i, j)
     return np.asarray(i + j)
 
 
+@_word
 def isub(i: Lanes, j: Operand) -> Lanes:
     """i - j, integers, modulo their width."""
     i, j = _alike(i, j)
     return np.asarray(i - j)
 
 
+@_word
 def ishl(i: Lanes, n: Operand) -> Lanes:
     """i shifted left by n bits."""
     i, n = _alike(i, n)
     return np.asarray(i << n)
 
 
+@_word
 def ishr(i: Lanes, n: Operand) -> Lanes:
     """i shifted right by n bits, the sign bit kept."""
     i, n = _alike(i, n)
     return np.asarray(i >> n)
 
 
+@_word
 def ixor(i: Lanes, j: Operand) -> Lanes:
     """The bits in which i and j differ."""
     i, j = _alike(i, j)
     return np.asarray(i ^ j)
-
-
-def _widened(v: Any) -> Any:
-    return v.astype(np.float32) if v.dtype == np.float16 else v
 
 
 _POSITION: dict[np.dtype[Any], int] = {

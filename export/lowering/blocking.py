@@ -1,8 +1,8 @@
-"""How much of a block is computed at once, and from how many points on in tiles: chosen by a model of the cycles.
+"""How much of a block is computed at once, and from how many points on in batches: chosen by a model of the cycles.
 
-Sums of R rows, S streams and v vectors advance together. In the schedule for tiles a vector holds points, and one term
-of every sum costs S·v loads of inputs and R of weights; in the schedule for one point a vector holds rows (R = 1), and
-it costs v loads of weights and S of inputs. Both cost S·R·v fused multiply-adds. All sums have to stay in registers,
+Sums of R rows, S streams and v vectors advance together. In the batch kernel a vector holds points, and one term of
+every sum costs S·v loads of inputs and R of weights; in the single-point kernel a vector holds rows (R = 1), and it
+costs v loads of weights and S of inputs. Both cost S·R·v fused multiply-adds. All sums have to stay in registers,
 beside the operands: what does not fit costs more than any of this.
 
 Two multiply-adds start in a cycle, and LOADS loads: of the two that could, beside the multiply-adds that wait for them.
@@ -11,8 +11,8 @@ Around the products a vector takes some cycles per function and one per other op
 for each step to be done before the next one can start.
 
 A processor that is `in_order` starts one instruction in a cycle, LOOP of them for each turn of a loop. There the
-partial sums of a row may advance one after the other instead of together: the first waits in memory, and more rows find
-room in the registers.
+partial sums of a row may advance one after the other instead of interleaved: the first is spilled to memory, and more
+rows find room in the registers.
 
 docs/numerics.md has what was measured beside what the model says.
 """
@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from kdpinn_edge.export.lowering import Step
+from kdpinn_edge.export.lowering.fusion import Step
 from kdpinn_edge.export.target import Vectors
 from kdpinn_edge.ir import Affine, Map
 from kdpinn_edge.numpy_program import partial_sums
@@ -32,7 +32,7 @@ LATENCY = 4
 LOADS = 1.6
 LOOP = 4
 STEP = 20
-ROWS_TO_FINISH = 2  # of a tile, or vectors of them of a point, in a step without products
+ROWS_TO_FINISH = 2  # of a batch, or vectors of them of a point, in a step without products
 VECTORS_TO_FINISH = 4  # at most
 CACHED = 1 << 14  # weights; of more, each vector takes a cycle to arrive
 
@@ -62,14 +62,14 @@ SCALAR = Limits(range(1, 13), (1, 2), (1, 2, 4, 8, 16), 34, (2, 4))  # more poin
 
 @dataclass(frozen=True)
 class Choice:
-    """What takes the fewest cycles: how many units at once, and whether their partial sums advance together.
+    """What takes the fewest cycles: how many units are unrolled, and whether their partial sums are interleaved.
 
     One turn of the loop has `terms` terms of each partial sum.
     """
 
     cycles: float
-    at_once: int
-    together: bool = True
+    unroll: int
+    interleaved: bool = True
     terms: int = 1
 
 
@@ -98,36 +98,36 @@ def _limits(vectors: Vectors) -> Limits:
 class Blocking:
     """The choices for one Program on these vector registers; it has steps for tiles and steps for one point.
 
-    vectors_per_tile  of points, in a tile
+    vectors_per_batch  of points, in a tile
     crossover         up to how many points a tile is slower than the schedule for one point, one by one
     """
 
-    def __init__(self, tile_steps: Sequence[Step], point_steps: Sequence[Step], vectors: Vectors) -> None:
+    def __init__(self, batch_steps: Sequence[Step], single_steps: Sequence[Step], vectors: Vectors) -> None:
         self._vectors = vectors
         self._limits = _limits(vectors)
-        tile_steps, point_steps = (
-            [step for step in steps if step.is_block or step.is_few] for steps in (tile_steps, point_steps)
+        batch_steps, single_steps = (
+            [step for step in steps if step.is_block or step.terms_in_lanes] for steps in (batch_steps, single_steps)
         )
-        weights = sum(step.products[0].weight.size for step in point_steps if step.products)
+        weights = sum(step.products[0].weight.size for step in single_steps if step.products)
         self._weights_wait = 1 if weights > CACHED else 0
-        tiles = {
-            v: sum(self._tile(step, v).cycles for step in tile_steps) / v
+        batches = {
+            v: sum(self._batch(step, v).cycles for step in batch_steps) / v
             for v in reversed(self._limits.vectors_of_points)
         }
-        self.vectors_per_tile = min(tiles, key=lambda v: tiles[v])
-        tile = tiles[self.vectors_per_tile] * self.vectors_per_tile
-        point = sum(self.point(step).cycles for step in point_steps)
-        self.crossover = min(int(tile / point), self.vectors_per_tile * vectors.lanes) if point_steps else 0
+        self.vectors_per_batch = min(batches, key=lambda v: batches[v])
+        batch = batches[self.vectors_per_batch] * self.vectors_per_batch
+        single = sum(self.single(step).cycles for step in single_steps)
+        self.crossover = min(int(batch / single), self.vectors_per_batch * vectors.lanes) if single_steps else 0
 
-    def tile(self, step: Step) -> Choice:
+    def batch(self, step: Step) -> Choice:
         """How many rows of a block the schedule for tiles computes at once."""
-        return self._tile(step, self.vectors_per_tile)
+        return self._batch(step, self.vectors_per_batch)
 
-    def point(self, step: Step) -> Choice:
+    def single(self, step: Step) -> Choice:
         """How many vectors of rows of a block the schedule for one point computes at once."""
         wide = -(-step.size // self._vectors.lanes)
         around = STEP + wide * self._work(step)
-        if step.is_few:
+        if step.terms_in_lanes:
             n_in = step.products[0].x.size
             return Choice(around + step.size * n_in * LATENCY / partial_sums(n_in, step.size), 1)
 
@@ -136,11 +136,11 @@ class Blocking:
             cycles, loads = self._term(step, vectors, sums, len(step.products) + vectors, operands)
             return max(cycles, vectors * self._weights_wait), loads
 
-        return self._best(step, wide, self._limits.vectors_of_rows, around, term, ROWS_TO_FINISH, tile=False)
+        return self._best(step, wide, self._limits.vectors_of_rows, around, term, ROWS_TO_FINISH, batch=False)
 
-    def _tile(self, step: Step, vectors: int) -> Choice:
+    def _batch(self, step: Step, vectors: int) -> Choice:
         around = step.size * vectors * self._work(step)
-        if step.is_few:
+        if step.terms_in_lanes:
             return Choice(around + step.size * step.products[0].x.size * vectors, 1)
 
         def term(rows: int, sums: int) -> tuple[float, float]:
@@ -155,17 +155,17 @@ class Blocking:
             around,
             term,
             min(ROWS_TO_FINISH, VECTORS_TO_FINISH // vectors),
-            tile=True,
+            batch=True,
         )
 
     def _term(self, step: Step, units: int, sums: int, loads: int, operands: int) -> tuple[float, float]:
         """The cycles and the loads of one term of every sum of `units`, `sums` partial sums of each in registers."""
-        at_once = len(step.products) * units
-        if sums * at_once + operands > self._vectors.registers:
+        unroll = len(step.products) * units
+        if sums * unroll + operands > self._vectors.registers:
             return inf, inf
         if self._vectors.in_order:
-            return at_once + loads + LOOP / 2, loads
-        return max(at_once / 2, loads / LOADS, LATENCY / sums), loads
+            return unroll + loads + LOOP / 2, loads
+        return max(unroll / 2, loads / LOADS, LATENCY / sums), loads
 
     def _best(
         self,
@@ -176,7 +176,7 @@ class Blocking:
         term: Callable[[int, int], tuple[float, float]],
         to_finish: int,
         *,
-        tile: bool,
+        batch: bool,
     ) -> Choice:
         """The fewest cycles for `size` units; of equals together, without a rest, and as many at once as possible.
 
@@ -187,22 +187,22 @@ class Blocking:
             return Choice(around, min(size, to_finish))
         n_in = step.products[0].x.size
         P = partial_sums(n_in, step.size)
-        terms = self._limits.terms[0 if tile else 1]
+        terms = self._limits.terms[0 if batch else 1]
         alone = P > 1 and terms > 0 and n_in >= self._limits.alone_from
-        parked = 2 * (P - 1) * size * len(step.products) if self._vectors.in_order else 0
+        spilled = 2 * (P - 1) * size * len(step.products) if self._vectors.in_order else 0
 
-        def costs(at_once: int, together: bool) -> tuple[float, float]:
-            whole, rest = divmod(size, at_once)
-            rests = [rest] * (rest > 0) if tile else powers_of_two(rest)
+        def costs(unroll: int, interleaved: bool) -> tuple[float, float]:
+            whole, rest = divmod(size, unroll)
+            rests = [rest] * (rest > 0) if batch else powers_of_two(rest)
             parts = [
-                (count, term(n, P if together else 1)) for count, n in ((whole, at_once), *((1, n) for n in rests))
+                (count, term(n, P if interleaved else 1)) for count, n in ((whole, unroll), *((1, n) for n in rests))
             ]
             cycles, loads = (n_in * sum(count * part[i] for count, part in parts) for i in (0, 1))
-            return cycles + (0 if together else parked), loads if alone else 0
+            return cycles + (0 if interleaved else spilled), loads if alone else 0
 
-        tried = [(n, together) for n in limits if n <= size for together in ([True, False] if alone else [True])]
-        at_once, together = min(tried, key=lambda t: (*costs(*t), not t[1], size % t[0] > 0, -t[0]))
-        return Choice(around + costs(at_once, together)[0], at_once, together, terms)
+        tried = [(n, interleaved) for n in limits if n <= size for interleaved in ([True, False] if alone else [True])]
+        unroll, interleaved = min(tried, key=lambda t: (*costs(*t), not t[1], size % t[0] > 0, -t[0]))
+        return Choice(around + costs(unroll, interleaved)[0], unroll, interleaved, terms)
 
     def _work(self, step: Step) -> int:
         """Cycles per vector around the products."""

@@ -1,0 +1,115 @@
+"""The weights and biases of a kernel as one array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import gcd
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.export.lowering.fusion import Step, terms_in_lanes
+from kdpinn_edge.export.target import Vectors
+from kdpinn_edge.ir import Affine, Op, Scale
+from kdpinn_edge.numpy_program import rounded
+
+LINE, SETS, WAYS = 64, 64, 8
+"""Of a cache of the first level, as most are: bytes of a line, and how many sets of how many lines."""
+
+
+class Constants:
+    """The weights and biases of a kernel's Programs as one array, each on a vector boundary, equal ones once.
+
+    A matrix is stored by columns, each padded with zeros to whole vectors: neurons fill the lanes. That of a layer
+    with few outputs is stored by rows: terms fill the lanes. They are computed with in `precision`, and lie in memory
+    as `storage` says.
+    """
+
+    def __init__(self, precision: str, vectors: Vectors, storage: str | None = None) -> None:
+        storage = storage or precision
+        self.vectors = vectors
+        self._bytes = np.dtype(precision).itemsize
+        self._parts: list[NDArray[Any]] = []
+        self._size = 0
+        self._storage = storage
+        self.widens = storage == "float16"
+        self._found: dict[bytes, int] = {}
+        self._places: dict[Op, tuple[int, int]] = {}
+
+    def place(self, steps: Iterable[Step]) -> None:
+        """Give the parameters of `steps` a place each."""
+        self._places |= {op: self._place(op) for step in steps for op in step.ops}
+
+    @property
+    def numbers(self) -> NDArray[Any]:
+        """All of them, as they are stored."""
+        return np.concatenate([np.zeros(0), *self._parts]).astype(self._storage)
+
+    def of(self, op: Op) -> tuple[int, int]:
+        """Where the weight and the bias of `op` begin."""
+        return self._places[op]
+
+    def padded(self, size: int) -> int:
+        """`size` rounded up to whole vectors, or to a power of two below one vector."""
+        return (
+            -(-size // self.vectors.lanes) * self.vectors.lanes
+            if size >= self.vectors.lanes
+            else 1 << (size - 1).bit_length()
+        )
+
+    def strides(self, op: Affine) -> tuple[int, int]:
+        """How far apart the weights of neighbouring outputs, and of neighbouring terms, are.
+
+        A tile reads one line of every column for some rows, and again for the next: columns are a vector further apart
+        than they need to be where they would share so few sets of a cache that these lines displace each other.
+        """
+        n_out, n_in = op.weight.shape
+        if terms_in_lanes(op):
+            return n_in + -n_in % terms_in_lanes(op), 1
+        down = self.padded(n_out)
+        sets = SETS // gcd(down * self._bytes // LINE, SETS)
+        return 1, down + (self.vectors.lanes if n_in > sets * WAYS else 0)
+
+    def _place(self, op: Op) -> tuple[int, int]:
+        match op:
+            case Affine(weight=weight, bias=bias):
+                across, down = self.strides(op)
+                n_out, n_in = weight.shape
+                if terms_in_lanes(op):
+                    return self._keep(np.pad(weight, ((0, 0), (0, across - n_in)))), self._keep(bias)
+                matrix = self._keep(np.pad(weight.T, ((0, 0), (0, down - n_out))))
+                return matrix, 0 if is_zero(bias) else self._keep(self._pad(bias))
+            case Scale(weight=weight, bias=bias):
+                return self._unless_uniform(weight), self._unless_uniform(bias)
+            case _:
+                return 0, 0
+
+    def _unless_uniform(self, vector: NDArray[Any]) -> int:
+        return 0 if self.uniform(vector) is not None else self._keep(self._pad(vector))
+
+    def uniform(self, vector: NDArray[Any]) -> float | None:
+        """The number that every entry is, to the bit, if there is one: the code then has it."""
+        numbers = rounded(vector, self._storage)
+        return float(numbers[0]) if numbers.tobytes() == numbers[:1].tobytes() * numbers.size else None
+
+    def varies(self, op: Op) -> bool:
+        """Whether an elementwise op has other numbers in every row."""
+        return isinstance(op, Scale) and None in (self.uniform(op.weight), self.uniform(op.bias))
+
+    def _pad(self, vector: NDArray[Any]) -> NDArray[Any]:
+        return np.pad(vector, (0, self.padded(vector.size) - vector.size))
+
+    def _keep(self, array: NDArray[Any]) -> int:
+        flat = rounded(array, self._storage).ravel()
+        flat = np.pad(flat, (0, -flat.size % self.vectors.lanes))
+        at = self._found.setdefault(flat.tobytes(), self._size)
+        if at == self._size:
+            self._parts.append(flat)
+            self._size += flat.size
+        return at
+
+
+def is_zero(vector: NDArray[Any]) -> bool:
+    """Whether every entry is +0."""
+    return not any(vector.tobytes())

@@ -1,0 +1,541 @@
+"""Typed loops: what the words of a kernel are made of, before they are LLVM or C.
+
+    Routine   = (name, parameters, body)
+    Statement = Let(variable, value) | Set(variable, value) | Store(buffer, at, value)
+              | For(counter, start, stop, step, body) | Block(body) | If(condition, then, otherwise)
+              | Call(routine, pointers, symbols) | Return(value) | Comment(text)
+    Expr      = Number(type, value) | Get(variable) | Load(type, buffer, at) | Count(type, linear) | IsNull(buffer)
+              | Apply(type, operation, operands, detail)
+    Type      = (scalar, lanes)
+    Linear    = base + Σ factor * symbol
+
+A value has `lanes` numbers of one scalar type. An index is a linear form of loop counters and parameters, of 32 or 64
+bits. `verify` checks that the types fit and that every access lies inside its buffer. An operation that is not in
+`OPERATIONS` is an error, here and in every emitter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kdpinn_edge.errors import ExportError, listing
+
+Scalar = Literal["float16", "float32", "float64", "int32", "int64", "bool"]
+INTEGER_OF: Mapping[Scalar, Scalar] = {"float32": "int32", "float64": "int64"}
+FLOAT_OF: Mapping[Scalar, Scalar] = {integer: real for real, integer in INTEGER_OF.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """`lanes` numbers of the type `scalar`."""
+
+    scalar: Scalar
+    lanes: int = 1
+
+    def of(self, scalar: Scalar) -> Type:
+        """As many lanes of another scalar type."""
+        return Type(scalar, self.lanes)
+
+    def __str__(self) -> str:
+        return self.scalar if self.lanes == 1 else f"{self.scalar}x{self.lanes}"
+
+
+BOOL = Type("bool")
+STATUS = Type("int32")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Symbol:
+    """An integer of 32 or 64 bits: a loop counter, or a parameter, which is at least `least`."""
+
+    name: str
+    bits: Literal[32, 64]
+    least: int = 0
+
+
+@dataclass(frozen=True)
+class Linear:
+    """base + Σ factor * symbol; no symbol occurs twice, and no factor is zero."""
+
+    base: int
+    terms: tuple[tuple[int, Symbol], ...] = ()
+
+    def __add__(self, other: Linear | int) -> Linear:
+        factors = dict.fromkeys(symbol for _, symbol in self.terms) | (
+            dict.fromkeys(symbol for _, symbol in other.terms) if isinstance(other, Linear) else {}
+        )
+        if isinstance(other, int):
+            return Linear(self.base + other, self.terms)
+        total = {s: self.factor(s) + other.factor(s) for s in factors}
+        return Linear(self.base + other.base, tuple((f, s) for s, f in total.items() if f))
+
+    def __mul__(self, factor: int) -> Linear:
+        return Linear(factor * self.base, tuple((factor * f, s) for f, s in self.terms if factor))
+
+    def __sub__(self, other: Linear | int) -> Linear:
+        return self + other * -1
+
+    def factor(self, symbol: Symbol) -> int:
+        """What `symbol` is multiplied by."""
+        return next((f for f, s in self.terms if s is symbol), 0)
+
+    @property
+    def bits(self) -> Literal[32, 64]:
+        """The width in which it is calculated: that of its widest symbol."""
+        return 64 if any(symbol.bits == 64 for _, symbol in self.terms) else 32
+
+    def __str__(self) -> str:
+        texts = [f"{f} * {s.name}" if f != 1 else s.name for f, s in self.terms]
+        return " + ".join([str(self.base), *texts] if self.base or not texts else texts)
+
+
+def linear(value: Linear | Symbol | int) -> Linear:
+    """A number or a symbol as a linear form."""
+    if isinstance(value, Symbol):
+        return Linear(0, ((1, value),))
+    return Linear(value) if isinstance(value, int) else value
+
+
+def place(base: int, *terms: tuple[int, Symbol | int]) -> Linear:
+    """base + Σ factor * index, where an index is a symbol or a number."""
+    total = Linear(base)
+    for factor, index in terms:
+        total = total + linear(index) * factor
+    return total
+
+
+@dataclass(eq=False, slots=True)
+class Buffer:
+    """Memory for `size` numbers. One that is `constant` is never written; a `scratch` one belongs to its routine.
+
+    The size of scratch memory is known when all that lies in it has a place.
+    """
+
+    name: str
+    scalar: Scalar
+    size: Linear
+    constant: bool = False
+    scratch: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Variable:
+    """A value with a name. Only one that `changes` is set again after it was made."""
+
+    name: str
+    type: Type
+    changes: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Number:
+    """The same number in every lane."""
+
+    type: Type
+    value: float | int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Get:
+    """The value of a variable."""
+
+    variable: Variable
+
+    @property
+    def type(self) -> Type:
+        """The type of the variable."""
+        return self.variable.type
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Load:
+    """Numbers that lie side by side, the first of them at the index `at`; float16 is widened to float32."""
+
+    type: Type
+    buffer: Buffer
+    at: Linear
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Count:
+    """An integer."""
+
+    type: Type
+    value: Linear
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class IsNull:
+    """Whether the caller passed no memory."""
+
+    buffer: Buffer
+
+    @property
+    def type(self) -> Type:
+        """A truth value."""
+        return BOOL
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Apply:
+    """An operation of `OPERATIONS`. `detail` is the number that `lane` and `first` take, or the function of `call`."""
+
+    type: Type
+    operation: str
+    operands: tuple[Expr, ...]
+    detail: int | Elementwise | None = None
+
+
+Expr = Number | Get | Load | Count | IsNull | Apply
+
+
+@dataclass(frozen=True, eq=False)
+class Elementwise:
+    """A function of one number, written in operations on single numbers; emitted for as many lanes as it is given.
+
+    `doc` says what it computes; `lets` are evaluated in order, then `result`.
+    """
+
+    name: str
+    doc: str
+    parameter: Variable
+    lets: tuple[Let, ...]
+    result: Expr
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Let:
+    """Makes a variable."""
+
+    variable: Variable
+    value: Expr
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Set:
+    """Gives a variable that changes another value."""
+
+    variable: Variable
+    value: Expr
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Store:
+    """Writes numbers side by side, the first of them at the index `at`."""
+
+    buffer: Buffer
+    at: Linear
+    value: Expr
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class For:
+    """`body` for counter = start, start + step, … below stop. It runs at least once unless it is `guarded`."""
+
+    counter: Symbol
+    start: Linear
+    stop: Linear
+    step: int
+    body: tuple[Statement, ...]
+    guarded: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Block:
+    """Statements with variables of their own, as the only turn of a loop has them."""
+
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class If:
+    """One of two bodies."""
+
+    condition: Expr
+    then: tuple[Statement, ...]
+    otherwise: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Call:
+    """Calls a routine with addresses of buffers, each from an index on, and integers; a result is a variable."""
+
+    routine: str
+    pointers: tuple[tuple[Buffer, Linear], ...]
+    symbols: tuple[Linear, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Return:
+    """Ends the routine."""
+
+    value: Expr
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Comment:
+    """What follows, in words."""
+
+    text: str
+
+
+Statement = Let | Set | Store | For | Block | If | Call | Return | Comment
+Body = tuple[Statement, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Routine:
+    """A function: its buffers and integers in the order of its parameters, and what it returns, if anything."""
+
+    name: str
+    doc: str
+    parameters: tuple[Buffer | Symbol, ...]
+    body: Body
+    result: Type | None = None
+
+
+def _same(*types: Type) -> Type | None:
+    return types[0] if len(set(types)) == 1 else None
+
+
+def _floats(*types: Type) -> Type | None:
+    return _same(*types) if types[0].scalar in INTEGER_OF else None
+
+
+def _integers(*types: Type) -> Type | None:
+    return _same(*types) if types[0].scalar in FLOAT_OF else None
+
+
+def _truth(*types: Type) -> Type | None:
+    return BOOL if all(each == BOOL for each in types) else None
+
+
+Rule = Callable[..., Type | None]
+
+OPERATIONS: Mapping[str, tuple[int, Rule]] = {
+    "add": (2, _floats),
+    "sub": (2, _floats),
+    "mul": (2, _floats),
+    "div": (2, _floats),
+    "fma": (3, _floats),
+    "absolute": (1, _floats),
+    "copysign": (2, _floats),
+    "canonical": (1, _floats),
+    "iadd": (2, _integers),
+    "isub": (2, _integers),
+    "ishl": (2, _integers),
+    "ishr": (2, _integers),
+    "ixor": (2, _integers),
+    "bits": (1, lambda x: x.of(INTEGER_OF[x.scalar]) if x.scalar in INTEGER_OF else None),
+    "from_bits": (1, lambda i: i.of(FLOAT_OF[i.scalar]) if i.scalar in FLOAT_OF else None),
+    "less": (2, lambda a, b: a.of("bool") if _same(a, b) and a.scalar != "bool" else None),
+    "equal": (2, lambda a, b: a.of("bool") if _integers(a, b) else None),
+    "select": (3, lambda c, a, b: _same(a, b) if c == a.of("bool") else None),
+    "call": (1, _floats),
+    "splat": (1, lambda x: x if x.lanes == 1 else None),
+    "lane": (1, lambda x: Type(x.scalar)),
+    "first": (2, _floats),
+    "total": (1, lambda x: Type(x.scalar) if x.scalar in INTEGER_OF and x.lanes & (x.lanes - 1) == 0 else None),
+    "min": (2, _integers),
+    "and": (2, _truth),
+    "or": (2, _truth),
+    "not": (1, _truth),
+}
+"""For each operation how many operands it takes, and its type by theirs: None where they do not fit.
+
+`less`, `equal`, `min` also compare counts; the others are the lane vocabulary of `lanes.py`.
+"""
+
+
+def apply(operation: str, *operands: Expr, detail: int | Elementwise | None = None) -> Apply:
+    """`operation` on operands of one type each. Raises ExportError for one that is unknown, or does not fit."""
+    return Apply(_typed(operation, operands), operation, operands, detail)
+
+
+def splat(value: Expr, lanes: int) -> Expr:
+    """One number in every lane."""
+    if isinstance(value, Number):
+        return Number(Type(value.type.scalar, lanes), value.value)
+    return value if lanes == 1 else Apply(Type(value.type.scalar, lanes), "splat", (value,))
+
+
+def _typed(operation: str, operands: Sequence[Expr]) -> Type:
+    arity, rule = OPERATIONS.get(operation, (-1, None))
+    if rule is None:
+        raise ExportError(f"the operation {operation!r} is unknown; expected one of {', '.join(OPERATIONS)}")
+    types = [operand.type for operand in operands]
+    found = rule(*types) if len(types) == arity else None
+    if found is None:
+        raise ExportError(f"{operation} does not take ({', '.join(map(str, types))})")
+    return found
+
+
+class Code:
+    """Statements under construction. `narrow` code counts its loops in 32 bits, other code in 64."""
+
+    def __init__(self, *, narrow: bool = False) -> None:
+        self.statements: list[Statement] = []
+        self.narrow = narrow
+
+    @property
+    def body(self) -> Body:
+        """What was built."""
+        return tuple(self.statements)
+
+    def let(self, name: str, value: Expr, *, changes: bool = False) -> Variable:
+        """Make a variable."""
+        variable = Variable(name, value.type, changes)
+        self.statements.append(Let(variable, value))
+        return variable
+
+    def set(self, variable: Variable, value: Expr) -> None:
+        """Give a variable that changes another value."""
+        self.statements.append(Set(variable, value))
+
+    def store(self, buffer: Buffer, at: Linear, value: Expr) -> None:
+        """Write numbers."""
+        self.statements.append(Store(buffer, at, value))
+
+    def comment(self, text: str) -> None:
+        """Say what follows."""
+        self.statements.append(Comment(text))
+
+    @contextmanager
+    def loop(self, name: str, start: int, stop: int, step: int = 1) -> Iterator[Symbol | int]:
+        """A loop that runs at least once, its counter being what `with` gives; a number where it runs just once."""
+        outer, self.statements = self.statements, []
+        counter = Symbol(name, 32 if self.narrow else 64)
+        once = start + step >= stop
+        try:
+            yield start if once else counter
+        finally:
+            inner, self.statements = tuple(self.statements), outer
+        self.statements.append(
+            Block(inner) if once else For(counter, Linear(start), Linear(stop), step, inner)
+        )
+
+    @contextmanager
+    def counting(self, name: str, start: Linear, stop: Linear, step: int = 1, *, bits: Literal[32, 64]) -> Iterator[Symbol]:
+        """A loop between bounds that are not known; it may not run at all."""
+        outer, self.statements = self.statements, []
+        counter = Symbol(name, bits)
+        try:
+            yield counter
+        finally:
+            inner, self.statements = tuple(self.statements), outer
+        self.statements.append(For(counter, start, stop, step, inner, guarded=True))
+
+    @contextmanager
+    def when(self, condition: Expr) -> Iterator[None]:
+        """What is done if the condition holds."""
+        outer, self.statements = self.statements, []
+        try:
+            yield
+        finally:
+            inner, self.statements = tuple(self.statements), outer
+        self.statements.append(If(condition, inner))
+
+    @contextmanager
+    def otherwise(self) -> Iterator[None]:
+        """What is done if the condition of the `when` before does not hold."""
+        outer, self.statements = self.statements, []
+        try:
+            yield
+        finally:
+            inner, self.statements = tuple(self.statements), outer
+        last = self.statements.pop()
+        assert isinstance(last, If)
+        self.statements.append(If(last.condition, last.then, inner))
+
+
+def verify(body: Body, parameters: Iterable[Symbol] = ()) -> Body:
+    """`body` itself, if it is well-formed. Raises ExportError with every fault: types, variables, accesses."""
+    faults: list[str] = []
+    _Verifier(faults).body(body, set(), dict.fromkeys(parameters))
+    if faults:
+        raise ExportError(f"the loops of a kernel are malformed: {listing(list(dict.fromkeys(faults)))}")
+    return body
+
+
+Bounds = Mapping[Symbol, tuple[Linear, Linear] | None]
+"""The least and the greatest value of a counter; None for a parameter."""
+
+
+@dataclass(frozen=True)
+class _Verifier:
+    faults: list[str] = field(default_factory=list)
+
+    def body(self, body: Body, known: set[Variable], bounds: Bounds) -> None:
+        known = set(known)
+        for statement in body:
+            match statement:
+                case Let(variable, value):
+                    self.same(f"{variable.name} = …", variable.type, self.value(value, known, bounds))
+                    known.add(variable)
+                case Set(variable, value):
+                    self.same(f"{variable.name} = …", variable.type, self.value(value, known, bounds))
+                    if variable not in known or not variable.changes:
+                        self.faults.append(f"{variable.name} is set, but it is not a variable that changes")
+                case Store(buffer, at, value):
+                    self.value(value, known, bounds)
+                    if buffer.constant:
+                        self.faults.append(f"{buffer.name} is constant and is written at {at}")
+                    if value.type.scalar != buffer.scalar:
+                        self.faults.append(f"{buffer.name} holds {buffer.scalar}, and {value.type} is written to it")
+                    self.access(buffer, at, value.type.lanes, bounds)
+                case For(counter, start, stop, step, inner):
+                    last = stop - 1
+                    if not (start.terms or stop.terms):
+                        last = Linear(start.base + (stop.base - 1 - start.base) // step * step)
+                    self.body(inner, known, {**bounds, counter: (start, last)})
+                case Block(inner):
+                    self.body(inner, known, bounds)
+                case If(condition, then, otherwise):
+                    self.same("a condition", BOOL, self.value(condition, known, bounds))
+                    self.body(then, known, bounds)
+                    self.body(otherwise, known, bounds)
+                case Return(value):
+                    self.value(value, known, bounds)
+                case Call() | Comment():
+                    pass
+
+    def value(self, value: Expr, known: set[Variable], bounds: Bounds) -> Type:
+        match value:
+            case Get(variable) if variable not in known:
+                self.faults.append(f"{variable.name} is read before it is made")
+            case Load(type, buffer, at):
+                stored = "float32" if buffer.scalar == "float16" else buffer.scalar
+                if type.scalar != stored and INTEGER_OF.get(stored) != type.scalar:
+                    self.faults.append(f"{buffer.name} holds {buffer.scalar}, and {type} is read from it")
+                self.access(buffer, at, type.lanes, bounds)
+            case Apply(type, operation, operands):
+                for operand in operands:
+                    self.value(operand, known, bounds)
+                found = _typed(operation, operands)
+                self.same(operation, type, found if operation != "splat" else Type(found.scalar, type.lanes))
+        return value.type
+
+    def same(self, what: str, expected: Type, found: Type) -> None:
+        if expected != found:
+            self.faults.append(f"{what} is {found}; expected: {expected}")
+
+    def access(self, buffer: Buffer, at: Linear, lanes: int, bounds: Bounds) -> None:
+        """Whether at, …, at + lanes - 1 lie in the buffer, whatever the counters and parameters are."""
+        least, greatest = _extreme(at, bounds, -1), _extreme(at, bounds, 1)
+        room = _extreme(buffer.size - greatest - lanes, bounds, -1)
+        for margin in (least, room):
+            if margin.base + sum(f * s.least for f, s in margin.terms) < 0 or any(f < 0 for f, _ in margin.terms):
+                self.faults.append(f"{buffer.name}[{at}] to {lanes} lanes leaves its {buffer.size} numbers")
+
+
+def _extreme(form: Linear, bounds: Bounds, sign: Literal[-1, 1]) -> Linear:
+    """The least (-1) or greatest (1) that `form` can be over its counters, as a linear form of parameters."""
+    for symbol, ends in reversed(bounds.items()):
+        factor = form.factor(symbol)
+        if factor and ends is not None:
+            end = ends[(sign * factor > 0) - 0]
+            form = form - linear(symbol) * factor + end * factor
+    return form

@@ -1,0 +1,243 @@
+"""The batch kernel: points in lanes, weights broadcast; the network stays in registers and in the L1 cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kdpinn_edge.export.lowering.constants import is_zero
+from kdpinn_edge.export.lowering.fusion import Step, is_view
+from kdpinn_edge.export.lowering.loops import (
+    Body,
+    Buffer,
+    Code,
+    Expr,
+    Get,
+    Linear,
+    Load,
+    Number,
+    Symbol,
+    Type,
+    Variable,
+    apply,
+    linear,
+    place,
+    splat,
+)
+from kdpinn_edge.export.lowering.memory import Memory
+from kdpinn_edge.export.lowering.schedule import (
+    Lowered,
+    Schedule,
+    Spills,
+    buffers,
+    chunks,
+    finish,
+    names_of_sums,
+    passes,
+    started,
+    tree_sum,
+)
+from kdpinn_edge.ir import Affine, Concat, Var
+from kdpinn_edge.numpy_program import partial_sums
+
+POINTS = Symbol("m", 32, least=1)
+"""How many points the batch has; the lanes behind them hold zeros."""
+
+
+def batch_schedule(lowered: Lowered) -> Schedule:
+    """The kernel for up to `lowered.points_per_batch` points."""
+    return _Batch(lowered).schedule()
+
+
+class _Batch:
+    def __init__(self, lowered: Lowered) -> None:
+        self.lowered, self.program, self.constants = lowered, lowered.program, lowered.constants
+        self.L = lowered.points_per_batch
+        parts = [part for parts in lowered.batch_steps for part in parts]
+        self.memory = Memory(self.program, parts, lambda op: op.out.size, self.program.n_in)
+        self.size = self.memory.size * self.L
+        self.vector = Type(lowered.precision, self.L)
+        self.number = Type(lowered.precision)
+        self.x, self.y, self.s, self.w = buffers(lowered, linear(POINTS))
+
+    def schedule(self) -> Schedule:
+        load, steps, store = self._load(), [], self._store()
+        for parts in self.lowered.batch_steps:
+            code = Code(narrow=self.lowered.narrow)
+            for part in parts:
+                self._step(code, part)
+            steps.append(code.body)
+        self.s.size = Linear(self.size)
+        return Schedule(self.x, self.y, self.s, self.w, load, steps, store)
+
+    def _load(self) -> Body:
+        code, L, n_in = Code(), self.L, self.program.n_in
+        with code.counting("i", Linear(0), linear(POINTS), bits=32) as i:
+            for c in range(n_in):
+                code.store(self.s, place(c * L, (1, i)), Load(self.number, self.x, place(c, (n_in, i))))
+        with code.counting("i", linear(POINTS), Linear(L), bits=32) as i:
+            for c in range(n_in):
+                code.store(self.s, place(c * L, (1, i)), Number(self.number, 0.0))
+        return code.body
+
+    def _store(self) -> Body:
+        code, L, n_out = Code(), self.L, self.program.n_out
+        rows = [self.memory.at[var.name] + i for var in self.program.outputs for i in range(var.size)]
+        for row in rows:
+            value = apply("canonical", Load(self.vector, self.s, Linear(row * L)))
+            code.store(self.s, Linear(row * L), value)
+        with code.counting("i", Linear(0), linear(POINTS), bits=32) as i:
+            for c, row in enumerate(rows):
+                code.store(self.y, place(c, (n_out, i)), Load(self.number, self.s, place(row * L, (1, i))))
+        return code.body
+
+    def _step(self, code: Code, step: Step) -> None:
+        op, L = step.ops[0], self.L
+        if not step.stored or is_view(self.program, op):
+            return
+        code.comment(str(step))
+        if not isinstance(op, Concat):
+            self._block(code, step)
+            return
+        to = self.memory.at[op.out.name] * L
+        for x in op.xs:
+            with code.loop("i", 0, x.size) as i:
+                value = Load(self.vector, self.s, place(self.memory.at[x.name] * L, (L, i)))
+                code.store(self.s, place(to, (L, i)), value)
+            to += x.size * L
+
+    def _block(self, code: Code, step: Step) -> None:
+        """A block, some rows at a time."""
+        free = self.memory.size * self.L
+        weights = None
+        if step.products:
+            weights = self._weights(code, step, free)
+            free = max(free, weights.end)
+        rows = self.lowered.blocking.batch(step).unroll
+        whole = step.size - step.size % rows
+        for start, stop, unroll in ((0, whole, rows), (whole, step.size, step.size - whole)):
+            if start < stop:
+                with code.loop("j", start, stop, unroll) as j:
+                    self._rows(code, step, weights, j, unroll, free)
+
+    def _weights(self, code: Code, step: Step, free: int) -> _Weights:
+        """Where the products of a block read their weights: float16 is widened once per batch, to `free`."""
+        product = step.products[0]
+        (weight, _), (across, down) = self.constants.of(product), self.constants.strides(product)
+        if not self.constants.widens or step.terms_in_lanes:
+            return _Weights(self.w, weight, across, down, 0)
+        numbers = product.x.size * down
+        for start, stop, lanes in chunks(numbers, self.constants, 4):
+            with code.loop("i", start, stop, lanes) as i:
+                value = Load(Type(self.lowered.precision, lanes), self.w, place(weight, (1, i)))
+                code.store(self.s, place(free, (1, i)), value)
+        end = free + self.constants.padded(numbers)
+        self.size = max(self.size, end)
+        return _Weights(self.s, free, across, down, end)
+
+    def _rows(self, code: Code, step: Step, weights: _Weights | None, j: Symbol | int, rows: int, free: int) -> None:
+        """`rows` rows of a block, from row j on.
+
+        Where every row is treated alike, and no weight is read, rows that lie side by side are one long vector: all the
+        instructions of one kind then stand together, and fewer of them wait. In order it makes no difference.
+        """
+        L, lowered = self.L, self.lowered
+        sums: list[list[list[Expr]]] = [[] for _ in range(rows)]
+        if weights is not None:
+            spills = Spills(self.s, free)
+            sums = self._sums(code, step, weights, j, rows, spills)
+            self.size = max(self.size, spills.end)
+        alike = not any(self.constants.varies(op) for op in step.ops)
+        flat = weights is None and alike and not self.constants.vectors.in_order
+        lanes = rows * L if flat else L
+        for r, row in enumerate(sums[:1] if flat else sums):
+
+            def at(var: Var, r: int = r) -> Linear:
+                return place((self.memory.at[var.name] + r) * L, (L, j))
+
+            def number(base: int, r: int = r) -> Expr:
+                return splat(Load(self.number, self.w, place(base + r, (1, j))), L)
+
+            finish(code, step, lowered, [tree_sum(each) for each in row], self.s, at, number, lanes)
+
+    def _sums(
+        self, code: Code, step: Step, weights: _Weights, j: Symbol | int, rows: int, spills: Spills
+    ) -> list[list[list[Expr]]]:
+        """The partial sums of `rows` rows from j on, for each row and each product."""
+        products, zero = step.products, Number(self.vector, 0.0)
+        n_in, P = products[0].x.size, partial_sums(products[0].x.size, step.size)
+        done: list[list[list[Expr]]] = [[[zero] * P for _ in products] for _ in range(rows)]
+        for each in passes(n_in, P, self.lowered.blocking.batch(step)):
+            sums = [
+                [
+                    started(code, names_of_sums(P, q, r), each.sums, self._bias(op, r, j), zero)
+                    for q, op in enumerate(products)
+                ]
+                for r in range(rows)
+            ]
+            if each.whole:
+                with code.loop("k", 0, each.whole, each.stride) as k:
+                    for i in each.loop:
+                        self._term(code, products, weights, sums, j, k, i)
+            for i in each.rest:
+                self._term(code, products, weights, sums, j, each.whole, i)
+            for row, found in zip(done, sums, strict=True):
+                for stream, variables in zip(row, found, strict=True):
+                    for p, variable in variables.items():
+                        stream[p] = Get(variable)
+                    if P - 1 not in each.sums:
+                        spills.spill(code, stream, each.sums)
+        return done
+
+    def _bias(self, op: Affine, r: int, j: Symbol | int) -> Expr | None:
+        if is_zero(op.bias):
+            return None
+        return splat(Load(self.number, self.w, place(self.constants.of(op)[1] + r, (1, j))), self.L)
+
+    def _term(
+        self,
+        code: Code,
+        products: tuple[Affine, ...],
+        weights: _Weights,
+        sums: list[list[dict[int, Variable]]],
+        j: Symbol | int,
+        k: Symbol | int,
+        i: int,
+    ) -> None:
+        """Term k + i of every sum: each input is loaded once for all rows, each weight once for all streams."""
+        P = partial_sums(products[0].x.size, products[0].out.size)
+        factor = self._factors(code, weights, len(sums), j, k, i)
+        for q, op in enumerate(products):
+            at = place((self.memory.at[op.x.name] + i) * self.L, (self.L, k))
+            u = Get(code.let("u", Load(self.vector, self.s, at)))
+            for r, row in enumerate(sums):
+                variable = row[q][i % P]
+                code.set(variable, apply("fma", factor(r), u, Get(variable)))
+
+    def _factors(
+        self, code: Code, weights: _Weights, rows: int, j: Symbol | int, k: Symbol | int, i: int
+    ) -> Callable[[int], Expr]:
+        """The weight of term k + i in each row, in all lanes: loaded one by one, or together."""
+
+        def at(r: int) -> Linear:
+            return place(weights.at + i * weights.down + r * weights.across, (weights.down, k), (weights.across, j))
+
+        V = self.constants.vectors.lanes
+        if not (self.constants.vectors.factors_by_lane and weights.across == 1):
+            return lambda r: splat(Load(self.number, weights.buffer, at(r)), self.L)
+        loaded = []
+        for r in range(0, rows, V):
+            together = Type(self.lowered.precision, self.constants.padded(min(V, rows - r)))
+            loaded.append(Get(code.let(f"g{r // V or ''}", Load(together, weights.buffer, at(r)))))
+        return lambda r: splat(apply("lane", loaded[r // V], detail=r % V), self.L)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """A matrix in memory: entry (row, term) lies at `at` + across * row + down * term."""
+
+    buffer: Buffer
+    at: int
+    across: int
+    down: int
+    end: int
