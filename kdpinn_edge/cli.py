@@ -26,10 +26,10 @@ from typer.core import TyperGroup
 from kdpinn_edge.errors import BenchError, BudgetError, KdpinnError
 
 if TYPE_CHECKING:
-    from kdpinn_edge.ir import Program
-    from kdpinn_edge.manifest import Errors, Function, Input, Manifest, Output
-    from kdpinn_edge.model import Model
-    from kdpinn_edge.train import TrainConfig, Trained
+    from kdpinn_edge.bundle.manifest import Errors, Function, Input, Manifest, Output
+    from kdpinn_edge.importers.model import Model
+    from kdpinn_edge.program.ir import Program
+    from kdpinn_edge.training import TrainConfig, Trained
 
 Config = TypeVar("Config", bound="TrainConfig")
 
@@ -182,9 +182,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a teacher: a network that satisfies the equation. Ctrl-C keeps the best weights."""
-    from kdpinn_edge.train import TrainConfig
-    from kdpinn_edge.train import train as run
-    from kdpinn_edge.train.console import live
+    from kdpinn_edge.training import TrainConfig
+    from kdpinn_edge.training import train as run
+    from kdpinn_edge.training.console import live
 
     folder = out or Path("runs", f"{problem}_teacher")
     config = _configured(
@@ -219,9 +219,9 @@ def distill(
     as_json: AsJson = False,
 ) -> None:
     """Distill a student: a small network that follows a teacher and the equation. Ctrl-C keeps the best weights."""
-    from kdpinn_edge.train import DistillConfig
-    from kdpinn_edge.train import distill as run
-    from kdpinn_edge.train.console import live
+    from kdpinn_edge.training import DistillConfig
+    from kdpinn_edge.training import distill as run
+    from kdpinn_edge.training.console import live
 
     folder = out or Path("runs", f"{Path(problem).name}_student")
     weights = {"physics_weight": physics_weight, "slope_weight": slope_weight}
@@ -266,12 +266,12 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
-    from kdpinn_edge.study import make_plan, read_plan
-    from kdpinn_edge.study import study as run
-    from kdpinn_edge.study.console import live, print_report
-    from kdpinn_edge.study.page import check_page, write_page
-    from kdpinn_edge.study.plan import METHODS, SIZES
-    from kdpinn_edge.study.report import report
+    from kdpinn_edge.studies.study import make_plan, read_plan
+    from kdpinn_edge.studies.study import study as run
+    from kdpinn_edge.studies.study.console import live, print_report
+    from kdpinn_edge.studies.study.page import check_page, write_page
+    from kdpinn_edge.studies.study.plan import METHODS, SIZES
+    from kdpinn_edge.studies.study.report import report
 
     if page:
         check_page(page)
@@ -324,13 +324,13 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the student that fits: layers, activation, precision, timed as compiled. Start it again to add a worker."""
-    from kdpinn_edge.bench.durations import parse_duration
+    from kdpinn_edge.comparison.durations import parse_duration
     from kdpinn_edge.export.resources import parse_bytes
-    from kdpinn_edge.search import Goal
-    from kdpinn_edge.search import search as run
-    from kdpinn_edge.search.console import line, print_found
-    from kdpinn_edge.search.trial import Task
-    from kdpinn_edge.train.teacher import default_teacher
+    from kdpinn_edge.studies.search import Goal
+    from kdpinn_edge.studies.search import search as run
+    from kdpinn_edge.studies.search.console import line, print_found
+    from kdpinn_edge.studies.search.trial import Task
+    from kdpinn_edge.training.teacher import default_teacher
 
     goal = Goal(
         budget_ns=parse_duration(budget) if budget is not None else None,
@@ -396,11 +396,11 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
-    from kdpinn_edge.equation import residual_program
+    from kdpinn_edge.derive.names import parse_requests
+    from kdpinn_edge.derive.residual import residual_program
     from kdpinn_edge.export.bundle import export_bundle
     from kdpinn_edge.export.resources import parse_bytes
-    from kdpinn_edge.model import find_model
-    from kdpinn_edge.names import parse_requests
+    from kdpinn_edge.importers.model import find_model
 
     requests = parse_requests(derivatives) if derivatives is not None else ()
     found = find_model(model)
@@ -441,8 +441,8 @@ def export(
 @app.command()
 def targets(as_json: AsJson = False) -> None:
     """List what `export --target` compiles for, and what is promised there."""
+    from kdpinn_edge.bundle.manifest import Precision
     from kdpinn_edge.export.target import REFUSED, TARGETS
-    from kdpinn_edge.manifest import Precision
 
     if as_json:
         facts = ("name", "serves", "triple", "cpu", "features", "artifact", "profile", "flushes")
@@ -476,7 +476,7 @@ def targets(as_json: AsJson = False) -> None:
 @app.command()
 def check(bundle: BundlePath, as_json: AsJson = False) -> None:
     """Prove a bundle: hashes, gates, self-test, parity of every backend."""
-    from kdpinn_edge.check import check as verdicts_on
+    from kdpinn_edge.checks.check import check as verdicts_on
 
     verdicts = verdicts_on(bundle)
     passed = all(verdict.result != "failed" for verdict in verdicts)
@@ -517,7 +517,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Compare the backends of a bundle; or hold one to a budget."""
-    from kdpinn_edge.bench import command
+    from kdpinn_edge.comparison import command
 
     options = command.Options(
         bundle=bundle,
@@ -559,9 +559,9 @@ def bench_zoo(
     as_json: AsJson = False,
 ) -> None:
     """Compare every teacher with its student, in the framework and compiled."""
-    from kdpinn_edge.bench.console import live
-    from kdpinn_edge.bench.paper import pairs, paper_comparison
-    from kdpinn_edge.bench.paper_console import print_paper
+    from kdpinn_edge.comparison.console import live
+    from kdpinn_edge.comparison.paper import pairs, paper_comparison
+    from kdpinn_edge.comparison.paper_console import print_paper
 
     if (teacher or student) and len(problem or ()) != 1:
         raise BenchError(f"--teacher and --student go with one PROBLEM; found: {', '.join(problem or ()) or 'none'}")
@@ -602,8 +602,8 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Sweep the domain with the model's own residual: where does it violate its equation?"""
-    from kdpinn_edge.audit import PERCENTILES, check_figure, draw
-    from kdpinn_edge.audit import audit as sweep
+    from kdpinn_edge.checks.audit import PERCENTILES, check_figure, draw
+    from kdpinn_edge.checks.audit import audit as sweep
 
     if out:
         check_figure(out)
@@ -645,9 +645,9 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what something is: its columns and its Program; of a bundle also sizes, errors and hashes."""
-    from kdpinn_edge.manifest import MANIFEST_FILE, check_files, read_manifest
-    from kdpinn_edge.model import find_model
-    from kdpinn_edge.program_file import read_function
+    from kdpinn_edge.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
+    from kdpinn_edge.bundle.read import read_function
+    from kdpinn_edge.importers.model import find_model
 
     folder = Path(subject)
     if (folder / MANIFEST_FILE).exists():
@@ -693,8 +693,8 @@ def _configured(
 
 def _bounded(model: Model, lower: str | None, upper: str | None) -> tuple[Input, ...]:
     """The inputs of a model within the domain that was given, or else its own."""
-    from kdpinn_edge.ir import columns
-    from kdpinn_edge.manifest import Input
+    from kdpinn_edge.bundle.manifest import Input
+    from kdpinn_edge.program.ir import columns
 
     inputs = model.inputs or tuple(map(Input, columns(model.program.inputs)))
     if lower is not None:
