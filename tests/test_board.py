@@ -22,7 +22,8 @@ from typer.testing import CliRunner, Result
 from kdpinn_edge import cli
 from kdpinn_edge.bundle.manifest import PROGRAM_FILES, FunctionName, Input, read_manifest
 from kdpinn_edge.bundle.probe import timed_points
-from kdpinn_edge.comparison import command, lineup
+from kdpinn_edge.cli import bench as command
+from kdpinn_edge.comparison import lineup
 from kdpinn_edge.comparison.board import read_boards, with_boards
 from kdpinn_edge.comparison.durations import parse_rate
 from kdpinn_edge.comparison.record import Absent, Board, BoardCell, Clock, read_record, write_record

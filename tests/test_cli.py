@@ -450,7 +450,8 @@ def test_help_is_quick_and_lists_every_command() -> None:
 
 
 def test_without_typer_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "kdpinn_edge.cli")
+    for module in [name for name in sys.modules if name.split(".")[:2] == ["kdpinn_edge", "cli"]]:
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "typer", None)
     with pytest.raises(SystemExit, match=r"needs typer: pip install 'kdpinn-edge\[export\]'"):
         __main__.main()

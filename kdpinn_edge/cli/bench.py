@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from kdpinn_edge.bundle.manifest import read_manifest
+from kdpinn_edge.cli.options import BenchOptions
 from kdpinn_edge.comparison import console, lineup
 from kdpinn_edge.comparison.board import read_boards, with_boards
 from kdpinn_edge.comparison.compare import Comparison, compare
@@ -28,44 +29,7 @@ BUDGET = "10ms"
 Result = tuple[dict[str, Any], bool]
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of the command, by their names."""
-
-    bundle: Path
-    full: bool
-    backends: Sequence[str]
-    n_points: Sequence[int]
-    out: Path | None
-    resume: bool
-    report: Path | None
-    compare: Path | None
-    add: Sequence[Path]
-    clock: str | None
-    budget: str | None
-    points: int
-    percentile: float
-    samples: int | None
-    threads: int
-
-    @property
-    def budget_ns(self) -> int:
-        """The budget that is named, or BUDGET. Raises BenchError for what is no duration."""
-        return parse_duration(BUDGET if self.budget is None else self.budget)
-
-    def contenders(self, default: Sequence[str] = ()) -> list[Contender]:
-        """Those that were named; or everyone; or `default`, and by default the quick ones."""
-        if self.full and not self.backends:
-            if self.threads > 1:
-                raise BenchError(
-                    f"--threads {self.threads}: not for everyone; accepted: without --full, which has both"
-                )
-            return lineup.full(self.bundle)
-        named = lineup.named(self.backends or default or lineup.QUICK_NAMES, self.bundle)
-        return [replace(contender, threads=self.threads) for contender in named]
-
-
-def table(options: Options, out: Console, status: Console, quiet: bool) -> Result:
+def table(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
     """Measure and show every backend."""
     if options.report:
         check_folder(options.report, BenchError)
@@ -77,8 +41,8 @@ def table(options: Options, out: Console, status: Console, quiet: bool) -> Resul
     earlier = read_record(options.compare) if options.compare else None
     if options.clock and not options.add:
         raise BenchError(f"--clock {options.clock}: it is the rate of a board that counts cycles; accepted: with --add")
-    boards = read_boards(options.add, options.bundle, options.clock) if options.add else []
-    record = _complete(options) or _measured(options, options.contenders(), protocol, status)
+    boards = read_boards(options.add, bundle, options.clock) if options.add else []
+    record = _complete(bundle, options) or _measured(bundle, options, _contenders(bundle, options), protocol, status)
     if boards:
         record = with_boards(record, boards)
         if options.out:
@@ -95,14 +59,14 @@ def table(options: Options, out: Console, status: Console, quiet: bool) -> Resul
     return summary(record) | ({"comparison": _changes(comparison)} if comparison else {}), bool(record.entries)
 
 
-def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result:
+def gate(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
     """Hold one backend to the budget: the library, where no other is named."""
     _refuse(options, "the budget of one backend", "full", "n_points", "report", "compare", "add", "clock")
-    protocol = gate_protocol(options.points, options.budget_ns, options.percentile, options.samples)
-    contenders = options.contenders((lineup.LIBRARY,))
+    protocol = gate_protocol(options.points, _budget_ns(options), options.percentile, options.samples)
+    contenders = _contenders(bundle, options, (lineup.LIBRARY,))
     if len(contenders) > 1:
         raise BenchError(f"a budget is for one backend, and {len(contenders)} are named; accepted: one --backend")
-    record = _measured(options, contenders, protocol, status)
+    record = _measured(bundle, options, contenders, protocol, status)
     found = verdict(record, options.percentile)
     if not quiet:
         console.print_verdict(out, found)
@@ -111,13 +75,13 @@ def gate(options: Options, out: Console, status: Console, quiet: bool) -> Result
     }, found.holds
 
 
-def frontier(options: Options, out: Console, status: Console, quiet: bool) -> Result:
+def frontier(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
     """How many points of each backend fit into the budget."""
     _refuse(options, "the frontier", "n_points", "out", "resume", "report", "compare", "samples", "add", "clock")
-    budget_ns = options.budget_ns
+    budget_ns = _budget_ns(options)
     with status.status("searching") as spinner:
         fits, absent = search(
-            options.contenders(),
+            _contenders(bundle, options),
             budget_ns,
             options.percentile,
             lambda name: spinner.update(f"searching how many points {name} evaluates in {duration(budget_ns)}"),
@@ -129,34 +93,48 @@ def frontier(options: Options, out: Console, status: Console, quiet: bool) -> Re
     return document | {"absent": [asdict(missing) for missing in absent]}, True
 
 
-def _refuse(options: Options, what: str, *others: str) -> None:
+def _budget_ns(options: BenchOptions) -> int:
+    """The budget that is named, or BUDGET. Raises BenchError for what is no duration."""
+    return parse_duration(BUDGET if options.budget is None else options.budget)
+
+
+def _contenders(bundle: Path, options: BenchOptions, default: Sequence[str] = ()) -> list[Contender]:
+    """Those that were named; or everyone; or `default`, and by default the quick ones."""
+    if options.full and not options.backends:
+        if options.threads > 1:
+            raise BenchError(f"--threads {options.threads}: not for everyone; accepted: without --full, which has both")
+        return lineup.full(bundle)
+    named = lineup.named(options.backends or default or lineup.QUICK_NAMES, bundle)
+    return [replace(contender, threads=options.threads) for contender in named]
+
+
+def _refuse(options: BenchOptions, what: str, *others: str) -> None:
     """Raise BenchError for options that would be ignored."""
     if given := [f"--{name.removesuffix('_points')}" for name in others if getattr(options, name)]:
         raise BenchError(f"{', '.join(given)}: not for {what}; leave it out")
 
 
-def _complete(options: Options) -> Record | None:
+def _complete(bundle: Path, options: BenchOptions) -> Record | None:
     """The record in `out` to which boards alone are added: it is complete, and nothing else is asked for."""
     asks_more = options.full or options.backends or options.n_points
     if not options.add or not options.resume or asks_more or options.out is None or not options.out.exists():
         return None
-    record, manifest = read_record(options.out), read_manifest(options.bundle)
+    record, manifest = read_record(options.out), read_manifest(bundle)
     program_sha256 = manifest.functions["eval"].program_sha256
     if record.is_complete and program_sha256 not in (subject.program_sha256 for subject in record.subjects):
-        raise BenchError(
-            f"{options.out} is the record of another Program than {options.bundle}: {program_sha256} is not in it"
-        )
+        raise BenchError(f"{options.out} is the record of another Program than {bundle}: {program_sha256} is not in it")
     return record if record.is_complete else None
 
 
-def _measured(options: Options, contenders: Sequence[Contender], protocol: Protocol, status: Console) -> Record:
+def _measured(
+    bundle: Path, options: BenchOptions, contenders: Sequence[Contender], protocol: Protocol, status: Console
+) -> Record:
     if options.resume and not options.out:
         raise BenchError("--resume goes on with a record; accepted: with --out RECORD.json")
     if options.out:
         check_folder(options.out, BenchError)
     status.print(
-        f"measuring {options.bundle}: {len(contenders)} backends, about "
-        f"{duration(estimate_s(contenders, protocol) * 1e9)}",
+        f"measuring {bundle}: {len(contenders)} backends, about {duration(estimate_s(contenders, protocol) * 1e9)}",
         soft_wrap=True,
         markup=False,
     )
@@ -164,7 +142,7 @@ def _measured(options: Options, contenders: Sequence[Contender], protocol: Proto
         return measure(
             contenders,
             protocol,
-            name=read_manifest(options.bundle).name,
+            name=read_manifest(bundle).name,
             out=options.out,
             resume=options.resume,
             report=report,
