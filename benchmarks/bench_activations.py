@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 
-from kdpinn_edge.model import Model, captured
-from kdpinn_edge.study.latency import MANY, latencies
-from kdpinn_edge.study.plan import size_name
-from kdpinn_edge.train.activations import ACTIVATIONS
-from kdpinn_edge.train.followed import Columns, followed
-from kdpinn_edge.train.pinn import Pinn
+from kdpinn_edge.importers.model import Model, captured
+from kdpinn_edge.studies.study.latency import MANY, latencies
+from kdpinn_edge.studies.study.plan import size_name
+from kdpinn_edge.training.activations import ACTIVATIONS
+from kdpinn_edge.training.followed import Columns, followed
+from kdpinn_edge.training.pinn import Pinn
 
 SIZES = ((16,) * 3, (32,) * 4, (64,) * 4)
 PLAIN = followed(

@@ -20,7 +20,8 @@ import numpy as np
 from bench_jets import REQUESTS, network
 from numpy.typing import NDArray
 
-from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.bundle.manifest import Input
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.lowering import Constants
@@ -28,9 +29,8 @@ from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.schedules import lower_program
 from kdpinn_edge.export.target import target
-from kdpinn_edge.ir import Program, columns
-from kdpinn_edge.manifest import Input
-from kdpinn_edge.simplify import simplify
+from kdpinn_edge.program.ir import Program, columns
+from kdpinn_edge.program.simplify import simplify
 
 WIDTHS = (16, 20, 32, 64, 128)
 TILES, ROUNDS, CALLS = 128, 40, 5

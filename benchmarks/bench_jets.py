@@ -23,14 +23,14 @@ from bench_kernels import Contest, Net, circumstances, mlp, on_cores, take_turns
 from jet_peers import C_PEERS, PEERS, Bind
 from kernel_report import C_LOOP, OURS, OURS_IN_C, Cell, Time, Verdict, verdict_table
 
-from kdpinn_edge.bench.backend import Call, Case, CFunction
-from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.bundle.manifest import PROGRAM_FILE, read_manifest
+from kdpinn_edge.bundle.parity import Parity
+from kdpinn_edge.comparison.backend import Call, Case, CFunction
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.ir import Affine, Concat, Program, Var
-from kdpinn_edge.manifest import PROGRAM_FILE, read_manifest
-from kdpinn_edge.parity import Parity
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.program.file import read_program
+from kdpinn_edge.program.ir import Affine, Concat, Program, Var
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 

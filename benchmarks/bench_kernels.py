@@ -38,17 +38,17 @@ from fma_peak import FmaPeak
 from kernel_report import OURS, OURS_IN_C, OURS_ON_TWO, Cells, Row, Time, verdict_table
 from numpy.typing import NDArray
 
-from kdpinn_edge.bench.backend import Call, Case, CFunction
-from kdpinn_edge.bench.backends import BACKENDS
+from kdpinn_edge.bundle.manifest import PROGRAM_FILE, Grade, read_manifest
+from kdpinn_edge.bundle.parity import Parity
+from kdpinn_edge.bundle.probe import probe_points
+from kdpinn_edge.comparison.backend import Call, Case, CFunction
+from kdpinn_edge.comparison.backends import BACKENDS
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.files import write_whole
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Affine, Map, Op, Program, Var
-from kdpinn_edge.manifest import PROGRAM_FILE, Grade, read_manifest
-from kdpinn_edge.parity import Parity
-from kdpinn_edge.probe import probe_points
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.program.file import read_program
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import Affine, Map, Op, Program, Var
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 from kdpinn_edge.runtime.timing import Latency

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.bench.backend import Array, Call, Case, CFunction
-from kdpinn_edge.bench.backends.c_source import NAME, Source, library
-from kdpinn_edge.bench.backends.casadi_c import EVAL
-from kdpinn_edge.ir import Affine
+from kdpinn_edge.comparison.backend import Array, Call, Case, CFunction
+from kdpinn_edge.comparison.backends.c_source import NAME, Source, library
+from kdpinn_edge.comparison.backends.casadi_c import EVAL
+from kdpinn_edge.program.ir import Affine
 from kdpinn_edge.runtime import load
 
 Bind = Callable[[Case, Case, Array, Array], Call | CFunction]
-"""`bind(value, jet, x, y)`: as in kdpinn_edge/bench/backend.py, with y (n, 4)."""
+"""`bind(value, jet, x, y)`: as in kdpinn_edge/comparison/backend.py, with y (n, 4)."""
 
 
 def layers(case: Case) -> list[tuple[Array, Array]]:

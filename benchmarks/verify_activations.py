@@ -29,12 +29,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.activations import FAST, FUNCTION
+from kdpinn_edge.bundle.manifest import Grade
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.target import TARGETS
-from kdpinn_edge.ir import FUNCTIONS, Map, Program, Var
-from kdpinn_edge.lanes import PROFILES, is_fast
-from kdpinn_edge.manifest import Grade
+from kdpinn_edge.numerics.activations import FAST, FUNCTION
+from kdpinn_edge.numerics.lanes import PROFILES, is_fast
+from kdpinn_edge.program.ir import FUNCTIONS, Map, Program, Var
 
 Array = NDArray[Any]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "numerics.md"

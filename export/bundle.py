@@ -16,23 +16,7 @@ from typing import get_args
 import llvmlite.binding as llvm
 import numpy as np
 
-from kdpinn_edge.derivatives import derivatives as derivatives_of
-from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.c_files import c_files
-from kdpinn_edge.export.c_source import c_source
-from kdpinn_edge.export.device_bench import BENCH, check_bench, device_bench
-from kdpinn_edge.export.gates import check_artifact
-from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.linking import link, linker
-from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.numba_kernel import print_kernel
-from kdpinn_edge.export.onnx_model import to_onnx
-from kdpinn_edge.export.resources import Budget, measure
-from kdpinn_edge.export.target import target as find_target
-from kdpinn_edge.export.web_page import web_files
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Array, Map, Program, columns
-from kdpinn_edge.manifest import (
+from kdpinn_edge.bundle.manifest import (
     ONNX_FILES,
     PROGRAM_FILES,
     Errors,
@@ -50,12 +34,28 @@ from kdpinn_edge.manifest import (
     name_fault,
     write_manifest,
 )
-from kdpinn_edge.numpy_program import PRECISIONS, NumpyProgram
-from kdpinn_edge.probe import probe_points, probed
-from kdpinn_edge.program_file import write_program
-from kdpinn_edge.simplify import multiply_adds, simplify
-from kdpinn_edge.storage import store_as_float16
-from kdpinn_edge.units import derivative_units
+from kdpinn_edge.bundle.probe import probe_points, probed
+from kdpinn_edge.bundle.units import derivative_units
+from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
+from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.c_files import c_files
+from kdpinn_edge.export.c_source import c_source
+from kdpinn_edge.export.device_bench import BENCH, check_bench, device_bench
+from kdpinn_edge.export.gates import check_artifact
+from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.linking import link, linker
+from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.numba_kernel import print_kernel
+from kdpinn_edge.export.onnx_model import to_onnx
+from kdpinn_edge.export.resources import Budget, measure
+from kdpinn_edge.export.target import target as find_target
+from kdpinn_edge.export.web_page import web_files
+from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
+from kdpinn_edge.numerics.storage import store_as_float16
+from kdpinn_edge.program.file import write_program
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import Array, Map, Program, columns
+from kdpinn_edge.program.simplify import multiply_adds, simplify
 
 N_GOLDEN = 48
 N_ERROR = 4096
@@ -90,8 +90,8 @@ def export_bundle(
     device that runs the self-test and the functions, and prints what `kdpinn-edge bench --add` reads.
 
     The model has the function `eval`, which is `program`. `derivatives` asks for the function `jet`: its columns, as
-    `kdpinn_edge.derivatives` names them. `residual` is the function of that name: a Program of the same inputs, as
-    `kdpinn_edge.equation` makes it.
+    `kdpinn_edge.derive.derivatives` names them. `residual` is the function of that name: a Program of the same inputs,
+    as `kdpinn_edge.derive.residual` makes it.
 
         export_bundle(program, "wave", name="wave", derivatives=["u", "u_x", "u_xx"])
 

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from importlib.resources import files
 from itertools import chain, count
 
+from kdpinn_edge.bundle.manifest import Artifact, FunctionName
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.ir import columns
-from kdpinn_edge.manifest import Artifact, FunctionName
+from kdpinn_edge.program.ir import columns
 
 COMMON_HEADER = "kdpinn_edge.h"
 HEADER = {"model.h": "{}.h"}

@@ -20,8 +20,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from kdpinn_edge import activations
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.numerics import activations
 
 ATOM, PRODUCT, SUM, LOOSE = 3, 2, 1, 0
 OPERATORS = {

@@ -8,8 +8,8 @@ from llvmlite import ir
 
 from kdpinn_edge.export.dispatch import dispatch
 from kdpinn_edge.export.interface import ABI, NO_VARIANT, UNSUPPORTED_CPU, Interface
-from kdpinn_edge.ir import Program, columns
-from kdpinn_edge.numpy_program import PRECISIONS
+from kdpinn_edge.numerics.reference import PRECISIONS
+from kdpinn_edge.program.ir import Program, columns
 
 WORD, ADDRESS = ir.IntType(32), ir.IntType(8).as_pointer()
 Functions = Mapping[str, ir.Function]

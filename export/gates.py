@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import lief
 
+from kdpinn_edge.bundle.manifest import Artifact, Sizes
 from kdpinn_edge.errors import ExportError, listing
 from kdpinn_edge.export.archive import only_member
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.manifest import Artifact, Sizes
 
 Binary = TypeVar("Binary")
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kdpinn_edge.bundle.manifest import FunctionName, Input, Precision
 from kdpinn_edge.export.target import Target
-from kdpinn_edge.ir import Program
-from kdpinn_edge.manifest import FunctionName, Input, Precision
+from kdpinn_edge.program.ir import Program
 
 ABI = 3
 UNSUPPORTED_CPU = -3

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from kdpinn_edge.bundle.manifest import Artifact
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.archive import archive
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.manifest import Artifact
 
 Command = Sequence[str]
 ZIG = (sys.executable, "-m", "ziglang")

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.export.target import Vectors
-from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
-from kdpinn_edge.numpy_program import partial_sums, rounded
+from kdpinn_edge.numerics.reference import partial_sums, rounded
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
 
 LINE, SETS, WAYS = 64, 64, 8
 """Of a cache of the first level, as most are: bytes of a line, and how many sets of how many lines."""

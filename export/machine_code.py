@@ -20,6 +20,7 @@ from numba import njit, types
 from numba.core import config
 from numpy.typing import NDArray
 
+from kdpinn_edge.bundle.manifest import Artifact
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.description import description, signatures
 from kdpinn_edge.export.interface import Interface
@@ -28,7 +29,6 @@ from kdpinn_edge.export.numba_kernel import Kernel, load_kernel
 from kdpinn_edge.export.numba_lanes import Rodata
 from kdpinn_edge.export.stack_probe import STACK_PROBE
 from kdpinn_edge.export.target import Target
-from kdpinn_edge.manifest import Artifact
 
 ONE_AT_A_TIME = threading.Lock()
 RELOCATION: Mapping[Artifact, str] = {"elf": "pic", "dylib": "pic", "dll": "pic", "archive": "static", "wasm": "static"}

@@ -11,13 +11,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import ProfileError
 from kdpinn_edge.export.machine_code import jitted
 from kdpinn_edge.export.numba_kernel import print_kernel
 from kdpinn_edge.export.target import target
-from kdpinn_edge.ir import Program
-from kdpinn_edge.lanes import is_fast
-from kdpinn_edge.manifest import Precision
+from kdpinn_edge.numerics.lanes import is_fast
+from kdpinn_edge.program.ir import Program
 
 Array = NDArray[Any]
 

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.activations import functions
+from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering import Constants
 from kdpinn_edge.export.schedules import Text, lower_program, print_point, print_points
 from kdpinn_edge.export.target import Vectors
-from kdpinn_edge.ir import Map, Program
-from kdpinn_edge.manifest import FunctionName
-from kdpinn_edge.numpy_program import PRECISIONS
+from kdpinn_edge.numerics.activations import functions
+from kdpinn_edge.numerics.reference import PRECISIONS
+from kdpinn_edge.program.ir import Map, Program
 
 WORDS = (
     "add",
@@ -183,8 +183,8 @@ def print_kernel(
         *(line for function, program in programs.items() for line in _described(function, program)),
         '"""',
         "",
-        *([f"from kdpinn_edge.activations import {', '.join(activations)}"] if activations else []),
-        f"from kdpinn_edge.lanes import {', '.join(words)}",
+        *([f"from kdpinn_edge.numerics.activations import {', '.join(activations)}"] if activations else []),
+        f"from kdpinn_edge.numerics.lanes import {', '.join(words)}",
     ]
     dtype = PRECISIONS[precision]
     constants = {

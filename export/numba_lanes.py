@@ -18,7 +18,7 @@ from numba.core.imputils import lower_constant
 from numba.core.typing.templates import infer_global, make_intrinsic_template
 from numba.extending import models, register_jitable, register_model, typeof_impl
 
-from kdpinn_edge import activations, lanes
+from kdpinn_edge.numerics import activations, lanes
 
 INTEGER = {types.float32: types.int32, types.float64: types.int64}
 FLOAT = {types.int32: types.float32, types.int64: types.float64}

@@ -25,11 +25,11 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import ProgramError
-from kdpinn_edge.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
-from kdpinn_edge.manifest import Precision
-from kdpinn_edge.numpy_program import rounded
-from kdpinn_edge.verify import verify
+from kdpinn_edge.numerics.reference import rounded
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
+from kdpinn_edge.program.verify import verify
 
 OPSET = 17
 IR_VERSION = 8  # the oldest that opset 17 goes with: ONNX Runtime 1.12 and later read it

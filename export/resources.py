@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 
+from kdpinn_edge.bundle.manifest import FunctionName, Sizes
+from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.errors import BudgetError, ExportError
 from kdpinn_edge.export import native
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.ir import Array
-from kdpinn_edge.manifest import FunctionName, Sizes
-from kdpinn_edge.numpy_program import PRECISIONS
-from kdpinn_edge.probe import probe_points
+from kdpinn_edge.numerics.reference import PRECISIONS
+from kdpinn_edge.program.ir import Array
 
 N_POINTS = (1, 64)
 """How many points a call has whose instructions are counted: they depend on nothing else."""

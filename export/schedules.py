@@ -17,8 +17,8 @@ import numpy as np
 
 from kdpinn_edge.export.blocking import Blocking, Choice, most_streams, powers_of_two
 from kdpinn_edge.export.lowering import Constants, Memory, Step, few, fuse, is_view, is_zero
-from kdpinn_edge.ir import Add, Affine, Concat, Map, Op, Program, Scale, Var, operands
-from kdpinn_edge.numpy_program import partial_sums
+from kdpinn_edge.numerics.reference import partial_sums
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Op, Program, Scale, Var, operands
 
 SUMS = "abcdefgh"
 """What partial sums are called: there are at most eight."""

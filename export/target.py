@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import llvmlite.binding as llvm
 
+from kdpinn_edge.bundle.manifest import LIBRARY_FILES, Artifact, Grade, Precision
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.lanes import FAST_SUFFIX
-from kdpinn_edge.manifest import LIBRARY_FILES, Artifact, Grade, Precision
+from kdpinn_edge.numerics.lanes import FAST_SUFFIX
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge.bundle.manifest import FunctionName, Input, Output
+from kdpinn_edge.bundle.probe import probed
 from kdpinn_edge.export.c_files import filled
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.ir import columns
-from kdpinn_edge.manifest import FunctionName, Input, Output
-from kdpinn_edge.probe import probed
+from kdpinn_edge.program.ir import columns
 
 PAGE = "index.html"
 NUMBERS = {"float32": "Float32Array", "float64": "Float64Array"}

@@ -15,8 +15,8 @@ from typing import IO, cast
 
 import numpy as np
 
+from kdpinn_edge.bundle.manifest import check_files, read_manifest
 from kdpinn_edge.errors import BenchError
-from kdpinn_edge.manifest import check_files, read_manifest
 from kdpinn_edge.runtime.engine import Array, check_points, dense
 from kdpinn_edge.runtime.timing import Latency, find_batch, latency
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge.bundle.manifest import FUNCTIONS, FunctionName, Input, Manifest, Output
 from kdpinn_edge.errors import EngineError
-from kdpinn_edge.manifest import FUNCTIONS, FunctionName, Input, Manifest, Output
 from kdpinn_edge.runtime.threads import RANGES_PER_THREAD, Threads, ranges
 
 Array = NDArray[Any]

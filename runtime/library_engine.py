@@ -12,8 +12,8 @@ from typing import Any
 
 import cffi
 
+from kdpinn_edge.bundle.manifest import FunctionName, Manifest
 from kdpinn_edge.errors import BundleError, EngineError, MisfitError, listing
-from kdpinn_edge.manifest import FunctionName, Manifest
 from kdpinn_edge.runtime.engine import Array, Engine, check_points, dense
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, overload
 
+from kdpinn_edge.bundle.manifest import ONNX_FILES, PROGRAM_FILES, FunctionName, Manifest, check_files, read_manifest
 from kdpinn_edge.errors import EngineError
-from kdpinn_edge.manifest import ONNX_FILES, PROGRAM_FILES, FunctionName, Manifest, check_files, read_manifest
 from kdpinn_edge.runtime.engine import Engine
 from kdpinn_edge.runtime.library_engine import LibraryEngine
 from kdpinn_edge.runtime.numpy_engine import NumpyEngine

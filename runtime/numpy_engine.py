@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from kdpinn_edge.bundle.manifest import FunctionName, Manifest
 from kdpinn_edge.errors import BundleError
-from kdpinn_edge.manifest import FunctionName, Manifest
-from kdpinn_edge.numpy_program import NumpyProgram
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.program.file import read_program
 from kdpinn_edge.runtime.engine import Array, Engine
 
 

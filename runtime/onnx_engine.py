@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from kdpinn_edge.bundle.manifest import ONNX_FILES, FunctionName, Manifest
 from kdpinn_edge.errors import BundleError, EngineError
-from kdpinn_edge.manifest import ONNX_FILES, FunctionName, Manifest
 from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points
 
 

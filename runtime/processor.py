@@ -6,7 +6,7 @@ import platform
 import re
 from pathlib import Path
 
-from kdpinn_edge.manifest import Manifest
+from kdpinn_edge.bundle.manifest import Manifest
 
 CPUINFO = Path("/proc/cpuinfo")
 

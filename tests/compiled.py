@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge.bundle.manifest import FunctionName, Input, Precision
 from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.numba_kernel import Kernel, print_kernel
 from kdpinn_edge.export.target import TARGETS, Target
-from kdpinn_edge.ir import Program, columns
-from kdpinn_edge.manifest import FunctionName, Input, Precision
-from kdpinn_edge.numpy_program import NumpyProgram
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.program.ir import Program, columns
 
 INTEGER = {"float32": np.int32, "float64": np.int64}
 RUNNABLE = [target for target in TARGETS.values() if target.runs_here() and not target.variants]

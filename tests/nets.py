@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 from strategies import mlp
 
-from kdpinn_edge.derivatives import derivatives
-from kdpinn_edge.ir import Affine, Concat, Map, Op, Program, Var, columns
-from kdpinn_edge.manifest import FunctionName
-from kdpinn_edge.verify import verify
+from kdpinn_edge.bundle.manifest import FunctionName
+from kdpinn_edge.derive.derivatives import derivatives
+from kdpinn_edge.program.ir import Affine, Concat, Map, Op, Program, Var, columns
+from kdpinn_edge.program.verify import verify
 
 
 def fourier_net() -> Program:

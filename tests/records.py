@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from kdpinn_edge.bench.record import (
+from kdpinn_edge.comparison.record import (
     Absent,
     Block,
     Cell,

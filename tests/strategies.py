@@ -8,8 +8,22 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 
-from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
-from kdpinn_edge.verify import verify
+from kdpinn_edge.program.ir import (
+    FUNCTIONS,
+    Add,
+    Affine,
+    Array,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Slice,
+    Var,
+    operands,
+)
+from kdpinn_edge.program.verify import verify
 
 KINDS = (Affine, Scale, Map, Add, Mul, Concat, Slice)
 SIZES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 20, 33, 40)

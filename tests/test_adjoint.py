@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from strategies import mlp, points, programs
 
-from kdpinn_edge.adjoint import adjoint
+from kdpinn_edge.derive.forward import tangent
+from kdpinn_edge.derive.reverse import adjoint
 from kdpinn_edge.errors import DerivativeError
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Affine, Map, Mul, Program, Scale, Var, columns
-from kdpinn_edge.simplify import multiply_adds, simplify
-from kdpinn_edge.tangent import tangent
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import Affine, Map, Mul, Program, Scale, Var, columns
+from kdpinn_edge.program.simplify import multiply_adds, simplify
 
 X, T, U = Var("x", 1), Var("t", 1), Var("u", 1)
 

@@ -13,11 +13,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from kdpinn_edge import cli
-from kdpinn_edge.audit import Audit, Row, _axes, _panels, audit, check_figure, draw
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, read_manifest
+from kdpinn_edge.checks.audit import Audit, Row, _axes, _panels, audit, check_figure, draw
 from kdpinn_edge.errors import AuditError, EngineError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.ir import Add, Map, Mul, Program, Scale, Var
-from kdpinn_edge.manifest import MANIFEST_FILE, Input, read_manifest
+from kdpinn_edge.program.ir import Add, Map, Mul, Program, Scale, Var
 
 X, T, NU = Var("x", 1), Var("t", 1), Var("nu", 1)
 SIDES = (Input("x", -1.0, 1.0, "m"), Input("t", 0.0, 2.0, "s"), Input("nu", 0.5, 1.0))
@@ -236,7 +236,7 @@ def test_the_command_prints_one_document_and_draws(three_inputs: Path, tmp_path:
 def test_an_audit_needs_no_torch(three_inputs: Path) -> None:
     script = (
         "import sys\n"
-        "from kdpinn_edge.audit import audit\n"
+        "from kdpinn_edge.checks.audit import audit\n"
         f"audit({str(three_inputs)!r}, per_axis=3)\n"
         "print(*sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""kdpinn_edge/bench/backends: every one that is installed is right, and says what it set. Never how fast."""
+"""kdpinn_edge/comparison/backends: every one that is installed is right, and says what it set. Never how fast."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import programs
 
-from kdpinn_edge.bench.backend import Array, Backend, Case, CFunction, Prepared
-from kdpinn_edge.bench.backends import BACKENDS
-from kdpinn_edge.bench.backends.traced import Words, traced
-from kdpinn_edge.bench.contender import NotInstalledError, check_installed
-from kdpinn_edge.bench.reference import Reference, RefusedError
+from kdpinn_edge.bundle.manifest import PROGRAM_FILE, Precision, read_manifest
+from kdpinn_edge.comparison.backend import Array, Backend, Case, CFunction, Prepared
+from kdpinn_edge.comparison.backends import BACKENDS
+from kdpinn_edge.comparison.backends.traced import Words, traced
+from kdpinn_edge.comparison.contender import NotInstalledError, check_installed
+from kdpinn_edge.comparison.reference import Reference, RefusedError
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.interp import FUNCTION, interpret
-from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
-from kdpinn_edge.manifest import PROGRAM_FILE, Precision, read_manifest
-from kdpinn_edge.model import find_model
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.importers.model import find_model
+from kdpinn_edge.program.file import read_program
+from kdpinn_edge.program.interp import FUNCTION, interpret
+from kdpinn_edge.program.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
 ROOT = Path(__file__).parent.parent
@@ -245,7 +245,7 @@ def test_a_missing_package_comes_with_the_command_that_installs_it() -> None:
 
 def test_the_table_loads_no_peer() -> None:
     peers = ("torch", "jax", "numba", "onnx", "onnxruntime", "openvino", "iree", "ai_edge_litert", "casadi")
-    code = f"import sys, kdpinn_edge.bench.backends; sys.exit(' '.join(set({peers}) & set(sys.modules)))"
+    code = f"import sys, kdpinn_edge.comparison.backends; sys.exit(' '.join(set({peers}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert not done.stderr.strip()
 

@@ -20,13 +20,13 @@ import psutil
 import pytest
 from strategies import mlp
 
-from kdpinn_edge.bench.backend import Array, Backend, Case, CFunction, Prepared
-from kdpinn_edge.bench.background import background
-from kdpinn_edge.bench.contender import Contender
-from kdpinn_edge.bench.frontier import bracket, frontier
-from kdpinn_edge.bench.plan import plan
-from kdpinn_edge.bench.record import MODES, Protocol, Record, read_record
-from kdpinn_edge.bench.session import Progress, measure, period_for
+from kdpinn_edge.comparison.backend import Array, Backend, Case, CFunction, Prepared
+from kdpinn_edge.comparison.background import background
+from kdpinn_edge.comparison.contender import Contender
+from kdpinn_edge.comparison.frontier import bracket, frontier
+from kdpinn_edge.comparison.plan import plan
+from kdpinn_edge.comparison.record import MODES, Protocol, Record, read_record
+from kdpinn_edge.comparison.session import Progress, measure, period_for
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.runtime import load
@@ -151,7 +151,7 @@ def test_who_does_not_get_in_is_listed_with_the_reason(record: Record) -> None:
 
 def test_one_weight_changed_is_refused(bundle: Path, tmp_path: Path) -> None:
     """A model file with right hashes and one other weight: no backend that computes it is timed."""
-    from kdpinn_edge.bench.lineup import named
+    from kdpinn_edge.comparison.lineup import named
 
     changed = tmp_path / "net"
     export_bundle(mlp(2, 4, 1, 1), changed, name="net")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kdpinn_edge.errors import BenchError
-from kdpinn_edge.interp import interpret
+from kdpinn_edge.program.interp import interpret
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

@@ -11,10 +11,18 @@ from records import example_record
 from typer.testing import CliRunner
 
 from kdpinn_edge import problems
-from kdpinn_edge.bench import lineup
-from kdpinn_edge.bench.paper import FRAMEWORK, LIMITS_NS, NATIVE, PaperComparison, entry_name, pairs, paper_comparison
-from kdpinn_edge.bench.record import Block, Cell, Entry, Mode, Record, read_record
 from kdpinn_edge.cli import app
+from kdpinn_edge.comparison import lineup
+from kdpinn_edge.comparison.paper import (
+    FRAMEWORK,
+    LIMITS_NS,
+    NATIVE,
+    PaperComparison,
+    entry_name,
+    pairs,
+    paper_comparison,
+)
+from kdpinn_edge.comparison.record import Block, Cell, Entry, Mode, Record, read_record
 from kdpinn_edge.errors import BenchError
 
 TIMES_NS = {  # at n = 1 and at n = 100

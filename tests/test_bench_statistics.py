@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from records import example_record
 
-from kdpinn_edge.bench.compare import compare
-from kdpinn_edge.bench.durations import duration, parse_duration
-from kdpinn_edge.bench.gate import gate_protocol, verdict
-from kdpinn_edge.bench.record import Absent, Block, Cell, Record
-from kdpinn_edge.bench.statistics import misses, percentiles, row, rows, samples_for, summary
+from kdpinn_edge.comparison.compare import compare
+from kdpinn_edge.comparison.durations import duration, parse_duration
+from kdpinn_edge.comparison.gate import gate_protocol, verdict
+from kdpinn_edge.comparison.record import Absent, Block, Cell, Record
+from kdpinn_edge.comparison.statistics import misses, percentiles, row, rows, samples_for, summary
 from kdpinn_edge.errors import BenchError
 
 

@@ -20,13 +20,16 @@ from strategies import mlp
 from typer.testing import CliRunner, Result
 
 from kdpinn_edge import cli
-from kdpinn_edge.bench import command, lineup
-from kdpinn_edge.bench.board import read_boards, with_boards
-from kdpinn_edge.bench.durations import parse_rate
-from kdpinn_edge.bench.record import Absent, Board, BoardCell, Clock, read_record, write_record
-from kdpinn_edge.bench.report import html
-from kdpinn_edge.bench.statistics import board_rows, summary
-from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.bundle.manifest import PROGRAM_FILES, FunctionName, Input, read_manifest
+from kdpinn_edge.bundle.probe import timed_points
+from kdpinn_edge.cli import bench as command
+from kdpinn_edge.comparison import lineup
+from kdpinn_edge.comparison.board import read_boards, with_boards
+from kdpinn_edge.comparison.durations import parse_rate
+from kdpinn_edge.comparison.record import Absent, Board, BoardCell, Clock, read_record, write_record
+from kdpinn_edge.comparison.report import html
+from kdpinn_edge.comparison.statistics import board_rows, summary
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import BenchError, ExportError
 from kdpinn_edge.export import device_bench as device
 from kdpinn_edge.export.bundle import export_bundle
@@ -34,10 +37,8 @@ from kdpinn_edge.export.device_bench import MEMORY, device_bench
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.target import TARGETS
-from kdpinn_edge.manifest import PROGRAM_FILES, FunctionName, Input, read_manifest
-from kdpinn_edge.numpy_program import NumpyProgram
-from kdpinn_edge.probe import timed_points
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.program.file import read_program
 
 PROGRAM = mlp(2, 8, 2, 1)
 REQUESTS = ("u", "u_x0")

@@ -17,21 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import mlp, points
 
-from kdpinn_edge.check import check
-from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.bundle.manifest import Grade, Input, Manifest, Output, Precision, read_manifest, write_manifest
+from kdpinn_edge.checks.check import check
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import BundleError, DerivativeError, ExportError, ProgramError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.c_files import c_words
 from kdpinn_edge.export.onnx_model import from_onnx
 from kdpinn_edge.export.target import TARGETS
-from kdpinn_edge.ir import Add, Affine, Map, Program, Scale, Var
-from kdpinn_edge.manifest import Grade, Input, Manifest, Output, Precision, read_manifest, write_manifest
-from kdpinn_edge.numpy_program import NumpyProgram
-from kdpinn_edge.program_file import read_program
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.numerics.storage import store_as_float16
+from kdpinn_edge.program.file import read_program
+from kdpinn_edge.program.ir import Add, Affine, Map, Program, Scale, Var
+from kdpinn_edge.program.simplify import multiply_adds, simplify
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.load import EngineName
-from kdpinn_edge.simplify import multiply_adds, simplify
-from kdpinn_edge.storage import store_as_float16
 
 PROGRAM = mlp(2, 12, 2, 1)
 INPUTS = (Input("x0", -1.0, 1.0, "m"), Input("x1", 0.0, None, "s"))

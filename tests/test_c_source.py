@@ -20,6 +20,7 @@ from nets import NETS, with_jet
 from strategies import mlp, programs, wild
 from test_kernel import models
 
+from kdpinn_edge.bundle.manifest import Input, Precision
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files
 from kdpinn_edge.export.c_source import c_source
@@ -27,11 +28,10 @@ from kdpinn_edge.export.c_translation import REAL, Translation
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.numba_kernel import Kernel
 from kdpinn_edge.export.target import TARGETS, Target
-from kdpinn_edge.ir import FUNCTIONS, Map, Op, Program, Var, columns
-from kdpinn_edge.manifest import Input, Precision
-from kdpinn_edge.numpy_program import NumpyProgram
-from kdpinn_edge.storage import store_as_float16
-from kdpinn_edge.verify import verify
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.numerics.storage import store_as_float16
+from kdpinn_edge.program.ir import FUNCTIONS, Map, Op, Program, Var, columns
+from kdpinn_edge.program.verify import verify
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
 GOLDEN = Path(__file__).parent / "golden" / "tiny.c"

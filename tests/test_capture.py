@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from strategies import points
 from torch import Tensor, nn
 
-from kdpinn_edge.capture import PARITY, capture
 from kdpinn_edge.errors import CaptureError, ProgramError
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Affine, Array, Map, Program, Var
-from kdpinn_edge.simplify import multiply_adds, simplify
+from kdpinn_edge.importers.torch_module import PARITY, capture
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import Affine, Array, Map, Program, Var
+from kdpinn_edge.program.simplify import multiply_adds, simplify
 
 XT = ("x", "t")
 torch.set_num_threads(1)

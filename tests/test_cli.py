@@ -20,11 +20,11 @@ from strategies import mlp
 from typer.testing import CliRunner, Result
 
 from kdpinn_edge import __main__, cli
-from kdpinn_edge.bench import lineup
-from kdpinn_edge.ir import Map, Program, Var
-from kdpinn_edge.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
+from kdpinn_edge.comparison import lineup
 from kdpinn_edge.problems import problem
-from kdpinn_edge.program_file import write_program
+from kdpinn_edge.program.file import write_program
+from kdpinn_edge.program.ir import Map, Program, Var
 
 PROGRAM = mlp(2, 8, 2, 1)
 EXAMPLE = Path(__file__).parents[1] / "examples" / "front.c"
@@ -450,7 +450,8 @@ def test_help_is_quick_and_lists_every_command() -> None:
 
 
 def test_without_typer_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "kdpinn_edge.cli")
+    for module in [name for name in sys.modules if name.split(".")[:2] == ["kdpinn_edge", "cli"]]:
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "typer", None)
     with pytest.raises(SystemExit, match=r"needs typer: pip install 'kdpinn-edge\[export\]'"):
         __main__.main()

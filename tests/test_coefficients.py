@@ -10,4 +10,4 @@ from pathlib import Path
 def test_script_writes_what_is_committed() -> None:
     script = Path(__file__).parent.parent / "tools" / "coefficients.py"
     done = subprocess.run([sys.executable, str(script), "--check"], check=False)
-    assert done.returncode == 0, "kdpinn_edge/coefficients.py differs: run python tools/coefficients.py"
+    assert done.returncode == 0, "kdpinn_edge/numerics/coefficients.py differs: run python tools/coefficients.py"

@@ -13,17 +13,17 @@ from typer.testing import CliRunner
 
 from kdpinn_edge import cli
 from kdpinn_edge.errors import TrainError
-from kdpinn_edge.model import captured
+from kdpinn_edge.importers.model import captured
 from kdpinn_edge.problems import names, problem
-from kdpinn_edge.study import make_plan
-from kdpinn_edge.train import DistillConfig, Pinn, Progress, TrainConfig, distill, stages, train
-from kdpinn_edge.train.config import OPTIMISERS
-from kdpinn_edge.train.objective import Objective, Physics, distillation
-from kdpinn_edge.train.one_thread import one_thread
-from kdpinn_edge.train.run_folder import CHECKPOINT_FILE
-from kdpinn_edge.train.sampling import draw
-from kdpinn_edge.train.teacher import ProgramTeacher
-from kdpinn_edge.train.weights import read_tensors
+from kdpinn_edge.studies.study import make_plan
+from kdpinn_edge.training import DistillConfig, Pinn, Progress, TrainConfig, distill, stages, train
+from kdpinn_edge.training.config import OPTIMISERS
+from kdpinn_edge.training.objective import Objective, Physics, distillation
+from kdpinn_edge.training.one_thread import one_thread
+from kdpinn_edge.training.run_folder import CHECKPOINT_FILE
+from kdpinn_edge.training.sampling import draw
+from kdpinn_edge.training.teacher import ProgramTeacher
+from kdpinn_edge.training.weights import read_tensors
 
 BURGERS = problem("burgers")
 ABSENT = "cuda:99"
@@ -117,7 +117,7 @@ def test_every_problem_can_be_calculated_elsewhere(name: str) -> None:
 
 
 def test_steps_are_counted_on_the_device_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("study.plan", "train.budget"):
+    for module in ("studies.study.plan", "training.budget"):
         monkeypatch.setattr(f"kdpinn_edge.{module}.find_device", torch.device)
     with Elsewhere():
         plan = make_plan("burgers", sizes=[(3,)], seeds=1, methods=["slopes"], cpu_seconds=600.0, device=str(THERE))

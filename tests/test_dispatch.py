@@ -14,19 +14,19 @@ from compiled import kernel, same_bits
 from conftest import Need
 from strategies import mlp, points
 
-from kdpinn_edge.check import check
-from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.bundle.manifest import Input, read_manifest
+from kdpinn_edge.checks.check import check
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.dispatch import NEEDS
 from kdpinn_edge.export.interface import ABI, NO_VARIANT, SCALAR, Interface
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.target import TARGETS
-from kdpinn_edge.ir import columns
-from kdpinn_edge.manifest import Input, read_manifest
-from kdpinn_edge.numpy_program import NumpyProgram
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.program.ir import columns
+from kdpinn_edge.program.simplify import multiply_adds, simplify
 from kdpinn_edge.runtime import library_engine, load
 from kdpinn_edge.runtime.processor import FLAGS, missing_instructions
-from kdpinn_edge.simplify import multiply_adds, simplify
 
 TARGET = TARGETS["x86-64"]
 REQUESTS = ("u", "u_x0", "u_x1_x1")

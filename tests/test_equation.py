@@ -13,17 +13,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdpinn_edge.derivatives import derivatives
-from kdpinn_edge.equation import residual_program, summands
+from kdpinn_edge.derive.derivatives import derivatives
+from kdpinn_edge.derive.residual import residual_program, summands
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Affine, Concat, Map, Program, Var
-from kdpinn_edge.model import captured, find_model, find_pinn
+from kdpinn_edge.importers.model import captured, find_model, find_pinn
 from kdpinn_edge.problems import Problem, names, problem
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import Affine, Concat, Map, Program, Var
 from kdpinn_edge.runtime import load
-from kdpinn_edge.train import Pinn
-from kdpinn_edge.train.objective import Batch, Physics
+from kdpinn_edge.training import Pinn
+from kdpinn_edge.training.objective import Batch, Physics
 
 BURGERS = problem("burgers")
 

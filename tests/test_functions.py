@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import mlp
 
-from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.bundle.manifest import FUNCTIONS, FunctionName
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import EngineError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Program
-from kdpinn_edge.manifest import FUNCTIONS, FunctionName
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import Program
 from kdpinn_edge.runtime import Engine, load
 from kdpinn_edge.runtime.load import EngineName
 from kdpinn_edge.runtime.onnx_engine import OnnxEngine

@@ -10,13 +10,13 @@ import pytest
 from conftest import Need
 from strategies import mlp
 
+from kdpinn_edge.bundle.manifest import Input
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.archive import archive, only_member
 from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.target import TARGETS
-from kdpinn_edge.manifest import Input
 
 C = """
 extern void elsewhere(void);

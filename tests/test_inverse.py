@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.model import find_model
+from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.library_engine import LibraryEngine

@@ -16,19 +16,19 @@ from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 from strategies import mlp, points, programs, wild
 
-from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.bundle.manifest import Input, Precision
+from kdpinn_edge.derive.derivatives import derivatives
+from kdpinn_edge.derive.names import Derivative, Names
 from kdpinn_edge.errors import DerivativeError, EngineError, ExportError, ProgramError
 from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.lowering import Constants
 from kdpinn_edge.export.numba_kernel import load_kernel
 from kdpinn_edge.export.target import TARGETS, Target, Vectors, target
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import FUNCTIONS, Affine, Map, Program, Scale, Var, columns
-from kdpinn_edge.lanes import profile
-from kdpinn_edge.manifest import Input, Precision
-from kdpinn_edge.names import Derivative, Names
-from kdpinn_edge.numpy_program import NumpyProgram, partial_sums, rounded
+from kdpinn_edge.numerics.lanes import profile
+from kdpinn_edge.numerics.reference import NumpyProgram, partial_sums, rounded
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import FUNCTIONS, Affine, Map, Program, Scale, Var, columns
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
 ULPS = {"float32": 2.0**-23, "float64": 2.0**-52}

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kdpinn_edge import coefficients, lanes
-from kdpinn_edge.activations import FUNCTION, functions, tanh_fast
-from kdpinn_edge.interp import FUNCTION as MEANING
+from kdpinn_edge.numerics import coefficients, lanes
+from kdpinn_edge.numerics.activations import FUNCTION, functions, tanh_fast
+from kdpinn_edge.program.interp import FUNCTION as MEANING
 
 PRECISIONS = (np.float32, np.float64)
 arithmetics = pytest.mark.parametrize(

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdpinn_edge.errors import BundleError
-from kdpinn_edge.manifest import (
+from kdpinn_edge.bundle.manifest import (
     MANIFEST_FILE,
     Errors,
     Function,
@@ -28,6 +27,7 @@ from kdpinn_edge.manifest import (
     read_manifest,
     write_manifest,
 )
+from kdpinn_edge.errors import BundleError
 
 CONTENTS = {"libwave.so": b"\x7fELF", "wave.h": b"/* wave */\n"}
 DIGEST = hashlib.sha256(b"").hexdigest()

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 from strategies import mlp, points, programs
 
+from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.export.onnx_model import from_onnx, to_onnx
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
-from kdpinn_edge.manifest import Precision
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
 CLOSE = {"float32": 2e-6, "float64": 1e-14}  # one op, values of about 1

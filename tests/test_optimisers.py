@@ -11,10 +11,10 @@ from torch import Tensor
 
 from kdpinn_edge.errors import TrainError
 from kdpinn_edge.problems import problem
-from kdpinn_edge.train import Pinn, TrainConfig
-from kdpinn_edge.train.config import OPTIMISERS
-from kdpinn_edge.train.fit import optimiser
-from kdpinn_edge.train.optimisers import (
+from kdpinn_edge.training import Pinn, TrainConfig
+from kdpinn_edge.training.config import OPTIMISERS
+from kdpinn_edge.training.fit import optimiser
+from kdpinn_edge.training.optimisers import (
     Adam,
     Landscape,
     LevenbergMarquardt,

@@ -18,8 +18,10 @@ import kdpinn_edge
 
 ROOT = Path(__file__).parent.parent
 LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-(LAYERS,) = (contract["layers"] for contract in LINTER["contracts"] if contract["type"] == "layers")
-BOTTOM_LAYER = LAYERS[-1].split(" : ")
+(LAYERS,) = (contract["layers"] for contract in LINTER["contracts"] if "bundle | zoo" in contract.get("layers", ()))
+(OPTIONAL,) = (i for i, layer in enumerate(LAYERS) if "runtime" in layer.split(" | "))
+FOUNDATIONS = [name for layer in LAYERS[OPTIONAL + 1 :] for name in layer.split(" | ")]
+"""The folders below training, export and runtime."""
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -113,9 +115,11 @@ print(json.dumps(sorted({{name.split(".")[0] for name in set(sys.modules) - befo
     return set(json.loads(python(code, path=ROOT, cwd=cwd))) - {"kdpinn_edge"}
 
 
-@pytest.mark.parametrize("module", BOTTOM_LAYER)
-def test_the_bottom_layer_needs_only_numpy(module: str, tmp_path: Path) -> None:
-    assert packages_behind(f"kdpinn_edge.{module}", tmp_path) <= {"numpy"}
+@pytest.mark.parametrize("folder", FOUNDATIONS)
+def test_what_all_stages_build_on_needs_only_numpy(folder: str, tmp_path: Path) -> None:
+    inside = [path.stem for path in (ROOT / "kdpinn_edge" / folder).glob("*.py") if path.stem != "__init__"]
+    modules = [f"kdpinn_edge.{folder}", *(f"kdpinn_edge.{folder}.{module}" for module in inside)]
+    assert packages_behind(", ".join(modules), tmp_path) <= {"numpy"}
 
 
 def test_the_runtime_needs_only_numpy_and_cffi(tmp_path: Path) -> None:
@@ -123,7 +127,8 @@ def test_the_runtime_needs_only_numpy_and_cffi(tmp_path: Path) -> None:
 
 
 def test_a_shipped_model_is_found_without_torch(tmp_path: Path) -> None:
-    code = "import sys; from kdpinn_edge.model import find_model; find_model('burgers'); print('torch' in sys.modules)"
+    code = "from kdpinn_edge.importers.model import find_model; find_model('burgers')"
+    code = f"import sys; {code}; print('torch' in sys.modules)"
     assert python(code, path=ROOT, cwd=tmp_path).strip() == "False"
 
 

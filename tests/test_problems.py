@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdpinn_edge.derive.names import Derivative, Input, Names
 from kdpinn_edge.errors import ProblemError
-from kdpinn_edge.names import Derivative, Input, Names
 from kdpinn_edge.problems import Problem, names, problem
 from kdpinn_edge.problems._special import erf, inverse_root
 from kdpinn_edge.problems.allen_cahn import MODES, START, STEPS, interpolated
@@ -268,7 +268,7 @@ HELD = {
 def test_an_ansatz_keeps_the_conditions(name: str, face: str) -> None:
     import torch
 
-    from kdpinn_edge.train import Pinn
+    from kdpinn_edge.training import Pinn
 
     each = problem(name)
     at, _, where = face.partition(" = ")
@@ -283,7 +283,7 @@ def test_an_ansatz_keeps_the_conditions(name: str, face: str) -> None:
 def test_taylor_green_keeps_its_conditions() -> None:
     import torch
 
-    from kdpinn_edge.train import Pinn
+    from kdpinn_edge.training import Pinn
 
     each = problem("taylor_green")
     net = Pinn(each, (6,), seed=1)
@@ -304,7 +304,7 @@ def test_taylor_green_keeps_its_conditions() -> None:
 def test_the_pressure_of_kovasznay_is_fixed() -> None:
     import torch
 
-    from kdpinn_edge.train import Pinn
+    from kdpinn_edge.training import Pinn
 
     each = problem("kovasznay")
     origin = np.zeros((1, 2))
@@ -314,7 +314,7 @@ def test_the_pressure_of_kovasznay_is_fixed() -> None:
 def test_black_scholes_keeps_its_conditions() -> None:
     import torch
 
-    from kdpinn_edge.train import Pinn
+    from kdpinn_edge.training import Pinn
 
     each = problem("black_scholes")
     net = Pinn(each, (6,), seed=1)

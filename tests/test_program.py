@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from strategies import mlp, points, programs, renamed
 
 from kdpinn_edge.errors import EngineError, ProgramError
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var
-from kdpinn_edge.program_file import read_program, write_program
-from kdpinn_edge.verify import verify
+from kdpinn_edge.program.file import read_program, write_program
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var
+from kdpinn_edge.program.verify import verify
 
 X, T = Var("x", 1), Var("t", 1)
 XT, H, G, U = Var("xt", 2), Var("h", 3), Var("g", 3), Var("u", 1)

@@ -13,7 +13,7 @@ from kdpinn_edge.problems.black_scholes import HIGHEST, RATE, SIGMA, STRIKE
 from kdpinn_edge.problems.helmholtz import K
 from kdpinn_edge.problems.kovasznay import REYNOLDS
 from kdpinn_edge.problems.taylor_green import NU
-from kdpinn_edge.study.measure import reference_slopes
+from kdpinn_edge.studies.study.measure import reference_slopes
 
 pytestmark = pytest.mark.slow
 

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from records import example_record
 
-from kdpinn_edge.bench.record import Absent, Block, Mode, Record
-from kdpinn_edge.bench.report import EMBEDDED_BYTES, html, quantities, svg, thinned, write_report
-from kdpinn_edge.bench.report.answer import Table, answers, judge, late
-from kdpinn_edge.bench.report.look import N_HUES, looks
-from kdpinn_edge.bench.report.page import page
-from kdpinn_edge.bench.statistics import rows
+from kdpinn_edge.comparison.record import Absent, Block, Mode, Record
+from kdpinn_edge.comparison.report import EMBEDDED_BYTES, html, quantities, svg, thinned, write_report
+from kdpinn_edge.comparison.report.answer import Table, answers, judge, late
+from kdpinn_edge.comparison.report.look import N_HUES, looks
+from kdpinn_edge.comparison.report.page import page
+from kdpinn_edge.comparison.statistics import rows
 
 WIDTHS = (390, 1400)
 THEMES = ("light", "dark")

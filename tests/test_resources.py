@@ -16,6 +16,7 @@ from conftest import Need
 from strategies import mlp
 from typer.testing import CliRunner
 
+from kdpinn_edge.bundle.manifest import Input, Manifest, read_manifest
 from kdpinn_edge.cli import app
 from kdpinn_edge.errors import BudgetError, ExportError
 from kdpinn_edge.export import emulator, native, resources
@@ -25,10 +26,9 @@ from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.native import Call, counted, is_native
 from kdpinn_edge.export.resources import Budget, measure, parse_bytes
 from kdpinn_edge.export.target import TARGETS, Target
-from kdpinn_edge.ir import Affine
-from kdpinn_edge.manifest import Input, Manifest, read_manifest
-from kdpinn_edge.numpy_program import NumpyProgram
-from kdpinn_edge.program_file import write_program
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.program.file import write_program
+from kdpinn_edge.program.ir import Affine
 
 NET = mlp(2, 6, 2, 1)
 INPUTS = (Input("x0", -1.0, 1.0), Input("x1", -1.0, 1.0))

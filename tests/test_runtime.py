@@ -25,11 +25,7 @@ from conftest import Need
 from numpy.typing import NDArray
 from strategies import mlp
 
-from kdpinn_edge.errors import BenchError, BundleError, EngineError
-from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.export.onnx_model import to_onnx
-from kdpinn_edge.ir import Affine, Program, Var
-from kdpinn_edge.manifest import (
+from kdpinn_edge.bundle.manifest import (
     MANIFEST_FILE,
     ONNX_FILE,
     PROGRAM_FILE,
@@ -45,7 +41,11 @@ from kdpinn_edge.manifest import (
     read_manifest,
     write_manifest,
 )
-from kdpinn_edge.program_file import write_program
+from kdpinn_edge.errors import BenchError, BundleError, EngineError
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.export.onnx_model import to_onnx
+from kdpinn_edge.program.file import write_program
+from kdpinn_edge.program.ir import Affine, Program, Var
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.c_harness import DOES_NOTHING, FLAGS, SOURCE, compiled_harness
 from kdpinn_edge.runtime.engine import Engine

@@ -19,14 +19,14 @@ from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from kdpinn_edge import cli
+from kdpinn_edge.bundle.manifest import Grade, Storage
 from kdpinn_edge.errors import SearchError
-from kdpinn_edge.lanes import is_fast
-from kdpinn_edge.manifest import Grade, Storage
+from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.runtime import load
-from kdpinn_edge.search import Goal, search
-from kdpinn_edge.search.goal import unbeaten
-from kdpinn_edge.search.run import open_study
-from kdpinn_edge.search.trial import Candidate, Outcome, Task, evaluate
+from kdpinn_edge.studies.search import Goal, search
+from kdpinn_edge.studies.search.goal import unbeaten
+from kdpinn_edge.studies.search.run import open_study
+from kdpinn_edge.studies.search.trial import Candidate, Outcome, Task, evaluate
 
 TEACHER = "heat_teacher"
 TASK = Task("heat", TEACHER, cpu_seconds=1.0, points=100, threads=1)
@@ -34,8 +34,8 @@ TRIALS = 4
 WORKER = f"""
 import sys
 from pathlib import Path
-from kdpinn_edge.search import Goal, run, search
-from kdpinn_edge.search.trial import Task
+from kdpinn_edge.studies.search import Goal, run, search
+from kdpinn_edge.studies.search.trial import Task
 
 run.DEPTHS, run.WIDTHS = (1,), (3, 4, 5, 6)  # small enough for a test
 if __name__ == "__main__":
@@ -144,7 +144,7 @@ def test_a_worker_that_was_given_up_goes_on(tmp_path: Path, monkeypatch: pytest.
             other.tell(running.number, state=TrialState.FAIL)
         return replace(ACCURATE, candidate=candidate)
 
-    monkeypatch.setattr("kdpinn_edge.search.run.evaluate", evaluated)
+    monkeypatch.setattr("kdpinn_edge.studies.search.run.evaluate", evaluated)
     search(TASK, Goal(max_error=1.0), tmp_path, trials=2, storage=url)
     states = [trial.state for trial in open_study(TASK, url, heartbeat_seconds=60).get_trials()]
     assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]

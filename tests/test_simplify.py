@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from strategies import mlp, points, programs, renamed
 
 from kdpinn_edge.errors import ProgramError
-from kdpinn_edge.interp import FUNCTION, interpret
-from kdpinn_edge.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var
-from kdpinn_edge.simplify import multiply_adds, simplify
-from kdpinn_edge.verify import verify
+from kdpinn_edge.program.interp import FUNCTION, interpret
+from kdpinn_edge.program.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var
+from kdpinn_edge.program.simplify import multiply_adds, simplify
+from kdpinn_edge.program.verify import verify
 
 EPSILON = 2.0**-53
 X, T = Var("x", 2), Var("t", 1)

@@ -19,19 +19,19 @@ from typer.testing import CliRunner
 
 from kdpinn_edge import cli, zoo
 from kdpinn_edge.errors import StudyError
-from kdpinn_edge.model import find_model
+from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
-from kdpinn_edge.study import METHODS, Cell, Plan, Row, make_plan, read_plan, study, verdicts
-from kdpinn_edge.study.baselines import baselines, chebyshev, reference, spline
-from kdpinn_edge.study.console import print_report
-from kdpinn_edge.study.measure import NetAccuracy, accuracy, reference_slopes
-from kdpinn_edge.study.page import pareto, write_page
-from kdpinn_edge.study.plan import write_plan
-from kdpinn_edge.study.report import report
-from kdpinn_edge.study.results import Spread, results, rows
-from kdpinn_edge.study.run import ACCURACY_FILE, Progress
-from kdpinn_edge.train import DistillConfig, TrainConfig, train
-from kdpinn_edge.train.run_folder import CHECKPOINT_FILE
+from kdpinn_edge.studies.study import METHODS, Cell, Plan, Row, make_plan, read_plan, study, verdicts
+from kdpinn_edge.studies.study.baselines import baselines, chebyshev, reference, spline
+from kdpinn_edge.studies.study.console import print_report
+from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_slopes
+from kdpinn_edge.studies.study.page import pareto, write_page
+from kdpinn_edge.studies.study.plan import write_plan
+from kdpinn_edge.studies.study.report import report
+from kdpinn_edge.studies.study.results import Spread, results, rows
+from kdpinn_edge.studies.study.run import ACCURACY_FILE, Progress
+from kdpinn_edge.training import DistillConfig, TrainConfig, train
+from kdpinn_edge.training.run_folder import CHECKPOINT_FILE
 
 BURGERS, HEAT = problem("burgers"), problem("heat")
 TINY = {"n_points": 64, "n_candidates": 128, "adam_rounds": 1, "adam_steps": 5, "newton_rounds": 1, "n_held_out": 64}
@@ -40,7 +40,7 @@ KNOWN = Plan("heat", "burgers_teacher", "lm", 1.0, 100.0, ())
 STUDY = """
 import sys
 from pathlib import Path
-from kdpinn_edge.study import read_plan, study
+from kdpinn_edge.studies.study import read_plan, study
 
 folder = Path(sys.argv[1])
 study(read_plan(folder), folder)

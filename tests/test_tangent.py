@@ -13,13 +13,27 @@ from hypothesis import strategies as st
 from strategies import mlp, points, programs
 from torch_program import differentiated
 
+from kdpinn_edge.derive.forward import Tangent, tangent
+from kdpinn_edge.derive.laplacian import LaplacianStream
+from kdpinn_edge.derive.streams import Draft
 from kdpinn_edge.errors import DerivativeError, ProgramError
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import FUNCTIONS, Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var, columns
-from kdpinn_edge.laplacian import LaplacianStream
-from kdpinn_edge.simplify import simplify
-from kdpinn_edge.streams import Draft
-from kdpinn_edge.tangent import Tangent, tangent
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import (
+    FUNCTIONS,
+    Add,
+    Affine,
+    Array,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Slice,
+    Var,
+    columns,
+)
+from kdpinn_edge.program.simplify import simplify
 
 X, T, U = Var("x", 1), Var("t", 1), Var("u", 1)
 

@@ -20,6 +20,7 @@ from nets import NETS, with_jet
 from numpy.typing import NDArray
 from strategies import mlp, wild
 
+from kdpinn_edge.bundle.manifest import Input, read_manifest
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.c_files import c_files, filled_template
@@ -27,10 +28,9 @@ from kdpinn_edge.export.device_bench import MEMORY, SYSTEMS, _built
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.target import REFUSED, TARGETS, Target, target
-from kdpinn_edge.ir import columns
-from kdpinn_edge.manifest import Input, read_manifest
-from kdpinn_edge.numpy_program import NumpyProgram
-from kdpinn_edge.program_file import write_program
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.program.file import write_program
+from kdpinn_edge.program.ir import columns
 
 SEMIHOSTING = ("-display", "none", "-chardev", "stdio,id=out", "-semihosting-config", "enable=on,chardev=out")
 EMULATORS = {"aarch64": "qemu-aarch64", "armv7": "qemu-arm", "riscv64": "qemu-riscv64", "x86_64": "qemu-x86_64"}

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import mlp
 
+from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import EngineError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.manifest import Precision
 from kdpinn_edge.runtime import Engine, load
 from kdpinn_edge.runtime.library_engine import HEADER
 from kdpinn_edge.runtime.load import EngineName

@@ -20,17 +20,17 @@ from torch import nn
 from typer.testing import CliRunner
 
 from kdpinn_edge import cli
-from kdpinn_edge.capture import capture
+from kdpinn_edge.bundle.manifest import Input, Output
+from kdpinn_edge.derive.names import Names
 from kdpinn_edge.errors import ProblemError, TrainError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.interp import interpret
-from kdpinn_edge.ir import Map, Program
-from kdpinn_edge.manifest import Input, Output
-from kdpinn_edge.model import captured, find_model, publish
-from kdpinn_edge.names import Names
+from kdpinn_edge.importers.model import captured, find_model, publish
+from kdpinn_edge.importers.torch_module import capture
 from kdpinn_edge.problems import problem
-from kdpinn_edge.program_file import read_program, write_program
-from kdpinn_edge.train import (
+from kdpinn_edge.program.file import read_program, write_program
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import Map, Program
+from kdpinn_edge.training import (
     DistillConfig,
     Pinn,
     Progress,
@@ -40,16 +40,25 @@ from kdpinn_edge.train import (
     load_pinn,
     train,
 )
-from kdpinn_edge.train.activations import ACTIVATIONS
-from kdpinn_edge.train.console import live
-from kdpinn_edge.train.errors import Reference
-from kdpinn_edge.train.followed import Columns, followed
-from kdpinn_edge.train.objective import Batch, Divergence, Mixture, Physics, Slopes, batch_at, distillation, gaussian_kl
-from kdpinn_edge.train.one_thread import one_thread
-from kdpinn_edge.train.pinn import Tape, jacobian
-from kdpinn_edge.train.sampling import draw, uniform
-from kdpinn_edge.train.teacher import ProgramTeacher
-from kdpinn_edge.train.weights import write_weights
+from kdpinn_edge.training.activations import ACTIVATIONS
+from kdpinn_edge.training.console import live
+from kdpinn_edge.training.errors import Reference
+from kdpinn_edge.training.followed import Columns, followed
+from kdpinn_edge.training.objective import (
+    Batch,
+    Divergence,
+    Mixture,
+    Physics,
+    Slopes,
+    batch_at,
+    distillation,
+    gaussian_kl,
+)
+from kdpinn_edge.training.one_thread import one_thread
+from kdpinn_edge.training.pinn import Tape, jacobian
+from kdpinn_edge.training.sampling import draw, uniform
+from kdpinn_edge.training.teacher import ProgramTeacher
+from kdpinn_edge.training.weights import write_weights
 
 BURGERS = problem("burgers")
 TEACHER = "burgers_teacher"

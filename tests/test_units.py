@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kdpinn_edge.manifest import Input, Output
-from kdpinn_edge.units import derivative_units, quotient
+from kdpinn_edge.bundle.manifest import Input, Output
+from kdpinn_edge.bundle.units import derivative_units, quotient
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,15 @@ from conftest import Need
 from numpy.typing import NDArray
 from PIL import Image
 
-from kdpinn_edge.derivatives import derivatives
+from kdpinn_edge.bundle.manifest import FunctionName, Input, Output, Precision
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.target import TARGETS
 from kdpinn_edge.export.web_page import Axes, axes, colours, web_files
-from kdpinn_edge.ir import Affine, Concat, Map, Op, Program, Var, columns
-from kdpinn_edge.manifest import FunctionName, Input, Output, Precision
-from kdpinn_edge.numpy_program import NumpyProgram
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.program.ir import Affine, Concat, Map, Op, Program, Var, columns
 
 Field = NDArray[np.float64]
 WASM = TARGETS["wasm"]

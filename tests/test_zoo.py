@@ -11,11 +11,11 @@ import pytest
 
 from kdpinn_edge import zoo
 from kdpinn_edge.errors import TrainError
-from kdpinn_edge.model import captured
+from kdpinn_edge.importers.model import captured
 from kdpinn_edge.problems import names
-from kdpinn_edge.program_file import read_program
-from kdpinn_edge.train import load_pinn
-from kdpinn_edge.train.errors import Reference
+from kdpinn_edge.program.file import read_program
+from kdpinn_edge.training import load_pinn
+from kdpinn_edge.training.errors import Reference
 
 ROOT = Path(__file__).parents[1]
 BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their median

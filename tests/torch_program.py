@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from kdpinn_edge.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, columns
+from kdpinn_edge.program.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, columns
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # torch 2.13 scripts these when jvp is first called

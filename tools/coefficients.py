@@ -1,4 +1,4 @@
-"""Generates kdpinn_edge/coefficients.py: minimax polynomials by the Remez exchange, in 60 digits.
+"""Generates kdpinn_edge/numerics/coefficients.py: minimax polynomials by the Remez exchange, in 60 digits.
 
 python tools/coefficients.py            rewrite the file
 python tools/coefficients.py --check    exit 1 if the file is not what this script writes
@@ -16,7 +16,7 @@ import numpy as np
 from mpmath import mp, mpf
 
 mp.dps = 60
-TARGET = Path(__file__).parent.parent / "kdpinn_edge" / "coefficients.py"
+TARGET = Path(__file__).parent.parent / "kdpinn_edge" / "numerics" / "coefficients.py"
 HEAD = '''"""Written by tools/coefficients.py: change that and run it; never edit a number here.
 
 Each constant is a pair: for float32, for float64. Polynomials have their lowest power first.
@@ -233,7 +233,7 @@ def constants(
 
 
 def generate() -> str:
-    """The text of kdpinn_edge/coefficients.py."""
+    """The text of kdpinn_edge/numerics/coefficients.py."""
     single, double = constants(np.float32, 16, 16, 4, 3, 3), constants(np.float64, 42, 33, 10, 7, 9)
     pairs = [f"{name} = ({_literal(single[name])}, {_literal(double[name])})" for name in single]
     text = "\n".join([HEAD, *pairs, ""])

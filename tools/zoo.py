@@ -19,12 +19,12 @@ from statistics import median
 from typing import Any
 
 from kdpinn_edge import zoo
-from kdpinn_edge.bench.machine import this_machine
-from kdpinn_edge.model import find_model, publish
+from kdpinn_edge.comparison.machine import this_machine
+from kdpinn_edge.importers.model import find_model, publish
 from kdpinn_edge.problems import Problem, problem
-from kdpinn_edge.study.latency import MANY, Latency, latencies
-from kdpinn_edge.study.measure import NetAccuracy, accuracy
-from kdpinn_edge.train.run_folder import read_json, run_files, write_json
+from kdpinn_edge.studies.study.latency import MANY, Latency, latencies
+from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy
+from kdpinn_edge.training.run_folder import read_json, run_files, write_json
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "runs" / "zoo"

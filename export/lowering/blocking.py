@@ -25,8 +25,8 @@ from math import inf
 
 from kdpinn_edge.export.lowering.fusion import Step
 from kdpinn_edge.export.target import Vectors
-from kdpinn_edge.ir import Affine, Map
-from kdpinn_edge.numpy_program import partial_sums
+from kdpinn_edge.numerics.reference import partial_sums
+from kdpinn_edge.program.ir import Affine, Map
 
 LATENCY = 4
 LOADS = 1.6

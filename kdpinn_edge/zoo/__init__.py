@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kdpinn_edge.errors import TrainError
-from kdpinn_edge.ir import Program
-from kdpinn_edge.program_file import write_program
+from kdpinn_edge.program.file import write_program
+from kdpinn_edge.program.ir import Program
 
 FOLDER = Path(__file__).parent
 
@@ -24,12 +24,12 @@ def names() -> tuple[str, ...]:
 
 
 def weights(name: str) -> Path:
-    """The .safetensors file of the model; `kdpinn_edge.train.load_pinn(name)` reads it."""
+    """The .safetensors file of the model; `kdpinn_edge.training.load_pinn(name)` reads it."""
     return _file(name, ".safetensors")
 
 
 def program(name: str) -> Path:
-    """The .npz file of the model's Program; `kdpinn_edge.program_file.read_program` reads it."""
+    """The .npz file of the model's Program; `kdpinn_edge.program.file.read_program` reads it."""
     return _file(name, ".npz")
 
 

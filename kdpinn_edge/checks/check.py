@@ -1,0 +1,175 @@
+"""`check(bundle)`: is it whole, and does every backend in it compute the same function here?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.bundle.manifest import (
+    ONNX_FILES,
+    PROGRAM_FILES,
+    Function,
+    FunctionName,
+    Manifest,
+    check_files,
+    read_manifest,
+)
+from kdpinn_edge.bundle.parity import SLACK, Parity
+from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.errors import BundleError, KdpinnError, MisfitError, ProfileError, listing
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.program.ir import Array, Program, columns
+
+Result = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that was checked: `detail` says what was found, or why it could not be checked."""
+
+    name: str
+    result: Result
+    detail: str
+
+
+def check(bundle: str | os.PathLike[str]) -> list[Verdict]:
+    """Every verdict on the bundle in the directory `bundle`; nothing of it is run before its files are proved.
+
+    A check is skipped where what it needs is not installed, or is another machine. The list ends early where the rest
+    would be meaningless.
+    """
+    directory = Path(bundle)
+    try:
+        manifest = read_manifest(directory)
+    except KdpinnError as error:
+        return [Verdict("manifest", "failed", str(error))]
+    verdicts = [Verdict("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")]
+    verdicts.append(_verdict("hashes", partial(_hashes, directory, manifest)))
+    if verdicts[-1].result != "failed":
+        verdicts.append(_verdict("programs", partial(_programs, directory, manifest)))
+    if verdicts[-1].result == "failed":
+        return verdicts
+    programs = {function: read_function(directory, manifest, function) for function in manifest.functions}
+    checks = {"gates": partial(_gates, directory, manifest, programs), "selftest": partial(_selftest, directory)}
+    for function, program in programs.items():
+        parity = Parity(program, manifest)
+        checks |= {
+            f"{function}, library": partial(_library, directory, function, parity),
+            f"{function}, numba kernel": partial(_numba_kernel, manifest, program, parity),
+            f"{function}, onnx model": partial(_onnx_model, directory, manifest, function, program),
+            f"{function}, onnx runtime": partial(_onnx_runtime, directory, function, parity),
+            f"{function}, errors": partial(_errors, manifest.functions[function], parity),
+        }
+    return verdicts + [_verdict(name, call) for name, call in checks.items()]
+
+
+def _verdict(name: str, call: Callable[[], str]) -> Verdict:
+    """`call` returns what it found, and raises where that is not what it should be."""
+    try:
+        return Verdict(name, "passed", call())
+    except ModuleNotFoundError as error:
+        return Verdict(name, "skipped", f"needs {error.name}: pip install 'kdpinn-edge[export]'")
+    except ProfileError as error:
+        return Verdict(name, "skipped", str(error))
+    except KdpinnError as error:
+        elsewhere = isinstance(error, MisfitError) or isinstance(error.__cause__, ImportError)
+        result: Result = "skipped" if elsewhere else "failed"
+        return Verdict(name, result, str(error))
+
+
+def _hashes(directory: Path, manifest: Manifest) -> str:
+    needed = [file for function in manifest.functions for file in (PROGRAM_FILES[function], ONNX_FILES[function])]
+    missing = [file for file in needed if file not in manifest.files]
+    if missing:
+        raise BundleError(f"the manifest lists no {' and no '.join(missing)}: export the bundle again")
+    contents = check_files(directory, manifest)
+    return f"{len(contents)} files, {sum(map(len, contents.values())):,} bytes"
+
+
+def _programs(directory: Path, manifest: Manifest) -> str:
+    for function in manifest.functions:
+        NumpyProgram(read_function(directory, manifest, function), manifest.precision, manifest.profile)
+    return ", ".join(f"{name} is {stated.program_sha256[:16]}…" for name, stated in manifest.functions.items())
+
+
+def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, Program]) -> str:
+    from kdpinn_edge.export.gates import check_artifact
+    from kdpinn_edge.export.interface import Interface
+    from kdpinn_edge.export.target import target
+
+    interface = Interface(manifest.name, manifest.precision, target(manifest.target.name), manifest.inputs, programs)
+    if manifest.sizes is None:
+        raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")
+    sizes = check_artifact((directory / manifest.library).read_bytes(), interface)
+    return f"no symbol from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
+
+
+def _selftest(directory: Path) -> str:
+    from kdpinn_edge.runtime import load
+
+    load(directory)
+    return "the library returns its golden bits on this machine"
+
+
+def _library(directory: Path, function: FunctionName, parity: Parity) -> str:
+    from kdpinn_edge.runtime import load
+
+    y = np.empty_like(parity.bits)
+    load(directory).bind(parity.x, y, function=function)()
+    return _same_bits(parity, y)
+
+
+def _numba_kernel(manifest: Manifest, program: Program, parity: Parity) -> str:
+    from kdpinn_edge.export.numba_call import numba_call
+
+    y = np.empty_like(parity.bits)
+    numba_call(program, manifest.precision, manifest.profile)(parity.x, y)
+    return f"{_same_bits(parity, y)}, compiled anew"
+
+
+def _same_bits(parity: Parity, y: NDArray[Any]) -> str:
+    if not parity.is_exact(y):
+        raise BundleError(f"not the bits of the NumPy program; off by {parity.error(y):.2g} from the Program")
+    return f"the bits of the NumPy program, profile {parity.profile}, at {len(y)} points"
+
+
+def _onnx_model(directory: Path, manifest: Manifest, function: FunctionName, program: Program) -> str:
+    from kdpinn_edge.export.onnx_model import from_onnx, to_onnx
+
+    file = ONNX_FILES[function]
+    if from_onnx((directory / file).read_bytes()) != from_onnx(to_onnx(program, manifest.precision)):
+        raise BundleError(f"{file} reads back to another Program")
+    return f"{file} reads back to the Program, in {manifest.precision}"
+
+
+def _onnx_runtime(directory: Path, function: FunctionName, parity: Parity) -> str:
+    from kdpinn_edge.runtime import load
+
+    y = np.empty_like(parity.bits)
+    load(directory, engine="onnx").bind(parity.x, y, function=function)()
+    return _within(parity.program, parity.errors(y), parity.allowances)
+
+
+def _errors(stated: Function, parity: Parity) -> str:
+    limits = SLACK * np.array(stated.errors.max_abs) + 1e-15 * parity.scales
+    return _within(parity.program, parity.errors(parity.bits), limits)
+
+
+def _within(program: Program, errors: Array, limits: Array) -> str:
+    """The errors (n_out,) of the outputs. Raises BundleError where one exceeds its limit."""
+    found = list(zip(columns(program.outputs), errors, limits, strict=True))
+    faults = [
+        f"{name} is off by {error:.2g}; accepted: up to {limit:.2g}"
+        for name, error, limit in found
+        if not error <= limit
+    ]
+    if faults:
+        raise BundleError(f"not the function that the Program means: {listing(faults)}")
+    return "off by " + ", ".join(f"{error:.2g} in {name} ({limit:.2g} allowed)" for name, error, limit in found)

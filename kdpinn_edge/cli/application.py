@@ -1,0 +1,68 @@
+"""The application: every command by its name, in the order of `--help`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from kdpinn_edge.cli import checks, comparison, export, models, studies, training
+from kdpinn_edge.cli.output import BAD_INPUT, FAILED, INTERRUPTED, stderr
+from kdpinn_edge.errors import BudgetError, KdpinnError
+
+
+class Commands(TyperGroup):
+    """Turns the errors of every command into a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named. Raises typer.Exit with its code where it fails."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # typer ends quietly, as `| head` wants
+            raise
+        except (KdpinnError, OSError) as error:
+            message, code = str(error), FAILED if isinstance(error, BudgetError) else BAD_INPUT
+        except ModuleNotFoundError as error:
+            message, code = f"{error.name} is not installed; it comes with: pip install 'kdpinn-edge[all]'", BAD_INPUT
+        except KeyboardInterrupt:
+            message, code = "interrupted", INTERRUPTED
+        stderr().print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+        raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Distilled physics-informed neural networks as small, bit-exact C libraries.",
+    epilog="Exit codes: 0 all is well, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _main(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if show_version:
+        print(version("kdpinn-edge"))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "problems": models.problems,
+    "train": training.train,
+    "distill": training.distill,
+    "study": studies.study,
+    "search": studies.search,
+    "export": export.export,
+    "targets": export.targets,
+    "check": checks.check,
+    "bench": comparison.bench,
+    "bench-zoo": comparison.bench_zoo,
+    "audit": checks.audit,
+    "info": models.info,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)

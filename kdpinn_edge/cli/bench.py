@@ -1,0 +1,159 @@
+"""What `kdpinn-edge bench` does: a table, a gate or a frontier, as a JSON document, and whether all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kdpinn_edge.bundle.manifest import read_manifest
+from kdpinn_edge.cli.options import BenchOptions
+from kdpinn_edge.comparison import console, lineup
+from kdpinn_edge.comparison.board import read_boards, with_boards
+from kdpinn_edge.comparison.compare import Comparison, compare
+from kdpinn_edge.comparison.contender import Contender
+from kdpinn_edge.comparison.durations import duration, parse_duration
+from kdpinn_edge.comparison.frontier import frontier as search
+from kdpinn_edge.comparison.gate import gate_protocol, verdict
+from kdpinn_edge.comparison.record import Protocol, Record, read_record, write_record
+from kdpinn_edge.comparison.session import estimate_s, measure
+from kdpinn_edge.comparison.statistics import summary
+from kdpinn_edge.errors import BenchError
+from kdpinn_edge.files import check_folder
+
+POINTS, PERCENTILE = 1, 99.0
+BUDGET = "10ms"
+Result = tuple[dict[str, Any], bool]
+
+
+def table(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
+    """Measure and show every backend."""
+    if options.report:
+        check_folder(options.report, BenchError)
+    if (options.points, options.percentile, options.samples) != (POINTS, PERCENTILE, None):
+        raise BenchError("--points, --percentile and --samples are of a budget; accepted: with --budget or --frontier")
+    protocol = lineup.FULL if options.full else lineup.QUICK
+    if options.n_points:
+        protocol = replace(protocol, n_points=tuple(options.n_points))
+    earlier = read_record(options.compare) if options.compare else None
+    if options.clock and not options.add:
+        raise BenchError(f"--clock {options.clock}: it is the rate of a board that counts cycles; accepted: with --add")
+    boards = read_boards(options.add, bundle, options.clock) if options.add else []
+    record = _complete(bundle, options) or _measured(bundle, options, _contenders(bundle, options), protocol, status)
+    if boards:
+        record = with_boards(record, boards)
+        if options.out:
+            write_record(record, options.out)
+    comparison = compare(earlier, record) if earlier else None
+    if not quiet:
+        console.print_record(out, record)
+        if comparison:
+            console.print_comparison(out, comparison)
+    if options.report:
+        from kdpinn_edge.comparison.report import write_report
+
+        write_report(record, options.report)
+    return summary(record) | ({"comparison": _changes(comparison)} if comparison else {}), bool(record.entries)
+
+
+def gate(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
+    """Hold one backend to the budget: the library, where no other is named."""
+    _refuse(options, "the budget of one backend", "full", "n_points", "report", "compare", "add", "clock")
+    protocol = gate_protocol(options.points, _budget_ns(options), options.percentile, options.samples)
+    contenders = _contenders(bundle, options, (lineup.LIBRARY,))
+    if len(contenders) > 1:
+        raise BenchError(f"a budget is for one backend, and {len(contenders)} are named; accepted: one --backend")
+    record = _measured(bundle, options, contenders, protocol, status)
+    found = verdict(record, options.percentile)
+    if not quiet:
+        console.print_verdict(out, found)
+    return summary(record) | {
+        "verdict": asdict(found) | {"holds": found.holds, "excess_ns": found.excess_ns}
+    }, found.holds
+
+
+def frontier(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
+    """How many points of each backend fit into the budget."""
+    _refuse(options, "the frontier", "n_points", "out", "resume", "report", "compare", "samples", "add", "clock")
+    budget_ns = _budget_ns(options)
+    with status.status("searching") as spinner:
+        fits, absent = search(
+            _contenders(bundle, options),
+            budget_ns,
+            options.percentile,
+            lambda name: spinner.update(f"searching how many points {name} evaluates in {duration(budget_ns)}"),
+        )
+    if not quiet:
+        console.print_frontier(out, fits, budget_ns, options.percentile)
+        console.print_absent(out, absent)
+    document = {"budget_ns": budget_ns, "percentile": options.percentile, "fits": [asdict(fit) for fit in fits]}
+    return document | {"absent": [asdict(missing) for missing in absent]}, True
+
+
+def _budget_ns(options: BenchOptions) -> int:
+    """The budget that is named, or BUDGET. Raises BenchError for what is no duration."""
+    return parse_duration(BUDGET if options.budget is None else options.budget)
+
+
+def _contenders(bundle: Path, options: BenchOptions, default: Sequence[str] = ()) -> list[Contender]:
+    """Those that were named; or everyone; or `default`, and by default the quick ones."""
+    if options.full and not options.backends:
+        if options.threads > 1:
+            raise BenchError(f"--threads {options.threads}: not for everyone; accepted: without --full, which has both")
+        return lineup.full(bundle)
+    named = lineup.named(options.backends or default or lineup.QUICK_NAMES, bundle)
+    return [replace(contender, threads=options.threads) for contender in named]
+
+
+def _refuse(options: BenchOptions, what: str, *others: str) -> None:
+    """Raise BenchError for options that would be ignored."""
+    if given := [f"--{name.removesuffix('_points')}" for name in others if getattr(options, name)]:
+        raise BenchError(f"{', '.join(given)}: not for {what}; leave it out")
+
+
+def _complete(bundle: Path, options: BenchOptions) -> Record | None:
+    """The record in `out` to which boards alone are added: it is complete, and nothing else is asked for."""
+    asks_more = options.full or options.backends or options.n_points
+    if not options.add or not options.resume or asks_more or options.out is None or not options.out.exists():
+        return None
+    record, manifest = read_record(options.out), read_manifest(bundle)
+    program_sha256 = manifest.functions["eval"].program_sha256
+    if record.is_complete and program_sha256 not in (subject.program_sha256 for subject in record.subjects):
+        raise BenchError(f"{options.out} is the record of another Program than {bundle}: {program_sha256} is not in it")
+    return record if record.is_complete else None
+
+
+def _measured(
+    bundle: Path, options: BenchOptions, contenders: Sequence[Contender], protocol: Protocol, status: Console
+) -> Record:
+    if options.resume and not options.out:
+        raise BenchError("--resume goes on with a record; accepted: with --out RECORD.json")
+    if options.out:
+        check_folder(options.out, BenchError)
+    status.print(
+        f"measuring {bundle}: {len(contenders)} backends, about {duration(estimate_s(contenders, protocol) * 1e9)}",
+        soft_wrap=True,
+        markup=False,
+    )
+    with console.live(status) as report:
+        return measure(
+            contenders,
+            protocol,
+            name=read_manifest(bundle).name,
+            out=options.out,
+            resume=options.resume,
+            report=report,
+        )
+
+
+def _changes(comparison: Comparison) -> dict[str, Any]:
+    return {
+        **asdict(comparison),
+        "changes": [
+            asdict(change) | {"factor": change.factor, "is_beyond_noise": change.is_beyond_noise}
+            for change in comparison.changes
+        ],
+    }

@@ -1,0 +1,82 @@
+"""`check` and `audit`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from kdpinn_edge.cli.options import AsJson, BundlePath, Swept, finite
+from kdpinn_edge.cli.output import FAILED, print_facts, print_json, stderr, stdout, text_table
+
+COLOUR = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+
+
+def check(bundle: BundlePath, as_json: AsJson = False) -> None:
+    """Prove a bundle: hashes, gates, self-test, parity of every backend."""
+    from kdpinn_edge.checks.check import check as verdicts_on
+
+    verdicts = verdicts_on(bundle)
+    passed = all(verdict.result != "failed" for verdict in verdicts)
+    if as_json:
+        print_json({"bundle": str(bundle), "passed": passed, "checks": [asdict(verdict) for verdict in verdicts]})
+    else:
+        for verdict in verdicts:
+            result = f"[{COLOUR[verdict.result]}]{verdict.result}[/]"
+            stdout().print(f"{verdict.name:22}  {result}  {escape(verdict.detail)}", soft_wrap=True)
+    if not passed:
+        raise typer.Exit(FAILED)
+
+
+def audit(
+    bundle: BundlePath,
+    out: Annotated[Path | None, typer.Option(help="A figure to write: .png, .svg or .pdf.")] = None,
+    per_axis: Annotated[int, typer.Option(min=2, help="Points along each of the first two inputs.")] = 401,
+    engine: Annotated[Swept, typer.Option(help="What evaluates the residual.")] = Swept.library,
+    limit: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="Exit with 1 where |residual| exceeds it.")
+    ] = None,
+    percentile: Annotated[
+        float, typer.Option(min=0, max=100, callback=finite, help="At how many % of the points the limit has to hold.")
+    ] = 99,
+    as_json: AsJson = False,
+) -> None:
+    """Sweep the domain with the model's own residual: where does it violate its equation?"""
+    from kdpinn_edge.checks.audit import PERCENTILES, check_figure, draw
+    from kdpinn_edge.checks.audit import audit as sweep
+
+    if out:
+        check_figure(out)
+    found = sweep(bundle, per_axis=per_axis, engine=engine.value)
+    if out:
+        draw(found, out)
+    rows = found.rows(sorted({*PERCENTILES, percentile}))
+    exceeded = [row for row in rows if limit is not None and row.percentile == percentile and row.value > limit]
+    if as_json:
+        print_json(
+            {
+                "bundle": str(bundle),
+                "name": found.name,
+                "equation": found.equation,
+                "engine": found.engine,
+                "profile": found.profile,
+                "points": found.n_points,
+                "residual": [asdict(row) for row in rows],
+                "passed": not exceeded,
+            }
+        )
+    else:
+        facts = {"model": f"{found.name}: {found.equation or ''}", "arithmetic": f"numerics profile {found.profile}"}
+        print_facts(facts | {"points": f"{found.n_points:,}"})
+        table = text_table("", "% of points", "|residual| ≤", "of the largest term", "which is at")
+        for row in rows:
+            at = ", ".join(f"{name} = {value:.4g}" for name, value in row.at.items())
+            table.add_row(row.equation, f"{row.percentile:g}", f"{row.value:.3g}", f"{row.relative:.1e}", at)
+        stdout().print(table)
+    for row in exceeded:
+        stderr().print(f"{row.equation}: {row.value:.3g} at {percentile:g} % of the points; the limit is {limit:g}")
+    if exceeded:
+        raise typer.Exit(FAILED)

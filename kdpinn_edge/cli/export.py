@@ -1,0 +1,149 @@
+"""`export` and `targets`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from kdpinn_edge.cli.facts import manifest_facts
+from kdpinn_edge.cli.options import AsJson, Graded, Scalar, Stored, compiler_command, numbers
+from kdpinn_edge.cli.output import print_facts, print_json, stderr, stdout, text_table
+
+if TYPE_CHECKING:
+    from kdpinn_edge.bundle.manifest import Input
+    from kdpinn_edge.importers.model import Model
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(help="A problem (its student), a model of the zoo, a run folder, a bundle, a program.npz."),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    name: Annotated[str | None, typer.Option(help="Names the library and its functions.  [default: MODEL's]")] = None,
+    lower: Annotated[
+        str | None,
+        typer.Option(help='The domain from below, as in "0, -1", inf where it is open.  [default: MODEL\'s]'),
+    ] = None,
+    upper: Annotated[str | None, typer.Option(help="The domain from above.  [default: MODEL's]")] = None,
+    precision: Annotated[Scalar, typer.Option(help="What the library computes in.")] = Scalar.float32,
+    storage: Annotated[
+        Stored | None, typer.Option(help="How weights are kept: float16 halves them.  [default: the precision]")
+    ] = None,
+    grade: Annotated[
+        Graded, typer.Option(help="Of the activations: fast has a cheaper tanh, off by 5 ULP instead of 2; float32.")
+    ] = Graded.accurate,
+    target: Annotated[
+        str, typer.Option(help="What to compile for: native, or one of `kdpinn-edge targets`.")
+    ] = "native",
+    cc: Annotated[
+        str | None, typer.Option(help="Link with this C compiler and its options.  [default: cc here, else ziglang]")
+    ] = None,
+    derivatives: Annotated[
+        str | None, typer.Option(help='Add the function `jet`, as in "u, u_x, u_t, u_xx" or "u, laplacian(u)".')
+    ] = None,
+    residual: Annotated[
+        bool, typer.Option("--residual", help="Add the function `residual`: what is left of the equation.")
+    ] = False,
+    with_bench: Annotated[
+        bool, typer.Option("--with-bench", help="Add a program for the device: self-test, latency, JSON.")
+    ] = False,
+    max_flash: Annotated[
+        str | None, typer.Option(help="Exit with 1 where code and constants exceed it, as in 32k.")
+    ] = None,
+    max_stack: Annotated[str | None, typer.Option(help="Exit with 1 where a call takes more stack, as in 1k.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
+    from kdpinn_edge.derive.names import parse_requests
+    from kdpinn_edge.derive.residual import residual_program
+    from kdpinn_edge.export.bundle import export_bundle
+    from kdpinn_edge.export.resources import parse_bytes
+    from kdpinn_edge.importers.model import find_model
+
+    requests = parse_requests(derivatives) if derivatives is not None else ()
+    found = find_model(model)
+    called = name or found.name
+    if called is None:
+        raise typer.BadParameter(f"{model} does not say what its library is called; add --name", param_hint="--name")
+    if residual and (found.problem is None or not found.problem.equation):
+        raise typer.BadParameter(
+            f"{model} does not say what equation it solves; accepted: a problem, a model of the zoo, the run folder of "
+            "a problem. In Python: export_bundle(…, residual=residual_program(program, problem))",
+            param_hint="--residual",
+        )
+    stderr().print(f"compiling {called} for {target}", markup=False)
+    manifest = export_bundle(
+        found.program,
+        out,
+        name=called,
+        precision=precision.value,
+        storage=storage.value if storage else None,
+        grade=grade.value,
+        target=target,
+        inputs=_bounded(found, lower, upper),
+        outputs=found.outputs,
+        derivatives=requests,
+        residual=residual_program(found.program, found.problem) if residual and found.problem else None,
+        equation=(found.problem.equation or None) if found.problem else None,
+        cc=compiler_command(cc) if cc else None,
+        with_bench=with_bench,
+        max_flash=parse_bytes(max_flash) if max_flash is not None else None,
+        max_stack=parse_bytes(max_stack) if max_stack is not None else None,
+    )
+    if as_json:
+        print_json({"bundle": str(out), "manifest": asdict(manifest)})
+    else:
+        print_facts({"bundle": str(out), **manifest_facts(manifest)})
+
+
+def targets(as_json: AsJson = False) -> None:
+    """List what `export --target` compiles for, and what is promised there."""
+    from kdpinn_edge.bundle.manifest import Precision
+    from kdpinn_edge.export.target import REFUSED, TARGETS
+
+    if as_json:
+        facts = ("name", "serves", "triple", "cpu", "features", "artifact", "profile", "flushes")
+        rows = [
+            {fact: getattr(target, fact) for fact in facts}
+            | {"lanes": {precision: v.lanes for precision, v in target.by_precision.items()}}
+            for target in TARGETS.values()
+        ]
+        print_json({"targets": rows, "refused": REFUSED})
+        return
+    table = text_table(
+        "target", "for", "makes", "lanes float32", "float64", "same bits as all of", "subnormals", "runs here"
+    )
+    for target in TARGETS.values():
+        lanes = (target.by_precision.get(precision) for precision in get_args(Precision))
+        table.add_row(
+            target.name,
+            target.serves,
+            target.library.format("NAME"),
+            *(str(vectors.lanes) if vectors else "-" for vectors in lanes),
+            target.profile,
+            "flushed" if target.flushes else "kept",
+            "yes" if target.runs_here() else "",
+        )
+    stdout().print(table)
+    for reason in dict.fromkeys(REFUSED.values()):
+        names = ", ".join(name for name in REFUSED if REFUSED[name] == reason)
+        stdout().print(f"\nRefused: {names}: {reason}.", soft_wrap=True)
+
+
+def _bounded(model: Model, lower: str | None, upper: str | None) -> tuple[Input, ...]:
+    """The inputs of a model within the domain that was given, or else its own."""
+    from kdpinn_edge.bundle.manifest import Input
+    from kdpinn_edge.program.ir import columns
+
+    inputs = model.inputs or tuple(map(Input, columns(model.program.inputs)))
+    if lower is not None:
+        sides = numbers(lower, len(inputs), "--lower")
+        inputs = tuple(replace(column, lower=side) for column, side in zip(inputs, sides, strict=True))
+    if upper is not None:
+        sides = numbers(upper, len(inputs), "--upper")
+        inputs = tuple(replace(column, upper=side) for column, side in zip(inputs, sides, strict=True))
+    return inputs

@@ -1,0 +1,74 @@
+"""What a model and a bundle are, as lines of text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdpinn_edge.bundle.manifest import Errors, Function, Input, Manifest, Output
+    from kdpinn_edge.importers.model import Model
+
+
+def model_facts(model: Model) -> dict[str, str]:
+    """What is known of a model, in the order of printing."""
+    facts = {}
+    if model.problem and model.problem.equation:
+        facts["equation"] = model.problem.equation
+    if model.inputs and model.outputs:
+        facts["inputs"] = ", ".join(map(_side, model.inputs))
+        facts["outputs"] = ", ".join(map(_with_unit, model.outputs))
+    return facts | {"program": f"SHA-256 {model.program.sha256}"}
+
+
+def manifest_facts(manifest: Manifest) -> dict[str, str]:
+    """What a manifest says of its bundle, in the order of printing."""
+    sizes, target = manifest.sizes, manifest.target
+    facts = {
+        "model": manifest.name + (f": {manifest.equation}" if manifest.equation else ""),
+        "inputs": ", ".join(map(_side, manifest.inputs)),
+        "arithmetic": f"{manifest.precision}, numerics profile {manifest.profile}, weights in {manifest.storage}",
+        "target": f"{target.name}, {target.lanes} lanes ({target.triple})",
+        "flash": f"{sizes.flash:,} bytes: {sizes.text:,} of code, {sizes.rodata:,} of constants"
+        if sizes
+        else "what your compiler makes of the source",
+        "stack": "not measured" if manifest.stack is None else f"{manifest.stack:,} bytes at most, self-test included",
+        "measured": manifest.measured,
+    }
+    for name, function in manifest.functions.items():
+        work, storage = function.operations, function.storage_errors
+        facts |= {
+            name: ", ".join(map(_with_unit, function.outputs)),
+            f"{name} error": _off(function, function.errors),
+            **({f"{name} storage": _off(function, storage)} if storage else {}),
+            f"{name} work": f"{work.multiply_adds:,} multiply-adds and {work.activations:,} activations per point",
+            f"{name} call": _call(function),
+            f"{name} is": f"the Program {function.program_sha256}",
+        }
+    return facts
+
+
+def _call(function: Function) -> str:
+    stack = "" if function.stack is None else f", {function.stack:,} bytes of stack"
+    if function.instructions is None:
+        return f"instructions not counted{stack}"
+    counts = {int(n): count for n, count in function.instructions.items()}
+    shown = (f"{count:,}" if n == 1 else f"{count / n:,.0f} per point of {n}" for n, count in sorted(counts.items()))
+    return f"instructions for one point {', '.join(shown)}{stack}"
+
+
+def _with_unit(column: Output) -> str:
+    return column.name if column.unit in (None, "1") else f"{column.name} in {column.unit}"
+
+
+def _off(function: Function, errors: Errors) -> str:
+    off = zip(function.outputs, errors.max_abs, errors.rms, errors.scale, strict=True)
+    return f"against {errors.against} ({errors.n_points} points): " + "; ".join(
+        f"{column.name} at most {largest:.2g}, rms {rms:.2g}, values up to {scale:.3g}"
+        for column, largest, rms, scale in off
+    )
+
+
+def _side(column: Input) -> str:
+    lower = "(-∞" if column.lower is None else f"[{column.lower:g}"
+    upper = "∞)" if column.upper is None else f"{column.upper:g}]"
+    return f"{column.name} ∈ {lower}, {upper}"

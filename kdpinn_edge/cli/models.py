@@ -1,0 +1,85 @@
+"""`problems` and `info`: what there is, and what something is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from kdpinn_edge.cli.facts import manifest_facts, model_facts
+from kdpinn_edge.cli.options import AsJson
+from kdpinn_edge.cli.output import print_facts, print_json, stdout
+
+if TYPE_CHECKING:
+    from kdpinn_edge.program.ir import Program
+
+
+def problems(as_json: AsJson = False) -> None:
+    """List the equations that can be trained."""
+    from kdpinn_edge import zoo
+    from kdpinn_edge.problems import names, problem
+
+    found = [problem(name) for name in names()]
+    shipped = {name: zoo.record(name) for name in zoo.names()}
+    if as_json:
+        fields = ("name", "equation", "conditions", "inputs", "outputs", "lower", "upper", "units")
+        models = {p.name: [name for name, record in shipped.items() if record["problem"] == p.name] for p in found}
+        print_json([{field: getattr(p, field) for field in fields} | {"models": models[p.name]} for p in found])
+        return
+    for p in found:
+        facts = {"equation": p.equation, "conditions": p.conditions, "domain": p.domain}
+        for name, record in shipped.items():
+            if record["problem"] == p.name:
+                facts[name.removeprefix(f"{p.name}_")] = (
+                    f"{name}, relative L2 error {record['errors']['relative_l2']:.1e}"
+                )
+        stdout().print(f"[bold]{p.name}[/]")
+        print_facts(facts)
+
+
+def info(
+    subject: Annotated[str, typer.Argument(help="A bundle, or what `export` takes as MODEL.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what something is: its columns and its Program; of a bundle also sizes, errors and hashes."""
+    from kdpinn_edge.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
+    from kdpinn_edge.bundle.read import read_function
+    from kdpinn_edge.importers.model import find_model
+
+    folder = Path(subject)
+    if (folder / MANIFEST_FILE).exists():
+        manifest = read_manifest(folder)
+        check_files(folder, manifest)
+        programs = {name: read_function(folder, manifest, name) for name in manifest.functions}
+        records = {name: _program_record(program) for name, program in programs.items()}
+        document = {"manifest": asdict(manifest), "programs": records}
+        facts = manifest_facts(manifest)
+    else:
+        found = find_model(subject)
+        programs = {"eval": found.program}
+        document = {"program": _program_record(found.program)} | (
+            {"inputs": list(map(asdict, found.inputs)), "outputs": list(map(asdict, found.outputs))}
+            if found.inputs and found.outputs
+            else {}
+        )
+        facts = model_facts(found)
+    if as_json:
+        print_json(document)
+    else:
+        print_facts(facts)
+        for program in programs.values():
+            stdout().print(f"\n{escape(str(program))}", soft_wrap=True)
+
+
+def _program_record(program: Program) -> dict[str, Any]:
+    return {
+        "name": program.name,
+        "sha256": program.sha256,
+        "inputs": [asdict(var) for var in program.inputs],
+        "outputs": [asdict(var) for var in program.outputs],
+        "ops": len(program.ops),
+        "text": str(program),
+    }

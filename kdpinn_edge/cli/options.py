@@ -1,0 +1,194 @@
+"""The options of the commands: what several of them take is written here once, and how its text is read."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from kdpinn_edge.training import TrainConfig
+
+Config = TypeVar("Config", bound="TrainConfig")
+
+
+def option_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Let `command` take dataclasses of options: on the command line each of their fields is an option of its own."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        kind = groups.get(name)
+        parameters += _options(kind) if kind else [_option(name, parameter.default, hints[name])]
+
+    def called(**given: Any) -> None:
+        for name, kind in groups.items():
+            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        command(**given)
+
+    called.__name__, called.__doc__ = command.__name__, command.__doc__
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return called
+
+
+def _options(kind: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [_option(field.name, field.default, hints[field.name]) for field in fields(kind)]
+
+
+def _option(name: str, default: object, hint: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse infinities and NaN: every comparison with a NaN is false, so that a limit of one would hold."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value:g}; accepted: a finite number")
+    return value
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
+ProblemName = Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`.")]
+FoundTeacher = Annotated[
+    str | None, typer.Option(help="A run folder, a model of the zoo, a bundle, a program.npz.  [default: the zoo's]")
+]
+Device = Annotated[str, typer.Option(help="What calculates: cpu, cuda, or as in cuda:1.")]
+CpuSeconds = Annotated[float, typer.Option(min=1, callback=finite, help="CPU time for each.")]
+PointsPerCall = Annotated[
+    list[int] | None, typer.Option("--n", help="Points per call; repeatable.  [default: 1 100 10000 100000]")
+]
+BudgetPoints = Annotated[int, typer.Option(min=1, help="What has to be within the budget.")]
+
+
+class Method(StrEnum):
+    """The optimiser that follows Adam."""
+
+    lm = "lm"
+    ssbroyden = "ssbroyden"
+    lbfgs = "lbfgs"
+    soap = "soap"
+
+
+class Scalar(StrEnum):
+    """The precision that exported functions compute in."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+class Graded(StrEnum):
+    """The accuracy of activations."""
+
+    accurate = "accurate"
+    fast = "fast"
+
+
+class Stored(StrEnum):
+    """The precision in which a library keeps its parameters."""
+
+    float16 = "float16"
+    float32 = "float32"
+    float64 = "float64"
+
+
+class Swept(StrEnum):
+    """An engine that can evaluate a residual."""
+
+    library = "library"
+    numpy = "numpy"
+    onnx = "onnx"
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The options that `train` and `distill` share."""
+
+    hidden: Annotated[str | None, typer.Option(help="Neurons per hidden layer, as in 32,32,32.")] = None
+    activation: Annotated[
+        str, typer.Option(help="Of the hidden layers: tanh, sin, lorentzian 1/(1 + x²), dispersion 2x/(1 + x²).")
+    ] = "tanh"
+    points: Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")] = None
+    optimiser: Annotated[
+        Method | None, typer.Option(help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS, SOAP.")
+    ] = None
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps per round.")] = None
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Decides the first weights and every point that is drawn.")
+    ] = 0
+    device: Device = "cpu"
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False
+
+    def configure(self, config: Config, **weights: float | None) -> Config:
+        """Replace in `config` what was given; what is None keeps its default."""
+        given: dict[str, Any] = {
+            "seed": self.seed,
+            "device": self.device,
+            "activation": self.activation,
+            "n_points": self.points,
+            "optimiser": self.optimiser and self.optimiser.value,
+            "newton_rounds": self.rounds,
+            "newton_steps": self.steps,
+            "hidden": None if self.hidden is None else layers(self.hidden, "--hidden"),
+            **weights,
+        }
+        return replace(config, **{field: value for field, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """The options of `bench`."""
+
+    full: Annotated[
+        bool, typer.Option("--full", help="Every backend and mode, in less than 5 minutes; else the usual ones.")
+    ] = False
+    backends: Annotated[list[str] | None, typer.Option("--backend", help="Only this one; repeatable.")] = None
+    n_points: PointsPerCall = None
+    out: Annotated[Path | None, typer.Option(help="Keep the record, with every sample: a JSON file.")] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the record in OUT.")] = False
+    report: Annotated[Path | None, typer.Option(help="Write the record as a page: an HTML file.")] = None
+    compare: Annotated[Path | None, typer.Option(help="Say what changed since this record.")] = None
+    add: Annotated[
+        list[Path] | None, typer.Option(help="What the bench on a device printed: adds that board; repeatable.")
+    ] = None
+    clock: Annotated[str | None, typer.Option(help="The rate of a board that counts cycles, as in 216MHz.")] = None
+    budget: Annotated[str | None, typer.Option(help="Exit with 1 where one backend exceeds it, as in 10ms.")] = None
+    points: BudgetPoints = 1
+    percentile: Annotated[float, typer.Option(callback=finite, help="For how many % of the calls.")] = 99.0
+    samples: Annotated[int | None, typer.Option(help="Calls of the gate.  [default: what PERCENTILE needs]")] = None
+    threads: Annotated[int, typer.Option(min=1, help="Threads that every backend may use.")] = 1
+
+
+def numbers(text: str, count: int, option: str) -> list[float | None]:
+    """Read one number per input; None stands for one that is infinite."""
+    try:
+        found = [float(number) for number in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count or any(map(math.isnan, found)):
+        raise typer.BadParameter(f"{text!r}; accepted: {count} numbers with commas between", param_hint=option)
+    return [number if math.isfinite(number) else None for number in found]
+
+
+def compiler_command(text: str) -> list[str]:
+    """Read the words of a command as a shell does."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}; accepted: a command as in a shell", param_hint="--cc") from error
+
+
+def layers(text: str, option: str) -> tuple[int, ...]:
+    """Read the sizes of layers, as in 32,32,32."""
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text, re.ASCII):
+        raise typer.BadParameter(f"{text!r}; accepted: sizes of layers, as in 32,32,32", param_hint=option)
+    return tuple(map(int, text.split(",")))

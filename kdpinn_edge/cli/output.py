@@ -1,0 +1,42 @@
+"""What the commands print, and the codes that they exit with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Print each fact on stdout behind its name."""
+    for name, fact in facts.items():
+        stdout().print(f"[bold]{name:14}[/]  {escape(fact)}", soft_wrap=True)
+
+
+def text_table(*columns: str) -> Table:
+    """Make an empty table without lines."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def stdout() -> Console:
+    """Make the console for results."""
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    """Make the console for progress and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print `document` on stdout as JSON, and nothing else."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,83 @@
+"""JAX: the Program traced and compiled by XLA for the shape, weights as constants, x on the device before."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, Prepared
+from kdpinn_edge.comparison.backends.prepared import prepared
+from kdpinn_edge.comparison.backends.traced import Words, traced
+from kdpinn_edge.numerics.reference import rounded
+from kdpinn_edge.program.ir import parameters
+
+
+def prepare(case: Case, threads: int | None, *, points_in_rows: bool) -> Prepared:
+    """`jit`. With a point in each column XLA is faster at some n."""
+    if threads is not None:
+        os.environ["PJRT_NPROC"] = str(threads)  # XLA takes no option; it reads this once per process
+    import jax
+
+    precision = case.manifest.precision
+    jax.config.update("jax_enable_x64", precision == "float64")
+    # with asynchronous dispatch n = 1 takes three times as long
+    jax.config.update("jax_cpu_enable_async_dispatch", threads is None)
+    words = _rows(jax) if points_in_rows else _columns(jax)
+    constants = [tuple(jax.numpy.asarray(rounded(a, precision)) for a in parameters(op)) for op in case.program.ops]
+
+    def evaluate(v: Any) -> Any:
+        if points_in_rows:
+            return traced(case.program, constants, words, v)
+        return traced(case.program, constants, words, v.T).T
+
+    compiled = jax.jit(evaluate)
+
+    def bind(x: Array, y: Array) -> Call:
+        points = jax.device_put(x)
+        compiled(points)
+        return lambda: compiled(points).block_until_ready()
+
+    report = "its own choice" if threads is None else f"PJRT_NPROC={threads}, jax_cpu_enable_async_dispatch=False"
+    return prepared(case, bind, report)
+
+
+def _rows(jax: Any) -> Words:
+    return Words(
+        affine=lambda weight, bias, x: x @ weight.T + bias,
+        scale=lambda weight, bias, x: weight * x + bias,
+        function=_functions(jax),
+        concat=partial(jax.numpy.concatenate, axis=1),
+        part=lambda x, start, stop: x[:, start:stop],
+    )
+
+
+def _columns(jax: Any) -> Words:
+    return Words(
+        affine=lambda weight, bias, x: weight @ x + bias[:, None],
+        scale=lambda weight, bias, x: weight[:, None] * x + bias[:, None],
+        function=_functions(jax),
+        concat=partial(jax.numpy.concatenate, axis=0),
+        part=lambda x, start, stop: x[start:stop],
+    )
+
+
+def _functions(jax: Any) -> dict[str, Any]:
+    found = {fn: getattr(jax.numpy, fn) for fn in ("tanh", "sin", "cos", "exp")}
+    found |= {fn: getattr(jax.nn, fn) for fn in ("sigmoid", "silu", "softplus")}
+    return found | {"lorentzian": lambda x: 1 / (1 + x * x)}
+
+
+PACKAGES = ("jax", "jaxlib", "numpy")
+JAX = Backend(
+    "jax, jit", "framework call", "same function", PACKAGES, "peers", partial(prepare, points_in_rows=True), PACKAGES
+)
+JAX_COLUMNS = Backend(
+    "jax, jit, points in columns",
+    "framework call",
+    "same function",
+    PACKAGES,
+    "peers",
+    partial(prepare, points_in_rows=False),
+    PACKAGES,
+)

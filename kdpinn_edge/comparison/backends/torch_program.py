@@ -1,0 +1,89 @@
+"""TorchProgram: the Program as a torch module, for the backends that torch makes of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kdpinn_edge.comparison.backend import Array, Call, Case
+from kdpinn_edge.comparison.backends.traced import Words, traced
+from kdpinn_edge.numerics.reference import rounded
+from kdpinn_edge.program.ir import Program, parameters
+
+WORDS = Words(
+    affine=lambda weight, bias, x: nn.functional.linear(x, weight, bias),
+    scale=lambda weight, bias, x: torch.addcmul(bias, weight, x),
+    function={
+        "tanh": torch.tanh,
+        "sin": torch.sin,
+        "cos": torch.cos,
+        "exp": torch.exp,
+        "sigmoid": torch.sigmoid,
+        "silu": nn.functional.silu,
+        "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+        "lorentzian": lambda x: 1 / (1 + x * x),
+    },
+    concat=partial(torch.cat, dim=1),
+    part=lambda x, start, stop: x[:, start:stop],
+)
+
+
+class TorchProgram(nn.Module):
+    """`program` in "float32" or "float64": points (n, n_in) to (n, n_out). Its parameters are buffers: not trained."""
+
+    def __init__(self, program: Program, precision: str) -> None:
+        super().__init__()
+        self.program = program
+        self._names = [tuple(f"p{i}_{j}" for j, _ in enumerate(parameters(op))) for i, op in enumerate(program.ops)]
+        for names, op in zip(self._names, program.ops, strict=True):
+            for name, array in zip(names, parameters(op), strict=True):
+                self.register_buffer(name, torch.tensor(rounded(array, precision)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The outputs at x."""
+        constants = [tuple(getattr(self, name) for name in names) for names in self._names]
+        y: Tensor = traced(self.program, constants, WORDS, x)
+        return y
+
+
+def set_threads(threads: int | None) -> str:
+    """torch's threads in this process, and how they are reported."""
+    if threads is None:
+        return f"its own choice ({torch.get_num_threads()})"
+    torch.set_num_threads(threads)
+    return f"torch.set_num_threads({threads})"
+
+
+def keep_products_in(case: Case) -> None:
+    """What inductor generates goes to the case's folder; it compiles in this process alone."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(case.folder / "inductor")
+    torch._inductor.config.compile_threads = 1
+
+
+@contextmanager
+def unpacking_into(folder: Path) -> Iterator[None]:
+    """Within this context torch unpacks packages into `folder`: a process that is killed leaves them behind."""
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR")
+        if before is not None:
+            os.environ["TMPDIR"] = before
+
+
+def without_autograd(call: Call) -> Call:
+    """`call` in inference mode."""
+    return torch.inference_mode()(call)
+
+
+def tensor(x: Array) -> Tensor:
+    """x as a tensor, in the same memory."""
+    return torch.from_numpy(x)

@@ -1,0 +1,73 @@
+"""Who takes part, and how it gets in: loaded in a process of its own, and right at the probe points."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kdpinn_edge.comparison.backend import Backend
+from kdpinn_edge.comparison.record import Absent
+from kdpinn_edge.comparison.reference import Reference, RefusedError
+from kdpinn_edge.comparison.worker import Loaded, Task, Worker, started
+from kdpinn_edge.errors import BenchError
+
+
+class NotInstalledError(BenchError):
+    """A package that a backend needs is missing."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`backend` on a bundle, with `threads` threads (None: its own default); `name` is its name in the tables.
+
+    `rmse` is the model's error against the solution of its equation, where it is known. `tail_samples` is how many
+    periodic calls its tail deserves; it gets them where a turn is then still short.
+    """
+
+    name: str
+    backend: Backend
+    bundle: Path
+    threads: int | None = 1
+    rmse: float | None = None
+    tail_samples: int = 1
+
+    def cpus(self, affinity: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of `affinity` that it runs on: as many as its threads, the last ones; all, where that is its choice."""
+        return affinity if self.threads is None else affinity[-self.threads :]
+
+
+def start(contender: Contender, affinity: tuple[int, ...], folder: Path, stack: ExitStack) -> Worker:
+    """The process of `contender`, not yet loaded; it ends with `stack`. `folder` is its own, and outlives it."""
+    task = Task(
+        backend=contender.backend,
+        bundle=contender.bundle.absolute(),
+        folder=folder,
+        threads=contender.threads,
+        cpus=contender.cpus(affinity),
+    )
+    return stack.enter_context(started(task, folder.with_suffix(".log")))
+
+
+def admit(worker: Worker, contender: Contender, reference: Reference) -> tuple[Loaded, float]:
+    """Load `worker`; its error at the probe points. Raises BenchError where it cannot, or breaks its promise."""
+    loaded = worker.load(reference.points(1))
+    return loaded, reference.judge(worker.evaluate(reference.probe), contender.backend.promise)
+
+
+def absence(name: str, error: BenchError, n: int | None = None) -> Absent:
+    """How contender `name` is listed that did not get in because of `error`."""
+    if isinstance(error, RefusedError):
+        return Absent(name, "refused", str(error), n, error.error)
+    return Absent(name, "not installed" if isinstance(error, NotInstalledError) else "failed", str(error), n)
+
+
+def check_installed(backend: Backend) -> None:
+    """Raise NotInstalledError, with the command that installs it, where a package is missing."""
+    for package in backend.packages:
+        try:
+            version(package)
+        except PackageNotFoundError as missing:
+            fix = f"pip install 'kdpinn-edge[{backend.extra}]'"
+            raise NotInstalledError(f"{package} is not installed: {fix}") from missing

@@ -1,0 +1,115 @@
+"""How many points fit into a budget, for each backend: searched for by measuring, never by extrapolating alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from kdpinn_edge.comparison.contender import Contender, absence, admit, check_installed, start
+from kdpinn_edge.comparison.machine import this_machine
+from kdpinn_edge.comparison.record import Absent
+from kdpinn_edge.comparison.reference import Reference
+from kdpinn_edge.comparison.statistics import samples_for
+from kdpinn_edge.comparison.worker import Worker
+from kdpinn_edge.errors import BenchError
+
+FIRST_N, MOST_N = 64, 1 << 24
+STEP = 8.0  # at most so many times as many points as were measured before
+CLOSE = 1.05  # what fits and what does not lie so near together at the end
+TRIALS = 9  # of which the median counts, while searching
+
+
+@dataclass(frozen=True)
+class Fit:
+    """`backend` evaluates `n` points in `ns` at the percentile, within the budget; 0 points where not even one fits.
+
+    `n_above` points were found not to fit; None where even 16 million did.
+    """
+
+    backend: str
+    n: int
+    ns: float
+    n_above: int | None
+
+
+def frontier(
+    contenders: Sequence[Contender],
+    budget_ns: int,
+    percentile: float,
+    report: Callable[[str], None] = lambda doing: None,
+) -> tuple[tuple[Fit, ...], tuple[Absent, ...]]:
+    """The Fit of each contender, and those that are absent. Raises BenchError for a percentile that is none."""
+    samples_for(percentile)  # refuses what is no percentile before anything starts
+    fits, absent = [], []
+    references: dict[Path, Reference] = {}
+    for contender in contenders:
+        report(contender.name)
+        with ExitStack() as stack:
+            folder = (
+                Path(stack.enter_context(TemporaryDirectory(prefix="kdpinn_edge_", ignore_cleanup_errors=True)))
+                / "backend"
+            )
+            folder.mkdir()
+            try:
+                check_installed(contender.backend)
+                if contender.bundle not in references:
+                    references[contender.bundle] = Reference(contender.bundle)
+                reference = references[contender.bundle]
+                worker = start(contender, this_machine().affinity, folder, stack)
+                admit(worker, contender, reference)
+                fits.append(_search(contender.name, worker, reference, budget_ns, percentile))
+            except BenchError as error:
+                absent.append(absence(contender.name, error))
+    return tuple(fits), tuple(absent)
+
+
+def _search(name: str, worker: Worker, reference: Reference, budget_ns: int, percentile: float) -> Fit:
+    """Bracket the budget with medians, then go down until the percentile itself is within it."""
+
+    def latency_ns(n: int, count: int, p: float) -> float:
+        worker.bind(reference.points(n))
+        return float(np.percentile(worker.sample(n, "closed", 1, count), p, method="inverted_cdf"))
+
+    n, above = bracket(lambda n: latency_ns(n, TRIALS, 50.0), budget_ns)
+    while n:
+        ns = latency_ns(n, samples_for(percentile), percentile)
+        if ns <= budget_ns:
+            return Fit(name, n, ns, above)
+        above, n = n, 0 if n == 1 else _two_digits(n * max(min(budget_ns / ns, 1 / CLOSE), 1 / STEP))
+    return Fit(name, 0, 0.0, above)
+
+
+def bracket(latency_ns: Callable[[int], float], budget_ns: float) -> tuple[int, int | None]:
+    """The largest n found whose latency is within the budget, 0 where there is none, and the least that is not.
+
+    n grows, or shrinks, in proportion to what was measured, from twice to eight times, until the budget is bracketed;
+    then the bracket is halved, in proportion again, until its ends are near.
+    """
+    fits, above, n = 0, MOST_N + 1, FIRST_N
+    while fits < n < above:
+        ns = latency_ns(n)
+        if ns <= budget_ns:
+            fits = n
+            n = min(MOST_N, _two_digits(n * min(max(budget_ns / ns, 2), STEP)))
+        else:
+            above = n
+            n = _two_digits(n * max(min(budget_ns / ns, 1 / 2), 1 / STEP))
+        if fits and above <= MOST_N:
+            is_near = above <= max(fits * CLOSE, fits + 1)
+            middle = math.sqrt(fits * above)
+            rounded = _two_digits(middle)
+            n = fits if is_near else rounded if rounded > fits else max(fits + 1, int(middle))
+    return fits, above if above <= MOST_N else None
+
+
+def _two_digits(n: float) -> int:
+    """`n` rounded down to two significant digits, from 1: nobody needs more, and shapes repeat."""
+    whole = max(1, int(n))
+    unit: int = 10 ** (max(2, len(str(whole))) - 2)
+    return whole // unit * unit

@@ -1,0 +1,64 @@
+"""Who takes part by default, and under which protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kdpinn_edge.comparison.backends import BACKENDS
+from kdpinn_edge.comparison.contender import Contender
+from kdpinn_edge.comparison.record import MODES, Protocol
+from kdpinn_edge.errors import BenchError
+
+DEADLINE_NS = 10_000_000
+N_POINTS = (1, 100, 10_000, 100_000)
+QUICK = Protocol(
+    n_points=N_POINTS,
+    modes=("closed", "periodic"),
+    processes=3,
+    rounds=2,
+    turn_seconds=0.05,
+    deadline_ns=DEADLINE_NS,
+    seed=0,
+)
+FULL = Protocol(
+    n_points=N_POINTS, modes=MODES, processes=4, rounds=1, turn_seconds=0.04, deadline_ns=DEADLINE_NS, seed=0
+)
+
+TAIL_SAMPLES = 3000  # none late in so many: less than 0.1 % are, with 95 % confidence
+LIBRARY = "library, cffi"
+# what the extras of kdpinn-edge bring, and loads in seconds
+QUICK_NAMES = (
+    "library, C loop",
+    LIBRARY,
+    "numba, in process",
+    "onnxruntime, io-binding",
+    "onnxruntime, run",
+    "torch, eager",
+)
+VARIANTS = tuple(b.name for b in BACKENDS if "-O3" in b.name or "columns" in b.name)  # of others: only when asked for
+THREADED = (LIBRARY, "onnxruntime, io-binding", "openvino", "litert", "jax, jit", "torch, eager")
+OWN_THREADS = "{}, own threads"
+
+
+def full(bundle: Path) -> list[Contender]:
+    """Every backend on one thread, and those that have more with threads of their own choice."""
+    every = [
+        replace(contender, tail_samples=TAIL_SAMPLES if contender.backend.promise == "same bits" else 1)
+        for contender in named([backend.name for backend in BACKENDS if backend.name not in VARIANTS], bundle)
+    ]
+    own = [
+        Contender(OWN_THREADS.format(contender.name), contender.backend, bundle, threads=None)
+        for contender in every
+        if contender.name in THREADED
+    ]
+    return every + own
+
+
+def named(names: Sequence[str], bundle: Path) -> list[Contender]:
+    """The backends called `names`, on one thread. Raises BenchError for a name that is not known."""
+    known = {backend.name: backend for backend in BACKENDS}
+    if unknown := [name for name in names if name not in known]:
+        raise BenchError(f"no backend is called {unknown[0]!r}; accepted: {'; '.join(known)}")
+    return [Contender(name, known[name], bundle) for name in names]

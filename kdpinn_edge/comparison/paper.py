@@ -1,0 +1,193 @@
+"""`paper_comparison(problem)`: what distilling is worth, and what leaving the framework is worth, told apart.
+
+Teacher and student become a bundle each, so that every backend evaluates both:
+
+    student for teacher    in one runtime, the teacher's time over the student's
+    native for framework   of one network, the framework's time over the library's
+    both                   the teacher's time in the framework over the student's in the library
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import exp, hypot, log
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+
+from kdpinn_edge import problems, zoo
+from kdpinn_edge.bundle.probe import probe_points
+from kdpinn_edge.comparison import lineup
+from kdpinn_edge.comparison.contender import Contender
+from kdpinn_edge.comparison.record import Protocol, Record
+from kdpinn_edge.comparison.session import Progress, measure
+from kdpinn_edge.comparison.statistics import Percentile, Row, rows, summary
+from kdpinn_edge.errors import BenchError
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.importers.model import find_model
+from kdpinn_edge.problems import Problem
+from kdpinn_edge.runtime import load
+
+Role = Literal["teacher", "student"]
+Gain = Literal["student for teacher", "native for framework", "both"]
+
+ROLES: tuple[Role, ...] = ("teacher", "student")
+FRAMEWORK, NATIVE = "torch, eager", lineup.LIBRARY
+BACKENDS = (FRAMEWORK, "onnxruntime, run", "numba, in process", NATIVE)
+PROTOCOL = replace(lineup.QUICK, turn_seconds=0.1)  # a teacher in torch takes 0.2 s for 100 000 points
+LIMITS_NS = (100_000, 1_000_000, 10_000_000)
+REFERENCE_POINTS = 20_000
+
+
+@dataclass(frozen=True)
+class SpeedUp:
+    """How many times as long the entry `slow` takes as `fast`, at n points: medians of the closed loop.
+
+    A repetition of the run is expected in [low, high] in 95 of 100 cases.
+    """
+
+    gain: Gain
+    n: int
+    slow: str
+    fast: str
+    factor: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The p-th percentile of an entry at n points, one call per period; the least of LIMITS_NS that it is within."""
+
+    entry: str
+    n: int
+    p: float
+    ns: float
+    limit_ns: int | None
+
+
+@dataclass(frozen=True)
+class PaperComparison:
+    """Teacher and student of one problem through the same backends. `record` has every sample, and both RMSE."""
+
+    problem: str
+    record: Record
+
+    def rmse(self, role: Role) -> float:
+        """Root-mean-square error of the deployed network against the reference solution, over 20 000 random points."""
+        name = _subject_name(self.problem, role)
+        return next(subject.rmse or 0.0 for subject in self.record.subjects if subject.name == name)
+
+    def speed_ups(self) -> tuple[SpeedUp, ...]:
+        """Every SpeedUp of what was measured."""
+        medians = {(row.entry, row.n): row.percentiles[0] for row in rows(self.record) if row.mode == "closed"}
+        wanted: list[tuple[Gain, str, str]] = [
+            ("student for teacher", entry_name(backend, "teacher"), entry_name(backend, "student"))
+            for backend in dict.fromkeys(entry.backend for entry in self.record.entries)
+        ]
+        wanted += [("native for framework", entry_name(FRAMEWORK, role), entry_name(NATIVE, role)) for role in ROLES]
+        wanted.append(("both", entry_name(FRAMEWORK, "teacher"), entry_name(NATIVE, "student")))
+        return tuple(
+            _speed_up(gain, n, slow, fast, medians[slow, n], medians[fast, n])
+            for gain, slow, fast in wanted
+            for n in self.record.protocol.n_points
+            if (slow, n) in medians and (fast, n) in medians
+        )
+
+    def tails(self) -> tuple[Tail, ...]:
+        """Which rows are within which limit, judged at p99 or the highest percentile that the samples support."""
+        return tuple(_tail(row) for row in rows(self.record) if row.mode == "periodic")
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return summary(self.record) | {
+            "problem": self.problem,
+            "rmse": {role: self.rmse(role) for role in ROLES},
+            "speed_ups": [asdict(found) for found in self.speed_ups()],
+            "tails": [asdict(found) for found in self.tails()],
+        }
+
+
+def pairs() -> tuple[str, ...]:
+    """The problems of which the zoo has a teacher and a student."""
+    return tuple(name for name in problems.names() if {f"{name}_{role}" for role in ROLES} <= set(zoo.names()))
+
+
+def paper_comparison(
+    problem: str,
+    *,
+    teacher: str | None = None,
+    student: str | None = None,
+    backends: Sequence[str] = BACKENDS,
+    n_points: Sequence[int] = (),
+    protocol: Protocol = PROTOCOL,
+    out: Path | None = None,
+    resume: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> PaperComparison:
+    """Compare teacher and student of `problem` in each of `backends`, as `protocol` has it, at its n or at `n_points`.
+
+    They are those of the zoo, or what `find_model` finds. `out`, `resume` and `report` are as for `measure`.
+    Raises BenchError where the zoo lacks one that is wanted of it, or where a model solves another problem, and as
+    `measure` does.
+    """
+    if not (teacher and student) and problem not in pairs():
+        raise BenchError(f"the zoo has no teacher and student of {problem!r}; accepted: {', '.join(pairs())}")
+    solved = problems.problem(problem)
+    models = {"teacher": teacher or f"{problem}_teacher", "student": student or f"{problem}_student"}
+    with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
+        contenders = [
+            contender
+            for role in ROLES
+            for contender in _contenders(models[role], role, solved, backends, Path(folder) / role)
+        ]
+        chosen = replace(protocol, n_points=tuple(n_points)) if n_points else protocol
+        record = measure(contenders, chosen, name=problem, out=out, resume=resume, report=report)
+    return PaperComparison(problem, record)
+
+
+def entry_name(backend: str, role: Role) -> str:
+    """What `backend` is called in the record, evaluating the network of that role."""
+    return f"{backend}: {role}"
+
+
+def _subject_name(problem: str, role: Role) -> str:
+    """What the library of the network of that role is called, which may be in the record without any entry."""
+    return f"{problem}_{role}"
+
+
+def _contenders(model: str, role: Role, solved: Problem, backends: Sequence[str], bundle: Path) -> list[Contender]:
+    found = find_model(model)
+    if found.problem is not solved:
+        other = found.problem.name if found.problem else "an equation that it does not name"
+        raise BenchError(f"the {role} {model} solves {other}; accepted: a model of {solved.name}")
+    export_bundle(
+        found.program, bundle, name=_subject_name(solved.name, role), inputs=found.inputs, outputs=found.outputs
+    )
+    rmse = _rmse(bundle, solved)
+    return [
+        Contender(entry_name(contender.name, role), contender.backend, bundle, rmse=rmse)
+        for contender in lineup.named(backends, bundle)
+    ]
+
+
+def _rmse(bundle: Path, problem: Problem) -> float:
+    engine = load(bundle)
+    x = probe_points(engine.manifest.inputs, REFERENCE_POINTS, seed=4).astype(engine.dtype)
+    inside = np.clip(x.astype(np.float64), problem.lower, problem.upper)  # rounding may have left the box
+    return float(np.sqrt(np.mean((engine(x) - problem.reference(inside)) ** 2)))
+
+
+def _speed_up(gain: Gain, n: int, slow: str, fast: str, before: Percentile, after: Percentile) -> SpeedUp:
+    factor = before.ns / after.ns
+    spread = exp(hypot(log(before.high_ns / before.ns), log(after.high_ns / after.ns)))
+    return SpeedUp(gain, n, slow, fast, factor, factor / spread, factor * spread)
+
+
+def _tail(row: Row) -> Tail:
+    found = max((percentile for percentile in row.percentiles if percentile.p <= 99), key=lambda each: each.p)
+    limit_ns = next((limit_ns for limit_ns in LIMITS_NS if found.ns <= limit_ns), None)
+    return Tail(row.entry, row.n, found.p, found.ns, limit_ns)

@@ -1,0 +1,57 @@
+"""A PaperComparison on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from kdpinn_edge.comparison.console import print_absent, print_table
+from kdpinn_edge.comparison.durations import duration
+from kdpinn_edge.comparison.paper import ROLES, PaperComparison, SpeedUp
+
+
+def print_paper(console: Console, comparison: PaperComparison) -> None:
+    """Errors, speed-ups with their intervals, latencies with the limit that they are within."""
+    record = comparison.record
+    errors = ", ".join(f"{role} {comparison.rmse(role):.1e}" for role in ROLES)
+    increase = 100 * (comparison.rmse("student") / comparison.rmse("teacher") - 1)
+    console.print(
+        f"[bold]{comparison.problem}[/]: RMSE against the reference: {errors} ({increase:+.2f} %)", soft_wrap=True
+    )
+
+    speed_ups = comparison.speed_ups()
+    table = _table(("speed-up", "from → to"), record.protocol.n_points)
+    for gain, slow, fast in dict.fromkeys((s.gain, s.slow, s.fast) for s in speed_ups):
+        found = {s.n: s for s in speed_ups if (s.gain, s.slow, s.fast) == (gain, slow, fast)}
+        cells = [_factor(found[n]) if n in found else "" for n in record.protocol.n_points]
+        table.add_row(gain, f"{slow} → {fast}", *cells)
+    print_table(console, table)
+
+    tails = {(tail.entry, tail.n): tail for tail in comparison.tails()}
+    table = _table(("backend",), record.protocol.n_points)
+    for entry in record.entries:
+        cells = []
+        for n in record.protocol.n_points:
+            tail = tails.get((entry.name, n))
+            within = "over" if tail is None or tail.limit_ns is None else f"≤ {duration(tail.limit_ns)}"
+            cells.append("" if tail is None else f"p{tail.p:g} {duration(tail.ns)} {within}")
+        table.add_row(entry.name, *cells)
+    console.print("\nlatency, one call per period, and the limit that it is within: 100 µs, 1 ms, 10 ms")
+    print_table(console, table)
+    print_absent(console, record.absent)
+
+
+def _table(names: Sequence[str], n_points: Sequence[int]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for n in n_points:
+        table.add_column(f"n = {n:,}", justify="right", no_wrap=True)
+    return table
+
+
+def _factor(found: SpeedUp) -> str:
+    digits = 1 if found.factor < 100 else 0
+    return f"{found.factor:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"

@@ -1,0 +1,1 @@
+"""What becomes a Program: a torch module, and everything that the command line accepts as MODEL."""

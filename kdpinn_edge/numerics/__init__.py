@@ -1,0 +1,1 @@
+"""What the bits of a value are: lanes, activations, storage, and the NumPy program that defines the profiles."""

@@ -1,0 +1,143 @@
+"""`program.npz`: a Program as a file, without pickle.
+
+The archive holds `structure` (JSON text as bytes) and one float64 array per parameter, `p0, p1, …`, in the order of
+the ops. A Program always gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import numpy as np
+
+from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.files import write_whole
+from kdpinn_edge.program.ir import (
+    Add,
+    Affine,
+    Array,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Slice,
+    Var,
+    operands,
+    parameters,
+)
+from kdpinn_edge.program.verify import verify
+
+FORMAT = 1
+
+
+def write_program(program: Program, path: str | os.PathLike[str]) -> None:
+    """Write `program` to `path` as .npz, whole or not at all. Raises OSError where the file cannot be written."""
+    structure = {
+        "format": FORMAT,
+        "name": program.name,
+        "inputs": [[var.name, var.size] for var in program.inputs],
+        "outputs": [var.name for var in program.outputs],
+        "ops": [_op_record(op) for op in program.ops],
+    }
+    arrays = [array for op in program.ops for array in parameters(op)]
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        allow_pickle=False,
+        structure=np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8),
+        **{f"p{i}": array for i, array in enumerate(arrays)},
+    )
+    write_whole(path, buffer.getvalue())
+
+
+def read_program(path: str | os.PathLike[str]) -> Program:
+    """Read the Program in `path`. Raises ProgramError where the file is not one, or holds a malformed Program."""
+    try:
+        data = io.BytesIO(Path(path).read_bytes())
+        if not is_zipfile(data):
+            raise ValueError("no NumPy archive")
+        with np.load(data, allow_pickle=False) as archive:
+            structure = json.loads(archive["structure"].tobytes())
+            arrays = [archive[f"p{i}"] for i in range(len(archive.files) - 1)]
+        if structure["format"] != FORMAT:
+            raise ProgramError(
+                f"{path}: Program file format {structure['format']!r}; this version reads {FORMAT}. "
+                "Export it again, or update kdpinn_edge."
+            )
+        program = _program(structure, arrays)
+    except ProgramError:
+        raise
+    except FileNotFoundError as error:
+        raise ProgramError(f"{path}: no such file; accepted: a program.npz that write_program wrote") from error
+    except Exception as error:  # damaged bytes reach zipfile, zlib, tokenize and json, which raise what they like
+        raise ProgramError(
+            f"{path}: not a Program file ({type(error).__name__}: {error}); accepted: a program.npz that "
+            "write_program wrote. The usual cause is a truncated or edited file: export it again."
+        ) from error
+    return verify(program)
+
+
+def _op_record(op: Op) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "op": type(op).__name__,
+        "out": [op.out.name, op.out.size],
+        "in": [var.name for var in operands(op)],
+    }
+    match op:
+        case Map(fn=fn):
+            record["fn"] = fn
+        case Slice(start=start):
+            record["start"] = start
+    return record
+
+
+def _program(structure: dict[str, Any], arrays: list[Array]) -> Program:
+    inputs = tuple(Var(str(name), int(size)) for name, size in structure["inputs"])
+    known = {var.name: var for var in inputs}
+    ops: list[Op] = []
+    remaining = iter(arrays)
+    for record in structure["ops"]:
+        name, size = record["out"]
+        out = Var(str(name), int(size))
+        xs = tuple(known[name] for name in record["in"])
+        ops.append(_op(record, out, xs, remaining))
+        known[out.name] = out
+    if next(remaining, None) is not None:
+        raise ValueError("more parameters than the ops use")
+    return Program(str(structure["name"]), inputs, tuple(known[name] for name in structure["outputs"]), tuple(ops))
+
+
+def _op(record: dict[str, Any], out: Var, xs: tuple[Var, ...], remaining: Any) -> Op:
+    match record["op"], xs:
+        case "Affine", (x,):
+            return Affine(out, x, _next(remaining), _next(remaining))
+        case "Scale", (x,):
+            return Scale(out, x, _next(remaining), _next(remaining))
+        case "Map", (x,):
+            return Map(out, x, str(record["fn"]))
+        case "Add", (a, b):
+            return Add(out, a, b)
+        case "Mul", (a, b):
+            return Mul(out, a, b)
+        case "Concat", _:
+            return Concat(out, xs)
+        case "Slice", (x,):
+            return Slice(out, x, int(record["start"]))
+    raise ValueError(f"op {record['op']!r} with {len(xs)} operands is not known")
+
+
+def _next(remaining: Any) -> Array:
+    array = next(remaining, None)
+    if array is None:
+        raise ValueError("fewer parameters than the ops use")
+    if array.dtype != np.float64:
+        raise ValueError(f"a parameter has dtype {array.dtype}; accepted: float64")
+    result: Array = array
+    return result

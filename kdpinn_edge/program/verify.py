@@ -1,0 +1,111 @@
+"""`verify(program)`: is it a Program at all? Collects every fault and raises once. Run after every pass."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from kdpinn_edge.errors import ProgramError, listing
+from kdpinn_edge.program.ir import (
+    FUNCTIONS,
+    Add,
+    Affine,
+    Array,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Slice,
+    Var,
+    operands,
+)
+
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}", re.ASCII)
+A_NAME = "a letter, then letters, digits and _, at most 48 in all"
+COLUMN = r"[A-Za-z]\w*(?:\[\d+\]\w*)*"
+VARIABLE = re.compile(rf"(?=.{{1,120}}\Z)(?:{COLUMN}|laplacian\({COLUMN}(?:, {COLUMN})*\)\w*)", re.ASCII)
+A_VARIABLE = "a letter, then letters, digits and _, or a derivative's, as v[0]_x or laplacian(u, x); at most 120 in all"
+MAX_SIZE = 4096
+
+
+def verify(program: Program) -> Program:
+    """Return `program` unchanged if it is well-formed, else raise ProgramError with every fault found.
+
+    Well-formed: the name is an ASCII identifier of at most 48 characters, those of variables may be names of
+    derivatives too, such as v[0]_x; every variable is defined exactly once, before it is used, with one size in
+    1..4096; operand sizes and parameter shapes fit; parameters are finite; every function is in `ir.FUNCTIONS`; there
+    is an input and an output, and outputs are distinct.
+    """
+    faults: list[str] = []
+    defined: dict[str, Var] = {}
+
+    def define(var: Var, where: str) -> None:
+        if not VARIABLE.fullmatch(var.name):
+            faults.append(f"{where}: {var.name!r} is not a name; accepted: {A_VARIABLE}")
+        if not (isinstance(var.size, int) and 1 <= var.size <= MAX_SIZE):
+            faults.append(f"{where}: {var.name!r} has size {var.size!r}; accepted: an int, 1..{MAX_SIZE}")
+        if var.name in defined:
+            faults.append(f"{where}: {var.name!r} is defined twice")
+        defined[var.name] = var
+
+    def use(var: Var, where: str) -> None:
+        found = defined.get(var.name)
+        if found is None:
+            faults.append(f"{where}: {var.name!r} is used before it is defined")
+        elif found.size != var.size:
+            faults.append(f"{where}: {var.name!r} is used with size {var.size} but defined with size {found.size}")
+
+    if not IDENTIFIER.fullmatch(program.name):
+        faults.append(f"name: {program.name!r} is not a name; accepted: {A_NAME}")
+    for var in program.inputs:
+        define(var, "inputs")
+    for i, op in enumerate(program.ops):
+        where = f"op {i} ({type(op).__name__} {op.out.name})"
+        for var in operands(op):
+            use(var, where)
+        faults += (f"{where}: {fault}" for fault in _op_faults(op))
+        define(op.out, where)
+    for var in program.outputs:
+        use(var, "outputs")
+    if not program.inputs:
+        faults.append("inputs: none; a Program has at least one")
+    if not program.outputs:
+        faults.append("outputs: none; a Program has at least one")
+    if len({var.name for var in program.outputs}) < len(program.outputs):
+        faults.append("outputs: a name occurs twice; return each variable once")
+    if faults:
+        raise ProgramError(f"Program {program.name!r} is malformed: {listing(faults)}")
+    return program
+
+
+def _op_faults(op: Op) -> list[str]:
+    match op:
+        case Affine(out=out, x=x, weight=weight, bias=bias):
+            return _array_faults("weight", weight, (out.size, x.size)) + _array_faults("bias", bias, (out.size,))
+        case Scale(out=out, x=x, weight=weight, bias=bias):
+            sizes = [] if out.size == x.size else [f"sizes differ: {x} -> {out}"]
+            return sizes + _array_faults("weight", weight, (out.size,)) + _array_faults("bias", bias, (out.size,))
+        case Map(out=out, x=x, fn=fn):
+            sizes = [] if out.size == x.size else [f"sizes differ: {x} -> {out}"]
+            known = [] if fn in FUNCTIONS else [f"function {fn!r} is not known; accepted: {', '.join(FUNCTIONS)}"]
+            return sizes + known
+        case Add(out=out, a=a, b=b) | Mul(out=out, a=a, b=b):
+            return [] if out.size == a.size == b.size else [f"sizes differ: {a}, {b} -> {out}"]
+        case Concat(out=out, xs=xs):
+            total = sum(x.size for x in xs)
+            fits = bool(xs) and out.size == total
+            return [] if fits else [f"the parts have {total} entries together, the result {out.size}"]
+        case Slice(out=out, x=x, start=start):
+            inside = start >= 0 and start + out.size <= x.size
+            return [] if inside else [f"[{start}:{start + out.size}] is outside {x}"]
+
+
+def _array_faults(what: str, array: Array, shape: tuple[int, ...]) -> list[str]:
+    if array.shape != shape:
+        return [f"{what} has shape {array.shape}; accepted: {shape}"]
+    if not np.isfinite(array).all():
+        return [f"{what} holds a NaN or an infinity; accepted: finite numbers"]
+    return []

@@ -1,9 +1,0 @@
-"""`search(problem, …)`: the student that fits a budget. Size, activation and precision are chosen by distilling many.
-
-Several processes, on one machine or many, work on one search when they are given the same storage.
-"""
-
-from kdpinn_edge.search.goal import Goal
-from kdpinn_edge.search.run import Found, search
-
-__all__ = ["Found", "Goal", "search"]

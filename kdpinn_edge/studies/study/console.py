@@ -1,0 +1,43 @@
+"""A study on a terminal: how far it is, and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from kdpinn_edge.comparison.console import print_table
+from kdpinn_edge.studies.study.page import HEAD, OTHERS_HEAD, other_rows, table_rows
+from kdpinn_edge.studies.study.report import Report
+from kdpinn_edge.studies.study.run import Progress
+
+
+@contextmanager
+def live(console: Console, title: str) -> Iterator[Callable[[Progress], None]]:
+    """A bar over the cells; yields what to give as `report`."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Bar(*columns, TextColumn("{task.fields[latest]}"), console=console) as bar:
+        task = bar.add_task(title, total=None, latest="")
+
+        def report(progress: Progress) -> None:
+            bar.update(task, total=progress.cells, completed=progress.done, latest=progress.name or "")
+
+        yield report
+
+
+def print_report(console: Console, found: Report) -> None:
+    """The tables and verdicts of the page."""
+    for head, cells in ((HEAD, table_rows(found)), (OTHERS_HEAD, other_rows(found))):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in head:
+            table.add_column(name, no_wrap=True)
+        for row in cells:
+            table.add_row(*row)
+        print_table(console, table)
+        console.print()
+    for verdict in found.verdicts:
+        console.print(str(verdict), soft_wrap=True)

@@ -1,0 +1,88 @@
+"""How wrong a network is as it is deployed: the float32 NumPy program, whose bits every library returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from kdpinn_edge.derive.derivatives import derivatives
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.problems import Array, Problem
+from kdpinn_edge.program.ir import Program
+
+STEP = 1e-4  # of the box, between the points of a difference
+EIGHTH_ORDER = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
+SLOPE_POINTS = 10_000
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """‖u − u*‖₂/‖u*‖₂, max |u − u*| and √mean |u − u*|², over all outputs, u* the reference solution."""
+
+    relative_l2: float
+    max_abs: float
+    rmse: float
+
+
+@dataclass(frozen=True)
+class NetAccuracy(Accuracy):
+    """And ‖∇u − ∇u*‖₂/‖∇u*‖₂ over all first derivatives, ∇u* by differences."""
+
+    slopes_l2: float
+
+
+def accuracy(program: Program, problem: Problem) -> NetAccuracy:
+    """That of `program` in float32: its values on the problem's grid, its slopes on a coarser one inside the box."""
+    u = NumpyProgram(program, "float32")
+    found = against_reference(lambda x: u(x.astype(np.float32)), problem)
+    requests = [f"{output}_{column}" for output in problem.outputs for column in problem.inputs]
+    slopes = NumpyProgram(derivatives(program, requests), "float32")
+    points, exact = _slopes_inside(problem)
+    return NetAccuracy(**vars(found), slopes_l2=_relative(slopes(points.astype(np.float32)) - exact, exact))
+
+
+def against_reference(u: Callable[[Array], Array], problem: Problem) -> Accuracy:
+    """That of any function of points (n, n_in), of which it gets such as float32 can hold."""
+    points, exact = _values_on_grid(problem)
+    difference = u(points) - exact
+    rmse = float(np.sqrt(np.mean(difference**2)))
+    return Accuracy(_relative(difference, exact), float(np.abs(difference).max()), rmse)
+
+
+@cache
+def _values_on_grid(problem: Problem) -> tuple[Array, Array]:
+    """The points of the problem's grid, as float32 holds them, and the reference there."""
+    rounded = problem.grid(problem.resolution).astype(np.float32).astype(np.float64)
+    points = rounded.clip(problem.lower, problem.upper)  # rounding may have left the box
+    return points, problem.reference(points)
+
+
+@cache
+def _slopes_inside(problem: Problem) -> tuple[Array, Array]:
+    """Points of a coarser grid inside the box, as float32 holds them, and the slopes of the reference there."""
+    margin = 5 * STEP * (np.array(problem.upper) - problem.lower)
+    per_axis = round(SLOPE_POINTS ** (1 / len(problem.inputs)))
+    points = problem.grid([per_axis] * len(problem.inputs)).clip(problem.lower + margin, problem.upper - margin)
+    points = points.astype(np.float32).astype(np.float64)
+    return points, reference_slopes(problem, points)
+
+
+def reference_slopes(problem: Problem, points: Array) -> Array:
+    """All first derivatives of the reference, by differences of order 8: (n, n_out · n_in), output by output."""
+    columns = []
+    for i, side in enumerate(np.array(problem.upper) - problem.lower):
+        h = np.zeros(len(problem.inputs))
+        h[i] = STEP * side
+        difference = sum(
+            c * (problem.reference(points + k * h) - problem.reference(points - k * h)) for k, c in EIGHTH_ORDER.items()
+        )
+        columns.append(difference / h[i])
+    slopes: Array = np.stack(columns, axis=2).reshape(len(points), -1)
+    return slopes
+
+
+def _relative(difference: Array, exact: Array) -> float:
+    return float(np.linalg.norm(difference) / np.linalg.norm(exact))

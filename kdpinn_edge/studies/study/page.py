@@ -1,0 +1,203 @@
+"""A study as a page of Markdown and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from kdpinn_edge.comparison.machine import this_machine
+from kdpinn_edge.errors import StudyError
+from kdpinn_edge.files import check_folder, write_whole
+from kdpinn_edge.studies.study.front import front
+from kdpinn_edge.studies.study.latency import MANY, Latency
+from kdpinn_edge.studies.study.plan import METHODS, size_name
+from kdpinn_edge.studies.study.report import Report
+from kdpinn_edge.studies.study.results import Spread
+from kdpinn_edge.studies.study.run import TEACHER
+from kdpinn_edge.training.run_folder import record_of, versions
+
+Cells = Sequence[str]
+
+HEAD = (
+    *("size", "method", "seeds", "relative L2", "largest error", "RMSE", "slopes"),
+    *("CPU-s", "parameters", "multiply-adds", "one point", "per point"),
+)
+OTHERS_HEAD = "function", "numbers", "relative L2", "largest error", "per point"
+
+INTRODUCTION = """\
+{equation}. {finished} of {cells} runs, {seeds} seeds, torch {torch}: {commands}
+
+A student has {seconds:g} s of one thread (CPU time), and as many steps as fit by a measurement of each size and method;
+the teacher (`{teacher}`) took {teacher_seconds:g} s. Errors are of the float32 library, against the reference (itself
+within {exact_error:g}): medians over the seeds, in brackets the least and the largest. *Slopes*: relative L2 over all
+first derivatives. *RMSE*: over that of the teacher. Latencies: the exported library in a C loop, one thread; per point
+of {many:,}, on {cpu}.
+"""
+
+
+def check_page(path: Path) -> None:
+    """Raise StudyError where `path` is not one that `write_page` can write: call it before a long study."""
+    if path.suffix != ".md":
+        raise StudyError(f"{path}: the suffix {path.suffix!r} is not known; accepted: .md")
+    check_folder(path, StudyError)
+
+
+def write_page(found: Report, path: Path) -> None:
+    """Write the page to `path`, and its figure beside it with the suffix .png. Raises StudyError as `check_page`."""
+    check_page(path)
+    figure = path.with_suffix(".png")
+    draw(found, figure)
+    write_whole(path, (page(found, figure.name) + "\n").encode())
+
+
+def page(found: Report, figure: str) -> str:
+    """The page as Markdown."""
+    plan = found.plan
+    said = INTRODUCTION.format(
+        equation=found.problem.equation,
+        finished=found.finished,
+        cells=len(plan.cells),
+        seeds=plan.seeds,
+        commands=" and ".join(f"`{command}`" for command in plan.commands),
+        torch=versions()["torch"],
+        seconds=plan.cpu_seconds,
+        teacher=record_of(plan.teacher)["command"],
+        teacher_seconds=plan.teacher_cpu_seconds,
+        exact_error=found.problem.exact_error,
+        many=MANY,
+        cpu=this_machine().cpu,
+    )
+    lines = [
+        f"# Study: {found.problem.name}",
+        "",
+        said,
+        *_table(HEAD, table_rows(found)),
+        "",
+        f"![Errors over latency and over what is stored]({figure})",
+        "",
+        "## Did distilling pay?",
+        "",
+        *(f"- {verdict}." for verdict in found.verdicts),
+        "",
+        "## Without a network",
+        "",
+        "Interpolants of the teacher, each output on about as many numbers as a student has parameters, by NumPy and",
+        "SciPy, 1,024 points at once.",
+        "",
+        *_table(OTHERS_HEAD, other_rows(found)),
+    ]
+    return "\n".join(lines)
+
+
+def table_rows(found: Report) -> Iterator[Cells]:
+    """The teacher, and every method at every size, under HEAD."""
+    teacher = found.teacher
+    latency = found.latencies[TEACHER]
+    yield (
+        "teacher",
+        "",
+        "1",
+        f"{teacher.relative_l2:.1e}",
+        f"{teacher.max_abs:.1e}",
+        "1",
+        f"{teacher.slopes_l2:.1e}",
+        f"{found.plan.teacher_cpu_seconds:.0f}",
+        f"{found.teacher_parameters:,}",
+        f"{found.multiply_adds[TEACHER]:,}",
+        *_times(latency),
+    )
+    for row in found.rows:
+        yield (
+            size_name(row.hidden),
+            METHODS[row.method].title,
+            str(row.seeds),
+            _spread(row.relative_l2),
+            f"{row.max_abs:.1e}",
+            f"{row.rmse_ratio:.3g}",
+            _spread(row.slopes_l2),
+            f"{row.cpu_seconds:.0f}",
+            f"{row.parameters:,}",
+            f"{found.multiply_adds[size_name(row.hidden)]:,}",
+            *_times(found.latencies[size_name(row.hidden)]),
+        )
+
+
+def other_rows(found: Report) -> Iterator[Cells]:
+    """The interpolants and the reference, under OTHERS_HEAD."""
+    for each in found.baselines:
+        accuracy = each.accuracy
+        yield each.name, f"{each.numbers:,}", f"{accuracy.relative_l2:.1e}", f"{accuracy.max_abs:.1e}", _ns(each.ns)
+    yield found.reference.name, "", "", f"{found.reference.accuracy.max_abs:.0e}", _ns(found.reference.ns)
+
+
+def _spread(spread: Spread) -> str:
+    return f"{spread.median:.1e} [{spread.low:.1e}, {spread.high:.1e}]"
+
+
+def _times(latency: Latency) -> Cells:
+    return _ns(latency.one_ns), _ns(latency.per_point_ns)
+
+
+def _ns(ns: float) -> str:
+    return f"{ns:.3g} ns" if ns < 1000 else f"{ns / 1000:.3g} µs"
+
+
+def _table(head: Cells, cells: Iterator[Cells]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *cells):
+        yield f"| {' | '.join(row)} |"
+
+
+def draw(found: Report, path: Path) -> None:
+    """Relative L2 over the latency per point, with the Pareto front; and over how many numbers are stored."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.0, 5.4), layout="constrained")
+    by_latency, by_numbers = figure.subplots(1, 2, sharey=True)
+    figure.suptitle(f"{found.problem.name}: {found.problem.equation}")
+    for method in dict.fromkeys(row.method for row in found.rows):
+        own = [row for row in found.rows if row.method == method]
+        errors = [row.relative_l2.median for row in own]
+        bars = [
+            [row.relative_l2.median - row.relative_l2.low for row in own],
+            [row.relative_l2.high - row.relative_l2.median for row in own],
+        ]
+        style: dict[str, Any] = {"yerr": bars, "fmt": "o", "capsize": 2, "label": METHODS[method].title}
+        by_latency.errorbar([found.latencies[size_name(row.hidden)].per_point_ns for row in own], errors, **style)
+        by_numbers.errorbar([row.parameters for row in own], errors, **style)
+    by_latency.step(*zip(*pareto(found), strict=True), where="post", color="0.6", label="Pareto front", zorder=0)
+    for marker, kind in (("x", "Chebyshev"), ("+", "cubic")):
+        own_kind = [each for each in found.baselines if each.name.startswith(kind)]
+        by_numbers.plot(
+            [each.numbers for each in own_kind],
+            [each.accuracy.relative_l2 for each in own_kind],
+            marker=marker,
+            color="0.3",
+            linewidth=0.5,
+            label=f"{kind} interpolant",
+        )
+    for axes, label in (
+        (by_latency, f"ns per point of {MANY:,}, exported library"),
+        (by_numbers, "numbers stored"),
+    ):
+        axes.axhline(found.teacher.relative_l2, color="black", linestyle="--", linewidth=1, label="teacher")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(label)
+        axes.grid(visible=True, which="major", alpha=0.3)
+    by_latency.set_ylabel("relative L2")
+    labelled: dict[str, Any] = {}
+    for axes in (by_latency, by_numbers):
+        handles, labels = axes.get_legend_handles_labels()
+        labelled |= dict(zip(labels, handles, strict=True))
+    figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=3, fontsize="small")
+    png = BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    write_whole(path, png.getvalue())
+
+
+def pareto(found: Report) -> list[tuple[float, float]]:
+    """Latency and median error of every row than which no other is both faster and more accurate, the fastest first."""
+    points = ((found.latencies[size_name(row.hidden)].per_point_ns, row.relative_l2.median) for row in found.rows)
+    return front(points, lambda point: point)

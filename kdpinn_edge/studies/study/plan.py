@@ -1,0 +1,220 @@
+"""What a study compares: one cell per method, size and seed, each with as many steps as its budget holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kdpinn_edge.errors import StudyError, listing
+from kdpinn_edge.problems import problem
+from kdpinn_edge.training import DistillConfig, TrainConfig, load_pinn
+from kdpinn_edge.training.budget import recipe_within
+from kdpinn_edge.training.device import find_device
+from kdpinn_edge.training.objective import Objective, Physics, distillation
+from kdpinn_edge.training.run_folder import read_json, record_of, write_json
+from kdpinn_edge.training.teacher import Teacher, default_teacher
+
+PLAN_FILE = "plan.json"
+SIZES = ((8,), (8, 8), (16, 16), (16,) * 3, (24,) * 3, (32,) * 4)
+SEEDS = 5
+CPU_SECONDS = 60.0
+OPTIMISER = "lm"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make a student. `distils` from a teacher, or solves the equation alone; weights as in DistillConfig.
+
+    `with_teacher` adds the time that the teacher took to the budget.
+    """
+
+    title: str
+    distils: bool = True
+    physics_weight: float = 0.0
+    slope_weight: float = 0.0
+    with_teacher: bool = False
+
+    def config(self, hidden: tuple[int, ...], optimiser: str, device: str) -> TrainConfig:
+        """The recipe of seed 0, before its points and rounds are counted."""
+        if not self.distils:
+            return TrainConfig(hidden, optimiser=optimiser, newton_steps=DistillConfig.newton_steps, device=device)
+        return DistillConfig(
+            hidden,
+            optimiser=optimiser,
+            device=device,
+            physics_weight=self.physics_weight,
+            slope_weight=self.slope_weight,
+        )
+
+    def objective(self, teacher: Teacher, config: TrainConfig) -> Objective:
+        """What is minimised."""
+        if isinstance(config, DistillConfig):
+            return distillation(teacher, config.sigma, config.physics_weight, config.slope_weight)
+        return Physics(teacher.problem)
+
+
+METHODS: Mapping[str, Method] = {
+    "scratch": Method("from scratch, the student's time", distils=False),
+    "scratch_long": Method("from scratch, teacher's and student's time", distils=False, with_teacher=True),
+    "paper": Method("distilled: values and equation", physics_weight=1.0),
+    "values": Method("distilled: values"),
+    "slopes": Method("distilled: values and slopes", slope_weight=5.0),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run. `name` is its folder's."""
+
+    method: str
+    config: TrainConfig
+
+    @property
+    def name(self) -> str:
+        """As in "values_16x16x16_seed0"."""
+        return f"{self.method}_{size_name(self.config.hidden)}_seed{self.config.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`cells` in the order in which they are trained; `cpu_seconds` for each, on one thread."""
+
+    problem: str
+    teacher: str
+    optimiser: str
+    cpu_seconds: float
+    teacher_cpu_seconds: float
+    cells: tuple[Cell, ...]
+    device: str = "cpu"
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds there are."""
+        return len({cell.config.seed for cell in self.cells})
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What makes this plan, one after another in one folder: one for all sizes with the same methods and seeds."""
+        seeds = Counter((cell.config.hidden, cell.method) for cell in self.cells)
+        sizes: dict[tuple[tuple[str, ...], int], list[tuple[int, ...]]] = {}
+        for hidden, count in dict.fromkeys((hidden, count) for (hidden, _), count in seeds.items()):
+            methods = tuple(name for name in METHODS if seeds[hidden, name] == count)
+            sizes.setdefault((methods, count), []).append(hidden)
+        return tuple(self._command(tuple(found), *asked) for asked, found in sizes.items())
+
+    def _command(self, sizes: tuple[tuple[int, ...], ...], methods: tuple[str, ...], seeds: int) -> str:
+        """As the command line has it, defaults left out."""
+        words = [f"kdpinn-edge study {self.problem}"]
+        if self.teacher != default_teacher(self.problem):
+            words.append(f"--teacher {self.teacher}")
+        if sizes != SIZES:
+            words += [f"--size {','.join(map(str, hidden))}" for hidden in sizes]
+        if methods != tuple(METHODS):
+            words += [f"--method {name}" for name in methods]
+        for option, found, default in (
+            ("seeds", seeds, SEEDS),
+            ("seconds", self.cpu_seconds, CPU_SECONDS),
+            ("optimiser", self.optimiser, OPTIMISER),
+            ("device", self.device, "cpu"),
+        ):
+            if found != default:
+                words.append(f"--{option} {found:g}" if isinstance(found, float) else f"--{option} {found}")
+        return " ".join(words)
+
+
+def make_plan(
+    problem_name: str,
+    *,
+    teacher: str | None = None,
+    sizes: Sequence[tuple[int, ...]] = SIZES,
+    seeds: int = SEEDS,
+    methods: Sequence[str] = tuple(METHODS),
+    optimiser: str = OPTIMISER,
+    cpu_seconds: float = CPU_SECONDS,
+    device: str = "cpu",
+    known: Plan | None = None,
+) -> Plan:
+    """Count the points and the rounds of each method and size, on this machine, now.
+
+    `known` is a plan that this one adds to: its cells stay, and its counts hold for further seeds. Seeds come first, so
+    that a study that is cut short has every method and size. Raises StudyError for a method that is not known, where a
+    budget does not hold one round, and where `known` has another problem, teacher, optimiser, budget or device;
+    TrainError where the device is not there.
+    """
+    if unknown := [name for name in methods if name not in METHODS]:
+        raise StudyError(f"no method is called {unknown[0]!r}; accepted: {', '.join(METHODS)}")
+    solved, teacher = problem(problem_name), teacher or default_teacher(problem_name)
+    guide = load_pinn(teacher).to(find_device(device))
+    if guide.problem is not solved:
+        raise StudyError(f"the teacher {teacher} solves {guide.problem.name}; accepted: a teacher of {problem_name}")
+    taken = float(record_of(teacher)["training_cpu_seconds"])
+    plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, (), device)
+    before = known.cells if known else ()
+    if known and (faults := _faults(known, plan)):
+        raise StudyError(f"the folder holds another study; accepted: a new folder, or the same options: {faults}")
+    recipes = {(cell.method, cell.config.hidden): cell.config for cell in before}
+    for key in [(name, hidden) for hidden in sizes for name in methods]:
+        if key not in recipes:
+            name, hidden = key
+            budget = cpu_seconds + (taken if METHODS[name].with_teacher else 0.0)
+            recipes[key] = _counted(name, guide, METHODS[name].config(hidden, optimiser, device), budget)
+    wanted = [
+        Cell(name, replace(recipes[name, hidden], seed=seed))
+        for seed in range(seeds)
+        for hidden in sizes
+        for name in methods
+    ]
+    return replace(plan, cells=tuple(dict.fromkeys((*before, *wanted))))
+
+
+def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float) -> TrainConfig:
+    recipe = recipe_within(cpu_seconds, METHODS[name].objective(guide, config), guide.problem, config)
+    if recipe.newton_rounds < 1:
+        raise StudyError(
+            f"{name}, {size_name(config.hidden)}: {cpu_seconds:g} s do not hold Adam and one round; accepted: more "
+            "time or fewer neurons"
+        )
+    return recipe
+
+
+def _faults(known: Plan, now: Plan) -> str:
+    fixed = ("problem", "teacher", "optimiser", "cpu_seconds", "device")
+    pairs = ((key, getattr(known, key), getattr(now, key)) for key in fixed)
+    faults = [f"{key} was {was!r}, is now {found!r}" for key, was, found in pairs if was != found]
+    return listing(faults) if faults else ""
+
+
+def write_plan(plan: Plan, folder: Path) -> None:
+    """Write `plan` into the study's folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / PLAN_FILE, asdict(plan))
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """The plan of the study in `folder`; None where there is none yet. Raises StudyError where it cannot be read."""
+    path = folder / PLAN_FILE
+    if not path.exists():
+        return None
+    document = read_json(path)
+    try:
+        return Plan(**document | {"cells": tuple(_cells(document["cells"]))})
+    except (KeyError, TypeError) as error:
+        raise StudyError(
+            f"{path}: not the plan of a study ({error}); the usual cause is an edited file, or one of another version: "
+            "take a new folder"
+        ) from error
+
+
+def _cells(documents: Sequence[dict[str, Any]]) -> Iterator[Cell]:
+    for document in documents:
+        name = document["method"]
+        config = document["config"] | {"hidden": tuple(document["config"]["hidden"])}
+        yield Cell(name, DistillConfig(**config) if METHODS[name].distils else TrainConfig(**config))
+
+
+def size_name(hidden: Sequence[int]) -> str:
+    """As in "16x16x16"."""
+    return "x".join(map(str, hidden))

@@ -1,0 +1,75 @@
+"""Everything that a study has to say, gathered from its folder: what `page.py` writes and `--json` prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kdpinn_edge.importers.model import find_model
+from kdpinn_edge.problems import Problem, problem
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.simplify import multiply_adds
+from kdpinn_edge.studies.study.baselines import Baseline, baselines, reference
+from kdpinn_edge.studies.study.latency import Latency, latencies
+from kdpinn_edge.studies.study.measure import NetAccuracy
+from kdpinn_edge.studies.study.plan import Plan, size_name
+from kdpinn_edge.studies.study.results import Row, Verdict, parameters_of, read_teacher, results, rows, verdicts
+from kdpinn_edge.studies.study.run import TEACHER
+
+
+@dataclass(frozen=True)
+class Report:
+    """A study as far as it went. `multiply_adds` per point and `latencies` are by the name of a size, and "teacher"."""
+
+    plan: Plan
+    problem: Problem
+    finished: int
+    teacher: NetAccuracy
+    teacher_parameters: int
+    rows: tuple[Row, ...]
+    verdicts: tuple[Verdict, ...]
+    multiply_adds: dict[str, int]
+    latencies: dict[str, Latency]
+    baselines: tuple[Baseline, ...]
+    reference: Baseline
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "problem": self.problem.name,
+            "plan": asdict(self.plan),
+            "finished": self.finished,
+            "teacher": asdict(self.teacher),
+            "rows": [asdict(row) for row in self.rows],
+            "verdicts": [asdict(verdict) | {"text": str(verdict)} for verdict in self.verdicts],
+            "multiply_adds": self.multiply_adds,
+            "latencies": {size: asdict(latency) for size, latency in self.latencies.items()},
+            "baselines": [asdict(baseline) for baseline in (*self.baselines, self.reference)],
+        }
+
+
+def report(plan: Plan, folder: Path) -> Report:
+    """Read what is measured in `folder`; measure what it is compared with: latencies, interpolants, the reference."""
+    found, teacher = results(plan, folder), read_teacher(folder)
+    table = rows(found, teacher)
+    names = {TEACHER: plan.teacher, **{size_name(r.cell.config.hidden): str(folder / r.cell.name) for r in found}}
+    models = {key: find_model(name) for key, name in names.items()}
+    solved, parameters = problem(plan.problem), parameters_of(plan.teacher)
+    sizes = sorted({row.parameters for row in table} | {parameters})
+    return Report(
+        plan=plan,
+        problem=solved,
+        finished=len(found),
+        teacher=teacher,
+        teacher_parameters=parameters,
+        rows=tuple(table),
+        verdicts=tuple(verdicts(table)),
+        multiply_adds={key: multiply_adds(model.program) for key, model in models.items()},
+        latencies=latencies(models),
+        baselines=tuple(
+            each for n in sizes for each in baselines(solved, partial(interpret, models[TEACHER].program), n)
+        ),
+        reference=reference(solved),
+    )

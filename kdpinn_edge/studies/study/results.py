@@ -1,0 +1,142 @@
+"""What a study found: every cell, medians and spread over the seeds, and whether distilling paid."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from kdpinn_edge.studies.study.measure import NetAccuracy
+from kdpinn_edge.studies.study.plan import METHODS, Cell, Plan, size_name
+from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER
+from kdpinn_edge.training.run_folder import read_json, record_of
+
+
+@dataclass(frozen=True)
+class Result:
+    """One cell as it was measured."""
+
+    cell: Cell
+    accuracy: NetAccuracy
+    parameters: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median over the seeds, and the least and the largest."""
+
+    median: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Spread:
+        """That of `values`, at least one."""
+        return Spread(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one size. `rmse_ratio` is the median RMSE over that of the teacher."""
+
+    hidden: tuple[int, ...]
+    method: str
+    seeds: int
+    parameters: int
+    cpu_seconds: float
+    relative_l2: Spread
+    max_abs: float
+    rmse_ratio: float
+    slopes_l2: Spread
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """At one size: is `distilled`, the method with the least median, better than `scratch` beyond the seeds' spread?
+
+    `factor` is the median of `scratch` over that of `distilled`. `apart` where the ranges over the seeds do not meet.
+    """
+
+    hidden: tuple[int, ...]
+    distilled: str
+    scratch: str
+    factor: float
+    apart: bool
+
+    def __str__(self) -> str:
+        said = {
+            (True, True): "better",
+            (True, False): "better, but within the spread of the seeds",
+            (False, False): "worse, but within the spread of the seeds",
+            (False, True): "worse",
+        }[self.factor > 1, self.apart]
+        factor = self.factor if self.factor > 1 else 1 / self.factor
+        return (
+            f"{size_name(self.hidden)}: “{METHODS[self.distilled].title}” is {said}, by {factor:.2g}, "
+            f"than “{METHODS[self.scratch].title}”"
+        )
+
+
+def results(plan: Plan, folder: Path) -> list[Result]:
+    """All cells that are measured, in the order of the plan."""
+    found = []
+    for cell in plan.cells:
+        if (folder / cell.name / ACCURACY_FILE).exists():
+            run = folder / cell.name
+            seconds = record_of(run)["training_cpu_seconds"]
+            found.append(Result(cell, read_accuracy(run), parameters_of(run), seconds))
+    return found
+
+
+def parameters_of(model: str | os.PathLike[str]) -> int:
+    """How many parameters the network of a run folder or the zoo has."""
+    parameters: int = record_of(model)["architecture"]["parameters"]
+    return parameters
+
+
+def read_accuracy(run: Path) -> NetAccuracy:
+    """What was measured of the network in a run folder."""
+    return NetAccuracy(**read_json(run / ACCURACY_FILE))
+
+
+def rows(found: Sequence[Result], teacher: NetAccuracy) -> list[Row]:
+    """A row per size and method, the smallest size first, methods in the order of METHODS."""
+    keys = dict.fromkeys((result.cell.config.hidden, result.cell.method) for result in found)
+    made = [_row(hidden, method, found, teacher) for hidden, method in keys]
+    return sorted(made, key=lambda row: (row.parameters, list(METHODS).index(row.method)))
+
+
+def _row(hidden: tuple[int, ...], method: str, found: Sequence[Result], teacher: NetAccuracy) -> Row:
+    own = [each for each in found if (each.cell.config.hidden, each.cell.method) == (hidden, method)]
+    return Row(
+        hidden=hidden,
+        method=method,
+        seeds=len(own),
+        parameters=own[0].parameters,
+        cpu_seconds=median(each.cpu_seconds for each in own),
+        relative_l2=Spread.of([each.accuracy.relative_l2 for each in own]),
+        max_abs=median(each.accuracy.max_abs for each in own),
+        rmse_ratio=median(each.accuracy.rmse for each in own) / teacher.rmse,
+        slopes_l2=Spread.of([each.accuracy.slopes_l2 for each in own]),
+    )
+
+
+def verdicts(table: Sequence[Row]) -> Iterator[Verdict]:
+    """For every size the best distillation against every training from scratch."""
+    for hidden in dict.fromkeys(row.hidden for row in table):
+        own = [row for row in table if row.hidden == hidden]
+        distilled = [row for row in own if METHODS[row.method].distils]
+        for scratch in own:
+            if distilled and not METHODS[scratch.method].distils:
+                best = min(distilled, key=lambda row: row.relative_l2.median)
+                a, b = best.relative_l2, scratch.relative_l2
+                apart = a.high < b.low or b.high < a.low
+                yield Verdict(hidden, best.method, scratch.method, b.median / a.median, apart)
+
+
+def read_teacher(folder: Path) -> NetAccuracy:
+    """What was measured of the teacher."""
+    return read_accuracy(folder / TEACHER)

@@ -1,0 +1,93 @@
+"""The work of a study: every cell that is missing is trained and measured, several at a time, each on one thread."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Thread
+
+from kdpinn_edge.errors import StudyError
+from kdpinn_edge.importers.model import captured, find_pinn
+from kdpinn_edge.studies.study.measure import accuracy
+from kdpinn_edge.studies.study.plan import Cell, Plan, read_plan, write_plan
+from kdpinn_edge.training import DistillConfig, distill, train
+from kdpinn_edge.training.run_folder import CONFIG_FILE, write_json
+
+ACCURACY_FILE = "accuracy.json"
+TEACHER = "teacher"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `cells` are trained and measured; `name` is the latest, None before the first."""
+
+    done: int
+    cells: int
+    name: str | None
+
+
+def study(
+    plan: Plan, folder: Path, *, jobs: int = 2, report: Callable[[Progress], None] = lambda progress: None
+) -> bool:
+    """Train and measure all cells of `plan` that `folder` does not have yet; whether it has them all now.
+
+    A KeyboardInterrupt ends it early: what is finished stays, what is not goes on next time where it stopped. Raises
+    StudyError where `folder` holds another study.
+    """
+    found = read_plan(folder)
+    if found is not None and not set(found.cells) <= set(plan.cells):
+        raise StudyError(f"{folder} holds other cells; accepted: a new folder, or a plan that was made from its own")
+    write_plan(plan, folder)
+    _measure_teacher(plan, folder)
+    missing = [cell for cell in plan.cells if not (folder / cell.name / ACCURACY_FILE).exists()]
+    done = len(plan.cells) - len(missing)
+    report(Progress(done, len(plan.cells), None))
+    workers = min(jobs, max(1, len(missing)))
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_the_study) as pool:
+        work = {pool.submit(_train_and_measure, plan, cell, folder / cell.name): cell for cell in missing}
+        try:
+            for future in as_completed(work):
+                if not future.result():
+                    return False
+                done += 1
+                report(Progress(done, len(plan.cells), work[future].name))
+        except KeyboardInterrupt:
+            return False
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return True
+
+
+def _end_with_the_study() -> None:
+    """A worker does not outlive a study that was killed; its last checkpoint stays."""
+
+    def wait() -> None:
+        if (study := multiprocessing.parent_process()) is not None:
+            study.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
+def _measure_teacher(plan: Plan, folder: Path) -> None:
+    path = folder / TEACHER / ACCURACY_FILE
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        net = find_pinn(plan.teacher)
+        write_json(path, asdict(accuracy(captured(net, plan.problem), net.problem)))
+
+
+def _train_and_measure(plan: Plan, cell: Cell, run: Path) -> bool:
+    """Whether the cell is finished: False after an interrupt."""
+    resume = (run / CONFIG_FILE).exists()
+    if isinstance(cell.config, DistillConfig):
+        made = distill(plan.problem, run, cell.config, teacher=plan.teacher, resume=resume)
+    else:
+        made = train(plan.problem, run, cell.config, resume=resume)
+    if made.finished:
+        write_json(run / ACCURACY_FILE, asdict(accuracy(captured(made.net, plan.problem), made.net.problem)))
+    return made.finished

@@ -1,0 +1,45 @@
+"""The activations that are trained: as torch computes them, and with their derivatives, as jets.
+
+    tanh          sin
+    lorentzian    1/(1 + x²)
+    dispersion    2x/(1 + x²)
+
+The last two cost a multiply-add and a division where they are deployed. They are the two sides of a resonance, named
+after what is measured there: an even bell, and an odd curve that is linear at 0, as tanh is, and returns to 0. In a
+Program `dispersion` is x times `lorentzian`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kdpinn_edge.errors import TrainError
+from kdpinn_edge.training import jets
+from kdpinn_edge.training.jets import Jet
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of tensors, which can be captured, and the same function of jets."""
+
+    value: Callable[[Tensor], Tensor]
+    jet: Callable[[Jet], Jet]
+
+
+ACTIVATIONS: Mapping[str, Activation] = {
+    "tanh": Activation(torch.tanh, jets.tanh),
+    "sin": Activation(torch.sin, jets.sin),
+    "lorentzian": Activation(lambda x: 1 / (1 + x * x), jets.lorentzian),
+    "dispersion": Activation(lambda x: 2 * (x / (1 + x * x)), jets.dispersion),
+}
+
+
+def find_activation(name: str) -> Activation:
+    """The one of this name. Raises TrainError where there is none."""
+    if name not in ACTIVATIONS:
+        raise TrainError(f"no activation is called {name!r}; accepted: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]

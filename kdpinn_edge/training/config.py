@@ -1,0 +1,81 @@
+"""The recipes. A run is reproducible from its config alone: it stops by count, never by time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdpinn_edge.errors import TrainError
+from kdpinn_edge.training.activations import find_activation
+
+OPTIMISERS = ("lm", "ssbroyden", "lbfgs", "soap")
+"""Levenberg-Marquardt, self-scaled Broyden, L-BFGS, and Adam in the eigenbasis of Shampoo's preconditioner."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a teacher is trained: Adam, then `optimiser`, in rounds that each start with fresh points.
+
+    hidden              sizes of the hidden layers
+    activation          one of `activations.ACTIVATIONS`
+    seed                of the initial weights and of every draw of points
+    n_points            collocation points per round, out of `n_candidates` (see sampling.py)
+    adam_rounds         of `adam_steps` steps each, with a rate that falls from `adam_rate` to 0 on half a cosine
+    optimiser           one of OPTIMISERS
+    newton_rounds       of `newton_steps` steps each
+    damping             of the first step of Levenberg-Marquardt
+    n_held_out          points that are never trained on; the loss there decides which weights are kept
+    device              "cpu", "cuda" or, as in "cuda:1", one of several; each has other last bits
+    """
+
+    hidden: tuple[int, ...] = (64, 64, 64, 64)
+    seed: int = 0
+    n_points: int = 1000
+    n_candidates: int = 10_000
+    adam_rounds: int = 2
+    adam_steps: int = 250
+    adam_rate: float = 5e-3
+    optimiser: str = "lm"
+    newton_rounds: int = 120
+    newton_steps: int = 5
+    damping: float = 1e-3
+    n_held_out: int = 4096
+    device: str = "cpu"
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        find_activation(self.activation)
+        if self.optimiser not in OPTIMISERS:
+            raise TrainError(f"no optimiser is called {self.optimiser!r}; accepted: {', '.join(OPTIMISERS)}")
+
+    @property
+    def steps(self) -> int:
+        """All steps of the run."""
+        return self.adam_rounds * self.adam_steps + self.newton_rounds * self.newton_steps
+
+
+@dataclass(frozen=True)
+class DistillConfig(TrainConfig):
+    """How a student is distilled: as a teacher is trained, under the loss of `objective.distillation`.
+
+    sigma               σ of both Gaussians, in the units of the outputs
+    physics_weight      λ of the physics loss; 0 for a student that follows its teacher alone
+    slope_weight        of the loss in the first derivatives
+    """
+
+    hidden: tuple[int, ...] = (16, 16, 16)
+    n_points: int = 3000
+    newton_rounds: int = 60
+    newton_steps: int = 10
+    sigma: float = 1e-2
+    physics_weight: float = 1.0
+    slope_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        faults = {
+            "sigma": self.sigma <= 0,
+            "physics_weight": self.physics_weight < 0,
+            "slope_weight": self.slope_weight < 0,
+        }
+        for name in (name for name, wrong in faults.items() if wrong):
+            raise TrainError(f"{name} is {getattr(self, name)!r}; accepted: sigma above 0, weights from 0")

@@ -1,0 +1,42 @@
+"""The live progress bar of a run, in rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isnan
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from kdpinn_edge.training.progress import Progress, Report
+
+
+@contextmanager
+def live(console: Console, title: str) -> Iterator[Report]:
+    """A bar with phase, loss, relative L2 error, elapsed and remaining time; yields what to give as `report`."""
+    bar = Bar(
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[phase]}"),
+        BarColumn(bar_width=8),
+        TextColumn("loss {task.fields[loss]} rel. L2 {task.fields[error]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bar:
+        task = bar.add_task(title, total=None, phase="", loss="–", error="–")
+
+        def report(progress: Progress) -> None:
+            bar.update(
+                task,
+                total=progress.steps,
+                completed=progress.step,
+                phase=progress.phase,
+                loss=f"{progress.loss:.2e}",
+                error="–" if isnan(progress.relative_l2) else f"{progress.relative_l2:.2e}",
+            )
+
+        yield report

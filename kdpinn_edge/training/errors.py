@@ -1,0 +1,57 @@
+"""How wrong a network is: measured against its problem's reference, on a regular grid over the box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+
+from kdpinn_edge.problems import Array, Problem
+from kdpinn_edge.training.pinn import Pinn
+
+POINTS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Errors:
+    """‖u − u*‖₂/‖u*‖₂, max |u − u*| and mean |u − u*|, over all outputs and n_points points.
+
+    `outputs_l2` is the first of these for each output alone, in the problem's order.
+    """
+
+    relative_l2: float
+    max_abs: float
+    mean_abs: float
+    outputs_l2: tuple[float, ...]
+    n_points: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Points (n, n_in) and the exact values there (n, n_out)."""
+
+    points: Array
+    values: Array
+
+    @staticmethod
+    @cache  # a reference may take longer than training does between two looks at it
+    def on_grid(problem: Problem, *, coarser: int = 1) -> Reference:
+        """The grid of the problem's resolution, corners included, or one that is `coarser` times along each axis."""
+        points = problem.grid([1 + (n - 1) // coarser for n in problem.resolution])
+        return Reference(points, problem.reference(points))
+
+    @torch.no_grad()
+    def errors(self, net: Pinn) -> Errors:
+        """The errors of `net` at these points."""
+        blocks = np.array_split(self.points, -(-len(self.points) // POINTS_AT_ONCE))
+        u = np.concatenate([net(torch.from_numpy(block).to(net.device)).cpu().numpy() for block in blocks])
+        wrong = u - self.values
+        return Errors(
+            relative_l2=float(np.linalg.norm(wrong) / np.linalg.norm(self.values)),
+            max_abs=float(np.abs(wrong).max()),
+            mean_abs=float(np.abs(wrong).mean()),
+            outputs_l2=tuple((np.linalg.norm(wrong, axis=0) / np.linalg.norm(self.values, axis=0)).tolist()),
+            n_points=len(self.points),
+        )

@@ -1,0 +1,195 @@
+"""The loop: draw points, take a round of steps, judge the network, keep the best."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf, nan
+from pathlib import Path
+from time import process_time
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from kdpinn_edge.training.config import TrainConfig
+from kdpinn_edge.training.errors import Reference
+from kdpinn_edge.training.objective import Batch, Objective
+from kdpinn_edge.training.one_thread import one_thread
+from kdpinn_edge.training.optimisers import (
+    Adam,
+    Landscape,
+    LevenbergMarquardt,
+    LimitedMemory,
+    Optimiser,
+    SelfScaledBroyden,
+    Soap,
+)
+from kdpinn_edge.training.pinn import Pinn, Tape, jacobian
+from kdpinn_edge.training.progress import Progress, Report
+from kdpinn_edge.training.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
+from kdpinn_edge.training.sampling import draw, judged, uniform
+
+PACE_STEPS = 20
+
+
+def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
+    """What follows Adam on the parameters of `net`."""
+    match config.optimiser:
+        case "lm":
+            return LevenbergMarquardt(config.damping)
+        case "ssbroyden":
+            return SelfScaledBroyden()
+        case "lbfgs":
+            return LimitedMemory()
+        case "soap":
+            shapes = tuple(tuple(parameter.shape) for parameter in net.parameters())
+            return Soap(shapes, config.newton_rounds * config.newton_steps)
+    raise AssertionError(config.optimiser)
+
+
+def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, report: Report, *, resume: bool) -> State:
+    """Train `net` until the config's last step or a KeyboardInterrupt, and leave it with its best weights.
+
+    The best weights are those with the smallest loss on held-out points: the reference solution has no part in
+    training. Runs on one thread, so the bits of the result do not depend on how many there are.
+    """
+    with one_thread():
+        run = _Run(net, objective, config)
+        state = run.start()
+        if resume and (found := read_checkpoint(folder, state)):
+            state = found
+        drop_metrics_after(folder, state.step)
+        try:
+            while state.step < config.steps:
+                state, judged = run.advance(state)
+                phase = run.phase(state.step - 1)
+                progress = Progress(phase, state.step, config.steps, state.loss, state.relative_l2, state.cpu_seconds)
+                if judged:
+                    append_metrics(folder, vars(progress) | {"best_score": state.best_score})
+                    write_checkpoint(folder, state)
+                report(progress)
+        except KeyboardInterrupt:
+            write_checkpoint(folder, state)
+        vector_to_parameters(run.best(state), net.parameters())
+        return state
+
+
+def pace(net: Pinn, objective: Objective, config: TrainConfig) -> tuple[float, float]:
+    """CPU seconds of all of Adam, and of one round of what follows it: from some steps of each, on one thread."""
+    with one_thread():
+        run = _Run(net, objective, config)
+        state, _ = run.advance(run.start())
+        began = state.cpu_seconds
+        for _ in range(PACE_STEPS):
+            state, _ = run.advance(state)
+        adam_seconds = (state.cpu_seconds - began) / PACE_STEPS * run.adam_steps
+        state, began = replace(state, step=run.adam_steps), state.cpu_seconds
+        for _ in range(config.newton_steps):
+            state, _ = run.advance(state)
+        return adam_seconds, state.cpu_seconds - began
+
+
+class _Run:
+    """The map from one State to the next; everything that changes is in the State."""
+
+    def __init__(self, net: Pinn, objective: Objective, config: TrainConfig) -> None:
+        self.net, self.objective, self.config = net, objective, config
+        self.words = objective.words
+        self.adam_steps = config.adam_rounds * config.adam_steps
+        self.adam = Adam(config.adam_rate, self.adam_steps)
+        self.newton = optimiser(config, net)
+        self.reference = Reference.on_grid(net.problem, coarser=3)
+        self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1)).to(net.device)
+
+    def generator(self, step: int) -> torch.Generator:
+        """Randomness is a function of seed and step, so a resumed run draws what an uninterrupted one does."""
+        return torch.Generator().manual_seed(1_000_003 * (self.config.seed + 1) + step)
+
+    def phase(self, step: int) -> str:
+        return "adam" if step < self.adam_steps else self.config.optimiser
+
+    def start(self) -> State:
+        theta = parameters_to_vector(self.net.parameters()).detach().clone()
+        batch = self.draw(theta, 0)
+        return State(
+            step=0,
+            cpu_seconds=0.0,
+            loss=nan,
+            relative_l2=nan,
+            best_score=inf,
+            theta=theta,
+            best_theta=theta,
+            adam=self.adam.start(theta),
+            newton=self.newton.start(theta),
+            points=batch.points,
+            weights=batch.weights,
+            targets=batch.targets,
+        )
+
+    def advance(self, state: State) -> tuple[State, bool]:
+        """The state after one more step, and whether it ended a round and was judged."""
+        began = process_time()
+        is_adam = state.step < self.adam_steps
+        done = state.step if is_adam else state.step - self.adam_steps
+        round_steps = self.config.adam_steps if is_adam else self.config.newton_steps
+        if done % round_steps == 0 and state.step > 0:
+            batch = self.draw(state.theta, state.step)
+            state = replace(state, points=batch.points, weights=batch.weights, targets=batch.targets)
+        on = self.landscape(_batch(state), fresh=done % round_steps == 0)
+        if is_adam:
+            theta, loss, memory = self.adam.step(state.theta, state.adam, on)
+            state = replace(state, theta=theta, loss=loss, adam=memory)
+        else:
+            theta, loss, memory = self.newton.step(state.theta, state.newton, on)
+            state = replace(state, theta=theta, loss=loss, newton=memory)
+        judged = (done + 1) % round_steps == 0
+        if judged:
+            state = self.judge(state)
+        return replace(state, step=state.step + 1, cpu_seconds=state.cpu_seconds + process_time() - began), judged
+
+    def landscape(self, batch: Batch, *, fresh: bool) -> Landscape:
+        @torch.no_grad()
+        def loss(theta: Tensor) -> float:
+            self.put(theta)
+            return float(self.objective.loss(self.net.jet(batch.points, self.words), batch))
+
+        def slope(theta: Tensor) -> tuple[float, Tensor]:
+            self.put(theta)
+            value = self.objective.loss(self.net.jet(batch.points, self.words), batch)
+            return float(value.detach()), parameters_to_vector(torch.autograd.grad(value, list(self.net.parameters())))
+
+        def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
+            tape = Tape()
+            self.put(theta)
+            residuals = self.objective.residuals(self.net.jet(batch.points, self.words, tape), batch)
+            J = jacobian(residuals, tape)
+            return residuals.detach().flatten(), J
+
+        return Landscape(fresh, loss, slope, linear, len(batch.points))
+
+    def judge(self, state: State) -> State:
+        score = self.score(state.theta)
+        if score < state.best_score:
+            state = replace(state, best_theta=state.theta, best_score=score)
+        return replace(state, relative_l2=self.reference.errors(self.net).relative_l2)
+
+    def best(self, state: State) -> Tensor:
+        """The best weights: those kept, unless the latest, not judged yet, are better."""
+        return state.theta if self.score(state.theta) < state.best_score else state.best_theta
+
+    @torch.no_grad()
+    def score(self, theta: Tensor) -> float:
+        self.put(theta)
+        return float(self.objective.loss(*judged(self.net, self.held_out, self.objective)))
+
+    def draw(self, theta: Tensor, step: int) -> Batch:
+        self.put(theta)
+        config = self.config
+        return draw(self.net, self.objective, config.n_points, config.n_candidates, self.generator(step))
+
+    def put(self, theta: Tensor) -> None:
+        vector_to_parameters(theta, self.net.parameters())
+
+
+def _batch(state: State) -> Batch:
+    return Batch(state.points, state.weights, state.targets)

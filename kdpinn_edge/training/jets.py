@@ -1,0 +1,194 @@
+"""Jets: a tensor together with some of its derivatives, carried forward through every operation.
+
+    (ab)_i = a_i b + a b_i        (ab)_ij = a_ij b + a_i b_j + a_j b_i + a b_ij
+    f(a)_i = f′(a) a_i            f(a)_ij = f′(a) a_ij + f″(a) a_i a_j
+
+and third derivatives by the same rules. A word names a derivative by the letters of its inputs: "" is the value, "x" is
+∂/∂x, "xx" is ∂²/∂x². This module is a `Math`, as numpy and torch are, so a problem's features and ansatz run on jets
+unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from kdpinn_edge.derive.names import Derivative, Input, Names
+from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.problems import Problem
+
+
+def words(terms: Sequence[str], names: Names) -> tuple[str, ...]:
+    """The derivatives that a residual in `terms` needs: ("u", "u_x", "u_xx") gives ("", "x", "xx").
+
+    With a derivative come the lower ones that its product rule needs. Raises DerivativeError for a term without a
+    meaning, ProblemError above order 3 and for inputs of several letters.
+    """
+    found = []
+    for term in terms:
+        match names.read(term):
+            case Input():
+                continue
+            case Derivative(_, word) if len(word) <= 3 and all(len(name) == 1 for name in word):
+                found.append("".join(word))
+            case _:
+                raise ProblemError(f"{term}: accepted in training: derivatives up to order 3, by inputs of one letter")
+    return closed(found)
+
+
+def of(problem: Problem) -> tuple[str, ...]:
+    """The derivatives that the residual of `problem` needs."""
+    return words(problem.terms, Names(problem.inputs, problem.outputs))
+
+
+def closed(found: Sequence[str]) -> tuple[str, ...]:
+    """These words and all that their product rules need, the shortest first."""
+    parts = {"".join(part) for word in found for n in range(len(word) + 1) for part in combinations(word, n)}
+    return tuple(sorted(parts | {""}, key=lambda word: (len(word), word)))
+
+
+@dataclass(frozen=True, eq=False)
+class Jet:
+    """`data` (len(words), n, width): one stream per word. The word "" comes first."""
+
+    words: tuple[str, ...]
+    data: Tensor
+
+    def __getitem__(self, word: str) -> Tensor:
+        return self._streams[self.words.index(word)]
+
+    @cached_property
+    def _streams(self) -> tuple[Tensor, ...]:
+        """Taken apart once: the gradient of each `data[i]` would be as large as `data`, zeros but for one stream."""
+        return self.data.unbind()
+
+    def split(self) -> list[Jet]:
+        """The columns, each as a jet of width 1."""
+        return [Jet(self.words, column) for column in torch.tensor_split(self.data, self.data.shape[-1], dim=-1)]
+
+    def __neg__(self) -> Jet:
+        return Jet(self.words, -self.data)
+
+    def __add__(self, other: Jet | float) -> Jet:
+        if isinstance(other, Jet):
+            return Jet(self.words, self.data + other.data)
+        return Jet(self.words, torch.cat((self.data[:1] + other, self.data[1:])))
+
+    def __sub__(self, other: Jet | float) -> Jet:
+        return self + -other
+
+    def __mul__(self, other: Jet | float) -> Jet:
+        return _product(self, other) if isinstance(other, Jet) else Jet(self.words, self.data * other)
+
+    def __rsub__(self, other: float) -> Jet:
+        return -self + other
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+def columns(x: Tensor, inputs: Sequence[str], words: tuple[str, ...]) -> list[Jet]:
+    """The columns of the points x (n, n_in) as jets of width 1: the derivative of an input by itself is 1."""
+    zero, one = torch.zeros_like(x[:, :1]), torch.ones_like(x[:, :1])
+    return [
+        Jet(words, torch.stack([x[:, i : i + 1] if word == "" else one if word == name else zero for word in words]))
+        for i, name in enumerate(inputs)
+    ]
+
+
+def concat(jets: Sequence[Jet]) -> Jet:
+    """The jets side by side."""
+    return Jet(jets[0].words, torch.cat([jet.data for jet in jets], dim=-1))
+
+
+def affine(x: Jet, weight: Tensor, bias: Tensor) -> Jet:
+    """x Wᵀ + b; the derivatives see no bias."""
+    biases = torch.cat((bias[None], bias.new_zeros(len(x.words) - 1, len(bias))))
+    return Jet(x.words, x.data @ weight.T + biases[:, None])
+
+
+def sin(x: Jet) -> Jet:
+    """Sine."""
+    s, c = torch.sin(x[""]), torch.cos(x[""])
+    return _chain(x, s, c, -s, lambda: -c)
+
+
+def cos(x: Jet) -> Jet:
+    """Cosine."""
+    s, c = torch.sin(x[""]), torch.cos(x[""])
+    return _chain(x, c, -s, -c, lambda: s)
+
+
+def exp(x: Jet) -> Jet:
+    """Exponential."""
+    e = torch.exp(x[""])
+    return _chain(x, e, e, e, lambda: e)
+
+
+def tanh(x: Jet) -> Jet:
+    """Hyperbolic tangent, as 2σ(2x) − 1: 4 times faster than torch.tanh in float64, and within 3e-16 of it."""
+    t = 2 * torch.sigmoid(2 * x[""]) - 1
+    c = 1 - t * t
+    return _chain(x, t, c, -2 * t * c, lambda: c * (6 * t * t - 2))
+
+
+def lorentzian(x: Jet) -> Jet:
+    """g = 1/(1 + x²); x² g = 1 − g leaves polynomials in g, and a factor x in odd derivatives."""
+    v = x[""]
+    g = 1 / (1 + v * v)
+    return _chain(x, g, -2 * v * g * g, g * g * (6 - 8 * g), lambda: 24 * v * g**3 * (2 * g - 1))
+
+
+def dispersion(x: Jet) -> Jet:
+    """2x/(1 + x²), by g as in `lorentzian`."""
+    v = x[""]
+    g = 1 / (1 + v * v)
+    return _chain(
+        x, 2 * v * g, g * (4 * g - 2), 4 * v * g * g * (1 - 4 * g), lambda: 12 * g * g * (8 * g * (1 - g) - 1)
+    )
+
+
+def _chain(x: Jet, f: Tensor, f1: Tensor, f2: Tensor, f3: Callable[[], Tensor]) -> Jet:
+    third = f3() if len(x.words[-1]) == 3 else f  # then it is not read
+
+    def stream(word: str) -> Tensor:
+        match tuple(word):
+            case ():
+                return f
+            case (_,):
+                return f1 * x[word]
+            case i, j:
+                return f1 * x[word] + f2 * x[i] * x[j]
+            case i, j, k:
+                mixed = x[i] * x[j + k] + x[j] * x[i + k] + x[k] * x[i + j]
+                return f1 * x[word] + f2 * mixed + third * x[i] * x[j] * x[k]
+        raise AssertionError(word)
+
+    return _jet(x.words, stream)
+
+
+def _product(a: Jet, b: Jet) -> Jet:
+    def stream(word: str) -> Tensor:
+        match tuple(word):
+            case ():
+                return a[""] * b[""]
+            case (_,):
+                return a[word] * b[""] + a[""] * b[word]
+            case i, j:
+                return a[word] * b[""] + a[i] * b[j] + a[j] * b[i] + a[""] * b[word]
+            case i, j, k:
+                first = a[i] * b[j + k] + a[j] * b[i + k] + a[k] * b[i + j]
+                second = a[j + k] * b[i] + a[i + k] * b[j] + a[i + j] * b[k]
+                return a[word] * b[""] + first + second + a[""] * b[word]
+        raise AssertionError(word)
+
+    return _jet(a.words, stream)
+
+
+def _jet(words: tuple[str, ...], stream: Callable[[str], Tensor]) -> Jet:
+    return Jet(words, torch.stack([stream(word) for word in words]))

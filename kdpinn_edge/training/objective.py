@@ -1,0 +1,241 @@
+"""What is minimised: the physics loss of a teacher, and for a student a mixture of it with what follows the teacher.
+
+Each objective is a `loss`, and the same number as a mean of squares, `residuals`, for least-squares optimisers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import log, sqrt
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from kdpinn_edge.derive.names import Derivative, Input, Names, Term
+from kdpinn_edge.problems import Problem
+from kdpinn_edge.training import jets
+from kdpinn_edge.training.jets import Jet
+from kdpinn_edge.training.teacher import Teacher
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Collocation points (n, n_in), their weights (n,), and what of the teacher is to be followed there: (n, k)."""
+
+    points: Tensor
+    weights: Tensor
+    targets: Tensor
+
+
+class Objective(Protocol):
+    """A loss on a batch; `loss == residuals.square().sum(0).mean()`."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The derivatives that it needs of a network, as `jets.closed` has them."""
+
+    @property
+    def n_targets(self) -> int:
+        """How many columns the targets have."""
+
+    def targets(self, points: Tensor) -> Tensor:
+        """What of the teacher is to be followed at points (n, n_in): (n, k), k = 0 without a teacher."""
+
+    def residuals(self, u: Jet, batch: Batch) -> Tensor:
+        """(k, n), row by row what should vanish."""
+
+    def loss(self, u: Jet, batch: Batch) -> Tensor:
+        """The mean over the batch, a scalar."""
+
+
+@dataclass(frozen=True, eq=False)
+class Physics:
+    """L = mean(w r²), r the problem's residual and w = 1/(1 + |∇u|), so that a shock does not drown the rest.
+
+    Where the problem has a weight of its own, its square is a factor of w.
+    """
+
+    problem: Problem
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Those of the residual."""
+        return jets.of(self.problem)
+
+    @property
+    def n_targets(self) -> int:
+        """None."""
+        return 0
+
+    def targets(self, points: Tensor) -> Tensor:
+        """Nothing: (n, 0)."""
+        return points[:, :0]
+
+    def residuals(self, u: Jet, batch: Batch) -> Tensor:
+        """√w r, (equations, n)."""
+        names = Names(self.problem.inputs, self.problem.outputs)
+        terms = [self._column(names.read(term), u, batch.points) for term in self.problem.terms]
+        residuals = torch.stack(list(self.problem.residual(*terms)))
+        columns = torch.tensor_split(batch.points, len(self.problem.inputs), dim=1)
+        if self.problem.source is not None:
+            residuals = residuals - torch.stack([side[:, 0] for side in self.problem.source(torch, *columns)])
+        if self.problem.weight is not None:
+            residuals = residuals * self.problem.weight(torch, *columns)[:, 0]
+        return residuals * batch.weights.sqrt()
+
+    def loss(self, u: Jet, batch: Batch) -> Tensor:
+        """mean(w r²)."""
+        return self.residuals(u, batch).square().sum(0).mean()
+
+    def _column(self, term: Term, u: Jet, points: Tensor) -> Tensor:
+        match term:
+            case Input(column):
+                return points[:, self.problem.inputs.index(column)]
+            case Derivative(column, word):
+                return u["".join(word)][:, self.problem.outputs.index(column)]
+        raise AssertionError(term)
+
+
+@dataclass(frozen=True, eq=False)
+class Divergence:
+    """L = mean KL(N(u_T, σ²) ‖ N(u_S, σ²)): follow the teacher's values.
+
+    σ = `sigma` is the spread that teacher and student are credited with. With one σ for both this is the mean of
+    (u_T − u_S)²/(2σ²): matching values by least squares.
+    """
+
+    teacher: Teacher
+    sigma: float
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The value alone."""
+        return ("",)
+
+    @property
+    def n_targets(self) -> int:
+        """One per output."""
+        return len(self.teacher.problem.outputs)
+
+    @torch.no_grad()
+    def targets(self, points: Tensor) -> Tensor:
+        """u_T at the points, (n, n_out)."""
+        return self.teacher(points)
+
+    def residuals(self, u: Jet, batch: Batch) -> Tensor:
+        """(u_S − u_T)/(√2 σ), (n_out, n)."""
+        return (u[""] - batch.targets).T / (sqrt(2) * self.sigma)
+
+    def loss(self, u: Jet, batch: Batch) -> Tensor:
+        """The divergence summed over the outputs."""
+        return gaussian_kl(batch.targets, self.sigma, u[""], self.sigma).sum(1).mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """L = mean(w |∇u_S − ∇u_T|²), w = 1/(1 + |∇u|): follow the teacher's first derivatives (W. Czarnecki, 2017)."""
+
+    teacher: Teacher
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The value, and the first derivatives that the residual needs."""
+        return first_words(self.teacher.problem)
+
+    @property
+    def n_targets(self) -> int:
+        """One per output and input."""
+        return len(self.teacher.problem.outputs) * (len(self.words) - 1)
+
+    @torch.no_grad()
+    def targets(self, points: Tensor) -> Tensor:
+        """The first derivatives of u_T that the residual needs, side by side."""
+        return _slopes(self.teacher.jet(points, self.words))
+
+    def residuals(self, u: Jet, batch: Batch) -> Tensor:
+        """√w (∂u_S − ∂u_T), one row per output and input."""
+        return (_slopes(u) - batch.targets).T * batch.weights.sqrt()
+
+    def loss(self, u: Jet, batch: Batch) -> Tensor:
+        """The mean over the batch."""
+        return self.residuals(u, batch).square().sum(0).mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """L = Σ λ L_i: objectives, each with its weight λ > 0. Their targets lie side by side in a batch."""
+
+    terms: tuple[tuple[float, Objective], ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Those of all terms."""
+        return jets.closed([word for _, term in self.terms for word in term.words])
+
+    @property
+    def n_targets(self) -> int:
+        """Those of all terms."""
+        return sum(term.n_targets for _, term in self.terms)
+
+    def targets(self, points: Tensor) -> Tensor:
+        """The targets of all terms, side by side."""
+        return torch.cat([term.targets(points) for _, term in self.terms], dim=1)
+
+    def residuals(self, u: Jet, batch: Batch) -> Tensor:
+        """√λ times the residuals of each term, one below the other."""
+        parts = [sqrt(weight) * term.residuals(u, own) for weight, term, own in self._own(batch)]
+        return torch.cat(parts)
+
+    def loss(self, u: Jet, batch: Batch) -> Tensor:
+        """The weighted sum."""
+        return torch.stack([weight * term.loss(u, own) for weight, term, own in self._own(batch)]).sum()
+
+    def _own(self, batch: Batch) -> Iterator[tuple[float, Objective, Batch]]:
+        """Each term with its own targets."""
+        start = 0
+        for weight, term in self.terms:
+            end = start + term.n_targets
+            yield weight, term, replace(batch, targets=batch.targets[:, start:end])
+            start = end
+
+
+def distillation(teacher: Teacher, sigma: float, physics_weight: float, slope_weight: float) -> Mixture:
+    """Follow the teacher, and obey the physics: the divergence, and what has a weight above 0.
+
+    The paper's loss is the divergence and the physics: there σ and λ = `physics_weight` only trade the two terms, and
+    2σ²λ is the price of w r² in units of (u_T − u_S)².
+    """
+    more = (slope_weight, Slopes(teacher)), (physics_weight, Physics(teacher.problem))
+    return Mixture(((1.0, Divergence(teacher, sigma)), *((weight, term) for weight, term in more if weight > 0)))
+
+
+def gaussian_kl(mean_p: Tensor, sigma_p: float, mean_q: Tensor, sigma_q: float) -> Tensor:
+    """KL(N(μ_p, σ_p²) ‖ N(μ_q, σ_q²)) = ln(σ_q/σ_p) + (σ_p² + (μ_p − μ_q)²)/(2σ_q²) − ½, elementwise.
+
+    For σ_p = σ_q = σ the logarithm vanishes and σ²/(2σ²) cancels the ½: what remains is (μ_p − μ_q)²/(2σ²), a mean
+    squared error with weight 1/(2σ²).
+    """
+    return log(sigma_q / sigma_p) + ((sigma_p / sigma_q) ** 2 - 1 + ((mean_p - mean_q) / sigma_q) ** 2) / 2
+
+
+def _slopes(u: Jet) -> Tensor:
+    """All first derivatives of all outputs side by side: (n, inputs · n_out)."""
+    count = sum(len(word) == 1 for word in u.words)
+    return u.data[1 : 1 + count].movedim(0, 1).flatten(1)
+
+
+def first_words(problem: Problem) -> tuple[str, ...]:
+    """The value, and the first derivatives that the residual of `problem` needs."""
+    return tuple(word for word in jets.of(problem) if len(word) <= 1)
+
+
+def steepness(u: Jet) -> Tensor:
+    """|∇u|, (n,): the root of the sum of squares of all first derivatives of all outputs."""
+    return _slopes(u).square().sum(1).sqrt()
+
+
+def batch_at(points: Tensor, u: Jet, objective: Objective) -> Batch:
+    """All of `points` as a batch. The weights are those of u now, and stay when u is trained further."""
+    return Batch(points, 1 / (1 + steepness(u)), objective.targets(points))

@@ -1,0 +1,135 @@
+"""The network that a teacher and a student are: a dense network inside its problem's features and ansatz."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from kdpinn_edge.derive.names import Derivative, Names
+from kdpinn_edge.problems import Problem
+from kdpinn_edge.training import jets
+from kdpinn_edge.training.activations import find_activation
+from kdpinn_edge.training.jets import Jet
+
+Tape = list[tuple[Tensor, Tensor]]
+"""Per layer, the streams that entered it and that left it before its activation: what a Jacobian is made of."""
+
+
+class Pinn(nn.Module):
+    """u(x) = ansatz(x, N(features(x))), with N a dense network, or derivatives of it: `problem.potentials`; float64.
+
+    `forward` takes points (n, n_in), columns as in `problem.inputs`, and returns (n, n_out). The initial weights are
+    Glorot-normal, drawn from `seed` alone; the biases start at zero. Raises TrainError where `activation` is none of
+    ACTIVATIONS.
+    """
+
+    def __init__(self, problem: Problem, hidden: Sequence[int], seed: int = 0, activation: str = "tanh") -> None:
+        super().__init__()
+        self.problem = problem
+        self.hidden = tuple(hidden)
+        self.activation = activation
+        self._activation = find_activation(activation)
+        n_features = len(problem.features(torch, *torch.zeros(len(problem.inputs), 1, 1).unbind()))
+        sizes = [n_features, *self.hidden, problem.net_columns or len(problem.made)]
+        layers = [nn.Linear(n_in, n_out, dtype=torch.float64) for n_in, n_out in pairwise(sizes)]
+        generator = torch.Generator().manual_seed(seed)
+        for layer in layers:
+            nn.init.xavier_normal_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The solution at the points x (n, n_in): (n, n_out)."""
+        return self.made(x) if self.problem.potentials is None else self._jet(x, ("",), None)[""]
+
+    def made(self, x: Tensor) -> Tensor:
+        """What the ansatz makes at the points x: the solution, or its potentials."""
+        columns = [x[:, i : i + 1] for i in range(len(self.problem.inputs))]
+        h = torch.cat(tuple(self.problem.features(torch, *columns)), dim=1)
+        for layer in self.layers[:-1]:
+            h = self._activation.value(layer(h))
+        net = self.layers[-1](h).split(1, dim=1)
+        return torch.cat(tuple(self.problem.ansatz(torch, columns, *net)), dim=1)
+
+    def jet(self, x: Tensor, words: tuple[str, ...] | None = None, tape: Tape | None = None) -> Jet:
+        """The solution at x with the derivatives `words`, by default those that the residual needs, each (n, n_out).
+
+        Streams go through the layers together, so a derivative costs one more row of a matrix product and no backward
+        pass. A `tape` that is given is filled.
+        """
+        return self._jet(x, self.words if words is None else words, tape)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and the points that it takes."""
+        return next(self.parameters()).device
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The derivatives that `jet` has."""
+        return jets.of(self.problem)
+
+    def _jet(self, x: Tensor, words: tuple[str, ...], tape: Tape | None) -> Jet:
+        """The solution at x with these derivatives."""
+        potentials = self.problem.potentials
+        if potentials is None:
+            return self._made(x, words, tape)
+        terms = [Names(self.problem.inputs, potentials.names).read(term) for term in potentials.terms]
+        slopes = [(potentials.names.index(term.column), term.word) for term in terms if isinstance(term, Derivative)]
+        order = self.problem.inputs.index
+
+        def after(word: str, slope: tuple[str, ...]) -> str:
+            return "".join(sorted((*word, *slope), key=order))
+
+        made = self._made(x, jets.closed([after(word, slope) for word in words for _, slope in slopes]), tape)
+        streams = [
+            potentials.outputs(*(made[after(word, slope)][:, i : i + 1] for i, slope in slopes)) for word in words
+        ]
+        return Jet(words, torch.stack([torch.cat(tuple(stream), dim=1) for stream in streams]))
+
+    def _made(self, x: Tensor, words: tuple[str, ...], tape: Tape | None) -> Jet:
+        """What the ansatz makes at x, with these derivatives."""
+        columns = jets.columns(x, self.problem.inputs, words)
+        h = jets.concat(self.problem.features(jets, *columns))
+        parameters = list(self.parameters())
+        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+            z = jets.affine(h, weight, bias)
+            if tape is not None:
+                tape.append((h.data, z.data))
+            h = self._activation.jet(z)
+        return jets.concat(self.problem.ansatz(jets, columns, *z.split()))
+
+
+class Made(nn.Module):
+    """What the ansatz of a Pinn makes, as a module to be captured; of its derivatives the Program's are better."""
+
+    def __init__(self, net: Pinn) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """At the points x (n, n_in): the solution, or its potentials."""
+        return self.net.made(x)
+
+
+def jacobian(residuals: Tensor, tape: Tape) -> Tensor:
+    """∂residuals/∂θ: residuals (k, n), made from `Pinn.jet(x, tape)`, give (k n, parameters).
+
+    Entry [·, i] of residuals must depend on point i alone: one backward pass per k then holds every point's gradient
+    of the preactivations, and a weight's gradient is their outer product with what entered the layer. Columns are
+    ordered as `Pinn.parameters()`.
+    """
+    entered = [h.detach() for h, _ in tape]
+    sizes = [size for h, z in tape for size in (h.shape[2] * z.shape[2], z.shape[2])]
+    J = residuals.new_empty(*residuals.shape, sum(sizes))
+    for rows, residual in zip(J, residuals, strict=True):
+        gradients = torch.autograd.grad(residual.sum(), [z for _, z in tape], retain_graph=True)
+        blocks = []
+        for dz, h in zip(gradients, entered, strict=True):
+            blocks += [torch.einsum("sno,sni->noi", dz, h).flatten(1), dz[0]]
+        for columns, block in zip(rows.split(sizes, dim=1), blocks, strict=True):
+            columns.copy_(block)
+    return J.flatten(0, 1)

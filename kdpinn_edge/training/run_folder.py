@@ -1,0 +1,176 @@
+"""A run folder: `config.json`, `metrics.jsonl`, `checkpoint.safetensors` while it runs; `model.*` when it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from kdpinn_edge import zoo
+from kdpinn_edge.errors import TrainError, listing
+from kdpinn_edge.files import write_whole
+from kdpinn_edge.training.optimisers import Memory
+from kdpinn_edge.training.weights import WEIGHTS_FILE, read_tensors
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+RECORD_FILE = "model.json"
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Everything that a run is after a step; never changed, only replaced, so that it is whole at any interrupt."""
+
+    step: int
+    cpu_seconds: float
+    loss: float
+    relative_l2: float
+    best_score: float
+    theta: Tensor
+    best_theta: Tensor
+    points: Tensor
+    weights: Tensor
+    targets: Tensor
+    adam: Memory
+    newton: Memory
+
+
+NUMBERS = tuple(field.name for field in fields(State) if field.type in ("int", "float"))
+TENSORS = tuple(field.name for field in fields(State) if field.type == "Tensor")
+MEMORIES = tuple(field.name for field in fields(State) if field.type == "Memory")
+
+
+def open_run(folder: Path, description: dict[str, Any], *, resume: bool) -> None:
+    """Make `folder` for a new run of this description, or find the same run in it.
+
+    Raises TrainError where a new run would meet other files, or a resumed run another description.
+    """
+    described = json.loads(json.dumps(description))
+    if not resume:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            holds = "a run" if (folder / CONFIG_FILE).exists() else "other files"
+            raise TrainError(
+                f"{folder} already holds {holds}; accepted: a folder that is new or empty. Give another folder, "
+                "continue the run with resume=True (--resume), or delete it."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / CONFIG_FILE, {**described, "versions": versions()})
+        return
+    found = read_json(folder / CONFIG_FILE)
+    faults = [
+        f"{key} was {found.get(key)!r}, is now {described[key]!r}"
+        for key in described
+        if found.get(key) != described[key]
+    ]
+    if faults:
+        raise TrainError(
+            f"{folder} holds another run; resume it with the options it was started with: {listing(faults)}"
+        )
+
+
+def write_checkpoint(folder: Path, state: State) -> None:
+    """Replace the checkpoint by `state`."""
+    numbers = torch.tensor([getattr(state, name) for name in NUMBERS], dtype=torch.float64)
+    tensors = {name: tensor.to("cpu", copy=True) for name, tensor in _tensors(state).items()}
+    write_whole(folder / CHECKPOINT_FILE, safetensors.torch.save({"numbers": numbers, **tensors}))
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    """Every tensor of `state` by its name, those of a memory as in "newton.0"."""
+    tensors = {name: getattr(state, name) for name in TENSORS}
+    for name in MEMORIES:
+        tensors |= {f"{name}.{i}": tensor for i, tensor in enumerate(getattr(state, name))}
+    return tensors
+
+
+def read_checkpoint(folder: Path, like: State) -> State | None:
+    """The state that the run was left in, shaped and placed `like` its first one; None before its first checkpoint."""
+    path = folder / CHECKPOINT_FILE
+    if not path.exists():
+        return None
+    tensors, _ = read_tensors(path)
+    first = _tensors(like)
+    shapes = {"numbers": (len(NUMBERS),)} | {name: tuple(tensor.shape) for name, tensor in first.items()}
+    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes:
+        raise TrainError(f"{path}: not a checkpoint of this run; delete it to start the run again")
+    step, *numbers = tensors.pop("numbers").tolist()
+    # A product's last bits depend on how its operands are aligned, and a file's tensors lie anywhere.
+    tensors = {name: tensor.to(first[name].device, copy=True) for name, tensor in tensors.items()}
+    memories = [tuple(tensors[f"{name}.{i}"] for i in range(len(getattr(like, name)))) for name in MEMORIES]
+    return State(int(step), *numbers, *(tensors[name] for name in TENSORS), *memories)
+
+
+def append_metrics(folder: Path, row: dict[str, Any]) -> None:
+    """Add one line to the metrics."""
+    with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def drop_metrics_after(folder: Path, step: int) -> None:
+    """Keep the metrics up to `step`: what a run that was killed wrote after its checkpoint will be written again.
+
+    Raises TrainError where a line is none of metrics, and leaves them as they are.
+    """
+    path = folder / METRICS_FILE
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    kept = [
+        line for i, line in enumerate(lines, 1) if line.endswith("\n") and _step_of(line, f"{path}, line {i}") <= step
+    ]
+    write_whole(path, "".join(kept).encode())
+
+
+def _step_of(line: str, where: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrainError(
+            f"{where}: {line.strip()!r} is no line of metrics; accepted: a JSON object with its step. "
+            "The usual cause is an edited file: delete the line"
+        ) from error
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write `document` as readable JSON."""
+    write_whole(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`. Raises TrainError where there is none."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TrainError(f"{path}: no such file, so {path.parent} holds no run; start one without resume") from error
+    except ValueError as error:
+        raise TrainError(f"{path}: not JSON ({error}); the usual cause is an edited file") from error
+    if not isinstance(document, dict):
+        raise TrainError(f"{path}: holds a {type(document).__name__}; accepted: a JSON object")
+    return document
+
+
+def record_of(model: str | os.PathLike[str]) -> dict[str, Any]:
+    """How the model in a run folder, or in the zoo under this name, was made. Raises TrainError where nothing says."""
+    return zoo.record(str(model)) if str(model) in zoo.names() else read_json(Path(model) / RECORD_FILE)
+
+
+def versions() -> dict[str, str]:
+    """What a run's numbers depend on."""
+    return {
+        "kdpinn_edge": version("kdpinn-edge"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def run_files(folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """The weights and the record of the run in `folder`."""
+    return Path(folder) / WEIGHTS_FILE, Path(folder) / RECORD_FILE
