@@ -1,4 +1,4 @@
-"""Kernel → object code: Numba compiles the printed module to LLVM IR, which is optimised here for the target.
+"""Kernel → object code: Numba makes LLVM IR of the printed module, which is optimised here for the target.
 
 Nothing of Numba's runtime is left in the result: only the functions of the C interface are visible, everything else
 is inlined into them or dropped.
@@ -7,7 +7,6 @@ is inlined into them or dropped.
 from __future__ import annotations
 
 import gc
-import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,17 +15,16 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import njit, types
-from numba.core import config
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import Artifact
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.description import description, signatures
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.lacking import without_fma, without_select
-from kdpinn_edge.export.numba_kernel import Kernel, load_kernel
-from kdpinn_edge.export.numba_lanes import Rodata
+from kdpinn_edge.export.lowering.emit_llvm import Machine, constant_name
+from kdpinn_edge.export.lowering.kernel import Kernel
+from kdpinn_edge.export.lowering.numba_target import set_attributes
+from kdpinn_edge.export.lowering.numba_words import State, compile_functions
 from kdpinn_edge.export.stack_probe import STACK_PROBE
 from kdpinn_edge.export.target import Target
 
@@ -43,20 +41,21 @@ def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
     target = interface.target
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    module = llvm.parse_assembly(_for_target(description(interface), target))
-    if target.artifact == "dll":
-        module.link_in(llvm.parse_assembly(_for_target(STACK_PROBE, target)))
-    module.link_in(_functions(kernels[0], interface, target, ["outside"]))
-    for kernel, variant in zip(_sharing(kernels), target.compiled, strict=True):
-        module.link_in(_functions(kernel, interface, variant, [*interface.functions, "selftest"]))
-    _hide(module, interface.symbols)
-    machine = _machine(target)
-    passes = llvm.create_new_module_pass_manager()
-    passes.add_constant_merge_pass()
-    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
-    module.verify()
-    _refuse_indirect_calls(module)
-    return bytes(machine.emit_object(module))
+    with _one_at_a_time():
+        module = _parsed(description(interface), target)
+        if target.artifact == "dll":
+            module.link_in(_parsed(STACK_PROBE, target))
+        module.link_in(_functions(kernels[0], interface, target, ["outside"]))
+        for kernel, variant in zip(_sharing(kernels), target.compiled, strict=True):
+            module.link_in(_functions(kernel, interface, variant, [*interface.functions, "selftest"]))
+        _hide(module, interface.symbols)
+        machine = _machine(target)
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_constant_merge_pass()
+        passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+        module.verify()
+        _refuse_indirect_calls(module)
+        return bytes(machine.emit_object(module))
 
 
 def _sharing(kernels: Sequence[Kernel]) -> list[Kernel]:
@@ -74,21 +73,52 @@ def _sharing(kernels: Sequence[Kernel]) -> list[Kernel]:
 
 
 def _functions(kernel: Kernel, interface: Interface, target: Target, functions: Sequence[str]) -> llvm.ModuleRef:
-    """The C functions of these names, optimised for the target."""
-    compiled = _compile(kernel, interface, functions)
-    shell = ir.Module("kdpinn")
-    shell.triple = shell.data_layout = ""
+    """The C functions of these names, optimised for the target.
+
+    Everything is inlined into them. "no-builtins" keeps LLVM from turning a loop into a call of memset or memcpy, which
+    the artifact does not have. Each function names its target, because an artifact may have code for several.
+    """
+    attributes = (
+        "nounwind",
+        '"no-builtins"',
+        f'"target-cpu"="{target.cpu}"',
+        f'"target-features"="{target.features}"',
+    )
     symbols = {function: interface.symbol(function, target.name) for function in functions}
+    processor = Machine(target.pointer_bits, fuses=target.fuses, selects=not target.branches)
+    compiled = compile_functions(kernel, functions, (*attributes, "alwaysinline"), State(processor, symbols))
+    shell = _constants(kernel)
     for function, symbol in symbols.items():
-        _c_function(shell, symbol, signatures(interface)[function], compiled[function][0])
-    module = llvm.parse_assembly(_for_target(str(shell), target))
-    for _, text in compiled.values():
-        module.link_in(llvm.parse_assembly(_for_target(text, target)))
+        entry = _c_function(shell, symbol, signatures(interface)[function], compiled[function][0])
+        set_attributes(entry, (*attributes, "noinline"))
+    module = _parsed(str(shell), target)
+    for _, parts in compiled.values():
+        for part in parts:
+            module.link_in(_parsed(str(part), target))
     _hide(module, symbols.values())
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_unrolling = not target.vectors(interface.precision).in_order  # the kernel says what pays there
     builder = llvm.create_pass_builder(_machine(target), options)
     builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def _constants(kernel: Kernel) -> ir.Module:
+    """A module with the arrays of the kernel, each on a cache line."""
+    module = ir.Module("kdpinn")
+    module.triple = module.data_layout = ""
+    for name, array in kernel.constants.items():
+        data = bytearray(array.tobytes())
+        content = ir.Constant(ir.ArrayType(ir.IntType(8), len(data)), data)
+        variable = ir.GlobalVariable(module, content.type, constant_name(name))
+        variable.global_constant, variable.initializer, variable.align = True, content, 64
+    return module
+
+
+def _parsed(text: str, target: Target) -> llvm.ModuleRef:
+    """A module of the target."""
+    module = llvm.parse_assembly(text)
+    module.triple, module.data_layout = target.triple, str(_machine(target).target_data)
     return module
 
 
@@ -99,92 +129,40 @@ def _machine(target: Target) -> llvm.TargetMachine:
 
 
 def _hide(module: llvm.ModuleRef, symbols: Collection[str]) -> None:
-    """Everything that is defined becomes internal but `symbols`.
-
-    Numba counts the functions that it has compiled, in their names, which archives and Mach-O libraries keep: those of
-    the kernel get the names that they have in its text.
-    """
+    """Everything that is defined becomes internal but `symbols`, and no function throws."""
     for symbol in (*module.functions, *module.global_variables):
-        if not symbol.is_declaration and symbol.name not in symbols:
-            symbol.linkage = "internal"
-            if numbered := re.match(r"_ZN13kdpinn_kernel(\d+)", symbol.name):
-                symbol.name = f"kernel_{symbol.name[numbered.end() :][: int(numbered[1])]}"
-
-
-def jitted(kernel: Kernel) -> Any:
-    """The printed module with its constants as read-only data, its functions compiled by Numba when first called.
-
-    Only compiled code calls them, and they have no array expressions to rewrite.
-    """
-    module: Any = load_kernel(kernel, {name: Rodata(name, array) for name, array in kernel.constants.items()})
-    for name in kernel.functions:
-        jit = njit(error_model="numpy", no_rewrites=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-        setattr(module, name, jit(getattr(module, name)))
-    return module
-
-
-def _compile(kernel: Kernel, interface: Interface, functions: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """For each C function of these names its LLVM name and the text of its module, not optimised."""
-    pointer = types.CPointer({"float32": types.float32, "float64": types.float64}[interface.precision])
-    evaluates = types.int32(pointer, pointer, types.int64)
-    signatures = {"outside": types.int64(pointer, types.int64), "selftest": types.int32()}
-    compiled = {}
-    with _unoptimised():
-        module = jitted(kernel)
-        for function in functions:
-            dispatcher = getattr(module, f"{function}_all" if function in interface.functions else function)
-            dispatcher.compile(signatures.get(function, evaluates))
-            (result,) = dispatcher.overloads.values()
-            compiled[function] = result.fndesc.llvm_func_name, result.library.get_llvm_str()
-    return compiled
+        if not symbol.is_declaration:
+            if symbol.is_function:
+                symbol.add_function_attribute("nounwind")
+            if symbol.name not in symbols:
+                symbol.linkage = "internal"
 
 
 def _refuse_indirect_calls(module: llvm.ModuleRef) -> None:
-    through_pointer = re.search(r"^.*\b(?:(?:call|invoke)\b[^(@\n]*%|indirectbr\b).*$", str(module), flags=re.M)
-    if through_pointer:
-        raise ExportError(f"the code jumps through a pointer, which an artifact must not: {through_pointer[0].strip()}")
+    for function in module.functions:
+        for instruction in (each for block in function.blocks for each in block.instructions):
+            calls = instruction.opcode in ("call", "invoke", "callbr")
+            if instruction.opcode == "indirectbr" or (calls and not _is_code([*instruction.operands][-1])):
+                raise ExportError(
+                    f"the code jumps through a pointer, which an artifact must not: {str(instruction).strip()}"
+                )
+
+
+def _is_code(callee: llvm.ValueRef) -> bool:
+    return callee.value_kind in (llvm.ValueKind.function, llvm.ValueKind.inline_asm)
 
 
 @contextmanager
-def _unoptimised() -> Iterator[None]:
-    """Numba's own optimiser off: it knows this machine, not the target.
-
-    So is the garbage collector, which would go through the millions of objects that Numba makes time and again.
-    """
+def _one_at_a_time() -> Iterator[None]:
+    """Numba compiles in one thread, without the garbage collector, which would search its many objects again and again."""
     with ONE_AT_A_TIME:
-        level, collecting = config.OPT, gc.isenabled()
-        config.OPT = type(level)(0)
+        collecting = gc.isenabled()
         gc.disable()
         try:
             yield
         finally:
-            config.OPT = level
             if collecting:
                 gc.enable()
-
-
-def _for_target(text: str, target: Target) -> str:
-    """IR text with the triple and layout of the target, and every function inlined but the entry points.
-
-    "no-builtins" keeps LLVM from turning a loop into a call of memset or memcpy, which the artifact does not have. Each
-    function names its target, because an artifact may have code for several.
-    """
-    if not target.fuses:
-        text = without_fma(text)
-    if target.branches:
-        text = without_select(text)
-    text = re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
-    text = re.sub(
-        r'^target datalayout = ".*"$', f'target datalayout = "{_machine(target).target_data}"', text, flags=re.M
-    )
-
-    machine = f'"target-cpu"="{target.cpu}" "target-features"="{target.features}"'
-
-    def attributes(match: re.Match[str]) -> str:
-        inline = "noinline" if re.search(r"@\S*_all", match[0]) else "alwaysinline"
-        return f'{match[1]} {inline} nounwind "no-builtins" {machine} {{'
-
-    return re.sub(r"^(define [^\n]*\))[^\n)]*\n?\{$", attributes, text, flags=re.M)
 
 
 def _c_function(module: ir.Module, name: str, signature: ir.FunctionType, compiled: str) -> ir.Function:

@@ -16,7 +16,7 @@ from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.numba_kernel import Kernel, print_kernel
+from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
 from kdpinn_edge.export.target import TARGETS, Target
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Program, columns
@@ -36,7 +36,7 @@ def kernel(
     n_in = functions["eval"].n_in
     golden_x = np.random.default_rng(0).uniform(-1, 1, (40, n_in)).astype(precision)
     golden_x[-1] = np.nan
-    return print_kernel(
+    return make_kernel(
         functions,
         precision,
         profile=target.profile,

@@ -1,4 +1,4 @@
-"""What surrounds the kernels of a function: all points in batches, the self-test, the domain box."""
+"""What surrounds the kernels of the functions: all points in batches, the self-test, the domain box."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from kdpinn_edge.export.lowering.loops import (
     BOOL,
-    INTEGER_OF,
     STATUS,
     Buffer,
     Call,
     Code,
     Count,
+    Expr,
     Get,
+    Integer,
     IsNull,
     Linear,
     Load,
@@ -25,6 +26,7 @@ from kdpinn_edge.export.lowering.loops import (
     Type,
     apply,
     linear,
+    place,
 )
 
 NULL_POINTER, NEGATIVE_COUNT = -1, -2
@@ -37,7 +39,7 @@ WIDE = Type("int64")
 class Evaluation:
     """A function of the model: numbers in and out per point, points in a batch, scratch memory of both kernels.
 
-    Up to `crossover` points go through the single-point kernel.
+    Up to `crossover` points of a batch go through the single-point kernel.
     """
 
     name: str
@@ -56,11 +58,11 @@ def evaluate_all(evaluation: Evaluation) -> Routine:
     y = Buffer("y", scalar, linear(n) * evaluation.n_out)
     s = Buffer("s", scalar, Linear(evaluation.scratch), scratch=True)
     code = Code()
-    _check(code, n, [x, y])
+    _check(code, n, STATUS, x, y)
     with code.counting("p", Linear(0), linear(n), evaluation.points_per_batch, bits=64) as p:
-        left = Count(WIDE, linear(n) - linear(p))
         m = Symbol("m", 32, least=1)
-        code.statements.append(CountOf(m, left, evaluation.points_per_batch))
+        left = Count(WIDE, linear(n) - linear(p))
+        code.statements.append(Integer(m, apply("min", Number(STATUS, evaluation.points_per_batch), left)))
         at = (x, linear(p) * evaluation.n_in), (y, linear(p) * evaluation.n_out), (s, Linear(0))
         with code.when(apply("less", Number(STATUS, evaluation.crossover), Count(STATUS, linear(m)))):
             code.statements.append(Call(f"{evaluation.name}_batch", at, (linear(m),)))
@@ -71,3 +73,77 @@ def evaluate_all(evaluation: Evaluation) -> Routine:
     code.statements.append(Return(Number(STATUS, 0)))
     doc = f"y[i] = {evaluation.name}(x[i]) for n points: 0, or an error code of kdpinn_edge.h."
     return Routine(evaluation.name, doc, (x, y, n), code.body, STATUS)
+
+
+def _check(code: Code, n: Symbol, result: Type, *buffers: Buffer) -> None:
+    """The error codes for a count below zero, and for points or results without memory."""
+    count, zero = Count(WIDE, linear(n)), Number(WIDE, 0)
+    first, *others = buffers
+    missing: Expr = IsNull(first)
+    for buffer in others:
+        missing = apply("or", missing, IsNull(buffer))
+    with code.when(apply("less", count, zero)):
+        code.statements.append(Return(Number(result, NEGATIVE_COUNT)))
+    with code.when(apply("and", apply("less", zero, count), missing)):
+        code.statements.append(Return(Number(result, NULL_POINTER)))
+
+
+def selftest(evaluations: Sequence[Evaluation], n_golden: int) -> Routine:
+    """Replays the golden points, together and one by one; 0, or 1 + the first golden number whose bits differ.
+
+    The golden numbers are counted through the functions in order. They lie in GOLDEN_X and GOLDEN_NAME.
+    """
+    scalar, code = evaluations[0].precision, Code()
+    most = max(evaluation.n_out for evaluation in evaluations) * n_golden
+    y = Buffer("y", scalar, Linear(most), scratch=True)
+    points = Buffer("GOLDEN_X", scalar, Linear(n_golden * evaluations[0].n_in), constant=True)
+    before = 0
+    for evaluation in evaluations:
+        golden = Buffer(f"GOLDEN_{evaluation.name.upper()}", scalar, Linear(n_golden * evaluation.n_out), constant=True)
+        together = (points, Linear(0)), (y, Linear(0))
+        code.statements.append(Call(evaluation.name, together, (Linear(n_golden),)))
+        _compare(code, y, golden, before)
+        with code.loop("p", 0, n_golden) as p:
+            alone = (points, place(0, (evaluation.n_in, p))), (y, place(0, (evaluation.n_out, p)))
+            code.statements.append(Call(evaluation.name, alone, (Linear(1),)))
+        _compare(code, y, golden, before)
+        before += n_golden * evaluation.n_out
+    code.statements.append(Return(Number(STATUS, 0)))
+    doc = "0, or the first golden number whose bits differ, counted from 1 through the functions in order."
+    return Routine("selftest", doc, (), code.body, STATUS)
+
+
+def _compare(code: Code, y: Buffer, golden: Buffer, before: int) -> None:
+    number = Type(y.scalar)
+    if not golden.size.base:
+        return
+    with code.loop("i", 0, golden.size.base) as i:
+        at = place(0, (1, i))
+        same = apply("equal", *(apply("bits", Load(number, buffer, at)) for buffer in (y, golden)))
+        with code.when(apply("not", same)):
+            code.statements.append(Return(Count(STATUS, at + (before + 1))))
+        code.store(y, at, Number(number, 0.0))
+
+
+def outside(precision: Scalar, n_in: int) -> Routine:
+    """How many of n points lie outside the domain box BOX, the lower bounds and then the upper; a NaN does."""
+    n, number = Symbol("n", 64), Type(precision)
+    x = Buffer("x", precision, linear(n) * n_in, constant=True)
+    box = Buffer("BOX", precision, Linear(2 * n_in), constant=True)
+    code = Code()
+    _check(code, n, WIDE, x)
+    count = code.let("count", Number(WIDE, 0), changes=True)
+    with code.counting("p", Linear(0), linear(n), bits=64) as p:
+        inside = code.let("inside", Number(BOOL, 1), changes=True)
+        with code.loop("c", 0, n_in) as c:
+            v = Get(code.let("v", Load(number, x, place(0, (n_in, p), (1, c)))))
+            above = apply("at_most", Load(number, box, place(0, (1, c))), v)
+            below = apply("at_most", v, Load(number, box, place(n_in, (1, c))))
+            code.set(inside, apply("and", Get(inside), apply("and", above, below)))
+        with code.when(apply("not", Get(inside))):
+            code.set(count, apply("iadd", Get(count), Number(WIDE, 1)))
+    code.statements.append(Return(Get(count)))
+    doc = (
+        "How many of n points lie outside the domain box (a point with a NaN does); or an error code of kdpinn_edge.h."
+    )
+    return Routine("outside", doc, (x, n), code.body, WIDE)

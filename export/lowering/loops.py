@@ -3,7 +3,7 @@
     Routine   = (name, parameters, body)
     Statement = Let(variable, value) | Set(variable, value) | Store(buffer, at, value)
               | For(counter, start, stop, step, body) | Block(body) | If(condition, then, otherwise)
-              | Call(routine, pointers, symbols) | Return(value) | Comment(text)
+              | Integer(symbol, value) | Call(routine, pointers, symbols) | Return(value) | Comment(text)
     Expr      = Number(type, value) | Get(variable) | Load(type, buffer, at) | Count(type, linear) | IsNull(buffer)
               | Apply(type, operation, operands, detail)
     Type      = (scalar, lanes)
@@ -19,13 +19,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from kdpinn_edge.errors import ExportError, listing
 
-Scalar = Literal["float16", "float32", "float64", "int32", "int64", "bool"]
-INTEGER_OF: Mapping[Scalar, Scalar] = {"float32": "int32", "float64": "int64"}
-FLOAT_OF: Mapping[Scalar, Scalar] = {integer: real for real, integer in INTEGER_OF.items()}
+Scalar = Literal["float16", "float32", "float64", "bits32", "bits64", "int32", "int64", "bool"]
+"""The bits of numbers are integers of their own: they wrap around, and counts do not."""
+
+BITS_OF: Mapping[Scalar, Scalar] = {"float32": "bits32", "float64": "bits64"}
+FLOAT_OF: Mapping[Scalar, Scalar] = {bits: real for real, bits in BITS_OF.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,12 @@ STATUS = Type("int32")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Symbol:
-    """An integer of 32 or 64 bits: a loop counter, or a parameter, which is at least `least`."""
+    """An integer of 32 or 64 bits: a loop counter, or a parameter from `least` to `most`, where that is known."""
 
     name: str
     bits: Literal[32, 64]
     least: int = 0
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -260,8 +264,16 @@ class If:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Integer:
+    """Makes an integer that indices can be made of."""
+
+    symbol: Symbol
+    value: Expr
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Call:
-    """Calls a routine with addresses of buffers, each from an index on, and integers; a result is a variable."""
+    """Calls a routine with addresses of buffers, each from an index on, and integers."""
 
     routine: str
     pointers: tuple[tuple[Buffer, Linear], ...]
@@ -282,7 +294,7 @@ class Comment:
     text: str
 
 
-Statement = Let | Set | Store | For | Block | If | Call | Return | Comment
+Statement = Let | Set | Store | For | Block | If | Integer | Call | Return | Comment
 Body = tuple[Statement, ...]
 
 
@@ -302,10 +314,10 @@ def _same(*types: Type) -> Type | None:
 
 
 def _floats(*types: Type) -> Type | None:
-    return _same(*types) if types[0].scalar in INTEGER_OF else None
+    return _same(*types) if types[0].scalar in BITS_OF else None
 
 
-def _integers(*types: Type) -> Type | None:
+def _bits(*types: Type) -> Type | None:
     return _same(*types) if types[0].scalar in FLOAT_OF else None
 
 
@@ -324,29 +336,30 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
     "absolute": (1, _floats),
     "copysign": (2, _floats),
     "canonical": (1, _floats),
-    "iadd": (2, _integers),
-    "isub": (2, _integers),
-    "ishl": (2, _integers),
-    "ishr": (2, _integers),
-    "ixor": (2, _integers),
-    "bits": (1, lambda x: x.of(INTEGER_OF[x.scalar]) if x.scalar in INTEGER_OF else None),
+    "iadd": (2, lambda a, b: _bits(a, b) or _same(a, b, Type("int64"))),
+    "isub": (2, _bits),
+    "ishl": (2, _bits),
+    "ishr": (2, _bits),
+    "ixor": (2, _bits),
+    "bits": (1, lambda x: x.of(BITS_OF[x.scalar]) if x.scalar in BITS_OF else None),
     "from_bits": (1, lambda i: i.of(FLOAT_OF[i.scalar]) if i.scalar in FLOAT_OF else None),
     "less": (2, lambda a, b: a.of("bool") if _same(a, b) and a.scalar != "bool" else None),
-    "equal": (2, lambda a, b: a.of("bool") if _integers(a, b) else None),
+    "at_most": (2, lambda a, b: a.of("bool") if _floats(a, b) else None),
+    "equal": (2, lambda a, b: a.of("bool") if _bits(a, b) else None),
     "select": (3, lambda c, a, b: _same(a, b) if c == a.of("bool") else None),
     "call": (1, _floats),
     "splat": (1, lambda x: x if x.lanes == 1 else None),
     "lane": (1, lambda x: Type(x.scalar)),
     "first": (2, _floats),
-    "total": (1, lambda x: Type(x.scalar) if x.scalar in INTEGER_OF and x.lanes & (x.lanes - 1) == 0 else None),
-    "min": (2, _integers),
+    "total": (1, lambda x: Type(x.scalar) if x.scalar in BITS_OF and x.lanes & (x.lanes - 1) == 0 else None),
+    "min": (2, lambda a, b: a if (a, b) == (Type("int32"), Type("int64")) else None),
     "and": (2, _truth),
     "or": (2, _truth),
     "not": (1, _truth),
 }
 """For each operation how many operands it takes, and its type by theirs: None where they do not fit.
 
-`less`, `equal`, `min` also compare counts; the others are the lane vocabulary of `lanes.py`.
+`less` compares counts too, `iadd` adds them, `min` is the smaller of two; the others are the lane vocabulary of `lanes.py`.
 """
 
 
@@ -497,7 +510,7 @@ class _Verifier:
                     self.same("a condition", BOOL, self.value(condition, known, bounds))
                     self.body(then, known, bounds)
                     self.body(otherwise, known, bounds)
-                case Return(value):
+                case Return(value) | Integer(_, value):
                     self.value(value, known, bounds)
                 case Call() | Comment():
                     pass
@@ -508,7 +521,7 @@ class _Verifier:
                 self.faults.append(f"{variable.name} is read before it is made")
             case Load(type, buffer, at):
                 stored = "float32" if buffer.scalar == "float16" else buffer.scalar
-                if type.scalar != stored and INTEGER_OF.get(stored) != type.scalar:
+                if type.scalar != stored:
                     self.faults.append(f"{buffer.name} holds {buffer.scalar}, and {type} is read from it")
                 self.access(buffer, at, type.lanes, bounds)
             case Apply(type, operation, operands):
@@ -527,8 +540,14 @@ class _Verifier:
         least, greatest = _extreme(at, bounds, -1), _extreme(at, bounds, 1)
         room = _extreme(buffer.size - greatest - lanes, bounds, -1)
         for margin in (least, room):
-            if margin.base + sum(f * s.least for f, s in margin.terms) < 0 or any(f < 0 for f, _ in margin.terms):
+            if _least(margin) < 0:
                 self.faults.append(f"{buffer.name}[{at}] to {lanes} lanes leaves its {buffer.size} numbers")
+
+
+def _least(form: Linear) -> float:
+    """The least value of a linear form of parameters."""
+    ends = ((f, s.least if f > 0 else inf if s.most is None else s.most) for f, s in form.terms)
+    return form.base + sum(f * end for f, end in ends)
 
 
 def _extreme(form: Linear, bounds: Bounds, sign: Literal[-1, 1]) -> Linear:

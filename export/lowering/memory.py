@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kdpinn_edge.export.lowering.fusion import Step, is_view
-from kdpinn_edge.ir import Op, Program, Slice, operands
+from kdpinn_edge.program.ir import Op, Program, Slice, operands
 
 
 class Memory:

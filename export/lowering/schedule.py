@@ -29,7 +29,7 @@ from kdpinn_edge.export.lowering.loops import (
     apply,
 )
 from kdpinn_edge.export.lowering.trace import traced
-from kdpinn_edge.ir import Add, Affine, Map, Mul, Op, Program, Scale, Var, operands
+from kdpinn_edge.program.ir import Add, Affine, Map, Mul, Op, Program, Scale, Var, operands
 
 SUMS = "abcdefgh"
 """What partial sums are called: there are at most eight."""
@@ -236,5 +236,5 @@ def buffers(lowered: Lowered, points: Linear) -> tuple[Buffer, Buffer, Buffer, B
         Buffer("x", scalar, points * program.n_in, constant=True),
         Buffer("y", scalar, points * program.n_out),
         Buffer("s", scalar, Linear(0), scratch=True),
-        Buffer("w", stored, Linear(0), constant=True),
+        Buffer("W", stored, Linear(0), constant=True),
     )

@@ -37,12 +37,8 @@ from kdpinn_edge.export.lowering.schedule import (
     started,
     tree_sum,
 )
-from kdpinn_edge.ir import Affine, Concat, Var
-from kdpinn_edge.numpy_program import partial_sums
-
-POINTS = Symbol("m", 32, least=1)
-"""How many points the batch has; the lanes behind them hold zeros."""
-
+from kdpinn_edge.program.ir import Affine, Concat, Var
+from kdpinn_edge.numerics.words import partial_sums
 
 def batch_schedule(lowered: Lowered) -> Schedule:
     """The kernel for up to `lowered.points_per_batch` points."""
@@ -58,7 +54,8 @@ class _Batch:
         self.size = self.memory.size * self.L
         self.vector = Type(lowered.precision, self.L)
         self.number = Type(lowered.precision)
-        self.x, self.y, self.s, self.w = buffers(lowered, linear(POINTS))
+        self.points = Symbol("m", 32, least=1, most=self.L)  # the lanes behind them hold zeros
+        self.x, self.y, self.s, self.w = buffers(lowered, linear(self.points))
 
     def schedule(self) -> Schedule:
         load, steps, store = self._load(), [], self._store()
@@ -72,10 +69,10 @@ class _Batch:
 
     def _load(self) -> Body:
         code, L, n_in = Code(), self.L, self.program.n_in
-        with code.counting("i", Linear(0), linear(POINTS), bits=32) as i:
+        with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
             for c in range(n_in):
                 code.store(self.s, place(c * L, (1, i)), Load(self.number, self.x, place(c, (n_in, i))))
-        with code.counting("i", linear(POINTS), Linear(L), bits=32) as i:
+        with code.counting("i", linear(self.points), Linear(L), bits=32) as i:
             for c in range(n_in):
                 code.store(self.s, place(c * L, (1, i)), Number(self.number, 0.0))
         return code.body
@@ -86,7 +83,7 @@ class _Batch:
         for row in rows:
             value = apply("canonical", Load(self.vector, self.s, Linear(row * L)))
             code.store(self.s, Linear(row * L), value)
-        with code.counting("i", Linear(0), linear(POINTS), bits=32) as i:
+        with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
             for c, row in enumerate(rows):
                 code.store(self.y, place(c, (n_out, i)), Load(self.number, self.s, place(row * L, (1, i))))
         return code.body

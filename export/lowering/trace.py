@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.activations import functions
+from kdpinn_edge.numerics.activations import functions
 from kdpinn_edge.export.lowering.loops import (
     FLOAT_OF,
     Elementwise,
@@ -22,15 +22,15 @@ from kdpinn_edge.export.lowering.loops import (
     Variable,
     apply,
 )
-from kdpinn_edge.lanes import Symbolic
+from kdpinn_edge.numerics.lanes import Symbolic
 
 DTYPES: Mapping[Scalar, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
     "float64": np.dtype(np.float64),
-    "int32": np.dtype(np.int32),
-    "int64": np.dtype(np.int64),
+    "bits32": np.dtype(np.int32),
+    "bits64": np.dtype(np.int64),
 }
-DOUBLE = ("float64", "int64")
+DOUBLE = ("float64", "bits64")
 
 
 @cache

@@ -22,20 +22,11 @@ from kdpinn_edge.errors import EngineError, ProgramError
 from kdpinn_edge.numerics.activations import Activation, functions
 from kdpinn_edge.numerics.lanes import PROFILES, Lanes, canonical, fma, is_fast
 from kdpinn_edge.numerics.lanes import profile as rounding_of
+from kdpinn_edge.numerics.words import affine
 from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, parameters
 
 PRECISIONS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 POINTS_AT_ONCE = 1024
-
-
-def partial_sums(n_in: int, n_out: int) -> int:
-    """How many interleaved sums an Affine of this shape is summed in.
-
-    Two hide the latency of fma where neurons fill the lanes; eight let a layer of few outputs put its terms into lanes.
-    """
-    if n_in >= 16 and n_out <= 4:
-        return 8
-    return 2 if n_in >= 4 else 1
 
 
 def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
@@ -91,7 +82,7 @@ def _value(op: Op, constants: tuple[Lanes, ...], env: dict[str, Lanes], function
     match op:
         case Affine(x=x):
             weight, bias = constants
-            return _affine(weight, bias, env[x.name])
+            return affine(env[x.name], weight, bias)
         case Scale(x=x):
             weight, bias = constants
             return fma(weight[:, None], env[x.name], bias[:, None])
@@ -105,18 +96,3 @@ def _value(op: Op, constants: tuple[Lanes, ...], env: dict[str, Lanes], function
             return np.concatenate([env[x.name] for x in xs])
         case Slice(out=out, x=x, start=start):
             return env[x.name][start : start + out.size]
-
-
-def _affine(weight: Lanes, bias: Lanes, x: Lanes) -> Lanes:
-    n_out, n_in = weight.shape
-    count = partial_sums(n_in, n_out)
-    sums = np.zeros((count, n_out, x.shape[1]), x.dtype)
-    sums[0] = bias[:, None]
-    for k in range(0, n_in, count):
-        terms = min(count, n_in - k)
-        sums[:terms] = fma(weight.T[k : k + terms, :, None], x[k : k + terms, None], sums[:terms])
-    while len(sums) > 1:
-        half = len(sums) // 2
-        sums = sums[:half] + sums[half:]
-    result: Lanes = sums[0]
-    return result

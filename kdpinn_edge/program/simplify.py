@@ -71,6 +71,11 @@ def tidy(program: Program) -> Program:
         program = tidied
 
 
+def shared(program: Program) -> Program:
+    """`program` with equal operations done once and without those that reach no output: no bit of a result changes."""
+    return _drop_dead(_share(program))
+
+
 def _bypass_copies(program: Program) -> Program:
     """Readers of a copy read its source; a copy that is an output gives its name to its source where that is free."""
     outputs = {var.name for var in program.outputs}

@@ -1,0 +1,402 @@
+"""Typed loops → LLVM, through the builder of a function that is being made.
+
+SIMD is by construction: a value of L lanes is an LLVM vector `<L x float>`, and nothing depends on an optimiser to find
+it. What a processor lacks is replaced here: without fma a product and a sum, which is the profile `muladd-1`; without a
+conditional move, choices by masks, so that time does not depend on data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llvmlite import ir
+
+from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.lowering.loops import (
+    BITS_OF,
+    Apply,
+    Block,
+    Body,
+    Buffer,
+    Call,
+    Comment,
+    Count,
+    Elementwise,
+    Expr,
+    For,
+    Get,
+    If,
+    Integer,
+    IsNull,
+    Let,
+    Linear,
+    Load,
+    Number,
+    Return,
+    Scalar,
+    Set,
+    Statement,
+    Store,
+    Symbol,
+    Type,
+    Variable,
+)
+
+SCALARS: Mapping[Scalar, ir.Type] = {
+    "float16": ir.HalfType(),
+    "float32": ir.FloatType(),
+    "float64": ir.DoubleType(),
+    "bits32": ir.IntType(32),
+    "bits64": ir.IntType(64),
+    "int32": ir.IntType(32),
+    "int64": ir.IntType(64),
+    "bool": ir.IntType(1),
+}
+BYTES: Mapping[Scalar, int] = {"float16": 2, "float32": 4, "float64": 8}
+I32 = ir.IntType(32)
+
+
+def llvm_type(type_: Type) -> ir.Type:
+    """A number, or a vector of several."""
+    scalar = SCALARS[type_.scalar]
+    return scalar if type_.lanes == 1 else ir.VectorType(scalar, type_.lanes)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the emitter knows of a processor: the width of an address, whether it fuses, whether it can select."""
+
+    pointer_bits: int
+    fuses: bool
+    selects: bool
+
+
+@dataclass
+class Emitter:
+    """Emits statements into the function of `builder`.
+
+    `pointers` and `integers` are the values of the buffers and parameters; scratch memory that is not among them is
+    allocated, and a constant buffer is a symbol that another module defines. `call` makes the calls.
+    """
+
+    builder: ir.IRBuilder
+    machine: Machine
+    pointers: dict[str, ir.Value] = field(default_factory=dict)
+    integers: dict[Symbol, ir.Value] = field(default_factory=dict)
+    call: Callable[[ir.IRBuilder, str, Sequence[ir.Value], Sequence[ir.Value]], Any] | None = None
+    _values: dict[Variable, ir.Value] = field(default_factory=dict)
+    _places: dict[Variable, ir.Value] = field(default_factory=dict)
+
+    def bind(self, parameter: Buffer | Symbol, value: ir.Value) -> None:
+        """Give a buffer or an integer its value."""
+        if isinstance(parameter, Symbol):
+            self.integers[parameter] = value
+        else:
+            self.pointers[parameter.name] = value
+
+    def emit(self, body: Body) -> None:
+        """Emit statements in order."""
+        for statement in body:
+            self._statement(statement)
+
+    def _statement(self, statement: Statement) -> None:
+        builder = self.builder
+        match statement:
+            case Let(variable, value):
+                self._let(variable, self.value(value))
+            case Set(variable, value):
+                builder.store(self.value(value), self._places[variable])
+            case Store(buffer, at, value):
+                found = self.value(value)
+                builder.store(found, self._address(buffer, at, found.type), align=BYTES[buffer.scalar])
+            case For():
+                self._for(statement)
+            case Block(body):
+                self.emit(body)
+            case If():
+                self._if(statement)
+            case Integer(symbol, value):
+                self.integers[symbol] = self.value(value)
+            case Call(routine, pointers, symbols):
+                if self.call is None:
+                    raise ExportError(f"the loops call {routine}, which is not there to be called")
+                addresses = [self._address(buffer, at) for buffer, at in pointers]
+                self.call(builder, routine, addresses, [self._integer(each, each.bits) for each in symbols])
+            case Return(value):
+                builder.ret(self.value(value))
+            case Comment():
+                pass
+
+    def _let(self, variable: Variable, value: ir.Value) -> None:
+        if not variable.changes:
+            self._values[variable] = value
+            return
+        with self.builder.goto_entry_block():
+            self._places[variable] = self.builder.alloca(value.type)
+        self.builder.store(value, self._places[variable])
+
+    def _for(self, loop: For) -> None:
+        """The test is at the end; a loop that may not run has one more before it."""
+        builder, bits = self.builder, loop.counter.bits
+        start, stop = self._integer(loop.start, bits), self._integer(loop.stop, bits)
+        before = builder.block
+        body, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
+        if loop.guarded:
+            builder.cbranch(builder.icmp_signed("<", start, stop), body, after)
+        else:
+            builder.branch(body)
+        builder.position_at_end(body)
+        counter = builder.phi(start.type)
+        counter.add_incoming(start, before)
+        self.integers[loop.counter] = counter
+        self.emit(loop.body)
+        following = builder.add(counter, ir.Constant(counter.type, loop.step), flags=["nsw"])
+        counter.add_incoming(following, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, stop), body, after)
+        builder.position_at_end(after)
+
+    def _if(self, choice: If) -> None:
+        builder = self.builder
+        condition = self.value(choice.condition)
+        then, after = builder.append_basic_block("then"), None
+        otherwise = builder.append_basic_block("else")
+        builder.cbranch(condition, then, otherwise)
+        ends = []
+        for block, body in ((then, choice.then), (otherwise, choice.otherwise)):
+            builder.position_at_end(block)
+            self.emit(body)
+            if not builder.block.is_terminated:
+                ends.append(builder.block)
+        after = builder.append_basic_block("after")
+        for end in ends:
+            builder.position_at_end(end)
+            builder.branch(after)
+        builder.position_at_end(after)
+
+    def _integer(self, form: Linear, bits: int) -> ir.Value:
+        """A linear form as an integer of so many bits."""
+        type_, total = ir.IntType(bits), None
+        for factor, symbol in form.terms:
+            term = self._as_wide(self.integers[symbol], bits)
+            if factor != 1:
+                term = self.builder.mul(term, ir.Constant(type_, factor))
+            total = term if total is None else self.builder.add(total, term)
+        base = ir.Constant(type_, form.base)
+        if total is None:
+            return base
+        return self.builder.add(total, base) if form.base else total
+
+    def _as_wide(self, value: ir.Value, bits: int) -> ir.Value:
+        if value.type.width == bits:
+            return value
+        change = self.builder.sext if value.type.width < bits else self.builder.trunc
+        return change(value, ir.IntType(bits))
+
+    def _address(self, buffer: Buffer, at: Linear, type_: ir.Type | None = None) -> ir.Value:
+        """The address of an element, as a pointer to what lies there."""
+        pointer = self._pointer(buffer)
+        if at.terms or at.base:
+            pointer = self.builder.gep(pointer, [self._integer(at, max(self.machine.pointer_bits, at.bits))])
+        if type_ is None or type_ == pointer.type.pointee:
+            return pointer
+        return self.builder.bitcast(pointer, type_.as_pointer())
+
+    def _pointer(self, buffer: Buffer) -> ir.Value:
+        if buffer.name not in self.pointers:
+            self.pointers[buffer.name] = self._scratch(buffer) if buffer.scratch else self._constant(buffer)
+        return self.pointers[buffer.name]
+
+    def _scratch(self, buffer: Buffer) -> ir.Value:
+        scalar = SCALARS[buffer.scalar]
+        with self.builder.goto_entry_block():
+            memory = self.builder.alloca(ir.ArrayType(scalar, buffer.size.base))
+            memory.align = 64
+            return self.builder.bitcast(memory, scalar.as_pointer())
+
+    def _constant(self, buffer: Buffer) -> ir.Value:
+        """A constant of the kernel, which another module defines."""
+        module, name, scalar = self.builder.module, constant_name(buffer.name), SCALARS[buffer.scalar]
+        found = module.globals.get(name)
+        if found is None:
+            found = ir.GlobalVariable(module, scalar, name)
+            found.global_constant, found.align = True, 64
+        return found
+
+    def value(self, expr: Expr) -> ir.Value:
+        """The value of an expression."""
+        match expr:
+            case Number(type_, value):
+                number = ir.Constant(SCALARS[type_.scalar], value)
+                vector = llvm_type(type_)
+                return number if type_.lanes == 1 else ir.Constant(vector, [number] * type_.lanes)
+            case Get(variable):
+                place = self._places.get(variable)
+                return self._values[variable] if place is None else self.builder.load(place)
+            case Load(type_, buffer, at):
+                stored = llvm_type(type_.of(buffer.scalar))
+                found = self.builder.load(self._address(buffer, at, stored), align=BYTES[buffer.scalar])
+                return found if buffer.scalar == type_.scalar else self.builder.fpext(found, llvm_type(type_))
+            case Count(type_, value):
+                return self._integer(value, SCALARS[type_.scalar].width)
+            case IsNull(buffer):
+                pointer = self._pointer(buffer)
+                return self.builder.icmp_unsigned("==", pointer, ir.Constant(pointer.type, None))
+            case Apply():
+                return self._apply(expr)
+
+    def _apply(self, expr: Apply) -> ir.Value:
+        operands = [self.value(operand) for operand in expr.operands]
+        if isinstance(expr.detail, Elementwise):
+            return self._elementwise(expr.detail, operands[0], expr.type.lanes)
+        of = Type(expr.operands[0].type.scalar, expr.operands[0].type.lanes)
+        return self._operation(expr.operation, expr.type, of, operands, expr.detail)
+
+    def _operation(self, name: str, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        if name in INSTRUCTIONS:
+            return INSTRUCTIONS[name](self.builder, *operands)
+        if name in INTRINSICS:
+            return self._intrinsic(INTRINSICS[name], type_, operands)
+        if name in METHODS:
+            return METHODS[name](self, type_, of, operands, detail)
+        raise ExportError(f"the operation {name!r} has no meaning in LLVM here")
+
+    def _elementwise(self, function: Elementwise, x: ir.Value, lanes: int) -> ir.Value:
+        """The function written out, for as many lanes as x has."""
+        known: dict[Variable, ir.Value] = {function.parameter: x}
+
+        def value(expr: Expr) -> ir.Value:
+            match expr:
+                case Get(variable):
+                    return known[variable]
+                case Number(type_, number):
+                    return self.value(Number(Type(type_.scalar, lanes), number))
+                case Apply(type_, name, operands):
+                    of = Type(operands[-1].type.scalar, lanes)
+                    return self._operation(name, Type(type_.scalar, lanes), of, [value(each) for each in operands], None)
+            raise ExportError(f"{function.name} reads memory, which a function of one number does not")
+
+        for let in function.lets:
+            known[let.variable] = value(let.value)
+        return value(function.result)
+
+    def _intrinsic(self, name: str, type_: Type, operands: Sequence[ir.Value]) -> ir.Value:
+        vector = llvm_type(type_)
+        mangled = f"{'' if type_.lanes == 1 else f'v{type_.lanes}'}f{8 * BYTES[type_.scalar]}"
+        signature = ir.FunctionType(vector, [vector] * len(operands))
+        module, full = self.builder.module, f"{name}.{mangled}"
+        function = module.globals.get(full) or ir.Function(module, signature, full)
+        return self.builder.call(function, operands)
+
+    def _fma(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        """One rounding; or a product and a sum, each rounded, which LLVM fuses only where flags allow it."""
+        a, b, c = operands
+        if self.machine.fuses:
+            return self._intrinsic("llvm.fma", type_, operands)
+        return self.builder.fadd(self.builder.fmul(a, b), c)
+
+    def _select(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        condition, a, b = operands
+        if self.machine.selects:
+            return self.builder.select(condition, a, b)
+        if type_.lanes == 1:
+            return self._chosen(condition, a, b, type_.scalar)
+        result = ir.Constant(a.type, ir.Undefined)
+        for i in range(type_.lanes):
+            lane = ir.Constant(I32, i)
+            parts = [self.builder.extract_element(each, lane) for each in operands]
+            result = self.builder.insert_element(result, self._chosen(*parts, type_.scalar), lane)
+        return result
+
+    def _chosen(self, condition: ir.Value, a: ir.Value, b: ir.Value, scalar: Scalar) -> ir.Value:
+        """The bits of a where the condition holds, else those of b, by a mask.
+
+        LLVM knows the pattern of masks, and would make a branch of it: an empty piece of assembly hides the mask.
+        """
+        builder, integer = self.builder, SCALARS[BITS_OF.get(scalar, scalar)]
+        wide = builder.sext(condition, integer)
+        mask = builder.asm(ir.FunctionType(integer, [integer]), "", "=r,0", [wide], side_effect=False)
+        p, q = builder.bitcast(a, integer), builder.bitcast(b, integer)
+        return builder.bitcast(builder.xor(builder.and_(builder.xor(p, q), mask), q), a.type)
+
+    def _canonical(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        (x,) = operands
+        nan = self.value(Number(type_, float("nan")))
+        return self._select(type_, of, (self.builder.fcmp_unordered("uno", x, x), nan, x), None)
+
+    def _less(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        compare = self.builder.fcmp_ordered if of.scalar in BITS_OF else self.builder.icmp_signed
+        return compare("<", *operands)
+
+    def _bitcast(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        return self.builder.bitcast(operands[0], llvm_type(type_))
+
+    def _splat(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        undefined = ir.Constant(llvm_type(type_), ir.Undefined)
+        one = self.builder.insert_element(undefined, operands[0], ir.Constant(I32, 0))
+        return self.builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, type_.lanes), None))
+
+    def _lane(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        return operands[0] if of.lanes == 1 else self.builder.extract_element(operands[0], ir.Constant(I32, detail))
+
+    def _first(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        m, L = detail or 0, type_.lanes
+        return self.builder.shuffle_vector(*operands, _indices([i if i < m else L + i for i in range(L)]))
+
+    def _total(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        value, L = operands[0], of.lanes
+        if L == 1:
+            return value
+        while L > 1:
+            L //= 2
+            halves = (self.builder.shuffle_vector(value, value, _indices(range(s, s + L))) for s in (0, L))
+            value = self.builder.fadd(*halves)
+        return self.builder.extract_element(value, ir.Constant(I32, 0))
+
+    def _min(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        a, b = operands
+        wide = self.builder.sext(a, b.type)
+        smaller = self.builder.select(self.builder.icmp_signed("<", b, wide), b, wide)
+        return self.builder.trunc(smaller, a.type)
+
+
+def constant_name(name: str) -> str:
+    """The symbol of a constant array of the kernel."""
+    return f"kdpinn_{name}"
+
+
+def _indices(numbers: Sequence[int]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(I32, len(numbers)), list(numbers))
+
+
+INSTRUCTIONS: Mapping[str, Callable[..., ir.Value]] = {
+    "add": ir.IRBuilder.fadd,
+    "sub": ir.IRBuilder.fsub,
+    "mul": ir.IRBuilder.fmul,
+    "div": ir.IRBuilder.fdiv,
+    "iadd": ir.IRBuilder.add,
+    "isub": ir.IRBuilder.sub,
+    "ishl": ir.IRBuilder.shl,
+    "ishr": ir.IRBuilder.ashr,
+    "ixor": ir.IRBuilder.xor,
+    "and": ir.IRBuilder.and_,
+    "or": ir.IRBuilder.or_,
+    "not": ir.IRBuilder.not_,
+    "at_most": lambda builder, a, b: builder.fcmp_ordered("<=", a, b),
+    "equal": lambda builder, a, b: builder.icmp_signed("==", a, b),
+}
+INTRINSICS = {"absolute": "llvm.fabs", "copysign": "llvm.copysign"}
+METHODS: Mapping[str, Callable[..., ir.Value]] = {
+    "fma": Emitter._fma,
+    "select": Emitter._select,
+    "canonical": Emitter._canonical,
+    "less": Emitter._less,
+    "bits": Emitter._bitcast,
+    "from_bits": Emitter._bitcast,
+    "splat": Emitter._splat,
+    "lane": Emitter._lane,
+    "first": Emitter._first,
+    "total": Emitter._total,
+    "min": Emitter._min,
+}

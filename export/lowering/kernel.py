@@ -1,0 +1,351 @@
+"""The kernel of one model: a short NumPy module in words of whole layers, and the loops that its words stand for.
+
+The module is what a person reads, what runs under NumPy, and what Numba compiles: there each word becomes the loops of
+its step, of the batch kernel or of the single-point kernel (`numba_words.py`). For C the same loops are printed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.bundle.manifest import FunctionName
+from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.lowering.constants import Constants, is_zero
+from kdpinn_edge.export.lowering.driver import Evaluation, evaluate_all, outside, selftest
+from kdpinn_edge.export.lowering.fusion import Step
+from kdpinn_edge.export.lowering.loops import Buffer, Linear, Routine, Scalar, linear, verify
+from kdpinn_edge.export.lowering.schedule import Lowered, Schedule, lower_program
+from kdpinn_edge.export.lowering.schedule_batch import batch_schedule
+from kdpinn_edge.export.lowering.schedule_single import single_schedule
+from kdpinn_edge.export.target import Vectors
+from kdpinn_edge.numerics import words
+from kdpinn_edge.numerics.activations import functions
+from kdpinn_edge.numerics.reference import PRECISIONS, rounded
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
+from kdpinn_edge.program.simplify import shared
+
+INPUT = "x"
+Token = str | int
+Call = tuple[Token, ...]
+"""A word and what it is given: names of values and of parameters, and numbers."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the model.
+
+    `calls` has every call of a word in its text, with the name of the value that it gives. `finishes` says of which
+    step a value is the last one: its word is where the loops of the step stand.
+    """
+
+    name: FunctionName
+    lowered: Lowered
+    batch: Schedule
+    single: Schedule
+    evaluation: Evaluation
+    lines: Sequence[str]
+    calls: Mapping[Call, str]
+    finishes: Mapping[str, int]
+
+    @property
+    def text(self) -> str:
+        """The name of its values in the printed module."""
+        return f"{self.name}_at"
+
+    @cached_property
+    def routines(self) -> tuple[Routine, Routine, Routine]:
+        """The batch kernel, the single-point kernel, and what calls them for all points."""
+        return (
+            _routine(f"{self.name}_batch", self.batch, f"m points, one per lane; m <= {self.evaluation.points_per_batch}."),
+            _routine(f"{self.name}_single", self.single, "One point, the neurons of a layer in lanes."),
+            evaluate_all(self.evaluation),
+        )
+
+
+def _routine(name: str, schedule: Schedule, doc: str) -> Routine:
+    points = [symbol for _, symbol in schedule.x.size.terms]
+    body = (*schedule.load, *(each for step in schedule.steps for each in step), *schedule.store)
+    return Routine(name, doc, (schedule.x, schedule.y, schedule.scratch, *points), body)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The printed module, a docstring `about` its Programs and its `code`; its `functions`, and its numbers.
+
+    `constants` are the arrays of the artifact: the weights as they are stored, the domain box, the golden vectors.
+    `parameters` are the numbers that the text names, as they are computed with.
+    """
+
+    about: str
+    code: str
+    precision: Scalar
+    functions: Mapping[FunctionName, Function]
+    constants: Mapping[str, NDArray[Any]]
+    parameters: Mapping[str, NDArray[Any] | float]
+
+    @property
+    def source(self) -> str:
+        """The text of the module."""
+        return f"{self.about}\n{self.code}"
+
+    @property
+    def n_in(self) -> int:
+        """Numbers per point."""
+        return self.functions["eval"].lowered.program.n_in
+
+    @property
+    def n_golden(self) -> int:
+        """How many golden points there are."""
+        return self.constants["GOLDEN_X"].size // self.n_in
+
+    @cached_property
+    def selftest(self) -> Routine:
+        """The self-test of all functions."""
+        return selftest([function.evaluation for function in self.functions.values()], self.n_golden)
+
+    @cached_property
+    def outside(self) -> Routine:
+        """What counts the points outside the domain box."""
+        return outside(self.precision, self.n_in)
+
+    def load(self) -> ModuleType:
+        """The printed module with its numbers in place, as it runs under NumPy."""
+        module = ModuleType("kdpinn_kernel")
+        exec(compile(self.code, "kdpinn_kernel", "exec"), vars(module))  # noqa: S102 - no word of it is a model's
+        vars(module).update(self.parameters)
+        vars(module).update({name: array for name, array in self.constants.items() if name != "W"})
+        return module
+
+
+def make_kernel(
+    programs: Mapping[FunctionName, Program],
+    precision: Scalar,
+    *,
+    profile: str,
+    vectors: Vectors,
+    narrow: bool = False,
+    crossover: int | None = None,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    golden_x: NDArray[Any],
+    golden_y: Mapping[FunctionName, NDArray[Any]],
+    storage: str | None = None,
+) -> Kernel:
+    """The kernel of the functions `programs`, of the same inputs, in "float32" or "float64" for these vector registers.
+
+    Up to `crossover` points of a batch go through the single-point kernel, by default as many as are faster there.
+    `lower` and `upper` (n_in,) are the domain box; `golden_x` (k, n_in) and for each function `golden_y` (k, n_out)
+    are what the self-test replays. Loops of a `narrow` kernel count in 32 bits: for processors whose registers have no
+    more. `storage` is how the parameters lie in memory: in `precision`, or "float16". Equal ones lie there once.
+
+    Raises ExportError for an operation that has no meaning in loops, ProgramError for a parameter that does not fit.
+    """
+    numbers, names = Constants(precision, vectors, storage), _Names(precision, storage or precision)
+    made = {
+        name: _function(name, lower_program(shared(program), precision, profile, numbers, narrow=narrow), names, crossover)
+        for name, program in programs.items()
+    }
+    weights = numbers.numbers
+    for function in made.values():
+        for schedule in (function.batch, function.single):
+            schedule.weights.size = Linear(weights.size)
+            for body in (schedule.load, *schedule.steps, schedule.store):
+                verify(body)
+    n_golden, dtype = len(golden_x), PRECISIONS[precision]
+    constants = {
+        "W": weights,
+        "BOX": np.concatenate([lower, upper]).astype(dtype),
+        "GOLDEN_X": golden_x.ravel(),
+        **{f"GOLDEN_{name.upper()}": golden_y[name].ravel() for name in programs},
+    }
+    described = [line for name, program in programs.items() for line in _described(name, program)]
+    head = f"Kernel for the numerics profile {profile}, {precision}, {vectors.lanes} lanes per register."
+    about = "\n".join([f'"""{head}', *described, '"""', ""])
+    return Kernel(about, _code(made, names, n_golden), precision, made, constants, names.parameters)
+
+
+def _function(name: FunctionName, lowered: Lowered, names: _Names, crossover: int | None) -> Function:
+    text = _Text(lowered, names)
+    batch, single = batch_schedule(lowered), single_schedule(lowered)
+    evaluation = Evaluation(
+        name,
+        lowered.precision,
+        lowered.program.n_in,
+        lowered.program.n_out,
+        lowered.points_per_batch,
+        lowered.blocking.crossover if crossover is None else crossover,
+        max(batch.scratch.size.base, single.scratch.size.base),
+    )
+    return Function(name, lowered, batch, single, evaluation, text.lines, text.calls, text.finishes)
+
+
+class _Names:
+    """What the text calls the parameters: W0, … matrices, b0, … vectors, c0, … numbers; equal ones have one name."""
+
+    def __init__(self, precision: Scalar, storage: str) -> None:
+        self.parameters: dict[str, NDArray[Any] | float] = {}
+        self._precision, self._storage = precision, storage
+        self._found: dict[object, str] = {}
+        self._count: Counter[str] = Counter()
+
+    def array(self, array: NDArray[Any]) -> str:
+        """The name of a matrix or of a vector."""
+        numbers = self._rounded(array)
+        return self._named("W" if array.ndim == 2 else "b", (array.shape, numbers.tobytes()), numbers)
+
+    def factor(self, vector: NDArray[Any]) -> str:
+        """The name of a vector, or of the number that all its entries are."""
+        numbers = self._rounded(vector)
+        if numbers.tobytes() != numbers[:1].tobytes() * numbers.size:
+            return self.array(vector)
+        return self._named("c", numbers[:1].tobytes(), float(numbers[0]))
+
+    def _rounded(self, array: NDArray[Any]) -> NDArray[Any]:
+        return rounded(array, self._storage).astype(self._precision)
+
+    def _named(self, letter: str, key: object, value: NDArray[Any] | float) -> str:
+        if key not in self._found:
+            self._found[key] = f"{letter}{self._count[letter]}"
+            self._count[letter] += 1
+            self.parameters[self._found[key]] = value
+        return self._found[key]
+
+
+class _Text:
+    """The lines of one function, a line for each step where its results allow it."""
+
+    def __init__(self, lowered: Lowered, names: _Names) -> None:
+        self.lines: list[str] = []
+        self.calls: dict[Call, str] = {}
+        self.finishes: dict[str, int] = {}
+        self._names = names
+        self._fn = {fn: activation.__name__ for fn, activation in functions(lowered.profile).items()}
+        self._values: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
+        self._count = 0
+        program = lowered.program
+        self._inputs(program)
+        for i, step in enumerate(lowered.steps):
+            self._step(step, i, program)
+        found = [self._read(var) for var in program.outputs]
+        self.calls["outputs", *(self._values[var.name] for var in program.outputs)] = "outputs"
+        self.lines.append(f"return outputs({', '.join(found)})")
+
+    def _inputs(self, program: Program) -> None:
+        """The inputs are rows of x; all of them together, and a single one, are x itself."""
+        if len(program.inputs) == 1:
+            self._values[program.inputs[0].name] = self._texts[program.inputs[0].name] = INPUT
+            return
+        whole = [op for op in program.ops if isinstance(op, Concat) and op.xs == program.inputs]
+        read = Counter(var.name for op in program.ops if op not in whole for var in operands(op))
+        read.update(var.name for var in program.outputs)
+        start = 0
+        for var in program.inputs:
+            if read[var.name]:
+                call: Call = ("rows", INPUT, start, var.size)
+                self._line(var, call, f"rows({INPUT}, {start}, {var.size})")
+            start += var.size
+
+    def _step(self, step: Step, index: int, program: Program) -> None:
+        uses = Counter(var.name for op in step.ops for var in operands(op))
+        for op in step.ops:
+            if isinstance(op, Concat) and op.xs == program.inputs and len(op.xs) > 1:
+                self._values[op.out.name] = self._texts[op.out.name] = INPUT
+                continue
+            call, text = self._call(op)
+            once = op.out not in step.stored and uses[op.out.name] == 1
+            if once:
+                self._values[op.out.name] = self._value(call)
+                self._texts[op.out.name] = text
+            else:
+                self._line(op.out, call, text)
+            if op is step.ops[-1]:
+                self.finishes[self._values[op.out.name]] = index
+
+    def _value(self, call: Call) -> str:
+        if call not in self.calls:
+            self.calls[call] = f"v{self._count}"
+            self._count += 1
+        return self.calls[call]
+
+    def _line(self, var: Var, call: Call, text: str) -> None:
+        name = self._values[var.name] = self._texts[var.name] = self._value(call)
+        self.lines.append(f"{name} = {text}")
+
+    def _read(self, var: Var) -> str:
+        return self._texts[var.name]
+
+    def _call(self, op: Op) -> tuple[Call, str]:
+        """The word of an operation with what it is given, and its text."""
+        match op:
+            case Affine(weight=weight, bias=bias):
+                word = "affine"
+                rest: list[Token] = [self._names.array(weight), *([] if is_zero(bias) else [self._names.array(bias)])]
+            case Scale(weight=weight, bias=bias):
+                word, rest = "scale", [self._names.factor(weight), self._names.factor(bias)]
+            case Map(fn=fn):
+                word, rest = self._fn[fn], []
+            case Slice(out=out, start=start):
+                word, rest = "rows", [start, out.size]
+            case Add() | Mul() | Concat():
+                word, rest = type(op).__name__.lower(), []
+            case _:
+                raise ExportError(f"the operation {type(op).__name__} has no word in a kernel")
+        read = operands(op)
+        given = ", ".join([*map(self._read, read), *map(str, rest)])
+        return (word, *(self._values[var.name] for var in read), *rest), f"{word}({given})"
+
+
+ALL_POINTS = '''
+
+def {name}_all(x, y, n):
+    """y[i] = {name}(x[i]) for n points: 0, or an error code of kdpinn_edge.h."""
+    return at_points({name}_at, x, y, n)
+'''
+ENDING = '''
+
+def outside(x, n):
+    """How many of n points lie outside the domain box (a NaN does); or an error code of kdpinn_edge.h."""
+    return count_outside(x, n, BOX)
+
+
+def selftest():
+    """0, or the first golden number whose bits differ, counted from 1 through the functions in order."""
+    return first_difference(GOLDEN_X, {n_golden}, {golden})
+'''
+LANE_WORDS = ("add", "mul")
+
+
+def _code(made: Mapping[FunctionName, Function], names: _Names, n_golden: int) -> str:
+    used = {str(call[0]) for function in made.values() for call in function.calls}
+    of_layers = {*(used & {*vars(words)}) - {*LANE_WORDS}, "at_points", "count_outside", "first_difference"}
+    of_lanes = used & {*LANE_WORDS}
+    activations = used - of_layers - of_lanes
+    imports = (("activations", activations), ("lanes", of_lanes), ("words", of_layers))
+    arrays = {name: value for name, value in names.parameters.items() if isinstance(value, np.ndarray)}
+    numbers = {name: value for name, value in names.parameters.items() if not isinstance(value, np.ndarray)}
+    lines = [
+        *(f"from kdpinn_edge.numerics.{module} import {', '.join(sorted(found))}" for module, found in imports if found),
+        "",
+        *([f"# {', '.join(f'{name} {value.shape}' for name, value in arrays.items())}: the weights and biases"] * bool(arrays)),
+        *(f"{name} = {value!r}" for name, value in numbers.items()),
+    ]
+    for name, function in made.items():
+        lines += ["", "", f"def {name}_at({INPUT}):", *(f"    {line}" for line in function.lines)]
+        lines += ALL_POINTS.format(name=name).splitlines()
+    golden = ", ".join(f"{name}_all, GOLDEN_{name.upper()}" for name in made)
+    lines += ENDING.format(n_golden=n_golden, golden=golden).splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def _described(function: str, program: Program) -> list[str]:
+    lines = (f"    {line}" for line in str(program).splitlines())
+    return ["", f"{function} is the Program {program.sha256}", "", *lines]

@@ -1,0 +1,124 @@
+"""A target of Numba that knows the words of a kernel and nothing else.
+
+Numba is the front end: it reads the printed module, infers the types of its values, and asks each word for its code.
+Modules are collected as they are, for LLVM to optimise for a target that Numba does not know. Nothing of its runtime,
+of its libraries of functions or of its own optimiser is loaded, and nothing is compiled for this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import codegen, compiler, cpu, types, typing
+from numba.core.imputils import Registry as Implementations
+from numba.core.typing.templates import Registry as Templates
+
+TEMPLATES, IMPLEMENTATIONS = Templates(), Implementations()
+"""The words: how they are typed, and how their code is made."""
+
+FLAGS = compiler.Flags()
+FLAGS.no_compile = True
+FLAGS.no_cpython_wrapper = True
+FLAGS.no_cfunc_wrapper = True
+FLAGS.no_rewrites = True
+FLAGS.error_model = "numpy"
+
+
+class Library(codegen.CodeLibrary):  # type: ignore[misc]
+    """The modules of a function and of those that it calls."""
+
+    def __init__(self, codegen: Any, name: str) -> None:
+        super().__init__(codegen, name)
+        self.modules: list[ir.Module] = []
+
+    def add_ir_module(self, module: ir.Module) -> None:
+        """Keep a module."""
+        self.modules.append(module)
+
+    def add_linking_library(self, library: Library) -> None:
+        """Keep the modules of a function that is called, each once."""
+        self.modules += [module for module in library.modules if module not in self.modules]
+
+    def finalize(self) -> None:
+        """Leave the modules as they are."""
+
+    def get_function(self, name: str) -> Any:
+        """Nothing is compiled here."""
+        raise NotImplementedError
+
+    get_llvm_str = get_asm_str = finalize
+
+
+class Codegen(codegen.Codegen):  # type: ignore[misc]
+    """Makes modules without a triple and a layout: those of the target are set when they are linked."""
+
+    _library_class = Library
+
+    def _create_empty_module(self, name: str) -> ir.Module:
+        module = ir.Module(name)
+        module.triple = module.data_layout = ""
+        return module
+
+    def _add_module(self, module: Any) -> None:
+        raise NotImplementedError
+
+    @property
+    def target_data(self) -> Any:
+        """Nothing is laid out here."""
+        raise NotImplementedError
+
+    def create_library(self, name: str, **options: Any) -> Library:
+        """An empty library."""
+        return Library(self, name)
+
+    def magic_tuple(self) -> tuple[Any, ...]:
+        """No code is kept that depends on this machine."""
+        return ()
+
+
+class TypingContext(typing.BaseContext):  # type: ignore[misc]
+    """Types the words of a kernel."""
+
+    def load_additional_registries(self) -> None:
+        """The words."""
+        self.install_registry(TEMPLATES)
+
+
+class TargetContext(cpu.CPUContext):  # type: ignore[misc]
+    """Makes the code of the words, in functions with these attributes. `state` is what the words need to know."""
+
+    def __init__(self, attributes: Sequence[str], state: Any) -> None:
+        self.function_attributes = attributes
+        self.kernel_state = state
+        super().__init__(TypingContext())
+
+    def init(self) -> None:
+        """Leave out Numba's own compiler."""
+        self.is32bit = False
+        self._internal_codegen = Codegen()
+
+    def load_additional_registries(self) -> None:
+        """The words."""
+        self.install_registry(IMPLEMENTATIONS)
+
+    def post_lowering(self, mod: ir.Module, library: Library) -> None:
+        """Leave out what Numba needs of its runtime."""
+
+    def apply_target_attributes(self, llvm_func: ir.Function, argtypes: Any = None, restype: Any = None) -> None:
+        """The attributes of every function."""
+        set_attributes(llvm_func, self.function_attributes)
+
+
+def set_attributes(function: ir.Function, attributes: Sequence[str]) -> None:
+    """Give a function attributes, also such as llvmlite does not know: `"target-cpu"="…"`."""
+    function.attributes._known = function.attributes._known | {*attributes}
+    for attribute in attributes:
+        function.attributes.add(attribute)
+
+
+def compiled(function: Any, arguments: Sequence[types.Type], result: types.Type, target: TargetContext) -> tuple[str, list[ir.Module]]:
+    """The name of a compiled function, and the modules that it consists of."""
+    done = compiler.compile_extra(target.typing_context, target, function, tuple(arguments), result, FLAGS, {})
+    return done.fndesc.mangled_name, done.library.modules

@@ -1,0 +1,254 @@
+"""The words of a kernel for Numba: what type each gives, and the loops that stand for it.
+
+A value is a `Vector`: a name in the text of a function, and one of its two kernels. In compiled code it is where the
+kernel works: the points, the results, the scratch memory. A word that finishes a step emits the loops of that step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate
+from numba.extending import models, register_model, typeof_impl
+
+from kdpinn_edge.bundle.manifest import FunctionName
+from kdpinn_edge.export.lowering.emit_llvm import SCALARS, Emitter, Machine
+from kdpinn_edge.export.lowering.kernel import INPUT, Function, Kernel
+from kdpinn_edge.export.lowering.loops import Body, Routine
+from kdpinn_edge.export.lowering.numba_target import FLAGS, IMPLEMENTATIONS, TEMPLATES, TargetContext, compiled, set_attributes
+from kdpinn_edge.numerics import activations, lanes, words
+
+INLINE = ("alwaysinline",)
+NUMBA = {"float32": types.float32, "float64": types.float64}
+
+
+@dataclass(frozen=True)
+class State:
+    """What the words of one kernel need to know: the processor, and the symbol of each function of the model."""
+
+    machine: Machine
+    symbols: Mapping[FunctionName, str]
+
+
+class Named:
+    """A parameter, a constant array or a function of the printed module: its type is its name."""
+
+    def __init__(self, name: str, function: Function | None = None, body: Any = None) -> None:
+        self.name = name
+        self.function = function
+        self.body = body
+
+
+class NamedType(types.Opaque):  # type: ignore[misc]
+    """The type of a Named. It has no value in compiled code."""
+
+    def __init__(self, value: Named) -> None:
+        self.value = value
+        super().__init__(name=f"Named({value.name})")
+
+    @property
+    def key(self) -> Any:
+        """One type for each object."""
+        return id(self.value)
+
+
+@typeof_impl.register(Named)
+def _typeof_named(value: Named, context: Any) -> NamedType:
+    return NamedType(value)
+
+
+@IMPLEMENTATIONS.lower_constant(NamedType)
+def _constant_named(context: Any, builder: Any, typ: NamedType, value: Named) -> Any:
+    return context.get_dummy_value()
+
+
+class Vector(types.Type):  # type: ignore[misc]
+    """A value of a kernel, by its name in the text."""
+
+    def __init__(self, function: Function, kind: Literal["batch", "single"], name: str) -> None:
+        self.function = function
+        self.kind = kind
+        self.value = name
+        super().__init__(name=f"Vector({function.name}, {kind}, {name})")
+
+    @property
+    def key(self) -> Any:
+        """Values of different kernels are of different types, whatever their names are."""
+        return id(self.function), self.kind, self.value
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, typ: Vector) -> None:
+        number = SCALARS[typ.function.lowered.precision].as_pointer()
+        super().__init__(manager, typ, ir.LiteralStructType([number, number, number, ir.IntType(32)]))
+
+
+def _place_of(builder: ir.IRBuilder, machine: Machine, typ: Vector, value: ir.Value) -> Emitter:
+    """What emits loops where a vector is: its pointers, and how many points there are."""
+    schedule = typ.function.batch if typ.kind == "batch" else typ.function.single
+    x, y, scratch, points = (builder.extract_value(value, i) for i in range(4))
+    emitter = Emitter(builder, machine, {"x": x, "y": y, "s": scratch})
+    emitter.integers.update((symbol, points) for _, symbol in schedule.x.size.terms)
+    return emitter
+
+
+def _word(function: Any) -> None:
+    """Teach Numba a word of whole layers."""
+    name = function.__name__
+
+    class Template(AbstractTemplate):  # type: ignore[misc]
+        key = function
+
+        def generic(self, arguments: Sequence[types.Type], keywords: Mapping[str, types.Type]) -> Any:
+            vector = next((each for each in arguments if isinstance(each, Vector)), None)
+            if vector is None:
+                return None
+            found = vector.function.calls.get((name, *map(_token, arguments)))
+            if found is None:
+                return None
+            result = types.none if name == "outputs" else Vector(vector.function, vector.kind, found)
+            return signature(result, *arguments)
+
+    def implementation(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
+        i, typ = next((i, each) for i, each in enumerate(sig.args) if isinstance(each, Vector))
+        schedule = typ.function.batch if typ.kind == "batch" else typ.function.single
+        emitter = _place_of(builder, context.kernel_state.machine, typ, arguments[i])
+        if name == "outputs":
+            emitter.emit(schedule.store)
+            return context.get_dummy_value()
+        step = typ.function.finishes.get(sig.return_type.value)
+        if step is not None:
+            emitter.emit(schedule.steps[step])
+        return arguments[i]
+
+    TEMPLATES.register_global(function, types.Function(Template))
+    IMPLEMENTATIONS.lower(function, types.VarArg(types.Any))(implementation)
+
+
+def _token(typ: types.Type) -> str | int:
+    match typ:
+        case Vector():
+            return str(typ.value)
+        case NamedType():
+            return typ.value.name
+        case types.IntegerLiteral():
+            return int(typ.literal_value)
+    return str(typ)
+
+
+def _driver(function: Any, result: types.Type) -> Any:
+    """Teach Numba a word that is a routine of its own, made by the decorated function of its Named arguments."""
+
+    class Template(AbstractTemplate):  # type: ignore[misc]
+        key = function
+
+        def generic(self, arguments: Sequence[types.Type], keywords: Mapping[str, types.Type]) -> Any:
+            return signature(result, *arguments)
+
+    def register(implementation: Any) -> Any:
+        TEMPLATES.register_global(function, types.Function(Template))
+        IMPLEMENTATIONS.lower(function, types.VarArg(types.Any))(implementation)
+        return implementation
+
+    return register
+
+
+@_driver(words.at_points, types.int32)
+def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> ir.Value:
+    """The routine that calls the kernels, which Numba compiles from the same function of the text."""
+    named = sig.args[0].value
+    function: Function = named.function
+    machine = context.kernel_state.machine
+
+    def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
+        kind: Literal["batch", "single"] = "batch" if integers else "single"
+        schedule = function.batch if kind == "batch" else function.single
+        typ = Vector(function, kind, INPUT)
+        value = ir.Constant(context.get_value_type(typ), ir.Undefined)
+        for i, part in enumerate((*pointers, *(integers or [ir.Constant(ir.IntType(32), 1)]))):
+            value = inner.insert_value(value, part, i)
+        _place_of(inner, machine, typ, value).emit(schedule.load)
+        kernel = signature(types.none, typ)
+        done = context.compile_subroutine(inner, named.body, kernel, flags=FLAGS, caching=False)
+        context.call_internal_no_propagate(inner, done.fndesc, kernel, [value])
+
+    routine = function.routines[2]
+    emitted = _emitted(context, builder, routine, [value.type for value in arguments[1:]], ir.IntType(32), call)
+    return builder.call(emitted, arguments[1:])
+
+
+@_driver(words.first_difference, types.int32)
+def _first_difference(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
+    """The self-test; it calls the functions of the model by their symbols."""
+    kernel: Kernel = sig.args[0].value.body
+    number = SCALARS[kernel.precision].as_pointer()
+    signature_ = ir.FunctionType(ir.IntType(32), [number, number, ir.IntType(64)])
+
+    def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
+        symbol = context.kernel_state.symbols[routine]
+        callee = inner.module.globals.get(symbol) or ir.Function(inner.module, signature_, symbol)
+        count = integers[0] if integers[0].type.width == 64 else inner.sext(integers[0], ir.IntType(64))
+        inner.call(callee, [*pointers, count])
+
+    return builder.call(_emitted(context, builder, kernel.selftest, [], ir.IntType(32), call), [])
+
+
+@_driver(words.count_outside, types.int64)
+def _count_outside(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
+    """How many points lie outside the domain box."""
+    kernel: Kernel = sig.args[2].value.body
+    parameters = [value.type for value in arguments[:2]]
+    emitted = _emitted(context, builder, kernel.outside, parameters, ir.IntType(64), None)
+    return builder.call(emitted, arguments[:2])
+
+
+def _emitted(
+    context: TargetContext, builder: ir.IRBuilder, routine: Routine, parameters: Sequence[ir.Type], result: ir.Type, call: Any
+) -> ir.Function:
+    """A routine as a function of the module, which is inlined where it is called."""
+    function = ir.Function(builder.module, ir.FunctionType(result, parameters), f"kernel.{routine.name}")
+    function.linkage = "internal"
+    set_attributes(function, [*context.function_attributes, *INLINE])
+    inner = ir.IRBuilder(function.append_basic_block("entry"))
+    emitter = Emitter(inner, context.kernel_state.machine)
+    emitter.call = call
+    for each, value in zip(routine.parameters, function.args, strict=True):
+        emitter.bind(each, value)
+    emitter.emit(routine.body)
+    if not inner.block.is_terminated:
+        inner.unreachable()
+    return function
+
+
+def compile_functions(kernel: Kernel, names: Sequence[str], attributes: Sequence[str], state: State) -> dict[str, tuple[str, list[ir.Module]]]:
+    """For each function of the printed module of these names its LLVM name and the modules that it consists of.
+
+    A name is that of a function of the model, "outside" or "selftest".
+    """
+    module = kernel.load()
+    globals_ = vars(module)
+    for name in (*kernel.parameters, *(each for each in kernel.constants if each != "W")):
+        globals_[name] = Named(name, body=kernel)
+    entries = {name: globals_[f"{name}_all"] for name in kernel.functions}
+    for name, function in kernel.functions.items():
+        globals_[f"{name}_at"] = Named(function.text, function, globals_[f"{name}_at"])
+        globals_[f"{name}_all"] = Named(f"{name}_all")
+    target = TargetContext(attributes, state)
+    pointer = types.CPointer(NUMBA[kernel.precision])
+    evaluates = (pointer, pointer, types.int64), types.int32
+    signatures = {"outside": ((pointer, types.int64), types.int64), "selftest": ((), types.int32)}
+    return {
+        name: compiled(entries.get(name) or globals_[name], *signatures.get(name, evaluates), target) for name in names
+    }
+
+
+for _each in (words.affine, words.scale, words.concat, words.rows, words.outputs, lanes.add, lanes.mul):
+    _word(_each)
+for _each in {*activations.FUNCTION.values(), *activations.FAST.values()}:
+    _word(_each)
