@@ -45,7 +45,7 @@ from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.numba_kernel import print_kernel
+from kdpinn_edge.export.lowering.kernel import make_kernel
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.resources import Budget, measure
 from kdpinn_edge.export.target import target as find_target
@@ -126,7 +126,7 @@ def export_bundle(
     golden_x[-1] = np.nan
     golden_y = {function: references[function](golden_x) for function in programs}
     kernels = [
-        print_kernel(
+        make_kernel(
             programs,
             precision,
             profile=profile,

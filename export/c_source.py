@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.export.c_files import filled_template, quoted
-from kdpinn_edge.export.c_translation import HALVES, REAL, Real, Translation, Value
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.numba_kernel import Kernel
+from kdpinn_edge.export.lowering.emit_c import REAL, Real, Source
+from kdpinn_edge.export.lowering.kernel import Kernel
 
 WIDTH = 112
 
@@ -40,45 +40,40 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
     fused = interface.target.fuses
     box = {"LOWER": np.array(interface.lower, np.float64), "UPPER": np.array(interface.upper, np.float64)}
     arrays = {**kernel.constants, **box}
-    memory = {name: _memory(name, array) for name, array in arrays.items()}
-    translation = Translation(interface.precision, memory)
-    parameters = {
-        "x": f"const {real.number} *",
-        "y": f"{real.number} *",
-        "s": f"{real.number} *",
-        "w": memory["W"].type,
-        **dict.fromkeys("npq", "int64_t"),
-        "m": "int32_t",
-    }
-    translation.kernel(kernel.source, parameters, lambda function: _c_name(function, interface))
-    constants = (f"static const {type_} {name} = {text};" for name, (type_, text) in translation.constants.items())
+    source = Source(
+        interface.precision,
+        {name: _named(name, array) for name, array in arrays.items()},
+        lambda routine: _c_name(routine, interface),
+    )
+    for function in kernel.functions.values():
+        for routine in function.routines:
+            source.routine(routine)
+    source.routine(kernel.outside)
+    source.routine(kernel.selftest)
     more = {
         "rounding": "a multiply-add rounds once" if fused else "a multiply-add rounds the product, then the sum",
         "libraries": "none, or fma of the C library" if fused and real.number == "double" else "none",
         "data": "\n\n".join(_array(name, array) for name, array in arrays.items()),
-        "words": "\n\n".join(_words(translation.words, real, fused)),
-        "constants": "\n".join(constants),
-        "functions": "\n\n".join(translation.functions),
+        "words": "\n\n".join(_words(source.words, real, fused)),
+        "functions": "\n\n".join(source.functions),
         "input_names": quoted([column.name for column in interface.inputs]),
         "field": f"f{real.width}",
-        "lower": memory["LOWER"].text,
-        "upper": memory["UPPER"].text,
+        "lower": source.arrays["LOWER"],
+        "upper": source.arrays["UPPER"],
     }
     text = filled_template("model.c", interface, more).decode()
     return re.sub(r"\n{3,}", "\n\n", text).encode("ascii")
 
 
-def _c_name(function: str, interface: Interface) -> tuple[str, str]:
-    """The storage class and the C name of a function of the kernel."""
-    name = f"{interface.name}_{function.removesuffix('_all')}"
+def _c_name(routine: str, interface: Interface) -> tuple[str, str]:
+    """The storage class and the C name of a routine of the kernel."""
+    name = f"{interface.name}_{routine}"
     return ("" if name in interface.symbols else "static "), name
 
 
-def _memory(name: str, array: NDArray[Any]) -> Value:
+def _named(name: str, array: NDArray[Any]) -> str:
     """What C calls the array that `_array` defines."""
-    if array.dtype == np.float16:
-        return Value(HALVES, (name,))
-    return Value(f"const {REAL[array.dtype.name].number} *", (name if np.isfinite(array).all() else f"{name}.numbers",))
+    return name if array.dtype == np.float16 or np.isfinite(array).all() else f"{name}.numbers"
 
 
 def _array(name: str, array: NDArray[Any]) -> str:

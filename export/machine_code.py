@@ -24,7 +24,7 @@ from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.lowering.emit_llvm import Machine, constant_name
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.lowering.numba_target import set_attributes
-from kdpinn_edge.export.lowering.numba_words import State, compile_functions
+from kdpinn_edge.export.lowering.numba_words import compile_functions
 from kdpinn_edge.export.stack_probe import STACK_PROBE
 from kdpinn_edge.export.target import Target
 
@@ -86,7 +86,7 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
     )
     symbols = {function: interface.symbol(function, target.name) for function in functions}
     processor = Machine(target.pointer_bits, fuses=target.fuses, selects=not target.branches)
-    compiled = compile_functions(kernel, functions, (*attributes, "alwaysinline"), State(processor, symbols))
+    compiled = compile_functions(kernel, functions, attributes, processor)
     shell = _constants(kernel)
     for function, symbol in symbols.items():
         entry = _c_function(shell, symbol, signatures(interface)[function], compiled[function][0])
@@ -97,7 +97,7 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
             module.link_in(_parsed(str(part), target))
     _hide(module, symbols.values())
     options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_unrolling = not target.vectors(interface.precision).in_order  # the kernel says what pays there
+    options.loop_unrolling = False  # the kernel says what pays
     builder = llvm.create_pass_builder(_machine(target), options)
     builder.getModulePassManager().run(module, builder)
     return module

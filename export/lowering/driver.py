@@ -93,7 +93,7 @@ def selftest(evaluations: Sequence[Evaluation], n_golden: int) -> Routine:
 
     The golden numbers are counted through the functions in order. They lie in GOLDEN_X and GOLDEN_NAME.
     """
-    scalar, code = evaluations[0].precision, Code()
+    scalar, code = evaluations[0].precision, Code(narrow=True)
     most = max(evaluation.n_out for evaluation in evaluations) * n_golden
     y = Buffer("y", scalar, Linear(most), scratch=True)
     points = Buffer("GOLDEN_X", scalar, Linear(n_golden * evaluations[0].n_in), constant=True)
@@ -130,7 +130,7 @@ def outside(precision: Scalar, n_in: int) -> Routine:
     n, number = Symbol("n", 64), Type(precision)
     x = Buffer("x", precision, linear(n) * n_in, constant=True)
     box = Buffer("BOX", precision, Linear(2 * n_in), constant=True)
-    code = Code()
+    code = Code(narrow=True)
     _check(code, n, WIDE, x)
     count = code.let("count", Number(WIDE, 0), changes=True)
     with code.counting("p", Linear(0), linear(n), bits=64) as p:

@@ -15,6 +15,8 @@ from numba.core import codegen, compiler, cpu, types, typing
 from numba.core.imputils import Registry as Implementations
 from numba.core.typing.templates import Registry as Templates
 
+from kdpinn_edge.export.lowering.emit_llvm import Machine
+
 TEMPLATES, IMPLEMENTATIONS = Templates(), Implementations()
 """The words: how they are typed, and how their code is made."""
 
@@ -87,11 +89,11 @@ class TypingContext(typing.BaseContext):  # type: ignore[misc]
 
 
 class TargetContext(cpu.CPUContext):  # type: ignore[misc]
-    """Makes the code of the words, in functions with these attributes. `state` is what the words need to know."""
+    """Makes the code of the words for a processor, in functions with these attributes, which are inlined."""
 
-    def __init__(self, attributes: Sequence[str], state: Any) -> None:
+    def __init__(self, attributes: Sequence[str], machine: Machine) -> None:
         self.function_attributes = attributes
-        self.kernel_state = state
+        self.machine = machine
         super().__init__(TypingContext())
 
     def init(self) -> None:
@@ -108,7 +110,7 @@ class TargetContext(cpu.CPUContext):  # type: ignore[misc]
 
     def apply_target_attributes(self, llvm_func: ir.Function, argtypes: Any = None, restype: Any = None) -> None:
         """The attributes of every function."""
-        set_attributes(llvm_func, self.function_attributes)
+        set_attributes(llvm_func, [*self.function_attributes, "alwaysinline"])
 
 
 def set_attributes(function: ir.Function, attributes: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ kernel works: the points, the results, the scratch memory. A word that finishes 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from llvmlite import ir
@@ -16,23 +15,13 @@ from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate
 from numba.extending import models, register_model, typeof_impl
 
-from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.export.lowering.emit_llvm import SCALARS, Emitter, Machine
 from kdpinn_edge.export.lowering.kernel import INPUT, Function, Kernel
 from kdpinn_edge.export.lowering.loops import Body, Routine
 from kdpinn_edge.export.lowering.numba_target import FLAGS, IMPLEMENTATIONS, TEMPLATES, TargetContext, compiled, set_attributes
 from kdpinn_edge.numerics import activations, lanes, words
 
-INLINE = ("alwaysinline",)
 NUMBA = {"float32": types.float32, "float64": types.float64}
-
-
-@dataclass(frozen=True)
-class State:
-    """What the words of one kernel need to know: the processor, and the symbol of each function of the model."""
-
-    machine: Machine
-    symbols: Mapping[FunctionName, str]
 
 
 class Named:
@@ -118,7 +107,7 @@ def _word(function: Any) -> None:
     def implementation(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
         i, typ = next((i, each) for i, each in enumerate(sig.args) if isinstance(each, Vector))
         schedule = typ.function.batch if typ.kind == "batch" else typ.function.single
-        emitter = _place_of(builder, context.kernel_state.machine, typ, arguments[i])
+        emitter = _place_of(builder, context.machine, typ, arguments[i])
         if name == "outputs":
             emitter.emit(schedule.store)
             return context.get_dummy_value()
@@ -164,7 +153,7 @@ def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, argument
     """The routine that calls the kernels, which Numba compiles from the same function of the text."""
     named = sig.args[0].value
     function: Function = named.function
-    machine = context.kernel_state.machine
+    machine = context.machine
 
     def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
         kind: Literal["batch", "single"] = "batch" if integers else "single"
@@ -178,20 +167,20 @@ def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, argument
         done = context.compile_subroutine(inner, named.body, kernel, flags=FLAGS, caching=False)
         context.call_internal_no_propagate(inner, done.fndesc, kernel, [value])
 
-    routine = function.routines[2]
-    emitted = _emitted(context, builder, routine, [value.type for value in arguments[1:]], ir.IntType(32), call)
-    return builder.call(emitted, arguments[1:])
+    parameters = [value.type for value in arguments[1:]]
+    emitted = _emitted(context, builder, function.routines[2], parameters, ir.IntType(32), call, inline=False)
+    return builder.call(emitted, arguments[1:], tail=True)
 
 
 @_driver(words.first_difference, types.int32)
 def _first_difference(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
-    """The self-test; it calls the functions of the model by their symbols."""
+    """The self-test; it calls the functions of the model, which are not inlined."""
     kernel: Kernel = sig.args[0].value.body
     number = SCALARS[kernel.precision].as_pointer()
     signature_ = ir.FunctionType(ir.IntType(32), [number, number, ir.IntType(64)])
 
     def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
-        symbol = context.kernel_state.symbols[routine]
+        symbol = _symbol(routine)
         callee = inner.module.globals.get(symbol) or ir.Function(inner.module, signature_, symbol)
         count = integers[0] if integers[0].type.width == 64 else inner.sext(integers[0], ir.IntType(64))
         inner.call(callee, [*pointers, count])
@@ -208,15 +197,26 @@ def _count_outside(context: TargetContext, builder: ir.IRBuilder, sig: Any, argu
     return builder.call(emitted, arguments[:2])
 
 
+def _symbol(routine: str) -> str:
+    """What a routine is called in the artifact, where it can be seen at all."""
+    return f"kernel_{routine}"
+
+
 def _emitted(
-    context: TargetContext, builder: ir.IRBuilder, routine: Routine, parameters: Sequence[ir.Type], result: ir.Type, call: Any
+    context: TargetContext,
+    builder: ir.IRBuilder,
+    routine: Routine,
+    parameters: Sequence[ir.Type],
+    result: ir.Type,
+    call: Any,
+    *,
+    inline: bool = True,
 ) -> ir.Function:
-    """A routine as a function of the module, which is inlined where it is called."""
-    function = ir.Function(builder.module, ir.FunctionType(result, parameters), f"kernel.{routine.name}")
-    function.linkage = "internal"
-    set_attributes(function, [*context.function_attributes, *INLINE])
+    """A routine as a function of the module."""
+    function = ir.Function(builder.module, ir.FunctionType(result, parameters), _symbol(routine.name))
+    set_attributes(function, [*context.function_attributes, "alwaysinline" if inline else "noinline"])
     inner = ir.IRBuilder(function.append_basic_block("entry"))
-    emitter = Emitter(inner, context.kernel_state.machine)
+    emitter = Emitter(inner, context.machine)
     emitter.call = call
     for each, value in zip(routine.parameters, function.args, strict=True):
         emitter.bind(each, value)
@@ -226,7 +226,7 @@ def _emitted(
     return function
 
 
-def compile_functions(kernel: Kernel, names: Sequence[str], attributes: Sequence[str], state: State) -> dict[str, tuple[str, list[ir.Module]]]:
+def compile_functions(kernel: Kernel, names: Sequence[str], attributes: Sequence[str], machine: Machine) -> dict[str, tuple[str, list[ir.Module]]]:
     """For each function of the printed module of these names its LLVM name and the modules that it consists of.
 
     A name is that of a function of the model, "outside" or "selftest".
@@ -239,7 +239,7 @@ def compile_functions(kernel: Kernel, names: Sequence[str], attributes: Sequence
     for name, function in kernel.functions.items():
         globals_[f"{name}_at"] = Named(function.text, function, globals_[f"{name}_at"])
         globals_[f"{name}_all"] = Named(f"{name}_all")
-    target = TargetContext(attributes, state)
+    target = TargetContext(attributes, machine)
     pointer = types.CPointer(NUMBA[kernel.precision])
     evaluates = (pointer, pointer, types.int64), types.int32
     signatures = {"outside": ((pointer, types.int64), types.int64), "selftest": ((), types.int32)}

@@ -45,8 +45,6 @@
 
 @words@
 
-@constants@
-
 @functions@
 
 static const char *const INPUT_NAMES[] = {@input_names@};
