@@ -83,8 +83,8 @@ class Codegen(codegen.Codegen):  # type: ignore[misc]
 class TypingContext(typing.BaseContext):  # type: ignore[misc]
     """Types the words of a kernel."""
 
-    def load_additional_registries(self) -> None:
-        """The words."""
+    def refresh(self) -> None:
+        """Know the words, and none of the thousands of functions that Numba has."""
         self.install_registry(TEMPLATES)
 
 
@@ -101,9 +101,10 @@ class TargetContext(cpu.CPUContext):  # type: ignore[misc]
         self.is32bit = False
         self._internal_codegen = Codegen()
 
-    def load_additional_registries(self) -> None:
-        """The words."""
+    def refresh(self) -> None:
+        """Know the words, and none of the thousands of functions that Numba has."""
         self.install_registry(IMPLEMENTATIONS)
+        self.typing_context.refresh()
 
     def post_lowering(self, mod: ir.Module, library: Library) -> None:
         """Leave out what Numba needs of its runtime."""

@@ -51,9 +51,11 @@ def _typeof_named(value: Named, context: Any) -> NamedType:
     return NamedType(value)
 
 
-@IMPLEMENTATIONS.lower_constant(NamedType)
-def _constant_named(context: Any, builder: Any, typ: NamedType, value: Named) -> Any:
-    return context.get_dummy_value()
+@IMPLEMENTATIONS.lower_constant(types.Dummy)
+@IMPLEMENTATIONS.lower_constant(types.Integer)
+def _constant(context: TargetContext, builder: ir.IRBuilder, typ: types.Type, value: object) -> ir.Value:
+    """Words, names and numbers of the text have no value in compiled code: their types say what they are."""
+    return ir.Constant(ir.IntType(64), 0) if isinstance(typ, types.Integer) else context.get_dummy_value()
 
 
 class Vector(types.Type):  # type: ignore[misc]
@@ -93,6 +95,7 @@ def _word(function: Any) -> None:
 
     class Template(AbstractTemplate):  # type: ignore[misc]
         key = function
+        prefer_literal = True
 
         def generic(self, arguments: Sequence[types.Type], keywords: Mapping[str, types.Type]) -> Any:
             vector = next((each for each in arguments if isinstance(each, Vector)), None)
@@ -136,6 +139,7 @@ def _driver(function: Any, result: types.Type) -> Any:
 
     class Template(AbstractTemplate):  # type: ignore[misc]
         key = function
+        prefer_literal = True
 
         def generic(self, arguments: Sequence[types.Type], keywords: Mapping[str, types.Type]) -> Any:
             return signature(result, *arguments)
