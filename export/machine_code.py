@@ -54,7 +54,6 @@ def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
         passes.add_constant_merge_pass()
         passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
         module.verify()
-        _refuse_indirect_calls(module)
         return bytes(machine.emit_object(module))
 
 
@@ -94,6 +93,7 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
     module = _parsed(str(shell), target)
     for _, parts in compiled.values():
         for part in parts:
+            _refuse_indirect_calls(part)
             module.link_in(_parsed(str(part), target))
     _hide(module, symbols.values())
     options = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -138,18 +138,15 @@ def _hide(module: llvm.ModuleRef, symbols: Collection[str]) -> None:
                 symbol.linkage = "internal"
 
 
-def _refuse_indirect_calls(module: llvm.ModuleRef) -> None:
+def _refuse_indirect_calls(module: ir.Module) -> None:
+    """What is made has no call through a pointer, and LLVM makes none of its own."""
     for function in module.functions:
         for instruction in (each for block in function.blocks for each in block.instructions):
-            calls = instruction.opcode in ("call", "invoke", "callbr")
-            if instruction.opcode == "indirectbr" or (calls and not _is_code([*instruction.operands][-1])):
+            callee = getattr(instruction, "callee", None)
+            if callee is not None and not isinstance(callee, ir.Function | ir.InlineAsm):
                 raise ExportError(
                     f"the code jumps through a pointer, which an artifact must not: {str(instruction).strip()}"
                 )
-
-
-def _is_code(callee: llvm.ValueRef) -> bool:
-    return callee.value_kind in (llvm.ValueKind.function, llvm.ValueKind.inline_asm)
 
 
 @contextmanager

@@ -12,8 +12,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import codegen, compiler, cpu, types, typing
+from numba.core.compiler_machinery import PassManager
 from numba.core.imputils import Registry as Implementations
+from numba.core.typed_passes import IRLegalization, NativeLowering, NoPythonBackend, NopythonTypeInference
 from numba.core.typing.templates import Registry as Templates
+from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
 
 from kdpinn_edge.export.lowering.emit_llvm import Machine
 
@@ -80,6 +83,23 @@ class Codegen(codegen.Codegen):  # type: ignore[misc]
         return ()
 
 
+class Pipeline(compiler.CompilerBase):  # type: ignore[misc]
+    """The passes that straight-line code needs: it has no closures, no loops, and sets each variable once."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        """From bytecode to typed IR, and from there to LLVM."""
+        passes = PassManager("kernel")
+        passes.add_pass(TranslateByteCode, "read the bytecode")
+        passes.add_pass(FixupArgs, "know the arguments")
+        passes.add_pass(IRProcessing, "find out how long variables live")
+        passes.add_pass(NopythonTypeInference, "infer types")
+        passes.add_pass(IRLegalization, "check what can be lowered")
+        passes.add_pass(NativeLowering, "ask each word for its code")
+        passes.add_pass(NoPythonBackend, "keep the result")
+        passes.finalize()
+        return [passes]
+
+
 class TypingContext(typing.BaseContext):  # type: ignore[misc]
     """Types the words of a kernel."""
 
@@ -121,7 +141,10 @@ def set_attributes(function: ir.Function, attributes: Sequence[str]) -> None:
         function.attributes.add(attribute)
 
 
-def compiled(function: Any, arguments: Sequence[types.Type], result: types.Type, target: TargetContext) -> tuple[str, list[ir.Module]]:
-    """The name of a compiled function, and the modules that it consists of."""
-    done = compiler.compile_extra(target.typing_context, target, function, tuple(arguments), result, FLAGS, {})
-    return done.fndesc.mangled_name, done.library.modules
+def compiled(
+    function: Any, arguments: Sequence[types.Type], result: types.Type, target: TargetContext
+) -> tuple[Any, Library]:
+    """The description of a compiled function, and the modules that it consists of."""
+    contexts = target.typing_context, target
+    done = compiler.compile_extra(*contexts, function, tuple(arguments), result, FLAGS, {}, pipeline_class=Pipeline)
+    return done.fndesc, done.library

@@ -18,7 +18,7 @@ from numba.extending import models, register_model, typeof_impl
 from kdpinn_edge.export.lowering.emit_llvm import SCALARS, Emitter, Machine
 from kdpinn_edge.export.lowering.kernel import INPUT, Function, Kernel
 from kdpinn_edge.export.lowering.loops import Body, Routine
-from kdpinn_edge.export.lowering.numba_target import FLAGS, IMPLEMENTATIONS, TEMPLATES, TargetContext, compiled, set_attributes
+from kdpinn_edge.export.lowering.numba_target import IMPLEMENTATIONS, TEMPLATES, TargetContext, compiled, set_attributes
 from kdpinn_edge.numerics import activations, lanes, words
 
 NUMBA = {"float32": types.float32, "float64": types.float64}
@@ -168,8 +168,9 @@ def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, argument
             value = inner.insert_value(value, part, i)
         _place_of(inner, machine, typ, value).emit(schedule.load)
         kernel = signature(types.none, typ)
-        done = context.compile_subroutine(inner, named.body, kernel, flags=FLAGS, caching=False)
-        context.call_internal_no_propagate(inner, done.fndesc, kernel, [value])
+        description, library = compiled(named.body, [typ], types.none, context)
+        context.active_code_library.add_linking_library(library)
+        context.call_internal_no_propagate(inner, description, kernel, [value])
 
     parameters = [value.type for value in arguments[1:]]
     emitted = _emitted(context, builder, function.routines[2], parameters, ir.IntType(32), call, inline=False)
@@ -247,9 +248,12 @@ def compile_functions(kernel: Kernel, names: Sequence[str], attributes: Sequence
     pointer = types.CPointer(NUMBA[kernel.precision])
     evaluates = (pointer, pointer, types.int64), types.int32
     signatures = {"outside": ((pointer, types.int64), types.int64), "selftest": ((), types.int32)}
-    return {
-        name: compiled(entries.get(name) or globals_[name], *signatures.get(name, evaluates), target) for name in names
-    }
+    found = {}
+    for name in names:
+        arguments, result = signatures.get(name, evaluates)
+        description, library = compiled(entries.get(name) or globals_[name], arguments, result, target)
+        found[name] = description.mangled_name, library.modules
+    return found
 
 
 for _each in (words.affine, words.scale, words.concat, words.rows, words.outputs, lanes.add, lanes.mul):
