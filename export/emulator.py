@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from types import ModuleType
 from typing import Any
 
-import lief
 import numpy as np
 import unicorn
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 from unicorn import arm64_const, arm_const, riscv_const
 
@@ -28,6 +30,10 @@ TOP = STACK + STACK_BYTES - 64
 
 LONGEST_US = 60_000_000
 PAINT = np.random.default_rng(0).integers(0, 256, STACK_BYTES, np.uint8)
+ELF = b"\x7fELF"
+ARM_ABS32, ARM_THM_MOVW_ABS, ARM_THM_MOVT_ABS = 2, 47, 48
+"""Relocations of an object for Arm."""
+
 WIDE = 0xE800
 """From here on the first half of a Thumb instruction says that there is a second one."""
 
@@ -212,54 +218,62 @@ Parts = list[tuple[int, bytes]]
 
 def _image(artifact: bytes) -> tuple[Parts, dict[str, int]]:
     """The bytes of an artifact at the addresses where they run, and those of its functions."""
-    binary = lief.parse(list(only_member(artifact) if artifact.startswith(MAGIC) else artifact))
-    if isinstance(binary, lief.MachO.Binary):
-        base = binary.imagebase
-        segments = [segment for segment in binary.segments if segment.file_size]
-        parts = [(CODE + segment.virtual_address - base, bytes(segment.content)) for segment in segments]
-        return parts, {str(s.name).removeprefix("_"): CODE + s.value - base for s in binary.exported_symbols}
-    if not isinstance(binary, lief.ELF.Binary):
-        raise ExportError("the emulator cannot read the artifact; accepted: ELF and Mach-O")
-    if binary.header.file_type == lief.ELF.Header.FILE_TYPE.REL:
-        return _relocated(binary)
-    loaded = [segment for segment in binary.segments if segment.type == lief.ELF.Segment.TYPE.LOAD]
-    parts = [(CODE + segment.virtual_address, bytes(segment.content)) for segment in loaded]
-    return parts, {str(s.name): CODE + s.value for s in binary.dynamic_symbols}
+    if artifact.startswith(MAGIC):
+        return _relocated(ELFFile(BytesIO(only_member(artifact))))
+    if not artifact.startswith(ELF):
+        return _mach_o(artifact)
+    file = ELFFile(BytesIO(artifact))
+    if file["e_type"] == "ET_REL":
+        return _relocated(file)
+    loaded = (segment for segment in file.iter_segments("PT_LOAD"))
+    parts = [(CODE + segment["p_vaddr"], segment.data()) for segment in loaded]
+    return parts, {s.name: CODE + s["st_value"] for s in file.get_section_by_name(".dynsym").iter_symbols()}
 
 
-def _relocated(binary: lief.ELF.Binary) -> tuple[Parts, dict[str, int]]:
+def _mach_o(artifact: bytes) -> tuple[Parts, dict[str, int]]:
+    import lief
+
+    binary = lief.parse(list(artifact))
+    if not isinstance(binary, lief.MachO.Binary):
+        raise ExportError("the emulator cannot read the artifact; expected: ELF or Mach-O")
+    base = binary.imagebase
+    segments = [segment for segment in binary.segments if segment.file_size]
+    parts = [(CODE + segment.virtual_address - base, bytes(segment.content)) for segment in segments]
+    return parts, {str(s.name).removeprefix("_"): CODE + s.value - base for s in binary.exported_symbols}
+
+
+def _relocated(file: ELFFile) -> tuple[Parts, dict[str, int]]:
     """The sections of an object one behind the other, with the addresses that they contain filled in."""
     contents: dict[int, bytearray] = {}
     places: dict[int, int] = {}
     end = CODE
-    sections = list(binary.sections)
-    for i, section in enumerate(sections):
-        if section.has(lief.ELF.Section.FLAGS.ALLOC) and section.type == lief.ELF.Section.TYPE.PROGBITS:
+    for i, section in enumerate(file.iter_sections()):
+        if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_type"] == "SHT_PROGBITS":
             places[i] = -(-end // 64) * 64
-            contents[i] = bytearray(section.content)
+            contents[i] = bytearray(section.data())
             end = places[i] + len(contents[i])
-    numbers = {section.name: i for i, section in enumerate(sections)}
-    for relocation in binary.object_relocations:
-        where, symbol = relocation.section, relocation.symbol
-        if where is not None and symbol is not None and numbers[where.name] in contents:
-            address = places[symbol.shndx] + symbol.value
-            _relocate(contents[numbers[where.name]], relocation.address, relocation.type, address)
+    table = file.get_section_by_name(".symtab")
+    for relocations in file.iter_sections("SHT_REL"):
+        for each in relocations.iter_relocations() if relocations["sh_info"] in contents else ():
+            symbol = table.get_symbol(each["r_info_sym"])
+            address = places[symbol["st_shndx"]] + symbol["st_value"]
+            _relocate(contents[relocations["sh_info"]], each["r_offset"], each["r_info_type"], address)
     parts = [(places[i], bytes(contents[i])) for i in contents]
-    return parts, {str(s.name): places[s.shndx] + s.value for s in binary.symtab_symbols if s.is_function}
+    functions = (s for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC")
+    return parts, {s.name: places[s["st_shndx"]] + s["st_value"] for s in functions}
 
 
-def _relocate(code: bytearray, at: int, kind: lief.ELF.Relocation.TYPE, address: int) -> None:
+def _relocate(code: bytearray, at: int, kind: int, address: int) -> None:
     """Add `address` to what `code` has at a place: to a word, or to half of one in a Thumb instruction.
 
     ELF for the Arm Architecture, 5.6 Relocation: R_ARM_ABS32, R_ARM_THM_MOVW_ABS_NC, R_ARM_THM_MOVT_ABS.
     """
-    types = lief.ELF.Relocation.TYPE
     first, second = (int.from_bytes(code[i : i + 2], "little") for i in (at, at + 2))
-    if kind == types.ARM_ABS32:
+    if kind == ARM_ABS32:
         code[at : at + 4] = (first + (second << 16) + address).to_bytes(4, "little")
-    elif kind in (types.ARM_THM_MOVW_ABS_NC, types.ARM_THM_MOVT_ABS):
+    elif kind in (ARM_THM_MOVW_ABS, ARM_THM_MOVT_ABS):
         addend = (first & 0xF) << 12 | (first >> 10 & 1) << 11 | (second >> 12 & 7) << 8 | second & 0xFF
-        value = addend + address >> (16 if kind == types.ARM_THM_MOVT_ABS else 0)
+        value = addend + address >> (16 if kind == ARM_THM_MOVT_ABS else 0)
         first = first & 0xFBF0 | value >> 12 & 0xF | (value >> 11 & 1) << 10
         second = second & 0x8F00 | (value >> 8 & 7) << 12 | value & 0xFF
         code[at : at + 4] = first.to_bytes(2, "little") + second.to_bytes(2, "little")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from io import BytesIO
+from typing import Any, TypeVar
 
-import lief
+from elftools.common.exceptions import ELFError
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
 
 from kdpinn_edge.bundle.manifest import Artifact, Sizes
 from kdpinn_edge.errors import ExportError, listing
@@ -14,8 +17,6 @@ from kdpinn_edge.export.archive import only_member
 from kdpinn_edge.export.interface import Interface
 
 Binary = TypeVar("Binary")
-
-lief.logging.disable()  # what it cannot read is an ExportError, not a line on stderr
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
         raise ExportError(f"{interface.library}: the target {interface.target.name} makes no machine code")
     try:
         found = READ[kind](artifact)
-    except (ValueError, IndexError, KeyError, AttributeError) as error:
+    except (ELFError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ExportError(f"{interface.library} is not what it should be, {WORDS[kind]}: {error}") from error
     minimum = MINIMUM.get(kind, frozenset())
     expected = set(interface.symbols)
@@ -80,38 +81,45 @@ MINIMUM: Mapping[Artifact, frozenset[str]] = {
 }
 """Names of each kind that are always there: what the loader protects, what the system links into every library."""
 
-WRITE, ALLOCATED, EXECUTE = 1, 2, 4  # ELF section flags
-
-
 def _elf(artifact: bytes) -> Contents:
-    binary = _parsed(lief.ELF.parse(list(artifact)))
-    found = _elf_contents(binary, binary.dynamic_symbols)
-    if not any(segment.type == lief.ELF.Segment.TYPE.GNU_RELRO for segment in binary.segments):
+    file = ELFFile(BytesIO(artifact))
+    dynamic = file.get_section_by_name(".dynamic")
+    found = _elf_contents(file, file.get_section_by_name(".dynsym").iter_symbols())
+    found.libraries.update(str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED"))
+    if not any(segment["p_type"] == "PT_GNU_RELRO" for segment in file.iter_segments()):
         found.faults.append("has no PT_GNU_RELRO segment, so its descriptor would stay writable")
     return found
 
 
 def _archive(artifact: bytes) -> Contents:
-    binary = _parsed(lief.ELF.parse(list(only_member(artifact))))
-    return _elf_contents(binary, binary.symbols)
+    file = ELFFile(BytesIO(only_member(artifact)))
+    return _elf_contents(file, file.get_section_by_name(".symtab").iter_symbols())
 
 
-def _elf_contents(binary: lief.ELF.Binary, symbols: Iterable[lief.ELF.Symbol]) -> Contents:
-    visible = [s for s in symbols if s.binding != lief.ELF.Symbol.BINDING.LOCAL and s.name]
-    sections = [s for s in binary.sections if int(s.flags) & ALLOCATED and s.size]
-    constants = [s for s in sections if str(s.name).startswith((".rodata", ".data.rel.ro"))]
+def _elf_contents(file: ELFFile, symbols: Iterable[Any]) -> Contents:
+    visible = [s for s in symbols if s["st_info"]["bind"] != "STB_LOCAL" and s.name]
+    every = [s for s in file.iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_ALLOC and s["sh_size"]]
+    constants = [s for s in every if s.name.startswith((".rodata", ".data.rel.ro"))]
+    code = [s for s in every if s["sh_flags"] & SH_FLAGS.SHF_EXECINSTR]
     return Contents(
-        exports={str(s.name) for s in visible if s.shndx != 0},
-        needs={str(s.name) for s in visible if s.shndx == 0},
-        libraries=set(map(str, binary.libraries)),
-        writable={str(s.name) for s in sections if int(s.flags) & WRITE},
-        sizes=Sizes(
-            text=sum(s.size for s in sections if int(s.flags) & EXECUTE), rodata=sum(s.size for s in constants)
-        ),
+        exports={s.name for s in visible if s["st_shndx"] != "SHN_UNDEF"},
+        needs={s.name for s in visible if s["st_shndx"] == "SHN_UNDEF"},
+        libraries=set(),
+        writable={s.name for s in every if s["sh_flags"] & SH_FLAGS.SHF_WRITE},
+        sizes=Sizes(text=sum(s["sh_size"] for s in code), rodata=sum(s["sh_size"] for s in constants)),
     )
 
 
+def _lief() -> Any:
+    """LIEF, which reads Mach-O and PE; what it cannot read is an ExportError, not a line on stderr."""
+    import lief
+
+    lief.logging.disable()
+    return lief
+
+
 def _dylib(artifact: bytes) -> Contents:
+    lief = _lief()
     binary = _parsed(_parsed(lief.MachO.parse(list(artifact))).at(0))
     sections = {f"{s.segment_name!s},{s.name!s}": s.size for s in binary.sections}
     exported = {str(s.name) for s in binary.exported_symbols}
@@ -127,6 +135,7 @@ def _dylib(artifact: bytes) -> Contents:
 
 
 def _dll(artifact: bytes) -> Contents:
+    lief = _lief()
     binary = _parsed(lief.PE.parse(list(artifact)))
     sections = {str(s.name): s for s in binary.sections}
     writable = lief.PE.Section.CHARACTERISTICS.MEM_WRITE
