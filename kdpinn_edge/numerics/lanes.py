@@ -248,17 +248,28 @@ PROFILES: Mapping[str, MultiplyAdd] = {
     "fma-2-fast": _fused,
     "muladd-1-fast": _separate,
 }
+BELOW_FLOAT32, BETWEEN_FLOAT32 = (1 << 29) - 1, 1 << 28
+"""The bits of a float64 that a float32 does not have, and what they are halfway between two float32."""
+NEAR_SUBNORMAL = 2.0**-125
 _multiply_add: ContextVar[MultiplyAdd] = ContextVar("multiply_add", default=_fused)
 
 
 def _fma_f32(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
-    """The product is exact in float64; the sum is rounded to odd there, so that rounding it again is harmless.
+    """The product is exact in float64, and so is the sum rounded once more, unless it came to lie between two float32.
 
-    S. Boldo, G. Melquiond, Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd,
-    IEEE Transactions on Computers 57 (2008).
+    There, and among the smallest numbers, where float32 are spaced wider, the sum is rounded to odd, so that rounding
+    it again is harmless. S. Boldo, G. Melquiond, Emulation of FMA and correctly rounded sums: proved algorithms using
+    rounding to odd, IEEE Transactions on Computers 57 (2008).
     """
-    product = a.astype(np.float64) * b
-    return _add_to_odd(product, c.astype(np.float64)).astype(np.float32)
+    product = np.multiply(a, b, dtype=np.float64)
+    total = np.asarray(product + c)
+    result = np.asarray(total.astype(np.float32))
+    magnitude = np.abs(total)
+    again = (total.view(np.int64) & BELOW_FLOAT32 == BETWEEN_FLOAT32) | ((magnitude < NEAR_SUBNORMAL) & (magnitude > 0))
+    if again.any():
+        addend = np.broadcast_to(c, total.shape)[again].astype(np.float64)
+        result[again] = _add_to_odd(np.broadcast_to(product, total.shape)[again], addend).astype(np.float32)
+    return result
 
 
 def _fma_f64(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
