@@ -58,7 +58,8 @@ from kdpinn_edge.program.ir import Array, Map, Program, columns
 from kdpinn_edge.program.simplify import multiply_adds, simplify
 
 N_GOLDEN = 48
-N_ERROR = 4096
+N_ERROR, LEAST_N_ERROR, ERROR_WORK = 4096, 256, 1 << 28
+"""At how many points the errors are measured: fewer where they would take more multiply-adds than ERROR_WORK."""
 IN_FLOAT64, BEFORE_STORAGE = "the Program in float64", "the Program whose weights were not rounded, in float64"
 
 
@@ -319,7 +320,8 @@ def _errors(
 
     Raises ExportError where one of them is not finite there.
     """
-    x = probe_points(interface.inputs, N_ERROR, seed=1).astype(reference.dtype)
+    n_points = max(LEAST_N_ERROR, min(N_ERROR, ERROR_WORK // (multiply_adds(program) or 1)))
+    x = probe_points(interface.inputs, n_points, seed=1).astype(reference.dtype)
     with np.errstate(all="ignore"):
         exact: Array = interpret(program, x)
         difference = np.abs(reference(x) - exact)
@@ -336,7 +338,7 @@ def _errors(
         max_abs=tuple(map(float, difference.max(axis=0))),
         rms=tuple(map(float, np.sqrt(np.mean(difference**2, axis=0)))),
         scale=tuple(map(float, np.abs(exact).max(axis=0))),
-        n_points=N_ERROR,
+        n_points=n_points,
         against=against,
     )
 

@@ -22,7 +22,7 @@ VALGRIND = ("--tool=callgrind", "--compress-strings=no", "--compress-pos=no")
 
 @dataclass(frozen=True)
 class Call:
-    """A call of `symbol` with so many points, whose results take so many bytes."""
+    """A call of `symbol` with so many points, whose results take so many bytes; of a self-test, with none."""
 
     symbol: str
     n_points: int
@@ -31,7 +31,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Counts:
-    """For each call the instructions, None where nothing counts them, and the bytes of stack; `how` says by what."""
+    """For each call with points the instructions, and for each call the bytes of stack; None where nothing tells them.
+
+    `how` says by what they were measured.
+    """
 
     instructions: tuple[int, ...] | None
     stack: tuple[int, ...] | None
@@ -69,9 +72,10 @@ def counted(library: bytes, target: Target, calls: Sequence[Call], x: bytes) -> 
             why = "valgrind does not know AVX-512" if target.cpu == "x86-64-v4" else "valgrind is not installed"
             return Counts(None, stack, f"instructions not counted: {why}; {seen}")
         # valgrind tells libraries apart, not calls; in a second copy nothing but what chooses between variants runs
-        copies = [[Path(folder) / f"{i}.{made}.so" for made in ("called", "loaded")] for i in range(len(calls))]
+        evaluating = [call for call in calls if call.n_points]
+        copies = [[Path(folder) / f"{i}.{made}.so" for made in ("called", "loaded")] for i in range(len(evaluating))]
         each = []
-        for (called, loaded), call in zip(copies, calls, strict=True):
+        for (called, loaded), call in zip(copies, evaluating, strict=True):
             for copy, n_points in ((called, call.n_points), (loaded, -1)):
                 copy.write_bytes(library)
                 each += [str(copy), call.symbol, str(n_points)]

@@ -126,9 +126,9 @@ def _counted(artifact: bytes, interface: Interface) -> Usage:
     found = native.counted(artifact, interface.target, [selftest, *calls.values()], x.tobytes())
     stacks: dict[FunctionName, int] = {}
     instructions: dict[FunctionName, dict[str, int]] = {}
-    for i, (function, n) in enumerate(calls, 1):
+    for i, (function, n) in enumerate(calls):
         if found.stack is not None:
-            stacks[function] = max(stacks.get(function, 0), found.stack[i])
+            stacks[function] = max(stacks.get(function, 0), found.stack[i + 1])
         if found.instructions is not None:
             instructions.setdefault(function, {})[str(n)] = found.instructions[i]
     return Usage(None if found.stack is None else max(found.stack), stacks, instructions, found.how)
