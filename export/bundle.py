@@ -7,60 +7,34 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
-
-import llvmlite.binding as llvm
-import numpy as np
 
 from kdpinn_edge.bundle.manifest import (
     ONNX_FILES,
     PROGRAM_FILES,
-    Errors,
-    Function,
-    FunctionName,
     Grade,
     Input,
     Manifest,
-    Operations,
     Output,
     Precision,
     Storage,
-    TargetRecord,
-    domain_fault,
-    name_fault,
     write_manifest,
 )
-from kdpinn_edge.bundle.probe import probe_points, probed
-from kdpinn_edge.bundle.units import derivative_units
-from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files
 from kdpinn_edge.export.c_source import c_source
 from kdpinn_edge.export.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.gates import check_artifact
-from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.lowering.kernel import make_kernel
 from kdpinn_edge.export.onnx_model import to_onnx
+from kdpinn_edge.export.preparation import Prepared, prepare
 from kdpinn_edge.export.resources import Budget, measure
-from kdpinn_edge.export.target import target as find_target
 from kdpinn_edge.export.web_page import web_files
-from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
-from kdpinn_edge.numerics.storage import store_as_float16
 from kdpinn_edge.program.file import write_program
-from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import Array, Map, Program, columns
-from kdpinn_edge.program.simplify import multiply_adds, simplify
-
-N_GOLDEN = 48
-N_ERROR, LEAST_N_ERROR, ERROR_WORK = 4096, 256, 1 << 28
-"""At how many points the errors are measured: fewer where they would take more multiply-adds than ERROR_WORK."""
-IN_FLOAT64, BEFORE_STORAGE = "the Program in float64", "the Program whose weights were not rounded, in float64"
+from kdpinn_edge.program.ir import Program
 
 
 def export_bundle(
@@ -108,10 +82,19 @@ def export_bundle(
     that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
     derivative is asked for that there is not. Nothing is left behind after an error.
     """
-    given = _functions(program, derivatives, residual)
-    programs = {function: _stored(given[function], precision, storage) for function in given}
-    described_in, described_out = _described(program, inputs, outputs, precision)
-    interface = _interface(programs, name, precision, grade, target, described_in)
+    model = prepare(
+        program,
+        name=name,
+        precision=precision,
+        storage=storage,
+        grade=grade,
+        target=target,
+        inputs=inputs,
+        outputs=outputs,
+        derivatives=derivatives,
+        residual=residual,
+    )
+    interface = model.interface
     directory = Path(directory)
     if directory.exists():
         raise ExportError(
@@ -120,93 +103,43 @@ def export_bundle(
     command = tuple(cc) if cc else linker(interface)
     if with_bench:
         check_bench(interface.target)
-
-    profile = interface.target.profile
-    references = {function: NumpyProgram(programs[function], precision, profile) for function in programs}
-    golden_x = probe_points(interface.inputs, N_GOLDEN).astype(PRECISIONS[precision])
-    golden_x[-1] = np.nan
-    golden_y = {function: references[function](golden_x) for function in programs}
-    kernels = [
-        make_kernel(
-            programs,
-            precision,
-            profile=profile,
-            vectors=variant.vectors(precision),
-            narrow=interface.target.pointer_bits == 32,
-            lower=np.array(interface.lower),
-            upper=np.array(interface.upper),
-            golden_x=golden_x,
-            golden_y=golden_y,
-            storage=storage,
-        )
-        for variant in interface.target.compiled
-    ]
-    outputs_of = _outputs(programs, derivatives, described_in, described_out)
     with _new_folder(directory) as folder:
-        code = object_code(kernels, interface) if interface.target.artifact != "c99" else b""
-        linked = link(code, interface, command) if code else {interface.library: c_source(kernels[0], interface)}
+        code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
+        linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
-        contents = {
-            **linked,
-            **{
-                f"{interface.symbol('kernel', variant.name)}.py": kernel.source.encode()
-                for variant, kernel in zip(interface.target.compiled, kernels, strict=True)
-            },
-            **{
-                ONNX_FILES[function]: to_onnx(programs[function], precision).SerializeToString(deterministic=True)
-                for function in programs
-            },
-            **c_files(interface),
-            **(web_files(library, interface, outputs_of, equation) if interface.target.artifact == "wasm" else {}),
-            **(device_bench(code, interface) if with_bench else {}),
-        }
+        contents = {**linked, **_companions(model, library, code, equation, with_bench=with_bench)}
         for file_name, data in contents.items():
             (folder / file_name).write_bytes(data)
         if with_bench and interface.target.artifact == "elf":
             (folder / BENCH.format(name)).chmod(0o755)
-        for function in programs:
-            write_program(programs[function], folder / PROGRAM_FILES[function])
+        for function, each in model.programs.items():
+            write_program(each, folder / PROGRAM_FILES[function])
         sizes = check_artifact(library, interface) if code else None
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
         usage = measure(library, interface, sizes, Budget(max_flash, max_stack))
-        manifest = Manifest(
-            name=name,
-            precision=precision,
-            storage=storage or precision,
-            profile=profile,
-            target=TargetRecord(
-                name=interface.target.name,
-                triple=interface.target.triple,
-                cpu=interface.target.cpu,
-                features=interface.target.features,
-                lanes=interface.target.vectors(precision).lanes,
-            ),
-            inputs=interface.inputs,
-            functions={
-                function: Function(
-                    program_sha256=programs[function].sha256,
-                    outputs=outputs_of[function],
-                    errors=_errors(function, programs[function], references[function], interface),
-                    operations=_operations(programs[function]),
-                    stack=usage.stacks.get(function),
-                    instructions=usage.instructions.get(function),
-                    storage_errors=_errors(function, given[function], references[function], interface, BEFORE_STORAGE)
-                    if storage == "float16"
-                    else None,
-                )
-                for function in programs
-            },
-            equation=equation,
-            sizes=sizes,
-            stack=usage.stack,
-            measured=usage.how,
-            toolchain=_toolchain(),
-            files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
-            library=interface.library,
-        )
+        files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+        manifest = model.manifest(usage, sizes=sizes, equation=equation, files=files)
         write_manifest(manifest, folder)
     return manifest
+
+
+def _companions(
+    model: Prepared, library: bytes, code: bytes, equation: str | None, *, with_bench: bool
+) -> dict[str, bytes]:
+    """The files beside the library: the kernels to read, ONNX models, headers, examples."""
+    interface = model.interface
+    kernels = {
+        f"{interface.symbol('kernel', variant.name)}.py": kernel.source.encode()
+        for variant, kernel in zip(interface.target.compiled, model.kernels, strict=True)
+    }
+    networks = {
+        ONNX_FILES[function]: to_onnx(program, interface.precision).SerializeToString(deterministic=True)
+        for function, program in model.programs.items()
+    }
+    page = web_files(library, interface, dict(model.outputs), equation) if interface.target.artifact == "wasm" else {}
+    bench = device_bench(code, interface) if with_bench else {}
+    return {**kernels, **networks, **c_files(interface), **page, **bench}
 
 
 @contextmanager
@@ -226,130 +159,9 @@ def _new_folder(directory: Path) -> Iterator[Path]:
             shutil.rmtree(building, ignore_errors=True)
 
 
-def _stored(program: Program, precision: Precision, storage: Storage | None) -> Program:
-    if storage not in (None, precision) and (storage, precision) != ("float16", "float32"):
-        raise ExportError(
-            f"storage {storage!r} does not go with precision {precision!r}; accepted: {precision}"
-            + (" or float16" if precision == "float32" else "; float16 goes with float32")
-        )
-    return store_as_float16(program) if storage == "float16" else program
-
-
-def _functions(program: Program, derivatives: Sequence[str], residual: Program | None) -> dict[FunctionName, Program]:
-    """What the model computes, before its parameters are rounded."""
-    if isinstance(derivatives, str):
-        raise ExportError(f"derivatives is the text {derivatives!r}; accepted: a list, as parse_requests makes of it")
-    functions: dict[FunctionName, Program] = {"eval": simplify(program)}
-    if derivatives:
-        functions["jet"] = derivatives_of(program, derivatives)
-    if residual is not None:
-        if residual.inputs != program.inputs:
-            found, accepted = (", ".join(map(str, p.inputs)) for p in (residual, program))
-            raise ExportError(f"residual: the inputs are {found}; accepted: those of the Program, {accepted}")
-        functions["residual"] = simplify(residual)
-    return functions
-
-
-def _interface(
-    functions: Mapping[FunctionName, Program],
-    name: str,
-    precision: Precision,
-    grade: Grade,
-    target: str,
-    inputs: tuple[Input, ...],
-) -> Interface:
-    fault = name_fault(name)
-    if fault:
-        raise ExportError(fault)
-    if precision not in PRECISIONS:
-        raise ExportError(f"precision {precision!r} is not known; accepted: {', '.join(PRECISIONS)}")
-    if grade not in get_args(Grade):
-        raise ExportError(f"grade {grade!r} is not known; accepted: {', '.join(get_args(Grade))}")
-    if grade == "fast" and precision != "float32":
-        raise ExportError(f"grade fast does not go with precision {precision}; accepted: float32, or grade accurate")
-    return Interface(name, precision, find_target(target).graded(grade), inputs, functions)
-
-
-def _described(
-    program: Program, inputs: Sequence[Input] | None, outputs: Sequence[Output] | None, precision: Precision
-) -> tuple[tuple[Input, ...], tuple[Output, ...]]:
-    """The columns of `program` as they are described, or by name alone."""
-    names_in, names_out = columns(program.inputs), columns(program.outputs)
-    described_in = tuple(inputs) if inputs is not None else tuple(Input(column) for column in names_in)
-    described_out = tuple(outputs) if outputs is not None else tuple(Output(column) for column in names_out)
-    for what, described, names in (("inputs", described_in, names_in), ("outputs", described_out, names_out)):
-        found = tuple(column.name for column in described)
-        if found != names:
-            raise ExportError(f"{what}: the columns are described as {found}; accepted: those of the Program, {names}")
-    for column in described_in:
-        if fault := domain_fault(column.lower, column.upper, precision):
-            raise ExportError(f"input {column.name}: {fault}")
-    return described_in, described_out
-
-
-def _outputs(
-    functions: Mapping[FunctionName, Program],
-    derivatives: Sequence[str],
-    inputs: tuple[Input, ...],
-    outputs: tuple[Output, ...],
-) -> dict[FunctionName, tuple[Output, ...]]:
-    """The columns of every function. The unit of a residual is that of its equation, which nobody states: None."""
-    units: dict[FunctionName, Sequence[str | None]] = {
-        "eval": [column.unit for column in outputs],
-        "jet": derivative_units(derivatives, inputs, outputs),
-    }
-    described = {}
-    for function, program in functions.items():
-        names = columns(program.outputs)
-        described[function] = tuple(map(Output, names, units.get(function, [None] * len(names))))
-    return described
-
-
 def _self_test(library: Path, name: str) -> None:
     result = ctypes.CDLL(str(library.absolute()))[f"{name}_selftest"]()
     if result != 0:
         raise ExportError(
             f"{library.name}: self-test failed at golden number {result}: this machine computes other bits"
         )
-
-
-def _errors(
-    function: FunctionName, program: Program, reference: NumpyProgram, interface: Interface, against: str = IN_FLOAT64
-) -> Errors:
-    """The NumPy program against the meaning of `program`, at the same points of the domain box.
-
-    Raises ExportError where one of them is not finite there.
-    """
-    n_points = max(LEAST_N_ERROR, min(N_ERROR, ERROR_WORK // (multiply_adds(program) or 1)))
-    x = probe_points(interface.inputs, n_points, seed=1).astype(reference.dtype)
-    with np.errstate(all="ignore"):
-        exact: Array = interpret(program, x)
-        difference = np.abs(reference(x) - exact)
-    if not np.isfinite(difference).all():
-        row, column = np.argwhere(~np.isfinite(difference))[0]
-        sides = zip(interface.inputs, map(probed, interface.inputs), strict=True)
-        box = ", ".join(f"{side.name} ∈ [{low:g}, {high:g}]" for side, (low, high) in sides)
-        raise ExportError(
-            f"{function}: {columns(program.outputs)[column]} is not finite in {interface.precision} at "
-            f"{x[row].tolist()}, a point of {box}. The usual cause is an open or a wrong domain: give the one that the "
-            "model is meant for, by --lower and --upper, or in Python by inputs=[Input(name, lower, upper), …]"
-        )
-    return Errors(
-        max_abs=tuple(map(float, difference.max(axis=0))),
-        rms=tuple(map(float, np.sqrt(np.mean(difference**2, axis=0)))),
-        scale=tuple(map(float, np.abs(exact).max(axis=0))),
-        n_points=n_points,
-        against=against,
-    )
-
-
-def _operations(program: Program) -> Operations:
-    return Operations(
-        multiply_adds=multiply_adds(program),
-        activations=sum(op.out.size for op in program.ops if isinstance(op, Map)),
-    )
-
-
-def _toolchain() -> dict[str, str]:
-    packages = ("kdpinn-edge", "numpy", "numba", "llvmlite", "onnx")
-    return {**{package: version(package) for package in packages}, "llvm": ".".join(map(str, llvm.llvm_version_info))}

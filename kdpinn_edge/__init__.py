@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kdpinn_edge.engines import compile as compile
+    from kdpinn_edge.engines import load as load
     from kdpinn_edge.errors import KdpinnError as KdpinnError
     from kdpinn_edge.export.bundle import export_bundle as export_bundle
     from kdpinn_edge.program.file import read_program as read_program
@@ -18,16 +20,16 @@ if TYPE_CHECKING:
     from kdpinn_edge.program.ir import Program as Program
     from kdpinn_edge.program.ir import Var as Var
     from kdpinn_edge.runtime import Engine as Engine
-    from kdpinn_edge.runtime import load as load
 
 _HOME = {
     "Engine": "runtime",
     "KdpinnError": "errors",
     "Program": "program.ir",
     "Var": "program.ir",
+    "compile": "engines",
     "export_bundle": "export.bundle",
     "interpret": "program.interp",
-    "load": "runtime",
+    "load": "engines",
     "read_program": "program.file",
     "write_program": "program.file",
 }

@@ -24,37 +24,23 @@ INSTEAD = "Export it for this machine, or load the bundle with engine='numpy'."
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
-class LibraryEngine(Engine):
-    """The machine code in `image`, the bytes of the library that `manifest` describes.
+class CEngine(Engine):
+    """C functions of a model in memory, found through the description that the model gives of itself.
 
-    What runs are these bytes and no others: they are sealed in anonymous memory and loaded from there, so that no later
-    change of the file, not even one in place, reaches a running engine. Then the library must describe itself as the
-    manifest does, and its selftest must find the bits that were exported. Raises BundleError or EngineError.
+    It must describe itself as the manifest does, and its selftest must find the bits that were exported. Raises
+    BundleError or EngineError.
 
     `target` is what the code that runs was compiled for: that of the manifest, or what was chosen of its variants.
     """
 
-    def __init__(self, manifest: Manifest, image: bytes) -> None:
+    def __init__(self, manifest: Manifest, ffi: cffi.FFI, model: Any) -> None:
         super().__init__(manifest)
-        if fault := misfit(manifest):
-            raise MisfitError(f"{manifest.library} was made for {manifest.target.name}; {fault}. {INSTEAD}")
-        self._ffi = cffi.FFI()
-        self._ffi.include(_interface())
-        self._ffi.cdef(f"const kdpinn_model *{manifest.name}_model(void);")
-        library = self._load(image)
-        try:
-            describe = getattr(library, f"{manifest.name}_model")
-        except AttributeError as error:
-            raise BundleError(
-                f"{manifest.library} has no function {manifest.name}_model, so it is not what the manifest describes: "
-                "export it again"
-            ) from error
-        model = describe()
+        self._ffi = ffi
         self._compare(model)
         self.target = self._target(model)
         self._prove(model)
         is_single = manifest.precision == "float32"
-        self._buffer_type = self._ffi.typeof("float[]" if is_single else "double[]")
+        self._buffer_type = ffi.typeof("float[]" if is_single else "double[]")
         self._functions = {
             function: model.functions[i].f32 if is_single else model.functions[i].f64
             for i, function in enumerate(manifest.functions)
@@ -77,25 +63,6 @@ class LibraryEngine(Engine):
                 raise EngineError(f"{name} returned {code}; kdpinn_edge.h says what that means")
 
         return call
-
-    def _load(self, image: bytes) -> Any:
-        """dlopen `image`; closed with this engine. An open descriptor keeps the path unique, and glibc, which knows
-        loaded libraries by their paths, from returning an older one.
-        """
-        descriptor = os.memfd_create(self.manifest.library, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(image)
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
-            library = self._ffi.dlopen(f"/proc/self/fd/{descriptor}", self._ffi.RTLD_NOW | self._ffi.RTLD_LOCAL)
-        except OSError as error:
-            os.close(descriptor)
-            raise EngineError(
-                f"{self.manifest.library} cannot be loaded here ({error}); it was compiled for "
-                f"{self.manifest.target.triple}. {INSTEAD}"
-            ) from error
-        weakref.finalize(self, _unload, self._ffi, library, descriptor).atexit = False
-        return library
 
     def _compare(self, model: Any) -> None:
         """The library's own description against the manifest."""
@@ -154,6 +121,64 @@ class LibraryEngine(Engine):
                 f"export. This machine does not compute as {self.manifest.profile} demands; the usual cause is another "
                 "library in the process that made the processor flush subnormal numbers to zero."
             )
+
+
+class LibraryEngine(CEngine):
+    """The machine code in `image`, the bytes of the library that `manifest` describes.
+
+    What runs are these bytes and no others: they are sealed in anonymous memory and loaded from there, so that no later
+    change of the file, not even one in place, reaches a running engine. Raises BundleError or EngineError.
+    """
+
+    def __init__(self, manifest: Manifest, image: bytes) -> None:
+        if fault := misfit(manifest):
+            raise MisfitError(f"{manifest.library} was made for {manifest.target.name}; {fault}. {INSTEAD}")
+        ffi = _ffi()
+        ffi.cdef(f"const kdpinn_model *{manifest.name}_model(void);")
+        library, descriptor = _opened(ffi, manifest, image)
+        try:
+            describe = getattr(library, f"{manifest.name}_model")
+        except AttributeError as error:
+            _unload(ffi, library, descriptor)
+            raise BundleError(
+                f"{manifest.library} has no function {manifest.name}_model, so it is not what the manifest describes: "
+                "export it again"
+            ) from error
+        weakref.finalize(self, _unload, ffi, library, descriptor).atexit = False
+        super().__init__(manifest, ffi, describe())
+
+
+class CompiledEngine(CEngine):
+    """Machine code that was compiled in this process: `address` is that of NAME_model, and `code` keeps it in memory."""
+
+    def __init__(self, manifest: Manifest, address: int, code: object) -> None:
+        ffi = _ffi()
+        self._code = code
+        super().__init__(manifest, ffi, ffi.cast("const kdpinn_model *(*)(void)", address)())
+
+
+def _opened(ffi: cffi.FFI, manifest: Manifest, image: bytes) -> tuple[Any, int]:
+    """`image`, loaded, and the open descriptor behind it: that keeps the path unique, and glibc, which knows loaded
+    libraries by their paths, from returning an older one.
+    """
+    descriptor = os.memfd_create(manifest.library, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(image)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+        return ffi.dlopen(f"/proc/self/fd/{descriptor}", ffi.RTLD_NOW | ffi.RTLD_LOCAL), descriptor
+    except OSError as error:
+        os.close(descriptor)
+        raise EngineError(
+            f"{manifest.library} cannot be loaded here ({error}); it was compiled for "
+            f"{manifest.target.triple}. {INSTEAD}"
+        ) from error
+
+
+def _ffi() -> cffi.FFI:
+    ffi = cffi.FFI()
+    ffi.include(_interface())
+    return ffi
 
 
 @cache

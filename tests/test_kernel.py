@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import re
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from compiled import ALWAYS_POINT, ALWAYS_POINTS, RUNNABLE, Functions, Library, 
 from conftest import Need
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
+from loops_numpy import Machine
 from strategies import mlp, points, programs, wild
 
 from kdpinn_edge.bundle.manifest import Input, Precision
@@ -22,11 +23,13 @@ from kdpinn_edge.derive.names import Derivative, Names
 from kdpinn_edge.errors import DerivativeError, EngineError, ExportError, ProgramError
 from kdpinn_edge.export.gates import check_artifact
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.lowering import Constants
-from kdpinn_edge.export.numba_kernel import load_kernel
+from kdpinn_edge.export.lowering.constants import Constants
+from kdpinn_edge.export.lowering.kernel import Kernel
+from kdpinn_edge.export.lowering.loops import Block, Body, For, Let, Store
 from kdpinn_edge.export.target import TARGETS, Target, Vectors, target
 from kdpinn_edge.numerics.lanes import profile
-from kdpinn_edge.numerics.reference import NumpyProgram, partial_sums, rounded
+from kdpinn_edge.numerics.reference import NumpyProgram, rounded
+from kdpinn_edge.numerics.words import partial_sums
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import FUNCTIONS, Affine, Map, Program, Scale, Var, columns
 
@@ -42,19 +45,41 @@ compiled_once = settings(
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
 @pytest.mark.parametrize("chosen", BY_PROFILE, ids=lambda t: t.profile)
 @given(program=programs())
 @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
-def test_printed_kernel_is_the_numpy_program(
-    program: Program, chosen: Target, crossover: int, precision: Precision
-) -> None:
-    module = load_kernel(kernel({"eval": program}, precision, chosen, crossover))
+def test_printed_kernel_is_the_numpy_program(program: Program, chosen: Target, precision: Precision) -> None:
+    module = kernel({"eval": program}, precision, chosen, 5).load()
     x = wild(program, 20, precision)
     y = np.zeros((20, program.n_out), precision)
     with np.errstate(all="ignore"), profile(chosen.profile):
         assert module.eval_all(x.ravel(), y.reshape(-1), 20) == 0
         assert module.selftest() == 0
+    assert same_bits(y, NumpyProgram(program, precision, chosen.profile)(x))
+
+
+def machine(made: Kernel) -> Machine:
+    routines = [routine for function in made.functions.values() for routine in function.routines]
+    return Machine([*routines, made.selftest, made.outside], made.constants)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@given(
+    program=programs(),
+    chosen=st.sampled_from([each for each in TARGETS.values() if not each.variants]),
+    crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_loops_of_any_target_are_the_numpy_program(
+    program: Program, chosen: Target, crossover: int, precision: Precision
+) -> None:
+    if precision not in chosen.by_precision:
+        reject()
+    made = kernel({"eval": program}, precision, chosen, crossover)
+    x = wild(program, 19, precision)
+    y = np.zeros((19, program.n_out), precision)
+    with np.errstate(all="ignore"), profile(chosen.profile):
+        assert machine(made).call("eval", x.ravel(), y.reshape(-1), 19) == 0
     assert same_bits(y, NumpyProgram(program, precision, chosen.profile)(x))
 
 
@@ -88,14 +113,11 @@ def models(draw: st.DrawFn) -> Functions:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
 @pytest.mark.parametrize("chosen", BY_PROFILE, ids=lambda t: t.profile)
 @given(functions=models())
 @settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
-def test_printed_jets_are_the_numpy_program(
-    functions: Functions, chosen: Target, crossover: int, precision: Precision
-) -> None:
-    module = load_kernel(kernel(functions, precision, chosen, crossover))
+def test_printed_jets_are_the_numpy_program(functions: Functions, chosen: Target, precision: Precision) -> None:
+    module = kernel(functions, precision, chosen, 5).load()
     x = wild(functions["eval"], 20, precision)
     for evaluate, program in ((module.eval_all, functions["eval"]), (module.jet_all, functions["jet"])):
         y = np.zeros((20, program.n_out), precision)
@@ -104,6 +126,27 @@ def test_printed_jets_are_the_numpy_program(
         assert same_bits(y, NumpyProgram(program, precision, chosen.profile)(x))
     with np.errstate(all="ignore"), profile(chosen.profile):
         assert module.selftest() == 0
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ["aarch64", "cortex-m7", "x86-64-v4", "c99-muladd"])
+@given(functions=models(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT]))
+@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_loops_of_jets_and_the_self_test(
+    functions: Functions, crossover: int, name: str, precision: Precision
+) -> None:
+    chosen = TARGETS[name]
+    made = kernel(functions, precision, chosen, crossover)
+    x = wild(functions["eval"], 9, precision)
+    for function, program in functions.items():
+        y = np.zeros((9, program.n_out), precision)
+        with np.errstate(all="ignore"), profile(chosen.profile):
+            assert machine(made).call(function, x.ravel(), y.reshape(-1), 9) == 0
+        assert same_bits(y, NumpyProgram(program, precision, chosen.profile)(x))
+    with np.errstate(all="ignore"), profile(chosen.profile):
+        assert machine(made).call("selftest") == 0
+        made.constants["GOLDEN_JET"][1] += 1
+        assert machine(made).call("selftest") == made.constants["GOLDEN_EVAL"].size + 2
 
 
 @pytest.mark.slow
@@ -334,24 +377,52 @@ def test_columns_kept_apart_change_no_bit(crossover: int) -> None:
     assert same_bits(library(x), NumpyProgram(program, "float32")(x))
 
 
+def lanes_of(made: Kernel) -> set[int]:
+    """How many lanes the variables of the single-point kernel have, and those of the batch kernel."""
+
+    def found(body: Body) -> Iterator[int]:
+        for statement in body:
+            match statement:
+                case Let(variable, _):
+                    yield variable.type.lanes
+                case Store(_, _, value):
+                    yield value.type.lanes
+                case For(body=inner) | Block(body=inner):
+                    yield from found(inner)
+
+    return {lanes for step in made.functions["eval"].single.steps for lanes in found(step)}
+
+
 @pytest.mark.parametrize("chosen", TARGETS.values(), ids=TARGETS)
 def test_vectors_are_powers_of_two(chosen: Target) -> None:
     """LLVM keeps others between two blocks of instructions one number at a time."""
     precision: Precision = next(iter(chosen.by_precision))
     for width in (3, 12, 20, 28, 40, 48, 56, 100):
-        source = kernel({"eval": mlp(2, width, 2, 1)}, precision, chosen, ALWAYS_POINT).source
-        lanes = {int(number) for number in re.findall(r"\b(?:load|zeros|splat)\(.*?, (\d+)\)", source)}
+        lanes = lanes_of(kernel({"eval": mlp(2, width, 2, 1)}, precision, chosen, ALWAYS_POINT))
         assert lanes, width
         assert all(number & (number - 1) == 0 for number in lanes), (width, lanes)
 
 
 def test_an_activation_takes_rows_alike_together_and_others_one_by_one() -> None:
-    """Two rows of a tile of two vectors, on processors with AVX2; a Scale with a number of its own for every row."""
+    """Two rows of a batch of two vectors, on processors with AVX2; a Scale with a number of its own for every row."""
     x, y, z = Var("x", 4), Var("y", 4), Var("z", 4)
     numbers = np.arange(1.0, 5.0)
     programs = [
         Program("model", (x,), (z,), (Scale(y, x, weight, numbers[:1].repeat(4)), Map(z, y, "tanh")))
         for weight in (numbers[:1].repeat(4), numbers)
     ]
-    sources = [kernel({"eval": program}, "float32", TARGETS["x86-64-v3"], 0).source for program in programs]
-    assert [len(re.findall(r"load\(s, [^)]*, 32\)", source)) for source in sources] == [1, 0]
+    kernels = [kernel({"eval": program}, "float32", TARGETS["x86-64-v3"], 0) for program in programs]
+    widest = [
+        max(statement.value.type.lanes for statement in _stores(made.functions["eval"].batch.steps[0]))
+        for made in kernels
+    ]
+    assert widest == [32, 16]
+
+
+def _stores(body: Body) -> Iterator[Store]:
+    for statement in body:
+        match statement:
+            case Store():
+                yield statement
+            case For(body=inner) | Block(body=inner):
+                yield from _stores(inner)

@@ -98,7 +98,7 @@ def selftest(evaluations: Sequence[Evaluation], n_golden: int) -> Routine:
     y = Buffer("y", scalar, Linear(most), scratch=True)
     points = Buffer("GOLDEN_X", scalar, Linear(n_golden * evaluations[0].n_in), constant=True)
     before = 0
-    for evaluation in evaluations:
+    for evaluation in evaluations if n_golden else ():
         golden = Buffer(f"GOLDEN_{evaluation.name.upper()}", scalar, Linear(n_golden * evaluation.n_out), constant=True)
         together = (points, Linear(0)), (y, Linear(0))
         code.statements.append(Call(evaluation.name, together, (Linear(n_golden),)))
@@ -115,8 +115,6 @@ def selftest(evaluations: Sequence[Evaluation], n_golden: int) -> Routine:
 
 def _compare(code: Code, y: Buffer, golden: Buffer, before: int) -> None:
     number = Type(y.scalar)
-    if not golden.size.base:
-        return
     with code.loop("i", 0, golden.size.base) as i:
         at = place(0, (1, i))
         same = apply("equal", *(apply("bits", Load(number, buffer, at)) for buffer in (y, golden)))

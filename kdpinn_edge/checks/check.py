@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,11 +58,12 @@ def check(bundle: str | os.PathLike[str]) -> list[Verdict]:
         return verdicts
     programs = {function: read_function(directory, manifest, function) for function in manifest.functions}
     checks = {"gates": partial(_gates, directory, manifest, programs), "selftest": partial(_selftest, directory)}
+    anew = cache(partial(_compiled_anew, directory))
     for function, program in programs.items():
         parity = Parity(program, manifest)
         checks |= {
             f"{function}, library": partial(_library, directory, function, parity),
-            f"{function}, numba kernel": partial(_numba_kernel, manifest, program, parity),
+            f"{function}, numba kernel": partial(_numba_kernel, anew, function, parity),
             f"{function}, onnx model": partial(_onnx_model, directory, manifest, function, program),
             f"{function}, onnx runtime": partial(_onnx_runtime, directory, function, parity),
             f"{function}, errors": partial(_errors, manifest.functions[function], parity),
@@ -126,11 +127,15 @@ def _library(directory: Path, function: FunctionName, parity: Parity) -> str:
     return _same_bits(parity, y)
 
 
-def _numba_kernel(manifest: Manifest, program: Program, parity: Parity) -> str:
-    from kdpinn_edge.export.numba_call import numba_call
+def _compiled_anew(directory: Path) -> Engine:
+    from kdpinn_edge.engines import load
 
+    return load(directory, engine="numba")
+
+
+def _numba_kernel(anew: Callable[[], Engine], function: FunctionName, parity: Parity) -> str:
     y = np.empty_like(parity.bits)
-    numba_call(program, manifest.precision, manifest.profile)(parity.x, y)
+    anew().bind(parity.x, y, function=function)()
     return f"{_same_bits(parity, y)}, compiled anew"
 
 

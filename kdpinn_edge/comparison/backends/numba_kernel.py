@@ -8,17 +8,14 @@ from kdpinn_edge.comparison.backends.prepared import has_one_thread, prepared
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """`numba_call`, compiled here: loading takes as long as compiling."""
+    """The Programs of the bundle, compiled here: loading takes as long as compiling."""
     report = has_one_thread(threads)
-    from kdpinn_edge.export.numba_call import numba_call
+    from kdpinn_edge.engines import load
 
-    call = numba_call(case.program, case.manifest.precision, case.manifest.profile)
+    engine = load(case.bundle, engine="numba")
 
     def bind(x: Array, y: Array) -> Call:
-        def evaluate() -> None:
-            call(x, y)
-
-        return evaluate
+        return engine.bind(x, y)
 
     return prepared(case, bind, report, (case.bundle / PROGRAM_FILE).stat().st_size)
 

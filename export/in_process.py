@@ -1,0 +1,42 @@
+"""A model compiled for this process: the machine code of the library, without the library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from kdpinn_edge.bundle.manifest import Manifest
+from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.preparation import Prepared
+from kdpinn_edge.export.resources import Usage
+
+N_ERROR = 256
+"""At how many points the errors are measured."""
+
+NOT_MEASURED = Usage(None, {}, {}, "stack and instructions not measured: the model was compiled in this process")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Machine code in memory, as long as this object lives: `address` is that of the function NAME_model."""
+
+    manifest: Manifest
+    address: int
+    engine: Any
+
+
+def load_object(model: Prepared) -> Loaded:
+    """Compile `model`, which was prepared for this machine; nothing is written to disk.
+
+    Raises ExportError where it cannot be lowered, or a value is not finite in its domain box.
+    """
+    code = object_code(model.kernels, model.interface)
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_triple(model.interface.target.triple).create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    address = engine.get_function_address(model.interface.symbol("model"))
+    return Loaded(model.manifest(NOT_MEASURED, most_points=N_ERROR), address, engine)

@@ -1,0 +1,311 @@
+"""What is decided of a model before anything is compiled: its functions, its columns, its kernels, its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import get_args
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from kdpinn_edge.bundle.manifest import (
+    Errors,
+    Function,
+    FunctionName,
+    Grade,
+    Input,
+    Manifest,
+    Operations,
+    Output,
+    Precision,
+    Sizes,
+    Storage,
+    TargetRecord,
+    domain_fault,
+    name_fault,
+)
+from kdpinn_edge.bundle.probe import probe_points, probed
+from kdpinn_edge.bundle.units import derivative_units
+from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
+from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
+from kdpinn_edge.export.resources import Usage
+from kdpinn_edge.export.target import target as find_target
+from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
+from kdpinn_edge.numerics.storage import store_as_float16
+from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.program.ir import Array, Map, Program, columns
+from kdpinn_edge.program.simplify import multiply_adds, simplify
+
+N_GOLDEN = 48
+N_ERROR, LEAST_N_ERROR, ERROR_WORK = 4096, 256, 1 << 28
+"""At how many points the errors are measured: fewer where they would take more multiply-adds than ERROR_WORK."""
+IN_FLOAT64, BEFORE_STORAGE = "the Program in float64", "the Program whose weights were not rounded, in float64"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that can be compiled: a kernel for each of the targets that its target consists of.
+
+    `given` are its functions as they were asked for, `programs` those with parameters rounded for storage.
+    """
+
+    interface: Interface
+    storage: Storage
+    given: Mapping[FunctionName, Program]
+    programs: Mapping[FunctionName, Program]
+    references: Mapping[FunctionName, NumpyProgram]
+    outputs: Mapping[FunctionName, tuple[Output, ...]]
+    kernels: Sequence[Kernel]
+
+    def manifest(
+        self,
+        usage: Usage,
+        *,
+        sizes: Sizes | None = None,
+        equation: str | None = None,
+        files: Mapping[str, str] | None = None,
+        most_points: int = N_ERROR,
+    ) -> Manifest:
+        """The record of the model, its errors measured at up to `most_points` points of the domain box.
+
+        Raises ExportError where a value is not finite there.
+        """
+        interface, target = self.interface, self.interface.target
+        return Manifest(
+            name=interface.name,
+            precision=interface.precision,
+            storage=self.storage,
+            profile=target.profile,
+            target=TargetRecord(
+                name=target.name,
+                triple=target.triple,
+                cpu=target.cpu,
+                features=target.features,
+                lanes=target.vectors(interface.precision).lanes,
+            ),
+            inputs=interface.inputs,
+            functions={name: self._function(name, usage, most_points) for name in self.programs},
+            equation=equation,
+            sizes=sizes,
+            stack=usage.stack,
+            measured=usage.how,
+            toolchain=_toolchain(),
+            files=files or {},
+            library=interface.library,
+        )
+
+    def _function(self, name: FunctionName, usage: Usage, most_points: int) -> Function:
+        program, reference = self.programs[name], self.references[name]
+        rounded = self.storage == "float16"
+        return Function(
+            program_sha256=program.sha256,
+            outputs=self.outputs[name],
+            errors=_errors(name, program, reference, self.interface, IN_FLOAT64, most_points),
+            operations=_operations(program),
+            stack=usage.stacks.get(name),
+            instructions=usage.instructions.get(name),
+            storage_errors=_errors(name, self.given[name], reference, self.interface, BEFORE_STORAGE, most_points)
+            if rounded
+            else None,
+        )
+
+
+def prepare(
+    program: Program,
+    *,
+    name: str,
+    precision: Precision = "float32",
+    storage: Storage | None = None,
+    grade: Grade = "accurate",
+    target: str = "native",
+    inputs: Sequence[Input] | None = None,
+    outputs: Sequence[Output] | None = None,
+    derivatives: Sequence[str] = (),
+    residual: Program | None = None,
+) -> Prepared:
+    """Decide how a model is computed; the arguments are those of `export_bundle`.
+
+    Raises ExportError for a name, a target or columns that do not fit, or an operation that cannot be lowered;
+    ProgramError where a parameter does not fit the precision, or a derivative is asked for that there is not.
+    """
+    given = _functions(program, derivatives, residual)
+    programs = {function: _stored(given[function], precision, storage) for function in given}
+    described_in, described_out = _described(program, inputs, outputs, precision)
+    columns_of = _outputs(programs, derivatives, described_in, described_out)
+    prepared = prepare_functions(
+        programs,
+        name=name,
+        precision=precision,
+        storage=storage,
+        grade=grade,
+        target=target,
+        inputs=described_in,
+        outputs=columns_of,
+    )
+    return replace(prepared, given=given)
+
+
+def prepare_functions(
+    programs: Mapping[FunctionName, Program],
+    *,
+    name: str,
+    precision: Precision,
+    inputs: tuple[Input, ...],
+    outputs: Mapping[FunctionName, tuple[Output, ...]],
+    storage: Storage | None = None,
+    grade: Grade = "accurate",
+    target: str = "native",
+) -> Prepared:
+    """Decide how the functions of a model are computed, which are there already, with the columns of each."""
+    interface = _interface(programs, name, precision, grade, target, inputs)
+    profile = interface.target.profile
+    references = {function: NumpyProgram(programs[function], precision, profile) for function in programs}
+    golden_x = probe_points(interface.inputs, N_GOLDEN).astype(PRECISIONS[precision])
+    golden_x[-1] = np.nan
+    golden_y = {function: references[function](golden_x) for function in programs}
+    kernels = [
+        make_kernel(
+            programs,
+            precision,
+            profile=profile,
+            vectors=variant.vectors(precision),
+            narrow=interface.target.pointer_bits == 32,
+            lower=np.array(interface.lower),
+            upper=np.array(interface.upper),
+            golden_x=golden_x,
+            golden_y=golden_y,
+            storage=storage,
+        )
+        for variant in interface.target.compiled
+    ]
+    return Prepared(interface, storage or precision, programs, programs, references, outputs, kernels)
+
+
+def _stored(program: Program, precision: Precision, storage: Storage | None) -> Program:
+    if storage not in (None, precision) and (storage, precision) != ("float16", "float32"):
+        raise ExportError(
+            f"storage {storage!r} does not go with precision {precision!r}; accepted: {precision}"
+            + (" or float16" if precision == "float32" else "; float16 goes with float32")
+        )
+    return store_as_float16(program) if storage == "float16" else program
+
+
+def _functions(program: Program, derivatives: Sequence[str], residual: Program | None) -> dict[FunctionName, Program]:
+    """What the model computes, before its parameters are rounded."""
+    if isinstance(derivatives, str):
+        raise ExportError(f"derivatives is the text {derivatives!r}; accepted: a list, as parse_requests makes of it")
+    functions: dict[FunctionName, Program] = {"eval": simplify(program)}
+    if derivatives:
+        functions["jet"] = derivatives_of(program, derivatives)
+    if residual is not None:
+        if residual.inputs != program.inputs:
+            found, accepted = (", ".join(map(str, p.inputs)) for p in (residual, program))
+            raise ExportError(f"residual: the inputs are {found}; accepted: those of the Program, {accepted}")
+        functions["residual"] = simplify(residual)
+    return functions
+
+
+def _interface(
+    functions: Mapping[FunctionName, Program],
+    name: str,
+    precision: Precision,
+    grade: Grade,
+    target: str,
+    inputs: tuple[Input, ...],
+) -> Interface:
+    fault = name_fault(name)
+    if fault:
+        raise ExportError(fault)
+    if precision not in PRECISIONS:
+        raise ExportError(f"precision {precision!r} is not known; accepted: {', '.join(PRECISIONS)}")
+    if grade not in get_args(Grade):
+        raise ExportError(f"grade {grade!r} is not known; accepted: {', '.join(get_args(Grade))}")
+    if grade == "fast" and precision != "float32":
+        raise ExportError(f"grade fast does not go with precision {precision}; accepted: float32, or grade accurate")
+    return Interface(name, precision, find_target(target).graded(grade), inputs, functions)
+
+
+def _described(
+    program: Program, inputs: Sequence[Input] | None, outputs: Sequence[Output] | None, precision: Precision
+) -> tuple[tuple[Input, ...], tuple[Output, ...]]:
+    """The columns of `program` as they are described, or by name alone."""
+    names_in, names_out = columns(program.inputs), columns(program.outputs)
+    described_in = tuple(inputs) if inputs is not None else tuple(Input(column) for column in names_in)
+    described_out = tuple(outputs) if outputs is not None else tuple(Output(column) for column in names_out)
+    for what, described, names in (("inputs", described_in, names_in), ("outputs", described_out, names_out)):
+        found = tuple(column.name for column in described)
+        if found != names:
+            raise ExportError(f"{what}: the columns are described as {found}; accepted: those of the Program, {names}")
+    for column in described_in:
+        if fault := domain_fault(column.lower, column.upper, precision):
+            raise ExportError(f"input {column.name}: {fault}")
+    return described_in, described_out
+
+
+def _outputs(
+    functions: Mapping[FunctionName, Program],
+    derivatives: Sequence[str],
+    inputs: tuple[Input, ...],
+    outputs: tuple[Output, ...],
+) -> dict[FunctionName, tuple[Output, ...]]:
+    """The columns of every function. The unit of a residual is that of its equation, which nobody states: None."""
+    units: dict[FunctionName, Sequence[str | None]] = {
+        "eval": [column.unit for column in outputs],
+        "jet": derivative_units(derivatives, inputs, outputs),
+    }
+    described = {}
+    for function, program in functions.items():
+        names = columns(program.outputs)
+        described[function] = tuple(map(Output, names, units.get(function, [None] * len(names))))
+    return described
+
+
+def _errors(
+    function: FunctionName,
+    program: Program,
+    reference: NumpyProgram,
+    interface: Interface,
+    against: str,
+    most_points: int,
+) -> Errors:
+    """The NumPy program against the meaning of `program`, at the same points of the domain box.
+
+    Raises ExportError where one of them is not finite there.
+    """
+    n_points = max(LEAST_N_ERROR, min(most_points, ERROR_WORK // (multiply_adds(program) or 1)))
+    x = probe_points(interface.inputs, n_points, seed=1).astype(reference.dtype)
+    with np.errstate(all="ignore"):
+        exact: Array = interpret(program, x)
+        difference = np.abs(reference(x) - exact)
+    if not np.isfinite(difference).all():
+        row, column = np.argwhere(~np.isfinite(difference))[0]
+        sides = zip(interface.inputs, map(probed, interface.inputs), strict=True)
+        box = ", ".join(f"{side.name} ∈ [{low:g}, {high:g}]" for side, (low, high) in sides)
+        raise ExportError(
+            f"{function}: {columns(program.outputs)[column]} is not finite in {interface.precision} at "
+            f"{x[row].tolist()}, a point of {box}. The usual cause is an open or a wrong domain: give the one that the "
+            "model is meant for, by --lower and --upper, or in Python by inputs=[Input(name, lower, upper), …]"
+        )
+    return Errors(
+        max_abs=tuple(map(float, difference.max(axis=0))),
+        rms=tuple(map(float, np.sqrt(np.mean(difference**2, axis=0)))),
+        scale=tuple(map(float, np.abs(exact).max(axis=0))),
+        n_points=n_points,
+        against=against,
+    )
+
+
+def _operations(program: Program) -> Operations:
+    return Operations(
+        multiply_adds=multiply_adds(program),
+        activations=sum(op.out.size for op in program.ops if isinstance(op, Map)),
+    )
+
+
+def _toolchain() -> dict[str, str]:
+    packages = ("kdpinn-edge", "numpy", "numba", "llvmlite", "onnx")
+    return {**{package: version(package) for package in packages}, "llvm": ".".join(map(str, llvm.llvm_version_info))}

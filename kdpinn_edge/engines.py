@@ -1,0 +1,159 @@
+"""`compile(model)` and `load(bundle)`: what becomes an Engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kdpinn_edge.bundle.manifest import Grade, Input, Manifest, Precision, check_files, read_manifest
+from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.derive.residual import residual_program
+from kdpinn_edge.errors import ExportError, ProfileError
+from kdpinn_edge.numerics.lanes import is_fast
+from kdpinn_edge.problems import Problem
+from kdpinn_edge.program.ir import Program, columns
+from kdpinn_edge.runtime import Engine
+from kdpinn_edge.runtime import load as load_engine
+from kdpinn_edge.runtime.load import EngineName as BundleEngineName
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kdpinn_edge.export.preparation import Prepared
+
+EngineName = BundleEngineName | Literal["numba"]
+Names = Sequence[str | tuple[str, int]]
+
+
+def compile(
+    model: Program | nn.Module,
+    *,
+    inputs: Names | None = None,
+    outputs: Names | None = None,
+    domain: tuple[ArrayLike, ArrayLike] | None = None,
+    derivatives: Sequence[str] = (),
+    residual: Program | Problem | None = None,
+    precision: Precision = "float32",
+    grade: Grade = "accurate",
+    name: str = "model",
+) -> Engine:
+    """The Engine of a network, compiled in this process for this machine; nothing is written to disk.
+
+    Its interface and its bits are those of the library that `export_bundle` makes. `model` is a Program, or a torch
+    module, which is captured: `inputs` and `outputs` name its columns then, as in `capture`, and are needed. A Program
+    has names of its own. `domain` is (lower, upper), each (n_in,), the box that the model is meant for. `derivatives`
+    asks for the function `jet`, as in ["u", "u_x"]; `residual` is that function, as a Program, or the problem whose
+    equation it belongs to. The errors in `engine.manifest` are measured at 256 points.
+
+        engine = compile(net, inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
+        u = engine(np.array([[0.5, 0.1]], np.float32))
+
+    Raises CaptureError where the module cannot be captured; ExportError where names, domain or precision do not fit, or
+    the Program cannot be lowered; DerivativeError for a request without meaning.
+    """
+    program = _program(model, inputs, outputs, domain, name)
+    from kdpinn_edge.export.preparation import prepare
+
+    prepared = prepare(
+        program,
+        name=name,
+        precision=precision,
+        grade=grade,
+        inputs=_bounded(program, domain),
+        derivatives=derivatives,
+        residual=residual_program(program, residual) if isinstance(residual, Problem) else residual,
+    )
+    return _engine(prepared)
+
+
+def _program(
+    model: Program | nn.Module,
+    inputs: Names | None,
+    outputs: Names | None,
+    domain: tuple[ArrayLike, ArrayLike] | None,
+    name: str,
+) -> Program:
+    if not isinstance(model, Program):
+        if inputs is None or outputs is None:
+            raise ExportError(
+                "a torch module does not say what its columns are called; expected: inputs and outputs, as in "
+                'inputs=("x", "t"), outputs=("u",)'
+            )
+        from kdpinn_edge.importers.torch_module import capture
+
+        return capture(model, name=name, inputs=inputs, outputs=outputs, domain=domain)
+    for what, given, own in (("inputs", inputs, model.inputs), ("outputs", outputs, model.outputs)):
+        found = None if given is None else tuple((each, 1) if isinstance(each, str) else tuple(each) for each in given)
+        if found is not None and found != tuple((var.name, var.size) for var in own):
+            raise ExportError(
+                f"{what} is {given!r}; expected: nothing, or the columns of the Program, {', '.join(map(str, own))}"
+            )
+    return model
+
+
+def _bounded(program: Program, domain: tuple[ArrayLike, ArrayLike] | None) -> tuple[Input, ...]:
+    """The columns of the inputs with the sides of the domain box; an infinite side is open."""
+    names = columns(program.inputs)
+    if domain is None:
+        return tuple(map(Input, names))
+    try:
+        lower, upper = (np.broadcast_to(np.asarray(side, np.float64), (len(names),)) for side in domain)
+    except (TypeError, ValueError) as error:
+        raise ExportError(
+            f"domain is {domain!r}; expected: (lower, upper), each with a number for {', '.join(names)}"
+        ) from error
+    sides = ([float(side) if np.isfinite(side) else None for side in box] for box in (lower, upper))
+    return tuple(Input(*each) for each in zip(names, *sides, strict=True))
+
+
+def _engine(prepared: Prepared) -> Engine:
+    from kdpinn_edge.export.in_process import load_object
+    from kdpinn_edge.runtime.library_engine import CompiledEngine
+
+    loaded = load_object(prepared)
+    return CompiledEngine(loaded.manifest, loaded.address, loaded.engine)
+
+
+def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engine:
+    """The Engine of the bundle in the directory `bundle`.
+
+    "library" is the shared library, "numpy" the same bits in pure NumPy, "onnx" the ONNX model in ONNX Runtime, "numba"
+    the Programs of the bundle compiled anew in this process. The manifest and the hash of every file are checked first.
+    Raises BundleError where the bundle is not as it was exported, EngineError where it cannot run here.
+
+        engine = load("burgers.bundle")
+        u = engine(np.array([[0.5, 0.1]], np.float32))
+    """
+    if engine != "numba":
+        return load_engine(bundle, engine)
+    manifest = read_manifest(bundle)
+    check_files(bundle, manifest)
+    return _engine(_of_bundle(Path(bundle), manifest))
+
+
+def _of_bundle(bundle: Path, manifest: Manifest) -> Prepared:
+    """The functions of a bundle, prepared for this machine. Raises ProfileError where it has other bits."""
+    from kdpinn_edge.export.preparation import prepare_functions
+    from kdpinn_edge.export.target import target
+
+    grade: Grade = "fast" if is_fast(manifest.profile) else "accurate"
+    native = target("native").graded(grade)
+    if native.profile != manifest.profile:
+        raise ProfileError(
+            f"the numerics profile of {manifest.name} is {manifest.profile}; this machine, {native.name}, computes in "
+            f"{native.profile}: expected a bundle of that profile, or engine='numpy'"
+        )
+    programs = {function: read_function(bundle, manifest, function) for function in manifest.functions}
+    return prepare_functions(
+        programs,
+        name=manifest.name,
+        precision=manifest.precision,
+        grade=grade,
+        inputs=manifest.inputs,
+        outputs={function: stated.outputs for function, stated in manifest.functions.items()},
+    )

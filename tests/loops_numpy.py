@@ -1,0 +1,181 @@
+"""The loops of a kernel, carried out one by one under NumPy: what every target computes, on any machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.export.lowering.loops import (
+    Apply,
+    Block,
+    Body,
+    Buffer,
+    Call,
+    Comment,
+    Count,
+    Elementwise,
+    Expr,
+    For,
+    Get,
+    If,
+    Integer,
+    IsNull,
+    Let,
+    Linear,
+    Load,
+    Number,
+    Return,
+    Routine,
+    Scalar,
+    Set,
+    Store,
+    Symbol,
+    Variable,
+)
+from kdpinn_edge.numerics import lanes
+
+DTYPES: Mapping[Scalar, Any] = {
+    "float16": np.float16,
+    "float32": np.float32,
+    "float64": np.float64,
+    "bits32": np.int32,
+    "bits64": np.int64,
+    "int32": np.int64,
+    "int64": np.int64,
+    "bool": np.bool_,
+}
+Memory = NDArray[Any] | None
+
+
+class Returned(Exception):
+    """A routine has come to its end."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+class Machine:
+    """Carries out routines; `constants` are the arrays that they read."""
+
+    def __init__(self, routines: Sequence[Routine], constants: Mapping[str, NDArray[Any]]) -> None:
+        self.routines = {routine.name: routine for routine in routines}
+        self.constants = constants
+
+    def call(self, name: str, *arguments: Memory | int) -> int:
+        """What a routine returns; 0 where it returns nothing."""
+        routine = self.routines[name]
+        frame = _Frame(self)
+        for parameter, argument in zip(routine.parameters, arguments, strict=True):
+            if isinstance(parameter, Symbol):
+                assert isinstance(argument, int)
+                frame.symbols[parameter] = argument
+            else:
+                frame.buffers[parameter.name] = argument  # type: ignore[assignment]
+        try:
+            frame.run(routine.body)
+        except Returned as returned:
+            return returned.value
+        return 0
+
+
+class _Frame:
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.buffers: dict[str, Memory] = dict(machine.constants)
+        self.symbols: dict[Symbol, int] = {}
+        self.variables: dict[Variable, Any] = {}
+
+    def run(self, body: Body) -> None:
+        for statement in body:
+            match statement:
+                case Let(variable, value) | Set(variable, value):
+                    self.variables[variable] = self.value(value)
+                case Store(buffer, at, value):
+                    numbers, start = np.atleast_1d(self.value(value)), self.index(at)
+                    memory = self.memory(buffer)
+                    assert start >= 0
+                    assert start + len(numbers) <= len(memory), buffer.name
+                    memory[start : start + len(numbers)] = numbers
+                case For(counter, start, stop, step, inner):
+                    for i in range(self.index(start), self.index(stop), step):
+                        self.symbols[counter] = i
+                        self.run(inner)
+                case Block(inner):
+                    self.run(inner)
+                case If(condition, then, otherwise):
+                    self.run(then if self.value(condition) else otherwise)
+                case Integer(symbol, value):
+                    self.symbols[symbol] = int(self.value(value).item())
+                case Call(routine, pointers, symbols):
+                    views = [self.memory(buffer)[self.index(at) :] for buffer, at in pointers]
+                    self.machine.call(routine, *views, *map(self.index, symbols))
+                case Return(value):
+                    raise Returned(int(self.value(value).item()))
+                case Comment():
+                    pass
+
+    def memory(self, buffer: Buffer) -> NDArray[Any]:
+        if buffer.name not in self.buffers:
+            assert buffer.scratch
+            self.buffers[buffer.name] = np.full(buffer.size.base, np.nan, DTYPES[buffer.scalar])
+        found = self.buffers[buffer.name]
+        assert found is not None
+        return found
+
+    def index(self, form: Linear) -> int:
+        return form.base + sum(factor * self.symbols[symbol] for factor, symbol in form.terms)
+
+    def value(self, expr: Expr) -> Any:
+        match expr:
+            case Number(type_, value):
+                return np.full(type_.lanes, value, DTYPES[type_.scalar])
+            case Get(variable):
+                return self.variables[variable]
+            case Load(type_, buffer, at):
+                start = self.index(at)
+                numbers = self.memory(buffer)[start : start + type_.lanes]
+                assert start >= 0
+                assert len(numbers) == type_.lanes, buffer.name
+                return numbers.astype(DTYPES[type_.scalar])
+            case Count(_, form):
+                return np.array([self.index(form)])
+            case IsNull(buffer):
+                return np.array([self.buffers[buffer.name] is None])
+            case Apply(type_, name, operands, detail):
+                return self.applied(name, [self.value(each) for each in operands], type_.lanes, detail)
+
+    def applied(self, name: str, values: list[Any], L: int, detail: int | Elementwise | None) -> Any:
+        if isinstance(detail, Elementwise):
+            inner = _Frame(self.machine)
+            inner.variables[detail.parameter] = values[0]
+            inner.run(detail.lets)
+            return inner.value(detail.result)
+        match name, values:
+            case "splat", [x]:
+                return np.repeat(x, L)
+            case "lane", [x]:
+                return x[detail : (detail or 0) + 1]
+            case "first", [a, b]:
+                return np.where(np.arange(L) < detail, a, b)
+            case "total", [x]:
+                while x.size > 1:
+                    x = x[: x.size // 2] + x[x.size // 2 :]
+                return x
+            case "less", [a, b]:
+                return a < b
+            case "at_most", [a, b]:
+                return a <= b
+            case "equal", [a, b]:
+                return a == b
+            case "min", [a, b]:
+                return np.minimum(a, b)
+            case "and", [a, b]:
+                return a & b
+            case "or", [a, b]:
+                return a | b
+            case "not", [a]:
+                return ~a
+        return getattr(lanes, name)(*values)
