@@ -39,7 +39,7 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
     real = REAL[interface.precision]
     fused = interface.target.fuses
     box = {"LOWER": np.array(interface.lower, np.float64), "UPPER": np.array(interface.upper, np.float64)}
-    arrays = {**kernel.constants, **box}
+    arrays = {name: array for name, array in {**kernel.constants, **box}.items() if array.size}
     source = Source(
         interface.precision,
         {name: _named(name, array) for name, array in arrays.items()},
@@ -81,15 +81,14 @@ def _array(name: str, array: NDArray[Any]) -> str:
 
     C has no literals for NaN and infinities: an array with such numbers consists of bits.
     """
-    numbers = array if array.size else np.zeros(1, array.dtype)
     if array.dtype == np.float16:
-        return f"static const uint16_t {name}[{numbers.size}] = {{\n{_rows(_bits(numbers))}\n}};"
+        return f"static const uint16_t {name}[{array.size}] = {{\n{_rows(_bits(array))}\n}};"
     real = REAL[array.dtype.name]
-    if np.isfinite(numbers).all():
-        texts = [real.literal(number) for number in numbers.tolist()]
-        return f"static const {real.number} {name}[{numbers.size}] = {{\n{_rows(texts)}\n}};"
-    head = f"static const union {{ {real.bits} bits[{numbers.size}]; {real.number} numbers[{numbers.size}]; }} {name}"
-    return f"{head} = {{{{\n{_rows(_bits(numbers))}\n}}}};"
+    if np.isfinite(array).all():
+        texts = [real.literal(number) for number in array.tolist()]
+        return f"static const {real.number} {name}[{array.size}] = {{\n{_rows(texts)}\n}};"
+    head = f"static const union {{ {real.bits} bits[{array.size}]; {real.number} numbers[{array.size}]; }} {name}"
+    return f"{head} = {{{{\n{_rows(_bits(array))}\n}}}};"
 
 
 def _bits(numbers: NDArray[Any]) -> list[str]:

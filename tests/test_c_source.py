@@ -24,9 +24,10 @@ from kdpinn_edge.bundle.manifest import Input, Precision
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.c_files import c_files
 from kdpinn_edge.export.c_source import c_source
-from kdpinn_edge.export.c_translation import REAL, Translation
 from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.numba_kernel import Kernel
+from kdpinn_edge.export.lowering.emit_c import REAL, Source
+from kdpinn_edge.export.lowering.kernel import Kernel
+from kdpinn_edge.export.lowering.loops import Apply, Get, Let, Routine, Type, Variable
 from kdpinn_edge.export.target import TARGETS, Target
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.numerics.storage import store_as_float16
@@ -267,30 +268,10 @@ def test_every_kernel_can_be_said(functions: Functions, target: Target, precisio
 
 
 def test_what_has_no_meaning_in_c_is_refused() -> None:
-    for line, said in (
-        ("put(y, p, sorted(x))", "calls 'sorted'"),
-        ("del x", "'del x'"),
-        ("y = [x]", r"\[x\]"),
-        ("put(y, k, 0.0)", "'k'"),
-        ("put(y, p, item(x, p * p))", r"p \* p"),
-        ("v = load(x, p, 2)\n    v = load(x, p, 3)\n    store(y, p, v)", "another thing of v"),
-    ):
-        with pytest.raises(ExportError, match=said):
-            translated(f"def f(x, y, p):\n    {line}\n")
-
-
-def translated(source: str) -> str:
-    translation = Translation("float32", {})
-    types = {"x": "const float *", "y": "float *", "p": "int64_t"}
-    translation.kernel(source, types, lambda name: ("static ", name))
-    return "\n\n".join(translation.functions)
-
-
-def test_what_nothing_reads_is_left_out() -> None:
-    lines = "a = item(x, p)", "b = add(a, a)", "c = item(x, p + 1)", "put(y, p, c)"
-    text = translated("def f(x, y, p):\n    " + "\n    ".join(lines) + "\n")
-    assert "float c = x[1 + p];" in text
-    assert text.count("float ") == 3  # x, y and c
+    x = Variable("x", Type("float32"))
+    source = Source("float32", {}, lambda name: ("static ", name))
+    with pytest.raises(ExportError, match="the operation 'cbrt' has no meaning in C here"):
+        source.routine(Routine("f", "A function.", (), (Let(x, Apply(x.type, "cbrt", (Get(x),))),)))
 
 
 def test_numbers_are_exact_and_as_short_as_they_can_be() -> None:

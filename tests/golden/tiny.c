@@ -161,28 +161,6 @@ static int32_t kdpinn_min(int32_t a, int64_t b)
     return b < a ? (int32_t)b : a;
 }
 
-static const float TANH_IS_ONE = -10.0f;
-static const float TWO_LOG2_E = 0x1.715476p+1f;
-static const float MAGIC_EXPONENT = 0x1.8000fep+23f;
-static const float MINUS_HALF_LN2 = -0x1.62e43p-2f;
-static const uint32_t MANTISSA = 23u;
-
-/* sum c[i] x^i for z = x^2, by Horner's rule of second order. */
-static float kdpinn_half_expm1_tail(float x, float z)
-{
-    float p = 0x1.6d94acp-5f;
-    p = kdpinn_fma(p, z, kdpinn_fma(0x1.122514p-3f, x, 0x1.55548ep-2f));
-    p = kdpinn_fma(p, z, kdpinn_fma(0x1.5554b4p-1f, x, 1.0f));
-    return p;
-}
-
-/* (exp(2r) - 1) / 2 for |r| <= ln(2) / 4; its coefficients are those of expm1_near_zero times powers of two. */
-static float kdpinn_half_expm1_of_twice(float r)
-{
-    float z = r * r;
-    return kdpinn_fma(z, kdpinn_half_expm1_tail(r, z), r);
-}
-
 /* tanh |x| = (1 - e) / (1 + e), e = exp(-2|x|) = 2^k (1 + 2h), with the sign of x; both by halves.
  *
  * Numerator and denominator are each rounded once. One part of ln 2 is enough: where k is large, tanh hardly depends
@@ -190,21 +168,36 @@ static float kdpinn_half_expm1_of_twice(float r)
  */
 static float kdpinn_tanh(float x)
 {
-    float a = kdpinn_copysign(x, -1.0f);
-    a = a < TANH_IS_ONE ? TANH_IS_ONE : a;
-    float t = kdpinn_fma(a, TWO_LOG2_E, MAGIC_EXPONENT);
-    float k = t - MAGIC_EXPONENT;
-    float h = kdpinn_half_expm1_of_twice(kdpinn_fma(k, MINUS_HALF_LN2, a));
-    float s = kdpinn_from_bits(kdpinn_bits(t) << MANTISSA);
-    return kdpinn_copysign(kdpinn_fma(s, h, kdpinn_fma(s, 0.5f, -0.5f)) / kdpinn_fma(s, h, kdpinn_fma(s, 0.5f, 0.5f)), x);
+    float t0 = kdpinn_copysign(x, -1.0f);
+    int t1 = t0 < -10.0f;
+    float t2 = t1 ? -10.0f : t0;
+    float t3 = kdpinn_fma(t2, 0x1.715476p+1f, 0x1.8000fep+23f);
+    float t4 = t3 - 0x1.8000fep+23f;
+    float t5 = kdpinn_fma(t4, -0x1.62e43p-2f, t2);
+    float t6 = t5 * t5;
+    float t7 = kdpinn_fma(0x1.5554b4p-1f, t5, 1.0f);
+    float t8 = kdpinn_fma(0x1.122514p-3f, t5, 0x1.55548ep-2f);
+    float t9 = kdpinn_fma(0x1.6d94acp-5f, t6, t8);
+    float t10 = kdpinn_fma(t9, t6, t7);
+    float t11 = kdpinn_fma(t6, t10, t5);
+    uint32_t t12 = kdpinn_bits(t3);
+    uint32_t t13 = t12 << 23u;
+    float t14 = kdpinn_from_bits(t13);
+    float t15 = kdpinn_fma(t14, 0.5f, -0.5f);
+    float t16 = kdpinn_fma(t14, t11, t15);
+    float t17 = kdpinn_fma(t14, 0.5f, 0.5f);
+    float t18 = kdpinn_fma(t14, t11, t17);
+    float t19 = t16 / t18;
+    float t20 = kdpinn_copysign(t19, x);
+    return t20;
 }
 
-/* Points p, ..., p + m - 1, one per lane; m <= 2. */
-static void model_eval_points(const float *x, float *y, int64_t p, int32_t m, float *s, const float *w)
+/* m points, one per lane; m <= 2. */
+static void model_eval_batch(const float *x, float *y, float *s, int32_t m)
 {
     for (int32_t i = 0; i < m; i++) {
-        s[i] = x[2 * p + 2 * i];
-        s[2 + i] = x[1 + 2 * p + 2 * i];
+        s[i] = x[2 * i];
+        s[2 + i] = x[1 + 2 * i];
     }
     for (int32_t i = m; i < 2; i++) {
         s[i] = 0.0f;
@@ -213,29 +206,29 @@ static void model_eval_points(const float *x, float *y, int64_t p, int32_t m, fl
     /* a0 = affine(x) */
     {
         float a0[2];
-        a0[0] = w[8];
-        a0[1] = w[8];
+        a0[0] = W[8];
+        a0[1] = W[8];
         float a1[2];
-        a1[0] = w[9];
-        a1[1] = w[9];
+        a1[0] = W[9];
+        a1[1] = W[9];
         float a2[2];
-        a2[0] = w[10];
-        a2[1] = w[10];
+        a2[0] = W[10];
+        a2[1] = W[10];
         float a3[2];
-        a3[0] = w[11];
-        a3[1] = w[11];
+        a3[0] = W[11];
+        a3[1] = W[11];
         for (int32_t k = 0; k < 2; k++) {
             float u[2];
             u[0] = s[2 * k];
             u[1] = s[1 + 2 * k];
-            a0[0] = kdpinn_fma(w[4 * k], u[0], a0[0]);
-            a0[1] = kdpinn_fma(w[4 * k], u[1], a0[1]);
-            a1[0] = kdpinn_fma(w[1 + 4 * k], u[0], a1[0]);
-            a1[1] = kdpinn_fma(w[1 + 4 * k], u[1], a1[1]);
-            a2[0] = kdpinn_fma(w[2 + 4 * k], u[0], a2[0]);
-            a2[1] = kdpinn_fma(w[2 + 4 * k], u[1], a2[1]);
-            a3[0] = kdpinn_fma(w[3 + 4 * k], u[0], a3[0]);
-            a3[1] = kdpinn_fma(w[3 + 4 * k], u[1], a3[1]);
+            a0[0] = kdpinn_fma(W[4 * k], u[0], a0[0]);
+            a0[1] = kdpinn_fma(W[4 * k], u[1], a0[1]);
+            a1[0] = kdpinn_fma(W[1 + 4 * k], u[0], a1[0]);
+            a1[1] = kdpinn_fma(W[1 + 4 * k], u[1], a1[1]);
+            a2[0] = kdpinn_fma(W[2 + 4 * k], u[0], a2[0]);
+            a2[1] = kdpinn_fma(W[2 + 4 * k], u[1], a2[1]);
+            a3[0] = kdpinn_fma(W[3 + 4 * k], u[0], a3[0]);
+            a3[1] = kdpinn_fma(W[3 + 4 * k], u[1], a3[1]);
         }
         s[4] = a0[0];
         s[5] = a0[1];
@@ -256,8 +249,8 @@ static void model_eval_points(const float *x, float *y, int64_t p, int32_t m, fl
     /* u = affine(h0) */
     {
         float a0[2];
-        a0[0] = w[16];
-        a0[1] = w[16];
+        a0[0] = W[16];
+        a0[1] = W[16];
         float b0[2];
         b0[0] = 0.0f;
         b0[1] = 0.0f;
@@ -265,41 +258,42 @@ static void model_eval_points(const float *x, float *y, int64_t p, int32_t m, fl
             float u[2];
             u[0] = s[12 + 2 * k];
             u[1] = s[13 + 2 * k];
-            a0[0] = kdpinn_fma(w[12 + k], u[0], a0[0]);
-            a0[1] = kdpinn_fma(w[12 + k], u[1], a0[1]);
-            u[0] = s[14 + 2 * k];
-            u[1] = s[15 + 2 * k];
-            b0[0] = kdpinn_fma(w[13 + k], u[0], b0[0]);
-            b0[1] = kdpinn_fma(w[13 + k], u[1], b0[1]);
+            a0[0] = kdpinn_fma(W[12 + k], u[0], a0[0]);
+            a0[1] = kdpinn_fma(W[12 + k], u[1], a0[1]);
+            float u_2[2];
+            u_2[0] = s[14 + 2 * k];
+            u_2[1] = s[15 + 2 * k];
+            b0[0] = kdpinn_fma(W[13 + k], u_2[0], b0[0]);
+            b0[1] = kdpinn_fma(W[13 + k], u_2[1], b0[1]);
         }
         s[0] = a0[0] + b0[0];
         s[1] = a0[1] + b0[1];
-        s[0] = kdpinn_canonical(s[0]);
-        s[1] = kdpinn_canonical(s[1]);
-        for (int32_t i = 0; i < m; i++) {
-            y[p + i] = s[i];
-        }
+    }
+    s[0] = kdpinn_canonical(s[0]);
+    s[1] = kdpinn_canonical(s[1]);
+    for (int32_t i = 0; i < m; i++) {
+        y[i] = s[i];
     }
 }
 
-/* Point p, the neurons of a layer in lanes. */
-static void model_eval_point(const float *x, float *y, int64_t p, float *s, const float *w)
+/* One point, the neurons of a layer in lanes. */
+static void model_eval_single(const float *x, float *y, float *s)
 {
-    s[0] = x[2 * p];
-    s[1] = x[1 + 2 * p];
+    s[0] = x[0];
+    s[1] = x[1];
     /* a0 = affine(x), h0 = tanh(a0) */
     {
         float a[4];
-        a[0] = w[8];
-        a[1] = w[9];
-        a[2] = w[10];
-        a[3] = w[11];
+        a[0] = W[8];
+        a[1] = W[9];
+        a[2] = W[10];
+        a[3] = W[11];
         for (int32_t k = 0; k < 2; k++) {
             float g[4];
-            g[0] = w[4 * k];
-            g[1] = w[1 + 4 * k];
-            g[2] = w[2 + 4 * k];
-            g[3] = w[3 + 4 * k];
+            g[0] = W[4 * k];
+            g[1] = W[1 + 4 * k];
+            g[2] = W[2 + 4 * k];
+            g[3] = W[3 + 4 * k];
             a[0] = kdpinn_fma(g[0], s[k], a[0]);
             a[1] = kdpinn_fma(g[1], s[k], a[1]);
             a[2] = kdpinn_fma(g[2], s[k], a[2]);
@@ -312,87 +306,60 @@ static void model_eval_point(const float *x, float *y, int64_t p, float *s, cons
     }
     /* u = affine(h0) */
     {
-        float a = w[16];
+        float a = W[16];
         float b = 0.0f;
         for (int32_t k = 0; k < 4; k += 2) {
-            float g = w[12 + k];
+            float g = W[12 + k];
             a = kdpinn_fma(g, s[2 + k], a);
-            g = w[13 + k];
-            b = kdpinn_fma(g, s[3 + k], b);
+            float g_2 = W[13 + k];
+            b = kdpinn_fma(g_2, s[3 + k], b);
         }
         s[0] = a + b;
-        y[p] = kdpinn_canonical(s[0]);
     }
+    y[0] = kdpinn_canonical(s[0]);
 }
 
 /* y[i] = eval(x[i]) for n points: 0, or an error code of kdpinn_edge.h. */
 int32_t model_eval(const float *x, float *y, int64_t n)
 {
+    float s[20];
     if (n < 0) {
         return -2;
     }
-    if (n > 0 && (x == NULL || y == NULL)) {
+    if ((0 < n) && ((x == NULL) || (y == NULL))) {
         return -1;
     }
-    const float *w = W;
-    float s[20];
-    int64_t p = 0;
-    while (p < n) {
+    for (int64_t p = 0; p < n; p += 2) {
         int32_t m = kdpinn_min(2, n - p);
-        if (m > 1) {
-            model_eval_points(x, y, p, m, s, w);
+        if (1 < m) {
+            model_eval_batch(x + 2 * p, y + p, s, m);
         } else {
-            for (int64_t q = p; q < p + m; q++) {
-                model_eval_point(x, y, q, s, w);
+            for (int32_t i = 0; i < m; i++) {
+                model_eval_single(x + 2 * p + 2 * i, y + p + i, s);
             }
-        }
-        p += m;
-    }
-    return 0;
-}
-
-/* Replay the golden points, together and one by one: 0, or 1 + the first golden number whose bits differ. */
-static int32_t model_eval_selftest(void)
-{
-    const float *g = GOLDEN_X.numbers;
-    const float *h = GOLDEN_EVAL.numbers;
-    float y[40];
-    static const int32_t sizes[] = {40, 1};
-    for (int32_t turn = 0; turn < 2; turn++) {
-        int64_t p = 0;
-        while (p < 40) {
-            (void)model_eval(g + 2 * p, y + p, sizes[turn]);
-            p += sizes[turn];
-        }
-        for (int32_t i = 0; i < 40; i++) {
-            if (!(kdpinn_bits(y[i]) == kdpinn_bits(h[i]))) {
-                return 1 + i;
-            }
-            y[i] = 0.0f;
         }
     }
     return 0;
 }
 
-/* How many of n points lie outside the domain box (a NaN does); or an error code of kdpinn_edge.h. */
+/* How many of n points lie outside the domain box (a point with a NaN does); or an error code of kdpinn_edge.h. */
 int64_t model_outside(const float *x, int64_t n)
 {
     if (n < 0) {
         return -2;
     }
-    if (n > 0 && x == NULL) {
+    if ((0 < n) && (x == NULL)) {
         return -1;
     }
-    const float *box = BOX;
     int64_t count = 0;
     for (int64_t p = 0; p < n; p++) {
         int inside = 1;
         for (int32_t c = 0; c < 2; c++) {
             float v = x[2 * p + c];
-            inside = inside && box[c] <= v && v <= box[2 + c];
+            inside = inside && ((BOX[c] <= v) && (v <= BOX[2 + c]));
         }
         if (!inside) {
-            count += 1;
+            count = count + 1;
         }
     }
     return count;
@@ -401,9 +368,22 @@ int64_t model_outside(const float *x, int64_t n)
 /* 0, or the first golden number whose bits differ, counted from 1 through the functions in order. */
 int32_t model_selftest(void)
 {
-    int32_t k = model_eval_selftest();
-    if (k > 0) {
-        return k;
+    float y[40];
+    (void)model_eval(GOLDEN_X.numbers, y, 40);
+    for (int32_t i = 0; i < 40; i++) {
+        if (!(kdpinn_bits(y[i]) == kdpinn_bits(GOLDEN_EVAL.numbers[i]))) {
+            return 1 + i;
+        }
+        y[i] = 0.0f;
+    }
+    for (int32_t p = 0; p < 40; p++) {
+        (void)model_eval(GOLDEN_X.numbers + 2 * p, y + p, 1);
+    }
+    for (int32_t i = 0; i < 40; i++) {
+        if (!(kdpinn_bits(y[i]) == kdpinn_bits(GOLDEN_EVAL.numbers[i]))) {
+            return 1 + i;
+        }
+        y[i] = 0.0f;
     }
     return 0;
 }
