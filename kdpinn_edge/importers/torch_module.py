@@ -431,6 +431,12 @@ class _Reader:
         return self._calculated(name, args, kwargs, value)
 
     def _calculated(self, name: str, args: Any, kwargs: Any, result: Tensor) -> _Value:
+        for group in (self._elementwise, self._matrix, self._along_an_axis):
+            if (value := group(name, args, kwargs, result)) is not None:
+                return value
+        raise _Refusal(_unknown(name))
+
+    def _elementwise(self, name: str, args: Any, kwargs: Any, result: Tensor) -> _Value | None:
         axis = _axis(result)
         match name, args:
             case "_to_copy", (_Value() as x,):
@@ -454,6 +460,11 @@ class _Reader:
                 return self._reciprocal(x)
             case "pow", (_Value() as x, (1 | 2 | 3 | 4) as exponent):
                 return self._power(x, int(exponent), axis)
+        return None
+
+    def _matrix(self, name: str, args: Any, kwargs: Any, result: Tensor) -> _Value | None:
+        axis = _axis(result)
+        match name, args:
             case "linear", (_Value() as x, Tensor() as weight, *bias) if not _values(bias):
                 y = self._affine(x, weight)
                 return self._sum(y, bias[0], axis) if bias and bias[0] is not None else y
@@ -465,12 +476,17 @@ class _Reader:
             case "addmm", (bias, a, b):
                 y = self._multiple(self._matrix_product(a, b), kwargs.get("alpha", 1), axis)
                 return self._sum(y, self._multiple(bias, kwargs.get("beta", 1), axis), axis)
+        return None
+
+    def _along_an_axis(self, name: str, args: Any, kwargs: Any, result: Tensor) -> _Value | None:
+        axis = _axis(result)
+        match name, args:
             case "cat", (parts, *dim):
                 return self._cat(parts, dim[0] if dim else 0, axis)
             case "sum" | "mean", (_Value() as x, over, *_):
                 shape = [POINTS if i == axis else size for i, size in enumerate(result.shape)]
                 return self._total(x, over, shape, axis, mean=name == "mean")
-        raise _Refusal(_unknown(name))
+        return None
 
     def _emit(self, kind: type[Op], size: int, *fields: Any) -> Var:
         """What an operation makes; one that is there already is not added again."""
