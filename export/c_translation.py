@@ -142,7 +142,7 @@ class Translation:
                 types = {arg.arg: parameters.get(arg.arg, "") for arg in node.args.args}
                 if not all(types.values()):
                     raise ExportError(
-                        f"the kernel has {node.name}({', '.join(types)}); accepted: {', '.join(parameters)}"
+                        f"the kernel has {node.name}({', '.join(types)}); expected: {', '.join(parameters)}"
                     )
                 self._function(node, types, comments, *c_name(node.name))
 

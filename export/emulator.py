@@ -158,7 +158,7 @@ class Machine:
         place = DATA + -(-x.nbytes // 64) * 64
         if place + y.nbytes > DATA + DATA_BYTES:
             raise ExportError(
-                f"{len(x)} points do not fit into the emulator; accepted: {DATA_BYTES:,} bytes of x and y"
+                f"{len(x)} points do not fit into the emulator; expected: {DATA_BYTES:,} bytes of x and y"
             )
         self.uc.mem_write(DATA, x.tobytes())
         self.uc.mem_write(place, y.tobytes())
@@ -219,7 +219,7 @@ def _image(artifact: bytes) -> tuple[Parts, dict[str, int]]:
         parts = [(CODE + segment.virtual_address - base, bytes(segment.content)) for segment in segments]
         return parts, {str(s.name).removeprefix("_"): CODE + s.value - base for s in binary.exported_symbols}
     if not isinstance(binary, lief.ELF.Binary):
-        raise ExportError("the emulator cannot read the artifact; accepted: ELF and Mach-O")
+        raise ExportError("the emulator cannot read the artifact; expected: ELF and Mach-O")
     if binary.header.file_type == lief.ELF.Header.FILE_TYPE.REL:
         return _relocated(binary)
     loaded = [segment for segment in binary.segments if segment.type == lief.ELF.Segment.TYPE.LOAD]

@@ -130,7 +130,7 @@ def compiled_harness(compiler: str = "cc") -> Iterator[CHarness]:
     found = shutil.which(compiler)
     if found is None:
         raise BenchError(
-            f"the C compiler {compiler!r} is not on PATH; accepted: one that takes cc's options, such as gcc or clang. "
+            f"the C compiler {compiler!r} is not on PATH; expected: one that takes cc's options, such as gcc or clang. "
             "Install one (on Debian: apt install gcc), or leave out the C program's loop."
         )
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder:

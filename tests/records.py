@@ -91,7 +91,7 @@ def example_record(seed: int = 0, slower: Mapping[str, float] | None = None, rou
         entries=tuple(_entry(rng, name, protocol.processes) for name in BACKENDS),
         absent=(
             Absent("openvino", "not installed", "openvino is not installed: pip install 'kdpinn-edge[peers]'"),
-            Absent("jax", "refused", "is off by 0.013 from the float64 Program; accepted: up to 1.4e-05", error=0.013),
+            Absent("jax", "refused", "is off by 0.013 from the float64 Program; expected: up to 1.4e-05", error=0.013),
             Absent("numpy program", "failed", "one call takes longer than a turn", n=100_000),
         ),
         cells=tuple(cell for cell in cells if (cell.entry, cell.n) != ("numpy program", 100_000)),

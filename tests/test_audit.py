@@ -181,7 +181,7 @@ def test_a_figure_that_fails_leaves_nothing_and_keeps_its_predecessor(tmp_path: 
 
 
 def test_a_wrong_suffix_is_refused_before_the_sweep(three_inputs: Path, tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match=r"'\.jpeg' is not known; accepted: \.png, \.svg, \.pdf"):
+    with pytest.raises(AuditError, match=r"'\.jpeg' is unknown; expected: \.png, \.svg, \.pdf"):
         check_figure(tmp_path / "audit.jpeg")
     with pytest.raises(AuditError, match="there is no folder"):
         check_figure(tmp_path / "none" / "audit.png")

@@ -201,7 +201,7 @@ def test_threads_are_set_and_said(everything: Case) -> None:
         except NotInstalledError:
             continue
         if has_one:
-            with pytest.raises(BenchError, match=r"asked for 2 threads; accepted: 1"):
+            with pytest.raises(BenchError, match=r"asked for 2 threads; expected: 1"):
                 backend.prepare(everything, 2)
         elif backend.name != "torch, eager":  # torch's threads belong to the whole process, and to other tests
             said[backend.name] = backend.prepare(everything, 2).threads

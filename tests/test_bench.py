@@ -168,7 +168,7 @@ def test_one_weight_changed_is_refused(bundle: Path, tmp_path: Path) -> None:
     assert (refused.name, refused.kind) == ("onnxruntime, io-binding", "refused")
     assert refused.error is not None
     assert 1e-6 < refused.error < 1e-2
-    assert "from the float64 Program; accepted: up to" in refused.reason
+    assert "from the float64 Program; expected: up to" in refused.reason
 
 
 def _rehash(bundle: Path, name: str) -> None:
@@ -204,7 +204,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Pat
     assert not part.is_complete
     kept = {block.turn for cell in part.cells for block in cell.blocks}
     assert 0 < len(kept) < 12
-    with pytest.raises(BenchError, match=r"record.json exists; accepted: a new file, or --resume"):
+    with pytest.raises(BenchError, match=r"record.json exists; expected: a new file, or --resume"):
         measure(who, protocol, name="net", out=out)
     whole = measure(who, protocol, name="net", out=out, resume=True)
     assert whole.is_complete
@@ -269,7 +269,7 @@ def test_one_that_is_too_slow_is_said_to_be(bundle: Path) -> None:
     assert [entry.name for entry in found.entries] == ["_slow", "_numpy"]
     (absent,) = found.absent
     assert (absent.name, absent.n, absent.kind) == ("_slow", 1, "failed")
-    assert re.fullmatch(r"one call takes \S+ s; accepted: up to 0.04 s", absent.reason)
+    assert re.fullmatch(r"one call takes \S+ s; expected: up to 0.04 s", absent.reason)
 
 
 def test_the_background_load_stops_by_itself_and_when_told(bundle: Path) -> None:
@@ -291,10 +291,10 @@ def test_the_background_load_stops_by_itself_and_when_told(bundle: Path) -> None
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"n_points": ()}, "accepted: at least one n, from 1, each once"),
-        ({"n_points": (0,)}, "accepted: at least one n, from 1, each once"),
-        ({"n_points": (1, 1)}, "accepted: at least one n, from 1, each once"),
-        ({"modes": ()}, "no mode; accepted"),
+        ({"n_points": ()}, "expected: at least one n, from 1, each once"),
+        ({"n_points": (0,)}, "expected: at least one n, from 1, each once"),
+        ({"n_points": (1, 1)}, "expected: at least one n, from 1, each once"),
+        ({"modes": ()}, "no mode; expected"),
         ({"processes": 0}, "processes=0"),
         ({"turn_seconds": 0.0}, "turn_seconds=0.0"),
     ],

@@ -125,12 +125,12 @@ def test_the_zoo_has_pairs() -> None:
 
 
 def test_a_problem_without_a_pair_is_refused() -> None:
-    with pytest.raises(BenchError, match=r"no teacher and student of 'abacus'; accepted: .*burgers"):
+    with pytest.raises(BenchError, match=r"no teacher and student of 'abacus'; expected: .*burgers"):
         paper_comparison("abacus")
 
 
 def test_a_model_of_another_problem_is_refused() -> None:
-    with pytest.raises(BenchError, match="the student heat_student solves heat; accepted: a model of burgers"):
+    with pytest.raises(BenchError, match="the student heat_student solves heat; expected: a model of burgers"):
         paper_comparison("burgers", student="heat_student", backends=(NATIVE,), protocol=TINY)
 
 

@@ -40,5 +40,5 @@ def test_another_file_is_refused(change: Callable[[bytes], bytes], message: str,
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"cannot be read .*accepted: a record of `bench --out`"):
+    with pytest.raises(BenchError, match=r"cannot be read .*expected: a record of `bench --out`"):
         read_record(tmp_path / "record.json")

@@ -166,7 +166,7 @@ def test_a_wrong_bit_on_the_device_is_found(target: str, bundle: Path, need: Nee
 
 
 def test_a_target_without_a_bench_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"wasm has no bench for the device; accepted: x86-64-v4, .*cortex-m33"):
+    with pytest.raises(ExportError, match=r"wasm has no bench for the device; expected: x86-64-v4, .*cortex-m33"):
         device_bench(b"", Interface("model", "float32", TARGETS["wasm"], INPUTS, FUNCTIONS))
 
 
@@ -205,13 +205,13 @@ Change = Callable[[dict[str, Any]], object]
         (lambda r: r["functions"][0]["rows"][0].update(batch=0), "not the results of a board"),
         (lambda r: r["functions"][0]["rows"][0].update(ticks=[-1]), "not the results of a board"),
         (lambda r: r["functions"].clear(), "not the results of a board"),
-        (lambda r: r.update(precision="float64"), "precision 'float64'; accepted: float32"),
-        (lambda r: r.update(profile="fma-0"), "numerics profile 'fma-0'; accepted: "),
-        (lambda r: r["functions"][0].update(program_sha256="00"), "eval is the Program 00; accepted: "),
-        (lambda r: r["functions"][0].update(name="residual"), "the function residual; accepted: eval, jet"),
+        (lambda r: r.update(precision="float64"), "precision 'float64'; expected: float32"),
+        (lambda r: r.update(profile="fma-0"), "numerics profile 'fma-0'; expected: "),
+        (lambda r: r["functions"][0].update(program_sha256="00"), "eval is the Program 00; expected: "),
+        (lambda r: r["functions"][0].update(name="residual"), "the function residual; expected: eval, jet"),
         (lambda r: r["functions"][0]["rows"][1].update(n=1), "two rows of the same n"),
         (lambda r: r["functions"][0]["rows"][0].update(ticks=[]), "a row has no ticks"),
-        (lambda r: r.update(points_crc32=7), "other points; accepted: those of the domain box of the bundle"),
+        (lambda r: r.update(points_crc32=7), "other points; expected: those of the domain box of the bundle"),
     ],
 )
 def test_results_of_something_else_are_refused(change: Change, said: str, bundle: Path, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_another_file_is_refused(text: str | None, said: str, bundle: Path, tmp_
     ("change", "reason"),
     [
         (lambda r: r.update(selftest=3), "its self-test failed at golden number 3"),
-        (lambda r: r["functions"][1]["rows"][1].update(status=-3), "jet of 100 points returned -3; accepted: 0"),
+        (lambda r: r["functions"][1]["rows"][1].update(status=-3), "jet of 100 points returned -3; expected: 0"),
         (
             lambda r: r["functions"][0]["rows"][2].update(crc32=7),
             "eval of 10,000 points has other bits than the NumPy program of ",
@@ -304,7 +304,7 @@ def test_rates(text: str, hz: int) -> None:
 
 @pytest.mark.parametrize("text", ["216", "216 mhz", "-1MHz", "0Hz", "MHz", "1e6Hz"])
 def test_other_texts_are_no_rates(text: str) -> None:
-    with pytest.raises(BenchError, match="is not a rate; accepted: a positive number and Hz, kHz, MHz, GHz"):
+    with pytest.raises(BenchError, match="is not a rate; expected: a positive number and Hz, kHz, MHz, GHz"):
         parse_rate(text)
 
 
@@ -395,8 +395,8 @@ def test_a_record_of_another_program_takes_no_board(m7: Path, bundle: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--clock", "216MHz"], "it is the rate of a board that counts cycles; accepted: with --add"),
-        (["--add", "{m7}", "--clock", "fast"], "'fast' is not a rate; accepted"),
+        (["--clock", "216MHz"], "it is the rate of a board that counts cycles; expected: with --add"),
+        (["--add", "{m7}", "--clock", "fast"], "'fast' is not a rate; expected"),
         (["--add", "{m7}", "--budget", "1s"], "--add: not for the budget of one backend"),
         (["--add", "{m7}", "--frontier"], "--add: not for the frontier"),
     ],

@@ -111,7 +111,7 @@ def test_a_domain_is_given_and_goes_on_with_the_bundle(program_file: Path, tmp_p
     assert sides == [[(-2.0, 1.0), (0.0, None)], [(-1.0, 1.0), (0.0, None)]]
     for bounds in ("0", "0, nan", "0, x", "0, 1, 2"):
         said = refused("export", out, "--out", tmp_path / "none", "--lower", bounds)
-        assert "accepted: 2 numbers with commas between" in said
+        assert "expected: 2 numbers with commas between" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "net"]
 
 
@@ -346,7 +346,7 @@ def test_the_frontier_is_printed(exported: Path) -> None:
     [
         (["export", "{program}", "--out", "{new}"], "does not say what its library is called; add --name"),
         (["export", "{program}", "--out", "{new}", "--name", "double"], "'double' is taken by C"),
-        (["export", "{program}", "--out", "{new}", "--name", "n", "--target", "pdp11"], "'pdp11' is not known"),
+        (["export", "{program}", "--out", "{new}", "--name", "n", "--target", "pdp11"], "'pdp11' is unknown"),
         (["export", "{program}", "--out", "{new}", "--precision", "float16"], "'float16' is not one of"),
         (["export", "{program}", "--out", "{bundle}", "--name", "net"], "exists already"),
         (
@@ -363,44 +363,44 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "{here}", "--out", "{new}"], "model.safetensors: no such file"),
         (
             ["export", "lunch", "--out", "{new}"],
-            "no model is called 'lunch', and no folder or file; accepted: a problem",
+            "no model is called 'lunch', and no folder or file; expected: a problem",
         ),
         (
             ["export", "{bundle}/model.onnx", "--out", "{new}"],
-            "a model in ONNX is not read; accepted: the torch module",
+            "a model in ONNX is not read; expected: the torch module",
         ),
-        (["train", "lunch", "--out", "{new}"], "no problem is called 'lunch'; accepted: "),
+        (["train", "lunch", "--out", "{new}"], "no problem is called 'lunch'; expected: "),
         (["train", "burgers", "--out", "{bundle}"], "already holds other files"),
         (["train", "burgers", "--out", "{new}", "--resume"], "holds no run"),
         (["distill", "burgers", "--out", "{new}", "--teacher", "{new}"], "no such file"),
         (["check", "{new}"], "does not exist"),
-        (["bench", "{bundle}", "--n", "0"], "accepted: at least one n, from 1"),
-        (["bench", "{bundle}", "--backend", "abacus"], "no backend is called 'abacus'; accepted: library"),
+        (["bench", "{bundle}", "--n", "0"], "expected: at least one n, from 1"),
+        (["bench", "{bundle}", "--backend", "abacus"], "no backend is called 'abacus'; expected: library"),
         (
             ["bench", "{bundle}", "--budget", "10 parsecs"],
-            "'10 parsecs' is not a duration; accepted: a positive number",
+            "'10 parsecs' is not a duration; expected: a positive number",
         ),
-        (["bench", "{bundle}", "--budget", "1s", "--samples", "9"], "9 samples have no 99th percentile; accepted"),
-        (["bench", "{bundle}", "--budget", "1s", "--percentile", "100"], "percentile 100; accepted: above 0"),
+        (["bench", "{bundle}", "--budget", "1s", "--samples", "9"], "9 samples have no 99th percentile; expected"),
+        (["bench", "{bundle}", "--budget", "1s", "--percentile", "100"], "percentile 100; expected: above 0"),
         (["bench", "{bundle}", "--compare", "{new}"], "cannot be read"),
         (["bench", "{bundle}", "--budget", "1s", "--full", "--n", "5"], "--full, --n: not for the budget"),
         (["bench", "{bundle}", "--budget", ""], "'' is not a duration"),
         (
             ["bench", "{bundle}", "--points", "9"],
-            "--points, --percentile and --samples are of a budget; accepted: with",
+            "--points, --percentile and --samples are of a budget; expected: with",
         ),
-        (["bench", "{bundle}", "--frontier", "--percentile", "100"], "percentile 100; accepted: above 0"),
-        (["search", "heat", "--max-error", "0", "--out", "{new}"], "max_error is 0.0; accepted: above 0"),
-        (["search", "heat", "--max-flash", "0", "--out", "{new}"], "max_flash is 0; accepted: above 0"),
+        (["bench", "{bundle}", "--frontier", "--percentile", "100"], "percentile 100; expected: above 0"),
+        (["search", "heat", "--max-error", "0", "--out", "{new}"], "max_error is 0.0; expected: above 0"),
+        (["search", "heat", "--max-flash", "0", "--out", "{new}"], "max_flash is 0; expected: above 0"),
         (["train", "heat", "--seed", "-1", "--out", "{new}"], "--seed"),
-        (["export", "heat", "--cc", "'gcc", "--out", "{new}"], "No closing quotation; accepted: a command"),
+        (["export", "heat", "--cc", "'gcc", "--out", "{new}"], "No closing quotation; expected: a command"),
         (["bench", "{bundle}", "--frontier", "--resume"], "--resume: not for the frontier; leave it out"),
-        (["bench", "{bundle}", "--resume"], "--resume goes on with a record; accepted: with --out RECORD.json"),
+        (["bench", "{bundle}", "--resume"], "--resume goes on with a record; expected: with --out RECORD.json"),
         (["bench", "{bundle}", "--out", "{new}/record.json"], "make it first"),
         (["audit", "{bundle}", "--limit", "nan"], "--limit"),
         (["search", "heat", "--max-error", "nan", "--out", "{new}"], "--max-error"),
         (["study", "heat", "--page", "{new}/page.md", "--out", "{new}"], "there is no folder"),
-        (["study", "heat", "--page", "page.png", "--out", "{new}"], "the suffix '.png' is not known; accepted: .md"),
+        (["study", "heat", "--page", "page.png", "--out", "{new}"], "the suffix '.png' is unknown; expected: .md"),
         (["study", "heat", "--seconds", "inf", "--out", "{new}"], "--seconds"),
         (["export", "heat", "--lower", "1,0", "--upper", "0,1", "--out", "{new}"], "input x: lower 1.0 is not below"),
         (["export", "heat", "--lower=-3e38,0", "--upper", "3e38,1", "--out", "{new}"], "too far for float32"),

@@ -78,7 +78,7 @@ def test_a_request_has_one_spelling(request_text: str, name: str) -> None:
     ],
 )
 def test_what_has_no_meaning_is_refused(request_text: str) -> None:
-    with pytest.raises(DerivativeError, match="accepted: "):
+    with pytest.raises(DerivativeError, match="expected: "):
         FLAT.read(request_text)
 
 
@@ -86,7 +86,7 @@ def test_what_is_accepted_is_listed() -> None:
     with pytest.raises(DerivativeError) as caught:
         FLAT.read("u_q")
     assert str(caught.value) == (
-        "'u_q' is no column and no derivative of one; accepted: an output (u, v[0], w_1), an input (x, t, nu, y[0]), "
+        "'u_q' is no column and no derivative of one; expected: an output (u, v[0], w_1), an input (x, t, nu, y[0]), "
         "a derivative (u_x, u_t, u_nu, u_y[0]_y[0], …) or laplacian(u)"
     )
 
@@ -122,7 +122,7 @@ def test_requests_are_separated_by_commas_outside_parentheses() -> None:
 
 @pytest.mark.parametrize("text", ["", "u,", ",u", "u,,u_x", "laplacian(u", "u)", "laplacian(u))("])
 def test_requests_that_are_not_whole_are_refused(text: str) -> None:
-    with pytest.raises(DerivativeError, match="accepted: requests such as"):
+    with pytest.raises(DerivativeError, match="expected: requests such as"):
         parse_requests(text)
 
 

@@ -134,7 +134,7 @@ def test_a_device_that_is_not_there(tmp_path: Path, name: str) -> None:
         lambda: make_plan("burgers", device=name),
     ):
         with pytest.raises(
-            TrainError, match=rf"no device '{name}'; accepted on this machine: cpu\. Its torch, \d.*is built"
+            TrainError, match=rf"no device '{name}'; expected on this machine: cpu\. Its torch, \d.*is built"
         ):
             run()
     assert not (tmp_path / "run").exists()
@@ -144,7 +144,7 @@ def test_a_device_that_is_not_there(tmp_path: Path, name: str) -> None:
 def test_the_command_names_what_is_there(tmp_path: Path, stage: str) -> None:
     result = CliRunner().invoke(cli.app, [stage, "burgers", "--device", ABSENT, "--out", str(tmp_path / "run")])
     assert result.exit_code == 2
-    assert f"there is no device '{ABSENT}'; accepted on this machine: cpu" in result.stderr
+    assert f"there is no device '{ABSENT}'; expected on this machine: cpu" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

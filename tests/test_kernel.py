@@ -152,7 +152,7 @@ def test_the_fast_grade_is_that_of_the_numpy_program(chosen: Target, crossover: 
 
 
 def test_the_fast_grade_is_for_float32() -> None:
-    with pytest.raises(EngineError, match="profile fma-2-fast has no float64; accepted: float32"):
+    with pytest.raises(EngineError, match="profile fma-2-fast has no float64; expected: float32"):
         NumpyProgram(mlp(2, 4, 1, 1), "float64", "fma-2-fast")
 
 

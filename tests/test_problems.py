@@ -34,7 +34,7 @@ def each(request: pytest.FixtureRequest) -> Problem:
 
 def test_the_lookup_names_what_it_knows() -> None:
     assert BURGERS.name in names()
-    with pytest.raises(ProblemError, match=r"'burger'; accepted: .*burgers"):
+    with pytest.raises(ProblemError, match=r"'burger'; expected: .*burgers"):
         problem("burger")
 
 
@@ -80,7 +80,7 @@ def test_features_and_ansatz_are_the_same_under_numpy_and_torch(each: Problem) -
         ([[0.0, 1.5]], r"1 of 1 points are outside .*t ∈ \[0, 1\].*row 0: \[0.0, 1.5\]"),
         ([[0.0, 0.5], [np.nan, 0.5]], "1 of 2 points are outside .*row 1"),
         ([[-np.inf, 0.5]], "outside"),
-        ([0.0, 0.5], r"shape \(2,\); accepted: \(n, 2\)"),
+        ([0.0, 0.5], r"shape \(2,\); expected: \(n, 2\)"),
         ([[0.0, 0.5, 0.0]], r"shape \(1, 3\)"),
     ],
 )

@@ -113,9 +113,9 @@ def test_each_method_has_as_many_residuals_as_the_weights_ask_for() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ("magic",)}, "no method is called 'magic'; accepted: scratch, scratch_long, paper"),
-        ({"teacher": "burgers_nu_teacher"}, "solves burgers_nu; accepted: a teacher of burgers"),
-        ({"cpu_seconds": 1e-3}, "scratch, 3: 0.001 s do not hold Adam and one round; accepted: more time"),
+        ({"methods": ("magic",)}, "no method is called 'magic'; expected: scratch, scratch_long, paper"),
+        ({"teacher": "burgers_nu_teacher"}, "solves burgers_nu; expected: a teacher of burgers"),
+        ({"cpu_seconds": 1e-3}, "scratch, 3: 0.001 s do not hold Adam and one round; expected: more time"),
         ({"known": KNOWN}, "(?s)another study.*problem was 'heat', is now 'burgers'.*cpu_seconds was 1.0, is now"),
     ],
 )
@@ -295,4 +295,4 @@ def test_the_command_makes_a_study_and_goes_on_with_it(tmp_path: Path) -> None:
     assert f"`kdpinn-edge study heat {' '.join(options[:8])}`" in (tmp_path / "page.md").read_text()
     refused = CliRunner().invoke(cli.app, ["study", "heat", *options, "--size", "3x3"])
     assert refused.exit_code == 2
-    assert "'3x3'; accepted: sizes of layers" in " ".join(refused.stderr.replace("│", "").split())
+    assert "'3x3'; expected: sizes of layers" in " ".join(refused.stderr.replace("│", "").split())

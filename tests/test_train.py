@@ -191,21 +191,21 @@ def test_weights_keep_their_activation(name: str, tmp_path: Path) -> None:
 
 
 def test_an_activation_that_is_not_there(tmp_path: Path) -> None:
-    accepted = "no activation is called 'relu'; accepted: tanh, sin, lorentzian, dispersion"
+    expected = "no activation is called 'relu'; expected: tanh, sin, lorentzian, dispersion"
     for refused in (lambda: Pinn(BURGERS, (3,), activation="relu"), lambda: TrainConfig(activation="relu")):
-        with pytest.raises(TrainError, match=accepted):
+        with pytest.raises(TrainError, match=expected):
             refused()
     result = CliRunner().invoke(cli.app, ["train", "burgers", "--activation", "relu", "--out", str(tmp_path / "run")])
     assert result.exit_code == 2
-    assert accepted in " ".join(result.stderr.split())
+    assert expected in " ".join(result.stderr.split())
     path = tmp_path / "net.safetensors"
     safetensors.torch.save_file(Pinn(BURGERS, (3,)).state_dict(), path, {"problem": "burgers", "activation": "relu"})
-    with pytest.raises(TrainError, match=accepted):
+    with pytest.raises(TrainError, match=expected):
         load_pinn(path)
 
 
 def test_a_derivative_of_fourth_order_is_refused() -> None:
-    with pytest.raises(ProblemError, match="u_xxxx: accepted in training: derivatives up to order 3"):
+    with pytest.raises(ProblemError, match="u_xxxx: expected in training: derivatives up to order 3"):
         jets.words(("u", "u_xxxx"), Names(("x",), ("u",)))
 
 
@@ -319,7 +319,7 @@ def test_a_weight_of_0_leaves_its_term_out() -> None:
 
 @pytest.mark.parametrize("wrong", [{"sigma": 0.0}, {"physics_weight": -1.0}, {"slope_weight": -0.1}])
 def test_a_weight_below_0_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(TrainError, match="accepted: sigma above 0, weights from 0"):
+    with pytest.raises(TrainError, match="expected: sigma above 0, weights from 0"):
         DistillConfig(**wrong)
 
 
@@ -493,9 +493,9 @@ def test_a_folder_that_holds_something_is_refused(teacher_run: Path, tmp_path: P
 
 
 def test_an_unknown_problem_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match=r"accepted: .*burgers"):
+    with pytest.raises(ProblemError, match=r"expected: .*burgers"):
         train("burger", tmp_path / "run", TINY)
-    with pytest.raises(ProblemError, match=r"accepted: .*burgers"):
+    with pytest.raises(ProblemError, match=r"expected: .*burgers"):
         distill("burger", tmp_path / "run", TINY_DISTILL)
     assert not (tmp_path / "run").exists()
 
@@ -621,7 +621,7 @@ def test_truncated_weights_are_named(teacher_run: Path, tmp_path: Path) -> None:
         ({"layers.1.bias": None}, "layers.1.bias is missing"),
         ({"layers.1.weight": None}, r"hidden layers \(\)"),
         ({"extra": torch.zeros(1)}, "extra is not expected"),
-        ({"layers.1.weight": torch.zeros(10, 7)}, r"layers.1.weight has shape \(10, 7\); accepted: \(10, 10\)"),
+        ({"layers.1.weight": torch.zeros(10, 7)}, r"layers.1.weight has shape \(10, 7\); expected: \(10, 10\)"),
         ({"layers.0.weight": torch.zeros(())}, r"layers.0.weight has shape \(\)"),
         ({"layers.0.bias": torch.full((10,), torch.nan)}, "layers.0.bias holds something else than finite"),
         ({"layers.0.bias": torch.zeros(10, dtype=torch.int64)}, "layers.0.bias holds something else"),
@@ -702,9 +702,9 @@ def test_a_student_follows_a_foreign_teacher(form: str, tmp_path: Path) -> None:
 
 
 def test_a_teacher_with_other_columns_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match="foreign computes u from x, y; accepted for burgers: u from x, t, in"):
+    with pytest.raises(TrainError, match="foreign computes u from x, y; expected for burgers: u from x, t, in"):
         distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=foreign(inputs=("x", "y")))
-    with pytest.raises(TrainError, match=r"none\.npz: no such file; accepted: a program.npz, a bundle, a run folder"):
+    with pytest.raises(TrainError, match=r"none\.npz: no such file; expected: a program.npz, a bundle, a run folder"):
         distill("burgers", tmp_path / "run", TINY_DISTILL, teacher="none.npz")
     assert not (tmp_path / "run").exists()
 
@@ -754,10 +754,10 @@ def test_a_student_follows_a_model_without_an_equation(model: Path, tmp_path: Pa
 
 
 def test_a_model_that_cannot_be_followed(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match="a model without an equation; accepted: physics_weight=0"):
+    with pytest.raises(TrainError, match="a model without an equation; expected: physics_weight=0"):
         distill(str(model), tmp_path / "run", TINY_DISTILL)
     export_bundle(foreign(), tmp_path / "open", name="open")
-    with pytest.raises(TrainError, match=r"the domain of x, t is open; accepted: .*bounds for every input"):
+    with pytest.raises(TrainError, match=r"the domain of x, t is open; expected: .*bounds for every input"):
         distill(str(tmp_path / "open"), tmp_path / "run", replace(TINY_DISTILL, physics_weight=0.0))
     assert not (tmp_path / "run").exists()
 
@@ -782,10 +782,10 @@ def test_a_finished_run_is_published(teacher_run: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_published(tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match="accepted: the folder of a finished run"):
+    with pytest.raises(TrainError, match="expected: the folder of a finished run"):
         publish(tmp_path, TEACHER, tmp_path)
     (tmp_path / "model.json").write_text("{")
-    with pytest.raises(TrainError, match="accepted: the folder of a finished run"):
+    with pytest.raises(TrainError, match="expected: the folder of a finished run"):
         publish(tmp_path, TEACHER, tmp_path)
     short = replace(TINY, adam_steps=5, newton_rounds=1)
     train("burgers", tmp_path / "run", short, report=Interrupt(2))

@@ -104,5 +104,5 @@ def test_a_model_has_a_card_that_is_up_to_date(name: str) -> None:
 
 
 def test_a_model_that_is_not_there() -> None:
-    with pytest.raises(TrainError, match=r"'nobody'; accepted: .*burgers_student, burgers_teacher"):
+    with pytest.raises(TrainError, match=r"'nobody'; expected: .*burgers_student, burgers_teacher"):
         zoo.weights("nobody")

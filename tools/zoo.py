@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="models; by default all")
     given = parser.parse_args()
     if unknown := sorted(set(given.names) - set(RECIPES)):
-        parser.error(f"no model is called {unknown[0]}; accepted: {', '.join(RECIPES)}")
+        parser.error(f"no model is called {unknown[0]}; expected: {', '.join(RECIPES)}")
     names = [name for name in RECIPES if name in given.names or not given.names]
     if given.what == "cards":
         cards()

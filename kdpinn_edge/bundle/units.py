@@ -20,7 +20,7 @@ SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 def derivative_units(
     requests: Sequence[str], inputs: Sequence[Input], outputs: Sequence[Output]
 ) -> tuple[str | None, ...]:
-    """The unit of each derivative that `requests` asks for; None where it is not known, or a sum has several."""
+    """The unit of each derivative that `requests` asks for; None where it is unknown, or a sum has several."""
     names = Names(tuple(column.name for column in inputs), tuple(column.name for column in outputs))
     unit = {column.name: column.unit for column in inputs} | {column.name: column.unit for column in outputs}
 

@@ -102,7 +102,7 @@ def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: E
         print(audit("burgers.bundle").rows([99.0]))
     """
     if per_axis < 2:
-        raise AuditError(f"per_axis is {per_axis}; accepted: from 2, the points along the first two inputs")
+        raise AuditError(f"per_axis is {per_axis}; expected: from 2, the points along the first two inputs")
     loaded = load(bundle, engine)
     manifest = loaded.manifest
     check_function(manifest, "residual")
@@ -138,7 +138,7 @@ def _axes(manifest: Manifest, per_axis: int) -> tuple[Array, ...]:
     for i, side in enumerate(manifest.inputs):
         if side.lower is None or side.upper is None:
             raise AuditError(
-                f"{manifest.name}: the domain of {side.name} is open, so it cannot be swept; accepted: a bundle that "
+                f"{manifest.name}: the domain of {side.name} is open, so it cannot be swept; expected: a bundle that "
                 "was exported with a lower and an upper bound for every input"
             )
         n = per_axis if i < 2 else few
@@ -154,7 +154,7 @@ def _largest(program: Program, points: Array) -> float:
 def check_figure(path: Path) -> None:
     """Raise AuditError where `path` is not one that `draw` can write: call it before a long sweep."""
     if path.suffix not in FORMATS:
-        raise AuditError(f"{path}: the suffix {path.suffix!r} is not known; accepted: {', '.join(FORMATS)}")
+        raise AuditError(f"{path}: the suffix {path.suffix!r} is unknown; expected: {', '.join(FORMATS)}")
     check_folder(path, AuditError)
 
 

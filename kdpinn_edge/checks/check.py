@@ -166,7 +166,7 @@ def _within(program: Program, errors: Array, limits: Array) -> str:
     """The errors (n_out,) of the outputs. Raises BundleError where one exceeds its limit."""
     found = list(zip(columns(program.outputs), errors, limits, strict=True))
     faults = [
-        f"{name} is off by {error:.2g}; accepted: up to {limit:.2g}"
+        f"{name} is off by {error:.2g}; expected: up to {limit:.2g}"
         for name, error, limit in found
         if not error <= limit
     ]

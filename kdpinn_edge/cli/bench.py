@@ -1,4 +1,4 @@
-"""What `kdpinn-edge bench` does: a table, a gate or a frontier, as a JSON document, and whether all is well."""
+"""What `kdpinn-edge bench` does: a table, a gate or a frontier, as a JSON document, and whether it succeeded."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def table(bundle: Path, options: BenchOptions, out: Console, status: Console, qu
     if options.report:
         check_folder(options.report, BenchError)
     if (options.points, options.percentile, options.samples) != (POINTS, PERCENTILE, None):
-        raise BenchError("--points, --percentile and --samples are of a budget; accepted: with --budget or --frontier")
+        raise BenchError("--points, --percentile and --samples are of a budget; expected: with --budget or --frontier")
     protocol = lineup.FULL if options.full else lineup.QUICK
     if options.n_points:
         protocol = replace(protocol, n_points=tuple(options.n_points))
     earlier = read_record(options.compare) if options.compare else None
     if options.clock and not options.add:
-        raise BenchError(f"--clock {options.clock}: it is the rate of a board that counts cycles; accepted: with --add")
+        raise BenchError(f"--clock {options.clock}: it is the rate of a board that counts cycles; expected: with --add")
     boards = read_boards(options.add, bundle, options.clock) if options.add else []
     record = _complete(bundle, options) or _measured(bundle, options, _contenders(bundle, options), protocol, status)
     if boards:
@@ -65,7 +65,7 @@ def gate(bundle: Path, options: BenchOptions, out: Console, status: Console, qui
     protocol = gate_protocol(options.points, _budget_ns(options), options.percentile, options.samples)
     contenders = _contenders(bundle, options, (lineup.LIBRARY,))
     if len(contenders) > 1:
-        raise BenchError(f"a budget is for one backend, and {len(contenders)} are named; accepted: one --backend")
+        raise BenchError(f"a budget is for one backend, and {len(contenders)} are named; expected: one --backend")
     record = _measured(bundle, options, contenders, protocol, status)
     found = verdict(record, options.percentile)
     if not quiet:
@@ -102,7 +102,7 @@ def _contenders(bundle: Path, options: BenchOptions, default: Sequence[str] = ()
     """Those that were named; or everyone; or `default`, and by default the quick ones."""
     if options.full and not options.backends:
         if options.threads > 1:
-            raise BenchError(f"--threads {options.threads}: not for everyone; accepted: without --full, which has both")
+            raise BenchError(f"--threads {options.threads}: not for everyone; expected: without --full, which has both")
         return lineup.full(bundle)
     named = lineup.named(options.backends or default or lineup.QUICK_NAMES, bundle)
     return [replace(contender, threads=options.threads) for contender in named]
@@ -130,7 +130,7 @@ def _measured(
     bundle: Path, options: BenchOptions, contenders: Sequence[Contender], protocol: Protocol, status: Console
 ) -> Record:
     if options.resume and not options.out:
-        raise BenchError("--resume goes on with a record; accepted: with --out RECORD.json")
+        raise BenchError("--resume goes on with a record; expected: with --out RECORD.json")
     if options.out:
         check_folder(options.out, BenchError)
     status.print(

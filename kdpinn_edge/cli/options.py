@@ -51,7 +51,7 @@ def _option(name: str, default: object, hint: object) -> inspect.Parameter:
 def finite(value: float | None) -> float | None:
     """Refuse infinities and NaN: every comparison with a NaN is false, so that a limit of one would hold."""
     if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value:g}; accepted: a finite number")
+        raise typer.BadParameter(f"{value:g}; expected: a finite number")
     return value
 
 
@@ -175,7 +175,7 @@ def numbers(text: str, count: int, option: str) -> list[float | None]:
     except ValueError:
         found = []
     if len(found) != count or any(map(math.isnan, found)):
-        raise typer.BadParameter(f"{text!r}; accepted: {count} numbers with commas between", param_hint=option)
+        raise typer.BadParameter(f"{text!r}; expected: {count} numbers with commas between", param_hint=option)
     return [number if math.isfinite(number) else None for number in found]
 
 
@@ -184,11 +184,11 @@ def compiler_command(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: {error}; accepted: a command as in a shell", param_hint="--cc") from error
+        raise typer.BadParameter(f"{text!r}: {error}; expected: a command as in a shell", param_hint="--cc") from error
 
 
 def layers(text: str, option: str) -> tuple[int, ...]:
     """Read the sizes of layers, as in 32,32,32."""
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text, re.ASCII):
-        raise typer.BadParameter(f"{text!r}; accepted: sizes of layers, as in 32,32,32", param_hint=option)
+        raise typer.BadParameter(f"{text!r}; expected: sizes of layers, as in 32,32,32", param_hint=option)
     return tuple(map(int, text.split(",")))

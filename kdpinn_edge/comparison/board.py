@@ -82,13 +82,13 @@ def read_boards(paths: Sequence[Path], bundle: Path, clock: str | None) -> list[
     found = {NAME.format(path.stem): (path, _read(path)) for path in paths}
     if len(found) < len(paths):
         raise BenchError(
-            f"--add {', '.join(map(str, paths))}: a board is named after its file; accepted: files of different names"
+            f"--add {', '.join(map(str, paths))}: a board is named after its file; expected: files of different names"
         )
     if clock is not None:
         counting = [results for _, results in found.values() if results.clock.per_second == 0]
         if len(counting) != 1:
             raise BenchError(
-                f"--clock {clock}: {len(counting)} of the boards count cycles and do not say how fast; accepted: one. "
+                f"--clock {clock}: {len(counting)} of the boards count cycles and do not say how fast; expected: one. "
                 "Add them one by one."
             )
         counting[0].clock.per_second = parse_rate(clock)
@@ -125,11 +125,11 @@ def _read(path: Path) -> _Results:
         return msgspec.json.decode(text, type=_Results)
     except OSError as error:
         raise BenchError(
-            f"{path}: cannot be read ({error.strerror}); accepted: what the bench for the device printed"
+            f"{path}: cannot be read ({error.strerror}); expected: what the bench for the device printed"
         ) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise BenchError(
-            f"{path}: not the results of a board ({error}); accepted: the JSON that the bench for the device printed, "
+            f"{path}: not the results of a board ({error}); expected: the JSON that the bench for the device printed, "
             "and nothing else. The usual cause is a line of a debugger, or a run that was stopped."
         ) from error
 
@@ -138,24 +138,24 @@ def _check(path: Path, results: _Results, manifest: Manifest) -> None:
     """Raise BenchError unless `results` are of the bundle of `manifest`."""
     faults = []
     if results.precision != manifest.precision:
-        faults.append(f"precision {results.precision!r}; accepted: {manifest.precision}")
+        faults.append(f"precision {results.precision!r}; expected: {manifest.precision}")
     if results.profile not in PROFILES:
-        faults.append(f"numerics profile {results.profile!r}; accepted: {', '.join(PROFILES)}")
+        faults.append(f"numerics profile {results.profile!r}; expected: {', '.join(PROFILES)}")
     for function in results.functions:
         expected = manifest.functions.get(function.name)
         if expected is None:
-            faults.append(f"the function {function.name}; accepted: {', '.join(manifest.functions)}")
+            faults.append(f"the function {function.name}; expected: {', '.join(manifest.functions)}")
         elif function.program_sha256 != expected.program_sha256:
             faults.append(
-                f"{function.name} is the Program {function.program_sha256}; accepted: {expected.program_sha256}"
+                f"{function.name} is the Program {function.program_sha256}; expected: {expected.program_sha256}"
             )
     cells = [(function.name, row.n) for function in results.functions for row in function.rows]
     if len(set(cells)) < len(cells):
-        faults.append("a function has two rows of the same n; accepted: one")
+        faults.append("a function has two rows of the same n; expected: one")
     if any(not row.ticks and row.status == 0 for function in results.functions for row in function.rows):
-        faults.append("a row has no ticks; accepted: at least one number")
+        faults.append("a row has no ticks; expected: at least one number")
     if not faults and results.points_crc32 != zlib.crc32(_points(manifest).tobytes()):
-        faults.append("other points; accepted: those of the domain box of the bundle")
+        faults.append("other points; expected: those of the domain box of the bundle")
     if faults:
         raise BenchError(
             f"{path} is not of this bundle: {listing(faults)}\nExport both from the same model with the same options."
@@ -173,7 +173,7 @@ def _judged(name: str, results: _Results, bundle: Path, manifest: Manifest) -> B
         parity = Parity(program, replace(manifest, profile=results.profile))
         for row in function.rows:
             if row.status != 0:
-                raise RefusedError(f"{function.name} of {row.n:,} points returned {row.status}; accepted: 0")
+                raise RefusedError(f"{function.name} of {row.n:,} points returned {row.status}; expected: 0")
             if row.crc32 != zlib.crc32(np.resize(y, (row.n, program.n_out)).tobytes()):
                 raise RefusedError(
                     f"{function.name} of {row.n:,} points has other bits than the NumPy program of {results.profile}"

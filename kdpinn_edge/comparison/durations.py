@@ -15,7 +15,7 @@ def parse_duration(text: str) -> int:
     """Nanoseconds in `text`, a number and a unit, as in 10ms, 250us, 0.5 s. Raises BenchError for anything else."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zµμ]+)\s*", text)
     if found is None or found[2] not in NS or round(float(found[1]) * NS[found[2]]) < 1:
-        raise BenchError(f"{text!r} is not a duration; accepted: a positive number and ns, us, ms or s, as in 10ms")
+        raise BenchError(f"{text!r} is not a duration; expected: a positive number and ns, us, ms or s, as in 10ms")
     return round(float(found[1]) * NS[found[2]])
 
 
@@ -23,7 +23,7 @@ def parse_rate(text: str) -> int:
     """How often a second `text` is, a number and a unit, as in 216MHz, 1.5 GHz. Raises BenchError for anything else."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kMG]?Hz)\s*", text)
     if found is None or round(float(found[1]) * HZ[found[2]]) < 1:
-        raise BenchError(f"{text!r} is not a rate; accepted: a positive number and {', '.join(HZ)}, as in 216MHz")
+        raise BenchError(f"{text!r} is not a rate; expected: a positive number and {', '.join(HZ)}, as in 216MHz")
     return round(float(found[1]) * HZ[found[2]])
 
 

@@ -45,7 +45,7 @@ def gate_protocol(n: int, budget_ns: int, percentile: float, samples: int | None
     needed = samples_for(percentile)
     if samples is not None and samples < needed:
         raise BenchError(
-            f"{samples:,} samples have no {percentile:g}th percentile; accepted: at least {needed:,}, so that ten lie "
+            f"{samples:,} samples have no {percentile:g}th percentile; expected: at least {needed:,}, so that ten lie "
             "beyond it"
         )
     return replace(

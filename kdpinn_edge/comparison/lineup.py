@@ -60,5 +60,5 @@ def named(names: Sequence[str], bundle: Path) -> list[Contender]:
     """The backends called `names`, on one thread. Raises BenchError for a name that is not known."""
     known = {backend.name: backend for backend in BACKENDS}
     if unknown := [name for name in names if name not in known]:
-        raise BenchError(f"no backend is called {unknown[0]!r}; accepted: {'; '.join(known)}")
+        raise BenchError(f"no backend is called {unknown[0]!r}; expected: {'; '.join(known)}")
     return [Contender(name, known[name], bundle) for name in names]

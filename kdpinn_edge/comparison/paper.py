@@ -135,7 +135,7 @@ def paper_comparison(
     `measure` does.
     """
     if not (teacher and student) and problem not in pairs():
-        raise BenchError(f"the zoo has no teacher and student of {problem!r}; accepted: {', '.join(pairs())}")
+        raise BenchError(f"the zoo has no teacher and student of {problem!r}; expected: {', '.join(pairs())}")
     solved = problems.problem(problem)
     models = {"teacher": teacher or f"{problem}_teacher", "student": student or f"{problem}_student"}
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
@@ -163,7 +163,7 @@ def _contenders(model: str, role: Role, solved: Problem, backends: Sequence[str]
     found = find_model(model)
     if found.problem is not solved:
         other = found.problem.name if found.problem else "an equation that it does not name"
-        raise BenchError(f"the {role} {model} solves {other}; accepted: a model of {solved.name}")
+        raise BenchError(f"the {role} {model} solves {other}; expected: a model of {solved.name}")
     export_bundle(
         found.program, bundle, name=_subject_name(solved.name, role), inputs=found.inputs, outputs=found.outputs
     )

@@ -258,10 +258,10 @@ def read_record(path: str | os.PathLike[str]) -> Record:
             )
         return msgspec.json.decode(text, type=Record)
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror}); accepted: a record of `bench --out`") from error
+        raise BenchError(f"{path}: cannot be read ({error.strerror}); expected: a record of `bench --out`") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise BenchError(
-            f"{path}: not a record ({error}); accepted: the JSON that `bench --out` wrote. The usual cause is a "
+            f"{path}: not a record ({error}); expected: the JSON that `bench --out` wrote. The usual cause is a "
             "truncated or edited file: measure again."
         ) from error
 

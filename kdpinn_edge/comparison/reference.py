@@ -78,7 +78,7 @@ class Reference:
     def _errors(self, y: Array, exact: Array) -> Array:
         """The largest error of each output."""
         if y.shape != exact.shape or y.dtype != self.probe.dtype:
-            raise RefusedError(f"returns {y.shape} of {y.dtype}; accepted: {exact.shape} of {self.probe.dtype}")
+            raise RefusedError(f"returns {y.shape} of {y.dtype}; expected: {exact.shape} of {self.probe.dtype}")
         errors: Array = np.abs(y - exact).max(axis=0)
         if not np.isfinite(errors).all():
             raise RefusedError("returns values that are not finite")
@@ -88,6 +88,6 @@ class Reference:
         error = float(errors.max())
         if promise != "another function" and (errors > self._parity.allowances).any():
             raise RefusedError(
-                f"is off by {error:.2g} from the float64 Program; accepted: up to {self._parity.allowed:.2g}", error
+                f"is off by {error:.2g} from the float64 Program; expected: up to {self._parity.allowed:.2g}", error
             )
         return error

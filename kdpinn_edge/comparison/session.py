@@ -86,7 +86,7 @@ def measure(
     """
     _check(contenders, protocol)
     if out is not None and out.exists() and not resume:
-        raise BenchError(f"{out} exists; accepted: a new file, or --resume to continue the record in it")
+        raise BenchError(f"{out} exists; expected: a new file, or --resume to continue the record in it")
     run = _Run(contenders, protocol, name)
     if out is not None and out.exists():
         run.resume(read_record(out), out)
@@ -322,7 +322,7 @@ class _Run:
     def _check_pace(self, first_ns: float, second_ns: float) -> None:
         limit_ns = TOO_SLOW_TURNS * self._protocol.turn_seconds * 1e9
         if min(first_ns, second_ns) > limit_ns:
-            raise BenchError(f"one call takes {second_ns / 1e9:.2g} s; accepted: up to {limit_ns / 1e9:.2g} s")
+            raise BenchError(f"one call takes {second_ns / 1e9:.2g} s; expected: up to {limit_ns / 1e9:.2g} s")
 
     def _leave_out(self, name: str, error: BenchError, n: int | None = None) -> None:
         """List contender `name` as absent, at n points or, with all that it has measured, altogether."""
@@ -371,16 +371,16 @@ def _check(contenders: Sequence[Contender], protocol: Protocol) -> None:
     """Raise BenchError for what makes no comparison."""
     faults = []
     if not protocol.n_points or min(protocol.n_points) < 1 or len(set(protocol.n_points)) < len(protocol.n_points):
-        faults.append(f"n_points={protocol.n_points}; accepted: at least one n, from 1, each once")
+        faults.append(f"n_points={protocol.n_points}; expected: at least one n, from 1, each once")
     if not protocol.modes:
-        faults.append(f"no mode; accepted: some of {', '.join(MODES)}")
+        faults.append(f"no mode; expected: some of {', '.join(MODES)}")
     if protocol.processes < 1 or protocol.rounds < 1 or not protocol.turn_seconds > 0 or protocol.deadline_ns < 1:
         faults.append(
             f"processes={protocol.processes}, rounds={protocol.rounds}, turn_seconds={protocol.turn_seconds}, "
-            f"deadline_ns={protocol.deadline_ns}; accepted: all from 1, or above 0"
+            f"deadline_ns={protocol.deadline_ns}; expected: all from 1, or above 0"
         )
     names = [contender.name for contender in contenders]
     if not names or len(set(names)) < len(names):
-        faults.append(f"backends: {', '.join(names) or 'none'}; accepted: at least one, each once")
+        faults.append(f"backends: {', '.join(names) or 'none'}; expected: at least one, each once")
     if faults:
         raise BenchError(listing(faults))

@@ -162,7 +162,7 @@ def row(cell: Cell, deadline_ns: float) -> Row:
 def samples_for(p: float) -> int:
     """How many samples the p-th percentile needs: so many that ten lie beyond it. Raises BenchError where p is none."""
     if not 0 < p < 100:
-        raise BenchError(f"percentile {p:g}; accepted: above 0 and below 100, as in 99.9")
+        raise BenchError(f"percentile {p:g}; expected: above 0 and below 100, as in 99.9")
     return round(BEYOND / (1 - p / 100))
 
 

@@ -35,7 +35,7 @@ def derivatives(program: Program, requests: Sequence[str]) -> Program:
     """
     if isinstance(requests, str):
         raise DerivativeError(
-            f"the requests are the text {requests!r}; accepted: a list, as parse_requests makes of it"
+            f"the requests are the text {requests!r}; expected: a list, as parse_requests makes of it"
         )
     program = simplify(program)
     names = Names(columns(program.inputs), columns(program.outputs))
@@ -47,7 +47,7 @@ def derivatives(program: Program, requests: Sequence[str]) -> Program:
             raise DerivativeError(f"{spelling} is asked for twice, the second time as {request!r}; ask for it once")
         terms[spelling] = term
     if not terms:
-        raise DerivativeError("no derivative is asked for; accepted: at least one request, as in ['u', 'u_x']")
+        raise DerivativeError("no derivative is asked for; expected: at least one request, as in ['u', 'u_x']")
     forward, backwards = (_differentiated(program, terms, backwards) for backwards in (False, True))
     return backwards if multiply_adds(backwards) < WORTH_A_SWEEP * multiply_adds(forward) else forward
 

@@ -35,7 +35,7 @@ def tangent(program: Program, column: str) -> Program:
     Raises DerivativeError for a column that is none, ProgramError where `program` is malformed.
     """
     if column not in columns(program.inputs):
-        raise DerivativeError(f"{column!r} is no input column; accepted: {', '.join(columns(program.inputs))}")
+        raise DerivativeError(f"{column!r} is no input column; expected: {', '.join(columns(program.inputs))}")
     program = simplify(program)
     draft = Draft(program)
     along = Tangent.along(draft, program.inputs, column)

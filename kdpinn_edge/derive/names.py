@@ -64,7 +64,7 @@ def parse_requests(text: str) -> tuple[str, ...]:
     requests = tuple(part.strip() for part in parts)
     if depth or not all(requests):
         found = "a parenthesis has no partner" if depth else "a request is empty"
-        raise DerivativeError(f"{text!r}: {found}; accepted: requests such as 'u, u_x, laplacian(u, x, y)'")
+        raise DerivativeError(f"{text!r}: {found}; expected: requests such as 'u, u_x, laplacian(u, x, y)'")
     return requests
 
 
@@ -82,10 +82,10 @@ class Names:
             return readings[0]
         if readings:
             raise DerivativeError(
-                f"{request!r} is {' or '.join(map(str, map(_described, readings)))}; accepted: a request with one "
+                f"{request!r} is {' or '.join(map(str, map(_described, readings)))}; expected: a request with one "
                 "reading. Write each input alone, as in u_x_t, or rename an output or an input."
             )
-        raise DerivativeError(f"{request!r} is no column and no derivative of one; accepted: {self._accepted()}")
+        raise DerivativeError(f"{request!r} is no column and no derivative of one; expected: {self._expected()}")
 
     def spell(self, term: Term) -> str:
         """The name of `term`. Raises DerivativeError where every spelling could also be read as something else."""
@@ -137,10 +137,10 @@ class Names:
     def _refuse(self, term: Derivative) -> str:
         raise DerivativeError(
             f"{_described(term)} has no name of its own: {spelled(term.column, term.word)} is also something else; "
-            "accepted: names that differ. Rename an output or an input."
+            "expected: names that differ. Rename an output or an input."
         )
 
-    def _accepted(self) -> str:
+    def _expected(self) -> str:
         column, last = self.outputs[0], self.inputs[-1]
         examples = ", ".join(
             dict.fromkeys((*(spelled(column, (x,)) for x in self.inputs[:3]), spelled(column, (last, last))))

@@ -29,7 +29,7 @@ def adjoint(program: Program, output: str) -> Program:
     """
     names = Names(columns(program.inputs), columns(program.outputs))
     if output not in names.outputs:
-        raise DerivativeError(f"{output!r} is no output column; accepted: {', '.join(names.outputs)}")
+        raise DerivativeError(f"{output!r} is no output column; expected: {', '.join(names.outputs)}")
     program = simplify(program)
     draft = Draft(program)
     value = draft.column(program.outputs, output)

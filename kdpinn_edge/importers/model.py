@@ -46,12 +46,12 @@ def find_model(text: str) -> Model:
         return _model(program, problems.problem(zoo.record(name)["problem"]))
     if Path(text).suffix == ".onnx":
         raise ProgramError(
-            f"{text}: a model in ONNX is not read; accepted: the torch module that it was made from, which "
+            f"{text}: a model in ONNX is not read; expected: the torch module that it was made from, which "
             "kdpinn_edge.importers.torch_module.capture turns into a Program (docs/training.md)"
         )
     if not Path(text).exists():
         raise ProgramError(
-            f"no model is called {text!r}, and no folder or file; accepted: a problem ({', '.join(problems.names())}), "
+            f"no model is called {text!r}, and no folder or file; expected: a problem ({', '.join(problems.names())}), "
             f"another model of the zoo ({', '.join(zoo.names())}), a run folder, a bundle, a program.npz, a "
             ".safetensors file"
         )

@@ -44,7 +44,7 @@ def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
         result = np.ascontiguousarray(array, dtype)
     if not np.isfinite(result).all():
         raise ProgramError(
-            f"a parameter is {np.abs(array).max():.3g}, which {dtype} cannot hold; accepted: up to "
+            f"a parameter is {np.abs(array).max():.3g}, which {dtype} cannot hold; expected: up to "
             f"{np.finfo(dtype).max:.3g}. Rescale the layer, or export with a wider type."
         )
     return result
@@ -63,7 +63,7 @@ class NumpyProgram:
                 f"the numerics profile is {profile!r}; this version computes {', '.join(PROFILES)}: update kdpinn_edge"
             )
         if is_fast(profile) and precision != "float32":
-            raise EngineError(f"the numerics profile {profile} has no {precision}; accepted: float32")
+            raise EngineError(f"the numerics profile {profile} has no {precision}; expected: float32")
         self.program = program
         self.profile = profile
         self.dtype = PRECISIONS[precision]

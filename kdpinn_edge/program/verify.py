@@ -65,9 +65,9 @@ class _Scope:
 
     def define(self, var: Var, where: str) -> None:
         if not VARIABLE.fullmatch(var.name):
-            self.faults.append(f"{where}: {var.name!r} is not a name; accepted: {A_VARIABLE}")
+            self.faults.append(f"{where}: {var.name!r} is not a name; expected: {A_VARIABLE}")
         if not (isinstance(var.size, int) and 1 <= var.size <= MAX_SIZE):
-            self.faults.append(f"{where}: {var.name!r} has size {var.size!r}; accepted: an int, 1..{MAX_SIZE}")
+            self.faults.append(f"{where}: {var.name!r} has size {var.size!r}; expected: an int, 1..{MAX_SIZE}")
         if var.name in self._defined:
             self.faults.append(f"{where}: {var.name!r} is defined twice")
         self._defined[var.name] = var
@@ -82,7 +82,7 @@ class _Scope:
 
 
 def _name_faults(name: str) -> list[str]:
-    return [] if IDENTIFIER.fullmatch(name) else [f"name: {name!r} is not a name; accepted: {A_NAME}"]
+    return [] if IDENTIFIER.fullmatch(name) else [f"name: {name!r} is not a name; expected: {A_NAME}"]
 
 
 def _interface_faults(program: Program) -> list[str]:
@@ -102,7 +102,7 @@ def _op_faults(op: Op) -> list[str]:
             return sizes + _array_faults("weight", weight, (out.size,)) + _array_faults("bias", bias, (out.size,))
         case Map(out=out, x=x, fn=fn):
             sizes = [] if out.size == x.size else [f"sizes differ: {x} -> {out}"]
-            known = [] if fn in FUNCTIONS else [f"function {fn!r} is not known; accepted: {', '.join(FUNCTIONS)}"]
+            known = [] if fn in FUNCTIONS else [f"function {fn!r} is unknown; expected: {', '.join(FUNCTIONS)}"]
             return sizes + known
         case Add(out=out, a=a, b=b) | Mul(out=out, a=a, b=b):
             return [] if out.size == a.size == b.size else [f"sizes differ: {a}, {b} -> {out}"]
@@ -117,7 +117,7 @@ def _op_faults(op: Op) -> list[str]:
 
 def _array_faults(what: str, array: Array, shape: tuple[int, ...]) -> list[str]:
     if array.shape != shape:
-        return [f"{what} has shape {array.shape}; accepted: {shape}"]
+        return [f"{what} has shape {array.shape}; expected: {shape}"]
     if not np.isfinite(array).all():
-        return [f"{what} holds a NaN or an infinity; accepted: finite numbers"]
+        return [f"{what} holds a NaN or an infinity; expected: finite numbers"]
     return []

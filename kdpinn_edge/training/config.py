@@ -45,7 +45,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         find_activation(self.activation)
         if self.optimiser not in OPTIMISERS:
-            raise TrainError(f"no optimiser is called {self.optimiser!r}; accepted: {', '.join(OPTIMISERS)}")
+            raise TrainError(f"no optimiser is called {self.optimiser!r}; expected: {', '.join(OPTIMISERS)}")
 
     @property
     def steps(self) -> int:
@@ -78,4 +78,4 @@ class DistillConfig(TrainConfig):
             "slope_weight": self.slope_weight < 0,
         }
         for name in (name for name, wrong in faults.items() if wrong):
-            raise TrainError(f"{name} is {getattr(self, name)!r}; accepted: sigma above 0, weights from 0")
+            raise TrainError(f"{name} is {getattr(self, name)!r}; expected: sigma above 0, weights from 0")

@@ -37,7 +37,7 @@ def words(terms: Sequence[str], names: Names) -> tuple[str, ...]:
             case Derivative(_, word) if len(word) <= 3 and all(len(name) == 1 for name in word):
                 found.append("".join(word))
             case _:
-                raise ProblemError(f"{term}: accepted in training: derivatives up to order 3, by inputs of one letter")
+                raise ProblemError(f"{term}: expected in training: derivatives up to order 3, by inputs of one letter")
     return closed(found)
 
 

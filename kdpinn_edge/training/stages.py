@@ -100,7 +100,7 @@ def distill(
         solved, given = followed_bundle(problem_name), teacher or problem_name
         if config.physics_weight > 0:
             raise TrainError(
-                f"{problem_name} is a model without an equation; accepted: physics_weight=0 (--physics-weight 0), to "
+                f"{problem_name} is a model without an equation; expected: physics_weight=0 (--physics-weight 0), to "
                 "follow it alone"
             )
     else:

@@ -50,9 +50,9 @@ class ProgramTeacher:
         found = columns(program.inputs), columns(program.outputs)
         if found != (problem.inputs, problem.outputs):
             of = " from ".join(", ".join(names) for names in (found[1], found[0]))
-            accepted = " from ".join(", ".join(names) for names in (problem.outputs, problem.inputs))
+            expected = " from ".join(", ".join(names) for names in (problem.outputs, problem.inputs))
             raise TrainError(
-                f"the teacher {program.name} computes {of}; accepted for {problem.name}: {accepted}, in this order. "
+                f"the teacher {program.name} computes {of}; expected for {problem.name}: {expected}, in this order. "
                 "Capture it with these names: capture(module, inputs=…, outputs=…)"
             )
         self.problem = problem
@@ -93,16 +93,16 @@ def find_teacher(
             net = load_pinn(source)
             if net.problem is not problem:
                 raise TrainError(
-                    f"the teacher {source} solves {net.problem.name}; accepted: a teacher of {problem.name}"
+                    f"the teacher {source} solves {net.problem.name}; expected: a teacher of {problem.name}"
                 )
             named = {"name": path.name, "sha256": _fingerprint(net)}
             return net.to(device), named
         if manifest is None and not path.exists():
-            raise TrainError(f"{path}: no such file; accepted: a program.npz, a bundle, a run folder")
+            raise TrainError(f"{path}: no such file; expected: a program.npz, a bundle, a run folder")
         name, program = path.name, read_program(path) if manifest is None else read_function(path, manifest)
         equation = manifest.equation if manifest else None
         if problem.equation and equation not in (None, problem.equation):
-            raise TrainError(f"the teacher {source} solves {equation}; accepted for {problem.name}: {problem.equation}")
+            raise TrainError(f"the teacher {source} solves {equation}; expected for {problem.name}: {problem.equation}")
     else:
         name, program = source.name, source
     return ProgramTeacher(program, problem), {"name": name, "sha256": program.sha256}

@@ -24,10 +24,10 @@ class Goal:
 
     def __post_init__(self) -> None:
         if self.budget_ns is None and self.max_error is None and self.max_flash is None:
-            raise SearchError("nothing limits the student; accepted: a budget of time, a largest error, or flash")
+            raise SearchError("nothing limits the student; expected: a budget of time, a largest error, or flash")
         for name, limit in vars(self).items():
             if limit is not None and not limit > 0:
-                raise SearchError(f"{name} is {limit}; accepted: above 0")
+                raise SearchError(f"{name} is {limit}; expected: above 0")
 
     def excesses(self, outcome: Outcome) -> dict[str, float]:
         """By how much of each limit it is missed, by the name of what is limited; at most 0 where it is kept."""

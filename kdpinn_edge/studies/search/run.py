@@ -124,7 +124,7 @@ def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
             )
         except (SQLAlchemyError, ImportError) as error:
             raise SearchError(
-                f"{url!r} cannot be opened ({str(error).splitlines()[0]}); accepted: the URL of a database, as in "
+                f"{url!r} cannot be opened ({str(error).splitlines()[0]}); expected: the URL of a database, as in "
                 "sqlite:////shared/search.db, and the driver of its kind installed"
             ) from error
         if on_sqlite:
@@ -138,7 +138,7 @@ def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
     held = study.user_attrs.get(TASK, described)
     faults = [f"{key} was {held.get(key)!r}, is now {now!r}" for key, now in described.items() if held.get(key) != now]
     if faults:
-        raise SearchError(f"{url} holds another search; accepted: its options, or another storage: {listing(faults)}")
+        raise SearchError(f"{url} holds another search; expected: its options, or another storage: {listing(faults)}")
     study.set_user_attr(TASK, described)
     return study
 

@@ -40,7 +40,7 @@ of {many:,}, on {cpu}.
 def check_page(path: Path) -> None:
     """Raise StudyError where `path` is not one that `write_page` can write: call it before a long study."""
     if path.suffix != ".md":
-        raise StudyError(f"{path}: the suffix {path.suffix!r} is not known; accepted: .md")
+        raise StudyError(f"{path}: the suffix {path.suffix!r} is unknown; expected: .md")
     check_folder(path, StudyError)
 
 

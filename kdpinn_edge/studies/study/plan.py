@@ -145,16 +145,16 @@ def make_plan(
     TrainError where the device is not there.
     """
     if unknown := [name for name in methods if name not in METHODS]:
-        raise StudyError(f"no method is called {unknown[0]!r}; accepted: {', '.join(METHODS)}")
+        raise StudyError(f"no method is called {unknown[0]!r}; expected: {', '.join(METHODS)}")
     solved, teacher = problem(problem_name), teacher or default_teacher(problem_name)
     guide = load_pinn(teacher).to(find_device(device))
     if guide.problem is not solved:
-        raise StudyError(f"the teacher {teacher} solves {guide.problem.name}; accepted: a teacher of {problem_name}")
+        raise StudyError(f"the teacher {teacher} solves {guide.problem.name}; expected: a teacher of {problem_name}")
     taken = float(record_of(teacher)["training_cpu_seconds"])
     plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, (), device)
     before = known.cells if known else ()
     if known and (faults := _faults(known, plan)):
-        raise StudyError(f"the folder holds another study; accepted: a new folder, or the same options: {faults}")
+        raise StudyError(f"the folder holds another study; expected: a new folder, or the same options: {faults}")
     recipes = {(cell.method, cell.config.hidden): cell.config for cell in before}
     for key in [(name, hidden) for hidden in sizes for name in methods]:
         if key not in recipes:
@@ -174,7 +174,7 @@ def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float)
     recipe = recipe_within(cpu_seconds, METHODS[name].objective(guide, config), guide.problem, config)
     if recipe.newton_rounds < 1:
         raise StudyError(
-            f"{name}, {size_name(config.hidden)}: {cpu_seconds:g} s do not hold Adam and one round; accepted: more "
+            f"{name}, {size_name(config.hidden)}: {cpu_seconds:g} s do not hold Adam and one round; expected: more "
             "time or fewer neurons"
         )
     return recipe

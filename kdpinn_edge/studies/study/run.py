@@ -40,7 +40,7 @@ def study(
     """
     found = read_plan(folder)
     if found is not None and not set(found.cells) <= set(plan.cells):
-        raise StudyError(f"{folder} holds other cells; accepted: a new folder, or a plan that was made from its own")
+        raise StudyError(f"{folder} holds other cells; expected: a new folder, or a plan that was made from its own")
     write_plan(plan, folder)
     _measure_teacher(plan, folder)
     missing = [cell for cell in plan.cells if not (folder / cell.name / ACCURACY_FILE).exists()]
