@@ -19,9 +19,9 @@ from strategies import programs
 
 from kdpinn_edge.bundle.manifest import PROGRAM_FILE, Precision, read_manifest
 from kdpinn_edge.comparison.backend import Array, Backend, Case, CFunction, Prepared
+from kdpinn_edge.comparison.backend_config import NotInstalledError, check_installed
 from kdpinn_edge.comparison.backends import BACKENDS
 from kdpinn_edge.comparison.backends.traced import Words, traced
-from kdpinn_edge.comparison.contender import NotInstalledError, check_installed
 from kdpinn_edge.comparison.reference import Reference, RefusedError
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from kdpinn_edge import problems
 from kdpinn_edge.cli import app
-from kdpinn_edge.comparison import lineup
+from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.paper import (
     FRAMEWORK,
     LIMITS_NS,
@@ -31,7 +31,7 @@ TIMES_NS = {  # at n = 1 and at n = 100
     entry_name(NATIVE, "teacher"): (2_000.0, 100_000.0),
     entry_name(NATIVE, "student"): (500.0, 10_000_001.0),
 }
-TINY = replace(lineup.QUICK, n_points=(1,), modes=("closed", "periodic"), processes=1, rounds=1, turn_seconds=0.002)
+TINY = replace(selection.QUICK, n_points=(1,), modes=("closed", "periodic"), processes=1, rounds=1, turn_seconds=0.002)
 
 
 def made_up() -> PaperComparison:

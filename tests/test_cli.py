@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from kdpinn_edge import __main__, cli
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
-from kdpinn_edge.comparison import lineup
+from kdpinn_edge.comparison import selection
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Map, Program, Var
@@ -94,10 +94,10 @@ def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path, monkeyp
     assert found["manifest"]["name"] == "burgers"
     assert found["manifest"]["inputs"][0] == {"name": "x", "lower": -1.0, "upper": 1.0, "unit": "1"}
     assert found["manifest"]["equation"] == "u_t + u u_x = (0.01/π) u_xx"
-    monkeypatch.setattr(lineup, "QUICK", replace(lineup.QUICK, processes=1, rounds=1, turn_seconds=0.002))
-    compared = document("bench", out, "--n", "1", "--backend", "torch, eager", "--backend", lineup.LIBRARY)
+    monkeypatch.setattr(selection, "QUICK", replace(selection.QUICK, processes=1, rounds=1, turn_seconds=0.002))
+    compared = document("bench", out, "--n", "1", "--backend", "torch, eager", "--backend", selection.LIBRARY)
     assert isinstance(compared, dict)
-    assert [entry["name"] for entry in compared["entries"]] == ["torch, eager", lineup.LIBRARY]
+    assert [entry["name"] for entry in compared["entries"]] == ["torch, eager", selection.LIBRARY]
     assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher").stdout
 
 
@@ -282,9 +282,9 @@ def test_a_damaged_bundle_is_refused(command: str, bundle: Path) -> None:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison that is over soon."""
-    short = replace(lineup.QUICK, processes=1, rounds=1, turn_seconds=0.002, n_points=(1, 20))
-    monkeypatch.setattr(lineup, "QUICK", short)
-    monkeypatch.setattr(lineup, "QUICK_NAMES", ("library, C loop", lineup.LIBRARY, "numpy program"))
+    short = replace(selection.QUICK, processes=1, rounds=1, turn_seconds=0.002, n_points=(1, 20))
+    monkeypatch.setattr(selection, "QUICK", short)
+    monkeypatch.setattr(selection, "QUICK_NAMES", ("library, C loop", selection.LIBRARY, "numpy program"))
 
 
 @pytest.mark.usefixtures("brief")
@@ -293,11 +293,13 @@ def test_bench_compares_at_every_n(exported: Path, need: Callable[[str], str]) -
     found = document("bench", exported)
     assert isinstance(found, dict)
     rows = {(row["entry"], row["n"], row["mode"]) for row in found["rows"]}
-    assert rows == {(name, n, mode) for name in lineup.QUICK_NAMES for n in (1, 20) for mode in ("closed", "periodic")}
+    assert rows == {
+        (name, n, mode) for name in selection.QUICK_NAMES for n in (1, 20) for mode in ("closed", "periodic")
+    }
     manifest = json.loads((exported / MANIFEST_FILE).read_text())
     assert found["subjects"][0]["program_sha256"] == manifest["functions"]["eval"]["program_sha256"]
     assert {"cpu", "kernel", "governor", "affinity"} <= found["machine"].keys()
-    assert [floor["layer"] for floor in found["floors"]] == ["call from Python", "kernel in C"]
+    assert [baseline["layer"] for baseline in found["baselines"]] == ["call from Python", "kernel in C"]
 
 
 @pytest.mark.usefixtures("brief")
@@ -305,7 +307,7 @@ def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Pat
     out, page = tmp_path / "record.json", tmp_path / "page.html"
     result = run("bench", exported, "--n", "1", "--out", out, "--report", page)
     assert result.exit_code == 0, result.output
-    for part in ("library, cffi", "closed loop", "Protocol: 1 processes", "Machine: ", "Noise floor"):
+    for part in ("library, cffi", "closed loop", "Protocol: 1 processes", "Machine: ", "Noise baseline"):
         assert part in result.stdout
     assert "measuring" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "record.json"]

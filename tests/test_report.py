@@ -295,7 +295,7 @@ def test_a_page_of_almost_nothing(record: Record) -> None:
         subjects=(replace(record.subjects[0], rmse=None),),
         entries=(entry,),
         absent=(),
-        floors=(),
+        baselines=(),
         conditions=(),
         is_complete=False,
     )

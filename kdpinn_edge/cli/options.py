@@ -158,9 +158,9 @@ class BenchOptions:
     report: Annotated[Path | None, typer.Option(help="Write the record as a page: an HTML file.")] = None
     compare: Annotated[Path | None, typer.Option(help="Say what changed since this record.")] = None
     add: Annotated[
-        list[Path] | None, typer.Option(help="What the bench on a device printed: adds that board; repeatable.")
+        list[Path] | None, typer.Option(help="What the bench on a device printed: adds that device; repeatable.")
     ] = None
-    clock: Annotated[str | None, typer.Option(help="The rate of a board that counts cycles, as in 216MHz.")] = None
+    clock: Annotated[str | None, typer.Option(help="The rate of a device that counts cycles, as in 216MHz.")] = None
     budget: Annotated[str | None, typer.Option(help="Exit with 1 where one backend exceeds it, as in 10ms.")] = None
     points: BudgetPoints = 1
     percentile: Annotated[float, typer.Option(callback=finite, help="For how many % of the calls.")] = 99.0

@@ -17,9 +17,9 @@ from kdpinn_edge.comparison.compare import Comparison
 from kdpinn_edge.comparison.durations import duration
 from kdpinn_edge.comparison.frontier import Fit
 from kdpinn_edge.comparison.gate import Verdict
-from kdpinn_edge.comparison.record import Absent, Board, Entry, Mode, Protocol, Record
+from kdpinn_edge.comparison.record import Absent, Device, Entry, Mode, Protocol, Record
 from kdpinn_edge.comparison.session import Progress
-from kdpinn_edge.comparison.statistics import Percentile, Row, board_rows, percentiles, rows
+from kdpinn_edge.comparison.statistics import Percentile, Row, device_rows, percentiles, rows
 
 LAYERS: Mapping[Layer, str] = {"kernel in C": "C", "call from Python": "Python", "framework call": "framework"}
 TITLES: Mapping[Mode, str] = {
@@ -70,7 +70,7 @@ def print_record(console: Console, record: Record) -> None:
     for mode in record.protocol.modes:
         _print_mode(console, record, found, mode, equal, TITLES[mode])
         _print_mode(console, record, found, mode, own, f"{TITLES[mode]}; threads of their own choice")
-    _print_boards(console, record.boards)
+    _print_devices(console, record.devices)
     console.print("\n[bold]from a new process to the first value, median; and what it weighs[/]")
     print_table(console, _starts(record.entries))
     console.print()
@@ -101,28 +101,28 @@ def _print_mode(
         print_table(console, table)
 
 
-def _print_boards(console: Console, boards: Sequence[Board]) -> None:
-    """What the boards measured of themselves, each by its own clock."""
-    if not boards:
+def _print_devices(console: Console, devices: Sequence[Device]) -> None:
+    """What the devices measured of themselves, each by its own clock."""
+    if not devices:
         return
-    table = _table("board", "target", "points", "function", "median", "p99", "most", "per point", "samples", "error")
-    for board in boards:
-        for row in board_rows(board):
+    table = _table("device", "target", "points", "function", "median", "p99", "most", "per point", "samples", "error")
+    for device in devices:
+        for row in device_rows(device):
             shown = duration if row.unit == "ns" else cycles
             figures = (row.median, row.p99, row.most, row.median / row.n)
             table.add_row(
-                escape(board.name),
-                escape(board.target),
+                escape(device.name),
+                escape(device.target),
                 f"{row.n:,}",
                 row.function,
                 *("" if figure is None else shown(figure) for figure in figures),
                 f"{row.samples:,}" + (f" × {row.batch:,}" if row.batch > 1 else ""),
                 f"{row.error:.1e}",
             )
-    console.print("\n[bold]boards: calls follow each other, measured on the board; other machines, other figures[/]")
+    console.print("\n[bold]devices: calls follow each other, measured on the device; other machines, other figures[/]")
     print_table(console, table)
-    for board in boards:
-        console.print(f"{board.name}: {clock_line(board)}", soft_wrap=True, markup=False)
+    for device in devices:
+        console.print(f"{device.name}: {clock_line(device)}", soft_wrap=True, markup=False)
 
 
 def cycles(count: float) -> str:
@@ -130,11 +130,11 @@ def cycles(count: float) -> str:
     return f"{count:,.0f} cycles" if count >= 100 else f"{count:.3g} cycles"
 
 
-def clock_line(board: Board) -> str:
-    """Which bits a board has, and what it was timed by."""
-    clock = board.clock
+def clock_line(device: Device) -> str:
+    """Which bits a device has, and what it was timed by."""
+    clock = device.clock
     rate = f" at {clock.per_second / 1e6:g} MHz" if clock.unit == "cycles" and clock.per_second else ""
-    return f"bits of {board.profile}; clock {clock.source}{rate}, which steps by {clock.resolution:,} {clock.unit}"
+    return f"bits of {device.profile}; clock {clock.source}{rate}, which steps by {clock.resolution:,} {clock.unit}"
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -219,9 +219,9 @@ def _machine_lines(record: Record) -> Iterator[str]:
         f"{before.load_average[0]:.2f} before and {after.load_average[0]:.2f} after, "
         f"{after.stolen_seconds - before.stolen_seconds:.1f} s stolen."
     )
-    for floor in record.floors:
-        medians = "; ".join(f"{cell.mode} {duration(percentiles(cell, [50.0])[0].ns)}" for cell in floor.cells)
-        yield f"Noise floor, {floor.layer}: clock {duration(floor.clock_ns)}; no work, p50: {medians}."
+    for baseline in record.baselines:
+        medians = "; ".join(f"{cell.mode} {duration(percentiles(cell, [50.0])[0].ns)}" for cell in baseline.cells)
+        yield f"Noise baseline, {baseline.layer}: clock {duration(baseline.clock_ns)}; no work, p50: {medians}."
 
 
 def _single_calls(record: Record) -> tuple[str, ...]:
@@ -272,6 +272,6 @@ def _four_digits(value: float) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        is_text = name in ("layer", "backend", "mode", "threads", "board", "target", "function")
+        is_text = name in ("layer", "backend", "mode", "threads", "device", "target", "function")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     return table

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kdpinn_edge.comparison import lineup
+from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.record import Cell, Protocol, Record
 from kdpinn_edge.comparison.statistics import Misses, Percentile, misses, percentiles, samples_for
 from kdpinn_edge.errors import BenchError
@@ -49,7 +49,7 @@ def gate_protocol(n: int, budget_ns: int, percentile: float, samples: int | None
             "beyond it"
         )
     return replace(
-        lineup.QUICK,
+        selection.QUICK,
         n_points=(n,),
         modes=("periodic",),
         rounds=4,

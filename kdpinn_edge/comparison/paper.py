@@ -20,8 +20,8 @@ import numpy as np
 
 from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.probe import probe_points
-from kdpinn_edge.comparison import lineup
-from kdpinn_edge.comparison.contender import Contender
+from kdpinn_edge.comparison import selection
+from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.record import Protocol, Record
 from kdpinn_edge.comparison.session import Progress, measure
 from kdpinn_edge.comparison.statistics import Percentile, Row, rows, summary
@@ -35,9 +35,9 @@ Role = Literal["teacher", "student"]
 Gain = Literal["student for teacher", "native for framework", "both"]
 
 ROLES: tuple[Role, ...] = ("teacher", "student")
-FRAMEWORK, NATIVE = "torch, eager", lineup.LIBRARY
+FRAMEWORK, NATIVE = "torch, eager", selection.LIBRARY
 BACKENDS = (FRAMEWORK, "onnxruntime, run", "numba, in process", NATIVE)
-PROTOCOL = replace(lineup.QUICK, turn_seconds=0.1)  # a teacher in torch takes 0.2 s for 100 000 points
+PROTOCOL = replace(selection.QUICK, turn_seconds=0.1)  # a teacher in torch takes 0.2 s for 100 000 points
 LIMITS_NS = (100_000, 1_000_000, 10_000_000)
 REFERENCE_POINTS = 20_000
 
@@ -139,13 +139,11 @@ def paper_comparison(
     solved = problems.problem(problem)
     models = {"teacher": teacher or f"{problem}_teacher", "student": student or f"{problem}_student"}
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
-        contenders = [
-            contender
-            for role in ROLES
-            for contender in _contenders(models[role], role, solved, backends, Path(folder) / role)
+        configs = [
+            config for role in ROLES for config in _configs(models[role], role, solved, backends, Path(folder) / role)
         ]
         chosen = replace(protocol, n_points=tuple(n_points)) if n_points else protocol
-        record = measure(contenders, chosen, name=problem, out=out, resume=resume, report=report)
+        record = measure(configs, chosen, name=problem, out=out, resume=resume, report=report)
     return PaperComparison(problem, record)
 
 
@@ -159,7 +157,7 @@ def _subject_name(problem: str, role: Role) -> str:
     return f"{problem}_{role}"
 
 
-def _contenders(model: str, role: Role, solved: Problem, backends: Sequence[str], bundle: Path) -> list[Contender]:
+def _configs(model: str, role: Role, solved: Problem, backends: Sequence[str], bundle: Path) -> list[BackendConfig]:
     found = find_model(model)
     if found.problem is not solved:
         other = found.problem.name if found.problem else "an equation that it does not name"
@@ -169,8 +167,8 @@ def _contenders(model: str, role: Role, solved: Problem, backends: Sequence[str]
     )
     rmse = _rmse(bundle, solved)
     return [
-        Contender(entry_name(contender.name, role), contender.backend, bundle, rmse=rmse)
-        for contender in lineup.named(backends, bundle)
+        BackendConfig(entry_name(config.name, role), config.backend, bundle, rmse=rmse)
+        for config in selection.named(backends, bundle)
     ]
 
 

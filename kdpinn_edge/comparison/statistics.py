@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, stdtrit
 
-from kdpinn_edge.comparison.record import Board, Cell, Mode, Record
+from kdpinn_edge.comparison.record import Cell, Device, Mode, Record
 from kdpinn_edge.errors import BenchError
 
 Array = NDArray[Any]
@@ -70,13 +70,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class BoardRow:
-    """One BoardCell summed up, per call: in nanoseconds where the rate of the clock is known, else in its cycles.
+class DeviceRow:
+    """One DeviceCell summed up, per call: in nanoseconds where the rate of the clock is known, else in its cycles.
 
     `p99` is None where less than ten samples lie beyond it.
     """
 
-    board: str
+    device: str
     function: str
     n: int
     samples: int
@@ -89,18 +89,18 @@ class BoardRow:
     error: float
 
 
-def board_rows(board: Board) -> tuple[BoardRow, ...]:
-    """A BoardRow for each cell of `board`, in its order."""
-    clock = board.clock
+def device_rows(device: Device) -> tuple[DeviceRow, ...]:
+    """A DeviceRow for each cell of `device`, in its order."""
+    clock = device.clock
     unit: Literal["ns", "cycles"] = "ns" if clock.per_second else "cycles"
     scale = 1e9 / clock.per_second if clock.per_second else 1.0
     found = []
-    for cell in board.cells:
+    for cell in device.cells:
         calls = np.array(cell.ticks) * (scale / cell.batch)
         median, p99 = np.quantile(calls, (0.5, 0.99), method="inverted_cdf").tolist()
         found.append(
-            BoardRow(
-                board=board.name,
+            DeviceRow(
+                device=device.name,
                 function=cell.function,
                 n=cell.n,
                 samples=calls.size,
@@ -123,22 +123,22 @@ def rows(record: Record) -> tuple[Row, ...]:
 
 def summary(record: Record) -> dict[str, Any]:
     """`record` for JSON, with rows instead of samples."""
-    boards = [
-        {key: value for key, value in msgspec.to_builtins(board).items() if key != "cells"}
-        | {"rows": [asdict(found) for found in board_rows(board)]}
-        for board in record.boards
+    devices = [
+        {key: value for key, value in msgspec.to_builtins(device).items() if key != "cells"}
+        | {"rows": [asdict(found) for found in device_rows(device)]}
+        for device in record.devices
     ]
-    document: dict[str, Any] = msgspec.to_builtins(replace(record, cells=(), floors=(), boards=()))
+    document: dict[str, Any] = msgspec.to_builtins(replace(record, cells=(), baselines=(), devices=()))
     del document["cells"]
-    floors = [
+    baselines = [
         {
             "layer": f.layer,
             "clock_ns": f.clock_ns,
             "rows": [asdict(row(c, record.protocol.deadline_ns)) for c in f.cells],
         }
-        for f in record.floors
+        for f in record.baselines
     ]
-    return document | {"floors": floors, "boards": boards, "rows": [asdict(found) for found in rows(record)]}
+    return document | {"baselines": baselines, "devices": devices, "rows": [asdict(found) for found in rows(record)]}
 
 
 def row(cell: Cell, deadline_ns: float) -> Row:

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from markupsafe import Markup
 
-from kdpinn_edge.comparison.record import Absent, Block, Board, Entry, Floor, Mode, Record, Start, Subject
+from kdpinn_edge.comparison.record import Absent, Block, Device, Entry, Mode, NoiseBaseline, Record, Start, Subject
 from kdpinn_edge.comparison.report import figures, svg
 from kdpinn_edge.comparison.report import quantities as q
 from kdpinn_edge.comparison.report.answer import (
@@ -28,7 +28,7 @@ from kdpinn_edge.comparison.report.answer import (
 )
 from kdpinn_edge.comparison.report.figures import Distribution, Point, Series
 from kdpinn_edge.comparison.report.look import Look, looks
-from kdpinn_edge.comparison.statistics import PERCENTILES, SHORTEST_NS, BoardRow, Row, board_rows, row, rows
+from kdpinn_edge.comparison.statistics import PERCENTILES, SHORTEST_NS, DeviceRow, Row, device_rows, row, rows
 
 KIND: dict[str, str] = {
     "refused": "Refused: computes something else",
@@ -108,10 +108,10 @@ class NumberLine:
 
 
 @dataclass(frozen=True)
-class BoardLine:
-    """One BoardRow in full."""
+class DeviceLine:
+    """One DeviceRow in full."""
 
-    board: str
+    device: str
     target: str
     function: str
     n: str
@@ -151,10 +151,10 @@ class Page:
     networks: tuple[Subject, ...]
     speedups: Mapping[str, tuple[Speedup, ...]]
     own_threads: tuple[tuple[Entry, tuple[str, ...]], ...]
-    boards: tuple[BoardLine, ...]
+    devices: tuple[DeviceLine, ...]
     absent: tuple[tuple[str, tuple[Absent, ...]], ...]
     numbers: tuple[NumberLine, ...]
-    floors: tuple[str, ...]
+    baselines: tuple[str, ...]
     has_means: bool
     n_samples: int
 
@@ -197,7 +197,7 @@ def page(record: Record) -> Page:
         networks=record.subjects,
         speedups=_speedups(table, subject),
         own_threads=tuple((entry, _medians(table, entry)) for entry in record.entries if entry.threads is None),
-        boards=tuple(_board_line(board, row) for board in record.boards for row in board_rows(board)),
+        devices=tuple(_device_line(device, row) for device in record.devices for row in device_rows(device)),
         absent=tuple(
             (title, kept) for kind, title in KIND.items() if (kept := tuple(a for a in record.absent if a.kind == kind))
         ),
@@ -207,7 +207,7 @@ def page(record: Record) -> Page:
             for n in table.n_points
             for row in table.rows(entry, n).values()
         ),
-        floors=tuple(map(_floor, record.floors)),
+        baselines=tuple(map(_baseline, record.baselines)),
         has_means=any(cell.batch > 1 for cell in record.cells),
         n_samples=sum(len(block.samples_ns) for cell in record.cells for block in cell.blocks),
     )
@@ -346,12 +346,12 @@ def _medians(table: Table, entry: Entry) -> tuple[str, ...]:
     return tuple(q.duration(median.ns) if median else "" for median in medians)
 
 
-def _board_line(board: Board, row: BoardRow) -> BoardLine:
+def _device_line(device: Device, row: DeviceRow) -> DeviceLine:
     shown = q.duration if row.unit == "ns" else q.cycles
     figures = (row.median, row.p99, row.most, row.median / row.n)
-    return BoardLine(
-        board=board.name,
-        target=board.target,
+    return DeviceLine(
+        device=device.name,
+        target=device.target,
         function=row.function,
         n=q.count(row.n),
         figures=tuple("" if figure is None else shown(figure) for figure in figures),
@@ -360,7 +360,7 @@ def _board_line(board: Board, row: BoardRow) -> BoardLine:
     )
 
 
-def _samples(row: Row | BoardRow) -> str:
+def _samples(row: Row | DeviceRow) -> str:
     batch = f" × {q.count(row.batch)}" if row.batch > 1 else ""
     return f"{q.count(row.samples)}{batch}"
 
@@ -423,10 +423,10 @@ def _speedup(table: Table, slow: Entry, fast: Entry) -> Speedup:
     return Speedup(slow.name, fast.name, tuple(map(times, table.n_points)))
 
 
-def _floor(floor: Floor) -> str:
+def _baseline(baseline: NoiseBaseline) -> str:
     """What a call that does nothing takes, in each way of calling: its median, and its highest percentile."""
     said = []
-    for cell in floor.cells:
+    for cell in baseline.cells:
         found = row(cell, 1).percentiles
         tail = f", {q.percentile(found[-1].p)} {q.duration(found[-1].ns)}" if len(found) > 1 else ""
         said.append(f"{CALLED.get(cell.mode, cell.mode)} {q.duration(found[0].ns)}{tail}")

@@ -19,7 +19,7 @@ class NotInstalledError(BenchError):
 
 
 @dataclass(frozen=True)
-class Contender:
+class BackendConfig:
     """`backend` on a bundle, with `threads` threads (None: its own default); `name` is its name in the tables.
 
     `rmse` is the model's error against the solution of its equation, where it is known. `tail_samples` is how many
@@ -38,26 +38,26 @@ class Contender:
         return affinity if self.threads is None else affinity[-self.threads :]
 
 
-def start(contender: Contender, affinity: tuple[int, ...], folder: Path, stack: ExitStack) -> Worker:
-    """The process of `contender`, not yet loaded; it ends with `stack`. `folder` is its own, and outlives it."""
+def start(config: BackendConfig, affinity: tuple[int, ...], folder: Path, stack: ExitStack) -> Worker:
+    """The process of `config`, not yet loaded; it ends with `stack`. `folder` is its own, and outlives it."""
     task = Task(
-        backend=contender.backend,
-        bundle=contender.bundle.absolute(),
+        backend=config.backend,
+        bundle=config.bundle.absolute(),
         folder=folder,
-        threads=contender.threads,
-        cpus=contender.cpus(affinity),
+        threads=config.threads,
+        cpus=config.cpus(affinity),
     )
     return stack.enter_context(started(task, folder.with_suffix(".log")))
 
 
-def admit(worker: Worker, contender: Contender, reference: Reference) -> tuple[Loaded, float]:
+def admit(worker: Worker, config: BackendConfig, reference: Reference) -> tuple[Loaded, float]:
     """Load `worker`; its error at the probe points. Raises BenchError where it cannot, or breaks its promise."""
     loaded = worker.load(reference.points(1))
-    return loaded, reference.judge(worker.evaluate(reference.probe), contender.backend.promise)
+    return loaded, reference.judge(worker.evaluate(reference.probe), config.backend.promise)
 
 
 def absence(name: str, error: BenchError, n: int | None = None) -> Absent:
-    """How contender `name` is listed that did not get in because of `error`."""
+    """How the backend `name` is listed that did not get in because of `error`."""
     if isinstance(error, RefusedError):
         return Absent(name, "refused", str(error), n, error.error)
     return Absent(name, "not installed" if isinstance(error, NotInstalledError) else "failed", str(error), n)
