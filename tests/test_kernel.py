@@ -81,7 +81,7 @@ def models(draw: st.DrawFn) -> Functions:
     column, a, b = draw(st.sampled_from(outputs)), draw(st.sampled_from(inputs)), draw(st.sampled_from(inputs))
     try:
         spell = Names(inputs, outputs).spell
-        requests = [spell(Derivative(column, word)) for word in ((), (a,), (a, b))]
+        requests = [spell(Derivative(column, multi_index)) for multi_index in ((), (a,), (a, b))]
     except DerivativeError:  # of an output that is an input, or whose name goes on like a derivative's
         reject()
     return {"eval": program, "jet": derivatives(program, requests)}

@@ -209,23 +209,23 @@ def left_of_the_equation(each: Problem) -> float:
     points = np.random.default_rng(1).uniform(lower + 8 * spacing, upper - 8 * spacing, (300, len(lower)))
     names = Names(each.inputs, each.outputs)
 
-    def along(word: tuple[str, ...], at: np.ndarray) -> np.ndarray:
-        """The derivative of all outputs by the inputs of `word`, (n, n_out)."""
-        if not word:
+    def along(multi_index: tuple[str, ...], at: np.ndarray) -> np.ndarray:
+        """The derivative of all outputs by the inputs of `multi_index`, (n, n_out)."""
+        if not multi_index:
             return each.reference(at)
-        axis, order = each.inputs.index(word[0]), word.count(word[0])
+        axis, order = each.inputs.index(multi_index[0]), multi_index.count(multi_index[0])
         h = spacing[axis]
         weights = FIRST / h if order == 1 else SECOND / h**2
         step = h * (np.arange(len(lower)) == axis)
-        inner = tuple(name for name in word if name != word[0])
+        inner = tuple(name for name in multi_index if name != multi_index[0])
         return sum(w * along(inner, at + k * step) for k, w in zip(range(-4, 5), weights, strict=True) if w)
 
     def value(text: str) -> np.ndarray:
         match names.read(text):
             case Input(column):
                 return points[:, each.inputs.index(column)]
-            case Derivative(column, word):
-                return along(word, points)[:, each.outputs.index(column)]
+            case Derivative(column, multi_index):
+                return along(multi_index, points)[:, each.outputs.index(column)]
         raise AssertionError(text)
 
     terms = [value(text) for text in each.terms]

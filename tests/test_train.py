@@ -127,41 +127,41 @@ def test_jets_are_the_derivatives_of_forward() -> None:
     gradient = torch.func.vmap(torch.func.jacrev(at))(x)
     hessian = torch.func.vmap(torch.func.jacrev(torch.func.jacrev(at)))(x)
     expected = {"": net(x)[:, 0], "x": gradient[:, 0], "t": gradient[:, 1], "xx": hessian[:, 0, 0]}
-    assert set(u.words) == set(expected)
-    for word, value in expected.items():
-        torch.testing.assert_close(u[word][:, 0], value, rtol=1e-12, atol=1e-12)
+    assert set(u.multi_indices) == set(expected)
+    for multi_index, value in expected.items():
+        torch.testing.assert_close(u[multi_index][:, 0], value, rtol=1e-12, atol=1e-12)
 
 
 def test_jets_of_mixed_derivatives_and_of_both_sides_of_an_operator() -> None:
     x = points(10)
-    words = jets.words(("u_xx", "u_tx", "u_tt"), Names(("x", "t"), ("u",)))
+    multi_indices = jets.multi_indices(("u_xx", "u_tx", "u_tt"), Names(("x", "t"), ("u",)))
 
     def f(m, a, b):  # type: ignore[no-untyped-def]
         return 1.0 - m.sin(2.0 * a * b) * (b + 3.0) - m.cos(a) * 0.5 + m.tanh(a) * m.exp(-b)
 
-    (a, b) = jets.columns(x, ("x", "t"), words)
+    (a, b) = jets.columns(x, ("x", "t"), multi_indices)
     jet = f(jets, a, b)
     hessian = torch.func.vmap(torch.func.jacrev(torch.func.grad(lambda p: f(torch, p[0], p[1]))))(x)
     gradient = torch.func.vmap(torch.func.grad(lambda p: f(torch, p[0], p[1])))(x)
     expected = {"x": gradient[:, 0], "t": gradient[:, 1], "xx": hessian[:, 0, 0], "tt": hessian[:, 1, 1]}
-    for word, value in (expected | {"xt": hessian[:, 0, 1]}).items():
-        torch.testing.assert_close(jet[word][:, 0], value, rtol=1e-13, atol=1e-13)
+    for multi_index, value in (expected | {"xt": hessian[:, 0, 1]}).items():
+        torch.testing.assert_close(jet[multi_index][:, 0], value, rtol=1e-13, atol=1e-13)
 
 
 def test_jets_of_third_order() -> None:
     x = points(5)
-    words = jets.words(("u_xxt", "u_ttt"), Names(("x", "t"), ("u",)))
-    assert words == ("", "t", "x", "tt", "xt", "xx", "ttt", "xxt")
+    multi_indices = jets.multi_indices(("u_xxt", "u_ttt"), Names(("x", "t"), ("u",)))
+    assert multi_indices == ("", "t", "x", "tt", "xt", "xx", "ttt", "xxt")
 
     def f(m, a, b):  # type: ignore[no-untyped-def]
         return m.sin(a * b * 2.0) * m.cos(b) + m.tanh(a + b) * m.exp(a * 0.5) * b
 
-    (a, b) = jets.columns(x, ("x", "t"), words)
+    (a, b) = jets.columns(x, ("x", "t"), multi_indices)
     jet = f(jets, a, b)
     third = torch.func.jacrev(torch.func.jacrev(torch.func.grad(lambda p: f(torch, p[0], p[1]))))
     expected = torch.func.vmap(third)(x)
-    for word, value in {"xxt": expected[:, 0, 0, 1], "ttt": expected[:, 1, 1, 1]}.items():
-        torch.testing.assert_close(jet[word][:, 0], value, rtol=1e-12, atol=1e-12)
+    for multi_index, value in {"xxt": expected[:, 0, 0, 1], "ttt": expected[:, 1, 1, 1]}.items():
+        torch.testing.assert_close(jet[multi_index][:, 0], value, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -170,9 +170,9 @@ def test_an_activation_and_its_three_derivatives(name: str) -> None:
     (column,) = jets.columns(x, ("x",), ("", "x", "xx", "xxx"))
     jet = ACTIVATIONS[name].jet(column)
     function = lambda v: ACTIVATIONS[name].value(v)  # noqa: E731
-    for word in jet.words:
+    for multi_index in jet.multi_indices:
         expected = torch.func.vmap(function)(x[:, 0])
-        torch.testing.assert_close(jet[word][:, 0], expected, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(jet[multi_index][:, 0], expected, rtol=1e-13, atol=1e-13)
         function = torch.func.grad(function)
 
 
@@ -206,7 +206,7 @@ def test_an_activation_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_derivative_of_fourth_order_is_refused() -> None:
     with pytest.raises(ProblemError, match="u_xxxx: expected in training: derivatives up to order 3"):
-        jets.words(("u", "u_xxxx"), Names(("x",), ("u",)))
+        jets.multi_indices(("u", "u_xxxx"), Names(("x",), ("u",)))
 
 
 def test_a_term_of_the_equation_can_be_an_input() -> None:
@@ -278,10 +278,10 @@ def test_a_loss_needs_no_more_derivatives_than_it_says() -> None:
         ("", "t", "x"): distillation(teacher, 0.02, 0.0, 0.5),
         ("", "t", "x", "xx"): distillation(teacher, 0.02, 1.0, 0.0),
     }
-    for words, objective in needs.items():
-        assert objective.words == words
+    for multi_indices, objective in needs.items():
+        assert objective.multi_indices == multi_indices
         batch = batch_at(x, net.jet(x), objective)
-        fewer, all_of_them = (objective.loss(u, batch) for u in (net.jet(x, words), net.jet(x)))
+        fewer, all_of_them = (objective.loss(u, batch) for u in (net.jet(x, multi_indices), net.jet(x)))
         torch.testing.assert_close(fewer, all_of_them, rtol=1e-13, atol=0)
 
 
@@ -682,7 +682,7 @@ def test_a_program_teaches_what_a_network_does(tmp_path: Path) -> None:
     pinn = Pinn(BURGERS, (5,), seed=1)
     program, x = ProgramTeacher(captured(pinn, "p"), BURGERS), points(40)
     for one, other in ((Divergence(pinn, 0.1), Divergence(program, 0.1)), (Slopes(pinn), Slopes(program))):
-        assert one.words == other.words
+        assert one.multi_indices == other.multi_indices
         torch.testing.assert_close(one.targets(x), other.targets(x), rtol=0, atol=1e-12)
 
 

@@ -28,8 +28,8 @@ def derivative_units(
         match names.read(request):
             case InputColumn(column):
                 return unit[column]
-            case Derivative(column, word):
-                return quotient(unit[column], [unit[x] for x in word])
+            case Derivative(column, multi_index):
+                return quotient(unit[column], [unit[x] for x in multi_index])
             case Laplacian(column, axes):
                 terms = {quotient(unit[column], [unit[x], unit[x]]) for x in axes or names.inputs}
                 return terms.pop() if len(terms) == 1 else None

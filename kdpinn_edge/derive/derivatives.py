@@ -65,12 +65,12 @@ def _differentiated(program: Program, terms: dict[str, Term], backwards: bool) -
         return LaplacianStream(draft, inputs, [along(axis) for axis in axes])
 
     @cache
-    def bars(column: str) -> dict[str, Stream]:
+    def cotangents(column: str) -> dict[str, Stream]:
         return gradient(draft, inputs, draft.column(outputs, column))
 
-    def forward(column: str, word: tuple[str, ...]) -> Stream:
+    def forward(column: str, multi_index: tuple[str, ...]) -> Stream:
         stream: Stream = (draft.column(outputs, column),)
-        for letter in word:
+        for letter in multi_index:
             (piece,) = stream
             stream = along(letter).of(piece) if isinstance(piece, Var) else zeros(1)
         return stream
@@ -81,9 +81,13 @@ def _differentiated(program: Program, terms: dict[str, Term], backwards: bool) -
                 return draft.column(inputs, column)
             case Derivative(column, ()):
                 return draft.column(outputs, column)
-            case Derivative(column, word):
-                stream = bars(column)[word[0]] if backwards and len(word) == 1 else forward(column, word)
-                return draft.whole(stream, draft.column(inputs, word[0]))
+            case Derivative(column, multi_index):
+                stream = (
+                    cotangents(column)[multi_index[0]]
+                    if backwards and len(multi_index) == 1
+                    else forward(column, multi_index)
+                )
+                return draft.whole(stream, draft.column(inputs, multi_index[0]))
             case Laplacian(column, axes):
                 axes = axes or columns(inputs)
                 stream = laplacian(axes).of(draft.column(outputs, column))

@@ -49,9 +49,9 @@ def tangent(program: Program, column: str) -> Program:
 def _name(program: Program, var: Var, column: str, taken: set[str]) -> str:
     others = tuple(other.name for other in program.outputs if other != var)
     names = Names(columns(program.inputs), others)
-    match [term for term in names.readings(var.name) if isinstance(term, Derivative) and term.word]:
-        case [Derivative(base, word)]:
-            new = spelled(base, sorted((*word, column), key=names.inputs.index))
+    match [term for term in names.readings(var.name) if isinstance(term, Derivative) and term.multi_index]:
+        case [Derivative(base, multi_index)]:
+            new = spelled(base, sorted((*multi_index, column), key=names.inputs.index))
         case _:
             new = spelled(var.name, (column,))
     taken = taken | {var.name for var in program.inputs}

@@ -30,10 +30,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Derivative:
-    """An output column, differentiated by each input column of `word` in turn; () is the value."""
+    """An output column, differentiated by each input column of `multi_index` in turn; () is the value."""
 
     column: str
-    word: tuple[str, ...] = ()
+    multi_index: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class Names:
                 return column
             case Laplacian(column, axes):
                 return f"laplacian({', '.join((column, *axes))})"
-            case Derivative(column, word):
-                spellings = (spelled(column, word), "_".join((column, *word)))
+            case Derivative(column, multi_index):
+                spellings = (spelled(column, multi_index), "_".join((column, *multi_index)))
                 return next((text for text in spellings if self.readings(text) == [term]), None) or self._refuse(term)
 
     def readings(self, text: str) -> list[Term]:
@@ -111,12 +111,12 @@ class Names:
             found.append(Input(text))
         for column in self.outputs:
             if text.startswith(f"{column}_"):
-                found += (Derivative(column, word) for word in self._words(text.removeprefix(f"{column}_")))
+                found += (Derivative(column, inputs) for inputs in self._multi_indices(text.removeprefix(f"{column}_")))
         return found
 
-    def _words(self, text: str) -> list[tuple[str, ...]]:
+    def _multi_indices(self, text: str) -> list[tuple[str, ...]]:
         @cache
-        def words(text: str, after_letter: bool) -> frozenset[tuple[str, ...]]:
+        def multi_indices(text: str, after_letter: bool) -> frozenset[tuple[str, ...]]:
             found: set[tuple[str, ...]] = set()
             for name in self.inputs:
                 if text.startswith(name) and not (after_letter and len(name) > 1):
@@ -124,20 +124,20 @@ class Names:
                     if not rest:
                         found.add((name,))
                     elif rest[0] == "_":
-                        found |= {self._sorted((name, *word)) for word in words(rest[1:], False)}
+                        found |= {self._sorted((name, *multi_index)) for multi_index in multi_indices(rest[1:], False)}
                     elif len(name) == 1:
-                        found |= {self._sorted((name, *word)) for word in words(rest, True)}
+                        found |= {self._sorted((name, *multi_index)) for multi_index in multi_indices(rest, True)}
             return frozenset(found)
 
-        return sorted(words(text, False))
+        return sorted(multi_indices(text, False))
 
     def _sorted(self, columns: Sequence[str]) -> tuple[str, ...]:
         return tuple(sorted(columns, key=self.inputs.index))
 
     def _refuse(self, term: Derivative) -> str:
         raise DerivativeError(
-            f"{_described(term)} has no name of its own: {spelled(term.column, term.word)} is also something else; "
-            "expected: names that differ. Rename an output or an input."
+            f"{_described(term)} has no name of its own: {spelled(term.column, term.multi_index)} is also something "
+            "else; expected: names that differ. Rename an output or an input."
         )
 
     def _expected(self) -> str:
@@ -151,10 +151,10 @@ class Names:
         )
 
 
-def spelled(column: str, word: Sequence[str]) -> str:
-    """`column` with the inputs of `word` after it: those of one letter run together."""
+def spelled(column: str, multi_index: Sequence[str]) -> str:
+    """`column` with the inputs of `multi_index` after it: those of one letter run together."""
     text, alone = column, True
-    for name in word:
+    for name in multi_index:
         text += f"_{name}" if alone or len(name) > 1 else name
         alone = len(name) > 1
     return text
@@ -164,8 +164,8 @@ def _described(term: Term) -> str:
     match term:
         case Derivative(column, ()):
             return f"the output {column}"
-        case Derivative(column, word):
-            return f"the derivative of {column} by {', '.join(word)}"
+        case Derivative(column, multi_index):
+            return f"the derivative of {column} by {', '.join(multi_index)}"
         case Laplacian(column, axes):
             return f"the Laplacian of {column} over {', '.join(axes) or 'all inputs'}"
         case Input(column):

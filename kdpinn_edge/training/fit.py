@@ -94,7 +94,7 @@ class _Run:
 
     def __init__(self, net: Pinn, objective: Objective, config: TrainConfig) -> None:
         self.net, self.objective, self.config = net, objective, config
-        self.words = objective.words
+        self.multi_indices = objective.multi_indices
         self.adam_steps = config.adam_rounds * config.adam_steps
         self.adam = Adam(config.adam_rate, self.adam_steps)
         self.newton = optimiser(config, net)
@@ -151,17 +151,17 @@ class _Run:
         @torch.no_grad()
         def loss(theta: Tensor) -> float:
             self.put(theta)
-            return float(self.objective.loss(self.net.jet(batch.points, self.words), batch))
+            return float(self.objective.loss(self.net.jet(batch.points, self.multi_indices), batch))
 
         def slope(theta: Tensor) -> tuple[float, Tensor]:
             self.put(theta)
-            value = self.objective.loss(self.net.jet(batch.points, self.words), batch)
+            value = self.objective.loss(self.net.jet(batch.points, self.multi_indices), batch)
             return float(value.detach()), parameters_to_vector(torch.autograd.grad(value, list(self.net.parameters())))
 
         def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
             tape = Tape()
             self.put(theta)
-            residuals = self.objective.residuals(self.net.jet(batch.points, self.words, tape), batch)
+            residuals = self.objective.residuals(self.net.jet(batch.points, self.multi_indices, tape), batch)
             J = jacobian(residuals, tape)
             return residuals.detach().flatten(), J
 

@@ -33,7 +33,7 @@ class Objective(Protocol):
     """A loss on a batch; `loss == residuals.square().sum(0).mean()`."""
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def multi_indices(self) -> tuple[str, ...]:
         """The derivatives that it needs of a network, as `jets.closed` has them."""
 
     @property
@@ -60,7 +60,7 @@ class Physics:
     problem: Problem
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def multi_indices(self) -> tuple[str, ...]:
         """Those of the residual."""
         return jets.of(self.problem)
 
@@ -93,8 +93,8 @@ class Physics:
         match term:
             case Input(column):
                 return points[:, self.problem.inputs.index(column)]
-            case Derivative(column, word):
-                return u["".join(word)][:, self.problem.outputs.index(column)]
+            case Derivative(column, multi_index):
+                return u["".join(multi_index)][:, self.problem.outputs.index(column)]
         raise AssertionError(term)
 
 
@@ -110,7 +110,7 @@ class Divergence:
     sigma: float
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def multi_indices(self) -> tuple[str, ...]:
         """The value alone."""
         return ("",)
 
@@ -140,19 +140,19 @@ class Slopes:
     teacher: Teacher
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def multi_indices(self) -> tuple[str, ...]:
         """The value, and the first derivatives that the residual needs."""
-        return first_words(self.teacher.problem)
+        return first_multi_indices(self.teacher.problem)
 
     @property
     def n_targets(self) -> int:
         """One per output and input."""
-        return len(self.teacher.problem.outputs) * (len(self.words) - 1)
+        return len(self.teacher.problem.outputs) * (len(self.multi_indices) - 1)
 
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
         """The first derivatives of u_T that the residual needs, side by side."""
-        return _slopes(self.teacher.jet(points, self.words))
+        return _slopes(self.teacher.jet(points, self.multi_indices))
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """√w (∂u_S − ∂u_T), one row per output and input."""
@@ -170,9 +170,9 @@ class Mixture:
     terms: tuple[tuple[float, Objective], ...]
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def multi_indices(self) -> tuple[str, ...]:
         """Those of all terms."""
-        return jets.closed([word for _, term in self.terms for word in term.words])
+        return jets.closed([multi_index for _, term in self.terms for multi_index in term.multi_indices])
 
     @property
     def n_targets(self) -> int:
@@ -222,13 +222,13 @@ def gaussian_kl(mean_p: Tensor, sigma_p: float, mean_q: Tensor, sigma_q: float) 
 
 def _slopes(u: Jet) -> Tensor:
     """All first derivatives of all outputs side by side: (n, inputs · n_out)."""
-    count = sum(len(word) == 1 for word in u.words)
+    count = sum(len(multi_index) == 1 for multi_index in u.multi_indices)
     return u.data[1 : 1 + count].movedim(0, 1).flatten(1)
 
 
-def first_words(problem: Problem) -> tuple[str, ...]:
+def first_multi_indices(problem: Problem) -> tuple[str, ...]:
     """The value, and the first derivatives that the residual of `problem` needs."""
-    return tuple(word for word in jets.of(problem) if len(word) <= 1)
+    return tuple(multi_index for multi_index in jets.of(problem) if len(multi_index) <= 1)
 
 
 def steepness(u: Jet) -> Tensor:

@@ -9,7 +9,7 @@ from kdpinn_edge.errors import TrainError
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.training import jets
 from kdpinn_edge.training.jets import Jet
-from kdpinn_edge.training.objective import Batch, Objective, batch_at, first_words, steepness
+from kdpinn_edge.training.objective import Batch, Objective, batch_at, first_multi_indices, steepness
 from kdpinn_edge.training.pinn import Pinn
 
 
@@ -46,7 +46,7 @@ def draw(net: Pinn, objective: Objective, n: int, n_candidates: int, generator: 
 
 def judged(net: Pinn, points: Tensor, objective: Objective) -> tuple[Jet, Batch]:
     """`net` at the points, with the derivatives that `objective` and the weights need, and all points as a batch."""
-    u = net.jet(points, jets.closed([*objective.words, *first_words(net.problem)]))
+    u = net.jet(points, jets.closed([*objective.multi_indices, *first_multi_indices(net.problem)]))
     return u, batch_at(points, u, objective)
 
 

@@ -36,8 +36,8 @@ class Teacher(Protocol):
     def __call__(self, x: Tensor) -> Tensor:
         """Its values at the points x (n, n_in), float64: (n, n_out)."""
 
-    def jet(self, x: Tensor, words: tuple[str, ...]) -> Jet:
-        """Its derivatives `words` at the points x, each (n, n_out)."""
+    def jet(self, x: Tensor, multi_indices: tuple[str, ...]) -> Jet:
+        """Its derivatives `multi_indices` at the points x, each (n, n_out)."""
 
 
 class ProgramTeacher:
@@ -56,20 +56,22 @@ class ProgramTeacher:
                 "Capture it with these names: capture(module, inputs=…, outputs=…)"
             )
         self.problem = problem
-        self._of = cache(lambda words: derivatives(program, [self._request(w, v) for w in words for v in found[1]]))
+        self._of = cache(
+            lambda multi_indices: derivatives(program, [self._request(w, v) for w in multi_indices for v in found[1]])
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         """See Teacher."""
         return self.jet(x, ("",))[""]
 
-    def jet(self, x: Tensor, words: tuple[str, ...]) -> Jet:
+    def jet(self, x: Tensor, multi_indices: tuple[str, ...]) -> Jet:
         """See Teacher."""
-        y = torch.from_numpy(interpret(self._of(words), x.detach().cpu().numpy())).to(x.device)
-        return Jet(words, y.reshape(len(x), len(words), -1).movedim(1, 0))
+        y = torch.from_numpy(interpret(self._of(multi_indices), x.detach().cpu().numpy())).to(x.device)
+        return Jet(multi_indices, y.reshape(len(x), len(multi_indices), -1).movedim(1, 0))
 
     @staticmethod
-    def _request(word: str, output: str) -> str:
-        return f"{output}_{word}" if word else output
+    def _request(multi_index: str, output: str) -> str:
+        return f"{output}_{multi_index}" if multi_index else output
 
 
 def default_teacher(problem_name: str) -> str:
