@@ -26,7 +26,7 @@ from kdpinn_edge.comparison.background import background
 from kdpinn_edge.comparison.frontier import bracket, frontier
 from kdpinn_edge.comparison.plan import plan
 from kdpinn_edge.comparison.record import MODES, Protocol, Record, read_record
-from kdpinn_edge.comparison.session import Progress, measure, period_for
+from kdpinn_edge.comparison.session import MeasurementProgress, measure, period_for
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.runtime import load
@@ -184,10 +184,10 @@ class StopHereError(Exception):
     """Raised by a test in the middle of a run."""
 
 
-def interrupt_after(turns: int) -> Callable[[Progress], None]:
+def interrupt_after(turns: int) -> Callable[[MeasurementProgress], None]:
     seen = [0]
 
-    def report(progress: Progress) -> None:
+    def report(progress: MeasurementProgress) -> None:
         seen[0] += "points" in progress.doing
         if seen[0] > turns:
             raise StopHereError

@@ -16,7 +16,7 @@ from kdpinn_edge.errors import TrainError
 from kdpinn_edge.importers.model import captured
 from kdpinn_edge.problems import names, problem
 from kdpinn_edge.studies.study import make_plan
-from kdpinn_edge.training import DistillConfig, Pinn, Progress, TrainConfig, distill, stages, train
+from kdpinn_edge.training import DistillConfig, Pinn, TrainConfig, TrainingProgress, distill, stages, train
 from kdpinn_edge.training.config import OPTIMISERS
 from kdpinn_edge.training.objective import Objective, Physics, distillation
 from kdpinn_edge.training.one_thread import one_thread
@@ -57,7 +57,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-def interrupt(progress: Progress) -> None:
+def interrupt(progress: TrainingProgress) -> None:
     if progress.step == 20:
         raise KeyboardInterrupt
 

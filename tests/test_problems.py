@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdpinn_edge.derive.names import Derivative, Input, Names
+from kdpinn_edge.derive.names import Derivative, InputColumn, Names
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Problem, names, problem
 from kdpinn_edge.problems._special import erf, inverse_root
@@ -222,7 +222,7 @@ def left_of_the_equation(each: Problem) -> float:
 
     def value(text: str) -> np.ndarray:
         match names.read(text):
-            case Input(column):
+            case InputColumn(column):
                 return points[:, each.inputs.index(column)]
             case Derivative(column, multi_index):
                 return along(multi_index, points)[:, each.outputs.index(column)]

@@ -21,15 +21,15 @@ from kdpinn_edge import cli, zoo
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
-from kdpinn_edge.studies.study import METHODS, Cell, Plan, Row, make_plan, read_plan, study, verdicts
+from kdpinn_edge.studies.study import METHODS, Cell, MethodRow, Plan, make_plan, read_plan, study, verdicts
 from kdpinn_edge.studies.study.baselines import baselines, chebyshev, reference, spline
-from kdpinn_edge.studies.study.console import print_report
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_slopes
 from kdpinn_edge.studies.study.page import pareto, write_page
 from kdpinn_edge.studies.study.plan import write_plan
 from kdpinn_edge.studies.study.report import report
 from kdpinn_edge.studies.study.results import Spread, results, rows
-from kdpinn_edge.studies.study.run import ACCURACY_FILE, Progress
+from kdpinn_edge.studies.study.run import ACCURACY_FILE, StudyProgress
+from kdpinn_edge.studies.study.text_report import print_report
 from kdpinn_edge.training import DistillConfig, TrainConfig, train
 from kdpinn_edge.training.run_folder import CHECKPOINT_FILE
 
@@ -62,7 +62,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def folder(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Their study."""
     made = tmp_path_factory.mktemp("study")
-    seen: list[Progress] = []
+    seen: list[StudyProgress] = []
     assert study(plan, made, jobs=2, report=seen.append)
     assert [progress.done for progress in seen] == [0, 1, 2]
     assert {progress.name for progress in seen} == {None, SCRATCH.name, VALUES.name}
@@ -136,7 +136,7 @@ def test_a_folder_without_a_plan_and_with_one_that_was_edited(tmp_path: Path) ->
 
 def test_what_is_there_is_not_done_again(plan: Plan, folder: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "plan.json"}
-    seen: list[Progress] = []
+    seen: list[StudyProgress] = []
     assert study(plan, folder, report=seen.append)
     assert [progress.done for progress in seen] == [2]
     assert times == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "plan.json"}
@@ -227,9 +227,9 @@ def test_interpolants_store_no_more_numbers_than_they_may() -> None:
 # What is concluded
 
 
-def row(method: str, median: float, low: float, high: float) -> Row:
+def row(method: str, median: float, low: float, high: float) -> MethodRow:
     spread = Spread(median, low, high)
-    return Row((8,), method, 3, 41, 1.0, spread, 1.0, 1.0, spread)
+    return MethodRow((8,), method, 3, 41, 1.0, spread, 1.0, 1.0, spread)
 
 
 @pytest.mark.parametrize(

@@ -33,15 +33,14 @@ from kdpinn_edge.program.ir import Map, Program
 from kdpinn_edge.training import (
     DistillConfig,
     Pinn,
-    Progress,
     TrainConfig,
+    TrainingProgress,
     distill,
     jets,
     load_pinn,
     train,
 )
 from kdpinn_edge.training.activations import ACTIVATIONS
-from kdpinn_edge.training.console import live
 from kdpinn_edge.training.errors import Reference
 from kdpinn_edge.training.followed import Columns, followed
 from kdpinn_edge.training.objective import (
@@ -56,6 +55,7 @@ from kdpinn_edge.training.objective import (
 )
 from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.pinn import Tape, jacobian
+from kdpinn_edge.training.progress_bar import live
 from kdpinn_edge.training.sampling import draw, uniform
 from kdpinn_edge.training.teacher import ProgramTeacher
 from kdpinn_edge.training.weights import write_weights
@@ -108,7 +108,7 @@ class Interrupt:
     def __init__(self, after: int) -> None:
         self.after = after
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingProgress) -> None:
         if progress.step == self.after:
             raise KeyboardInterrupt
 
@@ -442,7 +442,7 @@ def test_every_optimiser_lowers_the_error_and_resumes(tmp_path: Path, name: str,
 
 
 def test_a_student_is_distilled_from_a_run(teacher_run: Path, tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     found = distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=teacher_run, report=seen.append)
     assert found.record["role"] == "student"
     assert found.record["teacher"]["name"] == "teacher"
@@ -471,8 +471,8 @@ def test_a_distillation_resumes_to_the_same_weights(teacher_run: Path, tmp_path:
 def test_the_bar_shows_phase_loss_and_error(tmp_path: Path) -> None:
     console = Console(record=True, width=80, file=(tmp_path / "out").open("w"))
     with live(console, "burgers") as report:
-        report(Progress("Adam", 1, 10, 0.5, float("nan"), 0.1))
-        report(Progress("Newton", 10, 10, 1.25e-7, 3.5e-4, 1.0))
+        report(TrainingProgress("Adam", 1, 10, 0.5, float("nan"), 0.1))
+        report(TrainingProgress("Newton", 10, 10, 1.25e-7, 3.5e-4, 1.0))
     shown = console.export_text()
     assert all(text in shown for text in ("burgers", "Newton", "loss 1.25e-07", "rel. L2 3.50e-04", "left 0:00:00"))
     console.file.close()

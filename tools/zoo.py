@@ -22,7 +22,7 @@ from kdpinn_edge import zoo
 from kdpinn_edge.comparison.machine import this_machine
 from kdpinn_edge.importers.model import find_model, publish
 from kdpinn_edge.problems import Problem, problem
-from kdpinn_edge.studies.study.latency import MANY, Latency, latencies
+from kdpinn_edge.studies.study.latency import MANY, NetLatency, latencies
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy
 from kdpinn_edge.training.run_folder import read_json, run_files, write_json
 
@@ -164,7 +164,7 @@ def cards() -> None:
     PAGE.write_text("\n".join(lines), encoding="utf-8")
 
 
-def _row(name: str, found: NetAccuracy, timed: Latency) -> tuple[str, ...]:
+def _row(name: str, found: NetAccuracy, timed: NetLatency) -> tuple[str, ...]:
     made = zoo.record(name)["architecture"]
     return (
         f"`{name}`",

@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kdpinn_edge.bundle.manifest import Input, Output
-from kdpinn_edge.derive.names import Derivative, Laplacian, Names
-from kdpinn_edge.derive.names import Input as InputColumn
+from kdpinn_edge.derive.names import Derivative, InputColumn, Laplacian, Names
 
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 

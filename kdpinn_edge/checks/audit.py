@@ -40,7 +40,7 @@ FLOOR = 1e-6  # of the largest residual: where the colours of a figure end
 
 
 @dataclass(frozen=True)
-class Row:
+class ResidualQuantile:
     """At `percentile` % of the points |residual| of an equation is at most `value`, and just that at the point `at`.
 
     `relative` is `value` over the largest term of the equation anywhere, at most 1.
@@ -77,11 +77,11 @@ class Audit:
         """Points of the grid."""
         return int(np.prod([len(axis) for axis in self.axes]))
 
-    def rows(self, percentiles: Sequence[float] = PERCENTILES) -> list[Row]:
+    def rows(self, percentiles: Sequence[float] = PERCENTILES) -> list[ResidualQuantile]:
         """One row per equation and percentile; the value is one that occurs, so that it has a place."""
         return [self._row(i, percentile) for i in range(len(self.equations)) for percentile in percentiles]
 
-    def _row(self, equation: int, percentile: float) -> Row:
+    def _row(self, equation: int, percentile: float) -> ResidualQuantile:
         values = self.residual[..., equation].ravel()
         rank = max(0, int(np.ceil(percentile / 100 * len(values))) - 1)
         point = int(np.argpartition(values, rank)[rank])
@@ -89,7 +89,7 @@ class Audit:
         at = {side.name: float(axis[i]) for side, axis, i in zip(self.inputs, self.axes, indices, strict=True)}
         value = float(values[point])
         relative = value / max(value, self.largest[equation]) if value else 0.0
-        return Row(self.equations[equation], percentile, value, relative, at)
+        return ResidualQuantile(self.equations[equation], percentile, value, relative, at)
 
 
 def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: EngineName = "library") -> Audit:

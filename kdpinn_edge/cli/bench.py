@@ -11,7 +11,7 @@ from rich.console import Console
 
 from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.cli.options import BenchOptions
-from kdpinn_edge.comparison import console, selection
+from kdpinn_edge.comparison import selection, text_tables
 from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.compare import Comparison, compare
 from kdpinn_edge.comparison.device import read_devices, with_devices
@@ -49,9 +49,9 @@ def table(bundle: Path, options: BenchOptions, out: Console, status: Console, qu
             write_record(record, options.out)
     comparison = compare(earlier, record) if earlier else None
     if not quiet:
-        console.print_record(out, record)
+        text_tables.print_record(out, record)
         if comparison:
-            console.print_comparison(out, comparison)
+            text_tables.print_comparison(out, comparison)
     if options.report:
         from kdpinn_edge.comparison.report import write_report
 
@@ -69,7 +69,7 @@ def gate(bundle: Path, options: BenchOptions, out: Console, status: Console, qui
     record = _measured(bundle, options, configs, protocol, status)
     found = verdict(record, options.percentile)
     if not quiet:
-        console.print_verdict(out, found)
+        text_tables.print_verdict(out, found)
     return summary(record) | {
         "verdict": asdict(found) | {"holds": found.holds, "excess_ns": found.excess_ns}
     }, found.holds
@@ -87,8 +87,8 @@ def frontier(bundle: Path, options: BenchOptions, out: Console, status: Console,
             lambda name: spinner.update(f"searching how many points {name} evaluates in {duration(budget_ns)}"),
         )
     if not quiet:
-        console.print_frontier(out, fits, budget_ns, options.percentile)
-        console.print_absent(out, absent)
+        text_tables.print_frontier(out, fits, budget_ns, options.percentile)
+        text_tables.print_absent(out, absent)
     document = {"budget_ns": budget_ns, "percentile": options.percentile, "fits": [asdict(fit) for fit in fits]}
     return document | {"absent": [asdict(missing) for missing in absent]}, True
 
@@ -138,7 +138,7 @@ def _measured(
         soft_wrap=True,
         markup=False,
     )
-    with console.live(status) as report:
+    with text_tables.live(status) as report:
         return measure(
             configs,
             protocol,

@@ -50,10 +50,10 @@ def study(
     """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
     from kdpinn_edge.studies.study import make_plan, read_plan
     from kdpinn_edge.studies.study import study as run
-    from kdpinn_edge.studies.study.console import live, print_report
     from kdpinn_edge.studies.study.page import check_page, write_page
     from kdpinn_edge.studies.study.plan import METHODS, SIZES
     from kdpinn_edge.studies.study.report import report
+    from kdpinn_edge.studies.study.text_report import live, print_report
 
     if page:
         check_page(page)
@@ -107,7 +107,7 @@ def search(
     from kdpinn_edge.export.resources import parse_bytes
     from kdpinn_edge.studies.search import Goal
     from kdpinn_edge.studies.search import search as run
-    from kdpinn_edge.studies.search.console import line, print_found
+    from kdpinn_edge.studies.search.text_summary import line, print_found
     from kdpinn_edge.studies.search.trial import Task
     from kdpinn_edge.training.teacher import default_teacher
 

@@ -13,7 +13,7 @@ from kdpinn_edge.errors import BenchError
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What the gate found: the latency at `percentile`, from the intended start of periodic calls, and the budget.
 
     `holds` is whether the one is within the other; `excess_ns` is by how much it is not, negative where it is.
@@ -58,8 +58,8 @@ def gate_protocol(n: int, budget_ns: int, percentile: float, samples: int | None
     )
 
 
-def verdict(record: Record, percentile: float) -> Verdict:
-    """The Verdict on the one backend in `record`. Raises BenchError, with the reason, where it is absent."""
+def verdict(record: Record, percentile: float) -> GateVerdict:
+    """The GateVerdict on the one backend in `record`. Raises BenchError, with the reason, where it is absent."""
     if not record.cells:
         reasons = "; ".join(f"{absent.name}: {absent.reason}" for absent in record.absent)
         raise BenchError(f"nothing was measured: {reasons}")
@@ -67,4 +67,4 @@ def verdict(record: Record, percentile: float) -> Verdict:
     samples = np.concatenate([block.samples_ns for block in cell.blocks])
     (latency,) = percentiles(cell, [percentile])
     budget_ns = record.protocol.deadline_ns
-    return Verdict(cell.entry, cell.n, budget_ns, cell.period_ns or 0, latency, misses(samples, budget_ns))
+    return GateVerdict(cell.entry, cell.n, budget_ns, cell.period_ns or 0, latency, misses(samples, budget_ns))

@@ -23,8 +23,8 @@ from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.record import Protocol, Record
-from kdpinn_edge.comparison.session import Progress, measure
-from kdpinn_edge.comparison.statistics import Percentile, Row, rows, summary
+from kdpinn_edge.comparison.session import MeasurementProgress, measure
+from kdpinn_edge.comparison.statistics import LatencyRow, Percentile, rows, summary
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import find_model
@@ -126,7 +126,7 @@ def paper_comparison(
     protocol: Protocol = PROTOCOL,
     out: Path | None = None,
     resume: bool = False,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[MeasurementProgress], None] = lambda progress: None,
 ) -> PaperComparison:
     """Compare teacher and student of `problem` in each of `backends`, as `protocol` has it, at its n or at `n_points`.
 
@@ -185,7 +185,7 @@ def _speed_up(gain: Gain, n: int, slow: str, fast: str, before: Percentile, afte
     return SpeedUp(gain, n, slow, fast, factor, factor / spread, factor * spread)
 
 
-def _tail(row: Row) -> Tail:
+def _tail(row: LatencyRow) -> Tail:
     found = max((percentile for percentile in row.percentiles if percentile.p <= 99), key=lambda each: each.p)
     limit_ns = next((limit_ns for limit_ns in LIMITS_NS if found.ns <= limit_ns), None)
     return Tail(row.entry, row.n, found.p, found.ns, limit_ns)

@@ -54,7 +54,7 @@ FLOOR = "nothing"
 
 
 @dataclass(frozen=True)
-class Progress:
+class MeasurementProgress:
     """How far a run is, in seconds of its estimate."""
 
     done_s: float
@@ -75,7 +75,7 @@ def measure(
     name: str,
     out: Path | None = None,
     resume: bool = False,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[MeasurementProgress], None] = lambda progress: None,
 ) -> Record:
     """Measure the backends `configs` as `protocol` has it; benchmarks/README.md says the rest.
 
@@ -166,7 +166,7 @@ class _Run:
         self._conditions = [*earlier.conditions, *self._conditions]
         self._first_process = 1 + max((b.process for c in self._cells.values() for b in c.blocks), default=-1)
 
-    def measure(self, out: Path | None, report: Callable[[Progress], None]) -> None:
+    def measure(self, out: Path | None, report: Callable[[MeasurementProgress], None]) -> None:
         """Take every turn that is not yet in the record, and keep `out` up to date."""
         done = {block.turn for cell in self._cells.values() for block in cell.blocks}
         todo = [turn for turn in self._turns if turn.index not in done and not self._is_absent(turn)]
@@ -174,7 +174,7 @@ class _Run:
         total_s = len(todo) * _turn_s(self._protocol) + len(processes) * len(self._configs) * START_S
 
         def advance(seconds: float, doing: str) -> None:
-            report(Progress(self._done_s, total_s, doing))
+            report(MeasurementProgress(self._done_s, total_s, doing))
             self._done_s += seconds
 
         with ExitStack() as stack:
@@ -186,7 +186,7 @@ class _Run:
                 with ExitStack() as those:
                     workers = self._start(process, folder, those, advance)
                     self._take_turns([t for t in todo if t.process == process], workers, load, out, advance)
-            report(Progress(total_s, total_s, "done"))
+            report(MeasurementProgress(total_s, total_s, "done"))
         if out is not None:
             write_record(self.record(is_complete=True), out)
 

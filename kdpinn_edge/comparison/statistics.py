@@ -47,7 +47,7 @@ class Misses:
 
 
 @dataclass(frozen=True)
-class Row:
+class LatencyRow:
     """One Cell summed up. `percentiles` are those of PERCENTILES that have ten samples beyond them; p50 always.
 
     `misses` is None where a sample is a mean of several calls.
@@ -116,8 +116,8 @@ def device_rows(device: Device) -> tuple[DeviceRow, ...]:
     return tuple(found)
 
 
-def rows(record: Record) -> tuple[Row, ...]:
-    """A Row for each Cell of `record`, in its order."""
+def rows(record: Record) -> tuple[LatencyRow, ...]:
+    """A LatencyRow for each Cell of `record`, in its order."""
     return tuple(row(cell, record.protocol.deadline_ns) for cell in record.cells)
 
 
@@ -141,11 +141,11 @@ def summary(record: Record) -> dict[str, Any]:
     return document | {"baselines": baselines, "devices": devices, "rows": [asdict(found) for found in rows(record)]}
 
 
-def row(cell: Cell, deadline_ns: float) -> Row:
-    """The Row of `cell`."""
+def row(cell: Cell, deadline_ns: float) -> LatencyRow:
+    """The LatencyRow of `cell`."""
     pooled = np.concatenate([block.samples_ns for block in cell.blocks])
     enough = [p for p in PERCENTILES if p == PERCENTILES[0] or pooled.size >= samples_for(p)]
-    return Row(
+    return LatencyRow(
         entry=cell.entry,
         n=cell.n,
         mode=cell.mode,

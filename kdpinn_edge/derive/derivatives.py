@@ -13,7 +13,7 @@ from functools import cache
 
 from kdpinn_edge.derive.forward import Tangent
 from kdpinn_edge.derive.laplacian import LaplacianStream
-from kdpinn_edge.derive.names import Derivative, Input, Laplacian, Names, Term, parse_requests
+from kdpinn_edge.derive.names import Derivative, InputColumn, Laplacian, Names, Term, parse_requests
 from kdpinn_edge.derive.reverse import gradient
 from kdpinn_edge.derive.streams import Draft, Stream, zeros
 from kdpinn_edge.errors import DerivativeError
@@ -77,7 +77,7 @@ def _differentiated(program: Program, terms: dict[str, Term], backwards: bool) -
 
     def made(term: Term) -> Var:
         match term:
-            case Input(column):
+            case InputColumn(column):
                 return draft.column(inputs, column)
             case Derivative(column, ()):
                 return draft.column(outputs, column)

@@ -22,7 +22,7 @@ from kdpinn_edge.errors import DerivativeError
 
 
 @dataclass(frozen=True)
-class Input:
+class InputColumn:
     """An input column."""
 
     column: str
@@ -44,7 +44,7 @@ class Laplacian:
     axes: tuple[str, ...] = ()
 
 
-Term = Input | Derivative | Laplacian
+Term = InputColumn | Derivative | Laplacian
 
 
 def parse_requests(text: str) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class Names:
     def spell(self, term: Term) -> str:
         """The name of `term`. Raises DerivativeError where every spelling could also be read as something else."""
         match term:
-            case Input(column):
+            case InputColumn(column):
                 return column
             case Laplacian(column, axes):
                 return f"laplacian({', '.join((column, *axes))})"
@@ -108,7 +108,7 @@ class Names:
         if text in self.outputs:
             found.append(Derivative(text))
         elif text in self.inputs:
-            found.append(Input(text))
+            found.append(InputColumn(text))
         for column in self.outputs:
             if text.startswith(f"{column}_"):
                 found += (Derivative(column, inputs) for inputs in self._multi_indices(text.removeprefix(f"{column}_")))
@@ -168,5 +168,5 @@ def _described(term: Term) -> str:
             return f"the derivative of {column} by {', '.join(multi_index)}"
         case Laplacian(column, axes):
             return f"the Laplacian of {column} over {', '.join(axes) or 'all inputs'}"
-        case Input(column):
+        case InputColumn(column):
             return f"the input {column}"

@@ -25,7 +25,7 @@ from kdpinn_edge.training.optimisers import (
     Soap,
 )
 from kdpinn_edge.training.pinn import Pinn, Tape, jacobian
-from kdpinn_edge.training.progress import Progress, Report
+from kdpinn_edge.training.progress import ProgressReport, TrainingProgress
 from kdpinn_edge.training.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
 from kdpinn_edge.training.sampling import draw, judged, uniform
 
@@ -47,7 +47,9 @@ def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
     raise AssertionError(config.optimiser)
 
 
-def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, report: Report, *, resume: bool) -> State:
+def fit(
+    net: Pinn, objective: Objective, config: TrainConfig, folder: Path, report: ProgressReport, *, resume: bool
+) -> State:
     """Train `net` until the config's last step or a KeyboardInterrupt, and leave it with its best weights.
 
     The best weights are those with the smallest loss on held-out points: the reference solution has no part in
@@ -63,7 +65,9 @@ def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, repo
             while state.step < config.steps:
                 state, judged = run.advance(state)
                 phase = run.phase(state.step - 1)
-                progress = Progress(phase, state.step, config.steps, state.loss, state.relative_l2, state.cpu_seconds)
+                progress = TrainingProgress(
+                    phase, state.step, config.steps, state.loss, state.relative_l2, state.cpu_seconds
+                )
                 if judged:
                     append_metrics(folder, vars(progress) | {"best_score": state.best_score})
                     write_checkpoint(folder, state)

@@ -18,7 +18,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from kdpinn_edge.derive.names import Derivative, Input, Names
+from kdpinn_edge.derive.names import Derivative, InputColumn, Names
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Problem
 
@@ -32,7 +32,7 @@ def multi_indices(terms: Sequence[str], names: Names) -> tuple[str, ...]:
     found = []
     for term in terms:
         match names.read(term):
-            case Input():
+            case InputColumn():
                 continue
             case Derivative(_, multi_index) if len(multi_index) <= 3 and all(len(name) == 1 for name in multi_index):
                 found.append("".join(multi_index))

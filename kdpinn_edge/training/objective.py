@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kdpinn_edge.derive.names import Derivative, Input, Names, Term
+from kdpinn_edge.derive.names import Derivative, InputColumn, Names, Term
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.training import jets
 from kdpinn_edge.training.jets import Jet
@@ -91,7 +91,7 @@ class Physics:
 
     def _column(self, term: Term, u: Jet, points: Tensor) -> Tensor:
         match term:
-            case Input(column):
+            case InputColumn(column):
                 return points[:, self.problem.inputs.index(column)]
             case Derivative(column, multi_index):
                 return u["".join(multi_index)][:, self.problem.outputs.index(column)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """After `step` of `steps`: phase, loss, relative L2 error as last measured (NaN before), CPU seconds so far."""
 
     phase: str
@@ -18,8 +18,8 @@ class Progress:
     cpu_seconds: float
 
 
-Report = Callable[[Progress], None]
+ProgressReport = Callable[[TrainingProgress], None]
 
 
-def silent(progress: Progress) -> None:
-    """Report nothing."""
+def silent(progress: TrainingProgress) -> None:
+    """ProgressReport nothing."""

@@ -20,7 +20,7 @@ from kdpinn_edge.training.followed import followed_bundle
 from kdpinn_edge.training.objective import Objective, Physics, distillation
 from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.pinn import Pinn
-from kdpinn_edge.training.progress import Report, silent
+from kdpinn_edge.training.progress import ProgressReport, silent
 from kdpinn_edge.training.run_folder import open_run, run_files, versions, write_json
 from kdpinn_edge.training.teacher import Source, default_teacher, find_teacher
 from kdpinn_edge.training.weights import write_weights
@@ -58,7 +58,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     resume: bool = False,
-    report: Report = silent,
+    report: ProgressReport = silent,
 ) -> Trained:
     """Problem → Teacher: minimise the physics loss (`objective.Physics`) and leave the teacher in `folder`.
 
@@ -82,7 +82,7 @@ def distill(
     *,
     teacher: Source | None = None,
     resume: bool = False,
-    report: Report = silent,
+    report: ProgressReport = silent,
 ) -> Trained:
     """Teacher → Student: minimise divergence from the teacher plus physics loss (`objective.distillation`).
 
@@ -123,7 +123,7 @@ def _run(
     config: TrainConfig,
     source: dict[str, Any],
     folder: Path,
-    report: Report,
+    report: ProgressReport,
     resume: bool,
 ) -> Trained:
     description = {**source, "problem": net.problem.name, "seed": config.seed, "config": asdict(config)}

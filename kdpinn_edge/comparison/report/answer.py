@@ -9,7 +9,7 @@ from typing import Literal
 
 from kdpinn_edge.comparison.record import Entry, Mode, Record, Subject
 from kdpinn_edge.comparison.report import quantities as q
-from kdpinn_edge.comparison.statistics import Percentile, Row
+from kdpinn_edge.comparison.statistics import LatencyRow, Percentile
 
 ASKED_N = (1, 10_000)
 ASKED_PERCENTILE = 99.9
@@ -26,24 +26,24 @@ EQUAL, NEAR = 1.05, 1.25
 
 FAR_SMALLER = 4
 
-Verdict = Literal["holds", "missed", "open"]
+LimitVerdict = Literal["holds", "missed", "open"]
 Ranked = Sequence[tuple[Entry, Percentile]]
 
 
 class Table:
     """The rows of a record, found by entry, n and mode."""
 
-    def __init__(self, record: Record, rows: Sequence[Row]) -> None:
+    def __init__(self, record: Record, rows: Sequence[LatencyRow]) -> None:
         self.record = record
         self.n_points = sorted({row.n for row in rows})
         self.modes = [mode for mode in CALLED if any(row.mode == mode for row in rows)]
         self._rows = {(row.entry, row.n, row.mode): row for row in rows}
 
-    def row(self, entry: Entry, n: int, mode: Mode = "closed") -> Row | None:
-        """The Row of `entry` at n points, or None where it was not measured."""
+    def row(self, entry: Entry, n: int, mode: Mode = "closed") -> LatencyRow | None:
+        """The LatencyRow of `entry` at n points, or None where it was not measured."""
         return self._rows.get((entry.name, n, mode))
 
-    def rows(self, entry: Entry, n: int) -> dict[Mode, Row]:
+    def rows(self, entry: Entry, n: int) -> dict[Mode, LatencyRow]:
         """The rows of `entry` at n points that the limit is judged in."""
         return {mode: row for mode in self.modes if (row := self.row(entry, n, mode))}
 
@@ -64,7 +64,7 @@ class Limit:
     to hold in each way of calling; None where it is missed.
     """
 
-    verdict: Verdict
+    verdict: LimitVerdict
     reason: str
     shown: Mapping[Mode, float | None]
 
@@ -91,7 +91,7 @@ class Answer:
     limit: str
 
 
-def called(row: Row) -> str:
+def called(row: LatencyRow) -> str:
     """How the calls of `row` followed each other, with the period where there is one."""
     if row.period_ns is None:
         return CALLED[row.mode]
@@ -154,7 +154,7 @@ def judge(table: Table, entry: Entry, n: int) -> Limit:
     return Limit("holds", f"at {asked}{load}: {_lateness(row)}, {bound}.{slowest}", shown)
 
 
-def late(row: Row) -> str:
+def late(row: LatencyRow) -> str:
     """How many calls were late, and the share that is excluded with 95 % confidence; "" for means of several calls."""
     if row.misses is None:
         return ""
@@ -236,20 +236,20 @@ def _is_far_smaller(one: Entry, other: Entry) -> bool:
     return FAR_SMALLER * needed_bytes(one) < needed_bytes(other)
 
 
-def _count(row: Row) -> int:
+def _count(row: LatencyRow) -> int:
     return row.misses.count if row.misses else 0
 
 
-def _bound(row: Row) -> float:
+def _bound(row: LatencyRow) -> float:
     return row.misses.share_bound if row.misses else 0.0
 
 
-def _shown(row: Row) -> float | None:
+def _shown(row: LatencyRow) -> float | None:
     """The highest percentile, in hundredths, at which the limit holds with 95 % confidence; None where it is missed."""
     if _count(row) / row.samples > 1 - ASKED_PERCENTILE / 100:
         return None
     return math.floor(1e4 * (1 - _bound(row))) / 100
 
 
-def _lateness(row: Row) -> str:
+def _lateness(row: LatencyRow) -> str:
     return f"{q.count(_count(row))} of {q.count(row.samples)} calls were late"

@@ -28,7 +28,7 @@ from kdpinn_edge.comparison.report.answer import (
 )
 from kdpinn_edge.comparison.report.figures import Distribution, Point, Series
 from kdpinn_edge.comparison.report.look import Look, looks
-from kdpinn_edge.comparison.statistics import PERCENTILES, SHORTEST_NS, DeviceRow, Row, device_rows, row, rows
+from kdpinn_edge.comparison.statistics import PERCENTILES, SHORTEST_NS, DeviceRow, LatencyRow, device_rows, row, rows
 
 KIND: dict[str, str] = {
     "refused": "Refused: computes something else",
@@ -94,7 +94,7 @@ class SizeLine:
 
 @dataclass(frozen=True)
 class NumberLine:
-    """One Row in full."""
+    """One LatencyRow in full."""
 
     entry: str
     n: str
@@ -241,7 +241,7 @@ def _held(table: Table, entries: Sequence[Entry], n: int) -> str:
 
 
 def _limit_table(table: Table, entries: Sequence[Entry], mode: Mode, limits_ns: Sequence[float]) -> LimitTable:
-    def cell(found: Row | None) -> LimitCell | None:
+    def cell(found: LatencyRow | None) -> LimitCell | None:
         if found is None:
             return None
         tail = found.percentiles[-1]
@@ -260,7 +260,7 @@ def _limit_table(table: Table, entries: Sequence[Entry], mode: Mode, limits_ns: 
 def _latency(table: Table, entries: Sequence[Entry], look: Mapping[str, Look]) -> tuple[Figure, ...]:
     """Two drawings: the median, and the highest percentile that the samples support."""
 
-    def series(of: Callable[[Row], tuple[str, float]]) -> list[Series]:
+    def series(of: Callable[[LatencyRow], tuple[str, float]]) -> list[Series]:
         found = []
         for entry in entries:
             measured = [row for n in table.n_points if (row := table.row(entry, n))]
@@ -360,12 +360,12 @@ def _device_line(device: Device, row: DeviceRow) -> DeviceLine:
     )
 
 
-def _samples(row: Row | DeviceRow) -> str:
+def _samples(row: LatencyRow | DeviceRow) -> str:
     batch = f" × {q.count(row.batch)}" if row.batch > 1 else ""
     return f"{q.count(row.samples)}{batch}"
 
 
-def _number_line(entry: Entry, row: Row) -> NumberLine:
+def _number_line(entry: Entry, row: LatencyRow) -> NumberLine:
     median = row.percentiles[0]
     tails = (row.percentile(p) for p in PERCENTILES[1:])
     return NumberLine(

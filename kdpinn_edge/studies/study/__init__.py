@@ -5,17 +5,17 @@ measured of it, and what is there is never done again. `page.py` writes what cam
 """
 
 from kdpinn_edge.studies.study.plan import METHODS, SIZES, Cell, Plan, make_plan, read_plan
-from kdpinn_edge.studies.study.results import Result, Row, Verdict, results, rows, verdicts
+from kdpinn_edge.studies.study.results import CellResult, MethodRow, MethodVerdict, results, rows, verdicts
 from kdpinn_edge.studies.study.run import study
 
 __all__ = [
     "METHODS",
     "SIZES",
     "Cell",
+    "CellResult",
+    "MethodRow",
+    "MethodVerdict",
     "Plan",
-    "Result",
-    "Row",
-    "Verdict",
     "make_plan",
     "read_plan",
     "results",

@@ -15,7 +15,7 @@ from kdpinn_edge.training.run_folder import read_json, record_of
 
 
 @dataclass(frozen=True)
-class Result:
+class CellResult:
     """One cell as it was measured."""
 
     cell: Cell
@@ -39,7 +39,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method at one size. `rmse_ratio` is the median RMSE over that of the teacher."""
 
     hidden: tuple[int, ...]
@@ -54,7 +54,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MethodVerdict:
     """At one size: is `distilled`, the method with the least median, better than `scratch` beyond the seeds' spread?
 
     `factor` is the median of `scratch` over that of `distilled`. `apart` where the ranges over the seeds do not meet.
@@ -80,14 +80,14 @@ class Verdict:
         )
 
 
-def results(plan: Plan, folder: Path) -> list[Result]:
+def results(plan: Plan, folder: Path) -> list[CellResult]:
     """All cells that are measured, in the order of the plan."""
     found = []
     for cell in plan.cells:
         if (folder / cell.name / ACCURACY_FILE).exists():
             run = folder / cell.name
             seconds = record_of(run)["training_cpu_seconds"]
-            found.append(Result(cell, read_accuracy(run), parameters_of(run), seconds))
+            found.append(CellResult(cell, read_accuracy(run), parameters_of(run), seconds))
     return found
 
 
@@ -102,16 +102,16 @@ def read_accuracy(run: Path) -> NetAccuracy:
     return NetAccuracy(**read_json(run / ACCURACY_FILE))
 
 
-def rows(found: Sequence[Result], teacher: NetAccuracy) -> list[Row]:
+def rows(found: Sequence[CellResult], teacher: NetAccuracy) -> list[MethodRow]:
     """A row per size and method, the smallest size first, methods in the order of METHODS."""
     keys = dict.fromkeys((result.cell.config.hidden, result.cell.method) for result in found)
     made = [_row(hidden, method, found, teacher) for hidden, method in keys]
     return sorted(made, key=lambda row: (row.parameters, list(METHODS).index(row.method)))
 
 
-def _row(hidden: tuple[int, ...], method: str, found: Sequence[Result], teacher: NetAccuracy) -> Row:
+def _row(hidden: tuple[int, ...], method: str, found: Sequence[CellResult], teacher: NetAccuracy) -> MethodRow:
     own = [each for each in found if (each.cell.config.hidden, each.cell.method) == (hidden, method)]
-    return Row(
+    return MethodRow(
         hidden=hidden,
         method=method,
         seeds=len(own),
@@ -124,7 +124,7 @@ def _row(hidden: tuple[int, ...], method: str, found: Sequence[Result], teacher:
     )
 
 
-def verdicts(table: Sequence[Row]) -> Iterator[Verdict]:
+def verdicts(table: Sequence[MethodRow]) -> Iterator[MethodVerdict]:
     """For every size the best distillation against every training from scratch."""
     for hidden in dict.fromkeys(row.hidden for row in table):
         own = [row for row in table if row.hidden == hidden]
@@ -134,7 +134,7 @@ def verdicts(table: Sequence[Row]) -> Iterator[Verdict]:
                 best = min(distilled, key=lambda row: row.relative_l2.median)
                 a, b = best.relative_l2, scratch.relative_l2
                 apart = a.high < b.low or b.high < a.low
-                yield Verdict(hidden, best.method, scratch.method, b.median / a.median, apart)
+                yield MethodVerdict(hidden, best.method, scratch.method, b.median / a.median, apart)
 
 
 def read_teacher(folder: Path) -> NetAccuracy:

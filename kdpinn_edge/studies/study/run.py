@@ -22,7 +22,7 @@ TEACHER = "teacher"
 
 
 @dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """`done` of `cells` are trained and measured; `name` is the latest, None before the first."""
 
     done: int
@@ -31,7 +31,7 @@ class Progress:
 
 
 def study(
-    plan: Plan, folder: Path, *, jobs: int = 2, report: Callable[[Progress], None] = lambda progress: None
+    plan: Plan, folder: Path, *, jobs: int = 2, report: Callable[[StudyProgress], None] = lambda progress: None
 ) -> bool:
     """Train and measure all cells of `plan` that `folder` does not have yet; whether it has them all now.
 
@@ -45,7 +45,7 @@ def study(
     _measure_teacher(plan, folder)
     missing = [cell for cell in plan.cells if not (folder / cell.name / ACCURACY_FILE).exists()]
     done = len(plan.cells) - len(missing)
-    report(Progress(done, len(plan.cells), None))
+    report(StudyProgress(done, len(plan.cells), None))
     workers = min(jobs, max(1, len(missing)))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_the_study) as pool:
         work = {pool.submit(_train_and_measure, plan, cell, folder / cell.name): cell for cell in missing}
@@ -54,7 +54,7 @@ def study(
                 if not future.result():
                     return False
                 done += 1
-                report(Progress(done, len(plan.cells), work[future].name))
+                report(StudyProgress(done, len(plan.cells), work[future].name))
         except KeyboardInterrupt:
             return False
         finally:

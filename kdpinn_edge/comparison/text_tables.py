@@ -16,10 +16,10 @@ from kdpinn_edge.comparison.backend import Layer
 from kdpinn_edge.comparison.compare import Comparison
 from kdpinn_edge.comparison.durations import duration
 from kdpinn_edge.comparison.frontier import Fit
-from kdpinn_edge.comparison.gate import Verdict
+from kdpinn_edge.comparison.gate import GateVerdict
 from kdpinn_edge.comparison.record import Absent, Device, Entry, Mode, Protocol, Record
-from kdpinn_edge.comparison.session import Progress
-from kdpinn_edge.comparison.statistics import Percentile, Row, device_rows, percentiles, rows
+from kdpinn_edge.comparison.session import MeasurementProgress
+from kdpinn_edge.comparison.statistics import LatencyRow, Percentile, device_rows, percentiles, rows
 
 LAYERS: Mapping[Layer, str] = {"kernel in C": "C", "call from Python": "Python", "framework call": "framework"}
 TITLES: Mapping[Mode, str] = {
@@ -35,7 +35,7 @@ CLOSED = ("p50 µs", "±", "p99 µs", "ns/point", "error")
 
 
 @contextmanager
-def live(console: Console) -> Iterator[Callable[[Progress], None]]:
+def live(console: Console) -> Iterator[Callable[[MeasurementProgress], None]]:
     """A bar with what is being measured; yields what to give as `report`."""
     bar = Bar(
         BarColumn(bar_width=16),
@@ -49,7 +49,7 @@ def live(console: Console) -> Iterator[Callable[[Progress], None]]:
     with bar:
         task = bar.add_task("", total=None)
 
-        def report(progress: Progress) -> None:
+        def report(progress: MeasurementProgress) -> None:
             bar.update(task, description=progress.doing, total=progress.total_s, completed=progress.done_s)
 
         yield report
@@ -82,7 +82,7 @@ def print_record(console: Console, record: Record) -> None:
 def _print_mode(
     console: Console,
     record: Record,
-    found: Mapping[tuple[str, int, Mode], Row],
+    found: Mapping[tuple[str, int, Mode], LatencyRow],
     mode: Mode,
     entries: Sequence[Entry],
     title: str,
@@ -151,7 +151,7 @@ def print_absent(console: Console, absent: Sequence[Absent]) -> None:
         console.print(f"{missing.kind}: {missing.name}{at}: {escape(missing.reason)}", soft_wrap=True)
 
 
-def print_verdict(console: Console, verdict: Verdict) -> None:
+def print_verdict(console: Console, verdict: GateVerdict) -> None:
     """What the gate found, in one sentence, and what it rests on."""
     colour, said = ("green", "kept by") if verdict.holds else ("bold red", "missed by")
     p = f"p{verdict.latency.p:g}"
@@ -229,12 +229,12 @@ def _single_calls(record: Record) -> tuple[str, ...]:
     return ("period", "p50 µs", "±", "p99 µs", "p99.9 µs", "max µs", late)
 
 
-def _closed(row: Row, entry: Entry) -> tuple[str, ...]:
+def _closed(row: LatencyRow, entry: Entry) -> tuple[str, ...]:
     p50 = row.percentiles[0]
     return (_us(p50), _spread(p50), _us(row.percentile(99.0)), _four_digits(p50.ns / row.n), f"{entry.error:.1e}")
 
 
-def _single(row: Row) -> tuple[str, ...]:
+def _single(row: LatencyRow) -> tuple[str, ...]:
     p50 = row.percentiles[0]
     period = duration(row.period_ns) if row.period_ns else ""
     tail = (_us(row.percentile(p)) for p in (99.0, 99.9))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from kdpinn_edge.comparison.console import print_table
 from kdpinn_edge.comparison.durations import duration
+from kdpinn_edge.comparison.text_tables import print_table
 from kdpinn_edge.studies.search.run import Found
 from kdpinn_edge.studies.search.trial import Outcome, Task
 from kdpinn_edge.studies.study.plan import size_name

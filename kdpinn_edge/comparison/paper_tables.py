@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from kdpinn_edge.comparison.console import print_absent, print_table
 from kdpinn_edge.comparison.durations import duration
 from kdpinn_edge.comparison.paper import ROLES, PaperComparison, SpeedUp
+from kdpinn_edge.comparison.text_tables import print_absent, print_table
 
 
 def print_paper(console: Console, comparison: PaperComparison) -> None:
