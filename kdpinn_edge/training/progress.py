@@ -22,4 +22,4 @@ ProgressReport = Callable[[TrainingProgress], None]
 
 
 def silent(progress: TrainingProgress) -> None:
-    """ProgressReport nothing."""
+    """Report nothing."""
