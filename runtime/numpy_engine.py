@@ -13,7 +13,7 @@ from kdpinn_edge.runtime.engine import Array, Engine
 
 
 class NumpyEngine(Engine):
-    """The Programs in the files `programs`, evaluated in the precision and numerics profile of `manifest`.
+    """An engine for the Programs in the files `programs`, in the precision and numerics profile of `manifest`.
 
     NumPy holds the GIL between operations: several threads give the same bits, and gain little.
 

@@ -36,7 +36,7 @@ TIMER_SLACK = Path("/proc/self/timerslack_ns")
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker evaluates, on which processors; `folder` is Case's."""
+    """The task of a worker: what it evaluates, on which processors; `folder` is Case's."""
 
     backend: Backend
     bundle: Path
@@ -75,27 +75,27 @@ class Worker:
         return loaded
 
     def evaluate(self, x: Array) -> Array:
-        """Its values at x (n, n_in)."""
+        """Evaluate the backend at x (n, n_in)."""
         y: Array = self._ask("evaluate", x)
         return y
 
     def bind(self, x: Array) -> Bound:
-        """Bind it to x (n, n_in): the loop for n points. One point is bound already, by `load`, the same."""
+        """Bind the backend to x (n, n_in): the loop for n points. One point is bound already, by `load`, the same."""
         bound: Bound = self._ask("bind", x)
         return bound
 
     def clock_ns(self, n: int) -> float:
-        """What reading the clock costs in the loop for n points."""
+        """Measure what reading the clock costs in the loop for n points."""
         spent: float = self._ask("clock_ns", n)
         return spent
 
     def find_batch(self, n: int) -> tuple[int, float]:
-        """As `timing.find_batch`, of the loop for n points."""
+        """Find the batch of the loop for n points, as `timing.find_batch` does."""
         found: tuple[int, float] = self._ask("find_batch", n)
         return found
 
     def sample(self, n: int, loop: str, interval: int, count: int) -> Array:
-        """`count` samples of the loop `loop` ("closed", "periodic", "cold") of n points, with its first argument."""
+        """Take `count` samples of `loop` ("closed", "periodic", "cold") of n points, with its first argument."""
         samples_ns: Array = self._ask("sample", n, loop, interval, count)
         return samples_ns
 
@@ -134,7 +134,7 @@ def started(task: Task, log: Path) -> Iterator[Worker]:
 
 @contextmanager
 def spawning(cpus: tuple[int, ...]) -> Iterator[None]:
-    """Processes that are started within this context run on `cpus` only, and leave Ctrl-C to their parent."""
+    """Let processes that are started within this context run on `cpus` only, and leave Ctrl-C to their parent."""
     affinity, mask = os.sched_getaffinity(0), signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.sched_setaffinity(0, cpus)
     try:

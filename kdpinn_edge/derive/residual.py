@@ -162,7 +162,7 @@ class Symbol:
         raise TypeError("it decides by the value of a term")
 
     def mapped(self, fn: str) -> Symbol:
-        """`fn` of it."""
+        """The Symbol `fn` of this one."""
         return self._made(Map(self._new(), self.var, fn))
 
     def _scaled(self, weight: float, bias: float) -> Symbol:

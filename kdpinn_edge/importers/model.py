@@ -109,5 +109,5 @@ def find_pinn(text: str) -> Pinn:
 
 
 def zoo_name(text: str) -> str:
-    """`text`, or the student of the problem that it names."""
+    """The name of a model: `text`, or the student of the problem that it names."""
     return f"{text}_student" if text in problems.names() and not Path(text).exists() else text

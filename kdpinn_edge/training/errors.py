@@ -38,7 +38,7 @@ class Reference:
     @staticmethod
     @cache  # a reference may take longer than training does between two looks at it
     def on_grid(problem: Problem, *, coarser: int = 1) -> Reference:
-        """The grid of the problem's resolution, corners included, or one that is `coarser` times along each axis."""
+        """The reference on the problem's grid, corners included, or on one that is `coarser` times along each axis."""
         points = problem.grid([1 + (n - 1) // coarser for n in problem.resolution])
         return Reference(points, problem.reference(points))
 

@@ -33,7 +33,7 @@ PACE_STEPS = 20
 
 
 def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
-    """What follows Adam on the parameters of `net`."""
+    """The optimiser that follows Adam on the parameters of `net`."""
     match config.optimiser:
         case "lm":
             return LevenbergMarquardt(config.damping)

@@ -41,7 +41,7 @@ OPTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a run made: the network with its best weights, its folder, and its record, as in `model.json`.
+    """The result of a run: the network with its best weights, its folder, and its record, as in `model.json`.
 
     `finished` is False where the run was interrupted; `resume=True` continues it.
     """

@@ -79,7 +79,7 @@ class LimitTable:
 
 @dataclass(frozen=True)
 class SizeLine:
-    """What it takes to have one entry: text for each column, "" where it was not measured."""
+    """The sizes and times that one entry costs: text for each column, "" where it was not measured."""
 
     entry: Entry
     artifact: str
@@ -122,7 +122,7 @@ class DeviceLine:
 
 @dataclass(frozen=True)
 class Speedup:
-    """Two entries at each n: how many times the second is faster, and both medians; "" where one of them is missing."""
+    """The factor by which one entry is faster than another at each n, and both medians; "" where one is missing."""
 
     slow: str
     fast: str
@@ -131,7 +131,7 @@ class Speedup:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that page.html.jinja asks for."""
+    """The data that page.html.jinja asks for."""
 
     record: Record
     subject: Subject

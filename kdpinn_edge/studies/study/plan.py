@@ -50,7 +50,7 @@ class Method:
         )
 
     def objective(self, teacher: Teacher, config: TrainConfig) -> Objective:
-        """What is minimised."""
+        """The objective that the method minimises."""
         if isinstance(config, DistillConfig):
             return distillation(teacher, config.sigma, config.physics_weight, config.slope_weight)
         return Physics(teacher.problem)
@@ -74,7 +74,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As in "values_16x16x16_seed0"."""
+        """The name of the cell's folder, as in "values_16x16x16_seed0"."""
         return f"{self.method}_{size_name(self.config.hidden)}_seed{self.config.seed}"
 
 
@@ -92,12 +92,12 @@ class Plan:
 
     @property
     def seeds(self) -> int:
-        """How many seeds there are."""
+        """The number of seeds of each method and size."""
         return len({cell.config.seed for cell in self.cells})
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What makes this plan, one after another in one folder: one for all sizes with the same methods and seeds."""
+        """The commands that make this plan, in this order in one folder: one per set of methods and seeds."""
         seeds = Counter((cell.config.hidden, cell.method) for cell in self.cells)
         sizes: dict[tuple[tuple[str, ...], int], list[tuple[int, ...]]] = {}
         for hidden, count in dict.fromkeys((hidden, count) for (hidden, _), count in seeds.items()):
@@ -216,5 +216,5 @@ def _cells(documents: Sequence[dict[str, Any]]) -> Iterator[Cell]:
 
 
 def size_name(hidden: Sequence[int]) -> str:
-    """As in "16x16x16"."""
+    """The name of a size, as in "16x16x16"."""
     return "x".join(map(str, hidden))

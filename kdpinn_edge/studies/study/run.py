@@ -33,7 +33,7 @@ class StudyProgress:
 def study(
     plan: Plan, folder: Path, *, jobs: int = 2, report: Callable[[StudyProgress], None] = lambda progress: None
 ) -> bool:
-    """Train and measure all cells of `plan` that `folder` does not have yet; whether it has them all now.
+    """Train and measure all cells of `plan` that `folder` lacks; return whether it has them all now.
 
     A KeyboardInterrupt ends it early: what is finished stays, what is not goes on next time where it stopped. Raises
     StudyError where `folder` holds another study.
