@@ -47,7 +47,7 @@ def find_model(text: str) -> Model:
     if Path(text).suffix == ".onnx":
         raise ProgramError(
             f"{text}: a model in ONNX is not read; expected: the torch module that it was made from, which "
-            "kdpinn_edge.importers.torch_module.capture turns into a Program (docs/training.md)"
+            "kdpinn_edge.capture turns into a Program (docs/training.md)"
         )
     if not Path(text).exists():
         raise ProgramError(
