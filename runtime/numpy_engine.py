@@ -17,7 +17,7 @@ class NumpyEngine(Engine):
 
     NumPy holds the GIL between operations: several threads give the same bits, and gain little.
 
-    Raises BundleError where one is not the Program that `manifest` names, EngineError for a profile that is not known.
+    Raises BundleError where one is not the Program that `manifest` names, EngineError for an unknown profile.
     """
 
     def __init__(self, manifest: Manifest, programs: Mapping[FunctionName, Path]) -> None:

@@ -31,7 +31,7 @@ def misfit(manifest: Manifest) -> str | None:
 
 
 def missing_instructions(cpu: str, cpuinfo: Path = CPUINFO) -> list[str]:
-    """The parts of LLVM's `cpu` that Linux does not report; none where either is not known."""
+    """The parts of LLVM's `cpu` that Linux does not report; none where either is unknown."""
     try:
         reported = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kdpinn_edge.comparison.backend import Backend
 from kdpinn_edge.comparison.record import Absent
 from kdpinn_edge.comparison.reference import Reference, RefusedError
-from kdpinn_edge.comparison.worker import Loaded, Task, Worker, started
+from kdpinn_edge.comparison.worker import Loaded, Worker, WorkerTask, started
 from kdpinn_edge.errors import BenchError
 
 
@@ -40,7 +40,7 @@ class BackendConfig:
 
 def start(config: BackendConfig, affinity: tuple[int, ...], folder: Path, stack: ExitStack) -> Worker:
     """Start the process of `config`, not yet loaded; it ends with `stack`. `folder` is its own, and outlives it."""
-    task = Task(
+    task = WorkerTask(
         backend=config.backend,
         bundle=config.bundle.absolute(),
         folder=folder,

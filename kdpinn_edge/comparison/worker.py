@@ -35,7 +35,7 @@ TIMER_SLACK = Path("/proc/self/timerslack_ns")
 
 
 @dataclass(frozen=True)
-class Task:
+class WorkerTask:
     """The task of a worker: what it evaluates, on which processors; `folder` is Case's."""
 
     backend: Backend
@@ -64,7 +64,7 @@ class Bound:
 
 
 class Worker:
-    """The process of one Task. Every call waits for its answer and raises BenchError where there is none."""
+    """The process of one WorkerTask. Every call waits for its answer and raises BenchError where there is none."""
 
     def __init__(self, process: Any, connection: Connection, log: Path) -> None:
         self._process, self._connection, self._log = process, connection, log
@@ -116,7 +116,7 @@ class Worker:
 
 
 @contextmanager
-def started(task: Task, log: Path) -> Iterator[Worker]:
+def started(task: WorkerTask, log: Path) -> Iterator[Worker]:
     """Start the process of `task`; it ends with the context, at once."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
@@ -144,7 +144,7 @@ def spawning(cpus: tuple[int, ...]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _serve(connection: Connection, task: Task, log: Path, begun_ns: int) -> None:
+def _serve(connection: Connection, task: WorkerTask, log: Path, begun_ns: int) -> None:
     process_ns = perf_counter_ns() - begun_ns
     with open(log, "wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
@@ -172,7 +172,7 @@ def _serve(connection: Connection, task: Task, log: Path, begun_ns: int) -> None
 class _Server:
     """The child's side of Worker."""
 
-    def __init__(self, task: Task, process_ns: int, stack: ExitStack) -> None:
+    def __init__(self, task: WorkerTask, process_ns: int, stack: ExitStack) -> None:
         self._task, self._process_ns, self._stack = task, process_ns, stack
         self._manifest = read_manifest(task.bundle)
         self._program = read_function(task.bundle, self._manifest)

@@ -53,7 +53,7 @@ def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
 class NumpyProgram:
     """A Program as a function of points (n, n_in) to (n, n_out), in "float32" or "float64", bit for bit as exported.
 
-    `profile` is the numerics profile of the target. Raises EngineError for one that is not known or lacks the
+    `profile` is the numerics profile of the target. Raises EngineError for one that is unknown or lacks the
     precision, ProgramError where a parameter does not fit the precision.
     """
 

@@ -30,7 +30,7 @@ LimitVerdict = Literal["holds", "missed", "open"]
 Ranked = Sequence[tuple[Entry, Percentile]]
 
 
-class Table:
+class RowTable:
     """The rows of a record, found by entry, n and mode."""
 
     def __init__(self, record: Record, rows: Sequence[LatencyRow]) -> None:
@@ -109,7 +109,7 @@ def quoted(names: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def answers(table: Table, entries: Sequence[Entry], subject: Subject) -> tuple[Answer, ...]:
+def answers(table: RowTable, entries: Sequence[Entry], subject: Subject) -> tuple[Answer, ...]:
     """The answers at n = 1 and at n = 10 000; where neither was measured, at the least and the most points."""
     wanted = [n for n in ASKED_N if n in table.n_points] or sorted({*table.n_points[:1], *table.n_points[-1:]})
     same = [entry for entry in entries if entry.promise != "another function"]
@@ -126,7 +126,7 @@ def answers(table: Table, entries: Sequence[Entry], subject: Subject) -> tuple[A
     return tuple(found)
 
 
-def judge(table: Table, entry: Entry, n: int) -> Limit:
+def judge(table: RowTable, entry: Entry, n: int) -> Limit:
     """Whether the limit holds for `entry` at n points at p99.9, in every way of calling.
 
     It holds where the share of late calls is below 0.1 % with 95 % confidence, is missed where the share that was
@@ -164,7 +164,7 @@ def late(row: LatencyRow) -> str:
     return f"{missed} of {samples} late, <{q.NO_BREAK}{q.percent_above(row.misses.share_bound)}"
 
 
-def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) -> Pick:
+def _pick(table: RowTable, n: int, where: str, ranked: Ranked, subject: Subject) -> Pick:
     first = ranked[0][1]
     equal = [pair for pair in ranked if pair[1].ns <= max(min(first.high_ns, NEAR * first.ns), EQUAL * first.ns)]
     smallest = min(equal, key=lambda pair: needed_bytes(pair[0]))
@@ -173,7 +173,7 @@ def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) ->
     return Pick(where, entry, median, tuple(rivals), _accuracy(entry, subject), _size(entry), judge(table, entry, n))
 
 
-def _limit(table: Table, picks: Sequence[Pick]) -> str:
+def _limit(table: RowTable, picks: Sequence[Pick]) -> str:
     """Whether the limit holds for all `picks`, and in which way of calling it does not."""
     limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
     found = {mode: [pick.limit.shown[mode] for pick in picks if mode in pick.limit.shown] for mode in table.modes}

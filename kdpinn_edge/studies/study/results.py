@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from kdpinn_edge.studies.study.measure import NetAccuracy
-from kdpinn_edge.studies.study.plan import METHODS, Cell, Plan, size_name
+from kdpinn_edge.studies.study.plan import METHODS, Plan, StudyCell, size_name
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER
 from kdpinn_edge.training.run_folder import read_json, record_of
 
@@ -18,7 +18,7 @@ from kdpinn_edge.training.run_folder import read_json, record_of
 class CellResult:
     """The measurements of one cell of a study."""
 
-    cell: Cell
+    cell: StudyCell
     accuracy: NetAccuracy
     parameters: int
     cpu_seconds: float
