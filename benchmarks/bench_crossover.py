@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from bench_jets import REQUESTS, network
+from kdpinn_edge.export.numba_kernel import print_kernel
+from kdpinn_edge.export.schedules import lower_program
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import Input
@@ -26,8 +28,6 @@ from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.linking import link, linker
 from kdpinn_edge.export.lowering import Constants
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.numba_kernel import print_kernel
-from kdpinn_edge.export.schedules import lower_program
 from kdpinn_edge.export.target import target
 from kdpinn_edge.program.ir import Program, columns
 from kdpinn_edge.program.simplify import simplify

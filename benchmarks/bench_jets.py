@@ -194,7 +194,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("bench_jets.json"), help="the JSON file")
     options = parser.parse_args(arguments)
     if min(*options.points, *options.widths, options.seconds, options.rounds - 1) <= 0:
-        parser.error("accepted: widths and points from 1, positive seconds, rounds from 2")
+        parser.error("expected: widths and points from 1, positive seconds, rounds from 2")
     return options
 
 

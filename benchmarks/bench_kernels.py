@@ -158,10 +158,10 @@ class Contest:
 
     def _admit(self, name: str, values: Array, sampler: Sampler) -> None:
         if values.dtype != np.float32:
-            raise BenchError(f"returns {values.dtype}; accepted: float32")
+            raise BenchError(f"returns {values.dtype}; expected: float32")
         error = float(np.abs(values.reshape(self._exact.shape) - self._exact).max())
         if not error <= self.net.allowed_error:
-            raise BenchError(f"is off by {error:.2g} from the float64 Program; accepted: {self.net.allowed_error:.2g}")
+            raise BenchError(f"is off by {error:.2g} from the float64 Program; expected: {self.net.allowed_error:.2g}")
         self.samplers[name], self.errors[name] = sampler, error
 
 
@@ -381,7 +381,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("bench_kernels.json"), help="the JSON file")
     options = parser.parse_args(arguments)
     if min(*options.points, options.seconds, options.rounds - 1) <= 0:
-        parser.error("accepted: points from 1, positive seconds, rounds from 2")
+        parser.error("expected: points from 1, positive seconds, rounds from 2")
     return options
 
 

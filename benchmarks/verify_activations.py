@@ -44,7 +44,7 @@ WIDER = {"float32": np.float64, "float64": np.longdouble}
 
 @dataclass(frozen=True)
 class Bound:
-    """Largest error accepted, in units in the last place, for |x| <= reach; range and symmetry hold everywhere."""
+    """Largest error allowed, in units in the last place, for |x| <= reach; range and symmetry hold everywhere."""
 
     ulp: float
     reach: float

@@ -98,7 +98,7 @@ def export_bundle(
     directory = Path(directory)
     if directory.exists():
         raise ExportError(
-            f"{directory} exists already; accepted: a folder that export makes. Remove it, or name another."
+            f"{directory} exists already; expected: a folder that export makes. Remove it, or name another."
         )
     command = tuple(cc) if cc else linker(interface)
     if with_bench:

@@ -60,7 +60,7 @@ def check_bench(target: Target) -> None:
     """Raise ExportError for a target that has no bench for the device, and where ziglang is missing."""
     if target.name not in MEMORY and target.artifact != "elf":
         accepted = (t.name for t in TARGETS.values() if t.name in MEMORY or t.artifact == "elf")
-        raise ExportError(f"{target.name} has no bench for the device; accepted: {', '.join(accepted)}. Leave it out.")
+        raise ExportError(f"{target.name} has no bench for the device; expected: {', '.join(accepted)}. Leave it out.")
     if find_spec("ziglang") is None:
         raise ExportError(
             "the bench for the device is compiled by the package ziglang, which is not installed: "

@@ -164,7 +164,7 @@ class Machine:
         place = DATA + -(-x.nbytes // 64) * 64
         if place + y.nbytes > DATA + DATA_BYTES:
             raise ExportError(
-                f"{len(x)} points do not fit into the emulator; accepted: {DATA_BYTES:,} bytes of x and y"
+                f"{len(x)} points do not fit into the emulator; expected: {DATA_BYTES:,} bytes of x and y"
             )
         self.uc.mem_write(DATA, x.tobytes())
         self.uc.mem_write(place, y.tobytes())

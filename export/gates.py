@@ -49,14 +49,14 @@ def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
     expected = set(interface.symbols)
     faults = list(found.faults)
     if found.exports - minimum != expected:
-        faults.append(f"exports {sorted(found.exports - minimum)}; accepted: exactly {sorted(expected)}")
+        faults.append(f"exports {sorted(found.exports - minimum)}; expected: exactly {sorted(expected)}")
     for what, names in (
         ("needs the symbols", found.needs),
         ("needs the libraries", found.libraries),
         ("has the writable sections", found.writable),
     ):
         if names - minimum:
-            faults.append(f"{what} {sorted(names - minimum)}; accepted: {', '.join(sorted(minimum)) or 'none'}")
+            faults.append(f"{what} {sorted(names - minimum)}; expected: {', '.join(sorted(minimum)) or 'none'}")
     if faults:
         raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
     return found.sizes
@@ -80,6 +80,7 @@ MINIMUM: Mapping[Artifact, frozenset[str]] = {
     "wasm": frozenset({"memory"}),
 }
 """Names of each kind that are always there: what the loader protects, what the system links into every library."""
+
 
 def _elf(artifact: bytes) -> Contents:
     file = ELFFile(BytesIO(artifact))

@@ -36,7 +36,7 @@ IR_VERSION = 8  # the oldest that opset 17 goes with: ONNX Runtime 1.12 and late
 ELEMENT = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 OPERATOR = {"tanh": "Tanh", "sin": "Sin", "cos": "Cos", "exp": "Exp", "sigmoid": "Sigmoid", "softplus": "Softplus"}
 FUNCTION = {operator: fn for fn, operator in OPERATOR.items()}
-ACCEPTED = "accepted: a model.onnx that `export` wrote"
+ACCEPTED = "expected: a model.onnx that `export` wrote"
 
 
 def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:

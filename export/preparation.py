@@ -188,7 +188,7 @@ def prepare_functions(
 def _stored(program: Program, precision: Precision, storage: Storage | None) -> Program:
     if storage not in (None, precision) and (storage, precision) != ("float16", "float32"):
         raise ExportError(
-            f"storage {storage!r} does not go with precision {precision!r}; accepted: {precision}"
+            f"storage {storage!r} does not go with precision {precision!r}; expected: {precision}"
             + (" or float16" if precision == "float32" else "; float16 goes with float32")
         )
     return store_as_float16(program) if storage == "float16" else program
@@ -197,14 +197,14 @@ def _stored(program: Program, precision: Precision, storage: Storage | None) -> 
 def _functions(program: Program, derivatives: Sequence[str], residual: Program | None) -> dict[FunctionName, Program]:
     """What the model computes, before its parameters are rounded."""
     if isinstance(derivatives, str):
-        raise ExportError(f"derivatives is the text {derivatives!r}; accepted: a list, as parse_requests makes of it")
+        raise ExportError(f"derivatives is the text {derivatives!r}; expected: a list, as parse_requests makes of it")
     functions: dict[FunctionName, Program] = {"eval": simplify(program)}
     if derivatives:
         functions["jet"] = derivatives_of(program, derivatives)
     if residual is not None:
         if residual.inputs != program.inputs:
             found, accepted = (", ".join(map(str, p.inputs)) for p in (residual, program))
-            raise ExportError(f"residual: the inputs are {found}; accepted: those of the Program, {accepted}")
+            raise ExportError(f"residual: the inputs are {found}; expected: those of the Program, {accepted}")
         functions["residual"] = simplify(residual)
     return functions
 
@@ -221,11 +221,11 @@ def _interface(
     if fault:
         raise ExportError(fault)
     if precision not in PRECISIONS:
-        raise ExportError(f"precision {precision!r} is not known; accepted: {', '.join(PRECISIONS)}")
+        raise ExportError(f"precision {precision!r} is unknown; expected: {', '.join(PRECISIONS)}")
     if grade not in get_args(Grade):
-        raise ExportError(f"grade {grade!r} is not known; accepted: {', '.join(get_args(Grade))}")
+        raise ExportError(f"grade {grade!r} is unknown; expected: {', '.join(get_args(Grade))}")
     if grade == "fast" and precision != "float32":
-        raise ExportError(f"grade fast does not go with precision {precision}; accepted: float32, or grade accurate")
+        raise ExportError(f"grade fast does not go with precision {precision}; expected: float32, or grade accurate")
     return Interface(name, precision, find_target(target).graded(grade), inputs, functions)
 
 
@@ -239,7 +239,7 @@ def _described(
     for what, described, names in (("inputs", described_in, names_in), ("outputs", described_out, names_out)):
         found = tuple(column.name for column in described)
         if found != names:
-            raise ExportError(f"{what}: the columns are described as {found}; accepted: those of the Program, {names}")
+            raise ExportError(f"{what}: the columns are described as {found}; expected: those of the Program, {names}")
     for column in described_in:
         if fault := domain_fault(column.lower, column.upper, precision):
             raise ExportError(f"input {column.name}: {fault}")

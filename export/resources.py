@@ -47,7 +47,7 @@ def parse_bytes(text: str) -> int:
     """Bytes in `text`, as in 32k, 1.5M or 4096; k is 1024, M is 1024 k. Raises ExportError for anything else."""
     found = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([kKmM]?)\s*", text, re.ASCII)
     if found is None:
-        raise ExportError(f"{text!r} is not a size; accepted: a number of bytes, or of k or M, as in 32k")
+        raise ExportError(f"{text!r} is not a size; expected: a number of bytes, or of k or M, as in 32k")
     return int(float(found[1]) * UNITS[found[2].lower()])
 
 
@@ -67,7 +67,7 @@ def measure(artifact: bytes, interface: Interface, sizes: Sizes | None, budget: 
     elif budget.stack is not None:
         raise ExportError(
             f"{interface.library}: whether {budget.stack:,} bytes of stack suffice cannot be told ({usage.how}); "
-            "accepted: a target whose stack can be measured here, or no budget for it"
+            "expected: a target whose stack can be measured here, or no budget for it"
         )
     return usage
 

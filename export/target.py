@@ -88,7 +88,7 @@ class Target:
         """Its registers as they hold numbers of this precision. Raises ExportError where it has none."""
         if precision not in self.by_precision:
             raise ExportError(
-                f"{self.name} has no {precision} hardware; accepted: {', '.join(self.by_precision)}. "
+                f"{self.name} has no {precision} hardware; expected: {', '.join(self.by_precision)}. "
                 f"Export with --precision {next(iter(self.by_precision))}."
             )
         return self.by_precision[precision]
@@ -164,9 +164,9 @@ def target(name: str) -> Target:
     if name == "native":
         name = _native()
     if name in REFUSED:
-        raise ExportError(f"target {name!r} is refused: {REFUSED[name]}; accepted: {', '.join(TARGETS)}")
+        raise ExportError(f"target {name!r} is refused: {REFUSED[name]}; expected: {', '.join(TARGETS)}")
     if name not in TARGETS:
-        raise ExportError(f"target {name!r} is not known; accepted: native, {', '.join(TARGETS)}")
+        raise ExportError(f"target {name!r} is unknown; expected: native, {', '.join(TARGETS)}")
     return TARGETS[name]
 
 
@@ -180,6 +180,6 @@ def _native() -> str:
         if machine == "x86_64" and features.get("avx2") and features.get("fma"):
             return "x86-64-v3"
     raise ExportError(
-        f"no target fits this machine ({llvm.get_process_triple()}); accepted: Linux on 64-bit ARM, or on x86-64 with "
+        f"no target fits this machine ({llvm.get_process_triple()}); expected: Linux on 64-bit ARM, or on x86-64 with "
         f"AVX2 and FMA (2013 or later). Name a target to export for another machine: {', '.join(TARGETS)}"
     )

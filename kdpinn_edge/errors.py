@@ -1,6 +1,6 @@
 """Every error that kdpinn_edge raises on purpose: one root, one subclass per stage.
 
-A message says what was found, where, what is accepted, and the usual fix.
+A message says what was found, where, what was expected, and the usual fix.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BudgetError(ExportError):
 
 
 class BundleError(KdpinnError):
-    """A bundle on disk is incomplete, edited, or of a schema that is not known."""
+    """A bundle on disk is incomplete, edited, or of an unknown schema."""
 
 
 class EngineError(KdpinnError):
@@ -71,5 +71,5 @@ class SearchError(KdpinnError):
 
 
 def listing(faults: list[str]) -> str:
-    """Several faults as one message: each on its own line when there is more than one."""
+    """Write several faults as one message: each on its own line when there is more than one."""
     return faults[0] if len(faults) == 1 else "".join(f"\n  - {fault}" for fault in faults)

@@ -23,7 +23,7 @@ HOW_TO_EXPORT = {
 
 
 class Engine(ABC):
-    """y[i] = f(x[i]) for points x (n, n_in), values y (n, n_out), both of `dtype`; f is a function of the bundle.
+    """An evaluator of y[i] = f(x[i]), f a function of the bundle, x (n, n_in) and y (n, n_out), both of `dtype`.
 
     Nothing is converted silently: an array of another dtype or shape is an EngineError that says how to convert it.
     Values are not checked: NaN and infinities, and points outside the domain, give what the model's arithmetic gives;
@@ -65,7 +65,7 @@ class Engine(ABC):
         return {column.name: y[:, i] for i, column in enumerate(self.manifest.functions["jet"].outputs)}
 
     def residual(self, x: Array, *, threads: int = 1) -> Array:
-        """What is left of the equation at x (n, n_in), 0 for an exact solution: a new array (n, number of equations).
+        """The residual of the equation at x (n, n_in), 0 for an exact solution: a new array (n, number of equations).
 
         `threads` is as in `eval`. Raises EngineError where the bundle does not have it.
         """
@@ -90,7 +90,7 @@ class Engine(ABC):
         _check_threads(threads)
         allocate = f"y = np.empty((len(x), {self.manifest.functions[function].n_out}), np.{self.dtype})"
         if len(x) != len(y):
-            raise EngineError(f"x has {len(x)} points and y has {len(y)}; accepted: as many. Allocate: {allocate}")
+            raise EngineError(f"x has {len(x)} points and y has {len(y)}; expected: as many. Allocate: {allocate}")
         for name, array in (("x", x), ("y", y)):
             if dense(array) is not array:
                 raise EngineError(
@@ -98,9 +98,9 @@ class Engine(ABC):
                     f"bind a contiguous copy: {name}.copy(order='C')"
                 )
         if not y.flags.writeable:
-            raise EngineError(f"y is read-only; accepted: an array to write to, as in {allocate}")
+            raise EngineError(f"y is read-only; expected: an array to write to, as in {allocate}")
         if np.may_share_memory(x, y):
-            raise EngineError(f"x and y overlap; accepted: separate memory. Allocate: {allocate}")
+            raise EngineError(f"x and y overlap; expected: separate memory. Allocate: {allocate}")
         return self._bind_ranges(function, x, y, threads)
 
     @abstractmethod
@@ -129,7 +129,7 @@ class Engine(ABC):
 def check_function(manifest: Manifest, function: str) -> None:
     """Raise EngineError unless the model has `function`."""
     if function not in FUNCTIONS:
-        raise EngineError(f"function {function!r} is not known; accepted: {', '.join(manifest.functions)}")
+        raise EngineError(f"function {function!r} is unknown; expected: {', '.join(manifest.functions)}")
     if function not in manifest.functions:
         raise EngineError(f"the bundle of {manifest.name!r} has no {function}: {HOW_TO_EXPORT[function]}")
 
@@ -148,12 +148,12 @@ def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[
     dtype, n_columns = manifest.precision, len(columns)
     if not isinstance(array, np.ndarray):
         raise EngineError(
-            f"{name} is a {type(array).__name__}; accepted: a NumPy array (n, {n_columns}) of {dtype}, "
+            f"{name} is a {type(array).__name__}; expected: a NumPy array (n, {n_columns}) of {dtype}, "
             f"as in np.asarray({name}, dtype=np.{dtype})"
         )
     if array.dtype != dtype:
         raise EngineError(
-            f"{name} has dtype {array.dtype}; accepted: {dtype}, the precision of {manifest.name!r}. "
+            f"{name} has dtype {array.dtype}; expected: {dtype}, the precision of {manifest.name!r}. "
             f"Convert it: {name}.astype(np.{dtype})"
         )
     if array.ndim != 2 or array.shape[1] != n_columns:
@@ -163,16 +163,16 @@ def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[
         elif array.ndim == 1 and n_columns == 1:
             fix = f". For n points: {name}[:, None]"
         raise EngineError(
-            f"{name} has shape {array.shape}; accepted: (n, {n_columns}), the columns being "
+            f"{name} has shape {array.shape}; expected: (n, {n_columns}), the columns being "
             f"{', '.join(column.name for column in columns)}{fix}"
         )
 
 
 def _check_threads(threads: int) -> None:
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-        raise EngineError(f"threads is {threads!r}; accepted: an int from 1, how many threads to use, as in threads=2")
+        raise EngineError(f"threads is {threads!r}; expected: an int from 1, how many threads to use, as in threads=2")
 
 
 def dense(array: Array) -> Array:
-    """`array`, or a C-contiguous and aligned copy where it is not so itself."""
+    """Return `array`, or a C-contiguous and aligned copy where it is not so itself."""
     return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")

@@ -48,7 +48,7 @@ class CEngine(Engine):
         self._outside = model.outside_f32 if is_single else model.outside_f64
 
     def outside(self, x: Array) -> int:
-        """How many of the points x (n, n_in) lie outside the domain box."""
+        """Count how many of the points x (n, n_in) lie outside the domain box."""
         check_points(self.manifest, x)
         return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
 

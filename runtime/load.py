@@ -49,7 +49,7 @@ def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engi
         case "numpy":
             programs = _listed(manifest, PROGRAM_FILES, engine)
             return NumpyEngine(manifest, {function: directory / file for function, file in programs.items()})
-    raise EngineError(f"engine {engine!r} is not known; accepted: library, onnx, numpy")
+    raise EngineError(f"engine {engine!r} is unknown; expected: library, onnx, numpy")
 
 
 def _listed(manifest: Manifest, files: Mapping[FunctionName, str], engine: str) -> dict[FunctionName, str]:
@@ -57,7 +57,7 @@ def _listed(manifest: Manifest, files: Mapping[FunctionName, str], engine: str) 
     for function in manifest.functions:
         if files[function] not in manifest.files:
             raise EngineError(
-                f"the bundle has no {files[function]}, which engine={engine!r} needs; accepted here: engine='library', "
+                f"the bundle has no {files[function]}, which engine={engine!r} needs; expected here: engine='library', "
                 "or export again"
             )
     return {function: files[function] for function in manifest.functions}

@@ -14,10 +14,10 @@ from kdpinn_edge.comparison.record import (
     Cell,
     Conditions,
     Entry,
-    Floor,
     Layer,
     Machine,
     Mode,
+    NoiseBaseline,
     Promise,
     Protocol,
     Record,
@@ -59,8 +59,8 @@ def example_record(seed: int = 0, slower: Mapping[str, float] | None = None, rou
         for n in protocol.n_points:
             typical = (slower or {}).get(name, 1.0) * (call_ns + n * point_ns)
             cells += [_cell(rng, protocol, name, n, mode, typical) for mode in protocol.modes]
-    floors = tuple(
-        Floor(
+    baselines = tuple(
+        NoiseBaseline(
             layer,
             24.0,
             tuple(_cell(rng, protocol, "nothing", 0, mode, 30.0) for mode in ("closed", "periodic", "periodic, load")),
@@ -91,11 +91,11 @@ def example_record(seed: int = 0, slower: Mapping[str, float] | None = None, rou
         entries=tuple(_entry(rng, name, protocol.processes) for name in BACKENDS),
         absent=(
             Absent("openvino", "not installed", "openvino is not installed: pip install 'kdpinn-edge[peers]'"),
-            Absent("jax", "refused", "is off by 0.013 from the float64 Program; accepted: up to 1.4e-05", error=0.013),
+            Absent("jax", "refused", "is off by 0.013 from the float64 Program; expected: up to 1.4e-05", error=0.013),
             Absent("numpy program", "failed", "one call takes longer than a turn", n=100_000),
         ),
         cells=tuple(cell for cell in cells if (cell.entry, cell.n) != ("numpy program", 100_000)),
-        floors=floors,
+        baselines=baselines,
         conditions=(
             Conditions("2026-01-02T03:04:05+00:00", (0.31, 0.42, 0.40), 1.5),
             Conditions("2026-01-02T03:08:31+00:00", (1.02, 0.84, 0.51), 1.9),

@@ -76,5 +76,5 @@ def test_an_input_that_the_output_does_not_depend_on_has_the_derivative_zero() -
 
 def test_an_unknown_output_is_refused() -> None:
     program = Program("p", (X,), (Var("v", 2),), (Affine(Var("v", 2), X, [[1], [2]], [0, 0]),))
-    with pytest.raises(DerivativeError, match=r"'v' is no output column; accepted: v\[0\], v\[1\]"):
+    with pytest.raises(DerivativeError, match=r"'v' is no output column; expected: v\[0\], v\[1\]"):
         adjoint(program, "v")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from kdpinn_edge import cli
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, read_manifest
-from kdpinn_edge.checks.audit import Audit, Row, _axes, _panels, audit, check_figure, draw
+from kdpinn_edge.checks.audit import Audit, ResidualQuantile, _axes, _panels, audit, check_figure, draw
 from kdpinn_edge.errors import AuditError, EngineError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.program.ir import Add, Map, Mul, Program, Scale, Var
@@ -122,8 +122,8 @@ def test_a_percentile_is_a_value_that_occurs(shape: tuple[int, ...], percentile:
 def test_two_equations_and_one_input(one_input: Path) -> None:
     found = audit(one_input, per_axis=4)
     assert found.rows([100.0]) == [
-        Row("residual_1", 100.0, 1.0, 1.0, {"x": -1.0}),
-        Row("residual_2", 100.0, pytest.approx(np.exp(50), rel=1e-6), pytest.approx(1.0), {"x": 0.5}),
+        ResidualQuantile("residual_1", 100.0, 1.0, 1.0, {"x": -1.0}),
+        ResidualQuantile("residual_2", 100.0, pytest.approx(np.exp(50), rel=1e-6), pytest.approx(1.0), {"x": 0.5}),
     ]
 
 
@@ -181,7 +181,7 @@ def test_a_figure_that_fails_leaves_nothing_and_keeps_its_predecessor(tmp_path: 
 
 
 def test_a_wrong_suffix_is_refused_before_the_sweep(three_inputs: Path, tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match=r"'\.jpeg' is not known; accepted: \.png, \.svg, \.pdf"):
+    with pytest.raises(AuditError, match=r"'\.jpeg' is unknown; expected: \.png, \.svg, \.pdf"):
         check_figure(tmp_path / "audit.jpeg")
     with pytest.raises(AuditError, match="there is no folder"):
         check_figure(tmp_path / "none" / "audit.png")

@@ -19,9 +19,9 @@ from strategies import programs
 
 from kdpinn_edge.bundle.manifest import PROGRAM_FILE, Precision, read_manifest
 from kdpinn_edge.comparison.backend import Array, Backend, Case, CFunction, Prepared
+from kdpinn_edge.comparison.backend_config import NotInstalledError, check_installed
 from kdpinn_edge.comparison.backends import BACKENDS
 from kdpinn_edge.comparison.backends.traced import Words, traced
-from kdpinn_edge.comparison.contender import NotInstalledError, check_installed
 from kdpinn_edge.comparison.reference import Reference, RefusedError
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
@@ -201,7 +201,7 @@ def test_threads_are_set_and_said(everything: Case) -> None:
         except NotInstalledError:
             continue
         if has_one:
-            with pytest.raises(BenchError, match=r"asked for 2 threads; accepted: 1"):
+            with pytest.raises(BenchError, match=r"asked for 2 threads; expected: 1"):
                 backend.prepare(everything, 2)
         elif backend.name != "torch, eager":  # torch's threads belong to the whole process, and to other tests
             said[backend.name] = backend.prepare(everything, 2).threads

@@ -21,12 +21,12 @@ import pytest
 from strategies import mlp
 
 from kdpinn_edge.comparison.backend import Array, Backend, Case, CFunction, Prepared
+from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.background import background
-from kdpinn_edge.comparison.contender import Contender
 from kdpinn_edge.comparison.frontier import bracket, frontier
 from kdpinn_edge.comparison.plan import plan
 from kdpinn_edge.comparison.record import MODES, Protocol, Record, read_record
-from kdpinn_edge.comparison.session import Progress, measure, period_for
+from kdpinn_edge.comparison.session import MeasurementProgress, measure, period_for
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.runtime import load
@@ -93,15 +93,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def contenders(bundle: Path, *prepares: Callable[[Case, int | None], Prepared]) -> list[Contender]:
-    return [Contender(prepare.__name__, backend(prepare), bundle) for prepare in prepares]
+def configs(bundle: Path, *prepares: Callable[[Case, int | None], Prepared]) -> list[BackendConfig]:
+    return [BackendConfig(prepare.__name__, backend(prepare), bundle) for prepare in prepares]
 
 
 @pytest.fixture(scope="module")
 def record(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
     """Two backends in every mode, and five that do not get in."""
-    missing = Contender("missing", backend(_numpy, "no-such-package"), bundle)
-    entrants = contenders(bundle, _numpy, _library_loop, _wrong, _wrong_for_many, _dies, _cannot)
+    missing = BackendConfig("missing", backend(_numpy, "no-such-package"), bundle)
+    entrants = configs(bundle, _numpy, _library_loop, _wrong, _wrong_for_many, _dies, _cannot)
     out = tmp_path_factory.mktemp("records") / "record.json"
     found = measure([*entrants, missing], replace(TINY, modes=MODES, processes=2), name="net", out=out)
     assert replace(read_record(out), conditions=()) == replace(found, conditions=())
@@ -126,10 +126,10 @@ def test_every_row_of_those_that_got_in_is_measured(record: Record) -> None:
 
 
 def test_the_instruments_are_measured_by_the_same_protocol(record: Record) -> None:
-    assert [floor.layer for floor in record.floors] == ["call from Python", "kernel in C"]
-    for floor in record.floors:
-        assert {cell.mode for cell in floor.cells} == {"closed", "periodic", "periodic, load"}
-        assert floor.clock_ns > 0
+    assert [baseline.layer for baseline in record.baselines] == ["call from Python", "kernel in C"]
+    for baseline in record.baselines:
+        assert {cell.mode for cell in baseline.cells} == {"closed", "periodic", "periodic, load"}
+        assert baseline.clock_ns > 0
 
 
 def test_who_does_not_get_in_is_listed_with_the_reason(record: Record) -> None:
@@ -151,7 +151,7 @@ def test_who_does_not_get_in_is_listed_with_the_reason(record: Record) -> None:
 
 def test_one_weight_changed_is_refused(bundle: Path, tmp_path: Path) -> None:
     """A model file with right hashes and one other weight: no backend that computes it is timed."""
-    from kdpinn_edge.comparison.lineup import named
+    from kdpinn_edge.comparison.selection import named
 
     changed = tmp_path / "net"
     export_bundle(mlp(2, 4, 1, 1), changed, name="net")
@@ -168,7 +168,7 @@ def test_one_weight_changed_is_refused(bundle: Path, tmp_path: Path) -> None:
     assert (refused.name, refused.kind) == ("onnxruntime, io-binding", "refused")
     assert refused.error is not None
     assert 1e-6 < refused.error < 1e-2
-    assert "from the float64 Program; accepted: up to" in refused.reason
+    assert "from the float64 Program; expected: up to" in refused.reason
 
 
 def _rehash(bundle: Path, name: str) -> None:
@@ -184,10 +184,10 @@ class StopHereError(Exception):
     """Raised by a test in the middle of a run."""
 
 
-def interrupt_after(turns: int) -> Callable[[Progress], None]:
+def interrupt_after(turns: int) -> Callable[[MeasurementProgress], None]:
     seen = [0]
 
-    def report(progress: Progress) -> None:
+    def report(progress: MeasurementProgress) -> None:
         seen[0] += "points" in progress.doing
         if seen[0] > turns:
             raise StopHereError
@@ -196,7 +196,7 @@ def interrupt_after(turns: int) -> Callable[[Progress], None]:
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Path) -> None:
-    out, who = tmp_path / "record.json", contenders(bundle, _numpy)
+    out, who = tmp_path / "record.json", configs(bundle, _numpy)
     protocol = replace(TINY, rounds=3, processes=2)
     with pytest.raises(StopHereError):
         measure(who, protocol, name="net", out=out, report=interrupt_after(7))
@@ -204,7 +204,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Pat
     assert not part.is_complete
     kept = {block.turn for cell in part.cells for block in cell.blocks}
     assert 0 < len(kept) < 12
-    with pytest.raises(BenchError, match=r"record.json exists; accepted: a new file, or --resume"):
+    with pytest.raises(BenchError, match=r"record.json exists; expected: a new file, or --resume"):
         measure(who, protocol, name="net", out=out)
     whole = measure(who, protocol, name="net", out=out, resume=True)
     assert whole.is_complete
@@ -217,7 +217,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Pat
 
 
 def test_backends_are_resumed_in_any_order(bundle: Path, tmp_path: Path) -> None:
-    out, who = tmp_path / "record.json", contenders(bundle, _numpy, _library_loop)
+    out, who = tmp_path / "record.json", configs(bundle, _numpy, _library_loop)
     protocol = replace(TINY, rounds=3)
     with pytest.raises(StopHereError):
         measure(who, protocol, name="net", out=out, report=interrupt_after(6))
@@ -228,7 +228,7 @@ def test_backends_are_resumed_in_any_order(bundle: Path, tmp_path: Path) -> None
 
 def test_a_whole_record_is_not_measured_again(bundle: Path, tmp_path: Path) -> None:
     """Those that did not get in are not tried again either."""
-    out, who = tmp_path / "record.json", contenders(bundle, _wrong_for_many, _cannot, _numpy)
+    out, who = tmp_path / "record.json", configs(bundle, _wrong_for_many, _cannot, _numpy)
     whole = measure(who, TINY, name="net", out=out, resume=True)
     doing: list[str] = []
     again = measure(who, TINY, name="net", out=out, resume=True, report=lambda progress: doing.append(progress.doing))
@@ -239,18 +239,18 @@ def test_a_whole_record_is_not_measured_again(bundle: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("change", ["protocol", "bundle", "more backends", "fewer backends"])
 def test_the_record_of_another_run_is_not_continued(change: str, bundle: Path, tmp_path: Path) -> None:
     out, protocol = tmp_path / "record.json", TINY
-    who = contenders(bundle, _numpy) if change != "fewer backends" else contenders(bundle, _numpy, _library_loop)
+    who = configs(bundle, _numpy) if change != "fewer backends" else configs(bundle, _numpy, _library_loop)
     measure(who, protocol, name="net", out=out)
     before = out.read_bytes()
     if change == "protocol":
         protocol = replace(protocol, seed=1)
     elif change == "more backends":
-        who = contenders(bundle, _numpy, _library_loop)
+        who = configs(bundle, _numpy, _library_loop)
     elif change == "fewer backends":
-        who = contenders(bundle, _numpy)
+        who = configs(bundle, _numpy)
     else:
         export_bundle(mlp(2, 5, 1, 1), tmp_path / "net", name="net")
-        who = contenders(tmp_path / "net", _numpy)
+        who = configs(tmp_path / "net", _numpy)
     with pytest.raises(BenchError, match=r"is the record of another run(.|\n)*same bundle, options, versions"):
         measure(who, protocol, name="net", out=out, resume=True)
     assert out.read_bytes() == before
@@ -259,17 +259,17 @@ def test_the_record_of_another_run_is_not_continued(change: str, bundle: Path, t
 def test_nothing_is_left_behind(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)  # it is looked up anew
-    found = measure(contenders(bundle, _library_loop, _leaves_files), TINY, name="net")
+    found = measure(configs(bundle, _library_loop, _leaves_files), TINY, name="net")
     assert len(found.entries) == 2
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_that_is_too_slow_is_said_to_be(bundle: Path) -> None:
-    found = measure(contenders(bundle, _slow, _numpy), replace(TINY, n_points=(1,)), name="net")
+    found = measure(configs(bundle, _slow, _numpy), replace(TINY, n_points=(1,)), name="net")
     assert [entry.name for entry in found.entries] == ["_slow", "_numpy"]
     (absent,) = found.absent
     assert (absent.name, absent.n, absent.kind) == ("_slow", 1, "failed")
-    assert re.fullmatch(r"one call takes \S+ s; accepted: up to 0.04 s", absent.reason)
+    assert re.fullmatch(r"one call takes \S+ s; expected: up to 0.04 s", absent.reason)
 
 
 def test_the_background_load_stops_by_itself_and_when_told(bundle: Path) -> None:
@@ -291,22 +291,22 @@ def test_the_background_load_stops_by_itself_and_when_told(bundle: Path) -> None
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"n_points": ()}, "accepted: at least one n, from 1, each once"),
-        ({"n_points": (0,)}, "accepted: at least one n, from 1, each once"),
-        ({"n_points": (1, 1)}, "accepted: at least one n, from 1, each once"),
-        ({"modes": ()}, "no mode; accepted"),
+        ({"n_points": ()}, "expected: at least one n, from 1, each once"),
+        ({"n_points": (0,)}, "expected: at least one n, from 1, each once"),
+        ({"n_points": (1, 1)}, "expected: at least one n, from 1, each once"),
+        ({"modes": ()}, "no mode; expected"),
         ({"processes": 0}, "processes=0"),
         ({"turn_seconds": 0.0}, "turn_seconds=0.0"),
     ],
 )
 def test_what_makes_no_comparison_is_refused(fault: dict[str, Any], message: str, bundle: Path) -> None:
     with pytest.raises(BenchError, match=message):
-        measure(contenders(bundle, _numpy), replace(TINY, **fault), name="net")
+        measure(configs(bundle, _numpy), replace(TINY, **fault), name="net")
 
 
 def test_no_backend_twice(bundle: Path) -> None:
     with pytest.raises(BenchError, match="each once"):
-        measure(contenders(bundle, _numpy, _numpy), TINY, name="net")
+        measure(configs(bundle, _numpy, _numpy), TINY, name="net")
 
 
 def test_every_cell_has_a_turn_in_every_round_in_an_order_of_its_own() -> None:
@@ -351,7 +351,7 @@ def test_the_frontier_may_have_no_end_and_no_beginning() -> None:
 
 
 def test_the_frontier_of_a_backend(bundle: Path) -> None:
-    fits, absent = frontier(contenders(bundle, _library_loop, _wrong), 300_000, 50.0)
+    fits, absent = frontier(configs(bundle, _library_loop, _wrong), 300_000, 50.0)
     assert [fit.backend for fit in fits] == ["_library_loop"]
     assert fits[0].n > 0
     assert fits[0].ns <= 300_000

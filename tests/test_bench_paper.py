@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from kdpinn_edge import problems
 from kdpinn_edge.cli import app
-from kdpinn_edge.comparison import lineup
+from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.paper import (
     FRAMEWORK,
     LIMITS_NS,
@@ -31,7 +31,7 @@ TIMES_NS = {  # at n = 1 and at n = 100
     entry_name(NATIVE, "teacher"): (2_000.0, 100_000.0),
     entry_name(NATIVE, "student"): (500.0, 10_000_001.0),
 }
-TINY = replace(lineup.QUICK, n_points=(1,), modes=("closed", "periodic"), processes=1, rounds=1, turn_seconds=0.002)
+TINY = replace(selection.QUICK, n_points=(1,), modes=("closed", "periodic"), processes=1, rounds=1, turn_seconds=0.002)
 
 
 def made_up() -> PaperComparison:
@@ -125,12 +125,12 @@ def test_the_zoo_has_pairs() -> None:
 
 
 def test_a_problem_without_a_pair_is_refused() -> None:
-    with pytest.raises(BenchError, match=r"no teacher and student of 'abacus'; accepted: .*burgers"):
+    with pytest.raises(BenchError, match=r"no teacher and student of 'abacus'; expected: .*burgers"):
         paper_comparison("abacus")
 
 
 def test_a_model_of_another_problem_is_refused() -> None:
-    with pytest.raises(BenchError, match="the student heat_student solves heat; accepted: a model of burgers"):
+    with pytest.raises(BenchError, match="the student heat_student solves heat; expected: a model of burgers"):
         paper_comparison("burgers", student="heat_student", backends=(NATIVE,), protocol=TINY)
 
 

@@ -27,7 +27,7 @@ def test_a_record_is_read_back_equal(tmp_path: Path) -> None:
         (lambda text: text[:-100], "not a record"),
         (lambda text: b"", "not a record"),
         (lambda text: b"[" * 100_000, "not a record"),
-        (lambda text: text.replace(b'"schema":1', b'"schema":2'), "a record of schema 2; this version reads 1"),
+        (lambda text: text.replace(b'"schema":2', b'"schema":3'), "a record of schema 3; this version reads 2"),
         (lambda text: text.replace(b'"mode":"closed"', b'"mode":"open"'), "not a record"),
     ],
 )
@@ -40,5 +40,5 @@ def test_another_file_is_refused(change: Callable[[bytes], bytes], message: str,
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"cannot be read .*accepted: a record of `bench --out`"):
+    with pytest.raises(BenchError, match=r"cannot be read .*expected: a record of `bench --out`"):
         read_record(tmp_path / "record.json")

@@ -96,7 +96,7 @@ def test_the_summary_has_rows_and_no_samples() -> None:
     found = summary(few(0))
     assert len(found["rows"]) == len(few(0).cells)
     assert "cells" not in found
-    assert found["floors"][0]["rows"]
+    assert found["baselines"][0]["rows"]
 
 
 def test_an_unchanged_backend_does_not_show_up_and_a_slower_one_does() -> None:
@@ -149,7 +149,7 @@ def test_durations(text: str, ns: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "10", "ms", "-1ms", "1 m", "1e3ms", "0ms", "inf s", "1ms 2"])
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(BenchError, match="is not a duration; accepted: a positive number and ns, us, ms or s"):
+    with pytest.raises(BenchError, match="is not a duration; expected: a positive number and ns, us, ms or s"):
         parse_duration(text)
 
 

@@ -378,7 +378,7 @@ def test_every_unknown_operation_is_named_with_its_line_and_rewrite() -> None:
 MIXES = "mixes points across the batch"
 NO_DIVISION = "division by a variable is not supported yet"
 UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "softplus of another slope": (lambda x: F.softplus(x, beta=2.0), "softplus is not captured: it is not known"),
+    "softplus of another slope": (lambda x: F.softplus(x, beta=2.0), "softplus is not captured: it is unknown"),
     "relu": (F.relu, "relu is not captured: use tanh"),
     "layer without a line": (nn.ReLU(), r"layer expression \(ReLU\): relu"),
     "norm": (nn.BatchNorm1d(2), "layer expression .BatchNorm1d.: .* is not captured: fold it, in eval mode"),
@@ -390,7 +390,7 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "floor division": (lambda x: torch.div(x, 2, rounding_mode="floor"), "div is not captured"),
     "power": (lambda x: x**5, "pow is not captured: use an exponent of 1, 2, 3 or 4"),
     "power of a constant": (lambda x: 2**x, "pow is not captured"),
-    "root": (lambda x: x.exp().sqrt(), "sqrt is not captured: it is not known: write it with"),
+    "root": (lambda x: x.exp().sqrt(), "sqrt is not captured: it is unknown: write it with"),
     "logarithm": (lambda x: (x + 2).log(), "log is not captured"),
     "branch": (lambda x: torch.where(x > 0, x, -x), "where is not captured: it branches on the data: blend"),
     "clamp": (lambda x: x.clamp(0, 1), "clamp is not captured: it branches"),
@@ -432,15 +432,15 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     ),
     "not finite here": (
         lambda x: (1e3 * x).exp(),
-        "returns .*inf.* accepted: finite numbers. The usual fix: give the domain",
+        "returns .*inf.* expected: finite numbers. The usual fix: give the domain",
     ),
     "one column without an axis": (
         lambda x: x[:, 0],
-        r"returns shape \(1024,\) for n = 1024; accepted: one tensor \(n, 2\)",
+        r"returns shape \(1024,\) for n = 1024; expected: one tensor \(n, 2\)",
     ),
-    "too few columns": (lambda x: x[:, :1], r"returns shape \(1024, 1\) for n = 1024; accepted: one tensor \(n, 2\)"),
+    "too few columns": (lambda x: x[:, :1], r"returns shape \(1024, 1\) for n = 1024; expected: one tensor \(n, 2\)"),
     "transposed": (lambda x: x.T, r"returns shape \(2, 1024\)"),
-    "a constant": (lambda x: torch.zeros_like(x), r"returns a constant; accepted: a tensor that depends"),
+    "a constant": (lambda x: torch.zeros_like(x), r"returns a constant; expected: a tensor that depends"),
     "several tensors": (lambda x: (x, x), "returns a tuple for n = 1024"),
 }
 
@@ -479,7 +479,7 @@ def test_state_that_changes_is_refused() -> None:
 def test_proof_takes_place_in_the_domain() -> None:
     kinked = Of(lambda x: x + 1e-3 * (100 * (x - 5)).exp())
     capture(kinked, name="p", inputs=XT, outputs=("u", "v"), domain=(-1, [1, 2]))
-    with pytest.raises(CaptureError, match="accepted: finite numbers"):
+    with pytest.raises(CaptureError, match="expected: finite numbers"):
         capture(kinked, name="p", inputs=XT, outputs=("u", "v"), domain=(-1, [1, 20]))
 
 
@@ -501,10 +501,10 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
         "copied by copy.deepcopy",
     ),
     "tensor that stays float32": ({"module": kept(torch.ones(2, 2))}, r"register_buffer for every tensor"),
-    "not a module": ({"module": torch.sin}, "accepted: a torch.nn.Module"),
+    "not a module": ({"module": torch.sin}, "expected: a torch.nn.Module"),
     "NaN in a parameter": ({"module": broken(math.nan)}, "parameters that are not finite: 0.bias holds"),
     "infinity in a parameter": ({"module": broken(math.inf)}, "0.bias holds a NaN or an infinity"),
-    "inputs as text": ({"inputs": "xt"}, r"inputs is 'xt'; accepted: a tuple of names"),
+    "inputs as text": ({"inputs": "xt"}, r"inputs is 'xt'; expected: a tuple of names"),
     "output named as an input": ({"outputs": ("u", "x")}, "x names an input and an output"),
     "no outputs": ({"outputs": ()}, r"outputs is \(\)"),
     "too many inputs": ({"module": TwoTensors(), "inputs": ("x", "y", "t")}, "forward takes 2 tensors, but 3 inputs"),
@@ -513,9 +513,9 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
         r"called in float64 with \(n, 3\), fails: .*mat1 and mat2",
     ),
     "probe and domain": ({"probe": [[0, 0]], "domain": (0, 1)}, "probe and domain are both given"),
-    "probe of another shape": ({"probe": [0, 0]}, r"probe has shape \(2,\); accepted"),
+    "probe of another shape": ({"probe": [0, 0]}, r"probe has shape \(2,\); expected"),
     "probe without points": ({"probe": np.zeros((0, 2))}, r"probe has shape \(0, 2\)"),
-    "probe not finite": ({"probe": [[0, np.nan]]}, "accepted: finite numbers"),
+    "probe not finite": ({"probe": [[0, np.nan]]}, "expected: finite numbers"),
     "domain upside down": ({"domain": (1, -1)}, "with lower < upper"),
     "domain of another size": ({"domain": ((0, 0, 0), (1, 1, 1))}, "each a number or 2"),
     "domain not finite": ({"domain": (0, math.inf)}, "with lower < upper"),

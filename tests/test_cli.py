@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from kdpinn_edge import __main__, cli
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
-from kdpinn_edge.comparison import lineup
+from kdpinn_edge.comparison import selection
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Map, Program, Var
@@ -94,10 +94,10 @@ def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path, monkeyp
     assert found["manifest"]["name"] == "burgers"
     assert found["manifest"]["inputs"][0] == {"name": "x", "lower": -1.0, "upper": 1.0, "unit": "1"}
     assert found["manifest"]["equation"] == "u_t + u u_x = (0.01/π) u_xx"
-    monkeypatch.setattr(lineup, "QUICK", replace(lineup.QUICK, processes=1, rounds=1, turn_seconds=0.002))
-    compared = document("bench", out, "--n", "1", "--backend", "torch, eager", "--backend", lineup.LIBRARY)
+    monkeypatch.setattr(selection, "QUICK", replace(selection.QUICK, processes=1, rounds=1, turn_seconds=0.002))
+    compared = document("bench", out, "--n", "1", "--backend", "torch, eager", "--backend", selection.LIBRARY)
     assert isinstance(compared, dict)
-    assert [entry["name"] for entry in compared["entries"]] == ["torch, eager", lineup.LIBRARY]
+    assert [entry["name"] for entry in compared["entries"]] == ["torch, eager", selection.LIBRARY]
     assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher").stdout
 
 
@@ -111,7 +111,7 @@ def test_a_domain_is_given_and_goes_on_with_the_bundle(program_file: Path, tmp_p
     assert sides == [[(-2.0, 1.0), (0.0, None)], [(-1.0, 1.0), (0.0, None)]]
     for bounds in ("0", "0, nan", "0, x", "0, 1, 2"):
         said = refused("export", out, "--out", tmp_path / "none", "--lower", bounds)
-        assert "accepted: 2 numbers with commas between" in said
+        assert "expected: 2 numbers with commas between" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "net"]
 
 
@@ -282,9 +282,9 @@ def test_a_damaged_bundle_is_refused(command: str, bundle: Path) -> None:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison that is over soon."""
-    short = replace(lineup.QUICK, processes=1, rounds=1, turn_seconds=0.002, n_points=(1, 20))
-    monkeypatch.setattr(lineup, "QUICK", short)
-    monkeypatch.setattr(lineup, "QUICK_NAMES", ("library, C loop", lineup.LIBRARY, "numpy program"))
+    short = replace(selection.QUICK, processes=1, rounds=1, turn_seconds=0.002, n_points=(1, 20))
+    monkeypatch.setattr(selection, "QUICK", short)
+    monkeypatch.setattr(selection, "QUICK_NAMES", ("library, C loop", selection.LIBRARY, "numpy program"))
 
 
 @pytest.mark.usefixtures("brief")
@@ -293,11 +293,13 @@ def test_bench_compares_at_every_n(exported: Path, need: Callable[[str], str]) -
     found = document("bench", exported)
     assert isinstance(found, dict)
     rows = {(row["entry"], row["n"], row["mode"]) for row in found["rows"]}
-    assert rows == {(name, n, mode) for name in lineup.QUICK_NAMES for n in (1, 20) for mode in ("closed", "periodic")}
+    assert rows == {
+        (name, n, mode) for name in selection.QUICK_NAMES for n in (1, 20) for mode in ("closed", "periodic")
+    }
     manifest = json.loads((exported / MANIFEST_FILE).read_text())
     assert found["subjects"][0]["program_sha256"] == manifest["functions"]["eval"]["program_sha256"]
     assert {"cpu", "kernel", "governor", "affinity"} <= found["machine"].keys()
-    assert [floor["layer"] for floor in found["floors"]] == ["call from Python", "kernel in C"]
+    assert [baseline["layer"] for baseline in found["baselines"]] == ["call from Python", "kernel in C"]
 
 
 @pytest.mark.usefixtures("brief")
@@ -305,7 +307,7 @@ def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Pat
     out, page = tmp_path / "record.json", tmp_path / "page.html"
     result = run("bench", exported, "--n", "1", "--out", out, "--report", page)
     assert result.exit_code == 0, result.output
-    for part in ("library, cffi", "closed loop", "Protocol: 1 processes", "Machine: ", "Noise floor"):
+    for part in ("library, cffi", "closed loop", "Protocol: 1 processes", "Machine: ", "Noise baseline"):
         assert part in result.stdout
     assert "measuring" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "record.json"]
@@ -346,7 +348,7 @@ def test_the_frontier_is_printed(exported: Path) -> None:
     [
         (["export", "{program}", "--out", "{new}"], "does not say what its library is called; add --name"),
         (["export", "{program}", "--out", "{new}", "--name", "double"], "'double' is taken by C"),
-        (["export", "{program}", "--out", "{new}", "--name", "n", "--target", "pdp11"], "'pdp11' is not known"),
+        (["export", "{program}", "--out", "{new}", "--name", "n", "--target", "pdp11"], "'pdp11' is unknown"),
         (["export", "{program}", "--out", "{new}", "--precision", "float16"], "'float16' is not one of"),
         (["export", "{program}", "--out", "{bundle}", "--name", "net"], "exists already"),
         (
@@ -363,44 +365,44 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "{here}", "--out", "{new}"], "model.safetensors: no such file"),
         (
             ["export", "lunch", "--out", "{new}"],
-            "no model is called 'lunch', and no folder or file; accepted: a problem",
+            "no model is called 'lunch', and no folder or file; expected: a problem",
         ),
         (
             ["export", "{bundle}/model.onnx", "--out", "{new}"],
-            "a model in ONNX is not read; accepted: the torch module",
+            "a model in ONNX is not read; expected: the torch module",
         ),
-        (["train", "lunch", "--out", "{new}"], "no problem is called 'lunch'; accepted: "),
+        (["train", "lunch", "--out", "{new}"], "no problem is called 'lunch'; expected: "),
         (["train", "burgers", "--out", "{bundle}"], "already holds other files"),
         (["train", "burgers", "--out", "{new}", "--resume"], "holds no run"),
         (["distill", "burgers", "--out", "{new}", "--teacher", "{new}"], "no such file"),
         (["check", "{new}"], "does not exist"),
-        (["bench", "{bundle}", "--n", "0"], "accepted: at least one n, from 1"),
-        (["bench", "{bundle}", "--backend", "abacus"], "no backend is called 'abacus'; accepted: library"),
+        (["bench", "{bundle}", "--n", "0"], "expected: at least one n, from 1"),
+        (["bench", "{bundle}", "--backend", "abacus"], "no backend is called 'abacus'; expected: library"),
         (
             ["bench", "{bundle}", "--budget", "10 parsecs"],
-            "'10 parsecs' is not a duration; accepted: a positive number",
+            "'10 parsecs' is not a duration; expected: a positive number",
         ),
-        (["bench", "{bundle}", "--budget", "1s", "--samples", "9"], "9 samples have no 99th percentile; accepted"),
-        (["bench", "{bundle}", "--budget", "1s", "--percentile", "100"], "percentile 100; accepted: above 0"),
+        (["bench", "{bundle}", "--budget", "1s", "--samples", "9"], "9 samples have no 99th percentile; expected"),
+        (["bench", "{bundle}", "--budget", "1s", "--percentile", "100"], "percentile 100; expected: above 0"),
         (["bench", "{bundle}", "--compare", "{new}"], "cannot be read"),
         (["bench", "{bundle}", "--budget", "1s", "--full", "--n", "5"], "--full, --n: not for the budget"),
         (["bench", "{bundle}", "--budget", ""], "'' is not a duration"),
         (
             ["bench", "{bundle}", "--points", "9"],
-            "--points, --percentile and --samples are of a budget; accepted: with",
+            "--points, --percentile and --samples are of a budget; expected: with",
         ),
-        (["bench", "{bundle}", "--frontier", "--percentile", "100"], "percentile 100; accepted: above 0"),
-        (["search", "heat", "--max-error", "0", "--out", "{new}"], "max_error is 0.0; accepted: above 0"),
-        (["search", "heat", "--max-flash", "0", "--out", "{new}"], "max_flash is 0; accepted: above 0"),
+        (["bench", "{bundle}", "--frontier", "--percentile", "100"], "percentile 100; expected: above 0"),
+        (["search", "heat", "--max-error", "0", "--out", "{new}"], "max_error is 0.0; expected: above 0"),
+        (["search", "heat", "--max-flash", "0", "--out", "{new}"], "max_flash is 0; expected: above 0"),
         (["train", "heat", "--seed", "-1", "--out", "{new}"], "--seed"),
-        (["export", "heat", "--cc", "'gcc", "--out", "{new}"], "No closing quotation; accepted: a command"),
+        (["export", "heat", "--cc", "'gcc", "--out", "{new}"], "No closing quotation; expected: a command"),
         (["bench", "{bundle}", "--frontier", "--resume"], "--resume: not for the frontier; leave it out"),
-        (["bench", "{bundle}", "--resume"], "--resume goes on with a record; accepted: with --out RECORD.json"),
+        (["bench", "{bundle}", "--resume"], "--resume goes on with a record; expected: with --out RECORD.json"),
         (["bench", "{bundle}", "--out", "{new}/record.json"], "make it first"),
         (["audit", "{bundle}", "--limit", "nan"], "--limit"),
         (["search", "heat", "--max-error", "nan", "--out", "{new}"], "--max-error"),
         (["study", "heat", "--page", "{new}/page.md", "--out", "{new}"], "there is no folder"),
-        (["study", "heat", "--page", "page.png", "--out", "{new}"], "the suffix '.png' is not known; accepted: .md"),
+        (["study", "heat", "--page", "page.png", "--out", "{new}"], "the suffix '.png' is unknown; expected: .md"),
         (["study", "heat", "--seconds", "inf", "--out", "{new}"], "--seconds"),
         (["export", "heat", "--lower", "1,0", "--upper", "0,1", "--out", "{new}"], "input x: lower 1.0 is not below"),
         (["export", "heat", "--lower=-3e38,0", "--upper", "3e38,1", "--out", "{new}"], "too far for float32"),

@@ -78,7 +78,7 @@ def test_a_request_has_one_spelling(request_text: str, name: str) -> None:
     ],
 )
 def test_what_has_no_meaning_is_refused(request_text: str) -> None:
-    with pytest.raises(DerivativeError, match="accepted: "):
+    with pytest.raises(DerivativeError, match="expected: "):
         FLAT.read(request_text)
 
 
@@ -86,7 +86,7 @@ def test_what_is_accepted_is_listed() -> None:
     with pytest.raises(DerivativeError) as caught:
         FLAT.read("u_q")
     assert str(caught.value) == (
-        "'u_q' is no column and no derivative of one; accepted: an output (u, v[0], w_1), an input (x, t, nu, y[0]), "
+        "'u_q' is no column and no derivative of one; expected: an output (u, v[0], w_1), an input (x, t, nu, y[0]), "
         "a derivative (u_x, u_t, u_nu, u_y[0]_y[0], …) or laplacian(u)"
     )
 
@@ -104,8 +104,8 @@ def test_two_readings_are_refused_and_told() -> None:
 
 
 @given(st.lists(st.sampled_from(("x", "t", "nu", "y[0]")), min_size=1, max_size=5), st.sampled_from(("u", "w_1")))
-def test_every_derivative_has_a_name_that_is_read_back(word: list[str], output: str) -> None:
-    term = FLAT.read("_".join((output, *word)))
+def test_every_derivative_has_a_name_that_is_read_back(multi_index: list[str], output: str) -> None:
+    term = FLAT.read("_".join((output, *multi_index)))
     assert FLAT.read(FLAT.spell(term)) == term
 
 
@@ -122,7 +122,7 @@ def test_requests_are_separated_by_commas_outside_parentheses() -> None:
 
 @pytest.mark.parametrize("text", ["", "u,", ",u", "u,,u_x", "laplacian(u", "u)", "laplacian(u))("])
 def test_requests_that_are_not_whole_are_refused(text: str) -> None:
-    with pytest.raises(DerivativeError, match="accepted: requests such as"):
+    with pytest.raises(DerivativeError, match="expected: requests such as"):
         parse_requests(text)
 
 
@@ -149,21 +149,26 @@ def test_columns_are_those_asked_for_and_agree_with_torch(drawn: Program, data: 
     inputs, x = columns(drawn.inputs), points(drawn, 4)
     number = data.draw(st.integers(0, drawn.n_out - 1), label="output")
     output = columns(drawn.outputs)[number]
-    words = data.draw(
-        st.lists(st.lists(st.sampled_from(inputs), max_size=3).map(tuple), min_size=1, max_size=3), label="words"
+    multi_indices = data.draw(
+        st.lists(st.lists(st.sampled_from(inputs), max_size=3).map(tuple), min_size=1, max_size=3),
+        label="multi_indices",
     )
-    words = list(
-        {tuple(sorted(word, key=inputs.index)): word for word in words if word or output not in inputs}.values()
+    multi_indices = list(
+        {
+            tuple(sorted(multi_index, key=inputs.index)): multi_index
+            for multi_index in multi_indices
+            if multi_index or output not in inputs
+        }.values()
     )
-    asked = ["_".join((output, *word)) for word in words] + [inputs[-1]]
+    asked = ["_".join((output, *multi_index)) for multi_index in multi_indices] + [inputs[-1]]
     result = derivatives(drawn, asked)
     names = Names(inputs, columns(drawn.outputs))
     assert columns(result.outputs) == tuple(names.spell(names.read(request)) for request in asked)
     assert all(var.size == 1 for var in result.outputs)
     assert simplify(result) == result
     found = interpret(result, x)
-    for column, word in zip(found.T, words, strict=False):
-        expected = differentiated(drawn, word, x)[:, number]
+    for column, multi_index in zip(found.T, multi_indices, strict=False):
+        expected = differentiated(drawn, multi_index, x)[:, number]
         assert_close(column, expected, np.abs(expected).max())
     assert (found[:, -1] == x[:, -1]).all()
 

@@ -16,7 +16,7 @@ from kdpinn_edge.errors import TrainError
 from kdpinn_edge.importers.model import captured
 from kdpinn_edge.problems import names, problem
 from kdpinn_edge.studies.study import make_plan
-from kdpinn_edge.training import DistillConfig, Pinn, Progress, TrainConfig, distill, stages, train
+from kdpinn_edge.training import DistillConfig, Pinn, TrainConfig, TrainingProgress, distill, stages, train
 from kdpinn_edge.training.config import OPTIMISERS
 from kdpinn_edge.training.objective import Objective, Physics, distillation
 from kdpinn_edge.training.one_thread import one_thread
@@ -57,7 +57,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-def interrupt(progress: Progress) -> None:
+def interrupt(progress: TrainingProgress) -> None:
     if progress.step == 20:
         raise KeyboardInterrupt
 
@@ -134,7 +134,7 @@ def test_a_device_that_is_not_there(tmp_path: Path, name: str) -> None:
         lambda: make_plan("burgers", device=name),
     ):
         with pytest.raises(
-            TrainError, match=rf"no device '{name}'; accepted on this machine: cpu\. Its torch, \d.*is built"
+            TrainError, match=rf"no device '{name}'; expected on this machine: cpu\. Its torch, \d.*is built"
         ):
             run()
     assert not (tmp_path / "run").exists()
@@ -144,7 +144,7 @@ def test_a_device_that_is_not_there(tmp_path: Path, name: str) -> None:
 def test_the_command_names_what_is_there(tmp_path: Path, stage: str) -> None:
     result = CliRunner().invoke(cli.app, [stage, "burgers", "--device", ABSENT, "--out", str(tmp_path / "run")])
     assert result.exit_code == 2
-    assert f"there is no device '{ABSENT}'; accepted on this machine: cpu" in result.stderr
+    assert f"there is no device '{ABSENT}'; expected on this machine: cpu" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -157,12 +157,12 @@ REFUSED = {
 def test_what_is_more_than_arithmetic_is_refused(name: str) -> None:
     residual, message = REFUSED[name]
     the = with_equation(residual, ["u"])
-    with pytest.raises(ProblemError, match=f"residual of burgers cannot be a Program: .*{message}.*accepted: terms"):
+    with pytest.raises(ProblemError, match=f"residual of burgers cannot be a Program: .*{message}.*expected: terms"):
         residual_program(network(the), the)
 
 
 def test_a_program_of_other_columns_is_refused() -> None:
-    with pytest.raises(ProblemError, match=r"net maps x, t, nu to u; accepted for burgers: x, t to u"):
+    with pytest.raises(ProblemError, match=r"net maps x, t, nu to u; expected for burgers: x, t to u"):
         residual_program(network(problem("burgers_nu")), BURGERS)
 
 

@@ -126,7 +126,7 @@ def test_onnx_runtime_runs_every_function(bundle: Path) -> None:
 def test_what_a_function_does_not_accept(engine: Engine) -> None:
     x = points(3)
     with pytest.raises(
-        EngineError, match=r"y has shape \(3, 2\); accepted: \(n, 4\), the columns being u\[1\], u\[0\]_x0"
+        EngineError, match=r"y has shape \(3, 2\); expected: \(n, 4\), the columns being u\[1\], u\[0\]_x0"
     ):
         engine.bind(x, np.empty((3, 2), np.float32), function="jet")
     for call in (engine.jet, engine.residual):
@@ -134,7 +134,7 @@ def test_what_a_function_does_not_accept(engine: Engine) -> None:
             call(x.astype(np.float64))
         with pytest.raises(EngineError, match="threads is 0"):
             call(x, threads=0)
-    with pytest.raises(EngineError, match="function 'gradient' is not known; accepted: eval, jet, residual"):
+    with pytest.raises(EngineError, match="function 'gradient' is unknown; expected: eval, jet, residual"):
         engine.bind(x, np.empty((3, 2), np.float32), function="gradient")  # type: ignore[arg-type]
 
 

@@ -106,7 +106,7 @@ def models(draw: st.DrawFn) -> Functions:
     column, a, b = draw(st.sampled_from(outputs)), draw(st.sampled_from(inputs)), draw(st.sampled_from(inputs))
     try:
         spell = Names(inputs, outputs).spell
-        requests = [spell(Derivative(column, word)) for word in ((), (a,), (a, b))]
+        requests = [spell(Derivative(column, multi_index)) for multi_index in ((), (a,), (a, b))]
     except DerivativeError:  # of an output that is an input, or whose name goes on like a derivative's
         reject()
     return {"eval": program, "jet": derivatives(program, requests)}
@@ -132,9 +132,7 @@ def test_printed_jets_are_the_numpy_program(functions: Functions, chosen: Target
 @pytest.mark.parametrize("name", ["aarch64", "cortex-m7", "x86-64-v4", "c99-muladd"])
 @given(functions=models(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT]))
 @settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-def test_loops_of_jets_and_the_self_test(
-    functions: Functions, crossover: int, name: str, precision: Precision
-) -> None:
+def test_loops_of_jets_and_the_self_test(functions: Functions, crossover: int, name: str, precision: Precision) -> None:
     chosen = TARGETS[name]
     made = kernel(functions, precision, chosen, crossover)
     x = wild(functions["eval"], 9, precision)
@@ -195,7 +193,7 @@ def test_the_fast_grade_is_that_of_the_numpy_program(chosen: Target, crossover: 
 
 
 def test_the_fast_grade_is_for_float32() -> None:
-    with pytest.raises(EngineError, match="profile fma-2-fast has no float64; accepted: float32"):
+    with pytest.raises(EngineError, match="profile fma-2-fast has no float64; expected: float32"):
         NumpyProgram(mlp(2, 4, 1, 1), "float64", "fma-2-fast")
 
 

@@ -116,9 +116,9 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("precision",), "float16", "precision: "),
     (("precision",), [], "precision: "),
     (("profile",), "fast", "profile: "),
-    (("target", "lanes"), 0, "target.lanes: 0; accepted: a whole number from 1"),
+    (("target", "lanes"), 0, "target.lanes: 0; expected: a whole number from 1"),
     (("target", "lanes"), 8.0, "target.lanes: 8.0"),
-    (("target", "speed"), 1, "target.speed: not known"),
+    (("target", "speed"), 1, "target.speed: unknown"),
     (("target",), None, "target: null"),
     (("inputs",), [], "inputs: []"),
     (("inputs",), "xt", "inputs: "),
@@ -127,8 +127,8 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("inputs", 0, "lower"), "0", "inputs[0].lower: "),
     (("inputs", 0, "lower"), 10**400, "inputs[0].lower: "),
     (("inputs", 1, "name"), "x", "inputs: 'x' occurs twice"),
-    (("functions",), {}, "functions: {}; accepted: an object with at least one entry"),
-    (("functions", "gradient"), {}, 'a key of functions: "gradient"; accepted: eval, jet, residual'),
+    (("functions",), {}, "functions: {}; expected: an object with at least one entry"),
+    (("functions", "gradient"), {}, 'a key of functions: "gradient"; expected: eval, jet, residual'),
     (("functions", "eval", "outputs", 0, "name"), "", "functions['eval'].outputs[0].name: "),
     (("functions", "eval", "outputs", 0, "name"), "u\n", "functions['eval'].outputs[0].name: "),
     (("functions", "jet", "outputs", 1, "name"), "u_x", "functions['jet'].outputs: 'u_x' occurs twice"),
@@ -145,7 +145,7 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
     ),
     (("functions", "jet", "errors", "rms"), True, "functions['jet'].errors.rms: true"),
     (("functions", "jet", "operations", "multiply_adds"), -1, "functions['jet'].operations.multiply_adds: -1"),
-    (("stack",), -1, "stack: -1; accepted: a whole number from 0, or null"),
+    (("stack",), -1, "stack: -1; expected: a whole number from 0, or null"),
     (("measured",), None, "measured: null"),
     (("functions", "jet", "stack"), "1k", "functions['jet'].stack: "),
     (("functions", "jet", "instructions"), {}, "functions['jet'].instructions: {}"),
@@ -163,9 +163,9 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("files", "wave.h\0"), DIGEST, "a key of files: "),
     (("files", ""), DIGEST, "a key of files: "),
     (("files", "manifest.json"), DIGEST, "a key of files: "),
-    (("library",), "libheat.so", "library: 'libheat.so'; accepted: libwave.so"),
+    (("library",), "libheat.so", "library: 'libheat.so'; expected: libwave.so"),
     (("library",), "../libwave.so", "library: "),
-    (("name",), "heat", "library: 'libwave.so'; accepted: libheat.so"),
+    (("name",), "heat", "library: 'libwave.so'; expected: libheat.so"),
     (("files",), {"wave.h": DIGEST}, "library: 'libwave.so' is not one of files"),
     ((), [], "the manifest: []"),
     ((), None, "the manifest: null"),
@@ -186,7 +186,7 @@ def test_all_faults_are_listed(bundle: Path) -> None:
     edit(bundle, to=record | {"colour": "red", "precision": "half", "sizes": {"text": 1}})
     with pytest.raises(BundleError) as raised:
         read_manifest(bundle)
-    for fault in ("profile: missing", "colour: not known", 'precision: "half"', "sizes.rodata: missing"):
+    for fault in ("profile: missing", "colour: unknown", 'precision: "half"', "sizes.rodata: missing"):
         assert f"\n  - {fault}" in str(raised.value)
 
 
@@ -194,7 +194,7 @@ def test_the_values_are_never_missing(bundle: Path) -> None:
     record = json.loads((bundle / MANIFEST_FILE).read_text())
     del record["functions"]["eval"]
     edit(bundle, to=record)
-    with pytest.raises(BundleError, match="functions: jet; accepted: eval, and others beside it"):
+    with pytest.raises(BundleError, match="functions: jet; expected: eval, and others beside it"):
         read_manifest(bundle)
 
 

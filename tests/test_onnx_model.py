@@ -222,5 +222,5 @@ def test_an_edited_model_is_refused(edit: str) -> None:
     "data", [b"", b"junk\xff", b"PK\x03\x04", to_onnx(mlp(2, 4, 1, 1), "float32").SerializeToString()[:-9]]
 )
 def test_a_file_that_is_not_a_model_is_refused(data: bytes) -> None:
-    with pytest.raises(ProgramError, match=r"accepted: a model\.onnx that `export` wrote"):
+    with pytest.raises(ProgramError, match=r"expected: a model\.onnx that `export` wrote"):
         from_onnx(data)

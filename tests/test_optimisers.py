@@ -265,5 +265,5 @@ def test_every_name_is_an_optimiser() -> None:
     net = Pinn(problem("burgers"), (4,))
     made = {name: optimiser(TrainConfig(optimiser=name, newton_rounds=2, newton_steps=3), net) for name in OPTIMISERS}
     assert made == {**EVERY, "soap": Soap(((4, net.layers[0].in_features), (4,), (1, 4), (1,)), 6)}
-    with pytest.raises(TrainError, match=r"no optimiser is called 'bfgs'; accepted: lm, ssbroyden, lbfgs, soap"):
+    with pytest.raises(TrainError, match=r"no optimiser is called 'bfgs'; expected: lm, ssbroyden, lbfgs, soap"):
         TrainConfig(optimiser="bfgs")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdpinn_edge.derive.names import Derivative, Input, Names
+from kdpinn_edge.derive.names import Derivative, InputColumn, Names
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Problem, names, problem
 from kdpinn_edge.problems._special import erf, inverse_root
@@ -34,7 +34,7 @@ def each(request: pytest.FixtureRequest) -> Problem:
 
 def test_the_lookup_names_what_it_knows() -> None:
     assert BURGERS.name in names()
-    with pytest.raises(ProblemError, match=r"'burger'; accepted: .*burgers"):
+    with pytest.raises(ProblemError, match=r"'burger'; expected: .*burgers"):
         problem("burger")
 
 
@@ -80,7 +80,7 @@ def test_features_and_ansatz_are_the_same_under_numpy_and_torch(each: Problem) -
         ([[0.0, 1.5]], r"1 of 1 points are outside .*t ∈ \[0, 1\].*row 0: \[0.0, 1.5\]"),
         ([[0.0, 0.5], [np.nan, 0.5]], "1 of 2 points are outside .*row 1"),
         ([[-np.inf, 0.5]], "outside"),
-        ([0.0, 0.5], r"shape \(2,\); accepted: \(n, 2\)"),
+        ([0.0, 0.5], r"shape \(2,\); expected: \(n, 2\)"),
         ([[0.0, 0.5, 0.0]], r"shape \(1, 3\)"),
     ],
 )
@@ -209,23 +209,23 @@ def left_of_the_equation(each: Problem) -> float:
     points = np.random.default_rng(1).uniform(lower + 8 * spacing, upper - 8 * spacing, (300, len(lower)))
     names = Names(each.inputs, each.outputs)
 
-    def along(word: tuple[str, ...], at: np.ndarray) -> np.ndarray:
-        """The derivative of all outputs by the inputs of `word`, (n, n_out)."""
-        if not word:
+    def along(multi_index: tuple[str, ...], at: np.ndarray) -> np.ndarray:
+        """The derivative of all outputs by the inputs of `multi_index`, (n, n_out)."""
+        if not multi_index:
             return each.reference(at)
-        axis, order = each.inputs.index(word[0]), word.count(word[0])
+        axis, order = each.inputs.index(multi_index[0]), multi_index.count(multi_index[0])
         h = spacing[axis]
         weights = FIRST / h if order == 1 else SECOND / h**2
         step = h * (np.arange(len(lower)) == axis)
-        inner = tuple(name for name in word if name != word[0])
+        inner = tuple(name for name in multi_index if name != multi_index[0])
         return sum(w * along(inner, at + k * step) for k, w in zip(range(-4, 5), weights, strict=True) if w)
 
     def value(text: str) -> np.ndarray:
         match names.read(text):
-            case Input(column):
+            case InputColumn(column):
                 return points[:, each.inputs.index(column)]
-            case Derivative(column, word):
-                return along(word, points)[:, each.outputs.index(column)]
+            case Derivative(column, multi_index):
+                return along(multi_index, points)[:, each.outputs.index(column)]
         raise AssertionError(text)
 
     terms = [value(text) for text in each.terms]

@@ -70,17 +70,17 @@ MALFORMED: dict[str, tuple[Program, str]] = {
     "used before": (program(Map(U, G, "sin"), Map(G, X, "sin"), outputs=(U,)), "'g' is used before it is defined"),
     "output not defined": (program(Map(U, X, "sin"), outputs=(G,)), "outputs: 'g' is used before"),
     "size of an operand": (program(Map(G, Var("x", 3), "sin")), "'x' is used with size 3 but defined with size 1"),
-    "size zero": (program(Map(U, X, "sin"), inputs=(X, Var("t", 0))), "'t' has size 0; accepted: an int, 1..4096"),
+    "size zero": (program(Map(U, X, "sin"), inputs=(X, Var("t", 0))), "'t' has size 0; expected: an int, 1..4096"),
     "size too large": (program(Map(U, X, "sin"), inputs=(X, Var("t", 4097))), "has size 4097"),
     "size not an int": (program(Map(U, X, "sin"), inputs=(X, Var("t", 1.0))), "has size 1.0"),  # type: ignore[arg-type]
-    "weight of an affine": (program(Affine(G, X, np.ones((1, 3)), ZEROS)), "weight has shape (1, 3); accepted: (3, 1)"),
-    "bias of an affine": (program(Affine(G, X, np.ones((3, 1)), 0)), "bias has shape (); accepted: (3,)"),
-    "weight of a scale": (program(Scale(U, X, ONES, [0])), "weight has shape (3,); accepted: (1,)"),
+    "weight of an affine": (program(Affine(G, X, np.ones((1, 3)), ZEROS)), "weight has shape (1, 3); expected: (3, 1)"),
+    "bias of an affine": (program(Affine(G, X, np.ones((3, 1)), 0)), "bias has shape (); expected: (3,)"),
+    "weight of a scale": (program(Scale(U, X, ONES, [0])), "weight has shape (3,); expected: (1,)"),
     "NaN in a weight": (program(Scale(U, X, [np.nan], [0])), "weight holds a NaN or an infinity"),
     "infinity in a bias": (program(Scale(U, X, [1], [-np.inf])), "bias holds a NaN or an infinity"),
     "scale of two sizes": (program(Scale(G, X, ONES, ZEROS)), "sizes differ: x[1] -> g[3]"),
     "map of two sizes": (program(Map(G, X, "sin")), "sizes differ: x[1] -> g[3]"),
-    "function not known": (program(Map(U, X, "relu")), f"'relu' is not known; accepted: {', '.join(FUNCTIONS)}"),
+    "function not known": (program(Map(U, X, "relu")), f"'relu' is unknown; expected: {', '.join(FUNCTIONS)}"),
     "sum of two sizes": (program(Concat(XT, (X, T)), Add(U, XT, X)), "sizes differ: xt[2], x[1] -> u[1]"),
     "product of two sizes": (program(Concat(XT, (X, T)), Mul(U, X, XT)), "sizes differ: x[1], xt[2] -> u[1]"),
     "concat of another size": (program(Concat(G, (X, T))), "the parts have 2 entries together, the result 3"),
@@ -101,7 +101,7 @@ def test_verify_names_the_fault(malformed: Program, fault: str) -> None:
 
 
 def test_verify_collects_every_fault_and_raises_once() -> None:
-    faults = ("'relu' is not known", "[4:5] is outside", "'nowhere' is used before", "weight holds a NaN")
+    faults = ("'relu' is unknown", "[4:5] is outside", "'nowhere' is used before", "weight holds a NaN")
     malformed = program(
         Map(U, X, "relu"), Slice(Var("v", 1), X, 4), Scale(Var("w", 1), Var("nowhere", 1), [np.nan], [0])
     )
@@ -160,7 +160,7 @@ def test_meaning_has_one_row_per_point(drawn: Program, n: int) -> None:
 
 @pytest.mark.parametrize("shape", [(2,), (5, 1), (5, 3), (1, 5, 2)])
 def test_meaning_refuses_points_of_another_shape(shape: tuple[int, ...]) -> None:
-    with pytest.raises(EngineError, match=r"accepted: \(n, 2\)"):
+    with pytest.raises(EngineError, match=r"expected: \(n, 2\)"):
         interpret(EVERY_OP, np.zeros(shape))
 
 
@@ -260,13 +260,13 @@ def edited(archive: dict[str, np.ndarray], edit: Callable[[dict], object]) -> di
 EDITS: dict[str, tuple[Callable[[dict], object], str]] = {
     "future format": (lambda s: s.update(format=2), "format 2; this version reads 1"),
     "no format": (lambda s: s.pop("format"), "not a Program file"),
-    "op not known": (lambda s: s["ops"][2].update(op="Exec"), "op 'Exec' with 1 operands is not known"),
-    "operand missing": (lambda s: s["ops"][3].update({"in": ["h"]}), "op 'Mul' with 1 operands is not known"),
+    "op not known": (lambda s: s["ops"][2].update(op="Exec"), "op 'Exec' with 1 operands is unknown"),
+    "operand missing": (lambda s: s["ops"][3].update({"in": ["h"]}), "op 'Mul' with 1 operands is unknown"),
     "operand not defined": (lambda s: s["ops"][2].update({"in": ["nowhere"]}), "nowhere"),
     "size not a number": (lambda s: s["inputs"][0].__setitem__(1, "one"), "not a Program file"),
     "size infinite": (lambda s: s["inputs"][0].__setitem__(1, float("inf")), "not a Program file"),
     "size changed": (lambda s: s["inputs"][0].__setitem__(1, 2), "is malformed"),
-    "function not known": (lambda s: s["ops"][2].update(fn="relu"), "'relu' is not known"),
+    "function not known": (lambda s: s["ops"][2].update(fn="relu"), "'relu' is unknown"),
     "affine dropped": (lambda s: s["ops"].pop(1), "not a Program file"),
     "scale dropped": (lambda s: s["ops"].pop(), "not a Program file"),
     "not an object": (lambda s: s.update(ops=3), "not a Program file"),
@@ -284,8 +284,8 @@ def test_file_edited(
 
 
 ARRAYS: dict[str, tuple[dict[str, np.ndarray], str]] = {
-    "float32": ({"p0": np.ones((3, 2), np.float32)}, "dtype float32; accepted: float64"),
-    "shape": ({"p0": np.ones((2, 3))}, "weight has shape (2, 3); accepted: (3, 2)"),
+    "float32": ({"p0": np.ones((3, 2), np.float32)}, "dtype float32; expected: float64"),
+    "shape": ({"p0": np.ones((2, 3))}, "weight has shape (2, 3); expected: (3, 2)"),
     "NaN": ({"p1": np.full(3, np.nan)}, "bias holds a NaN"),
     "one too many": ({"p6": np.ones(3)}, "more parameters than the ops use"),
     "another name": ({"q": np.ones(3)}, "not a Program file"),

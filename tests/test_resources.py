@@ -133,7 +133,7 @@ def test_what_goes_wrong_is_an_export_error(target: Target, monkeypatch: pytest.
 
 
 def test_only_known_artifacts_are_read() -> None:
-    with pytest.raises(ExportError, match="accepted: ELF and Mach-O"):
+    with pytest.raises(ExportError, match="expected: ELF and Mach-O"):
         Machine(TARGETS["aarch64"], b"\0asm\1\0\0\0")
 
 
@@ -268,7 +268,7 @@ def test_sizes_are_read(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "k", "-1", "1kB", "1e3", "0x10", "1 G", "١k", "1_000", "9" * 13])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ExportError, match="is not a size; accepted: a number of bytes, or of k or M, as in 32k"):
+    with pytest.raises(ExportError, match="is not a size; expected: a number of bytes, or of k or M, as in 32k"):
         parse_bytes(text)
 
 

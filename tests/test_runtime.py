@@ -264,23 +264,23 @@ def test_nan_and_infinities_pass_through(engine: Engine) -> None:
 X_REFUSED: dict[str, tuple[Any, str]] = {
     "a list": (
         [[0.5, 0.1]],
-        "x is a list; accepted: a NumPy array (n, 2) of float32, as in np.asarray(x, dtype=np.floa",
+        "x is a list; expected: a NumPy array (n, 2) of float32, as in np.asarray(x, dtype=np.floa",
     ),
     "a number": (0.5, "x is a float"),
     "None": (None, "x is a NoneType"),
     "float64": (
         np.zeros((3, 2)),
-        "x has dtype float64; accepted: float32, the precision of 'sum'. Convert it: x.astype(n",
+        "x has dtype float64; expected: float32, the precision of 'sum'. Convert it: x.astype(n",
     ),
     "integers": (np.zeros((3, 2), np.int32), "x has dtype int32"),
     "big-endian": (np.zeros((3, 2), ">f4"), "x has dtype >f4"),
     "objects": (np.zeros((3, 2), object), "x has dtype object"),
     "one point": (
         np.zeros(2, np.float32),
-        "x has shape (2,); accepted: (n, 2), the columns being p[0], p[1]. For one poi",
+        "x has shape (2,); expected: (n, 2), the columns being p[0], p[1]. For one poi",
     ),
-    "flat": (np.zeros(6, np.float32), "x has shape (6,); accepted: (n, 2)"),
-    "transposed": (np.zeros((2, 5), np.float32), "x has shape (2, 5); accepted: (n, 2)"),
+    "flat": (np.zeros(6, np.float32), "x has shape (6,); expected: (n, 2)"),
+    "transposed": (np.zeros((2, 5), np.float32), "x has shape (2, 5); expected: (n, 2)"),
     "three axes": (np.zeros((1, 3, 2), np.float32), "x has shape (1, 3, 2)"),
     "no axis": (np.float32(1) * np.ones((), np.float32)[()], "x is a float32"),
 }
@@ -300,15 +300,15 @@ Y = np.zeros((4, 1), np.float32)
 BOTH = np.zeros(12, np.float32)
 BIND_REFUSED: dict[str, tuple[Array, Any, str]] = {
     "another dtype": (X, Y.astype(np.float64), "y has dtype float64"),
-    "a flat y": (X, Y[:, 0], "y has shape (4,); accepted: (n, 1), the columns being u. For n points: y[:, None]"),
-    "too few values": (X, Y[:3], "x has 4 points and y has 3; accepted: as many"),
+    "a flat y": (X, Y[:, 0], "y has shape (4,); expected: (n, 1), the columns being u. For n points: y[:, None]"),
+    "too few values": (X, Y[:3], "x has 4 points and y has 3; expected: as many"),
     "not contiguous x": (np.asfortranarray(X), Y, "x is not C-contiguous and aligned, and a bound call copies nothing"),
     "not contiguous y": (X, np.zeros((8, 1), np.float32)[::2], "y is not C-contiguous"),
     "misaligned y": (X, misaligned(Y), "y is not C-contiguous and aligned"),
     "read-only y": (
         X,
         read_only(Y.copy()),
-        "y is read-only; accepted: an array to write to, as in y = np.empty((len(x)",
+        "y is read-only; expected: an array to write to, as in y = np.empty((len(x)",
     ),
     "overlap": (BOTH[:8].reshape(4, 2), BOTH[7:11].reshape(4, 1), "x and y overlap"),
 }
@@ -534,7 +534,7 @@ def test_engines_give_back_what_they_hold(build: Build) -> None:
 
 
 def test_an_unknown_engine(build: Build) -> None:
-    with pytest.raises(EngineError, match="engine 'torch' is not known; accepted: library, onnx, numpy"):
+    with pytest.raises(EngineError, match="engine 'torch' is unknown; expected: library, onnx, numpy"):
         load(build(), "torch")  # type: ignore[call-overload]
 
 

@@ -75,7 +75,7 @@ def test_the_best_is_within_the_limits(goal: Goal, best: Outcome | None) -> None
 
 def test_a_limit_is_exceeded_by_its_share() -> None:
     assert Goal(budget_ns=200, max_flash=2000).excesses(MIDDLE) == pytest.approx({"time": 0.5, "flash": -0.5})
-    with pytest.raises(SearchError, match="nothing limits the student; accepted: a budget of time"):
+    with pytest.raises(SearchError, match="nothing limits the student; expected: a budget of time"):
         Goal()
 
 

@@ -21,21 +21,21 @@ from kdpinn_edge import cli, zoo
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
-from kdpinn_edge.studies.study import METHODS, Cell, Plan, Row, make_plan, read_plan, study, verdicts
+from kdpinn_edge.studies.study import METHODS, MethodRow, Plan, StudyCell, make_plan, read_plan, study, verdicts
 from kdpinn_edge.studies.study.baselines import baselines, chebyshev, reference, spline
-from kdpinn_edge.studies.study.console import print_report
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_slopes
 from kdpinn_edge.studies.study.page import pareto, write_page
 from kdpinn_edge.studies.study.plan import write_plan
 from kdpinn_edge.studies.study.report import report
 from kdpinn_edge.studies.study.results import Spread, results, rows
-from kdpinn_edge.studies.study.run import ACCURACY_FILE, Progress
+from kdpinn_edge.studies.study.run import ACCURACY_FILE, StudyProgress
+from kdpinn_edge.studies.study.text_report import print_report
 from kdpinn_edge.training import DistillConfig, TrainConfig, train
 from kdpinn_edge.training.run_folder import CHECKPOINT_FILE
 
 BURGERS, HEAT = problem("burgers"), problem("heat")
 TINY = {"n_points": 64, "n_candidates": 128, "adam_rounds": 1, "adam_steps": 5, "newton_rounds": 1, "n_held_out": 64}
-SCRATCH = Cell("scratch", TrainConfig(hidden=(3,), newton_steps=2, **TINY))
+SCRATCH = StudyCell("scratch", TrainConfig(hidden=(3,), newton_steps=2, **TINY))
 KNOWN = Plan("heat", "burgers_teacher", "lm", 1.0, 100.0, ())
 STUDY = """
 import sys
@@ -46,7 +46,7 @@ folder = Path(sys.argv[1])
 study(read_plan(folder), folder)
 """
 PATIENCE_SECONDS = 240.0
-VALUES = Cell("values", DistillConfig(hidden=(3,), newton_steps=2, physics_weight=0.0, **TINY))
+VALUES = StudyCell("values", DistillConfig(hidden=(3,), newton_steps=2, physics_weight=0.0, **TINY))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def folder(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Their study."""
     made = tmp_path_factory.mktemp("study")
-    seen: list[Progress] = []
+    seen: list[StudyProgress] = []
     assert study(plan, made, jobs=2, report=seen.append)
     assert [progress.done for progress in seen] == [0, 1, 2]
     assert {progress.name for progress in seen} == {None, SCRATCH.name, VALUES.name}
@@ -113,9 +113,9 @@ def test_each_method_has_as_many_residuals_as_the_weights_ask_for() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ("magic",)}, "no method is called 'magic'; accepted: scratch, scratch_long, paper"),
-        ({"teacher": "burgers_nu_teacher"}, "solves burgers_nu; accepted: a teacher of burgers"),
-        ({"cpu_seconds": 1e-3}, "scratch, 3: 0.001 s do not hold Adam and one round; accepted: more time"),
+        ({"methods": ("magic",)}, "no method is called 'magic'; expected: scratch, scratch_long, paper"),
+        ({"teacher": "burgers_nu_teacher"}, "solves burgers_nu; expected: a teacher of burgers"),
+        ({"cpu_seconds": 1e-3}, "scratch, 3: 0.001 s do not hold Adam and one round; expected: more time"),
         ({"known": KNOWN}, "(?s)another study.*problem was 'heat', is now 'burgers'.*cpu_seconds was 1.0, is now"),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_folder_without_a_plan_and_with_one_that_was_edited(tmp_path: Path) ->
 
 def test_what_is_there_is_not_done_again(plan: Plan, folder: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "plan.json"}
-    seen: list[Progress] = []
+    seen: list[StudyProgress] = []
     assert study(plan, folder, report=seen.append)
     assert [progress.done for progress in seen] == [2]
     assert times == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "plan.json"}
@@ -227,9 +227,9 @@ def test_interpolants_store_no_more_numbers_than_they_may() -> None:
 # What is concluded
 
 
-def row(method: str, median: float, low: float, high: float) -> Row:
+def row(method: str, median: float, low: float, high: float) -> MethodRow:
     spread = Spread(median, low, high)
-    return Row((8,), method, 3, 41, 1.0, spread, 1.0, 1.0, spread)
+    return MethodRow((8,), method, 3, 41, 1.0, spread, 1.0, 1.0, spread)
 
 
 @pytest.mark.parametrize(
@@ -295,4 +295,4 @@ def test_the_command_makes_a_study_and_goes_on_with_it(tmp_path: Path) -> None:
     assert f"`kdpinn-edge study heat {' '.join(options[:8])}`" in (tmp_path / "page.md").read_text()
     refused = CliRunner().invoke(cli.app, ["study", "heat", *options, "--size", "3x3"])
     assert refused.exit_code == 2
-    assert "'3x3'; accepted: sizes of layers" in " ".join(refused.stderr.replace("│", "").split())
+    assert "'3x3'; expected: sizes of layers" in " ".join(refused.stderr.replace("│", "").split())

@@ -169,7 +169,7 @@ def test_processors_without_floating_point_are_refused(name: str) -> None:
 
 
 def test_a_precision_that_the_hardware_lacks(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="cortex-m4 has no float64 hardware; accepted: float32"):
+    with pytest.raises(ExportError, match="cortex-m4 has no float64 hardware; expected: float32"):
         export_bundle(mlp(2, 4, 1, 1), tmp_path / "net", name="net", precision="float64", target="cortex-m4")
     assert list(tmp_path.iterdir()) == []
 

@@ -180,7 +180,7 @@ def test_several_callers_use_several_threads(bundles: Bundles) -> None:
 @pytest.mark.parametrize("threads", [0, -1, 2.0, "2", None, True, np.int64(2)])
 def test_what_is_no_number_of_threads(engine: Engine, threads: Any) -> None:
     x = points(engine, 1)
-    with pytest.raises(EngineError, match=r"threads is .*; accepted: an int from 1, how many"):
+    with pytest.raises(EngineError, match=r"threads is .*; expected: an int from 1, how many"):
         engine.eval(x, threads=threads)
     with pytest.raises(EngineError, match="threads is "):
         engine.bind(x, np.empty((1, 2), np.float32), threads=threads)

@@ -33,16 +33,14 @@ from kdpinn_edge.program.ir import Map, Program
 from kdpinn_edge.training import (
     DistillConfig,
     Pinn,
-    Progress,
     TrainConfig,
+    TrainingProgress,
     distill,
     jets,
     load_pinn,
     train,
 )
 from kdpinn_edge.training.activations import ACTIVATIONS
-from kdpinn_edge.training.console import live
-from kdpinn_edge.training.errors import Reference
 from kdpinn_edge.training.followed import Columns, followed
 from kdpinn_edge.training.objective import (
     Batch,
@@ -56,7 +54,9 @@ from kdpinn_edge.training.objective import (
 )
 from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.pinn import Tape, jacobian
+from kdpinn_edge.training.progress_bar import live
 from kdpinn_edge.training.sampling import draw, uniform
+from kdpinn_edge.training.solution_errors import ReferencePoints
 from kdpinn_edge.training.teacher import ProgramTeacher
 from kdpinn_edge.training.weights import write_weights
 
@@ -95,7 +95,7 @@ def same_weights(a: Pinn, b: Pinn) -> bool:
 
 
 def relative_l2(net: Pinn) -> float:
-    return Reference.on_grid(BURGERS, coarser=6).errors(net).relative_l2
+    return ReferencePoints.on_grid(BURGERS, coarser=6).errors(net).relative_l2
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -108,7 +108,7 @@ class Interrupt:
     def __init__(self, after: int) -> None:
         self.after = after
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingProgress) -> None:
         if progress.step == self.after:
             raise KeyboardInterrupt
 
@@ -127,41 +127,41 @@ def test_jets_are_the_derivatives_of_forward() -> None:
     gradient = torch.func.vmap(torch.func.jacrev(at))(x)
     hessian = torch.func.vmap(torch.func.jacrev(torch.func.jacrev(at)))(x)
     expected = {"": net(x)[:, 0], "x": gradient[:, 0], "t": gradient[:, 1], "xx": hessian[:, 0, 0]}
-    assert set(u.words) == set(expected)
-    for word, value in expected.items():
-        torch.testing.assert_close(u[word][:, 0], value, rtol=1e-12, atol=1e-12)
+    assert set(u.multi_indices) == set(expected)
+    for multi_index, value in expected.items():
+        torch.testing.assert_close(u[multi_index][:, 0], value, rtol=1e-12, atol=1e-12)
 
 
 def test_jets_of_mixed_derivatives_and_of_both_sides_of_an_operator() -> None:
     x = points(10)
-    words = jets.words(("u_xx", "u_tx", "u_tt"), Names(("x", "t"), ("u",)))
+    multi_indices = jets.multi_indices(("u_xx", "u_tx", "u_tt"), Names(("x", "t"), ("u",)))
 
     def f(m, a, b):  # type: ignore[no-untyped-def]
         return 1.0 - m.sin(2.0 * a * b) * (b + 3.0) - m.cos(a) * 0.5 + m.tanh(a) * m.exp(-b)
 
-    (a, b) = jets.columns(x, ("x", "t"), words)
+    (a, b) = jets.columns(x, ("x", "t"), multi_indices)
     jet = f(jets, a, b)
     hessian = torch.func.vmap(torch.func.jacrev(torch.func.grad(lambda p: f(torch, p[0], p[1]))))(x)
     gradient = torch.func.vmap(torch.func.grad(lambda p: f(torch, p[0], p[1])))(x)
     expected = {"x": gradient[:, 0], "t": gradient[:, 1], "xx": hessian[:, 0, 0], "tt": hessian[:, 1, 1]}
-    for word, value in (expected | {"xt": hessian[:, 0, 1]}).items():
-        torch.testing.assert_close(jet[word][:, 0], value, rtol=1e-13, atol=1e-13)
+    for multi_index, value in (expected | {"xt": hessian[:, 0, 1]}).items():
+        torch.testing.assert_close(jet[multi_index][:, 0], value, rtol=1e-13, atol=1e-13)
 
 
 def test_jets_of_third_order() -> None:
     x = points(5)
-    words = jets.words(("u_xxt", "u_ttt"), Names(("x", "t"), ("u",)))
-    assert words == ("", "t", "x", "tt", "xt", "xx", "ttt", "xxt")
+    multi_indices = jets.multi_indices(("u_xxt", "u_ttt"), Names(("x", "t"), ("u",)))
+    assert multi_indices == ("", "t", "x", "tt", "xt", "xx", "ttt", "xxt")
 
     def f(m, a, b):  # type: ignore[no-untyped-def]
         return m.sin(a * b * 2.0) * m.cos(b) + m.tanh(a + b) * m.exp(a * 0.5) * b
 
-    (a, b) = jets.columns(x, ("x", "t"), words)
+    (a, b) = jets.columns(x, ("x", "t"), multi_indices)
     jet = f(jets, a, b)
     third = torch.func.jacrev(torch.func.jacrev(torch.func.grad(lambda p: f(torch, p[0], p[1]))))
     expected = torch.func.vmap(third)(x)
-    for word, value in {"xxt": expected[:, 0, 0, 1], "ttt": expected[:, 1, 1, 1]}.items():
-        torch.testing.assert_close(jet[word][:, 0], value, rtol=1e-12, atol=1e-12)
+    for multi_index, value in {"xxt": expected[:, 0, 0, 1], "ttt": expected[:, 1, 1, 1]}.items():
+        torch.testing.assert_close(jet[multi_index][:, 0], value, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -170,9 +170,9 @@ def test_an_activation_and_its_three_derivatives(name: str) -> None:
     (column,) = jets.columns(x, ("x",), ("", "x", "xx", "xxx"))
     jet = ACTIVATIONS[name].jet(column)
     function = lambda v: ACTIVATIONS[name].value(v)  # noqa: E731
-    for word in jet.words:
+    for multi_index in jet.multi_indices:
         expected = torch.func.vmap(function)(x[:, 0])
-        torch.testing.assert_close(jet[word][:, 0], expected, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(jet[multi_index][:, 0], expected, rtol=1e-13, atol=1e-13)
         function = torch.func.grad(function)
 
 
@@ -191,22 +191,22 @@ def test_weights_keep_their_activation(name: str, tmp_path: Path) -> None:
 
 
 def test_an_activation_that_is_not_there(tmp_path: Path) -> None:
-    accepted = "no activation is called 'relu'; accepted: tanh, sin, lorentzian, dispersion"
+    expected = "no activation is called 'relu'; expected: tanh, sin, lorentzian, dispersion"
     for refused in (lambda: Pinn(BURGERS, (3,), activation="relu"), lambda: TrainConfig(activation="relu")):
-        with pytest.raises(TrainError, match=accepted):
+        with pytest.raises(TrainError, match=expected):
             refused()
     result = CliRunner().invoke(cli.app, ["train", "burgers", "--activation", "relu", "--out", str(tmp_path / "run")])
     assert result.exit_code == 2
-    assert accepted in " ".join(result.stderr.split())
+    assert expected in " ".join(result.stderr.split())
     path = tmp_path / "net.safetensors"
     safetensors.torch.save_file(Pinn(BURGERS, (3,)).state_dict(), path, {"problem": "burgers", "activation": "relu"})
-    with pytest.raises(TrainError, match=accepted):
+    with pytest.raises(TrainError, match=expected):
         load_pinn(path)
 
 
 def test_a_derivative_of_fourth_order_is_refused() -> None:
-    with pytest.raises(ProblemError, match="u_xxxx: accepted in training: derivatives up to order 3"):
-        jets.words(("u", "u_xxxx"), Names(("x",), ("u",)))
+    with pytest.raises(ProblemError, match="u_xxxx: expected in training: derivatives up to order 3"):
+        jets.multi_indices(("u", "u_xxxx"), Names(("x",), ("u",)))
 
 
 def test_a_term_of_the_equation_can_be_an_input() -> None:
@@ -278,10 +278,10 @@ def test_a_loss_needs_no_more_derivatives_than_it_says() -> None:
         ("", "t", "x"): distillation(teacher, 0.02, 0.0, 0.5),
         ("", "t", "x", "xx"): distillation(teacher, 0.02, 1.0, 0.0),
     }
-    for words, objective in needs.items():
-        assert objective.words == words
+    for multi_indices, objective in needs.items():
+        assert objective.multi_indices == multi_indices
         batch = batch_at(x, net.jet(x), objective)
-        fewer, all_of_them = (objective.loss(u, batch) for u in (net.jet(x, words), net.jet(x)))
+        fewer, all_of_them = (objective.loss(u, batch) for u in (net.jet(x, multi_indices), net.jet(x)))
         torch.testing.assert_close(fewer, all_of_them, rtol=1e-13, atol=0)
 
 
@@ -319,7 +319,7 @@ def test_a_weight_of_0_leaves_its_term_out() -> None:
 
 @pytest.mark.parametrize("wrong", [{"sigma": 0.0}, {"physics_weight": -1.0}, {"slope_weight": -0.1}])
 def test_a_weight_below_0_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(TrainError, match="accepted: sigma above 0, weights from 0"):
+    with pytest.raises(TrainError, match="expected: sigma above 0, weights from 0"):
         DistillConfig(**wrong)
 
 
@@ -442,7 +442,7 @@ def test_every_optimiser_lowers_the_error_and_resumes(tmp_path: Path, name: str,
 
 
 def test_a_student_is_distilled_from_a_run(teacher_run: Path, tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     found = distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=teacher_run, report=seen.append)
     assert found.record["role"] == "student"
     assert found.record["teacher"]["name"] == "teacher"
@@ -471,8 +471,8 @@ def test_a_distillation_resumes_to_the_same_weights(teacher_run: Path, tmp_path:
 def test_the_bar_shows_phase_loss_and_error(tmp_path: Path) -> None:
     console = Console(record=True, width=80, file=(tmp_path / "out").open("w"))
     with live(console, "burgers") as report:
-        report(Progress("Adam", 1, 10, 0.5, float("nan"), 0.1))
-        report(Progress("Newton", 10, 10, 1.25e-7, 3.5e-4, 1.0))
+        report(TrainingProgress("Adam", 1, 10, 0.5, float("nan"), 0.1))
+        report(TrainingProgress("Newton", 10, 10, 1.25e-7, 3.5e-4, 1.0))
     shown = console.export_text()
     assert all(text in shown for text in ("burgers", "Newton", "loss 1.25e-07", "rel. L2 3.50e-04", "left 0:00:00"))
     console.file.close()
@@ -493,9 +493,9 @@ def test_a_folder_that_holds_something_is_refused(teacher_run: Path, tmp_path: P
 
 
 def test_an_unknown_problem_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match=r"accepted: .*burgers"):
+    with pytest.raises(ProblemError, match=r"expected: .*burgers"):
         train("burger", tmp_path / "run", TINY)
-    with pytest.raises(ProblemError, match=r"accepted: .*burgers"):
+    with pytest.raises(ProblemError, match=r"expected: .*burgers"):
         distill("burger", tmp_path / "run", TINY_DISTILL)
     assert not (tmp_path / "run").exists()
 
@@ -621,7 +621,7 @@ def test_truncated_weights_are_named(teacher_run: Path, tmp_path: Path) -> None:
         ({"layers.1.bias": None}, "layers.1.bias is missing"),
         ({"layers.1.weight": None}, r"hidden layers \(\)"),
         ({"extra": torch.zeros(1)}, "extra is not expected"),
-        ({"layers.1.weight": torch.zeros(10, 7)}, r"layers.1.weight has shape \(10, 7\); accepted: \(10, 10\)"),
+        ({"layers.1.weight": torch.zeros(10, 7)}, r"layers.1.weight has shape \(10, 7\); expected: \(10, 10\)"),
         ({"layers.0.weight": torch.zeros(())}, r"layers.0.weight has shape \(\)"),
         ({"layers.0.bias": torch.full((10,), torch.nan)}, "layers.0.bias holds something else than finite"),
         ({"layers.0.bias": torch.zeros(10, dtype=torch.int64)}, "layers.0.bias holds something else"),
@@ -682,7 +682,7 @@ def test_a_program_teaches_what_a_network_does(tmp_path: Path) -> None:
     pinn = Pinn(BURGERS, (5,), seed=1)
     program, x = ProgramTeacher(captured(pinn, "p"), BURGERS), points(40)
     for one, other in ((Divergence(pinn, 0.1), Divergence(program, 0.1)), (Slopes(pinn), Slopes(program))):
-        assert one.words == other.words
+        assert one.multi_indices == other.multi_indices
         torch.testing.assert_close(one.targets(x), other.targets(x), rtol=0, atol=1e-12)
 
 
@@ -702,9 +702,9 @@ def test_a_student_follows_a_foreign_teacher(form: str, tmp_path: Path) -> None:
 
 
 def test_a_teacher_with_other_columns_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match="foreign computes u from x, y; accepted for burgers: u from x, t, in"):
+    with pytest.raises(TrainError, match="foreign computes u from x, y; expected for burgers: u from x, t, in"):
         distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=foreign(inputs=("x", "y")))
-    with pytest.raises(TrainError, match=r"none\.npz: no such file; accepted: a program.npz, a bundle, a run folder"):
+    with pytest.raises(TrainError, match=r"none\.npz: no such file; expected: a program.npz, a bundle, a run folder"):
         distill("burgers", tmp_path / "run", TINY_DISTILL, teacher="none.npz")
     assert not (tmp_path / "run").exists()
 
@@ -754,10 +754,10 @@ def test_a_student_follows_a_model_without_an_equation(model: Path, tmp_path: Pa
 
 
 def test_a_model_that_cannot_be_followed(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match="a model without an equation; accepted: physics_weight=0"):
+    with pytest.raises(TrainError, match="a model without an equation; expected: physics_weight=0"):
         distill(str(model), tmp_path / "run", TINY_DISTILL)
     export_bundle(foreign(), tmp_path / "open", name="open")
-    with pytest.raises(TrainError, match=r"the domain of x, t is open; accepted: .*bounds for every input"):
+    with pytest.raises(TrainError, match=r"the domain of x, t is open; expected: .*bounds for every input"):
         distill(str(tmp_path / "open"), tmp_path / "run", replace(TINY_DISTILL, physics_weight=0.0))
     assert not (tmp_path / "run").exists()
 
@@ -782,10 +782,10 @@ def test_a_finished_run_is_published(teacher_run: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_published(tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match="accepted: the folder of a finished run"):
+    with pytest.raises(TrainError, match="expected: the folder of a finished run"):
         publish(tmp_path, TEACHER, tmp_path)
     (tmp_path / "model.json").write_text("{")
-    with pytest.raises(TrainError, match="accepted: the folder of a finished run"):
+    with pytest.raises(TrainError, match="expected: the folder of a finished run"):
         publish(tmp_path, TEACHER, tmp_path)
     short = replace(TINY, adam_steps=5, newton_rounds=1)
     train("burgers", tmp_path / "run", short, report=Interrupt(2))

@@ -65,11 +65,11 @@ def _value(op: Op, values: dict[str, Tensor]) -> Tensor:
             return values[x.name][..., start : start + out.size]
 
 
-def differentiated(program: Program, word: tuple[str, ...], x: Array) -> Array:
-    """The derivative of every output column by the input columns of `word`, by nested jvp: (n, n_out)."""
+def differentiated(program: Program, multi_index: tuple[str, ...], x: Array) -> Array:
+    """The derivative of every output column by the input columns of `multi_index`, by nested jvp: (n, n_out)."""
     function = torch_program(program)
     names = columns(program.inputs)
-    for column in word:
+    for column in multi_index:
         direction = torch.zeros(x.shape, dtype=torch.float64)
         direction[:, names.index(column)] = 1
         function = _along(function, direction)

@@ -22,7 +22,7 @@ from kdpinn_edge import zoo
 from kdpinn_edge.comparison.machine import this_machine
 from kdpinn_edge.importers.model import find_model, publish
 from kdpinn_edge.problems import Problem, problem
-from kdpinn_edge.studies.study.latency import MANY, Latency, latencies
+from kdpinn_edge.studies.study.latency import MANY, NetLatency, latencies
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy
 from kdpinn_edge.training.run_folder import read_json, run_files, write_json
 
@@ -164,7 +164,7 @@ def cards() -> None:
     PAGE.write_text("\n".join(lines), encoding="utf-8")
 
 
-def _row(name: str, found: NetAccuracy, timed: Latency) -> tuple[str, ...]:
+def _row(name: str, found: NetAccuracy, timed: NetLatency) -> tuple[str, ...]:
     made = zoo.record(name)["architecture"]
     return (
         f"`{name}`",
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="models; by default all")
     given = parser.parse_args()
     if unknown := sorted(set(given.names) - set(RECIPES)):
-        parser.error(f"no model is called {unknown[0]}; accepted: {', '.join(RECIPES)}")
+        parser.error(f"no model is called {unknown[0]}; expected: {', '.join(RECIPES)}")
     names = [name for name in RECIPES if name in given.names or not given.names]
     if given.what == "cards":
         cards()

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.export.lowering.fusion import Step, terms_in_lanes
 from kdpinn_edge.export.target import Vectors
-from kdpinn_edge.program.ir import Affine, Op, Scale
 from kdpinn_edge.numerics.reference import rounded
+from kdpinn_edge.program.ir import Affine, Op, Scale
 
 LINE, SETS, WAYS = 64, 64, 8
 """Of a cache of the first level, as most are: bytes of a line, and how many sets of how many lines."""

@@ -253,7 +253,9 @@ class Emitter:
         of = Type(expr.operands[0].type.scalar, expr.operands[0].type.lanes)
         return self._operation(expr.operation, expr.type, of, operands, expr.detail)
 
-    def _operation(self, name: str, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+    def _operation(
+        self, name: str, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None
+    ) -> ir.Value:
         if name in INSTRUCTIONS:
             return INSTRUCTIONS[name](self.builder, *operands)
         if name in INTRINSICS:
@@ -274,7 +276,9 @@ class Emitter:
                     return self.value(Number(Type(type_.scalar, lanes), number))
                 case Apply(type_, name, operands):
                     of = Type(operands[-1].type.scalar, lanes)
-                    return self._operation(name, Type(type_.scalar, lanes), of, [value(each) for each in operands], None)
+                    return self._operation(
+                        name, Type(type_.scalar, lanes), of, [value(each) for each in operands], None
+                    )
             raise ExportError(f"{function.name} reads memory, which a function of one number does not")
 
         for let in function.lets:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
 from kdpinn_edge.numerics.words import partial_sums
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.constants import Constants, is_zero
 from kdpinn_edge.export.lowering.driver import Evaluation, evaluate_all, outside, selftest
 from kdpinn_edge.export.lowering.fusion import Step
-from kdpinn_edge.export.lowering.loops import Buffer, Linear, Routine, Scalar, linear, verify
+from kdpinn_edge.export.lowering.loops import Linear, Routine, Scalar, verify
 from kdpinn_edge.export.lowering.schedule import Lowered, Schedule, lower_program
 from kdpinn_edge.export.lowering.schedule_batch import batch_schedule
 from kdpinn_edge.export.lowering.schedule_single import single_schedule
@@ -64,7 +64,9 @@ class Function:
     def routines(self) -> tuple[Routine, Routine, Routine]:
         """The batch kernel, the single-point kernel, and what calls them for all points."""
         return (
-            _routine(f"{self.name}_batch", self.batch, f"m points, one per lane; m <= {self.evaluation.points_per_batch}."),
+            _routine(
+                f"{self.name}_batch", self.batch, f"m points, one per lane; m <= {self.evaluation.points_per_batch}."
+            ),
             _routine(f"{self.name}_single", self.single, "One point, the neurons of a layer in lanes."),
             evaluate_all(self.evaluation),
         )
@@ -150,7 +152,9 @@ def make_kernel(
     """
     numbers, names = Constants(precision, vectors, storage), _Names(precision, storage or precision)
     made = {
-        name: _function(name, lower_program(shared(program), precision, profile, numbers, narrow=narrow), names, crossover)
+        name: _function(
+            name, lower_program(shared(program), precision, profile, numbers, narrow=narrow), names, crossover
+        )
         for name, program in programs.items()
     }
     weights = numbers.numbers
@@ -333,9 +337,16 @@ def _code(made: Mapping[FunctionName, Function], names: _Names, n_golden: int) -
     arrays = {name: value for name, value in names.parameters.items() if isinstance(value, np.ndarray)}
     numbers = {name: value for name, value in names.parameters.items() if not isinstance(value, np.ndarray)}
     lines = [
-        *(f"from kdpinn_edge.numerics.{module} import {', '.join(sorted(found))}" for module, found in imports if found),
+        *(
+            f"from kdpinn_edge.numerics.{module} import {', '.join(sorted(found))}"
+            for module, found in imports
+            if found
+        ),
         "",
-        *([f"# {', '.join(f'{name} {value.shape}' for name, value in arrays.items())}: the weights and biases"] * bool(arrays)),
+        *(
+            [f"# {', '.join(f'{name} {value.shape}' for name, value in arrays.items())}: the weights and biases"]
+            * bool(arrays)
+        ),
         *(f"{name} = {value!r}" for name, value in numbers.items()),
     ]
     for name, function in made.items():

@@ -426,12 +426,12 @@ class Code:
             yield start if once else counter
         finally:
             inner, self.statements = tuple(self.statements), outer
-        self.statements.append(
-            Block(inner) if once else For(counter, Linear(start), Linear(stop), step, inner)
-        )
+        self.statements.append(Block(inner) if once else For(counter, Linear(start), Linear(stop), step, inner))
 
     @contextmanager
-    def counting(self, name: str, start: Linear, stop: Linear, step: int = 1, *, bits: Literal[32, 64]) -> Iterator[Symbol]:
+    def counting(
+        self, name: str, start: Linear, stop: Linear, step: int = 1, *, bits: Literal[32, 64]
+    ) -> Iterator[Symbol]:
         """A loop between bounds that are not known; it may not run at all."""
         outer, self.statements = self.statements, []
         counter = Symbol(name, bits)

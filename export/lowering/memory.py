@@ -48,5 +48,3 @@ class Memory:
                 return free.pop(i)
         self.size += size
         return self.size - size, size
-
-

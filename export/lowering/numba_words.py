@@ -17,7 +17,7 @@ from numba.extending import models, register_model, typeof_impl
 
 from kdpinn_edge.export.lowering.emit_llvm import SCALARS, Emitter, Machine
 from kdpinn_edge.export.lowering.kernel import INPUT, Function, Kernel
-from kdpinn_edge.export.lowering.loops import Body, Routine
+from kdpinn_edge.export.lowering.loops import Routine
 from kdpinn_edge.export.lowering.numba_target import IMPLEMENTATIONS, TEMPLATES, TargetContext, compiled, set_attributes
 from kdpinn_edge.numerics import activations, lanes, words
 
@@ -231,7 +231,9 @@ def _emitted(
     return function
 
 
-def compile_functions(kernel: Kernel, names: Sequence[str], attributes: Sequence[str], machine: Machine) -> dict[str, tuple[str, list[ir.Module]]]:
+def compile_functions(
+    kernel: Kernel, names: Sequence[str], attributes: Sequence[str], machine: Machine
+) -> dict[str, tuple[str, list[ir.Module]]]:
     """For each function of the printed module of these names its LLVM name and the modules that it consists of.
 
     A name is that of a function of the model, "outside" or "selftest".

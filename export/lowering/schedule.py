@@ -7,7 +7,7 @@ of a layer. They compute the same bits: both sum in the order of the numerics pr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kdpinn_edge.errors import ExportError
@@ -137,9 +137,7 @@ def started(
     code: Code, names: Sequence[str], sums: Sequence[int], bias: Expr | None, zero: Expr
 ) -> dict[int, Variable]:
     """Variables for the partial sums `sums` of one row: sum 0 starts from the bias, the others from +0."""
-    return {
-        p: code.let(names[p], bias if p == 0 and bias is not None else zero, changes=True) for p in sums
-    }
+    return {p: code.let(names[p], bias if p == 0 and bias is not None else zero, changes=True) for p in sums}
 
 
 def tree_sum(sums: Sequence[Expr]) -> Expr:
@@ -193,10 +191,7 @@ def finish(
             code.store(scratch, at(op.out), value)
 
 
-
-def _elementwise(
-    op: Op, parts: Sequence[Expr], lowered: Lowered, number: Callable[[int], Expr], type_: Type
-) -> Expr:
+def _elementwise(op: Op, parts: Sequence[Expr], lowered: Lowered, number: Callable[[int], Expr], type_: Type) -> Expr:
     constants = lowered.constants
     match op:
         case Scale(weight=weight, bias=bias):

@@ -37,8 +37,9 @@ from kdpinn_edge.export.lowering.schedule import (
     started,
     tree_sum,
 )
-from kdpinn_edge.program.ir import Affine, Concat, Var
 from kdpinn_edge.numerics.words import partial_sums
+from kdpinn_edge.program.ir import Affine, Concat, Var
+
 
 def batch_schedule(lowered: Lowered) -> Schedule:
     """The kernel for up to `lowered.points_per_batch` points."""

@@ -38,8 +38,8 @@ from kdpinn_edge.export.lowering.schedule import (
     started,
     tree_sum,
 )
-from kdpinn_edge.program.ir import Affine, Concat, Op, Var
 from kdpinn_edge.numerics.words import partial_sums
+from kdpinn_edge.program.ir import Affine, Concat, Op, Var
 
 
 def single_schedule(lowered: Lowered) -> Schedule:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.numerics.activations import functions
 from kdpinn_edge.export.lowering.loops import (
     FLOAT_OF,
     Elementwise,
@@ -22,6 +21,7 @@ from kdpinn_edge.export.lowering.loops import (
     Variable,
     apply,
 )
+from kdpinn_edge.numerics.activations import functions
 from kdpinn_edge.numerics.lanes import Symbolic
 
 DTYPES: Mapping[Scalar, np.dtype[Any]] = {

@@ -19,7 +19,7 @@ export async function instantiate(wasm) {
   /** The columns of a function at the points x, both as Numbers. */
   function evaluate(x, name = "eval") {
     if (!Object.hasOwn(functions, name))
-      throw new TypeError(`no function is called ${name}; accepted: ${Object.keys(functions).join(", ")}`);
+      throw new TypeError(`no function is called ${name}; expected: ${Object.keys(functions).join(", ")}`);
     const n = x.length / inputs.length;
     if (!(x instanceof Numbers) || !Number.isInteger(n))
       throw new TypeError(`x is not a ${Numbers.name} of ${inputs.length} numbers per point`);

@@ -1,7 +1,7 @@
 """`manifest.json`: what a bundle is, what it was measured to do, and the SHA-256 of each of its files.
 
 A bundle is one model, of one to three functions with the same inputs, and one flat directory. Its manifest is one JSON
-object whose keys, types and accepted values are the table `SHAPE` below, none missing and none more. Python's standard
+object whose keys, types and allowed values are the table `SHAPE` below, none missing and none more. Python's standard
 library reads it; nothing in it is ever executed.
 """
 
@@ -54,7 +54,7 @@ FUNCTIONS = tuple(PROGRAM_FILES)
 
 @dataclass(frozen=True)
 class TargetRecord:
-    """What the machine code was compiled for: LLVM's triple, cpu and features; `lanes` numbers per vector."""
+    """The target of the machine code: LLVM's triple, cpu and features; `lanes` numbers per vector."""
 
     name: str
     triple: str
@@ -74,14 +74,14 @@ class Input:
 
 
 def domain_fault(lower: float | None, upper: float | None, precision: Precision) -> str | None:
-    """What is wrong with the domain of an Input: its sides and its width are numbers of the precision. Else None."""
+    """The fault of the domain of an Input whose sides or width are no numbers of the precision, or None."""
     sides = [side for side in (lower, upper) if side is not None]
     if lower is not None and upper is not None:
         if not lower < upper:
             return f"lower {lower} is not below upper {upper}"
         sides.append(upper - lower)
     if not all(abs(side) <= LARGEST[precision] for side in sides):
-        return f"lower {lower} and upper {upper} are too far for {precision}; accepted: an open side, or nearer numbers"
+        return f"lower {lower} and upper {upper} are too far for {precision}; expected: an open side, or nearer numbers"
     return None
 
 
@@ -95,7 +95,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Errors:
-    """Measured at export over `n_points`, for each output: largest and root-mean-square difference to `against`.
+    """Errors measured at export over `n_points`, for each output: largest and root-mean-square difference to `against`.
 
     Both are absolute. `scale` is the largest magnitude of the output in the reference at those points, so that
     max_abs / scale is a relative error.
@@ -136,7 +136,7 @@ class Function:
 
     @property
     def n_out(self) -> int:
-        """Numbers per output point."""
+        """The numbers per output point."""
         return len(self.outputs)
 
 
@@ -181,7 +181,7 @@ class Manifest:
 
     @property
     def n_in(self) -> int:
-        """Numbers per input point."""
+        """The numbers per input point."""
         return len(self.inputs)
 
 
@@ -203,7 +203,7 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
         text = path.read_bytes()
     except OSError as error:
         raise BundleError(
-            f"{path}: cannot be read ({error.strerror}); accepted: the directory that `export` wrote"
+            f"{path}: cannot be read ({error.strerror}); expected: the directory that `export` wrote"
         ) from error
     try:
         record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -241,9 +241,9 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
 
 
 def name_fault(name: str) -> str | None:
-    """Why `name` cannot name a model (its library, its header, its C functions), or None where it can."""
+    """The reason why `name` cannot name a model (its library, its header, its C functions), or None."""
     if not NAME.fullmatch(name):
-        return f"{name!r} is not a model name; accepted: a-z, then a-z, 0-9 and _, at most 31 in all"
+        return f"{name!r} is not a model name; expected: a-z, then a-z, 0-9 and _, at most 31 in all"
     if name in RESERVED:
         return f"{name!r} is taken by C or its standard headers and libraries; choose another, as in '{name}_model'"
     return None
@@ -269,9 +269,9 @@ RESERVED = frozenset(f"{C_KEYWORDS} {C_HEADERS} {C_LIBRARIES} kdpinn kdpinn_edge
 
 @dataclass(frozen=True)
 class Leaf:
-    """One JSON value: what is accepted, in words and as a predicate."""
+    """One JSON value: what is expected, in words and as a predicate."""
 
-    accepted: str
+    expected: str
     holds: Callable[[Any], bool]
 
 
@@ -383,25 +383,25 @@ def _misfits(value: Any, shape: Shape, where: str) -> list[str]:
     """Where `value` departs from `shape`; `where` is its place in the manifest, as in inputs[0].lower."""
     place = where or "the manifest"
     match shape:
-        case Leaf(accepted=accepted, holds=holds):
-            return [] if holds(value) else [f"{place}: {_shown(value)}; accepted: {accepted}"]
+        case Leaf(expected=expected, holds=holds):
+            return [] if holds(value) else [f"{place}: {_shown(value)}; expected: {expected}"]
         case Optional(shape=inner):
             return [] if value is None else _misfits(value, inner, where)
         case Table(key=key, value=entry):
             if not isinstance(value, dict) or not value:
-                return [f"{place}: {_shown(value)}; accepted: an object with at least one entry"]
+                return [f"{place}: {_shown(value)}; expected: an object with at least one entry"]
             keys = [fault for name in value for fault in _misfits(name, key, f"a key of {place}")]
             return keys + [fault for name in value for fault in _misfits(value[name], entry, f"{where}[{name!r}]")]
         case [item]:
             if not isinstance(value, list) or not value:
-                return [f"{place}: {_shown(value)}; accepted: a list with at least one entry"]
+                return [f"{place}: {_shown(value)}; expected: a list with at least one entry"]
             return [fault for i, entry in enumerate(value) for fault in _misfits(entry, item, f"{where}[{i}]")]
         case dict():
             if not isinstance(value, dict):
-                return [f"{place}: {_shown(value)}; accepted: an object with {', '.join(shape)}"]
+                return [f"{place}: {_shown(value)}; expected: an object with {', '.join(shape)}"]
             prefix = f"{where}." if where else ""
             missing = [f"{prefix}{key}: missing" for key in shape if key not in value]
-            unknown = [f"{prefix}{key}: not known; accepted: {', '.join(shape)}" for key in value if key not in shape]
+            unknown = [f"{prefix}{key}: unknown; expected: {', '.join(shape)}" for key in value if key not in shape]
             known = [fault for key in shape if key in value for fault in _misfits(value[key], shape[key], prefix + key)]
             return missing + unknown + known
     raise AssertionError(f"not a shape: {shape!r}")
@@ -415,7 +415,7 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
         faults += [f"inputs[{i}]: {fault}"] if fault else []
     faults += _twice("inputs", record["inputs"])
     if "eval" not in record["functions"]:
-        faults.append(f"functions: {', '.join(record['functions'])}; accepted: eval, and others beside it")
+        faults.append(f"functions: {', '.join(record['functions'])}; expected: eval, and others beside it")
     for name, function in record["functions"].items():
         where, n_out = f"functions[{name!r}]", len(function["outputs"])
         faults += _twice(f"{where}.outputs", function["outputs"])
@@ -423,9 +423,9 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
             for key in ("max_abs", "rms", "scale"):
                 if function[errors] and len(function[errors][key]) != n_out:
                     faults.append(f"{where}.{errors}.{key}: {len(function[errors][key])} numbers for {n_out} outputs")
-    accepted = [pattern.format(record["name"]) for pattern in LIBRARY_FILES.values()]
-    if record["library"] not in accepted:
-        faults.append(f"library: {record['library']!r}; accepted: {' or '.join(accepted)}")
+    expected = [pattern.format(record["name"]) for pattern in LIBRARY_FILES.values()]
+    if record["library"] not in expected:
+        faults.append(f"library: {record['library']!r}; expected: {' or '.join(expected)}")
     if record["library"] not in record["files"]:
         faults.append(f"library: {record['library']!r} is not one of files")
     return faults
@@ -485,7 +485,7 @@ def _no_constant(name: str) -> Any:
 
 def _read_regular(path: Path) -> bytes:
     if path.is_symlink():
-        raise OSError(0, "a symbolic link; accepted: a regular file")
+        raise OSError(0, "a symbolic link; expected: a regular file")
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         if not S_ISREG(os.fstat(descriptor).st_mode):

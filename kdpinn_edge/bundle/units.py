@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kdpinn_edge.bundle.manifest import Input, Output
-from kdpinn_edge.derive.names import Derivative, Laplacian, Names
-from kdpinn_edge.derive.names import Input as InputColumn
+from kdpinn_edge.derive.names import Derivative, InputColumn, Laplacian, Names
 
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -20,7 +19,7 @@ SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 def derivative_units(
     requests: Sequence[str], inputs: Sequence[Input], outputs: Sequence[Output]
 ) -> tuple[str | None, ...]:
-    """The unit of each derivative that `requests` asks for; None where it is not known, or a sum has several."""
+    """The unit of each derivative that `requests` asks for; None where it is unknown, or a sum has several."""
     names = Names(tuple(column.name for column in inputs), tuple(column.name for column in outputs))
     unit = {column.name: column.unit for column in inputs} | {column.name: column.unit for column in outputs}
 
@@ -28,8 +27,8 @@ def derivative_units(
         match names.read(request):
             case InputColumn(column):
                 return unit[column]
-            case Derivative(column, word):
-                return quotient(unit[column], [unit[x] for x in word])
+            case Derivative(column, multi_index):
+                return quotient(unit[column], [unit[x] for x in multi_index])
             case Laplacian(column, axes):
                 terms = {quotient(unit[column], [unit[x], unit[x]]) for x in axes or names.inputs}
                 return terms.pop() if len(terms) == 1 else None
@@ -38,7 +37,7 @@ def derivative_units(
 
 
 def quotient(unit: str | None, by: Sequence[str | None]) -> str | None:
-    """`unit` over the units `by`: quotient("K", ["m", "m"]) is "K/m²". None where one of them is."""
+    """Write `unit` over the units `by`: quotient("K", ["m", "m"]) is "K/m²". None where one of them is."""
     powers: Counter[str] = Counter()
     for symbol, power in ((unit, 1), *((symbol, -1) for symbol in by)):
         if symbol is None:

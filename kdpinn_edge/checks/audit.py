@@ -40,8 +40,8 @@ FLOOR = 1e-6  # of the largest residual: where the colours of a figure end
 
 
 @dataclass(frozen=True)
-class Row:
-    """At `percentile` % of the points |residual| of an equation is at most `value`, and just that at the point `at`.
+class ResidualQuantile:
+    """The `value` that |residual| of an equation keeps to at `percentile` % of the points, and reaches at `at`.
 
     `relative` is `value` over the largest term of the equation anywhere, at most 1.
     """
@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """|residual| on a grid over the domain.
+    """The magnitude of the residual on a grid over the domain.
 
     axes        the grid's values along each of `inputs`
     residual    (points of the grid, in `ij` order …, equations), float64, absolute values
@@ -74,14 +74,14 @@ class Audit:
 
     @property
     def n_points(self) -> int:
-        """Points of the grid."""
+        """The number of points of the grid."""
         return int(np.prod([len(axis) for axis in self.axes]))
 
-    def rows(self, percentiles: Sequence[float] = PERCENTILES) -> list[Row]:
+    def rows(self, percentiles: Sequence[float] = PERCENTILES) -> list[ResidualQuantile]:
         """One row per equation and percentile; the value is one that occurs, so that it has a place."""
         return [self._row(i, percentile) for i in range(len(self.equations)) for percentile in percentiles]
 
-    def _row(self, equation: int, percentile: float) -> Row:
+    def _row(self, equation: int, percentile: float) -> ResidualQuantile:
         values = self.residual[..., equation].ravel()
         rank = max(0, int(np.ceil(percentile / 100 * len(values))) - 1)
         point = int(np.argpartition(values, rank)[rank])
@@ -89,7 +89,7 @@ class Audit:
         at = {side.name: float(axis[i]) for side, axis, i in zip(self.inputs, self.axes, indices, strict=True)}
         value = float(values[point])
         relative = value / max(value, self.largest[equation]) if value else 0.0
-        return Row(self.equations[equation], percentile, value, relative, at)
+        return ResidualQuantile(self.equations[equation], percentile, value, relative, at)
 
 
 def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: EngineName = "library") -> Audit:
@@ -102,7 +102,7 @@ def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: E
         print(audit("burgers.bundle").rows([99.0]))
     """
     if per_axis < 2:
-        raise AuditError(f"per_axis is {per_axis}; accepted: from 2, the points along the first two inputs")
+        raise AuditError(f"per_axis is {per_axis}; expected: from 2, the points along the first two inputs")
     loaded = load(bundle, engine)
     manifest = loaded.manifest
     check_function(manifest, "residual")
@@ -138,7 +138,7 @@ def _axes(manifest: Manifest, per_axis: int) -> tuple[Array, ...]:
     for i, side in enumerate(manifest.inputs):
         if side.lower is None or side.upper is None:
             raise AuditError(
-                f"{manifest.name}: the domain of {side.name} is open, so it cannot be swept; accepted: a bundle that "
+                f"{manifest.name}: the domain of {side.name} is open, so it cannot be swept; expected: a bundle that "
                 "was exported with a lower and an upper bound for every input"
             )
         n = per_axis if i < 2 else few
@@ -154,7 +154,7 @@ def _largest(program: Program, points: Array) -> float:
 def check_figure(path: Path) -> None:
     """Raise AuditError where `path` is not one that `draw` can write: call it before a long sweep."""
     if path.suffix not in FORMATS:
-        raise AuditError(f"{path}: the suffix {path.suffix!r} is not known; accepted: {', '.join(FORMATS)}")
+        raise AuditError(f"{path}: the suffix {path.suffix!r} is unknown; expected: {', '.join(FORMATS)}")
     check_folder(path, AuditError)
 
 

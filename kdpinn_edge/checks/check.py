@@ -27,19 +27,19 @@ from kdpinn_edge.errors import BundleError, KdpinnError, MisfitError, ProfileErr
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Array, Program, columns
 
-Result = Literal["passed", "failed", "skipped"]
+Status = Literal["passed", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """One thing that was checked: `detail` says what was found, or why it could not be checked."""
 
     name: str
-    result: Result
+    result: Status
     detail: str
 
 
-def check(bundle: str | os.PathLike[str]) -> list[Verdict]:
+def check(bundle: str | os.PathLike[str]) -> list[CheckResult]:
     """Every verdict on the bundle in the directory `bundle`; nothing of it is run before its files are proved.
 
     A check is skipped where what it needs is not installed, or is another machine. The list ends early where the rest
@@ -49,8 +49,8 @@ def check(bundle: str | os.PathLike[str]) -> list[Verdict]:
     try:
         manifest = read_manifest(directory)
     except KdpinnError as error:
-        return [Verdict("manifest", "failed", str(error))]
-    verdicts = [Verdict("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")]
+        return [CheckResult("manifest", "failed", str(error))]
+    verdicts = [CheckResult("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")]
     verdicts.append(_verdict("hashes", partial(_hashes, directory, manifest)))
     if verdicts[-1].result != "failed":
         verdicts.append(_verdict("programs", partial(_programs, directory, manifest)))
@@ -71,18 +71,18 @@ def check(bundle: str | os.PathLike[str]) -> list[Verdict]:
     return verdicts + [_verdict(name, call) for name, call in checks.items()]
 
 
-def _verdict(name: str, call: Callable[[], str]) -> Verdict:
+def _verdict(name: str, call: Callable[[], str]) -> CheckResult:
     """`call` returns what it found, and raises where that is not what it should be."""
     try:
-        return Verdict(name, "passed", call())
+        return CheckResult(name, "passed", call())
     except ModuleNotFoundError as error:
-        return Verdict(name, "skipped", f"needs {error.name}: pip install 'kdpinn-edge[export]'")
+        return CheckResult(name, "skipped", f"needs {error.name}: pip install 'kdpinn-edge[export]'")
     except ProfileError as error:
-        return Verdict(name, "skipped", str(error))
+        return CheckResult(name, "skipped", str(error))
     except KdpinnError as error:
         elsewhere = isinstance(error, MisfitError) or isinstance(error.__cause__, ImportError)
-        result: Result = "skipped" if elsewhere else "failed"
-        return Verdict(name, result, str(error))
+        result: Status = "skipped" if elsewhere else "failed"
+        return CheckResult(name, result, str(error))
 
 
 def _hashes(directory: Path, manifest: Manifest) -> str:
@@ -171,7 +171,7 @@ def _within(program: Program, errors: Array, limits: Array) -> str:
     """The errors (n_out,) of the outputs. Raises BundleError where one exceeds its limit."""
     found = list(zip(columns(program.outputs), errors, limits, strict=True))
     faults = [
-        f"{name} is off by {error:.2g}; accepted: up to {limit:.2g}"
+        f"{name} is off by {error:.2g}; expected: up to {limit:.2g}"
         for name, error, limit in found
         if not error <= limit
     ]

@@ -16,7 +16,7 @@ from kdpinn_edge.errors import BudgetError, KdpinnError
 
 
 class Commands(TyperGroup):
-    """Turns the errors of every command into a message and an exit code."""
+    """The group of all commands: it turns their errors into a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named. Raises typer.Exit with its code where it fails."""
@@ -40,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Distilled physics-informed neural networks as small, bit-exact C libraries.",
-    epilog="Exit codes: 0 all is well, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted.",
+    epilog="Exit codes: 0 success, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted.",
 )
 
 

@@ -1,4 +1,4 @@
-"""What `kdpinn-edge bench` does: a table, a gate or a frontier, as a JSON document, and whether all is well."""
+"""What `kdpinn-edge bench` does: a table, a gate or a frontier, as a JSON document, and whether it succeeded."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rich.console import Console
 
 from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.cli.options import BenchOptions
-from kdpinn_edge.comparison import console, lineup
-from kdpinn_edge.comparison.board import read_boards, with_boards
+from kdpinn_edge.comparison import selection, text_tables
+from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.compare import Comparison, compare
-from kdpinn_edge.comparison.contender import Contender
+from kdpinn_edge.comparison.device import read_devices, with_devices
 from kdpinn_edge.comparison.durations import duration, parse_duration
 from kdpinn_edge.comparison.frontier import frontier as search
 from kdpinn_edge.comparison.gate import gate_protocol, verdict
@@ -34,24 +34,24 @@ def table(bundle: Path, options: BenchOptions, out: Console, status: Console, qu
     if options.report:
         check_folder(options.report, BenchError)
     if (options.points, options.percentile, options.samples) != (POINTS, PERCENTILE, None):
-        raise BenchError("--points, --percentile and --samples are of a budget; accepted: with --budget or --frontier")
-    protocol = lineup.FULL if options.full else lineup.QUICK
+        raise BenchError("--points, --percentile and --samples are of a budget; expected: with --budget or --frontier")
+    protocol = selection.FULL if options.full else selection.QUICK
     if options.n_points:
         protocol = replace(protocol, n_points=tuple(options.n_points))
     earlier = read_record(options.compare) if options.compare else None
     if options.clock and not options.add:
-        raise BenchError(f"--clock {options.clock}: it is the rate of a board that counts cycles; accepted: with --add")
-    boards = read_boards(options.add, bundle, options.clock) if options.add else []
-    record = _complete(bundle, options) or _measured(bundle, options, _contenders(bundle, options), protocol, status)
-    if boards:
-        record = with_boards(record, boards)
+        raise BenchError(f"--clock {options.clock}: the rate of a device that counts cycles; expected: with --add")
+    devices = read_devices(options.add, bundle, options.clock) if options.add else []
+    record = _complete(bundle, options) or _measured(bundle, options, _configs(bundle, options), protocol, status)
+    if devices:
+        record = with_devices(record, devices)
         if options.out:
             write_record(record, options.out)
     comparison = compare(earlier, record) if earlier else None
     if not quiet:
-        console.print_record(out, record)
+        text_tables.print_record(out, record)
         if comparison:
-            console.print_comparison(out, comparison)
+            text_tables.print_comparison(out, comparison)
     if options.report:
         from kdpinn_edge.comparison.report import write_report
 
@@ -63,32 +63,32 @@ def gate(bundle: Path, options: BenchOptions, out: Console, status: Console, qui
     """Hold one backend to the budget: the library, where no other is named."""
     _refuse(options, "the budget of one backend", "full", "n_points", "report", "compare", "add", "clock")
     protocol = gate_protocol(options.points, _budget_ns(options), options.percentile, options.samples)
-    contenders = _contenders(bundle, options, (lineup.LIBRARY,))
-    if len(contenders) > 1:
-        raise BenchError(f"a budget is for one backend, and {len(contenders)} are named; accepted: one --backend")
-    record = _measured(bundle, options, contenders, protocol, status)
+    configs = _configs(bundle, options, (selection.LIBRARY,))
+    if len(configs) > 1:
+        raise BenchError(f"a budget is for one backend, and {len(configs)} are named; expected: one --backend")
+    record = _measured(bundle, options, configs, protocol, status)
     found = verdict(record, options.percentile)
     if not quiet:
-        console.print_verdict(out, found)
+        text_tables.print_verdict(out, found)
     return summary(record) | {
         "verdict": asdict(found) | {"holds": found.holds, "excess_ns": found.excess_ns}
     }, found.holds
 
 
 def frontier(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
-    """How many points of each backend fit into the budget."""
+    """Find how many points of each backend fit into the budget."""
     _refuse(options, "the frontier", "n_points", "out", "resume", "report", "compare", "samples", "add", "clock")
     budget_ns = _budget_ns(options)
     with status.status("searching") as spinner:
         fits, absent = search(
-            _contenders(bundle, options),
+            _configs(bundle, options),
             budget_ns,
             options.percentile,
             lambda name: spinner.update(f"searching how many points {name} evaluates in {duration(budget_ns)}"),
         )
     if not quiet:
-        console.print_frontier(out, fits, budget_ns, options.percentile)
-        console.print_absent(out, absent)
+        text_tables.print_frontier(out, fits, budget_ns, options.percentile)
+        text_tables.print_absent(out, absent)
     document = {"budget_ns": budget_ns, "percentile": options.percentile, "fits": [asdict(fit) for fit in fits]}
     return document | {"absent": [asdict(missing) for missing in absent]}, True
 
@@ -98,14 +98,14 @@ def _budget_ns(options: BenchOptions) -> int:
     return parse_duration(BUDGET if options.budget is None else options.budget)
 
 
-def _contenders(bundle: Path, options: BenchOptions, default: Sequence[str] = ()) -> list[Contender]:
+def _configs(bundle: Path, options: BenchOptions, default: Sequence[str] = ()) -> list[BackendConfig]:
     """Those that were named; or everyone; or `default`, and by default the quick ones."""
     if options.full and not options.backends:
         if options.threads > 1:
-            raise BenchError(f"--threads {options.threads}: not for everyone; accepted: without --full, which has both")
-        return lineup.full(bundle)
-    named = lineup.named(options.backends or default or lineup.QUICK_NAMES, bundle)
-    return [replace(contender, threads=options.threads) for contender in named]
+            raise BenchError(f"--threads {options.threads}: not for everyone; expected: without --full, which has both")
+        return selection.full(bundle)
+    named = selection.named(options.backends or default or selection.QUICK_NAMES, bundle)
+    return [replace(config, threads=options.threads) for config in named]
 
 
 def _refuse(options: BenchOptions, what: str, *others: str) -> None:
@@ -115,7 +115,7 @@ def _refuse(options: BenchOptions, what: str, *others: str) -> None:
 
 
 def _complete(bundle: Path, options: BenchOptions) -> Record | None:
-    """The record in `out` to which boards alone are added: it is complete, and nothing else is asked for."""
+    """The record in `out` to which devices alone are added: it is complete, and nothing else is asked for."""
     asks_more = options.full or options.backends or options.n_points
     if not options.add or not options.resume or asks_more or options.out is None or not options.out.exists():
         return None
@@ -127,20 +127,20 @@ def _complete(bundle: Path, options: BenchOptions) -> Record | None:
 
 
 def _measured(
-    bundle: Path, options: BenchOptions, contenders: Sequence[Contender], protocol: Protocol, status: Console
+    bundle: Path, options: BenchOptions, configs: Sequence[BackendConfig], protocol: Protocol, status: Console
 ) -> Record:
     if options.resume and not options.out:
-        raise BenchError("--resume goes on with a record; accepted: with --out RECORD.json")
+        raise BenchError("--resume goes on with a record; expected: with --out RECORD.json")
     if options.out:
         check_folder(options.out, BenchError)
     status.print(
-        f"measuring {bundle}: {len(contenders)} backends, about {duration(estimate_s(contenders, protocol) * 1e9)}",
+        f"measuring {bundle}: {len(configs)} backends, about {duration(estimate_s(configs, protocol) * 1e9)}",
         soft_wrap=True,
         markup=False,
     )
-    with console.live(status) as report:
+    with text_tables.live(status) as report:
         return measure(
-            contenders,
+            configs,
             protocol,
             name=read_manifest(bundle).name,
             out=options.out,

@@ -42,9 +42,9 @@ def bench_zoo(
     as_json: AsJson = False,
 ) -> None:
     """Compare every teacher with its student, in the framework and compiled."""
-    from kdpinn_edge.comparison.console import live
     from kdpinn_edge.comparison.paper import pairs, paper_comparison
-    from kdpinn_edge.comparison.paper_console import print_paper
+    from kdpinn_edge.comparison.paper_tables import print_paper
+    from kdpinn_edge.comparison.text_tables import live
 
     if (teacher or student) and len(problem or ()) != 1:
         raise BenchError(f"--teacher and --student go with one PROBLEM; found: {', '.join(problem or ()) or 'none'}")

@@ -71,7 +71,7 @@ def export(
         raise typer.BadParameter(f"{model} does not say what its library is called; add --name", param_hint="--name")
     if residual and (found.problem is None or not found.problem.equation):
         raise typer.BadParameter(
-            f"{model} does not say what equation it solves; accepted: a problem, a model of the zoo, the run folder of "
+            f"{model} does not say what equation it solves; expected: a problem, a model of the zoo, the run folder of "
             "a problem. In Python: export_bundle(…, residual=residual_program(program, problem))",
             param_hint="--residual",
         )

@@ -51,7 +51,7 @@ def _option(name: str, default: object, hint: object) -> inspect.Parameter:
 def finite(value: float | None) -> float | None:
     """Refuse infinities and NaN: every comparison with a NaN is false, so that a limit of one would hold."""
     if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value:g}; accepted: a finite number")
+        raise typer.BadParameter(f"{value:g}; expected: a finite number")
     return value
 
 
@@ -69,7 +69,7 @@ PointsPerCall = Annotated[
 BudgetPoints = Annotated[int, typer.Option(min=1, help="What has to be within the budget.")]
 
 
-class Method(StrEnum):
+class OptimiserChoice(StrEnum):
     """The optimiser that follows Adam."""
 
     lm = "lm"
@@ -118,7 +118,8 @@ class TrainingOptions:
     ] = "tanh"
     points: Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")] = None
     optimiser: Annotated[
-        Method | None, typer.Option(help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS, SOAP.")
+        OptimiserChoice | None,
+        typer.Option(help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS, SOAP."),
     ] = None
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")] = None
     steps: Annotated[int | None, typer.Option(min=1, help="Steps per round.")] = None
@@ -158,9 +159,9 @@ class BenchOptions:
     report: Annotated[Path | None, typer.Option(help="Write the record as a page: an HTML file.")] = None
     compare: Annotated[Path | None, typer.Option(help="Say what changed since this record.")] = None
     add: Annotated[
-        list[Path] | None, typer.Option(help="What the bench on a device printed: adds that board; repeatable.")
+        list[Path] | None, typer.Option(help="What the bench on a device printed: adds that device; repeatable.")
     ] = None
-    clock: Annotated[str | None, typer.Option(help="The rate of a board that counts cycles, as in 216MHz.")] = None
+    clock: Annotated[str | None, typer.Option(help="The rate of a device that counts cycles, as in 216MHz.")] = None
     budget: Annotated[str | None, typer.Option(help="Exit with 1 where one backend exceeds it, as in 10ms.")] = None
     points: BudgetPoints = 1
     percentile: Annotated[float, typer.Option(callback=finite, help="For how many % of the calls.")] = 99.0
@@ -175,7 +176,7 @@ def numbers(text: str, count: int, option: str) -> list[float | None]:
     except ValueError:
         found = []
     if len(found) != count or any(map(math.isnan, found)):
-        raise typer.BadParameter(f"{text!r}; accepted: {count} numbers with commas between", param_hint=option)
+        raise typer.BadParameter(f"{text!r}; expected: {count} numbers with commas between", param_hint=option)
     return [number if math.isfinite(number) else None for number in found]
 
 
@@ -184,11 +185,11 @@ def compiler_command(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: {error}; accepted: a command as in a shell", param_hint="--cc") from error
+        raise typer.BadParameter(f"{text!r}: {error}; expected: a command as in a shell", param_hint="--cc") from error
 
 
 def layers(text: str, option: str) -> tuple[int, ...]:
     """Read the sizes of layers, as in 32,32,32."""
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text, re.ASCII):
-        raise typer.BadParameter(f"{text!r}; accepted: sizes of layers, as in 32,32,32", param_hint=option)
+        raise typer.BadParameter(f"{text!r}; expected: sizes of layers, as in 32,32,32", param_hint=option)
     return tuple(map(int, text.split(",")))

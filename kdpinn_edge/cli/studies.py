@@ -14,7 +14,7 @@ from kdpinn_edge.cli.options import (
     CpuSeconds,
     Device,
     FoundTeacher,
-    Method,
+    OptimiserChoice,
     ProblemName,
     finite,
     layers,
@@ -37,7 +37,7 @@ def study(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students per method and size.")] = 5,
     seconds: CpuSeconds = 60.0,
-    optimiser: Annotated[Method, typer.Option(help="What follows Adam.")] = Method.lm,
+    optimiser: Annotated[OptimiserChoice, typer.Option(help="What follows Adam.")] = OptimiserChoice.lm,
     device: Device = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="How many are trained at a time, each on one thread.")] = 2,
     out: Annotated[
@@ -50,10 +50,10 @@ def study(
     """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
     from kdpinn_edge.studies.study import make_plan, read_plan
     from kdpinn_edge.studies.study import study as run
-    from kdpinn_edge.studies.study.console import live, print_report
     from kdpinn_edge.studies.study.page import check_page, write_page
     from kdpinn_edge.studies.study.plan import METHODS, SIZES
     from kdpinn_edge.studies.study.report import report
+    from kdpinn_edge.studies.study.text_report import live, print_report
 
     if page:
         check_page(page)
@@ -107,7 +107,7 @@ def search(
     from kdpinn_edge.export.resources import parse_bytes
     from kdpinn_edge.studies.search import Goal
     from kdpinn_edge.studies.search import search as run
-    from kdpinn_edge.studies.search.console import line, print_found
+    from kdpinn_edge.studies.search.text_summary import line, print_found
     from kdpinn_edge.studies.search.trial import Task
     from kdpinn_edge.training.teacher import default_teacher
 

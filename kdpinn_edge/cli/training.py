@@ -24,7 +24,7 @@ def train(
     """Train a teacher: a network that satisfies the equation. Ctrl-C keeps the best weights."""
     from kdpinn_edge.training import TrainConfig
     from kdpinn_edge.training import train as run
-    from kdpinn_edge.training.console import live
+    from kdpinn_edge.training.progress_bar import live
 
     folder = out or Path("runs", f"{problem}_teacher")
     config = options.configure(TrainConfig())
@@ -51,7 +51,7 @@ def distill(
     """Distill a student: a small network that follows a teacher and the equation. Ctrl-C keeps the best weights."""
     from kdpinn_edge.training import DistillConfig
     from kdpinn_edge.training import distill as run
-    from kdpinn_edge.training.console import live
+    from kdpinn_edge.training.progress_bar import live
 
     folder = out or Path("runs", f"{Path(problem).name}_student")
     config = options.configure(DistillConfig(), physics_weight=physics_weight, slope_weight=slope_weight)

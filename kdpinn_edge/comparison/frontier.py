@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from kdpinn_edge.comparison.contender import Contender, absence, admit, check_installed, start
+from kdpinn_edge.comparison.backend_config import BackendConfig, absence, admit, check_installed, start
 from kdpinn_edge.comparison.machine import this_machine
 from kdpinn_edge.comparison.record import Absent
 from kdpinn_edge.comparison.reference import Reference
@@ -27,7 +27,7 @@ TRIALS = 9  # of which the median counts, while searching
 
 @dataclass(frozen=True)
 class Fit:
-    """`backend` evaluates `n` points in `ns` at the percentile, within the budget; 0 points where not even one fits.
+    """The `n` points that `backend` evaluates in `ns` at the percentile, within the budget; 0 where not even one fits.
 
     `n_above` points were found not to fit; None where even 16 million did.
     """
@@ -39,17 +39,17 @@ class Fit:
 
 
 def frontier(
-    contenders: Sequence[Contender],
+    configs: Sequence[BackendConfig],
     budget_ns: int,
     percentile: float,
     report: Callable[[str], None] = lambda doing: None,
 ) -> tuple[tuple[Fit, ...], tuple[Absent, ...]]:
-    """The Fit of each contender, and those that are absent. Raises BenchError for a percentile that is none."""
+    """The Fit of each backend, and those that are absent. Raises BenchError for a percentile that is none."""
     samples_for(percentile)  # refuses what is no percentile before anything starts
     fits, absent = [], []
     references: dict[Path, Reference] = {}
-    for contender in contenders:
-        report(contender.name)
+    for config in configs:
+        report(config.name)
         with ExitStack() as stack:
             folder = (
                 Path(stack.enter_context(TemporaryDirectory(prefix="kdpinn_edge_", ignore_cleanup_errors=True)))
@@ -57,15 +57,15 @@ def frontier(
             )
             folder.mkdir()
             try:
-                check_installed(contender.backend)
-                if contender.bundle not in references:
-                    references[contender.bundle] = Reference(contender.bundle)
-                reference = references[contender.bundle]
-                worker = start(contender, this_machine().affinity, folder, stack)
-                admit(worker, contender, reference)
-                fits.append(_search(contender.name, worker, reference, budget_ns, percentile))
+                check_installed(config.backend)
+                if config.bundle not in references:
+                    references[config.bundle] = Reference(config.bundle)
+                reference = references[config.bundle]
+                worker = start(config, this_machine().affinity, folder, stack)
+                admit(worker, config, reference)
+                fits.append(_search(config.name, worker, reference, budget_ns, percentile))
             except BenchError as error:
-                absent.append(absence(contender.name, error))
+                absent.append(absence(config.name, error))
     return tuple(fits), tuple(absent)
 
 

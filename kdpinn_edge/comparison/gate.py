@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kdpinn_edge.comparison import lineup
+from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.record import Cell, Protocol, Record
 from kdpinn_edge.comparison.statistics import Misses, Percentile, misses, percentiles, samples_for
 from kdpinn_edge.errors import BenchError
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the gate found: the latency at `percentile`, from the intended start of periodic calls, and the budget.
+class GateVerdict:
+    """The finding of the gate: the latency at `percentile`, from the intended start of periodic calls, and the budget.
 
     `holds` is whether the one is within the other; `excess_ns` is by how much it is not, negative where it is.
     """
@@ -33,7 +33,7 @@ class Verdict:
 
     @property
     def excess_ns(self) -> float:
-        """By how much the budget is exceeded."""
+        """The nanoseconds by which the budget is exceeded."""
         return self.latency.ns - self.budget_ns
 
 
@@ -45,11 +45,11 @@ def gate_protocol(n: int, budget_ns: int, percentile: float, samples: int | None
     needed = samples_for(percentile)
     if samples is not None and samples < needed:
         raise BenchError(
-            f"{samples:,} samples have no {percentile:g}th percentile; accepted: at least {needed:,}, so that ten lie "
+            f"{samples:,} samples have no {percentile:g}th percentile; expected: at least {needed:,}, so that ten lie "
             "beyond it"
         )
     return replace(
-        lineup.QUICK,
+        selection.QUICK,
         n_points=(n,),
         modes=("periodic",),
         rounds=4,
@@ -58,8 +58,8 @@ def gate_protocol(n: int, budget_ns: int, percentile: float, samples: int | None
     )
 
 
-def verdict(record: Record, percentile: float) -> Verdict:
-    """The Verdict on the one backend in `record`. Raises BenchError, with the reason, where it is absent."""
+def verdict(record: Record, percentile: float) -> GateVerdict:
+    """The GateVerdict on the one backend in `record`. Raises BenchError, with the reason, where it is absent."""
     if not record.cells:
         reasons = "; ".join(f"{absent.name}: {absent.reason}" for absent in record.absent)
         raise BenchError(f"nothing was measured: {reasons}")
@@ -67,4 +67,4 @@ def verdict(record: Record, percentile: float) -> Verdict:
     samples = np.concatenate([block.samples_ns for block in cell.blocks])
     (latency,) = percentiles(cell, [percentile])
     budget_ns = record.protocol.deadline_ns
-    return Verdict(cell.entry, cell.n, budget_ns, cell.period_ns or 0, latency, misses(samples, budget_ns))
+    return GateVerdict(cell.entry, cell.n, budget_ns, cell.period_ns or 0, latency, misses(samples, budget_ns))

@@ -20,11 +20,11 @@ import numpy as np
 
 from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.probe import probe_points
-from kdpinn_edge.comparison import lineup
-from kdpinn_edge.comparison.contender import Contender
+from kdpinn_edge.comparison import selection
+from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.record import Protocol, Record
-from kdpinn_edge.comparison.session import Progress, measure
-from kdpinn_edge.comparison.statistics import Percentile, Row, rows, summary
+from kdpinn_edge.comparison.session import MeasurementProgress, measure
+from kdpinn_edge.comparison.statistics import LatencyRow, Percentile, rows, summary
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import find_model
@@ -35,16 +35,16 @@ Role = Literal["teacher", "student"]
 Gain = Literal["student for teacher", "native for framework", "both"]
 
 ROLES: tuple[Role, ...] = ("teacher", "student")
-FRAMEWORK, NATIVE = "torch, eager", lineup.LIBRARY
+FRAMEWORK, NATIVE = "torch, eager", selection.LIBRARY
 BACKENDS = (FRAMEWORK, "onnxruntime, run", "numba, in process", NATIVE)
-PROTOCOL = replace(lineup.QUICK, turn_seconds=0.1)  # a teacher in torch takes 0.2 s for 100 000 points
+PROTOCOL = replace(selection.QUICK, turn_seconds=0.1)  # a teacher in torch takes 0.2 s for 100 000 points
 LIMITS_NS = (100_000, 1_000_000, 10_000_000)
 REFERENCE_POINTS = 20_000
 
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """How many times as long the entry `slow` takes as `fast`, at n points: medians of the closed loop.
+    """The factor by which the entry `slow` takes longer than `fast` at n points: medians of the closed loop.
 
     A repetition of the run is expected in [low, high] in 95 of 100 cases.
     """
@@ -98,11 +98,11 @@ class PaperComparison:
         )
 
     def tails(self) -> tuple[Tail, ...]:
-        """Which rows are within which limit, judged at p99 or the highest percentile that the samples support."""
+        """The limit that each row is within, judged at p99 or the highest percentile that the samples support."""
         return tuple(_tail(row) for row in rows(self.record) if row.mode == "periodic")
 
     def document(self) -> dict[str, Any]:
-        """For JSON."""
+        """The comparison as a document for JSON."""
         return summary(self.record) | {
             "problem": self.problem,
             "rmse": {role: self.rmse(role) for role in ROLES},
@@ -126,7 +126,7 @@ def paper_comparison(
     protocol: Protocol = PROTOCOL,
     out: Path | None = None,
     resume: bool = False,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[MeasurementProgress], None] = lambda progress: None,
 ) -> PaperComparison:
     """Compare teacher and student of `problem` in each of `backends`, as `protocol` has it, at its n or at `n_points`.
 
@@ -135,22 +135,20 @@ def paper_comparison(
     `measure` does.
     """
     if not (teacher and student) and problem not in pairs():
-        raise BenchError(f"the zoo has no teacher and student of {problem!r}; accepted: {', '.join(pairs())}")
+        raise BenchError(f"the zoo has no teacher and student of {problem!r}; expected: {', '.join(pairs())}")
     solved = problems.problem(problem)
     models = {"teacher": teacher or f"{problem}_teacher", "student": student or f"{problem}_student"}
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
-        contenders = [
-            contender
-            for role in ROLES
-            for contender in _contenders(models[role], role, solved, backends, Path(folder) / role)
+        configs = [
+            config for role in ROLES for config in _configs(models[role], role, solved, backends, Path(folder) / role)
         ]
         chosen = replace(protocol, n_points=tuple(n_points)) if n_points else protocol
-        record = measure(contenders, chosen, name=problem, out=out, resume=resume, report=report)
+        record = measure(configs, chosen, name=problem, out=out, resume=resume, report=report)
     return PaperComparison(problem, record)
 
 
 def entry_name(backend: str, role: Role) -> str:
-    """What `backend` is called in the record, evaluating the network of that role."""
+    """The name of `backend` in the record, evaluating the network of that role."""
     return f"{backend}: {role}"
 
 
@@ -159,18 +157,18 @@ def _subject_name(problem: str, role: Role) -> str:
     return f"{problem}_{role}"
 
 
-def _contenders(model: str, role: Role, solved: Problem, backends: Sequence[str], bundle: Path) -> list[Contender]:
+def _configs(model: str, role: Role, solved: Problem, backends: Sequence[str], bundle: Path) -> list[BackendConfig]:
     found = find_model(model)
     if found.problem is not solved:
         other = found.problem.name if found.problem else "an equation that it does not name"
-        raise BenchError(f"the {role} {model} solves {other}; accepted: a model of {solved.name}")
+        raise BenchError(f"the {role} {model} solves {other}; expected: a model of {solved.name}")
     export_bundle(
         found.program, bundle, name=_subject_name(solved.name, role), inputs=found.inputs, outputs=found.outputs
     )
     rmse = _rmse(bundle, solved)
     return [
-        Contender(entry_name(contender.name, role), contender.backend, bundle, rmse=rmse)
-        for contender in lineup.named(backends, bundle)
+        BackendConfig(entry_name(config.name, role), config.backend, bundle, rmse=rmse)
+        for config in selection.named(backends, bundle)
     ]
 
 
@@ -187,7 +185,7 @@ def _speed_up(gain: Gain, n: int, slow: str, fast: str, before: Percentile, afte
     return SpeedUp(gain, n, slow, fast, factor, factor / spread, factor * spread)
 
 
-def _tail(row: Row) -> Tail:
+def _tail(row: LatencyRow) -> Tail:
     found = max((percentile for percentile in row.percentiles if percentile.p <= 99), key=lambda each: each.p)
     limit_ns = next((limit_ns for limit_ns in LIMITS_NS if found.ns <= limit_ns), None)
     return Tail(row.entry, row.n, found.p, found.ns, limit_ns)

@@ -18,7 +18,7 @@ from kdpinn_edge.comparison.backend import Layer, Promise
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.files import write_whole
 
-SCHEMA = 1
+SCHEMA = 2
 
 Mode = Literal["closed", "periodic", "periodic, load", "cold", "first"]
 """How calls follow each other: closed is back to back; periodic at a fixed rate, each latency measured from the
@@ -30,7 +30,7 @@ MODES: tuple[Mode, ...] = ("closed", "periodic", "periodic, load", "cold", "firs
 
 @dataclass(frozen=True)
 class Protocol:
-    """What was measured. Two records are comparable where theirs are equal.
+    """The protocol of a comparison. Two records are comparable where theirs are equal.
 
     Each backend is loaded in `processes` processes, one after another, each taking `rounds` turns per n and mode in a
     random order that `seed` decides; a turn lasts about `turn_seconds`, in periodic modes longer where `least_samples`
@@ -50,7 +50,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured. `governor` and `clocksource` are "not visible" where the kernel hides them."""
+    """The machine of a comparison. `governor` and `clocksource` are "not visible" where the kernel hides them."""
 
     cpu: str
     cores: int
@@ -161,8 +161,8 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Floor:
-    """What the instruments show where nothing is evaluated, in Python's loop or in C's, which `layer` says.
+class NoiseBaseline:
+    """The figures of the instruments where nothing is evaluated, in Python's loop or in C's, which `layer` says.
 
     `clock_ns` is the cost of reading the clock; `cells` are those of a call that does nothing, entry "nothing".
     """
@@ -174,7 +174,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class Clock:
-    """What a board was timed by. `resolution` is the least step between two readings, in ticks; a tick is a `unit`, and
+    """The clock of a device. `resolution` is the least step between two readings, in ticks; a tick is a `unit`, and
     `per_second` is how many there are, 0 where nobody said.
     """
 
@@ -185,7 +185,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class BoardCell:
+class DeviceCell:
     """One function on n points: each of `ticks` is what `batch` calls took, back to back. `error` is as Entry's."""
 
     function: FunctionName
@@ -196,8 +196,8 @@ class BoardCell:
 
 
 @dataclass(frozen=True)
-class Board:
-    """Another machine, which the program of `export --with-bench` has measured. Its self-test passed, and its bits are
+class Device:
+    """A machine that the program of `export --with-bench` has measured. Its self-test passed, and its bits are
     those of the NumPy program of its numerics profile.
     """
 
@@ -206,7 +206,7 @@ class Board:
     target: str
     profile: str
     clock: Clock
-    cells: tuple[BoardCell, ...]
+    cells: tuple[DeviceCell, ...]
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class Record:
     """A comparison, whole (`is_complete`) or interrupted between two turns.
 
     `entries` and `absent` are in the order of the tables. `conditions` has the machine before, and after each session.
-    `boards` are no entries: other machines have figures of their own.
+    `devices` are no entries: other machines have figures of their own.
     """
 
     name: str
@@ -234,10 +234,10 @@ class Record:
     entries: tuple[Entry, ...]
     absent: tuple[Absent, ...]
     cells: tuple[Cell, ...]
-    floors: tuple[Floor, ...]
+    baselines: tuple[NoiseBaseline, ...]
     conditions: tuple[Conditions, ...]
     is_complete: bool
-    boards: tuple[Board, ...] = ()
+    devices: tuple[Device, ...] = ()
     schema: int = field(default=SCHEMA)
 
 
@@ -258,10 +258,10 @@ def read_record(path: str | os.PathLike[str]) -> Record:
             )
         return msgspec.json.decode(text, type=Record)
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror}); accepted: a record of `bench --out`") from error
+        raise BenchError(f"{path}: cannot be read ({error.strerror}); expected: a record of `bench --out`") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise BenchError(
-            f"{path}: not a record ({error}); accepted: the JSON that `bench --out` wrote. The usual cause is a "
+            f"{path}: not a record ({error}); expected: the JSON that `bench --out` wrote. The usual cause is a "
             "truncated or edited file: measure again."
         ) from error
 

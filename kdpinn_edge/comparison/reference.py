@@ -56,7 +56,7 @@ class Reference:
         )
 
     def points(self, n: int) -> Array:
-        """The n points (n, n_in) at which is timed, in the precision of the bundle."""
+        """The n points (n, n_in) at which calls are timed, in the precision of the bundle."""
         return timed_points(self._manifest.inputs, n).astype(self.probe.dtype)
 
     def judge(self, y: Array, promise: Promise) -> float:
@@ -70,7 +70,7 @@ class Reference:
         return self._held(errors, promise)
 
     def judge_timed(self, y: Array, n: int, promise: Promise) -> None:
-        """As `judge`, for the values y at `points(n)`, bits apart."""
+        """Judge the values y at `points(n)` as `judge` does, bits apart."""
         if n not in self._expected:
             self._expected[n] = interpret(self._program, self.points(n))
         self._held(self._errors(y, self._expected[n]), promise)
@@ -78,7 +78,7 @@ class Reference:
     def _errors(self, y: Array, exact: Array) -> Array:
         """The largest error of each output."""
         if y.shape != exact.shape or y.dtype != self.probe.dtype:
-            raise RefusedError(f"returns {y.shape} of {y.dtype}; accepted: {exact.shape} of {self.probe.dtype}")
+            raise RefusedError(f"returns {y.shape} of {y.dtype}; expected: {exact.shape} of {self.probe.dtype}")
         errors: Array = np.abs(y - exact).max(axis=0)
         if not np.isfinite(errors).all():
             raise RefusedError("returns values that are not finite")
@@ -88,6 +88,6 @@ class Reference:
         error = float(errors.max())
         if promise != "another function" and (errors > self._parity.allowances).any():
             raise RefusedError(
-                f"is off by {error:.2g} from the float64 Program; accepted: up to {self._parity.allowed:.2g}", error
+                f"is off by {error:.2g} from the float64 Program; expected: up to {self._parity.allowed:.2g}", error
             )
         return error

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, stdtrit
 
-from kdpinn_edge.comparison.record import Board, Cell, Mode, Record
+from kdpinn_edge.comparison.record import Cell, Device, Mode, Record
 from kdpinn_edge.errors import BenchError
 
 Array = NDArray[Any]
@@ -37,7 +37,7 @@ class Percentile:
 
 @dataclass(frozen=True)
 class Misses:
-    """`count` of `samples` latencies were above the deadline. The true share is below `share_bound` with 95 %
+    """Late calls: `count` of `samples` latencies exceeded the deadline. The true share is below `share_bound` with 95 %
     confidence: none in N means below 3/N.
     """
 
@@ -47,8 +47,8 @@ class Misses:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One Cell summed up. `percentiles` are those of PERCENTILES that have ten samples beyond them; p50 always.
+class LatencyRow:
+    """The summary of one Cell. `percentiles` are those of PERCENTILES that have ten samples beyond them; p50 always.
 
     `misses` is None where a sample is a mean of several calls.
     """
@@ -70,13 +70,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class BoardRow:
-    """One BoardCell summed up, per call: in nanoseconds where the rate of the clock is known, else in its cycles.
+class DeviceRow:
+    """The summary of one DeviceCell, per call: in nanoseconds where the rate of the clock is known, else in its cycles.
 
     `p99` is None where less than ten samples lie beyond it.
     """
 
-    board: str
+    device: str
     function: str
     n: int
     samples: int
@@ -89,18 +89,18 @@ class BoardRow:
     error: float
 
 
-def board_rows(board: Board) -> tuple[BoardRow, ...]:
-    """A BoardRow for each cell of `board`, in its order."""
-    clock = board.clock
+def device_rows(device: Device) -> tuple[DeviceRow, ...]:
+    """A DeviceRow for each cell of `device`, in its order."""
+    clock = device.clock
     unit: Literal["ns", "cycles"] = "ns" if clock.per_second else "cycles"
     scale = 1e9 / clock.per_second if clock.per_second else 1.0
     found = []
-    for cell in board.cells:
+    for cell in device.cells:
         calls = np.array(cell.ticks) * (scale / cell.batch)
         median, p99 = np.quantile(calls, (0.5, 0.99), method="inverted_cdf").tolist()
         found.append(
-            BoardRow(
-                board=board.name,
+            DeviceRow(
+                device=device.name,
                 function=cell.function,
                 n=cell.n,
                 samples=calls.size,
@@ -116,36 +116,36 @@ def board_rows(board: Board) -> tuple[BoardRow, ...]:
     return tuple(found)
 
 
-def rows(record: Record) -> tuple[Row, ...]:
-    """A Row for each Cell of `record`, in its order."""
+def rows(record: Record) -> tuple[LatencyRow, ...]:
+    """A LatencyRow for each Cell of `record`, in its order."""
     return tuple(row(cell, record.protocol.deadline_ns) for cell in record.cells)
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """`record` for JSON, with rows instead of samples."""
-    boards = [
-        {key: value for key, value in msgspec.to_builtins(board).items() if key != "cells"}
-        | {"rows": [asdict(found) for found in board_rows(board)]}
-        for board in record.boards
+    """Summarise `record` for JSON, with rows instead of samples."""
+    devices = [
+        {key: value for key, value in msgspec.to_builtins(device).items() if key != "cells"}
+        | {"rows": [asdict(found) for found in device_rows(device)]}
+        for device in record.devices
     ]
-    document: dict[str, Any] = msgspec.to_builtins(replace(record, cells=(), floors=(), boards=()))
+    document: dict[str, Any] = msgspec.to_builtins(replace(record, cells=(), baselines=(), devices=()))
     del document["cells"]
-    floors = [
+    baselines = [
         {
             "layer": f.layer,
             "clock_ns": f.clock_ns,
             "rows": [asdict(row(c, record.protocol.deadline_ns)) for c in f.cells],
         }
-        for f in record.floors
+        for f in record.baselines
     ]
-    return document | {"floors": floors, "boards": boards, "rows": [asdict(found) for found in rows(record)]}
+    return document | {"baselines": baselines, "devices": devices, "rows": [asdict(found) for found in rows(record)]}
 
 
-def row(cell: Cell, deadline_ns: float) -> Row:
-    """The Row of `cell`."""
+def row(cell: Cell, deadline_ns: float) -> LatencyRow:
+    """The LatencyRow of `cell`."""
     pooled = np.concatenate([block.samples_ns for block in cell.blocks])
     enough = [p for p in PERCENTILES if p == PERCENTILES[0] or pooled.size >= samples_for(p)]
-    return Row(
+    return LatencyRow(
         entry=cell.entry,
         n=cell.n,
         mode=cell.mode,
@@ -160,14 +160,14 @@ def row(cell: Cell, deadline_ns: float) -> Row:
 
 
 def samples_for(p: float) -> int:
-    """How many samples the p-th percentile needs: so many that ten lie beyond it. Raises BenchError where p is none."""
+    """The number of samples that the p-th percentile needs: ten lie beyond it. Raises BenchError where p is none."""
     if not 0 < p < 100:
-        raise BenchError(f"percentile {p:g}; accepted: above 0 and below 100, as in 99.9")
+        raise BenchError(f"percentile {p:g}; expected: above 0 and below 100, as in 99.9")
     return round(BEYOND / (1 - p / 100))
 
 
 def misses(samples_ns: Array, deadline_ns: float) -> Misses:
-    """How many of `samples_ns` are above the deadline; the bound is that of Clopper and Pearson."""
+    """Count how many of `samples_ns` are above the deadline; the bound is that of Clopper and Pearson."""
     count, n = int((samples_ns > deadline_ns).sum()), samples_ns.size
     return Misses(count, n, 1.0 if count == n else float(betaincinv(count + 1, n - count, CONFIDENCE)))
 

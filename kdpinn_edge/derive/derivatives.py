@@ -13,7 +13,7 @@ from functools import cache
 
 from kdpinn_edge.derive.forward import Tangent
 from kdpinn_edge.derive.laplacian import LaplacianStream
-from kdpinn_edge.derive.names import Derivative, Input, Laplacian, Names, Term, parse_requests
+from kdpinn_edge.derive.names import Derivative, InputColumn, Laplacian, Names, Term, parse_requests
 from kdpinn_edge.derive.reverse import gradient
 from kdpinn_edge.derive.streams import Draft, Stream, zeros
 from kdpinn_edge.errors import DerivativeError
@@ -35,7 +35,7 @@ def derivatives(program: Program, requests: Sequence[str]) -> Program:
     """
     if isinstance(requests, str):
         raise DerivativeError(
-            f"the requests are the text {requests!r}; accepted: a list, as parse_requests makes of it"
+            f"the requests are the text {requests!r}; expected: a list, as parse_requests makes of it"
         )
     program = simplify(program)
     names = Names(columns(program.inputs), columns(program.outputs))
@@ -47,7 +47,7 @@ def derivatives(program: Program, requests: Sequence[str]) -> Program:
             raise DerivativeError(f"{spelling} is asked for twice, the second time as {request!r}; ask for it once")
         terms[spelling] = term
     if not terms:
-        raise DerivativeError("no derivative is asked for; accepted: at least one request, as in ['u', 'u_x']")
+        raise DerivativeError("no derivative is asked for; expected: at least one request, as in ['u', 'u_x']")
     forward, backwards = (_differentiated(program, terms, backwards) for backwards in (False, True))
     return backwards if multiply_adds(backwards) < WORTH_A_SWEEP * multiply_adds(forward) else forward
 
@@ -65,25 +65,29 @@ def _differentiated(program: Program, terms: dict[str, Term], backwards: bool) -
         return LaplacianStream(draft, inputs, [along(axis) for axis in axes])
 
     @cache
-    def bars(column: str) -> dict[str, Stream]:
+    def cotangents(column: str) -> dict[str, Stream]:
         return gradient(draft, inputs, draft.column(outputs, column))
 
-    def forward(column: str, word: tuple[str, ...]) -> Stream:
+    def forward(column: str, multi_index: tuple[str, ...]) -> Stream:
         stream: Stream = (draft.column(outputs, column),)
-        for letter in word:
+        for letter in multi_index:
             (piece,) = stream
             stream = along(letter).of(piece) if isinstance(piece, Var) else zeros(1)
         return stream
 
     def made(term: Term) -> Var:
         match term:
-            case Input(column):
+            case InputColumn(column):
                 return draft.column(inputs, column)
             case Derivative(column, ()):
                 return draft.column(outputs, column)
-            case Derivative(column, word):
-                stream = bars(column)[word[0]] if backwards and len(word) == 1 else forward(column, word)
-                return draft.whole(stream, draft.column(inputs, word[0]))
+            case Derivative(column, multi_index):
+                stream = (
+                    cotangents(column)[multi_index[0]]
+                    if backwards and len(multi_index) == 1
+                    else forward(column, multi_index)
+                )
+                return draft.whole(stream, draft.column(inputs, multi_index[0]))
             case Laplacian(column, axes):
                 axes = axes or columns(inputs)
                 stream = laplacian(axes).of(draft.column(outputs, column))

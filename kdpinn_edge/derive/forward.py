@@ -35,7 +35,7 @@ def tangent(program: Program, column: str) -> Program:
     Raises DerivativeError for a column that is none, ProgramError where `program` is malformed.
     """
     if column not in columns(program.inputs):
-        raise DerivativeError(f"{column!r} is no input column; accepted: {', '.join(columns(program.inputs))}")
+        raise DerivativeError(f"{column!r} is no input column; expected: {', '.join(columns(program.inputs))}")
     program = simplify(program)
     draft = Draft(program)
     along = Tangent.along(draft, program.inputs, column)
@@ -49,9 +49,9 @@ def tangent(program: Program, column: str) -> Program:
 def _name(program: Program, var: Var, column: str, taken: set[str]) -> str:
     others = tuple(other.name for other in program.outputs if other != var)
     names = Names(columns(program.inputs), others)
-    match [term for term in names.readings(var.name) if isinstance(term, Derivative) and term.word]:
-        case [Derivative(base, word)]:
-            new = spelled(base, sorted((*word, column), key=names.inputs.index))
+    match [term for term in names.readings(var.name) if isinstance(term, Derivative) and term.multi_index]:
+        case [Derivative(base, multi_index)]:
+            new = spelled(base, sorted((*multi_index, column), key=names.inputs.index))
         case _:
             new = spelled(var.name, (column,))
     taken = taken | {var.name for var in program.inputs}

@@ -22,7 +22,7 @@ from kdpinn_edge.errors import DerivativeError
 
 
 @dataclass(frozen=True)
-class Input:
+class InputColumn:
     """An input column."""
 
     column: str
@@ -30,10 +30,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Derivative:
-    """An output column, differentiated by each input column of `word` in turn; () is the value."""
+    """An output column, differentiated by each input column of `multi_index` in turn; () is the value."""
 
     column: str
-    word: tuple[str, ...] = ()
+    multi_index: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Laplacian:
     axes: tuple[str, ...] = ()
 
 
-Term = Input | Derivative | Laplacian
+Term = InputColumn | Derivative | Laplacian
 
 
 def parse_requests(text: str) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def parse_requests(text: str) -> tuple[str, ...]:
     requests = tuple(part.strip() for part in parts)
     if depth or not all(requests):
         found = "a parenthesis has no partner" if depth else "a request is empty"
-        raise DerivativeError(f"{text!r}: {found}; accepted: requests such as 'u, u_x, laplacian(u, x, y)'")
+        raise DerivativeError(f"{text!r}: {found}; expected: requests such as 'u, u_x, laplacian(u, x, y)'")
     return requests
 
 
@@ -76,30 +76,30 @@ class Names:
     outputs: tuple[str, ...]
 
     def read(self, request: str) -> Term:
-        """What `request` asks for. Raises DerivativeError where that is nothing, or more than one thing."""
+        """The term that `request` asks for. Raises DerivativeError where that is nothing, or more than one thing."""
         readings = self.readings(request.strip())
         if len(readings) == 1:
             return readings[0]
         if readings:
             raise DerivativeError(
-                f"{request!r} is {' or '.join(map(str, map(_described, readings)))}; accepted: a request with one "
+                f"{request!r} is {' or '.join(map(str, map(_described, readings)))}; expected: a request with one "
                 "reading. Write each input alone, as in u_x_t, or rename an output or an input."
             )
-        raise DerivativeError(f"{request!r} is no column and no derivative of one; accepted: {self._accepted()}")
+        raise DerivativeError(f"{request!r} is no column and no derivative of one; expected: {self._expected()}")
 
     def spell(self, term: Term) -> str:
         """The name of `term`. Raises DerivativeError where every spelling could also be read as something else."""
         match term:
-            case Input(column):
+            case InputColumn(column):
                 return column
             case Laplacian(column, axes):
                 return f"laplacian({', '.join((column, *axes))})"
-            case Derivative(column, word):
-                spellings = (spelled(column, word), "_".join((column, *word)))
+            case Derivative(column, multi_index):
+                spellings = (spelled(column, multi_index), "_".join((column, *multi_index)))
                 return next((text for text in spellings if self.readings(text) == [term]), None) or self._refuse(term)
 
     def readings(self, text: str) -> list[Term]:
-        """Everything that `text` can mean."""
+        """The terms that `text` can mean."""
         if match := re.fullmatch(r"laplacian\((.*)\)", text):
             column, *axes = parse_requests(match[1])
             known = column in self.outputs and set(axes) <= set(self.inputs) and len(set(axes)) == len(axes)
@@ -108,15 +108,15 @@ class Names:
         if text in self.outputs:
             found.append(Derivative(text))
         elif text in self.inputs:
-            found.append(Input(text))
+            found.append(InputColumn(text))
         for column in self.outputs:
             if text.startswith(f"{column}_"):
-                found += (Derivative(column, word) for word in self._words(text.removeprefix(f"{column}_")))
+                found += (Derivative(column, inputs) for inputs in self._multi_indices(text.removeprefix(f"{column}_")))
         return found
 
-    def _words(self, text: str) -> list[tuple[str, ...]]:
+    def _multi_indices(self, text: str) -> list[tuple[str, ...]]:
         @cache
-        def words(text: str, after_letter: bool) -> frozenset[tuple[str, ...]]:
+        def multi_indices(text: str, after_letter: bool) -> frozenset[tuple[str, ...]]:
             found: set[tuple[str, ...]] = set()
             for name in self.inputs:
                 if text.startswith(name) and not (after_letter and len(name) > 1):
@@ -124,23 +124,23 @@ class Names:
                     if not rest:
                         found.add((name,))
                     elif rest[0] == "_":
-                        found |= {self._sorted((name, *word)) for word in words(rest[1:], False)}
+                        found |= {self._sorted((name, *multi_index)) for multi_index in multi_indices(rest[1:], False)}
                     elif len(name) == 1:
-                        found |= {self._sorted((name, *word)) for word in words(rest, True)}
+                        found |= {self._sorted((name, *multi_index)) for multi_index in multi_indices(rest, True)}
             return frozenset(found)
 
-        return sorted(words(text, False))
+        return sorted(multi_indices(text, False))
 
     def _sorted(self, columns: Sequence[str]) -> tuple[str, ...]:
         return tuple(sorted(columns, key=self.inputs.index))
 
     def _refuse(self, term: Derivative) -> str:
         raise DerivativeError(
-            f"{_described(term)} has no name of its own: {spelled(term.column, term.word)} is also something else; "
-            "accepted: names that differ. Rename an output or an input."
+            f"{_described(term)} has no name of its own: {spelled(term.column, term.multi_index)} is also something "
+            "else; expected: names that differ. Rename an output or an input."
         )
 
-    def _accepted(self) -> str:
+    def _expected(self) -> str:
         column, last = self.outputs[0], self.inputs[-1]
         examples = ", ".join(
             dict.fromkeys((*(spelled(column, (x,)) for x in self.inputs[:3]), spelled(column, (last, last))))
@@ -151,10 +151,10 @@ class Names:
         )
 
 
-def spelled(column: str, word: Sequence[str]) -> str:
-    """`column` with the inputs of `word` after it: those of one letter run together."""
+def spelled(column: str, multi_index: Sequence[str]) -> str:
+    """Spell `column` with the inputs of `multi_index` after it: those of one letter run together."""
     text, alone = column, True
-    for name in word:
+    for name in multi_index:
         text += f"_{name}" if alone or len(name) > 1 else name
         alone = len(name) > 1
     return text
@@ -164,9 +164,9 @@ def _described(term: Term) -> str:
     match term:
         case Derivative(column, ()):
             return f"the output {column}"
-        case Derivative(column, word):
-            return f"the derivative of {column} by {', '.join(word)}"
+        case Derivative(column, multi_index):
+            return f"the derivative of {column} by {', '.join(multi_index)}"
         case Laplacian(column, axes):
             return f"the Laplacian of {column} over {', '.join(axes) or 'all inputs'}"
-        case Input(column):
+        case InputColumn(column):
             return f"the input {column}"

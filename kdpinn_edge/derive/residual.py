@@ -22,7 +22,7 @@ from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.ir import Add, Map, Mul, Op, Program, Scale, Slice, Var, columns
 from kdpinn_edge.program.simplify import fresh_names, simplify
 
-ACCEPTED = "accepted: terms and finite numbers joined by + − *, a term over a number, a term to a whole power from 1"
+ACCEPTED = "expected: terms and finite numbers joined by + − *, a term over a number, a term to a whole power from 1"
 
 
 def residual_program(program: Program, problem: Problem) -> Program:
@@ -37,7 +37,7 @@ def residual_program(program: Program, problem: Problem) -> Program:
     found = columns(program.inputs), columns(program.outputs)
     if found != (problem.inputs, problem.outputs):
         raise ProblemError(
-            f"the Program {program.name} maps {', '.join(found[0])} to {', '.join(found[1])}; accepted for "
+            f"the Program {program.name} maps {', '.join(found[0])} to {', '.join(found[1])}; expected for "
             f"{problem.name}: {', '.join(problem.inputs)} to {', '.join(problem.outputs)}"
         )
     drawn = _Drawn(derivatives(program, problem.terms))
@@ -162,7 +162,7 @@ class Symbol:
         raise TypeError("it decides by the value of a term")
 
     def mapped(self, fn: str) -> Symbol:
-        """`fn` of it."""
+        """The Symbol `fn` of this one."""
         return self._made(Map(self._new(), self.var, fn))
 
     def _scaled(self, weight: float, bias: float) -> Symbol:

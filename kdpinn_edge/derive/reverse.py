@@ -29,15 +29,15 @@ def adjoint(program: Program, output: str) -> Program:
     """
     names = Names(columns(program.inputs), columns(program.outputs))
     if output not in names.outputs:
-        raise DerivativeError(f"{output!r} is no output column; accepted: {', '.join(names.outputs)}")
+        raise DerivativeError(f"{output!r} is no output column; expected: {', '.join(names.outputs)}")
     program = simplify(program)
     draft = Draft(program)
     value = draft.column(program.outputs, output)
-    bars = gradient(draft, program.inputs, value)
+    cotangents = gradient(draft, program.inputs, value)
     outputs = {output: value}
     for column in names.inputs:
         name = names.spell(Derivative(output, (column,)))
-        outputs[name] = draft.whole(bars[column], draft.column(program.inputs, column))
+        outputs[name] = draft.whole(cotangents[column], draft.column(program.inputs, column))
     return simplify(draft.with_outputs(outputs))
 
 
@@ -47,29 +47,33 @@ def gradient(draft: Draft, inputs: tuple[Var, ...], output: Var) -> dict[str, St
     for op in reversed(draft.below(output, {var.name for var in inputs})):
         for var, pulled in _pulled(draft, op, found[op.out.name]):
             found[var.name] = draft.add(found[var.name], pulled) if var.name in found else pulled
-    bars = {var: found.get(var.name, zeros(var.size)) for var in inputs}
-    return {column: draft.cut(bar, i, 1) for var, bar in bars.items() for i, column in enumerate(columns((var,)))}
+    cotangents = {var: found.get(var.name, zeros(var.size)) for var in inputs}
+    return {
+        column: draft.cut(cotangent, i, 1)
+        for var, cotangent in cotangents.items()
+        for i, column in enumerate(columns((var,)))
+    }
 
 
-def _pulled(draft: Draft, op: Op, bar: Stream) -> Iterator[tuple[Var, Stream]]:
-    """What `op` adds to the derivatives by its operands; `bar` is that by its result."""
+def _pulled(draft: Draft, op: Op, cotangent: Stream) -> Iterator[tuple[Var, Stream]]:
+    """What `op` adds to the derivatives by its operands; `cotangent` is that by its result."""
     match op:
         case Affine(x=x, weight=weight):
-            yield x, draft.affine(np.ascontiguousarray(weight.T), bar)
+            yield x, draft.affine(np.ascontiguousarray(weight.T), cotangent)
         case Scale(x=x, weight=weight):
-            yield x, draft.scale(bar, weight)
+            yield x, draft.scale(cotangent, weight)
         case Map(x=x):
-            yield x, chained(draft, op, slope, bar)
+            yield x, chained(draft, op, slope, cotangent)
         case Add(a=a, b=b):
-            yield a, bar
-            yield b, bar
+            yield a, cotangent
+            yield b, cotangent
         case Mul(a=a, b=b):
-            yield a, draft.mul(bar, (b,))
-            yield b, draft.mul(bar, (a,))
+            yield a, draft.mul(cotangent, (b,))
+            yield b, draft.mul(cotangent, (a,))
         case Concat(xs=xs):
             start = 0
             for x in xs:
-                yield x, draft.cut(bar, start, x.size)
+                yield x, draft.cut(cotangent, start, x.size)
                 start += x.size
         case Slice(out=out, x=x, start=start):
-            yield x, joined((zeros(start), bar, zeros(x.size - start - out.size)))
+            yield x, joined((zeros(start), cotangent, zeros(x.size - start - out.size)))

@@ -36,7 +36,7 @@ Stream = tuple[Piece, ...]
 
 
 def zeros(size: int) -> Stream:
-    """`size` zeros."""
+    """A stream of `size` zeros."""
     return (np.zeros(size),)
 
 
@@ -46,7 +46,7 @@ def is_zero(piece: Piece) -> bool:
 
 
 def length(stream: Stream) -> int:
-    """How many entries `stream` has."""
+    """The number of entries of `stream`."""
     return sum(piece.size for piece in stream)
 
 
@@ -128,15 +128,15 @@ class Draft:
         )
 
     def add(self, a: Stream, b: Stream) -> Stream:
-        """a + b, elementwise."""
+        """The sum a + b, elementwise."""
         return joined((self._sum(p, q),) for _, (p, q) in self.aligned(a, b))
 
     def mul(self, a: Stream, b: Stream) -> Stream:
-        """a * b, elementwise."""
+        """The product a * b, elementwise."""
         return joined((self._product(p, q),) for _, (p, q) in self.aligned(a, b))
 
     def map(self, x: Var, fn: str) -> Var:
-        """fn(x), elementwise."""
+        """The function fn(x), elementwise."""
         return self._made(Map(self._new(x.size), x, fn))
 
     def concat(self, xs: tuple[Var, ...]) -> Var:
@@ -144,7 +144,7 @@ class Draft:
         return xs[0] if len(xs) == 1 else self._made(Concat(self._new(sum(x.size for x in xs)), xs))
 
     def cut(self, x: Stream, start: int, size: int) -> Stream:
-        """x[start : start + size]."""
+        """The entries x[start : start + size] of a stream."""
         pieces: list[Piece] = []
         for piece in x:
             low, high = max(start, 0), min(start + size, piece.size)
@@ -154,7 +154,7 @@ class Draft:
         return tuple(pieces)
 
     def part(self, x: Var, start: int, size: int) -> Var:
-        """x[start : start + size] of one variable."""
+        """The entries x[start : start + size] of one variable."""
         return x if size == x.size else self._made(Slice(self._new(size), x, start))
 
     def aligned(self, *streams: Stream) -> Iterator[tuple[int, tuple[Piece, ...]]]:
@@ -164,7 +164,7 @@ class Draft:
             yield start, tuple(self.cut(stream, start, end - start)[0] for stream in streams)
 
     def whole(self, x: Stream, column: Var) -> Var:
-        """x as one variable. Constants become 0 * tanh(column) + constant: an infinity is no harm, a NaN stays one."""
+        """The stream x as one variable. A constant is 0 * tanh(column) + constant: infinity is harmless, NaN stays."""
         parts = [piece if isinstance(piece, Var) else self._constant(piece, column) for piece in x]
         return self.concat(tuple(parts))
 

@@ -46,12 +46,12 @@ def find_model(text: str) -> Model:
         return _model(program, problems.problem(zoo.record(name)["problem"]))
     if Path(text).suffix == ".onnx":
         raise ProgramError(
-            f"{text}: a model in ONNX is not read; accepted: the torch module that it was made from, which "
-            "kdpinn_edge.importers.torch_module.capture turns into a Program (docs/training.md)"
+            f"{text}: a model in ONNX is not read; expected: the torch module that it was made from, which "
+            "kdpinn_edge.capture turns into a Program (docs/training.md)"
         )
     if not Path(text).exists():
         raise ProgramError(
-            f"no model is called {text!r}, and no folder or file; accepted: a problem ({', '.join(problems.names())}), "
+            f"no model is called {text!r}, and no folder or file; expected: a problem ({', '.join(problems.names())}), "
             f"another model of the zoo ({', '.join(zoo.names())}), a run folder, a bundle, a program.npz, a "
             ".safetensors file"
         )
@@ -109,5 +109,5 @@ def find_pinn(text: str) -> Pinn:
 
 
 def zoo_name(text: str) -> str:
-    """`text`, or the student of the problem that it names."""
+    """The name of a model: `text`, or the student of the problem that it names."""
     return f"{text}_student" if text in problems.names() and not Path(text).exists() else text

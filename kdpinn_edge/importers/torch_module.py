@@ -135,7 +135,7 @@ def capture(
     The proof compares Program and copy in float64 on `probe` (n, n_in), or on 1024 points drawn from the box
     `domain = (lower, upper)`, by default [-1, 1] in every input, always the same ones; `PARITY` says how close.
 
-    Raises CaptureError where an operation is not known or mixes points (all of them at once, each with its source
+    Raises CaptureError where an operation is unknown or mixes points (all of them at once, each with its source
     line and the usual rewrite), where parameters are not finite, shapes do not fit, or the proof fails; ProgramError
     where a name is not one.
 
@@ -143,7 +143,7 @@ def capture(
     """
     ins, outs = _variables("inputs", inputs), _variables("outputs", outputs)
     if shared := {var.name for var in ins} & {var.name for var in outs}:
-        raise CaptureError(f"{', '.join(sorted(shared))} names an input and an output; accepted: different names")
+        raise CaptureError(f"{', '.join(sorted(shared))} names an input and an output; expected: different names")
     points = _probe_points(ins, probe, domain)
     model = _double_copy(module)
     columns = _columns_per_tensor(model, ins)
@@ -155,7 +155,7 @@ def capture(
 
 def _variables(what: str, names: Sequence[str | tuple[str, int]]) -> tuple[Var, ...]:
     if isinstance(names, str) or not names:
-        raise CaptureError(f'{what} is {names!r}; accepted: a tuple of names or (name, size) pairs, such as ("x", "t")')
+        raise CaptureError(f'{what} is {names!r}; expected: a tuple of names or (name, size) pairs, such as ("x", "t")')
     return tuple(Var(each, 1) if isinstance(each, str) else Var(*each) for each in names)
 
 
@@ -163,22 +163,22 @@ def _probe_points(ins: tuple[Var, ...], probe: ArrayLike | None, domain: tuple[A
     n_in = sum(var.size for var in ins)
     if probe is not None:
         if domain is not None:
-            raise CaptureError("probe and domain are both given; accepted: probe points, or a domain to draw them from")
+            raise CaptureError("probe and domain are both given; expected: probe points, or a domain to draw them from")
         points = np.asarray(probe, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != n_in or len(points) == 0 or not np.isfinite(points).all():
-            raise CaptureError(f"probe has shape {points.shape}; accepted: finite numbers (n, {n_in}), n at least 1")
+            raise CaptureError(f"probe has shape {points.shape}; expected: finite numbers (n, {n_in}), n at least 1")
         return points
     box = [np.asarray(bound, dtype=np.float64) for bound in ((-1.0, 1.0) if domain is None else domain)]
     lower, upper = box[0], box[-1]
     fits = len(box) == 2 and {lower.shape, upper.shape} <= {(), (n_in,)}
     if not fits or not (np.isfinite(upper - lower) & (lower < upper)).all():
-        raise CaptureError(f"domain is {domain}; accepted: (lower, upper), each a number or {n_in}, with lower < upper")
+        raise CaptureError(f"domain is {domain}; expected: (lower, upper), each a number or {n_in}, with lower < upper")
     return np.random.default_rng(0).uniform(lower, upper, (PROBES, n_in))
 
 
 def _double_copy(module: nn.Module) -> nn.Module:
     if not isinstance(module, nn.Module):
-        raise CaptureError(f"a {type(module).__name__} was given; accepted: a torch.nn.Module")
+        raise CaptureError(f"a {type(module).__name__} was given; expected: a torch.nn.Module")
     try:
         model = copy.deepcopy(module).to("cpu", torch.float64).eval().requires_grad_(False)
     except RuntimeError as error:
@@ -199,7 +199,7 @@ def _columns_per_tensor(model: nn.Module, ins: tuple[Var, ...]) -> list[int]:
     taken = sum(each.default is each.empty and each.kind is not each.VAR_KEYWORD for each in parameters)
     if taken not in (1, len(sizes)):
         raise CaptureError(
-            f"{type(model).__name__}.forward takes {taken} tensors, but {len(sizes)} inputs are named; accepted: one "
+            f"{type(model).__name__}.forward takes {taken} tensors, but {len(sizes)} inputs are named; expected: one "
             f"tensor (n, {sum(sizes)}), or one tensor per input"
         )
     return [sum(sizes)] if taken == 1 else sizes
@@ -221,7 +221,7 @@ def _evaluated(model: nn.Module, columns: list[int], points: Array, outs: tuple[
     if not isinstance(returned, Tensor) or returned.shape != shape:
         found = f"shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
         raise CaptureError(
-            f"{_called(model, columns)} returns {found} for n = {shape[0]}; accepted: one tensor (n, {shape[1]}), the "
+            f"{_called(model, columns)} returns {found} for n = {shape[0]}; expected: one tensor (n, {shape[1]}), the "
             f"columns of {', '.join(map(str, outs))}. The usual fix: torch.cat(columns, dim=1), and a name for each"
         )
     y: Array = returned.to(torch.float64).numpy()
@@ -279,7 +279,7 @@ def _prove(program: Program, points: Array, expected: Array) -> None:
     undefined = ~np.isfinite(expected).all(axis=1)
     if undefined.any():
         raise CaptureError(
-            f"the module returns {expected[undefined][0].tolist()} at {points[undefined][0].tolist()}; accepted: "
+            f"the module returns {expected[undefined][0].tolist()} at {points[undefined][0].tolist()}; expected: "
             "finite numbers. The usual fix: give the domain, or probe points, on which it is defined"
         )
     found = interpret(program, points)
@@ -369,7 +369,7 @@ class _Reader:
         tensors = self.ins if len(columns) == len(self.ins) else (self._emit(Concat, sum(columns), self.ins),)
         result = self._read([_Value.of(var, (POINTS, var.size), 0) for var in tensors])
         if not isinstance(result, _Value):
-            raise CaptureError("forward returns a constant; accepted: a tensor that depends on the inputs")
+            raise CaptureError("forward returns a constant; expected: a tensor that depends on the inputs")
         whole = self._vector(result)
         ends = accumulate(var.size for var in self.outs)
         parts = [Slice(out, whole, end - out.size) for out, end in zip(self.outs, ends, strict=True)]
@@ -431,6 +431,12 @@ class _Reader:
         return self._calculated(name, args, kwargs, value)
 
     def _calculated(self, name: str, args: Any, kwargs: Any, result: Tensor) -> _Value:
+        for group in (self._elementwise, self._matrix, self._along_an_axis):
+            if (value := group(name, args, kwargs, result)) is not None:
+                return value
+        raise _Refusal(_unknown(name))
+
+    def _elementwise(self, name: str, args: Any, kwargs: Any, result: Tensor) -> _Value | None:
         axis = _axis(result)
         match name, args:
             case "_to_copy", (_Value() as x,):
@@ -454,6 +460,11 @@ class _Reader:
                 return self._reciprocal(x)
             case "pow", (_Value() as x, (1 | 2 | 3 | 4) as exponent):
                 return self._power(x, int(exponent), axis)
+        return None
+
+    def _matrix(self, name: str, args: Any, kwargs: Any, result: Tensor) -> _Value | None:
+        axis = _axis(result)
+        match name, args:
             case "linear", (_Value() as x, Tensor() as weight, *bias) if not _values(bias):
                 y = self._affine(x, weight)
                 return self._sum(y, bias[0], axis) if bias and bias[0] is not None else y
@@ -465,12 +476,17 @@ class _Reader:
             case "addmm", (bias, a, b):
                 y = self._multiple(self._matrix_product(a, b), kwargs.get("alpha", 1), axis)
                 return self._sum(y, self._multiple(bias, kwargs.get("beta", 1), axis), axis)
+        return None
+
+    def _along_an_axis(self, name: str, args: Any, kwargs: Any, result: Tensor) -> _Value | None:
+        axis = _axis(result)
+        match name, args:
             case "cat", (parts, *dim):
                 return self._cat(parts, dim[0] if dim else 0, axis)
             case "sum" | "mean", (_Value() as x, over, *_):
                 shape = [POINTS if i == axis else size for i, size in enumerate(result.shape)]
                 return self._total(x, over, shape, axis, mean=name == "mean")
-        raise _Refusal(_unknown(name))
+        return None
 
     def _emit(self, kind: type[Op], size: int, *fields: Any) -> Var:
         """What an operation makes; one that is there already is not added again."""
@@ -502,7 +518,7 @@ class _Reader:
         if not torch.equal(rows, rows[:1].expand_as(rows)):
             raise _Refusal("a constant differs from point to point: use constants of shape (k,) or (1, k)")
         if not torch.isfinite(rows).all():
-            raise _Refusal("a constant is a NaN or an infinity; accepted: finite numbers")
+            raise _Refusal("a constant is a NaN or an infinity; expected: finite numbers")
         row: Array = rows[0].numpy()
         return row
 
@@ -648,7 +664,7 @@ def _operator(target: Any) -> str:
 
 
 def _unknown(name: str) -> str:
-    return REWRITES.get(name, f"it is not known: write it with sums, products and {', '.join(FUNCTIONS)}")
+    return REWRITES.get(name, f"it is unknown: write it with sums, products and {', '.join(FUNCTIONS)}")
 
 
 FRAME = re.compile(r'File "([^"]+)", line (\d+), in .*(?:\n\s+(.*))?')

@@ -208,5 +208,5 @@ FAST: Mapping[str, Activation] = {**FUNCTION, "tanh": tanh_fast}
 
 
 def functions(profile: str) -> Mapping[str, Activation]:
-    """What the functions of a Program are computed by in the numerics profile of this name."""
+    """The functions that compute those of a Program in the numerics profile of this name."""
     return FAST if is_fast(profile) else FUNCTION

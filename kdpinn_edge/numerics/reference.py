@@ -30,21 +30,21 @@ POINTS_AT_ONCE = 1024
 
 
 def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """`array` rounded to "float16", "float32" or "float64". Raises ProgramError where that is not finite."""
+    """Round `array` to "float16", "float32" or "float64". Raises ProgramError where that is not finite."""
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(array, dtype)
     if not np.isfinite(result).all():
         raise ProgramError(
-            f"a parameter is {np.abs(array).max():.3g}, which {dtype} cannot hold; accepted: up to "
+            f"a parameter is {np.abs(array).max():.3g}, which {dtype} cannot hold; expected: up to "
             f"{np.finfo(dtype).max:.3g}. Rescale the layer, or export with a wider type."
         )
     return result
 
 
 class NumpyProgram:
-    """`program` as a function of points (n, n_in) to (n, n_out), in "float32" or "float64", bit for bit as exported.
+    """A Program as a function of points (n, n_in) to (n, n_out), in "float32" or "float64", bit for bit as exported.
 
-    `profile` is the numerics profile of the target. Raises EngineError for one that is not known or lacks the
+    `profile` is the numerics profile of the target. Raises EngineError for one that is unknown or lacks the
     precision, ProgramError where a parameter does not fit the precision.
     """
 
@@ -54,7 +54,7 @@ class NumpyProgram:
                 f"the numerics profile is {profile!r}; this version computes {', '.join(PROFILES)}: update kdpinn_edge"
             )
         if is_fast(profile) and precision != "float32":
-            raise EngineError(f"the numerics profile {profile} has no {precision}; accepted: float32")
+            raise EngineError(f"the numerics profile {profile} has no {precision}; expected: float32")
         self.program = program
         self.profile = profile
         self.dtype = PRECISIONS[precision]

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 
 class Math(Protocol):
-    """What `features` and `ansatz` may call: numpy, torch and kdpinn_edge.training.jets all provide it."""
+    """The functions that `features` and `ansatz` may call: numpy, torch and kdpinn_edge.training.jets have them."""
 
     def sin(self, x: Any, /) -> Any:
         """Sine, elementwise."""
@@ -105,7 +105,7 @@ class Problem:
         points = np.asarray(x, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != len(self.inputs):
             raise ProblemError(
-                f"{self.name}: the points have shape {points.shape}; accepted: (n, {len(self.inputs)}), "
+                f"{self.name}: the points have shape {points.shape}; expected: (n, {len(self.inputs)}), "
                 f"with the columns {', '.join(self.inputs)}"
             )
         outside = ~np.all((points >= self.lower) & (points <= self.upper), axis=1)
@@ -142,6 +142,6 @@ def names() -> tuple[str, ...]:
 def problem(name: str) -> Problem:
     """The equation called `name`. Raises ProblemError for an unknown name, listing the known ones."""
     if name not in names():
-        raise ProblemError(f"no problem is called {name!r}; accepted: {', '.join(names())}")
+        raise ProblemError(f"no problem is called {name!r}; expected: {', '.join(names())}")
     found: Problem = import_module(f"{__name__}.{name}").PROBLEM
     return found

@@ -75,10 +75,10 @@ def read_program(path: str | os.PathLike[str]) -> Program:
     except ProgramError:
         raise
     except FileNotFoundError as error:
-        raise ProgramError(f"{path}: no such file; accepted: a program.npz that write_program wrote") from error
+        raise ProgramError(f"{path}: no such file; expected: a program.npz that write_program wrote") from error
     except Exception as error:  # damaged bytes reach zipfile, zlib, tokenize and json, which raise what they like
         raise ProgramError(
-            f"{path}: not a Program file ({type(error).__name__}: {error}); accepted: a program.npz that "
+            f"{path}: not a Program file ({type(error).__name__}: {error}); expected: a program.npz that "
             "write_program wrote. The usual cause is a truncated or edited file: export it again."
         ) from error
     return verify(program)
@@ -130,7 +130,7 @@ def _op(record: dict[str, Any], out: Var, xs: tuple[Var, ...], remaining: Any) -
             return Concat(out, xs)
         case "Slice", (x,):
             return Slice(out, x, int(record["start"]))
-    raise ValueError(f"op {record['op']!r} with {len(xs)} operands is not known")
+    raise ValueError(f"op {record['op']!r} with {len(xs)} operands is unknown")
 
 
 def _next(remaining: Any) -> Array:
@@ -138,6 +138,6 @@ def _next(remaining: Any) -> Array:
     if array is None:
         raise ValueError("fewer parameters than the ops use")
     if array.dtype != np.float64:
-        raise ValueError(f"a parameter has dtype {array.dtype}; accepted: float64")
+        raise ValueError(f"a parameter has dtype {array.dtype}; expected: float64")
     result: Array = array
     return result

@@ -42,7 +42,7 @@ def interpret(program: Program, x: ArrayLike) -> Array:
     points = np.asarray(x)
     points = points.astype(np.promote_types(points.dtype, np.float64), copy=False)
     if points.ndim != 2 or points.shape[1] != program.n_in:
-        raise EngineError(f"x has shape {points.shape}; accepted: (n, {program.n_in}), one row per point")
+        raise EngineError(f"x has shape {points.shape}; expected: (n, {program.n_in}), one row per point")
     ends = np.cumsum([var.size for var in program.inputs])
     columns = np.split(points, ends[:-1], axis=1)
     env = {var.name: column for var, column in zip(program.inputs, columns, strict=True)}

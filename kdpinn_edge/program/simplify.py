@@ -128,7 +128,7 @@ def _share(program: Program) -> Program:
 
 
 def identity(op: Op) -> object:
-    """Equal for two operations of equal result. Sums and products commute, also in floating point."""
+    """A key that is equal for two operations of equal result. Sums and products commute, also in floating point."""
     names = [var.name for var in operands(op)]
     match op:
         case Add() | Mul():
@@ -338,7 +338,7 @@ def name(program: Program) -> Program:
 
 
 def fresh_names(taken: set[str]) -> Iterator[str]:
-    """v0, v1, … without the names that are taken."""
+    """Yield v0, v1, … without the names that are taken."""
     return (new for new in map("v{}".format, count()) if new not in taken)
 
 

@@ -39,46 +39,58 @@ def verify(program: Program) -> Program:
     1..4096; operand sizes and parameter shapes fit; parameters are finite; every function is in `ir.FUNCTIONS`; there
     is an input and an output, and outputs are distinct.
     """
-    faults: list[str] = []
-    defined: dict[str, Var] = {}
-
-    def define(var: Var, where: str) -> None:
-        if not VARIABLE.fullmatch(var.name):
-            faults.append(f"{where}: {var.name!r} is not a name; accepted: {A_VARIABLE}")
-        if not (isinstance(var.size, int) and 1 <= var.size <= MAX_SIZE):
-            faults.append(f"{where}: {var.name!r} has size {var.size!r}; accepted: an int, 1..{MAX_SIZE}")
-        if var.name in defined:
-            faults.append(f"{where}: {var.name!r} is defined twice")
-        defined[var.name] = var
-
-    def use(var: Var, where: str) -> None:
-        found = defined.get(var.name)
-        if found is None:
-            faults.append(f"{where}: {var.name!r} is used before it is defined")
-        elif found.size != var.size:
-            faults.append(f"{where}: {var.name!r} is used with size {var.size} but defined with size {found.size}")
-
-    if not IDENTIFIER.fullmatch(program.name):
-        faults.append(f"name: {program.name!r} is not a name; accepted: {A_NAME}")
+    scope = _Scope()
     for var in program.inputs:
-        define(var, "inputs")
+        scope.define(var, "inputs")
     for i, op in enumerate(program.ops):
         where = f"op {i} ({type(op).__name__} {op.out.name})"
         for var in operands(op):
-            use(var, where)
-        faults += (f"{where}: {fault}" for fault in _op_faults(op))
-        define(op.out, where)
+            scope.use(var, where)
+        scope.faults += (f"{where}: {fault}" for fault in _op_faults(op))
+        scope.define(op.out, where)
     for var in program.outputs:
-        use(var, "outputs")
-    if not program.inputs:
-        faults.append("inputs: none; a Program has at least one")
-    if not program.outputs:
-        faults.append("outputs: none; a Program has at least one")
-    if len({var.name for var in program.outputs}) < len(program.outputs):
-        faults.append("outputs: a name occurs twice; return each variable once")
+        scope.use(var, "outputs")
+    faults = [*_name_faults(program.name), *scope.faults, *_interface_faults(program)]
     if faults:
         raise ProgramError(f"Program {program.name!r} is malformed: {listing(faults)}")
     return program
+
+
+class _Scope:
+    """The variables that are defined so far, and what was wrong with their definitions and uses."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self._defined: dict[str, Var] = {}
+
+    def define(self, var: Var, where: str) -> None:
+        if not VARIABLE.fullmatch(var.name):
+            self.faults.append(f"{where}: {var.name!r} is not a name; expected: {A_VARIABLE}")
+        if not (isinstance(var.size, int) and 1 <= var.size <= MAX_SIZE):
+            self.faults.append(f"{where}: {var.name!r} has size {var.size!r}; expected: an int, 1..{MAX_SIZE}")
+        if var.name in self._defined:
+            self.faults.append(f"{where}: {var.name!r} is defined twice")
+        self._defined[var.name] = var
+
+    def use(self, var: Var, where: str) -> None:
+        found = self._defined.get(var.name)
+        if found is None:
+            self.faults.append(f"{where}: {var.name!r} is used before it is defined")
+        elif found.size != var.size:
+            fault = f"{var.name!r} is used with size {var.size} but defined with size {found.size}"
+            self.faults.append(f"{where}: {fault}")
+
+
+def _name_faults(name: str) -> list[str]:
+    return [] if IDENTIFIER.fullmatch(name) else [f"name: {name!r} is not a name; expected: {A_NAME}"]
+
+
+def _interface_faults(program: Program) -> list[str]:
+    sides = {"inputs": program.inputs, "outputs": program.outputs}
+    faults = [f"{side}: none; a Program has at least one" for side, variables in sides.items() if not variables]
+    if len({var.name for var in program.outputs}) < len(program.outputs):
+        faults.append("outputs: a name occurs twice; return each variable once")
+    return faults
 
 
 def _op_faults(op: Op) -> list[str]:
@@ -90,7 +102,7 @@ def _op_faults(op: Op) -> list[str]:
             return sizes + _array_faults("weight", weight, (out.size,)) + _array_faults("bias", bias, (out.size,))
         case Map(out=out, x=x, fn=fn):
             sizes = [] if out.size == x.size else [f"sizes differ: {x} -> {out}"]
-            known = [] if fn in FUNCTIONS else [f"function {fn!r} is not known; accepted: {', '.join(FUNCTIONS)}"]
+            known = [] if fn in FUNCTIONS else [f"function {fn!r} is unknown; expected: {', '.join(FUNCTIONS)}"]
             return sizes + known
         case Add(out=out, a=a, b=b) | Mul(out=out, a=a, b=b):
             return [] if out.size == a.size == b.size else [f"sizes differ: {a}, {b} -> {out}"]
@@ -105,7 +117,7 @@ def _op_faults(op: Op) -> list[str]:
 
 def _array_faults(what: str, array: Array, shape: tuple[int, ...]) -> list[str]:
     if array.shape != shape:
-        return [f"{what} has shape {array.shape}; accepted: {shape}"]
+        return [f"{what} has shape {array.shape}; expected: {shape}"]
     if not np.isfinite(array).all():
-        return [f"{what} holds a NaN or an infinity; accepted: finite numbers"]
+        return [f"{what} holds a NaN or an infinity; expected: finite numbers"]
     return []

@@ -2,16 +2,16 @@
 
 from kdpinn_edge.training.config import DistillConfig, TrainConfig
 from kdpinn_edge.training.pinn import Pinn
-from kdpinn_edge.training.progress import Progress
+from kdpinn_edge.training.progress import TrainingProgress
 from kdpinn_edge.training.stages import Trained, distill, train
 from kdpinn_edge.training.weights import load_pinn
 
 __all__ = [
     "DistillConfig",
     "Pinn",
-    "Progress",
     "TrainConfig",
     "Trained",
+    "TrainingProgress",
     "distill",
     "load_pinn",
     "train",

@@ -13,7 +13,7 @@ OPTIMISERS = ("lm", "ssbroyden", "lbfgs", "soap")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a teacher is trained: Adam, then `optimiser`, in rounds that each start with fresh points.
+    """The recipe of a teacher: Adam, then `optimiser`, in rounds that each start with fresh points.
 
     hidden              sizes of the hidden layers
     activation          one of `activations.ACTIVATIONS`
@@ -45,17 +45,17 @@ class TrainConfig:
     def __post_init__(self) -> None:
         find_activation(self.activation)
         if self.optimiser not in OPTIMISERS:
-            raise TrainError(f"no optimiser is called {self.optimiser!r}; accepted: {', '.join(OPTIMISERS)}")
+            raise TrainError(f"no optimiser is called {self.optimiser!r}; expected: {', '.join(OPTIMISERS)}")
 
     @property
     def steps(self) -> int:
-        """All steps of the run."""
+        """The number of all steps of the run."""
         return self.adam_rounds * self.adam_steps + self.newton_rounds * self.newton_steps
 
 
 @dataclass(frozen=True)
 class DistillConfig(TrainConfig):
-    """How a student is distilled: as a teacher is trained, under the loss of `objective.distillation`.
+    """The recipe of a student, trained as a teacher is, under the loss of `objective.distillation`.
 
     sigma               σ of both Gaussians, in the units of the outputs
     physics_weight      λ of the physics loss; 0 for a student that follows its teacher alone
@@ -78,4 +78,4 @@ class DistillConfig(TrainConfig):
             "slope_weight": self.slope_weight < 0,
         }
         for name in (name for name, wrong in faults.items() if wrong):
-            raise TrainError(f"{name} is {getattr(self, name)!r}; accepted: sigma above 0, weights from 0")
+            raise TrainError(f"{name} is {getattr(self, name)!r}; expected: sigma above 0, weights from 0")

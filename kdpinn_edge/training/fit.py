@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from kdpinn_edge.training.config import TrainConfig
-from kdpinn_edge.training.errors import Reference
 from kdpinn_edge.training.objective import Batch, Objective
 from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.optimisers import (
@@ -25,15 +24,16 @@ from kdpinn_edge.training.optimisers import (
     Soap,
 )
 from kdpinn_edge.training.pinn import Pinn, Tape, jacobian
-from kdpinn_edge.training.progress import Progress, Report
+from kdpinn_edge.training.progress import ProgressReport, TrainingProgress
 from kdpinn_edge.training.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
 from kdpinn_edge.training.sampling import draw, judged, uniform
+from kdpinn_edge.training.solution_errors import ReferencePoints
 
 PACE_STEPS = 20
 
 
 def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
-    """What follows Adam on the parameters of `net`."""
+    """The optimiser that follows Adam on the parameters of `net`."""
     match config.optimiser:
         case "lm":
             return LevenbergMarquardt(config.damping)
@@ -47,7 +47,9 @@ def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
     raise AssertionError(config.optimiser)
 
 
-def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, report: Report, *, resume: bool) -> State:
+def fit(
+    net: Pinn, objective: Objective, config: TrainConfig, folder: Path, report: ProgressReport, *, resume: bool
+) -> State:
     """Train `net` until the config's last step or a KeyboardInterrupt, and leave it with its best weights.
 
     The best weights are those with the smallest loss on held-out points: the reference solution has no part in
@@ -63,7 +65,9 @@ def fit(net: Pinn, objective: Objective, config: TrainConfig, folder: Path, repo
             while state.step < config.steps:
                 state, judged = run.advance(state)
                 phase = run.phase(state.step - 1)
-                progress = Progress(phase, state.step, config.steps, state.loss, state.relative_l2, state.cpu_seconds)
+                progress = TrainingProgress(
+                    phase, state.step, config.steps, state.loss, state.relative_l2, state.cpu_seconds
+                )
                 if judged:
                     append_metrics(folder, vars(progress) | {"best_score": state.best_score})
                     write_checkpoint(folder, state)
@@ -94,11 +98,11 @@ class _Run:
 
     def __init__(self, net: Pinn, objective: Objective, config: TrainConfig) -> None:
         self.net, self.objective, self.config = net, objective, config
-        self.words = objective.words
+        self.multi_indices = objective.multi_indices
         self.adam_steps = config.adam_rounds * config.adam_steps
         self.adam = Adam(config.adam_rate, self.adam_steps)
         self.newton = optimiser(config, net)
-        self.reference = Reference.on_grid(net.problem, coarser=3)
+        self.reference = ReferencePoints.on_grid(net.problem, coarser=3)
         self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1)).to(net.device)
 
     def generator(self, step: int) -> torch.Generator:
@@ -151,17 +155,17 @@ class _Run:
         @torch.no_grad()
         def loss(theta: Tensor) -> float:
             self.put(theta)
-            return float(self.objective.loss(self.net.jet(batch.points, self.words), batch))
+            return float(self.objective.loss(self.net.jet(batch.points, self.multi_indices), batch))
 
         def slope(theta: Tensor) -> tuple[float, Tensor]:
             self.put(theta)
-            value = self.objective.loss(self.net.jet(batch.points, self.words), batch)
+            value = self.objective.loss(self.net.jet(batch.points, self.multi_indices), batch)
             return float(value.detach()), parameters_to_vector(torch.autograd.grad(value, list(self.net.parameters())))
 
         def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
             tape = Tape()
             self.put(theta)
-            residuals = self.objective.residuals(self.net.jet(batch.points, self.words, tape), batch)
+            residuals = self.objective.residuals(self.net.jet(batch.points, self.multi_indices, tape), batch)
             J = jacobian(residuals, tape)
             return residuals.detach().flatten(), J
 

@@ -24,7 +24,7 @@ POINTS = 90_000
 
 @dataclass(frozen=True)
 class Columns:
-    """All that is known, and all that weights say of it. The network's outputs are center + scale · N."""
+    """The columns of the model that is followed, as its weights describe them. Outputs are center + scale · N."""
 
     name: str
     inputs: tuple[str, ...]
@@ -44,7 +44,7 @@ class Followed(Problem):
 
 
 def followed(columns: Columns, exact: Callable[[Array], Array] | None = None) -> Followed:
-    """The problem; without `exact`, the model that is followed, it has no reference."""
+    """The problem of following a model; without `exact`, the model that is followed, it has no reference."""
     sides = tuple(zip(columns.lower, columns.upper, strict=True))
 
     def features(m: Math, *x: Any) -> Sequence[Any]:
@@ -84,7 +84,7 @@ def followed_bundle(bundle: str | os.PathLike[str]) -> Followed:
     open_sides = [column.name for column in manifest.inputs if column.lower is None or column.upper is None]
     if open_sides:
         raise TrainError(
-            f"{bundle}: the domain of {', '.join(open_sides)} is open; accepted: a bundle with bounds for every input: "
+            f"{bundle}: the domain of {', '.join(open_sides)} is open; expected: a bundle with bounds for every input: "
             "export_bundle(…, inputs=[Input('x', -1.0, 1.0), …])"
         )
     values = interpret(program, probe_points(manifest.inputs, 1024))
@@ -116,7 +116,7 @@ def read_columns(text: str) -> Columns:
             raise ValueError(f"inputs, outputs, lower, upper, units, center and scale have {counts} entries")
         if not n_in or not all(low < high for low, high in zip(found.lower, found.upper, strict=True)):
             raise ValueError(
-                f"lower is {found.lower}, upper {found.upper}; accepted: one or more inputs, lower < upper"
+                f"lower is {found.lower}, upper {found.upper}; expected: one or more inputs, lower < upper"
             )
     except (KeyError, TypeError, ValueError) as error:
         raise TrainError(f"the metadata 'columns' describes no model ({error}); the usual cause is an edit") from error

@@ -3,9 +3,9 @@
     (ab)_i = a_i b + a b_i        (ab)_ij = a_ij b + a_i b_j + a_j b_i + a b_ij
     f(a)_i = f′(a) a_i            f(a)_ij = f′(a) a_ij + f″(a) a_i a_j
 
-and third derivatives by the same rules. A word names a derivative by the letters of its inputs: "" is the value, "x" is
-∂/∂x, "xx" is ∂²/∂x². This module is a `Math`, as numpy and torch are, so a problem's features and ansatz run on jets
-unchanged.
+and third derivatives by the same rules. A multi-index names a derivative by the letters of its inputs: "" is the value,
+"x" is ∂/∂x, "xx" is ∂²/∂x². This module is a `Math`, as numpy and torch are, so a problem's features and ansatz run on
+jets unchanged.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from kdpinn_edge.derive.names import Derivative, Input, Names
+from kdpinn_edge.derive.names import Derivative, InputColumn, Names
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Problem
 
 
-def words(terms: Sequence[str], names: Names) -> tuple[str, ...]:
+def multi_indices(terms: Sequence[str], names: Names) -> tuple[str, ...]:
     """The derivatives that a residual in `terms` needs: ("u", "u_x", "u_xx") gives ("", "x", "xx").
 
     With a derivative come the lower ones that its product rule needs. Raises DerivativeError for a term without a
@@ -32,35 +32,35 @@ def words(terms: Sequence[str], names: Names) -> tuple[str, ...]:
     found = []
     for term in terms:
         match names.read(term):
-            case Input():
+            case InputColumn():
                 continue
-            case Derivative(_, word) if len(word) <= 3 and all(len(name) == 1 for name in word):
-                found.append("".join(word))
+            case Derivative(_, multi_index) if len(multi_index) <= 3 and all(len(name) == 1 for name in multi_index):
+                found.append("".join(multi_index))
             case _:
-                raise ProblemError(f"{term}: accepted in training: derivatives up to order 3, by inputs of one letter")
+                raise ProblemError(f"{term}: expected in training: derivatives up to order 3, by inputs of one letter")
     return closed(found)
 
 
 def of(problem: Problem) -> tuple[str, ...]:
     """The derivatives that the residual of `problem` needs."""
-    return words(problem.terms, Names(problem.inputs, problem.outputs))
+    return multi_indices(problem.terms, Names(problem.inputs, problem.outputs))
 
 
 def closed(found: Sequence[str]) -> tuple[str, ...]:
-    """These words and all that their product rules need, the shortest first."""
-    parts = {"".join(part) for word in found for n in range(len(word) + 1) for part in combinations(word, n)}
-    return tuple(sorted(parts | {""}, key=lambda word: (len(word), word)))
+    """The multi-indices `found` and all that their product rules need, the shortest first."""
+    parts = {"".join(part) for whole in found for n in range(len(whole) + 1) for part in combinations(whole, n)}
+    return tuple(sorted(parts | {""}, key=lambda part: (len(part), part)))
 
 
 @dataclass(frozen=True, eq=False)
 class Jet:
-    """`data` (len(words), n, width): one stream per word. The word "" comes first."""
+    """`data` (len(multi_indices), n, width): one stream per multi-index, the value "" first."""
 
-    words: tuple[str, ...]
+    multi_indices: tuple[str, ...]
     data: Tensor
 
-    def __getitem__(self, word: str) -> Tensor:
-        return self._streams[self.words.index(word)]
+    def __getitem__(self, multi_index: str) -> Tensor:
+        return self._streams[self.multi_indices.index(multi_index)]
 
     @cached_property
     def _streams(self) -> tuple[Tensor, ...]:
@@ -69,21 +69,23 @@ class Jet:
 
     def split(self) -> list[Jet]:
         """The columns, each as a jet of width 1."""
-        return [Jet(self.words, column) for column in torch.tensor_split(self.data, self.data.shape[-1], dim=-1)]
+        return [
+            Jet(self.multi_indices, column) for column in torch.tensor_split(self.data, self.data.shape[-1], dim=-1)
+        ]
 
     def __neg__(self) -> Jet:
-        return Jet(self.words, -self.data)
+        return Jet(self.multi_indices, -self.data)
 
     def __add__(self, other: Jet | float) -> Jet:
         if isinstance(other, Jet):
-            return Jet(self.words, self.data + other.data)
-        return Jet(self.words, torch.cat((self.data[:1] + other, self.data[1:])))
+            return Jet(self.multi_indices, self.data + other.data)
+        return Jet(self.multi_indices, torch.cat((self.data[:1] + other, self.data[1:])))
 
     def __sub__(self, other: Jet | float) -> Jet:
         return self + -other
 
     def __mul__(self, other: Jet | float) -> Jet:
-        return _product(self, other) if isinstance(other, Jet) else Jet(self.words, self.data * other)
+        return _product(self, other) if isinstance(other, Jet) else Jet(self.multi_indices, self.data * other)
 
     def __rsub__(self, other: float) -> Jet:
         return -self + other
@@ -92,24 +94,24 @@ class Jet:
     __rmul__ = __mul__
 
 
-def columns(x: Tensor, inputs: Sequence[str], words: tuple[str, ...]) -> list[Jet]:
+def columns(x: Tensor, inputs: Sequence[str], multi_indices: tuple[str, ...]) -> list[Jet]:
     """The columns of the points x (n, n_in) as jets of width 1: the derivative of an input by itself is 1."""
     zero, one = torch.zeros_like(x[:, :1]), torch.ones_like(x[:, :1])
     return [
-        Jet(words, torch.stack([x[:, i : i + 1] if word == "" else one if word == name else zero for word in words]))
+        Jet(multi_indices, torch.stack([{"": x[:, i : i + 1], name: one}.get(each, zero) for each in multi_indices]))
         for i, name in enumerate(inputs)
     ]
 
 
 def concat(jets: Sequence[Jet]) -> Jet:
-    """The jets side by side."""
-    return Jet(jets[0].words, torch.cat([jet.data for jet in jets], dim=-1))
+    """The columns of several jets, side by side."""
+    return Jet(jets[0].multi_indices, torch.cat([jet.data for jet in jets], dim=-1))
 
 
 def affine(x: Jet, weight: Tensor, bias: Tensor) -> Jet:
-    """x Wᵀ + b; the derivatives see no bias."""
-    biases = torch.cat((bias[None], bias.new_zeros(len(x.words) - 1, len(bias))))
-    return Jet(x.words, x.data @ weight.T + biases[:, None])
+    """The affine map x Wᵀ + b of a jet; its derivatives see no bias."""
+    biases = torch.cat((bias[None], bias.new_zeros(len(x.multi_indices) - 1, len(bias))))
+    return Jet(x.multi_indices, x.data @ weight.T + biases[:, None])
 
 
 def sin(x: Jet) -> Jet:
@@ -154,41 +156,41 @@ def dispersion(x: Jet) -> Jet:
 
 
 def _chain(x: Jet, f: Tensor, f1: Tensor, f2: Tensor, f3: Callable[[], Tensor]) -> Jet:
-    third = f3() if len(x.words[-1]) == 3 else f  # then it is not read
+    third = f3() if len(x.multi_indices[-1]) == 3 else f  # then it is not read
 
-    def stream(word: str) -> Tensor:
-        match tuple(word):
+    def stream(multi_index: str) -> Tensor:
+        match tuple(multi_index):
             case ():
                 return f
             case (_,):
-                return f1 * x[word]
+                return f1 * x[multi_index]
             case i, j:
-                return f1 * x[word] + f2 * x[i] * x[j]
+                return f1 * x[multi_index] + f2 * x[i] * x[j]
             case i, j, k:
                 mixed = x[i] * x[j + k] + x[j] * x[i + k] + x[k] * x[i + j]
-                return f1 * x[word] + f2 * mixed + third * x[i] * x[j] * x[k]
-        raise AssertionError(word)
+                return f1 * x[multi_index] + f2 * mixed + third * x[i] * x[j] * x[k]
+        raise AssertionError(multi_index)
 
-    return _jet(x.words, stream)
+    return _jet(x.multi_indices, stream)
 
 
 def _product(a: Jet, b: Jet) -> Jet:
-    def stream(word: str) -> Tensor:
-        match tuple(word):
+    def stream(multi_index: str) -> Tensor:
+        match tuple(multi_index):
             case ():
                 return a[""] * b[""]
             case (_,):
-                return a[word] * b[""] + a[""] * b[word]
+                return a[multi_index] * b[""] + a[""] * b[multi_index]
             case i, j:
-                return a[word] * b[""] + a[i] * b[j] + a[j] * b[i] + a[""] * b[word]
+                return a[multi_index] * b[""] + a[i] * b[j] + a[j] * b[i] + a[""] * b[multi_index]
             case i, j, k:
                 first = a[i] * b[j + k] + a[j] * b[i + k] + a[k] * b[i + j]
                 second = a[j + k] * b[i] + a[i + k] * b[j] + a[i + j] * b[k]
-                return a[word] * b[""] + first + second + a[""] * b[word]
-        raise AssertionError(word)
+                return a[multi_index] * b[""] + first + second + a[""] * b[multi_index]
+        raise AssertionError(multi_index)
 
-    return _jet(a.words, stream)
+    return _jet(a.multi_indices, stream)
 
 
-def _jet(words: tuple[str, ...], stream: Callable[[str], Tensor]) -> Jet:
-    return Jet(words, torch.stack([stream(word) for word in words]))
+def _jet(multi_indices: tuple[str, ...], stream: Callable[[str], Tensor]) -> Jet:
+    return Jet(multi_indices, torch.stack([stream(multi_index) for multi_index in multi_indices]))

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kdpinn_edge.derive.names import Derivative, Input, Names, Term
+from kdpinn_edge.derive.names import Derivative, InputColumn, Names, Term
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.training import jets
 from kdpinn_edge.training.jets import Jet
@@ -33,21 +33,21 @@ class Objective(Protocol):
     """A loss on a batch; `loss == residuals.square().sum(0).mean()`."""
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """The derivatives that it needs of a network, as `jets.closed` has them."""
+    def multi_indices(self) -> tuple[str, ...]:
+        """The derivatives of a network that the loss needs, as `jets.closed` has them."""
 
     @property
     def n_targets(self) -> int:
-        """How many columns the targets have."""
+        """The number of columns of the targets."""
 
     def targets(self, points: Tensor) -> Tensor:
-        """What of the teacher is to be followed at points (n, n_in): (n, k), k = 0 without a teacher."""
+        """The values of the teacher to follow at points (n, n_in): (n, k), k = 0 without a teacher."""
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
-        """(k, n), row by row what should vanish."""
+        """The residuals (k, n), row by row what should vanish."""
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
-        """The mean over the batch, a scalar."""
+        """The loss, a mean over the batch: a scalar."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,21 +60,21 @@ class Physics:
     problem: Problem
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """Those of the residual."""
+    def multi_indices(self) -> tuple[str, ...]:
+        """The derivatives that the residual needs."""
         return jets.of(self.problem)
 
     @property
     def n_targets(self) -> int:
-        """None."""
+        """The number of columns of the targets: 0, since no teacher is followed."""
         return 0
 
     def targets(self, points: Tensor) -> Tensor:
-        """Nothing: (n, 0)."""
+        """The targets, without columns: (n, 0)."""
         return points[:, :0]
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
-        """√w r, (equations, n)."""
+        """The weighted residuals √w r, (equations, n)."""
         names = Names(self.problem.inputs, self.problem.outputs)
         terms = [self._column(names.read(term), u, batch.points) for term in self.problem.terms]
         residuals = torch.stack(list(self.problem.residual(*terms)))
@@ -86,15 +86,15 @@ class Physics:
         return residuals * batch.weights.sqrt()
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
-        """mean(w r²)."""
+        """The physics loss, mean(w r²)."""
         return self.residuals(u, batch).square().sum(0).mean()
 
     def _column(self, term: Term, u: Jet, points: Tensor) -> Tensor:
         match term:
-            case Input(column):
+            case InputColumn(column):
                 return points[:, self.problem.inputs.index(column)]
-            case Derivative(column, word):
-                return u["".join(word)][:, self.problem.outputs.index(column)]
+            case Derivative(column, multi_index):
+                return u["".join(multi_index)][:, self.problem.outputs.index(column)]
         raise AssertionError(term)
 
 
@@ -110,22 +110,22 @@ class Divergence:
     sigma: float
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """The value alone."""
+    def multi_indices(self) -> tuple[str, ...]:
+        """The multi-index of the value alone."""
         return ("",)
 
     @property
     def n_targets(self) -> int:
-        """One per output."""
+        """The number of columns of the targets: one per output."""
         return len(self.teacher.problem.outputs)
 
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
-        """u_T at the points, (n, n_out)."""
+        """The values u_T of the teacher at the points, (n, n_out)."""
         return self.teacher(points)
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
-        """(u_S − u_T)/(√2 σ), (n_out, n)."""
+        """The residuals (u_S − u_T)/(√2 σ), (n_out, n)."""
         return (u[""] - batch.targets).T / (sqrt(2) * self.sigma)
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
@@ -140,26 +140,26 @@ class Slopes:
     teacher: Teacher
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """The value, and the first derivatives that the residual needs."""
-        return first_words(self.teacher.problem)
+    def multi_indices(self) -> tuple[str, ...]:
+        """The multi-indices of the value and of the first derivatives that the residual needs."""
+        return first_multi_indices(self.teacher.problem)
 
     @property
     def n_targets(self) -> int:
-        """One per output and input."""
-        return len(self.teacher.problem.outputs) * (len(self.words) - 1)
+        """The number of columns of the targets: one per output and input."""
+        return len(self.teacher.problem.outputs) * (len(self.multi_indices) - 1)
 
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
         """The first derivatives of u_T that the residual needs, side by side."""
-        return _slopes(self.teacher.jet(points, self.words))
+        return _slopes(self.teacher.jet(points, self.multi_indices))
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
-        """√w (∂u_S − ∂u_T), one row per output and input."""
+        """The residuals √w (∂u_S − ∂u_T), one row per output and input."""
         return (_slopes(u) - batch.targets).T * batch.weights.sqrt()
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
-        """The mean over the batch."""
+        """The loss of the slopes, a mean over the batch."""
         return self.residuals(u, batch).square().sum(0).mean()
 
 
@@ -170,13 +170,13 @@ class Mixture:
     terms: tuple[tuple[float, Objective], ...]
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """Those of all terms."""
-        return jets.closed([word for _, term in self.terms for word in term.words])
+    def multi_indices(self) -> tuple[str, ...]:
+        """The derivatives that the terms need, with those of their product rules."""
+        return jets.closed([multi_index for _, term in self.terms for multi_index in term.multi_indices])
 
     @property
     def n_targets(self) -> int:
-        """Those of all terms."""
+        """The number of columns of the targets of all terms."""
         return sum(term.n_targets for _, term in self.terms)
 
     def targets(self, points: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ class Mixture:
         return torch.cat(parts)
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
-        """The weighted sum."""
+        """The weighted sum of the losses of all terms."""
         return torch.stack([weight * term.loss(u, own) for weight, term, own in self._own(batch)]).sum()
 
     def _own(self, batch: Batch) -> Iterator[tuple[float, Objective, Batch]]:
@@ -222,13 +222,13 @@ def gaussian_kl(mean_p: Tensor, sigma_p: float, mean_q: Tensor, sigma_q: float) 
 
 def _slopes(u: Jet) -> Tensor:
     """All first derivatives of all outputs side by side: (n, inputs · n_out)."""
-    count = sum(len(word) == 1 for word in u.words)
+    count = sum(len(multi_index) == 1 for multi_index in u.multi_indices)
     return u.data[1 : 1 + count].movedim(0, 1).flatten(1)
 
 
-def first_words(problem: Problem) -> tuple[str, ...]:
+def first_multi_indices(problem: Problem) -> tuple[str, ...]:
     """The value, and the first derivatives that the residual of `problem` needs."""
-    return tuple(word for word in jets.of(problem) if len(word) <= 1)
+    return tuple(multi_index for multi_index in jets.of(problem) if len(multi_index) <= 1)
 
 
 def steepness(u: Jet) -> Tensor:
@@ -237,5 +237,5 @@ def steepness(u: Jet) -> Tensor:
 
 
 def batch_at(points: Tensor, u: Jet, objective: Objective) -> Batch:
-    """All of `points` as a batch. The weights are those of u now, and stay when u is trained further."""
+    """Make a batch of all of `points`. The weights are those of u now, and stay when u is trained further."""
     return Batch(points, 1 / (1 + steepness(u)), objective.targets(points))

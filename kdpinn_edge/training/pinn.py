@@ -46,7 +46,7 @@ class Pinn(nn.Module):
         return self.made(x) if self.problem.potentials is None else self._jet(x, ("",), None)[""]
 
     def made(self, x: Tensor) -> Tensor:
-        """What the ansatz makes at the points x: the solution, or its potentials."""
+        """The columns that the ansatz makes at the points x: the solution, or its potentials."""
         columns = [x[:, i : i + 1] for i in range(len(self.problem.inputs))]
         h = torch.cat(tuple(self.problem.features(torch, *columns)), dim=1)
         for layer in self.layers[:-1]:
@@ -54,45 +54,50 @@ class Pinn(nn.Module):
         net = self.layers[-1](h).split(1, dim=1)
         return torch.cat(tuple(self.problem.ansatz(torch, columns, *net)), dim=1)
 
-    def jet(self, x: Tensor, words: tuple[str, ...] | None = None, tape: Tape | None = None) -> Jet:
-        """The solution at x with the derivatives `words`, by default those that the residual needs, each (n, n_out).
+    def jet(self, x: Tensor, multi_indices: tuple[str, ...] | None = None, tape: Tape | None = None) -> Jet:
+        """The solution at x with the derivatives `multi_indices`, each (n, n_out); by default those of the residual.
 
         Streams go through the layers together, so a derivative costs one more row of a matrix product and no backward
         pass. A `tape` that is given is filled.
         """
-        return self._jet(x, self.words if words is None else words, tape)
+        return self._jet(x, self.multi_indices if multi_indices is None else multi_indices, tape)
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are, and the points that it takes."""
+        """The device of the weights, and of the points that the network takes."""
         return next(self.parameters()).device
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def multi_indices(self) -> tuple[str, ...]:
         """The derivatives that `jet` has."""
         return jets.of(self.problem)
 
-    def _jet(self, x: Tensor, words: tuple[str, ...], tape: Tape | None) -> Jet:
+    def _jet(self, x: Tensor, multi_indices: tuple[str, ...], tape: Tape | None) -> Jet:
         """The solution at x with these derivatives."""
         potentials = self.problem.potentials
         if potentials is None:
-            return self._made(x, words, tape)
+            return self._made(x, multi_indices, tape)
         terms = [Names(self.problem.inputs, potentials.names).read(term) for term in potentials.terms]
-        slopes = [(potentials.names.index(term.column), term.word) for term in terms if isinstance(term, Derivative)]
+        slopes = [
+            (potentials.names.index(term.column), term.multi_index) for term in terms if isinstance(term, Derivative)
+        ]
         order = self.problem.inputs.index
 
-        def after(word: str, slope: tuple[str, ...]) -> str:
-            return "".join(sorted((*word, *slope), key=order))
+        def after(multi_index: str, slope: tuple[str, ...]) -> str:
+            return "".join(sorted((*multi_index, *slope), key=order))
 
-        made = self._made(x, jets.closed([after(word, slope) for word in words for _, slope in slopes]), tape)
+        made = self._made(
+            x, jets.closed([after(multi_index, slope) for multi_index in multi_indices for _, slope in slopes]), tape
+        )
         streams = [
-            potentials.outputs(*(made[after(word, slope)][:, i : i + 1] for i, slope in slopes)) for word in words
+            potentials.outputs(*(made[after(multi_index, slope)][:, i : i + 1] for i, slope in slopes))
+            for multi_index in multi_indices
         ]
-        return Jet(words, torch.stack([torch.cat(tuple(stream), dim=1) for stream in streams]))
+        return Jet(multi_indices, torch.stack([torch.cat(tuple(stream), dim=1) for stream in streams]))
 
-    def _made(self, x: Tensor, words: tuple[str, ...], tape: Tape | None) -> Jet:
+    def _made(self, x: Tensor, multi_indices: tuple[str, ...], tape: Tape | None) -> Jet:
         """What the ansatz makes at x, with these derivatives."""
-        columns = jets.columns(x, self.problem.inputs, words)
+        columns = jets.columns(x, self.problem.inputs, multi_indices)
         h = jets.concat(self.problem.features(jets, *columns))
         parameters = list(self.parameters())
         for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
@@ -104,14 +109,14 @@ class Pinn(nn.Module):
 
 
 class Made(nn.Module):
-    """What the ansatz of a Pinn makes, as a module to be captured; of its derivatives the Program's are better."""
+    """The output of the ansatz of a Pinn, as a module to be captured; of its derivatives the Program's are better."""
 
     def __init__(self, net: Pinn) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        """At the points x (n, n_in): the solution, or its potentials."""
+        """The solution at the points x (n, n_in), or its potentials."""
         return self.net.made(x)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
-    """After `step` of `steps`: phase, loss, relative L2 error as last measured (NaN before), CPU seconds so far."""
+class TrainingProgress:
+    """The state after `step` of `steps`: phase, loss, the last relative L2 error (NaN before), CPU seconds so far."""
 
     phase: str
     step: int
@@ -18,8 +18,8 @@ class Progress:
     cpu_seconds: float
 
 
-Report = Callable[[Progress], None]
+ProgressReport = Callable[[TrainingProgress], None]
 
 
-def silent(progress: Progress) -> None:
+def silent(progress: TrainingProgress) -> None:
     """Report nothing."""

@@ -59,7 +59,7 @@ def open_run(folder: Path, description: dict[str, Any], *, resume: bool) -> None
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             holds = "a run" if (folder / CONFIG_FILE).exists() else "other files"
             raise TrainError(
-                f"{folder} already holds {holds}; accepted: a folder that is new or empty. Give another folder, "
+                f"{folder} already holds {holds}; expected: a folder that is new or empty. Give another folder, "
                 "continue the run with resume=True (--resume), or delete it."
             )
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def _step_of(line: str, where: str) -> int:
         return int(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError) as error:
         raise TrainError(
-            f"{where}: {line.strip()!r} is no line of metrics; accepted: a JSON object with its step. "
+            f"{where}: {line.strip()!r} is no line of metrics; expected: a JSON object with its step. "
             "The usual cause is an edited file: delete the line"
         ) from error
 
@@ -152,17 +152,17 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise TrainError(f"{path}: not JSON ({error}); the usual cause is an edited file") from error
     if not isinstance(document, dict):
-        raise TrainError(f"{path}: holds a {type(document).__name__}; accepted: a JSON object")
+        raise TrainError(f"{path}: holds a {type(document).__name__}; expected: a JSON object")
     return document
 
 
 def record_of(model: str | os.PathLike[str]) -> dict[str, Any]:
-    """How the model in a run folder, or in the zoo under this name, was made. Raises TrainError where nothing says."""
+    """The record of how a model in a run folder, or in the zoo, was made. Raises TrainError where nothing says."""
     return zoo.record(str(model)) if str(model) in zoo.names() else read_json(Path(model) / RECORD_FILE)
 
 
 def versions() -> dict[str, str]:
-    """What a run's numbers depend on."""
+    """The versions of the packages that the numbers of a run depend on."""
     return {
         "kdpinn_edge": version("kdpinn-edge"),
         "torch": torch.__version__,

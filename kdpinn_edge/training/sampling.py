@@ -9,12 +9,12 @@ from kdpinn_edge.errors import TrainError
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.training import jets
 from kdpinn_edge.training.jets import Jet
-from kdpinn_edge.training.objective import Batch, Objective, batch_at, first_words, steepness
+from kdpinn_edge.training.objective import Batch, Objective, batch_at, first_multi_indices, steepness
 from kdpinn_edge.training.pinn import Pinn
 
 
 def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
-    """n points, uniform in the problem's box or in its inputs' logarithms, as it says: (n, n_in), float64, CPU."""
+    """Draw n points, uniform in the problem's box or in its inputs' logarithms, as it says: (n, n_in), float64, CPU."""
     lower = torch.tensor(problem.lower, dtype=torch.float64)
     upper = torch.tensor(problem.upper, dtype=torch.float64)
     share = torch.rand(n, len(lower), generator=generator, dtype=torch.float64)
@@ -26,7 +26,7 @@ def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def draw(net: Pinn, objective: Objective, n: int, n_candidates: int, generator: torch.Generator) -> Batch:
-    """n of `n_candidates` uniform points, without repetition, with density 1 + |∇u| + |r|, each over its mean.
+    """Draw n of `n_candidates` uniform points, without repetition, with density 1 + |∇u| + |r|, each over its mean.
 
     |r| is the root of the sum of squares of the objective's residuals at a point. The generator is the CPU's, wherever
     the network is, so that every device has the same draws. Raises TrainError where the network is not finite.
@@ -46,7 +46,7 @@ def draw(net: Pinn, objective: Objective, n: int, n_candidates: int, generator: 
 
 def judged(net: Pinn, points: Tensor, objective: Objective) -> tuple[Jet, Batch]:
     """`net` at the points, with the derivatives that `objective` and the weights need, and all points as a batch."""
-    u = net.jet(points, jets.closed([*objective.words, *first_words(net.problem)]))
+    u = net.jet(points, jets.closed([*objective.multi_indices, *first_multi_indices(net.problem)]))
     return u, batch_at(points, u, objective)
 
 

@@ -14,14 +14,14 @@ from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.program.ir import Program
 from kdpinn_edge.training.config import DistillConfig, TrainConfig
 from kdpinn_edge.training.device import find_device
-from kdpinn_edge.training.errors import Reference
 from kdpinn_edge.training.fit import fit
 from kdpinn_edge.training.followed import followed_bundle
 from kdpinn_edge.training.objective import Objective, Physics, distillation
 from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.pinn import Pinn
-from kdpinn_edge.training.progress import Report, silent
+from kdpinn_edge.training.progress import ProgressReport, silent
 from kdpinn_edge.training.run_folder import open_run, run_files, versions, write_json
+from kdpinn_edge.training.solution_errors import ReferencePoints
 from kdpinn_edge.training.teacher import Source, default_teacher, find_teacher
 from kdpinn_edge.training.weights import write_weights
 
@@ -41,7 +41,7 @@ OPTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a run made: the network with its best weights, its folder, and its record, as in `model.json`.
+    """The result of a run: the network with its best weights, its folder, and its record, as in `model.json`.
 
     `finished` is False where the run was interrupted; `resume=True` continues it.
     """
@@ -58,7 +58,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     resume: bool = False,
-    report: Report = silent,
+    report: ProgressReport = silent,
 ) -> Trained:
     """Problem → Teacher: minimise the physics loss (`objective.Physics`) and leave the teacher in `folder`.
 
@@ -82,7 +82,7 @@ def distill(
     *,
     teacher: Source | None = None,
     resume: bool = False,
-    report: Report = silent,
+    report: ProgressReport = silent,
 ) -> Trained:
     """Teacher → Student: minimise divergence from the teacher plus physics loss (`objective.distillation`).
 
@@ -100,7 +100,7 @@ def distill(
         solved, given = followed_bundle(problem_name), teacher or problem_name
         if config.physics_weight > 0:
             raise TrainError(
-                f"{problem_name} is a model without an equation; accepted: physics_weight=0 (--physics-weight 0), to "
+                f"{problem_name} is a model without an equation; expected: physics_weight=0 (--physics-weight 0), to "
                 "follow it alone"
             )
     else:
@@ -123,7 +123,7 @@ def _run(
     config: TrainConfig,
     source: dict[str, Any],
     folder: Path,
-    report: Report,
+    report: ProgressReport,
     resume: bool,
 ) -> Trained:
     description = {**source, "problem": net.problem.name, "seed": config.seed, "config": asdict(config)}
@@ -133,7 +133,7 @@ def _run(
     weights, record_file = run_files(folder)
     write_weights(net, weights)
     with one_thread():
-        found = Reference.on_grid(net.problem).errors(net)
+        found = ReferencePoints.on_grid(net.problem).errors(net)
     finished = state.step == config.steps
     record = {
         "problem": net.problem.name,

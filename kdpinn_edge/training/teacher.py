@@ -31,13 +31,13 @@ class Teacher(Protocol):
 
     @property
     def problem(self) -> Problem:
-        """What it solves."""
+        """The problem that the teacher solves."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Its values at the points x (n, n_in), float64: (n, n_out)."""
 
-    def jet(self, x: Tensor, words: tuple[str, ...]) -> Jet:
-        """Its derivatives `words` at the points x, each (n, n_out)."""
+    def jet(self, x: Tensor, multi_indices: tuple[str, ...]) -> Jet:
+        """The derivatives `multi_indices` of the solution at the points x, each (n, n_out)."""
 
 
 class ProgramTeacher:
@@ -50,30 +50,32 @@ class ProgramTeacher:
         found = columns(program.inputs), columns(program.outputs)
         if found != (problem.inputs, problem.outputs):
             of = " from ".join(", ".join(names) for names in (found[1], found[0]))
-            accepted = " from ".join(", ".join(names) for names in (problem.outputs, problem.inputs))
+            expected = " from ".join(", ".join(names) for names in (problem.outputs, problem.inputs))
             raise TrainError(
-                f"the teacher {program.name} computes {of}; accepted for {problem.name}: {accepted}, in this order. "
+                f"the teacher {program.name} computes {of}; expected for {problem.name}: {expected}, in this order. "
                 "Capture it with these names: capture(module, inputs=…, outputs=…)"
             )
         self.problem = problem
-        self._of = cache(lambda words: derivatives(program, [self._request(w, v) for w in words for v in found[1]]))
+        self._of = cache(
+            lambda multi_indices: derivatives(program, [self._request(w, v) for w in multi_indices for v in found[1]])
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See Teacher."""
+        """The derivatives `multi_indices` of the Program at the points x, each (n, n_out)."""
         return self.jet(x, ("",))[""]
 
-    def jet(self, x: Tensor, words: tuple[str, ...]) -> Jet:
-        """See Teacher."""
-        y = torch.from_numpy(interpret(self._of(words), x.detach().cpu().numpy())).to(x.device)
-        return Jet(words, y.reshape(len(x), len(words), -1).movedim(1, 0))
+    def jet(self, x: Tensor, multi_indices: tuple[str, ...]) -> Jet:
+        """The derivatives `multi_indices` of the Program at the points x, each (n, n_out)."""
+        y = torch.from_numpy(interpret(self._of(multi_indices), x.detach().cpu().numpy())).to(x.device)
+        return Jet(multi_indices, y.reshape(len(x), len(multi_indices), -1).movedim(1, 0))
 
     @staticmethod
-    def _request(word: str, output: str) -> str:
-        return f"{output}_{word}" if word else output
+    def _request(multi_index: str, output: str) -> str:
+        return f"{output}_{multi_index}" if multi_index else output
 
 
 def default_teacher(problem_name: str) -> str:
-    """The zoo's."""
+    """The name of the teacher of the problem in the zoo."""
     return f"{problem_name}_teacher"
 
 
@@ -93,16 +95,16 @@ def find_teacher(
             net = load_pinn(source)
             if net.problem is not problem:
                 raise TrainError(
-                    f"the teacher {source} solves {net.problem.name}; accepted: a teacher of {problem.name}"
+                    f"the teacher {source} solves {net.problem.name}; expected: a teacher of {problem.name}"
                 )
             named = {"name": path.name, "sha256": _fingerprint(net)}
             return net.to(device), named
         if manifest is None and not path.exists():
-            raise TrainError(f"{path}: no such file; accepted: a program.npz, a bundle, a run folder")
+            raise TrainError(f"{path}: no such file; expected: a program.npz, a bundle, a run folder")
         name, program = path.name, read_program(path) if manifest is None else read_function(path, manifest)
         equation = manifest.equation if manifest else None
         if problem.equation and equation not in (None, problem.equation):
-            raise TrainError(f"the teacher {source} solves {equation}; accepted for {problem.name}: {problem.equation}")
+            raise TrainError(f"the teacher {source} solves {equation}; expected for {problem.name}: {problem.equation}")
     else:
         name, program = source.name, source
     return ProgramTeacher(program, problem), {"name": name, "sha256": program.sha256}

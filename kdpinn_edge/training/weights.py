@@ -54,7 +54,7 @@ def read_weights(path: Path) -> Pinn:
     tensors, metadata = read_tensors(path)
     if "problem" not in metadata:
         raise TrainError(
-            f"{path}: the file does not say which problem it solves; accepted: metadata with the key 'problem', "
+            f"{path}: the file does not say which problem it solves; expected: metadata with the key 'problem', "
             "as in safetensors.torch.save_file(net.state_dict(), path, metadata={'problem': 'burgers'})"
         )
     try:
@@ -75,7 +75,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             head = file.read(9)  # of safetensors: eight bytes of length, then JSON
             if head.startswith(PICKLE_STARTS) and not head.endswith(b"{"):
                 raise TrainError(
-                    f"{path}: this is a pickle, which runs code when it is read; accepted: safetensors. Where you "
+                    f"{path}: this is a pickle, which runs code when it is read; expected: safetensors. Where you "
                     "trust it and it is a network of train or distill, convert it: safetensors.torch.save_file("
                     "torch.load(path, weights_only=True), 'model.safetensors', metadata={'problem': 'burgers'}); "
                     "capture any other from Python (docs/training.md)"
@@ -84,7 +84,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: archive.get_tensor(name) for name in archive.keys()}, archive.metadata() or {}  # noqa: SIM118
     except FileNotFoundError as error:
         raise TrainError(
-            f"{path}: no such file; accepted: a .safetensors file, a run folder, or one of the zoo: "
+            f"{path}: no such file; expected: a .safetensors file, a run folder, or one of the zoo: "
             f"{', '.join(zoo.names())}"
         ) from error
     except (OSError, SafetensorError) as error:
@@ -116,7 +116,7 @@ def _faults(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
     faults += [f"{name} is not expected" for name in found.keys() - expected.keys()]
     for name in expected.keys() & found.keys():
         if found[name].shape != expected[name].shape:
-            faults.append(f"{name} has shape {tuple(found[name].shape)}; accepted: {tuple(expected[name].shape)}")
+            faults.append(f"{name} has shape {tuple(found[name].shape)}; expected: {tuple(expected[name].shape)}")
         elif not found[name].is_floating_point() or not torch.isfinite(found[name]).all():
             faults.append(f"{name} holds something else than finite floating-point numbers")
     return listing(sorted(faults)) if faults else ""

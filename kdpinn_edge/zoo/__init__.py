@@ -34,7 +34,7 @@ def program(name: str) -> Path:
 
 
 def record(name: str) -> dict[str, Any]:
-    """How the model was made, and its errors."""
+    """The record of how the model was made, and its errors."""
     found: dict[str, Any] = json.loads(_file(name, ".json").read_text(encoding="utf-8"))
     return found
 
@@ -45,10 +45,10 @@ def check_finished(run: str | os.PathLike[str]) -> None:
         finished = json.loads((Path(run) / "model.json").read_text(encoding="utf-8"))["finished"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise TrainError(
-            f"{run}: no run that was trained; accepted: the folder of a finished run ({type(error).__name__}: {error})"
+            f"{run}: no run that was trained; expected: the folder of a finished run ({type(error).__name__}: {error})"
         ) from error
     if not finished:
-        raise TrainError(f"{run}: the run was interrupted; accepted: a finished run. Resume it first.")
+        raise TrainError(f"{run}: the run was interrupted; expected: a finished run. Resume it first.")
 
 
 def publish(run: str | os.PathLike[str], name: str, program: Program, folder: Path = FOLDER) -> None:
@@ -60,5 +60,5 @@ def publish(run: str | os.PathLike[str], name: str, program: Program, folder: Pa
 
 def _file(name: str, suffix: str) -> Path:
     if name not in names():
-        raise TrainError(f"no model of the zoo is called {name!r}; accepted: {', '.join(names())}")
+        raise TrainError(f"no model of the zoo is called {name!r}; expected: {', '.join(names())}")
     return FOLDER / f"{name}{suffix}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy as np
 from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, Prepared
 from kdpinn_edge.comparison.backends.prepared import prepared, require_float32
 from kdpinn_edge.numerics.reference import rounded
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Program, Scale, Slice, Var
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """An interpreter per shape; x is stored into its tensor before the clock runs, y is new at every call."""
+    """Prepare an interpreter per shape; x is stored into its tensor before the clock runs, y is new at every call."""
     from ai_edge_litert.interpreter import Interpreter
 
     require_float32(case)
@@ -36,7 +37,7 @@ def prepare(case: Case, threads: int | None) -> Prepared:
 
 
 def tflite(program: Program, n: int) -> bytes:
-    """`program` for n points as a TensorFlow Lite model, parameters rounded to float32."""
+    """Write `program` for n points as a TensorFlow Lite model, parameters rounded to float32."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -48,41 +49,48 @@ def tflite(program: Program, n: int) -> bytes:
         env[var] = graph.part(x, start, var)
         start += var.size
     for op in program.ops:
-        out = op.out
-        match op:
-            case Affine(x=a, weight=weight, bias=bias):
-                operands = [env[a], graph.constant(weight), graph.constant(bias)]
-                env[out] = graph.node("FULLY_CONNECTED", operands, out, "FullyConnectedOptions")
-            case Scale(x=a, weight=weight, bias=bias):
-                product = graph.node("MUL", [env[a], graph.constant(weight)], out, "MulOptions")
-                env[out] = graph.node("ADD", [product, graph.constant(bias)], out, "AddOptions")
-            case Map(x=a, fn="silu"):
-                env[out] = graph.node("MUL", [env[a], graph.node("LOGISTIC", [env[a]], out)], out, "MulOptions")
-            case Map(x=a, fn="softplus"):
-                value = env[a]
-                for operator in ("NEG", "LOGISTIC", "LOG", "NEG"):  # -log sigmoid(-x)
-                    value = graph.node(operator, [value], out)
-                env[out] = value
-            case Map(x=a, fn="lorentzian"):
-                one = graph.constant(np.ones(1))
-                square = graph.node("MUL", [env[a], env[a]], out, "MulOptions")
-                env[out] = graph.node(
-                    "DIV", [one, graph.node("ADD", [square, one], out, "AddOptions")], out, "DivOptions"
-                )
-            case Map(x=a, fn=fn):
-                env[out] = graph.node({"sigmoid": "LOGISTIC"}.get(fn, fn.upper()), [env[a]], out)
-            case Add(a=a, b=b):
-                env[out] = graph.node("ADD", [env[a], env[b]], out, "AddOptions")
-            case Mul(a=a, b=b):
-                env[out] = graph.node("MUL", [env[a], env[b]], out, "MulOptions")
-            case Concat(xs=xs):
-                env[out] = graph.concat([env[a] for a in xs], out)
-            case Slice(x=a, start=start):
-                env[out] = graph.part(env[a], start, out)
+        env[op.out] = _node(graph, op, env)
     y = graph.concat([env[var] for var in program.outputs], Var("y", program.n_out))
     builder = flatbuffers.Builder()
     builder.Finish(graph.model(x, y).Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _node(graph: _Graph, op: Op, env: Mapping[Var, int]) -> int:
+    """The tensor that `op` makes of those in `env`."""
+    out = op.out
+    match op:
+        case Affine(x=a, weight=weight, bias=bias):
+            operands = [env[a], graph.constant(weight), graph.constant(bias)]
+            return graph.node("FULLY_CONNECTED", operands, out, "FullyConnectedOptions")
+        case Scale(x=a, weight=weight, bias=bias):
+            product = graph.node("MUL", [env[a], graph.constant(weight)], out, "MulOptions")
+            return graph.node("ADD", [product, graph.constant(bias)], out, "AddOptions")
+        case Map(x=a, fn=fn):
+            return _mapped(graph, fn, env[a], out)
+        case Add(a=a, b=b):
+            return graph.node("ADD", [env[a], env[b]], out, "AddOptions")
+        case Mul(a=a, b=b):
+            return graph.node("MUL", [env[a], env[b]], out, "MulOptions")
+        case Concat(xs=xs):
+            return graph.concat([env[a] for a in xs], out)
+        case Slice(x=a, start=start):
+            return graph.part(env[a], start, out)
+
+
+def _mapped(graph: _Graph, fn: str, value: int, out: Var) -> int:
+    """`fn` of the tensor `value`, in the operators that TensorFlow Lite has."""
+    if fn == "silu":
+        return graph.node("MUL", [value, graph.node("LOGISTIC", [value], out)], out, "MulOptions")
+    if fn == "softplus":
+        for operator in ("NEG", "LOGISTIC", "LOG", "NEG"):  # -log sigmoid(-x)
+            value = graph.node(operator, [value], out)
+        return value
+    if fn == "lorentzian":
+        one = graph.constant(np.ones(1))
+        square = graph.node("MUL", [value, value], out, "MulOptions")
+        return graph.node("DIV", [one, graph.node("ADD", [square, one], out, "AddOptions")], out, "DivOptions")
+    return graph.node({"sigmoid": "LOGISTIC"}.get(fn, fn.upper()), [value], out)
 
 
 class _Graph:

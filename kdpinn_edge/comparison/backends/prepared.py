@@ -26,11 +26,11 @@ def prepared(
 def require_float32(case: Case) -> None:
     """Raise BenchError for a bundle in another precision: its functions are there for float32 only."""
     if case.manifest.precision != "float32":
-        raise BenchError(f"the bundle computes in {case.manifest.precision}; accepted: float32, it has no other tanh")
+        raise BenchError(f"the bundle computes in {case.manifest.precision}; expected: float32, it has no other tanh")
 
 
 def has_one_thread(threads: int | None) -> str:
-    """How a backend without threads reports them. Raises BenchError where it is asked for several."""
+    """Report the threads of a backend that has none. Raises BenchError where it is asked for several."""
     if threads not in (1, None):
-        raise BenchError(f"asked for {threads} threads; accepted: 1, it has no others")
+        raise BenchError(f"asked for {threads} threads; expected: 1, it has no others")
     return "the caller's thread; it has no others"

@@ -11,7 +11,7 @@ from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Program, Scale
 
 @dataclass(frozen=True)
 class Words:
-    """What a library calls the operations of a Program; + and * are its operators.
+    """The functions of a library for the operations of a Program; + and * are its operators.
 
     `affine` and `scale` take (weight, bias, x), `part` takes (x, start, stop). Points lie along one axis of x, and the
     entries of a variable along the other; which is which is the library's choice.
@@ -25,7 +25,7 @@ class Words:
 
 
 def traced(program: Program, constants: Sequence[Sequence[Any]], words: Words, x: Any) -> Any:
-    """`program` at the points x; `constants` are (weight, bias) of each op in the library's own arrays, or nothing."""
+    """Evaluate `program` at the points x; `constants` are each op's (weight, bias) in the library's arrays, or ()."""
     env: dict[str, Any] = {}
     start = 0
     for var in program.inputs:

@@ -10,14 +10,14 @@ from itertools import product
 import numpy as np
 from markupsafe import Markup
 
-from kdpinn_edge.comparison.record import Absent, Block, Board, Entry, Floor, Mode, Record, Start, Subject
+from kdpinn_edge.comparison.record import Absent, Block, Device, Entry, Mode, NoiseBaseline, Record, Start, Subject
 from kdpinn_edge.comparison.report import figures, svg
 from kdpinn_edge.comparison.report import quantities as q
 from kdpinn_edge.comparison.report.answer import (
     ASKED_PERCENTILE,
     CALLED,
     Answer,
-    Table,
+    RowTable,
     answers,
     called,
     judge,
@@ -28,7 +28,7 @@ from kdpinn_edge.comparison.report.answer import (
 )
 from kdpinn_edge.comparison.report.figures import Distribution, Point, Series
 from kdpinn_edge.comparison.report.look import Look, looks
-from kdpinn_edge.comparison.statistics import PERCENTILES, SHORTEST_NS, BoardRow, Row, board_rows, row, rows
+from kdpinn_edge.comparison.statistics import PERCENTILES, SHORTEST_NS, DeviceRow, LatencyRow, device_rows, row, rows
 
 KIND: dict[str, str] = {
     "refused": "Refused: computes something else",
@@ -79,7 +79,7 @@ class LimitTable:
 
 @dataclass(frozen=True)
 class SizeLine:
-    """What it takes to have one entry: text for each column, "" where it was not measured."""
+    """The sizes and times that one entry costs: text for each column, "" where it was not measured."""
 
     entry: Entry
     artifact: str
@@ -94,7 +94,7 @@ class SizeLine:
 
 @dataclass(frozen=True)
 class NumberLine:
-    """One Row in full."""
+    """One LatencyRow in full."""
 
     entry: str
     n: str
@@ -108,10 +108,10 @@ class NumberLine:
 
 
 @dataclass(frozen=True)
-class BoardLine:
-    """One BoardRow in full."""
+class DeviceLine:
+    """One DeviceRow in full."""
 
-    board: str
+    device: str
     target: str
     function: str
     n: str
@@ -122,7 +122,7 @@ class BoardLine:
 
 @dataclass(frozen=True)
 class Speedup:
-    """Two entries at each n: how many times the second is faster, and both medians; "" where one of them is missing."""
+    """The factor by which one entry is faster than another at each n, and both medians; "" where one is missing."""
 
     slow: str
     fast: str
@@ -131,7 +131,7 @@ class Speedup:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that page.html.jinja asks for."""
+    """The data that page.html.jinja asks for."""
 
     record: Record
     subject: Subject
@@ -151,10 +151,10 @@ class Page:
     networks: tuple[Subject, ...]
     speedups: Mapping[str, tuple[Speedup, ...]]
     own_threads: tuple[tuple[Entry, tuple[str, ...]], ...]
-    boards: tuple[BoardLine, ...]
+    devices: tuple[DeviceLine, ...]
     absent: tuple[tuple[str, tuple[Absent, ...]], ...]
     numbers: tuple[NumberLine, ...]
-    floors: tuple[str, ...]
+    baselines: tuple[str, ...]
     has_means: bool
     n_samples: int
 
@@ -162,7 +162,7 @@ class Page:
 def page(record: Record) -> Page:
     """The page of `record`: about its smallest network with equal threads for all; the rest is set beside that."""
     record = _above_zero(record)
-    table = Table(record, rows(record))
+    table = RowTable(record, rows(record))
     subject = min(record.subjects, key=lambda subject: subject.multiply_adds)
     equal = sorted(
         (entry for entry in record.entries if entry.threads is not None),
@@ -197,7 +197,7 @@ def page(record: Record) -> Page:
         networks=record.subjects,
         speedups=_speedups(table, subject),
         own_threads=tuple((entry, _medians(table, entry)) for entry in record.entries if entry.threads is None),
-        boards=tuple(_board_line(board, row) for board in record.boards for row in board_rows(board)),
+        devices=tuple(_device_line(device, row) for device in record.devices for row in device_rows(device)),
         absent=tuple(
             (title, kept) for kind, title in KIND.items() if (kept := tuple(a for a in record.absent if a.kind == kind))
         ),
@@ -207,7 +207,7 @@ def page(record: Record) -> Page:
             for n in table.n_points
             for row in table.rows(entry, n).values()
         ),
-        floors=tuple(map(_floor, record.floors)),
+        baselines=tuple(map(_baseline, record.baselines)),
         has_means=any(cell.batch > 1 for cell in record.cells),
         n_samples=sum(len(block.samples_ns) for cell in record.cells for block in cell.blocks),
     )
@@ -224,7 +224,7 @@ def _above_zero(record: Record) -> Record:
     return replace(record, cells=tuple(replace(cell, blocks=tuple(map(block, cell.blocks))) for cell in record.cells))
 
 
-def _held(table: Table, entries: Sequence[Entry], n: int) -> str:
+def _held(table: RowTable, entries: Sequence[Entry], n: int) -> str:
     """How many of the entries keep the limit at n points, and which do not."""
     limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
     verdicts = {entry.name: judge(table, entry, n).verdict for entry in entries if table.rows(entry, n)}
@@ -240,8 +240,8 @@ def _held(table: Table, entries: Sequence[Entry], n: int) -> str:
     return f"{said}."
 
 
-def _limit_table(table: Table, entries: Sequence[Entry], mode: Mode, limits_ns: Sequence[float]) -> LimitTable:
-    def cell(found: Row | None) -> LimitCell | None:
+def _limit_table(table: RowTable, entries: Sequence[Entry], mode: Mode, limits_ns: Sequence[float]) -> LimitTable:
+    def cell(found: LatencyRow | None) -> LimitCell | None:
         if found is None:
             return None
         tail = found.percentiles[-1]
@@ -257,10 +257,10 @@ def _limit_table(table: Table, entries: Sequence[Entry], mode: Mode, limits_ns: 
     return LimitTable(CALLED[mode], tuple(line for line in lines if any(line[1])))
 
 
-def _latency(table: Table, entries: Sequence[Entry], look: Mapping[str, Look]) -> tuple[Figure, ...]:
+def _latency(table: RowTable, entries: Sequence[Entry], look: Mapping[str, Look]) -> tuple[Figure, ...]:
     """Two drawings: the median, and the highest percentile that the samples support."""
 
-    def series(of: Callable[[Row], tuple[str, float]]) -> list[Series]:
+    def series(of: Callable[[LatencyRow], tuple[str, float]]) -> list[Series]:
         found = []
         for entry in entries:
             measured = [row for n in table.n_points if (row := table.row(entry, n))]
@@ -286,7 +286,7 @@ def _latency(table: Table, entries: Sequence[Entry], look: Mapping[str, Look]) -
     )
 
 
-def _spread(table: Table, entries: Sequence[Entry], look: Mapping[str, Look], n: int) -> Figure:
+def _spread(table: RowTable, entries: Sequence[Entry], look: Mapping[str, Look], n: int) -> Figure:
     cells = {cell.entry: cell for cell in table.record.cells if (cell.n, cell.mode) == (n, "closed")}
     found = []
     for entry, _ in table.fastest(entries, n):
@@ -304,7 +304,7 @@ def _spread(table: Table, entries: Sequence[Entry], look: Mapping[str, Look], n:
     return Figure(points(n), drawing)
 
 
-def _errors(table: Table, entries: Sequence[Entry], look: Mapping[str, Look], subject: Subject, n: int) -> Figure:
+def _errors(table: RowTable, entries: Sequence[Entry], look: Mapping[str, Look], subject: Subject, n: int) -> Figure:
     series = []
     for entry, median in table.fastest(entries, n):
         tip = f"{entry.name}\nmedian {q.duration(median.ns)}\nerror {q.error(entry.error)}"
@@ -320,7 +320,7 @@ def _errors(table: Table, entries: Sequence[Entry], look: Mapping[str, Look], su
     return Figure(points(n), figures.error_against_latency(series, lines, label))
 
 
-def _size_line(table: Table, entry: Entry) -> SizeLine:
+def _size_line(table: RowTable, entry: Entry) -> SizeLine:
     def typical(of: Callable[[Start], float], shown: Callable[[float], str]) -> str:
         return shown(statistics.median(map(of, entry.starts))) if entry.starts else ""
 
@@ -341,17 +341,17 @@ def _size_line(table: Table, entry: Entry) -> SizeLine:
     )
 
 
-def _medians(table: Table, entry: Entry) -> tuple[str, ...]:
+def _medians(table: RowTable, entry: Entry) -> tuple[str, ...]:
     medians = (table.median(entry, n) for n in table.n_points)
     return tuple(q.duration(median.ns) if median else "" for median in medians)
 
 
-def _board_line(board: Board, row: BoardRow) -> BoardLine:
+def _device_line(device: Device, row: DeviceRow) -> DeviceLine:
     shown = q.duration if row.unit == "ns" else q.cycles
     figures = (row.median, row.p99, row.most, row.median / row.n)
-    return BoardLine(
-        board=board.name,
-        target=board.target,
+    return DeviceLine(
+        device=device.name,
+        target=device.target,
         function=row.function,
         n=q.count(row.n),
         figures=tuple("" if figure is None else shown(figure) for figure in figures),
@@ -360,12 +360,12 @@ def _board_line(board: Board, row: BoardRow) -> BoardLine:
     )
 
 
-def _samples(row: Row | BoardRow) -> str:
+def _samples(row: LatencyRow | DeviceRow) -> str:
     batch = f" × {q.count(row.batch)}" if row.batch > 1 else ""
     return f"{q.count(row.samples)}{batch}"
 
 
-def _number_line(entry: Entry, row: Row) -> NumberLine:
+def _number_line(entry: Entry, row: LatencyRow) -> NumberLine:
     median = row.percentiles[0]
     tails = (row.percentile(p) for p in PERCENTILES[1:])
     return NumberLine(
@@ -381,7 +381,7 @@ def _number_line(entry: Entry, row: Row) -> NumberLine:
     )
 
 
-def _speedups(table: Table, smallest: Subject) -> dict[str, tuple[Speedup, ...]]:
+def _speedups(table: RowTable, smallest: Subject) -> dict[str, tuple[Speedup, ...]]:
     """What a smaller network brings in one runtime, what another runtime brings for one network, and both together.
 
     Runtimes are compared as they are called from Python: each framework with this project's smallest backend.
@@ -415,7 +415,7 @@ def _problem(subject: str) -> str:
     return subject.removesuffix("_teacher").removesuffix("_student")
 
 
-def _speedup(table: Table, slow: Entry, fast: Entry) -> Speedup:
+def _speedup(table: RowTable, slow: Entry, fast: Entry) -> Speedup:
     def times(n: int) -> tuple[str, str]:
         a, b = table.median(slow, n), table.median(fast, n)
         return (q.ratio(a.ns / b.ns), f"{q.duration(a.ns)} → {q.duration(b.ns)}") if a and b else ("", "")
@@ -423,10 +423,10 @@ def _speedup(table: Table, slow: Entry, fast: Entry) -> Speedup:
     return Speedup(slow.name, fast.name, tuple(map(times, table.n_points)))
 
 
-def _floor(floor: Floor) -> str:
+def _baseline(baseline: NoiseBaseline) -> str:
     """What a call that does nothing takes, in each way of calling: its median, and its highest percentile."""
     said = []
-    for cell in floor.cells:
+    for cell in baseline.cells:
         found = row(cell, 1).percentiles
         tail = f", {q.percentile(found[-1].p)} {q.duration(found[-1].ns)}" if len(found) > 1 else ""
         said.append(f"{CALLED.get(cell.mode, cell.mode)} {q.duration(found[0].ns)}{tail}")

@@ -46,7 +46,7 @@ SQLITE_PATIENCE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Found:
-    """All outcomes, the fastest first; the front, which nothing beats in both time and error; the best for the goal."""
+    """The result of a search: all outcomes, the fastest first; the front of time and error; the best for the goal."""
 
     outcomes: tuple[Outcome, ...]
     front: tuple[Outcome, ...]
@@ -106,7 +106,7 @@ def search(
 
 
 def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
-    """The search in the database at `url`, a new one where it holds none.
+    """Open the search in the database at `url`, or start a new one where it holds none.
 
     Raises SearchError where the database cannot be opened, or holds the search of another task.
     """
@@ -124,7 +124,7 @@ def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
             )
         except (SQLAlchemyError, ImportError) as error:
             raise SearchError(
-                f"{url!r} cannot be opened ({str(error).splitlines()[0]}); accepted: the URL of a database, as in "
+                f"{url!r} cannot be opened ({str(error).splitlines()[0]}); expected: the URL of a database, as in "
                 "sqlite:////shared/search.db, and the driver of its kind installed"
             ) from error
         if on_sqlite:
@@ -138,7 +138,7 @@ def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
     held = study.user_attrs.get(TASK, described)
     faults = [f"{key} was {held.get(key)!r}, is now {now!r}" for key, now in described.items() if held.get(key) != now]
     if faults:
-        raise SearchError(f"{url} holds another search; accepted: its options, or another storage: {listing(faults)}")
+        raise SearchError(f"{url} holds another search; expected: its options, or another storage: {listing(faults)}")
     study.set_user_attr(TASK, described)
     return study
 

@@ -20,15 +20,15 @@ TURN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Latency:
+class NetLatency:
     """Medians on one thread, float32: of a call with one point, and per point of a call with MANY."""
 
     one_ns: float
     per_point_ns: float
 
 
-def latencies(models: Mapping[str, Model]) -> dict[str, Latency]:
-    """That of every model, by the same keys. They take turns, so a disturbance hits all."""
+def latencies(models: Mapping[str, Model]) -> dict[str, NetLatency]:
+    """The latency of every model, by the same keys. They take turns, so a disturbance hits all."""
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder, compiled_harness() as harness:
         bundles = {key: Path(folder, str(i)) for i, key in enumerate(models)}
         for key, bundle in bundles.items():
@@ -39,7 +39,7 @@ def latencies(models: Mapping[str, Model]) -> dict[str, Latency]:
             for _ in range(TURNS)
         ]
     return {
-        key: Latency(median(turn[key][1] for turn in turns), median(turn[key][MANY] for turn in turns) / MANY)
+        key: NetLatency(median(turn[key][1] for turn in turns), median(turn[key][MANY] for turn in turns) / MANY)
         for key in models
     }
 

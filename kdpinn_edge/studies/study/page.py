@@ -11,9 +11,9 @@ from kdpinn_edge.comparison.machine import this_machine
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.files import check_folder, write_whole
 from kdpinn_edge.studies.study.front import front
-from kdpinn_edge.studies.study.latency import MANY, Latency
+from kdpinn_edge.studies.study.latency import MANY, NetLatency
 from kdpinn_edge.studies.study.plan import METHODS, size_name
-from kdpinn_edge.studies.study.report import Report
+from kdpinn_edge.studies.study.report import StudyReport
 from kdpinn_edge.studies.study.results import Spread
 from kdpinn_edge.studies.study.run import TEACHER
 from kdpinn_edge.training.run_folder import record_of, versions
@@ -40,11 +40,11 @@ of {many:,}, on {cpu}.
 def check_page(path: Path) -> None:
     """Raise StudyError where `path` is not one that `write_page` can write: call it before a long study."""
     if path.suffix != ".md":
-        raise StudyError(f"{path}: the suffix {path.suffix!r} is not known; accepted: .md")
+        raise StudyError(f"{path}: the suffix {path.suffix!r} is unknown; expected: .md")
     check_folder(path, StudyError)
 
 
-def write_page(found: Report, path: Path) -> None:
+def write_page(found: StudyReport, path: Path) -> None:
     """Write the page to `path`, and its figure beside it with the suffix .png. Raises StudyError as `check_page`."""
     check_page(path)
     figure = path.with_suffix(".png")
@@ -52,7 +52,7 @@ def write_page(found: Report, path: Path) -> None:
     write_whole(path, (page(found, figure.name) + "\n").encode())
 
 
-def page(found: Report, figure: str) -> str:
+def page(found: StudyReport, figure: str) -> str:
     """The page as Markdown."""
     plan = found.plan
     said = INTRODUCTION.format(
@@ -91,7 +91,7 @@ def page(found: Report, figure: str) -> str:
     return "\n".join(lines)
 
 
-def table_rows(found: Report) -> Iterator[Cells]:
+def table_rows(found: StudyReport) -> Iterator[Cells]:
     """The teacher, and every method at every size, under HEAD."""
     teacher = found.teacher
     latency = found.latencies[TEACHER]
@@ -124,7 +124,7 @@ def table_rows(found: Report) -> Iterator[Cells]:
         )
 
 
-def other_rows(found: Report) -> Iterator[Cells]:
+def other_rows(found: StudyReport) -> Iterator[Cells]:
     """The interpolants and the reference, under OTHERS_HEAD."""
     for each in found.baselines:
         accuracy = each.accuracy
@@ -136,7 +136,7 @@ def _spread(spread: Spread) -> str:
     return f"{spread.median:.1e} [{spread.low:.1e}, {spread.high:.1e}]"
 
 
-def _times(latency: Latency) -> Cells:
+def _times(latency: NetLatency) -> Cells:
     return _ns(latency.one_ns), _ns(latency.per_point_ns)
 
 
@@ -149,7 +149,7 @@ def _table(head: Cells, cells: Iterator[Cells]) -> Iterator[str]:
         yield f"| {' | '.join(row)} |"
 
 
-def draw(found: Report, path: Path) -> None:
+def draw(found: StudyReport, path: Path) -> None:
     """Relative L2 over the latency per point, with the Pareto front; and over how many numbers are stored."""
     from matplotlib.figure import Figure
 
@@ -197,7 +197,7 @@ def draw(found: Report, path: Path) -> None:
     write_whole(path, png.getvalue())
 
 
-def pareto(found: Report) -> list[tuple[float, float]]:
+def pareto(found: StudyReport) -> list[tuple[float, float]]:
     """Latency and median error of every row than which no other is both faster and more accurate, the fastest first."""
     points = ((found.latencies[size_name(row.hidden)].per_point_ns, row.relative_l2.median) for row in found.rows)
     return front(points, lambda point: point)

@@ -12,15 +12,23 @@ from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.simplify import multiply_adds
 from kdpinn_edge.studies.study.baselines import Baseline, baselines, reference
-from kdpinn_edge.studies.study.latency import Latency, latencies
+from kdpinn_edge.studies.study.latency import NetLatency, latencies
 from kdpinn_edge.studies.study.measure import NetAccuracy
 from kdpinn_edge.studies.study.plan import Plan, size_name
-from kdpinn_edge.studies.study.results import Row, Verdict, parameters_of, read_teacher, results, rows, verdicts
+from kdpinn_edge.studies.study.results import (
+    MethodRow,
+    MethodVerdict,
+    parameters_of,
+    read_teacher,
+    results,
+    rows,
+    verdicts,
+)
 from kdpinn_edge.studies.study.run import TEACHER
 
 
 @dataclass(frozen=True)
-class Report:
+class StudyReport:
     """A study as far as it went. `multiply_adds` per point and `latencies` are by the name of a size, and "teacher"."""
 
     plan: Plan
@@ -28,15 +36,15 @@ class Report:
     finished: int
     teacher: NetAccuracy
     teacher_parameters: int
-    rows: tuple[Row, ...]
-    verdicts: tuple[Verdict, ...]
+    rows: tuple[MethodRow, ...]
+    verdicts: tuple[MethodVerdict, ...]
     multiply_adds: dict[str, int]
-    latencies: dict[str, Latency]
+    latencies: dict[str, NetLatency]
     baselines: tuple[Baseline, ...]
     reference: Baseline
 
     def document(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as a document for JSON."""
         return {
             "problem": self.problem.name,
             "plan": asdict(self.plan),
@@ -50,7 +58,7 @@ class Report:
         }
 
 
-def report(plan: Plan, folder: Path) -> Report:
+def report(plan: Plan, folder: Path) -> StudyReport:
     """Read what is measured in `folder`; measure what it is compared with: latencies, interpolants, the reference."""
     found, teacher = results(plan, folder), read_teacher(folder)
     table = rows(found, teacher)
@@ -58,7 +66,7 @@ def report(plan: Plan, folder: Path) -> Report:
     models = {key: find_model(name) for key, name in names.items()}
     solved, parameters = problem(plan.problem), parameters_of(plan.teacher)
     sizes = sorted({row.parameters for row in table} | {parameters})
-    return Report(
+    return StudyReport(
         plan=plan,
         problem=solved,
         finished=len(found),

@@ -9,16 +9,16 @@ from pathlib import Path
 from statistics import median
 
 from kdpinn_edge.studies.study.measure import NetAccuracy
-from kdpinn_edge.studies.study.plan import METHODS, Cell, Plan, size_name
+from kdpinn_edge.studies.study.plan import METHODS, Plan, StudyCell, size_name
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER
 from kdpinn_edge.training.run_folder import read_json, record_of
 
 
 @dataclass(frozen=True)
-class Result:
-    """One cell as it was measured."""
+class CellResult:
+    """The measurements of one cell of a study."""
 
-    cell: Cell
+    cell: StudyCell
     accuracy: NetAccuracy
     parameters: int
     cpu_seconds: float
@@ -34,12 +34,12 @@ class Spread:
 
     @staticmethod
     def of(values: Sequence[float]) -> Spread:
-        """That of `values`, at least one."""
+        """The spread of `values`, at least one."""
         return Spread(median(values), min(values), max(values))
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method at one size. `rmse_ratio` is the median RMSE over that of the teacher."""
 
     hidden: tuple[int, ...]
@@ -54,8 +54,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """At one size: is `distilled`, the method with the least median, better than `scratch` beyond the seeds' spread?
+class MethodVerdict:
+    """Whether `distilled`, the method with the least median at one size, beats `scratch` beyond the seeds' spread.
 
     `factor` is the median of `scratch` over that of `distilled`. `apart` where the ranges over the seeds do not meet.
     """
@@ -80,38 +80,38 @@ class Verdict:
         )
 
 
-def results(plan: Plan, folder: Path) -> list[Result]:
+def results(plan: Plan, folder: Path) -> list[CellResult]:
     """All cells that are measured, in the order of the plan."""
     found = []
     for cell in plan.cells:
         if (folder / cell.name / ACCURACY_FILE).exists():
             run = folder / cell.name
             seconds = record_of(run)["training_cpu_seconds"]
-            found.append(Result(cell, read_accuracy(run), parameters_of(run), seconds))
+            found.append(CellResult(cell, read_accuracy(run), parameters_of(run), seconds))
     return found
 
 
 def parameters_of(model: str | os.PathLike[str]) -> int:
-    """How many parameters the network of a run folder or the zoo has."""
+    """The number of parameters of the network of a run folder or the zoo has."""
     parameters: int = record_of(model)["architecture"]["parameters"]
     return parameters
 
 
 def read_accuracy(run: Path) -> NetAccuracy:
-    """What was measured of the network in a run folder."""
+    """Read the accuracy that was measured of the network in a run folder."""
     return NetAccuracy(**read_json(run / ACCURACY_FILE))
 
 
-def rows(found: Sequence[Result], teacher: NetAccuracy) -> list[Row]:
+def rows(found: Sequence[CellResult], teacher: NetAccuracy) -> list[MethodRow]:
     """A row per size and method, the smallest size first, methods in the order of METHODS."""
     keys = dict.fromkeys((result.cell.config.hidden, result.cell.method) for result in found)
     made = [_row(hidden, method, found, teacher) for hidden, method in keys]
     return sorted(made, key=lambda row: (row.parameters, list(METHODS).index(row.method)))
 
 
-def _row(hidden: tuple[int, ...], method: str, found: Sequence[Result], teacher: NetAccuracy) -> Row:
+def _row(hidden: tuple[int, ...], method: str, found: Sequence[CellResult], teacher: NetAccuracy) -> MethodRow:
     own = [each for each in found if (each.cell.config.hidden, each.cell.method) == (hidden, method)]
-    return Row(
+    return MethodRow(
         hidden=hidden,
         method=method,
         seeds=len(own),
@@ -124,8 +124,8 @@ def _row(hidden: tuple[int, ...], method: str, found: Sequence[Result], teacher:
     )
 
 
-def verdicts(table: Sequence[Row]) -> Iterator[Verdict]:
-    """For every size the best distillation against every training from scratch."""
+def verdicts(table: Sequence[MethodRow]) -> Iterator[MethodVerdict]:
+    """Compare for every size the best distillation against every training from scratch."""
     for hidden in dict.fromkeys(row.hidden for row in table):
         own = [row for row in table if row.hidden == hidden]
         distilled = [row for row in own if METHODS[row.method].distils]
@@ -134,9 +134,9 @@ def verdicts(table: Sequence[Row]) -> Iterator[Verdict]:
                 best = min(distilled, key=lambda row: row.relative_l2.median)
                 a, b = best.relative_l2, scratch.relative_l2
                 apart = a.high < b.low or b.high < a.low
-                yield Verdict(hidden, best.method, scratch.method, b.median / a.median, apart)
+                yield MethodVerdict(hidden, best.method, scratch.method, b.median / a.median, apart)
 
 
 def read_teacher(folder: Path) -> NetAccuracy:
-    """What was measured of the teacher."""
+    """Read the accuracy that was measured of the teacher."""
     return read_accuracy(folder / TEACHER)

@@ -13,7 +13,7 @@ from threading import Thread
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.importers.model import captured, find_pinn
 from kdpinn_edge.studies.study.measure import accuracy
-from kdpinn_edge.studies.study.plan import Cell, Plan, read_plan, write_plan
+from kdpinn_edge.studies.study.plan import Plan, StudyCell, read_plan, write_plan
 from kdpinn_edge.training import DistillConfig, distill, train
 from kdpinn_edge.training.run_folder import CONFIG_FILE, write_json
 
@@ -22,7 +22,7 @@ TEACHER = "teacher"
 
 
 @dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """`done` of `cells` are trained and measured; `name` is the latest, None before the first."""
 
     done: int
@@ -31,21 +31,21 @@ class Progress:
 
 
 def study(
-    plan: Plan, folder: Path, *, jobs: int = 2, report: Callable[[Progress], None] = lambda progress: None
+    plan: Plan, folder: Path, *, jobs: int = 2, report: Callable[[StudyProgress], None] = lambda progress: None
 ) -> bool:
-    """Train and measure all cells of `plan` that `folder` does not have yet; whether it has them all now.
+    """Train and measure all cells of `plan` that `folder` lacks; return whether it has them all now.
 
     A KeyboardInterrupt ends it early: what is finished stays, what is not goes on next time where it stopped. Raises
     StudyError where `folder` holds another study.
     """
     found = read_plan(folder)
     if found is not None and not set(found.cells) <= set(plan.cells):
-        raise StudyError(f"{folder} holds other cells; accepted: a new folder, or a plan that was made from its own")
+        raise StudyError(f"{folder} holds other cells; expected: a new folder, or a plan that was made from its own")
     write_plan(plan, folder)
     _measure_teacher(plan, folder)
     missing = [cell for cell in plan.cells if not (folder / cell.name / ACCURACY_FILE).exists()]
     done = len(plan.cells) - len(missing)
-    report(Progress(done, len(plan.cells), None))
+    report(StudyProgress(done, len(plan.cells), None))
     workers = min(jobs, max(1, len(missing)))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_the_study) as pool:
         work = {pool.submit(_train_and_measure, plan, cell, folder / cell.name): cell for cell in missing}
@@ -54,7 +54,7 @@ def study(
                 if not future.result():
                     return False
                 done += 1
-                report(Progress(done, len(plan.cells), work[future].name))
+                report(StudyProgress(done, len(plan.cells), work[future].name))
         except KeyboardInterrupt:
             return False
         finally:
@@ -81,7 +81,7 @@ def _measure_teacher(plan: Plan, folder: Path) -> None:
         write_json(path, asdict(accuracy(captured(net, plan.problem), net.problem)))
 
 
-def _train_and_measure(plan: Plan, cell: Cell, run: Path) -> bool:
+def _train_and_measure(plan: Plan, cell: StudyCell, run: Path) -> bool:
     """Whether the cell is finished: False after an interrupt."""
     resume = (run / CONFIG_FILE).exists()
     if isinstance(cell.config, DistillConfig):

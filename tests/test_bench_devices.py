@@ -23,12 +23,12 @@ from kdpinn_edge import cli
 from kdpinn_edge.bundle.manifest import PROGRAM_FILES, FunctionName, Input, read_manifest
 from kdpinn_edge.bundle.probe import timed_points
 from kdpinn_edge.cli import bench as command
-from kdpinn_edge.comparison import lineup
-from kdpinn_edge.comparison.board import read_boards, with_boards
+from kdpinn_edge.comparison import selection
+from kdpinn_edge.comparison.device import read_devices, with_devices
 from kdpinn_edge.comparison.durations import parse_rate
-from kdpinn_edge.comparison.record import Absent, Board, BoardCell, Clock, read_record, write_record
+from kdpinn_edge.comparison.record import Absent, Clock, Device, DeviceCell, read_record, write_record
 from kdpinn_edge.comparison.report import html
-from kdpinn_edge.comparison.statistics import board_rows, summary
+from kdpinn_edge.comparison.statistics import device_rows, summary
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import BenchError, ExportError
 from kdpinn_edge.export import device_bench as device
@@ -86,7 +86,7 @@ def written(files: Mapping[str, bytes], folder: Path) -> Path:
 
 
 def results(bundle: Path) -> dict[str, Any]:
-    """What a board prints that is right, and counts cycles."""
+    """What a device prints that is right, and counts cycles."""
     manifest = read_manifest(bundle)
     x = timed_points(manifest.inputs, 100).astype(np.float32)
 
@@ -123,11 +123,11 @@ def test_a_device_has_the_bits_of_numpy(target: str, bundle: Path, need: Need, t
     code, interface = built(target)
     files = device_bench(code, interface)
     assert device_bench(code, interface) == files
-    (tmp_path / "board.json").write_text(printed(written(files, tmp_path), emulator))
+    (tmp_path / "device.json").write_text(printed(written(files, tmp_path), emulator))
 
-    (found,) = read_boards([tmp_path / "board.json"], bundle, None)
-    assert isinstance(found, Board), found
-    assert (found.name, found.target, found.subject) == ("board: board", target, "model")
+    (found,) = read_devices([tmp_path / "device.json"], bundle, None)
+    assert isinstance(found, Device), found
+    assert (found.name, found.target, found.subject) == ("device: device", target, "model")
     assert found.profile == TARGETS[target].profile
     most = 100 if target in MEMORY else 10_000
     assert {(cell.function, cell.n) for cell in found.cells} >= {(f, n) for f in FUNCTIONS for n in (1, 100, most)}
@@ -138,8 +138,8 @@ def test_a_device_has_the_bits_of_numpy(target: str, bundle: Path, need: Need, t
 def test_the_bench_in_a_bundle_runs(bundle: Path, tmp_path: Path) -> None:
     assert {"model_bench", "model_bench.c"} <= read_manifest(bundle).files.keys()
     (tmp_path / "here.json").write_text(printed(bundle / "model_bench", ()))
-    (found,) = read_boards([tmp_path / "here.json"], bundle, None)
-    assert isinstance(found, Board)
+    (found,) = read_devices([tmp_path / "here.json"], bundle, None)
+    assert isinstance(found, Device)
     assert found.target == read_manifest(bundle).target.name
 
 
@@ -147,7 +147,7 @@ def test_the_compiler_of_the_device_builds_it_from_the_bundle(bundle: Path, need
     command = [need("cc"), "-O2", "-nostartfiles", "model_bench.c", "-L.", "-lmodel", f"-Wl,-rpath,{bundle}"]
     subprocess.run([*command, "-o", tmp_path / "bench"], cwd=bundle, check=True)
     (tmp_path / "here.json").write_text(printed(tmp_path / "bench", ()))
-    assert isinstance(read_boards([tmp_path / "here.json"], bundle, None)[0], Board)
+    assert isinstance(read_devices([tmp_path / "here.json"], bundle, None)[0], Device)
 
 
 @pytest.mark.slow
@@ -160,13 +160,13 @@ def test_a_wrong_bit_on_the_device_is_found(target: str, bundle: Path, need: Nee
     assert weight in code
     files = device_bench(code.replace(weight, bytes([weight[0] ^ 1]) + weight[1:]), interface)
     (tmp_path / "broken.json").write_text(printed(written(files, tmp_path), EMULATORS[target], exit_code=1))
-    (found,) = read_boards([tmp_path / "broken.json"], bundle, None)
+    (found,) = read_devices([tmp_path / "broken.json"], bundle, None)
     assert isinstance(found, Absent)
     assert found.reason.startswith("its self-test failed at golden number ")
 
 
 def test_a_target_without_a_bench_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"wasm has no bench for the device; accepted: x86-64-v4, .*cortex-m33"):
+    with pytest.raises(ExportError, match=r"wasm has no bench for the device; expected: x86-64-v4, .*cortex-m33"):
         device_bench(b"", Interface("model", "float32", TARGETS["wasm"], INPUTS, FUNCTIONS))
 
 
@@ -198,20 +198,20 @@ Change = Callable[[dict[str, Any]], object]
     ("change", "said"),
     [
         (lambda r: r.update(schema=2), "results of schema 2; this version reads 1"),
-        (lambda r: r.pop("selftest"), "not the results of a board .*`selftest`"),
-        (lambda r: r.update(mood="good"), "not the results of a board .*`mood`"),
-        (lambda r: r["clock"].update(unit="beats"), "not the results of a board .*'beats'"),
-        (lambda r: r["functions"][0]["rows"][0].update(n=10**12), "not the results of a board"),
-        (lambda r: r["functions"][0]["rows"][0].update(batch=0), "not the results of a board"),
-        (lambda r: r["functions"][0]["rows"][0].update(ticks=[-1]), "not the results of a board"),
-        (lambda r: r["functions"].clear(), "not the results of a board"),
-        (lambda r: r.update(precision="float64"), "precision 'float64'; accepted: float32"),
-        (lambda r: r.update(profile="fma-0"), "numerics profile 'fma-0'; accepted: "),
-        (lambda r: r["functions"][0].update(program_sha256="00"), "eval is the Program 00; accepted: "),
-        (lambda r: r["functions"][0].update(name="residual"), "the function residual; accepted: eval, jet"),
+        (lambda r: r.pop("selftest"), "not the results of a device .*`selftest`"),
+        (lambda r: r.update(mood="good"), "not the results of a device .*`mood`"),
+        (lambda r: r["clock"].update(unit="beats"), "not the results of a device .*'beats'"),
+        (lambda r: r["functions"][0]["rows"][0].update(n=10**12), "not the results of a device"),
+        (lambda r: r["functions"][0]["rows"][0].update(batch=0), "not the results of a device"),
+        (lambda r: r["functions"][0]["rows"][0].update(ticks=[-1]), "not the results of a device"),
+        (lambda r: r["functions"].clear(), "not the results of a device"),
+        (lambda r: r.update(precision="float64"), "precision 'float64'; expected: float32"),
+        (lambda r: r.update(profile="fma-0"), "numerics profile 'fma-0'; expected: "),
+        (lambda r: r["functions"][0].update(program_sha256="00"), "eval is the Program 00; expected: "),
+        (lambda r: r["functions"][0].update(name="residual"), "the function residual; expected: eval, jet"),
         (lambda r: r["functions"][0]["rows"][1].update(n=1), "two rows of the same n"),
         (lambda r: r["functions"][0]["rows"][0].update(ticks=[]), "a row has no ticks"),
-        (lambda r: r.update(points_crc32=7), "other points; accepted: those of the domain box of the bundle"),
+        (lambda r: r.update(points_crc32=7), "other points; expected: those of the domain box of the bundle"),
     ],
 )
 def test_results_of_something_else_are_refused(change: Change, said: str, bundle: Path, tmp_path: Path) -> None:
@@ -220,16 +220,16 @@ def test_results_of_something_else_are_refused(change: Change, said: str, bundle
     path = tmp_path / "m7.json"
     path.write_text(json.dumps(found))
     with pytest.raises(BenchError, match=rf"(?s)^{path}.*{said}"):
-        read_boards([path], bundle, None)
+        read_devices([path], bundle, None)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (None, "cannot be read"),
-        ("", "not the results of a board"),
-        ('Info : halted\n{"schema": 1}', "not the results of a board .*a line of a debugger"),
-        ("[" * 100_000, "not the results of a board"),
+        ("", "not the results of a device"),
+        ('Info : halted\n{"schema": 1}', "not the results of a device .*a line of a debugger"),
+        ("[" * 100_000, "not the results of a device"),
     ],
 )
 def test_another_file_is_refused(text: str | None, said: str, bundle: Path, tmp_path: Path) -> None:
@@ -237,31 +237,31 @@ def test_another_file_is_refused(text: str | None, said: str, bundle: Path, tmp_
     if text is not None:
         path.write_text(text)
     with pytest.raises(BenchError, match=said):
-        read_boards([path], bundle, None)
+        read_devices([path], bundle, None)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda r: r.update(selftest=3), "its self-test failed at golden number 3"),
-        (lambda r: r["functions"][1]["rows"][1].update(status=-3), "jet of 100 points returned -3; accepted: 0"),
+        (lambda r: r["functions"][1]["rows"][1].update(status=-3), "jet of 100 points returned -3; expected: 0"),
         (
             lambda r: r["functions"][0]["rows"][2].update(crc32=7),
             "eval of 10,000 points has other bits than the NumPy program of ",
         ),
     ],
 )
-def test_a_board_that_computes_something_else_is_refused(
+def test_a_device_that_computes_something_else_is_refused(
     change: Change, reason: str, bundle: Path, tmp_path: Path
 ) -> None:
     found = results(bundle)
     change(found)
     path = tmp_path / "m7.json"
     path.write_text(json.dumps(found))
-    (board,) = read_boards([path], bundle, None)
-    assert isinstance(board, Absent)
-    assert (board.name, board.kind) == ("board: m7", "refused")
-    assert board.reason.startswith(reason)
+    (device,) = read_devices([path], bundle, None)
+    assert isinstance(device, Absent)
+    assert (device.name, device.kind) == ("device: m7", "refused")
+    assert device.reason.startswith(reason)
 
 
 @pytest.fixture
@@ -272,29 +272,29 @@ def m7(bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_cycles_are_times_where_the_rate_is_known(m7: Path, bundle: Path) -> None:
-    (cycles,), (timed,) = read_boards([m7], bundle, None), read_boards([m7], bundle, "200MHz")
-    assert isinstance(cycles, Board)
-    assert isinstance(timed, Board)
-    row, at_rate = board_rows(cycles)[0], board_rows(timed)[0]
+    (cycles,), (timed,) = read_devices([m7], bundle, None), read_devices([m7], bundle, "200MHz")
+    assert isinstance(cycles, Device)
+    assert isinstance(timed, Device)
+    row, at_rate = device_rows(cycles)[0], device_rows(timed)[0]
     assert (row.unit, row.least, row.median, row.most, row.p99, row.batch) == ("cycles", 2000, 2016, 2400, None, 4)
     assert (at_rate.unit, at_rate.least, at_rate.median, at_rate.most) == ("ns", 10_000, 10_080, 12_000)
     assert replace(timed, clock=cycles.clock) == cycles
 
 
-def test_a_clock_is_for_one_board_that_does_not_say_its_rate(m7: Path, bundle: Path) -> None:
+def test_a_clock_is_for_one_device_that_does_not_say_its_rate(m7: Path, bundle: Path) -> None:
     timed = results(bundle)
     timed["clock"].update(per_second=168_000_000)
     (m4 := m7.with_name("m4.json")).write_text(json.dumps(timed))
-    assert len(read_boards([m7, m4], bundle, "216MHz")) == 2
-    with pytest.raises(BenchError, match="0 of the boards count cycles and do not say how fast"):
-        read_boards([m4], bundle, "216MHz")
+    assert len(read_devices([m7, m4], bundle, "216MHz")) == 2
+    with pytest.raises(BenchError, match="0 of the devices count cycles and do not say how fast"):
+        read_devices([m4], bundle, "216MHz")
     (other := m7.with_name("other.json")).write_bytes(m7.read_bytes())
-    with pytest.raises(BenchError, match="2 of the boards count cycles and do not say how fast"):
-        read_boards([m7, other], bundle, "216MHz")
+    with pytest.raises(BenchError, match="2 of the devices count cycles and do not say how fast"):
+        read_devices([m7, other], bundle, "216MHz")
     (m7.parent / "again").mkdir()
     (again := m7.parent / "again" / "m7.json").write_bytes(m7.read_bytes())
-    with pytest.raises(BenchError, match="a board is named after its file"):
-        read_boards([m7, again], bundle, None)
+    with pytest.raises(BenchError, match="a device is named after its file"):
+        read_devices([m7, again], bundle, None)
 
 
 @pytest.mark.parametrize(("text", "hz"), [("216MHz", 216_000_000), (" 1.5 GHz", 1_500_000_000), ("32768Hz", 32_768)])
@@ -304,44 +304,44 @@ def test_rates(text: str, hz: int) -> None:
 
 @pytest.mark.parametrize("text", ["216", "216 mhz", "-1MHz", "0Hz", "MHz", "1e6Hz"])
 def test_other_texts_are_no_rates(text: str) -> None:
-    with pytest.raises(BenchError, match="is not a rate; accepted: a positive number and Hz, kHz, MHz, GHz"):
+    with pytest.raises(BenchError, match="is not a rate; expected: a positive number and Hz, kHz, MHz, GHz"):
         parse_rate(text)
 
 
 CLOCK = Clock("SysTick", "cycles", 12, 0)
-M7 = Board(
-    "board: <m7>", "burgers", "cortex-m7", "fma-2", CLOCK, (BoardCell("eval", 1, 2, (4000, 4032, 5000), 8.9e-7),)
+M7 = Device(
+    "device: <m7>", "burgers", "cortex-m7", "fma-2", CLOCK, (DeviceCell("eval", 1, 2, (4000, 4032, 5000), 8.9e-7),)
 )
 
 
-def test_a_board_takes_the_place_of_its_name() -> None:
+def test_a_device_takes_the_place_of_its_name() -> None:
     record = example_record()
     refused = Absent(M7.name, "refused", "has other bits")
-    for merged in (with_boards(record, [M7]), with_boards(with_boards(record, [refused]), [M7])):
-        assert merged == replace(record, boards=(M7,))
-    again = with_boards(with_boards(record, [M7]), [refused])
+    for merged in (with_devices(record, [M7]), with_devices(with_devices(record, [refused]), [M7])):
+        assert merged == replace(record, devices=(M7,))
+    again = with_devices(with_devices(record, [M7]), [refused])
     assert again == replace(record, absent=(*record.absent, refused))
 
 
-def test_a_record_with_a_board_is_read_back_equal_and_summed_up(tmp_path: Path) -> None:
-    record = with_boards(example_record(), [M7])
+def test_a_record_with_a_device_is_read_back_equal_and_summed_up(tmp_path: Path) -> None:
+    record = with_devices(example_record(), [M7])
     write_record(record, tmp_path / "record.json")
     assert read_record(tmp_path / "record.json") == record
-    (found,) = summary(record)["boards"]
+    (found,) = summary(record)["devices"]
     assert found["rows"][0]["median"] == 2016
     assert "cells" not in found
 
 
-def test_the_page_has_the_boards_apart() -> None:
+def test_the_page_has_the_devices_apart() -> None:
     record = example_record()
-    assert 'id="boards"' not in html(record)
-    page = html(with_boards(record, [M7]))
-    assert 'href="#boards"' in page
-    section = page[page.index('id="boards"') : page.index('id="absent"')]
-    for part in ("board: &lt;m7&gt;", "cortex-m7", "2\N{NARROW NO-BREAK SPACE}020\N{NO-BREAK SPACE}cycles", "3 × 2"):
+    assert 'id="devices"' not in html(record)
+    page = html(with_devices(record, [M7]))
+    assert 'href="#devices"' in page
+    section = page[page.index('id="devices"') : page.index('id="absent"')]
+    for part in ("device: &lt;m7&gt;", "cortex-m7", "2\N{NARROW NO-BREAK SPACE}020\N{NO-BREAK SPACE}cycles", "3 × 2"):
         assert part in section
-    assert page[: page.index('id="boards"')].count("m7") == 0
-    timed = html(with_boards(record, [replace(M7, clock=replace(CLOCK, per_second=216_000_000))]))
+    assert page[: page.index('id="devices"')].count("m7") == 0
+    timed = html(with_devices(record, [replace(M7, clock=replace(CLOCK, per_second=216_000_000))]))
     assert "9.33\N{NO-BREAK SPACE}µs" in timed
     assert "at 216 MHz" in timed
 
@@ -353,20 +353,20 @@ def run(*arguments: str | Path) -> Result:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """One short turn of each backend."""
-    monkeypatch.setattr(lineup, "QUICK", replace(lineup.QUICK, processes=1, rounds=1, turn_seconds=0.002))
+    monkeypatch.setattr(selection, "QUICK", replace(selection.QUICK, processes=1, rounds=1, turn_seconds=0.002))
 
 
 @pytest.mark.usefixtures("brief")
-def test_bench_adds_boards_to_what_it_measures_and_to_what_is_there(
+def test_bench_adds_devices_to_what_it_measures_and_to_what_is_there(
     m7: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, page = tmp_path / "record.json", tmp_path / "page.html"
     first = run("bench", bundle, "--n", "1", "--backend", "numpy program", "--add", m7, "--out", out)
     assert first.exit_code == 0, first.output
-    for part in ("board: m7", "2,016 cycles", "clock SysTick, which steps by 12 cycles"):
+    for part in ("device: m7", "2,016 cycles", "clock SysTick, which steps by 12 cycles"):
         assert part in first.stdout
     measured = read_record(out)
-    assert [board.name for board in measured.boards] == ["board: m7"]
+    assert [device.name for device in measured.devices] == ["device: m7"]
 
     monkeypatch.setattr(command, "measure", lambda *arguments, **options: pytest.fail("it measures again"))
     wrong = results(bundle)
@@ -377,15 +377,15 @@ def test_bench_adds_boards_to_what_it_measures_and_to_what_is_there(
     assert second.exit_code == 0, second.output
     assert "9.33 µs" in second.stdout
     third = run("bench", bundle, "--out", out, "--resume", "--add", m4)
-    assert "refused: board: m4: its self-test failed at golden number 1" in third.stdout
+    assert "refused: device: m4: its self-test failed at golden number 1" in third.stdout
     record = read_record(out)
     assert record.cells == measured.cells
-    assert [board.clock.per_second for board in record.boards] == [216_000_000]
-    assert [missing.name for missing in record.absent] == ["board: m4"]
+    assert [device.clock.per_second for device in record.devices] == [216_000_000]
+    assert [missing.name for missing in record.absent] == ["device: m4"]
     assert "at 216 MHz" in page.read_text()
 
 
-def test_a_record_of_another_program_takes_no_board(m7: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_record_of_another_program_takes_no_device(m7: Path, bundle: Path, tmp_path: Path) -> None:
     write_record(example_record(), tmp_path / "record.json")
     found = run("bench", bundle, "--out", tmp_path / "record.json", "--resume", "--add", m7)
     assert found.exit_code == 2
@@ -395,8 +395,8 @@ def test_a_record_of_another_program_takes_no_board(m7: Path, bundle: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--clock", "216MHz"], "it is the rate of a board that counts cycles; accepted: with --add"),
-        (["--add", "{m7}", "--clock", "fast"], "'fast' is not a rate; accepted"),
+        (["--clock", "216MHz"], "the rate of a device that counts cycles; expected: with --add"),
+        (["--add", "{m7}", "--clock", "fast"], "'fast' is not a rate; expected"),
         (["--add", "{m7}", "--budget", "1s"], "--add: not for the budget of one backend"),
         (["--add", "{m7}", "--frontier"], "--add: not for the frontier"),
     ],

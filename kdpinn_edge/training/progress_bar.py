@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from kdpinn_edge.training.progress import Progress, Report
+from kdpinn_edge.training.progress import ProgressReport, TrainingProgress
 
 
 @contextmanager
-def live(console: Console, title: str) -> Iterator[Report]:
-    """A bar with phase, loss, relative L2 error, elapsed and remaining time; yields what to give as `report`."""
+def live(console: Console, title: str) -> Iterator[ProgressReport]:
+    """Show a bar with phase, loss, relative L2 error, elapsed and remaining time; yields the `report`."""
     bar = Bar(
         TextColumn("{task.description}"),
         TextColumn("{task.fields[phase]}"),
@@ -29,7 +29,7 @@ def live(console: Console, title: str) -> Iterator[Report]:
     with bar:
         task = bar.add_task(title, total=None, phase="", loss="–", error="–")
 
-        def report(progress: Progress) -> None:
+        def report(progress: TrainingProgress) -> None:
             bar.update(
                 task,
                 total=progress.steps,

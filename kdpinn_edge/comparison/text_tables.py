@@ -16,10 +16,10 @@ from kdpinn_edge.comparison.backend import Layer
 from kdpinn_edge.comparison.compare import Comparison
 from kdpinn_edge.comparison.durations import duration
 from kdpinn_edge.comparison.frontier import Fit
-from kdpinn_edge.comparison.gate import Verdict
-from kdpinn_edge.comparison.record import Absent, Board, Entry, Mode, Protocol, Record
-from kdpinn_edge.comparison.session import Progress
-from kdpinn_edge.comparison.statistics import Percentile, Row, board_rows, percentiles, rows
+from kdpinn_edge.comparison.gate import GateVerdict
+from kdpinn_edge.comparison.record import Absent, Device, Entry, Mode, Protocol, Record
+from kdpinn_edge.comparison.session import MeasurementProgress
+from kdpinn_edge.comparison.statistics import LatencyRow, Percentile, device_rows, percentiles, rows
 
 LAYERS: Mapping[Layer, str] = {"kernel in C": "C", "call from Python": "Python", "framework call": "framework"}
 TITLES: Mapping[Mode, str] = {
@@ -35,8 +35,8 @@ CLOSED = ("p50 µs", "±", "p99 µs", "ns/point", "error")
 
 
 @contextmanager
-def live(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """A bar with what is being measured; yields what to give as `report`."""
+def live(console: Console) -> Iterator[Callable[[MeasurementProgress], None]]:
+    """Show a bar with what is being measured; yields the function to give as `report`."""
     bar = Bar(
         BarColumn(bar_width=16),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -49,14 +49,14 @@ def live(console: Console) -> Iterator[Callable[[Progress], None]]:
     with bar:
         task = bar.add_task("", total=None)
 
-        def report(progress: Progress) -> None:
+        def report(progress: MeasurementProgress) -> None:
             bar.update(task, description=progress.doing, total=progress.total_s, completed=progress.done_s)
 
         yield report
 
 
 def print_record(console: Console, record: Record) -> None:
-    """The tables of `record`, one per mode; what loading takes; who is absent; protocol and machine."""
+    """Print the tables of `record`, one per mode; what loading takes; who is absent; protocol and machine."""
     found = {(row.entry, row.n, row.mode): row for row in rows(record)}
     for subject in record.subjects:
         console.print(
@@ -70,7 +70,7 @@ def print_record(console: Console, record: Record) -> None:
     for mode in record.protocol.modes:
         _print_mode(console, record, found, mode, equal, TITLES[mode])
         _print_mode(console, record, found, mode, own, f"{TITLES[mode]}; threads of their own choice")
-    _print_boards(console, record.boards)
+    _print_devices(console, record.devices)
     console.print("\n[bold]from a new process to the first value, median; and what it weighs[/]")
     print_table(console, _starts(record.entries))
     console.print()
@@ -82,7 +82,7 @@ def print_record(console: Console, record: Record) -> None:
 def _print_mode(
     console: Console,
     record: Record,
-    found: Mapping[tuple[str, int, Mode], Row],
+    found: Mapping[tuple[str, int, Mode], LatencyRow],
     mode: Mode,
     entries: Sequence[Entry],
     title: str,
@@ -101,28 +101,28 @@ def _print_mode(
         print_table(console, table)
 
 
-def _print_boards(console: Console, boards: Sequence[Board]) -> None:
-    """What the boards measured of themselves, each by its own clock."""
-    if not boards:
+def _print_devices(console: Console, devices: Sequence[Device]) -> None:
+    """What the devices measured of themselves, each by its own clock."""
+    if not devices:
         return
-    table = _table("board", "target", "points", "function", "median", "p99", "most", "per point", "samples", "error")
-    for board in boards:
-        for row in board_rows(board):
+    table = _table("device", "target", "points", "function", "median", "p99", "most", "per point", "samples", "error")
+    for device in devices:
+        for row in device_rows(device):
             shown = duration if row.unit == "ns" else cycles
             figures = (row.median, row.p99, row.most, row.median / row.n)
             table.add_row(
-                escape(board.name),
-                escape(board.target),
+                escape(device.name),
+                escape(device.target),
                 f"{row.n:,}",
                 row.function,
                 *("" if figure is None else shown(figure) for figure in figures),
                 f"{row.samples:,}" + (f" × {row.batch:,}" if row.batch > 1 else ""),
                 f"{row.error:.1e}",
             )
-    console.print("\n[bold]boards: calls follow each other, measured on the board; other machines, other figures[/]")
+    console.print("\n[bold]devices: calls follow each other, measured on the device; other machines, other figures[/]")
     print_table(console, table)
-    for board in boards:
-        console.print(f"{board.name}: {clock_line(board)}", soft_wrap=True, markup=False)
+    for device in devices:
+        console.print(f"{device.name}: {clock_line(device)}", soft_wrap=True, markup=False)
 
 
 def cycles(count: float) -> str:
@@ -130,29 +130,29 @@ def cycles(count: float) -> str:
     return f"{count:,.0f} cycles" if count >= 100 else f"{count:.3g} cycles"
 
 
-def clock_line(board: Board) -> str:
-    """Which bits a board has, and what it was timed by."""
-    clock = board.clock
+def clock_line(device: Device) -> str:
+    """Describe which bits a device has, and what it was timed by."""
+    clock = device.clock
     rate = f" at {clock.per_second / 1e6:g} MHz" if clock.unit == "cycles" and clock.per_second else ""
-    return f"bits of {board.profile}; clock {clock.source}{rate}, which steps by {clock.resolution:,} {clock.unit}"
+    return f"bits of {device.profile}; clock {clock.source}{rate}, which steps by {clock.resolution:,} {clock.unit}"
 
 
 def print_table(console: Console, table: Table) -> None:
-    """`table` as wide as it is: a figure that is cut is worse than a line that wraps."""
+    """Print `table` as wide as it is: a figure that is cut is worse than a line that wraps."""
     needed = console.measure(table, options=console.options.update(max_width=MOST_WIDTH)).maximum
     console.width = max(console.width, needed)
     console.print(table)
 
 
 def print_absent(console: Console, absent: Sequence[Absent]) -> None:
-    """Who is not in the comparison, and why."""
+    """Print which backends are not in the comparison, and why."""
     for missing in absent:
         at = f", {missing.n:,} points" if missing.n else ""
         console.print(f"{missing.kind}: {missing.name}{at}: {escape(missing.reason)}", soft_wrap=True)
 
 
-def print_verdict(console: Console, verdict: Verdict) -> None:
-    """What the gate found, in one sentence, and what it rests on."""
+def print_verdict(console: Console, verdict: GateVerdict) -> None:
+    """Print what the gate found, in one sentence, and what it rests on."""
     colour, said = ("green", "kept by") if verdict.holds else ("bold red", "missed by")
     p = f"p{verdict.latency.p:g}"
     console.print(
@@ -170,7 +170,7 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
 
 
 def print_frontier(console: Console, fits: Sequence[Fit], budget_ns: int, percentile: float) -> None:
-    """How many points fit, most first."""
+    """Print how many points fit, most first."""
     table = _table(f"points in {duration(budget_ns)}", "backend", f"p{percentile:g}", "points that do not fit")
     for fit in sorted(fits, key=lambda fit: -fit.n):
         above = "none tried" if fit.n_above is None else f"{fit.n_above:,}"
@@ -179,7 +179,7 @@ def print_frontier(console: Console, fits: Sequence[Fit], budget_ns: int, percen
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """What changed beyond noise, slowest first, and what else is different."""
+    """Print what changed beyond noise, slowest first, and what else is different."""
     for difference in comparison.differences:
         console.print(f"not the same: {escape(difference)}", soft_wrap=True)
     for name in comparison.gone:
@@ -199,7 +199,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def protocol_lines(protocol: Protocol) -> tuple[str, ...]:
-    """What was timed and what was not; benchmarks/README.md says it in full."""
+    """Describe what was timed and what was not; benchmarks/README.md says it in full."""
     return (
         f"Protocol: {protocol.processes} processes of each backend, {protocol.rounds} turns of "
         f"{protocol.turn_seconds * 1e3:g} ms each per row, in random order (seed {protocol.seed}). Timed is a call on "
@@ -219,9 +219,9 @@ def _machine_lines(record: Record) -> Iterator[str]:
         f"{before.load_average[0]:.2f} before and {after.load_average[0]:.2f} after, "
         f"{after.stolen_seconds - before.stolen_seconds:.1f} s stolen."
     )
-    for floor in record.floors:
-        medians = "; ".join(f"{cell.mode} {duration(percentiles(cell, [50.0])[0].ns)}" for cell in floor.cells)
-        yield f"Noise floor, {floor.layer}: clock {duration(floor.clock_ns)}; no work, p50: {medians}."
+    for baseline in record.baselines:
+        medians = "; ".join(f"{cell.mode} {duration(percentiles(cell, [50.0])[0].ns)}" for cell in baseline.cells)
+        yield f"Noise baseline, {baseline.layer}: clock {duration(baseline.clock_ns)}; no work, p50: {medians}."
 
 
 def _single_calls(record: Record) -> tuple[str, ...]:
@@ -229,12 +229,12 @@ def _single_calls(record: Record) -> tuple[str, ...]:
     return ("period", "p50 µs", "±", "p99 µs", "p99.9 µs", "max µs", late)
 
 
-def _closed(row: Row, entry: Entry) -> tuple[str, ...]:
+def _closed(row: LatencyRow, entry: Entry) -> tuple[str, ...]:
     p50 = row.percentiles[0]
     return (_us(p50), _spread(p50), _us(row.percentile(99.0)), _four_digits(p50.ns / row.n), f"{entry.error:.1e}")
 
 
-def _single(row: Row) -> tuple[str, ...]:
+def _single(row: LatencyRow) -> tuple[str, ...]:
     p50 = row.percentiles[0]
     period = duration(row.period_ns) if row.period_ns else ""
     tail = (_us(row.percentile(p)) for p in (99.0, 99.9))
@@ -272,6 +272,6 @@ def _four_digits(value: float) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        is_text = name in ("layer", "backend", "mode", "threads", "board", "target", "function")
+        is_text = name in ("layer", "backend", "mode", "threads", "device", "target", "function")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     return table

@@ -22,7 +22,7 @@ def _nothing() -> None:
     pass
 
 
-FLOORS = (
+BASELINES = (
     Backend("nothing, Python loop", "call from Python", "another function", (), "bench", _python),
     Backend("nothing, C loop", "kernel in C", "another function", (), "bench", _c),
 )

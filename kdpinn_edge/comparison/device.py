@@ -1,4 +1,4 @@
-"""What a board printed that ran the program of `export --with-bench`: read, judged like any backend, and merged."""
+"""What a device printed that ran the program of `export --with-bench`: read, judged like any backend, and merged."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from kdpinn_edge.bundle.manifest import FunctionName, Manifest, check_files, rea
 from kdpinn_edge.bundle.parity import Parity
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA, N_DEVICE, timed_points
 from kdpinn_edge.bundle.read import read_function
-from kdpinn_edge.comparison.contender import absence
+from kdpinn_edge.comparison.backend_config import absence
 from kdpinn_edge.comparison.durations import parse_rate
-from kdpinn_edge.comparison.record import Absent, Board, BoardCell, Clock, Record
+from kdpinn_edge.comparison.record import Absent, Clock, Device, DeviceCell, Record
 from kdpinn_edge.comparison.reference import RefusedError
 from kdpinn_edge.errors import BenchError, listing
 from kdpinn_edge.numerics.lanes import PROFILES
 from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
 
-NAME = "board: {}"
+NAME = "device: {}"
 
 Crc = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Count = Annotated[int, Meta(ge=1, le=1 << 24)]
@@ -71,10 +71,10 @@ class _Schema(msgspec.Struct):
     schema: int
 
 
-def read_boards(paths: Sequence[Path], bundle: Path, clock: str | None) -> list[Board | Absent]:
-    """The board of each file, or why it is refused: its self-test failed, or it has other bits.
+def read_devices(paths: Sequence[Path], bundle: Path, clock: str | None) -> list[Device | Absent]:
+    """Read the device of each file, or why it is refused: its self-test failed, or it has other bits.
 
-    A board is named after its file. `clock` is the rate of the one board that counts cycles. Raises BenchError for a
+    A device is named after its file. `clock` is the rate of the one device that counts cycles. Raises BenchError for a
     file that is something else, or not of this bundle; BundleError for a damaged bundle.
     """
     manifest = read_manifest(bundle)
@@ -82,34 +82,34 @@ def read_boards(paths: Sequence[Path], bundle: Path, clock: str | None) -> list[
     found = {NAME.format(path.stem): (path, _read(path)) for path in paths}
     if len(found) < len(paths):
         raise BenchError(
-            f"--add {', '.join(map(str, paths))}: a board is named after its file; accepted: files of different names"
+            f"--add {', '.join(map(str, paths))}: a device is named after its file; expected: files of different names"
         )
     if clock is not None:
         counting = [results for _, results in found.values() if results.clock.per_second == 0]
         if len(counting) != 1:
             raise BenchError(
-                f"--clock {clock}: {len(counting)} of the boards count cycles and do not say how fast; accepted: one. "
+                f"--clock {clock}: {len(counting)} of the devices count cycles and do not say how fast; expected: one. "
                 "Add them one by one."
             )
         counting[0].clock.per_second = parse_rate(clock)
     for path, results in found.values():
         _check(path, results, manifest)
-    boards: list[Board | Absent] = []
+    devices: list[Device | Absent] = []
     for name, (_, results) in found.items():
         try:
-            boards.append(_judged(name, results, bundle, manifest))
+            devices.append(_judged(name, results, bundle, manifest))
         except RefusedError as error:
-            boards.append(absence(name, error))
-    return boards
+            devices.append(absence(name, error))
+    return devices
 
 
-def with_boards(record: Record, boards: Sequence[Board | Absent]) -> Record:
-    """`record` and `boards`, each in place of what has its name."""
-    names = {board.name for board in boards}
+def with_devices(record: Record, devices: Sequence[Device | Absent]) -> Record:
+    """Add `devices` to `record`, each in place of what has its name."""
+    names = {device.name for device in devices}
     return replace(
         record,
-        absent=(*(a for a in record.absent if a.name not in names), *(b for b in boards if isinstance(b, Absent))),
-        boards=(*(b for b in record.boards if b.name not in names), *(b for b in boards if isinstance(b, Board))),
+        absent=(*(a for a in record.absent if a.name not in names), *(b for b in devices if isinstance(b, Absent))),
+        devices=(*(b for b in record.devices if b.name not in names), *(b for b in devices if isinstance(b, Device))),
     )
 
 
@@ -125,11 +125,11 @@ def _read(path: Path) -> _Results:
         return msgspec.json.decode(text, type=_Results)
     except OSError as error:
         raise BenchError(
-            f"{path}: cannot be read ({error.strerror}); accepted: what the bench for the device printed"
+            f"{path}: cannot be read ({error.strerror}); expected: what the bench for the device printed"
         ) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise BenchError(
-            f"{path}: not the results of a board ({error}); accepted: the JSON that the bench for the device printed, "
+            f"{path}: not the results of a device ({error}); expected: the JSON that the bench for the device printed, "
             "and nothing else. The usual cause is a line of a debugger, or a run that was stopped."
         ) from error
 
@@ -138,32 +138,32 @@ def _check(path: Path, results: _Results, manifest: Manifest) -> None:
     """Raise BenchError unless `results` are of the bundle of `manifest`."""
     faults = []
     if results.precision != manifest.precision:
-        faults.append(f"precision {results.precision!r}; accepted: {manifest.precision}")
+        faults.append(f"precision {results.precision!r}; expected: {manifest.precision}")
     if results.profile not in PROFILES:
-        faults.append(f"numerics profile {results.profile!r}; accepted: {', '.join(PROFILES)}")
+        faults.append(f"numerics profile {results.profile!r}; expected: {', '.join(PROFILES)}")
     for function in results.functions:
         expected = manifest.functions.get(function.name)
         if expected is None:
-            faults.append(f"the function {function.name}; accepted: {', '.join(manifest.functions)}")
+            faults.append(f"the function {function.name}; expected: {', '.join(manifest.functions)}")
         elif function.program_sha256 != expected.program_sha256:
             faults.append(
-                f"{function.name} is the Program {function.program_sha256}; accepted: {expected.program_sha256}"
+                f"{function.name} is the Program {function.program_sha256}; expected: {expected.program_sha256}"
             )
     cells = [(function.name, row.n) for function in results.functions for row in function.rows]
     if len(set(cells)) < len(cells):
-        faults.append("a function has two rows of the same n; accepted: one")
+        faults.append("a function has two rows of the same n; expected: one")
     if any(not row.ticks and row.status == 0 for function in results.functions for row in function.rows):
-        faults.append("a row has no ticks; accepted: at least one number")
+        faults.append("a row has no ticks; expected: at least one number")
     if not faults and results.points_crc32 != zlib.crc32(_points(manifest).tobytes()):
-        faults.append("other points; accepted: those of the domain box of the bundle")
+        faults.append("other points; expected: those of the domain box of the bundle")
     if faults:
         raise BenchError(
             f"{path} is not of this bundle: {listing(faults)}\nExport both from the same model with the same options."
         )
 
 
-def _judged(name: str, results: _Results, bundle: Path, manifest: Manifest) -> Board:
-    """The board of `results`. Raises RefusedError where it does not compute what the NumPy program does."""
+def _judged(name: str, results: _Results, bundle: Path, manifest: Manifest) -> Device:
+    """The device of `results`. Raises RefusedError where it does not compute what the NumPy program does."""
     if results.selftest != 0:
         raise RefusedError(f"its self-test failed at golden number {results.selftest}")
     cells = []
@@ -173,14 +173,14 @@ def _judged(name: str, results: _Results, bundle: Path, manifest: Manifest) -> B
         parity = Parity(program, replace(manifest, profile=results.profile))
         for row in function.rows:
             if row.status != 0:
-                raise RefusedError(f"{function.name} of {row.n:,} points returned {row.status}; accepted: 0")
+                raise RefusedError(f"{function.name} of {row.n:,} points returned {row.status}; expected: 0")
             if row.crc32 != zlib.crc32(np.resize(y, (row.n, program.n_out)).tobytes()):
                 raise RefusedError(
                     f"{function.name} of {row.n:,} points has other bits than the NumPy program of {results.profile}"
                 )
-            cells.append(BoardCell(function.name, row.n, row.batch, row.ticks, parity.error(parity.bits)))
+            cells.append(DeviceCell(function.name, row.n, row.batch, row.ticks, parity.error(parity.bits)))
     clock = Clock(**msgspec.structs.asdict(results.clock))
-    return Board(name, manifest.name, results.target, results.profile, clock, tuple(cells))
+    return Device(name, manifest.name, results.target, results.profile, clock, tuple(cells))
 
 
 def _points(manifest: Manifest) -> NDArray[Any]:

@@ -10,27 +10,27 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from kdpinn_edge.comparison.console import print_table
+from kdpinn_edge.comparison.text_tables import print_table
 from kdpinn_edge.studies.study.page import HEAD, OTHERS_HEAD, other_rows, table_rows
-from kdpinn_edge.studies.study.report import Report
-from kdpinn_edge.studies.study.run import Progress
+from kdpinn_edge.studies.study.report import StudyReport
+from kdpinn_edge.studies.study.run import StudyProgress
 
 
 @contextmanager
-def live(console: Console, title: str) -> Iterator[Callable[[Progress], None]]:
-    """A bar over the cells; yields what to give as `report`."""
+def live(console: Console, title: str) -> Iterator[Callable[[StudyProgress], None]]:
+    """Show a bar over the cells; yields the function to give as `report`."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Bar(*columns, TextColumn("{task.fields[latest]}"), console=console) as bar:
         task = bar.add_task(title, total=None, latest="")
 
-        def report(progress: Progress) -> None:
+        def report(progress: StudyProgress) -> None:
             bar.update(task, total=progress.cells, completed=progress.done, latest=progress.name or "")
 
         yield report
 
 
-def print_report(console: Console, found: Report) -> None:
-    """The tables and verdicts of the page."""
+def print_report(console: Console, found: StudyReport) -> None:
+    """Print the tables and verdicts of the page."""
     for head, cells in ((HEAD, table_rows(found)), (OTHERS_HEAD, other_rows(found))):
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in head:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.backends import BACKENDS
-from kdpinn_edge.comparison.contender import Contender
 from kdpinn_edge.comparison.record import MODES, Protocol
 from kdpinn_edge.errors import BenchError
 
@@ -42,23 +42,23 @@ THREADED = (LIBRARY, "onnxruntime, io-binding", "openvino", "litert", "jax, jit"
 OWN_THREADS = "{}, own threads"
 
 
-def full(bundle: Path) -> list[Contender]:
-    """Every backend on one thread, and those that have more with threads of their own choice."""
+def full(bundle: Path) -> list[BackendConfig]:
+    """Every backend on one thread, and also with threads of its own choice where it has more."""
     every = [
-        replace(contender, tail_samples=TAIL_SAMPLES if contender.backend.promise == "same bits" else 1)
-        for contender in named([backend.name for backend in BACKENDS if backend.name not in VARIANTS], bundle)
+        replace(config, tail_samples=TAIL_SAMPLES if config.backend.promise == "same bits" else 1)
+        for config in named([backend.name for backend in BACKENDS if backend.name not in VARIANTS], bundle)
     ]
     own = [
-        Contender(OWN_THREADS.format(contender.name), contender.backend, bundle, threads=None)
-        for contender in every
-        if contender.name in THREADED
+        BackendConfig(OWN_THREADS.format(config.name), config.backend, bundle, threads=None)
+        for config in every
+        if config.name in THREADED
     ]
     return every + own
 
 
-def named(names: Sequence[str], bundle: Path) -> list[Contender]:
-    """The backends called `names`, on one thread. Raises BenchError for a name that is not known."""
+def named(names: Sequence[str], bundle: Path) -> list[BackendConfig]:
+    """The backends called `names`, on one thread. Raises BenchError for an unknown name."""
     known = {backend.name: backend for backend in BACKENDS}
     if unknown := [name for name in names if name not in known]:
-        raise BenchError(f"no backend is called {unknown[0]!r}; accepted: {'; '.join(known)}")
-    return [Contender(name, known[name], bundle) for name in names]
+        raise BenchError(f"no backend is called {unknown[0]!r}; expected: {'; '.join(known)}")
+    return [BackendConfig(name, known[name], bundle) for name in names]
