@@ -36,7 +36,8 @@ from kdpinn_edge.program.verify import verify
 OPSET = 17
 IR_VERSION = 8  # the oldest that opset 17 goes with: ONNX Runtime 1.12 and later read it
 ELEMENT = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
-RUNTIME_LACKS = {"float32": (), "float64": ("Softplus",)}
+IN_FLOAT32 = "Acos Acosh Asin Asinh Atan Atanh Cosh Elu Erf HardSigmoid Selu Sinh Softplus Softsign Tan"
+RUNTIME_LACKS = {"float32": (), "float64": tuple(IN_FLOAT32.split())}
 """Operators that ONNX Runtime has not for numbers of this type: another recipe is taken where there is one."""
 ENDS: Mapping[str, Sequence[tuple[str, Recipe]]] = {
     operator: [(fn.name, recipe) for fn in FUNCTIONS.values() for recipe in fn.onnx if recipe[-1].operator == operator]

@@ -129,8 +129,8 @@ def capture(
 
     `inputs` and `outputs` name the columns that `forward` takes and returns; a name stands for one column, a pair
     (name, k) for k of them. `forward` takes one tensor (n, n_in), or one tensor (n, k) per input, and returns one
-    tensor (n, n_out). It may use Linear and matrix products with constants, tanh, sin, cos, exp, sigmoid, silu,
-    softplus, sums, differences and products, powers 1 to 4, division by constants and by a + b x² where a and b are
+    tensor (n, n_out). It may use Linear and matrix products with constants, the functions that a Program has,
+    sums, differences and products, powers 1 to 4, division by constants and by a + b x² where a and b are
     positive constants, sums and means over columns, and whatever only moves columns: cat, stack, slices, chunk, reshape
     and so on. Parameters, buffers and constants come along.
 

@@ -28,6 +28,8 @@ OPERATORS: Mapping[str, Callable[..., Tensor]] = {
     "Erf": torch.erf,
     "Exp": torch.exp,
     "Log": torch.log,
+    "Max": lambda a, b: torch.maximum(a, torch.as_tensor(b, dtype=a.dtype)),
+    "Min": lambda a, b: torch.minimum(a, torch.as_tensor(b, dtype=a.dtype)),
     "Mul": torch.mul,
     "Neg": torch.neg,
     "Reciprocal": torch.reciprocal,

@@ -61,6 +61,7 @@ def _words(casadi: Any) -> Words:
     names = "acos acosh asin asinh atan atanh cos cosh erf exp log sin sinh sqrt tan tanh"
     operators = {name.title(): getattr(casadi, name) for name in names.split()}
     operators |= {"Add": add, "Sub": sub, "Mul": mul, "Div": truediv, "Neg": neg, "Abs": casadi.fabs}
+    operators |= {"Max": casadi.fmax, "Min": casadi.fmin}
     operators |= {
         "Reciprocal": lambda x: 1 / x,
         "Sigmoid": lambda x: 1 / (1 + casadi.exp(-x)),

@@ -63,6 +63,8 @@ OPERATORS: Mapping[str, tuple[str, str | None]] = {
     "Div": ("DIV", "DivOptions"),
     "Exp": ("EXP", None),
     "Log": ("LOG", None),
+    "Max": ("MAXIMUM", "MaximumMinimumOptions"),
+    "Min": ("MINIMUM", "MaximumMinimumOptions"),
     "Mul": ("MUL", "MulOptions"),
     "Neg": ("NEG", None),
     "Sigmoid": ("LOGISTIC", None),
