@@ -20,7 +20,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,51 +31,14 @@ from numpy.typing import NDArray
 from kdpinn_edge.bundle.manifest import Grade
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.target import TARGETS
-from kdpinn_edge.numerics.activations import FAST, FUNCTION
+from kdpinn_edge.functions import FUNCTIONS, computations
 from kdpinn_edge.numerics.lanes import PROFILES, is_fast
-from kdpinn_edge.program.ir import FUNCTIONS, Map, Program, Var
+from kdpinn_edge.program.ir import Map, Program, Var
 
 Array = NDArray[Any]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "numerics.md"
 BLOCK = 1 << 16  # what a second-level cache holds
 WIDER = {"float32": np.float64, "float64": np.longdouble}
-
-
-@dataclass(frozen=True)
-class Bound:
-    """Largest error allowed, in units in the last place, for |x| <= reach; range and symmetry hold everywhere."""
-
-    ulp: float
-    reach: float
-    lower: float
-    upper: float
-    odd: bool = False
-
-
-FAST_TANH = Bound(6.0, math.inf, -1, 1, odd=True)
-BOUNDS = {
-    "tanh": Bound(2.1, math.inf, -1, 1, odd=True),
-    "sin": Bound(2.1, 100, -1, 1, odd=True),
-    "cos": Bound(2.1, 100, -1, 1),
-    "exp": Bound(1.1, math.inf, 0, math.inf),
-    "sigmoid": Bound(2.5, math.inf, 0, 1),
-    "softplus": Bound(3.5, math.inf, 0, math.inf),
-    "silu": Bound(3.5, 80, -0.279, math.inf),
-    "lorentzian": Bound(3.0, 1e19, 0, 1),
-}
-
-
-def reference(fn: str, x: Array) -> Array:
-    """fn(x) in the type of x, by NumPy."""
-    if fn in ("sigmoid", "silu"):
-        e = np.exp(-np.abs(x))
-        s = np.where(x < 0, e, 1) / (1 + e)
-        return s if fn == "sigmoid" else np.where(x < -800, -800, x) * s
-    if fn == "lorentzian":
-        return np.asarray(1 / (1 + x * x))
-    if fn == "softplus":
-        return np.where(x < 0, 0, x) + np.log1p(np.exp(-np.abs(x)))
-    return np.asarray(getattr(np, fn)(x))
 
 
 def compiled(fn: str, precision: Any, profile: str, folder: Path) -> Callable[[Array], Array]:
@@ -115,29 +77,31 @@ def inputs(precision: str, stride: int, samples: int) -> Iterator[Array]:
 
 def measure(fn: str, precision: Any, profile: str, folder: Path, stride: int, samples: int) -> tuple[str, bool]:
     """One row of the table, and whether all bounds hold."""
-    bound = FAST_TANH if (fn, is_fast(profile)) == ("tanh", True) else BOUNDS[fn]
+    function, max_ulp = FUNCTIONS[fn], computations(profile)[fn].max_ulp[precision]
     call = compiled(fn, precision, profile, folder)
     worst, worst_at, count, sound = 0.0, math.nan, 0, True
     for x in inputs(precision, stride, samples):
         y = call(x)
         count += x.size
         with np.errstate(all="ignore"):
-            exact = reference(fn, x.astype(WIDER[precision]))
+            exact = function.exact(x.astype(WIDER[precision]))
             nan = np.isnan(exact.astype(precision)) | np.isnan(x)
-            finite = ~nan & (np.abs(x) <= bound.reach) & np.isfinite(exact.astype(precision)) & np.isfinite(y)
+            finite = ~nan & (np.abs(x) <= function.reach) & np.isfinite(exact.astype(precision)) & np.isfinite(y)
             unit = np.spacing(np.abs(exact[finite]).astype(precision)).astype(WIDER[precision])
             ulp = np.abs(y[finite].astype(WIDER[precision]) - exact[finite]) / unit
             same_infinity = np.isinf(y) == np.isinf(exact.astype(precision))
         number = ~np.isnan(y)
         sound &= bool(np.isnan(y[np.isnan(x)]).all() and (number | nan).all() and (same_infinity | nan).all())
-        sound &= bool((y[number] >= bound.lower).all() and (y[number] <= bound.upper).all())
-        if bound.odd:
+        sound &= bool(
+            (y[number] >= function.lower).all() and (y[number] <= np.dtype(precision).type(function.upper)).all()
+        )
+        if function.symmetry == "odd":
             sound &= bool((call(-x)[number] == -y[number]).all())
         if ulp.size and ulp.max() > worst:
             worst, worst_at = float(ulp.max()), float(x[finite][int(ulp.argmax())])
-    reach = "all" if math.isinf(bound.reach) else f"\\|x\\| ≤ {bound.reach:g}"
+    reach = "all" if math.isinf(function.reach) else f"\\|x\\| ≤ {function.reach:g}"
     row = f"| {fn} | {precision} | {profile} | {reach} | {worst:.2f} | {worst_at:.9g} | {count:,} |"
-    return row, sound and worst <= bound.ulp
+    return row, sound and worst <= max_ulp
 
 
 def main() -> int:
@@ -155,7 +119,7 @@ def main() -> int:
         for precision in WIDER
         for fn in FUNCTIONS
         for profile in PROFILES
-        if not is_fast(profile) or (precision == "float32" and FAST[fn] is not FUNCTION[fn])
+        if not is_fast(profile) or (FUNCTIONS[fn].fast is not None and precision in FUNCTIONS[fn].fast.max_ulp)
     ]
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         measured = partial(measure, folder=Path(folder), stride=options.stride, samples=options.samples)

@@ -10,20 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from llvmlite import ir
 
-V3 = {
-    "leaf_1": {"pni": 0, "ssse3": 9, "fma": 12, "cx16": 13, "sse4_1": 19, "sse4_2": 20, "movbe": 22, "popcnt": 23}
-    | {"osxsave": 27, "avx": 28, "f16c": 29},
-    "leaf_7": {"bmi1": 3, "avx2": 5, "bmi2": 8},
-    "leaf_80000001": {"lahf_lm": 0, "abm": 5},
-    "xcr0": {"xmm": 1, "ymm": 2},
-}
-V4 = {
-    **V3,
-    "leaf_7": V3["leaf_7"] | {"avx512f": 16, "avx512dq": 17, "avx512cd": 28, "avx512bw": 30, "avx512vl": 31},
-    "xcr0": V3["xcr0"] | {"opmask": 5, "zmm": 6, "zmm16": 7},
-}
-NEEDS = {"x86-64-v3": V3, "x86-64-v4": V4}
-"""For each target the bits that have to be set: what the processor can do, and in xcr0 which registers Linux saves."""
+from kdpinn_edge.bundle.x86 import masks
 
 REPORTS = r"""
 ; push rbx; mov eax, edi; xor ecx, ecx; cpuid; mov edx, ebx; pop rbx; ret
@@ -77,8 +64,7 @@ def _fitting(targets: Sequence[str]) -> str:
     lines, index = [], str(len(targets))
     for i in reversed(range(len(targets))):
         fits = "true"
-        for word, bits in NEEDS[targets[i]].items():
-            mask = sum(1 << bit for bit in bits.values())
+        for word, mask in masks(targets[i]).items():
             found, has, also = (f"%{what}_{i}_{word}" for what in ("found", "has", "also"))
             lines += [
                 f"{found} = and i32 %{word}, u0x{mask:08x}",

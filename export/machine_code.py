@@ -151,7 +151,7 @@ def _refuse_indirect_calls(module: ir.Module) -> None:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Numba compiles in one thread, without the garbage collector, which would search its many objects again and again."""
+    """Compile in one thread, without the garbage collector, which would search Numba's many objects time and again."""
     with ONE_AT_A_TIME:
         collecting = gc.isenabled()
         gc.disable()

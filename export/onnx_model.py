@@ -3,8 +3,7 @@
 The model has one input `x` (n, n_in) and one output `y` (n, n_out), the columns being the Program's variables one after
 another; n is free. Only standard operators of opset 17 occur:
 
-    Affine  Gemm, transB = 1        Map     Tanh | Sin | Cos | Exp | Sigmoid | Softplus; silu: Sigmoid, then Mul;
-                                            softplus in float64: -log sigmoid(-x); lorentzian: Mul, Add, Reciprocal
+    Affine  Gemm, transB = 1        Map     the recipe of the function, in `kdpinn_edge/functions`
     Scale   Mul, then Add           Add     Add
     Concat  Concat, axis 1          Mul     Mul
     Slice   Slice, axis 1           Concat of all inputs: Identity(x), which an engine removes
@@ -16,6 +15,7 @@ no variable can have. What ONNX cannot say stands in the metadata, under `kdpinn
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -27,15 +27,23 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.functions import FUNCTIONS, find_function
+from kdpinn_edge.functions.recipe import Constant, Recipe, chosen, matched, operand_name
 from kdpinn_edge.numerics.reference import rounded
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters, unknown
 from kdpinn_edge.program.verify import verify
 
 OPSET = 17
 IR_VERSION = 8  # the oldest that opset 17 goes with: ONNX Runtime 1.12 and later read it
 ELEMENT = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
-OPERATOR = {"tanh": "Tanh", "sin": "Sin", "cos": "Cos", "exp": "Exp", "sigmoid": "Sigmoid", "softplus": "Softplus"}
-FUNCTION = {operator: fn for fn, operator in OPERATOR.items()}
+IN_FLOAT32 = "Acos Acosh Asin Asinh Atan Atanh Cosh Elu Erf HardSigmoid Selu Sinh Softplus Softsign Tan"
+RUNTIME_LACKS = {"float32": (), "float64": tuple(IN_FLOAT32.split())}
+"""Operators that ONNX Runtime has not for numbers of this type: another recipe is taken where there is one."""
+ENDS: Mapping[str, Sequence[tuple[str, Recipe]]] = {
+    operator: [(fn.name, recipe) for fn in FUNCTIONS.values() for recipe in fn.onnx if recipe[-1].operator == operator]
+    for operator in {recipe[-1].operator for fn in FUNCTIONS.values() for recipe in fn.onnx}
+}
+"""The functions and their recipes by the operator that a recipe ends with."""
 ACCEPTED = "expected: a model.onnx that `export` wrote"
 
 
@@ -77,21 +85,16 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
             case Scale(x=x):
                 node("Mul", f"{name}.product", [tensor[x], values[0]], [f"{name}.product"])
                 node("Add", name, [f"{name}.product", values[1]], [out])
-            case Map(x=x, fn="silu"):
-                node("Sigmoid", f"{name}.sigmoid", [tensor[x]], [f"{name}.sigmoid"])
-                node("Mul", name, [tensor[x], f"{name}.sigmoid"], [out])
-            case Map(x=x, fn="softplus") if precision == "float64":  # ONNX Runtime has Softplus for float32 only
-                node("Neg", f"{name}.minus", [tensor[x]], [f"{name}.minus"])
-                node("Sigmoid", f"{name}.sigmoid", [f"{name}.minus"], [f"{name}.sigmoid"])
-                node("Log", f"{name}.log", [f"{name}.sigmoid"], [f"{name}.log"])
-                node("Neg", name, [f"{name}.log"], [out])
-            case Map(x=x, fn="lorentzian"):
-                one = constant(f"{name}.one", np.ones(1, precision))
-                node("Mul", f"{name}.square", [tensor[x], tensor[x]], [f"{name}.square"])
-                node("Add", f"{name}.sum", [f"{name}.square", one], [f"{name}.sum"])
-                node("Reciprocal", name, [f"{name}.sum"], [out])
             case Map(x=x, fn=fn):
-                node(OPERATOR[fn], name, [tensor[x]], [out])
+                tensors = {"x": tensor[x], "": out}
+                for step in _recipe(fn, precision):
+                    for each in step.operands:
+                        if isinstance(each, Constant):
+                            array = np.full(1, each.value, precision)
+                            tensors[each.name] = constant(f"{name}.{each.name}", array)
+                    label = f"{name}.{step.name}" if step.name else name
+                    result = tensors.setdefault(step.name, label)
+                    node(step.operator, label, [tensors[operand_name(each)] for each in step.operands], [result])
             case Add(a=a, b=b):
                 node("Add", name, [tensor[a], tensor[b]], [out])
             case Mul(a=a, b=b):
@@ -104,6 +107,8 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
                 start_end_axis = [("start", start), ("end", start + op.out.size), ("axis", 1)]
                 bounds = [constant(f"{name}.{what}", np.array([value])) for what, value in start_end_axis]
                 node("Slice", name, [tensor[x], *bounds], [out])
+            case _:
+                raise unknown(op)
     if not direct:
         node("Concat", "outputs.concat", [tensor[var] for var in program.outputs], ["y"], axis=1)
 
@@ -131,6 +136,12 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     return model
+
+
+def _recipe(fn: str, precision: Precision) -> Recipe:
+    """How a function is written: so that ONNX Runtime can compute it, where there is such a recipe."""
+    recipes = find_function(fn).onnx
+    return chosen(recipes, lambda operator: operator not in RUNTIME_LACKS[precision]) or recipes[0]
 
 
 def from_onnx(model: onnx.ModelProto | bytes) -> Program:
@@ -163,7 +174,7 @@ def _program(model: onnx.ModelProto) -> tuple[Program, Precision]:
         raise ValueError(f"the operators are not those of opset {OPSET} alone")
     inputs = tuple(Var(str(name), int(size)) for name, size in json.loads(metadata["kdpinn.inputs"]))
     constants = {tensor.name: _array(tensor) for tensor in model.graph.initializer}
-    parts = {node.name: node for node in model.graph.node if "." in node.name}
+    parts = {node.name: (node.op_type, list(node.input)) for node in model.graph.node if "." in node.name}
     known = {"x": inputs[0]} if len(inputs) == 1 else {f"{var.name}.value": var for var in inputs}
     ops: list[Op] = []
     for node in model.graph.node:
@@ -181,26 +192,20 @@ def _op(
     inputs: tuple[Var, ...],
     known: dict[str, Var],
     constants: dict[str, NDArray[Any]],
-    parts: dict[str, onnx.NodeProto],
+    parts: dict[str, tuple[str, list[str]]],
 ) -> Op:
     """The op whose last node is `node`."""
     name = node.name
+    for fn, recipe in ENDS.get(node.op_type, ()):
+        argument = matched(recipe, name, parts, (node.op_type, list(node.input)))
+        if argument is not None:
+            return Map(Var(name, known[argument].size), known[argument], fn)
     match node.op_type, list(node.input):
         case "Gemm", [x, weight, bias]:
             return Affine(Var(name, len(constants[bias])), known[x], constants[weight], constants[bias])
         case "Add", [product, bias] if product in parts:
-            x, weight = parts[product].input
+            _, (x, weight) = parts[product]
             return Scale(Var(name, known[x].size), known[x], constants[weight], constants[bias])
-        case "Mul", [x, sigmoid] if sigmoid in parts:
-            return Map(Var(name, known[x].size), known[x], "silu")
-        case "Neg", [log] if log in parts:
-            (x,) = parts[f"{name}.minus"].input
-            return Map(Var(name, known[x].size), known[x], "softplus")
-        case "Reciprocal", [_]:
-            x, _ = parts[f"{name}.square"].input
-            return Map(Var(name, known[x].size), known[x], "lorentzian")
-        case operator, [x] if operator in FUNCTION:
-            return Map(Var(name, known[x].size), known[x], FUNCTION[operator])
         case "Add", [a, b]:
             return Add(Var(name, known[a].size), known[a], known[b])
         case "Mul", [a, b]:

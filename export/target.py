@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import llvmlite.binding as llvm
 
 from kdpinn_edge.bundle.manifest import LIBRARY_FILES, Artifact, Grade, Precision
+from kdpinn_edge.bundle.x86 import best_level
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.numerics.lanes import FAST_SUFFIX
 
@@ -172,13 +173,11 @@ def target(name: str) -> Target:
 
 def _native() -> str:
     if platform.system() == "Linux":
-        machine, features = platform.machine(), llvm.get_host_cpu_features()
+        machine = platform.machine()
         if machine == "aarch64":
             return "aarch64"
-        if machine == "x86_64" and all(features.get(f"avx512{part}") for part in ("f", "bw", "cd", "dq", "vl")):
-            return "x86-64-v4"
-        if machine == "x86_64" and features.get("avx2") and features.get("fma"):
-            return "x86-64-v3"
+        if machine == "x86_64" and (level := best_level(llvm.get_host_cpu_features())):
+            return level
     raise ExportError(
         f"no target fits this machine ({llvm.get_process_triple()}); expected: Linux on 64-bit ARM, or on x86-64 with "
         f"AVX2 and FMA (2013 or later). Name a target to export for another machine: {', '.join(TARGETS)}"

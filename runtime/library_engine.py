@@ -149,7 +149,10 @@ class LibraryEngine(CEngine):
 
 
 class CompiledEngine(CEngine):
-    """Machine code that was compiled in this process: `address` is that of NAME_model, and `code` keeps it in memory."""
+    """Machine code that was compiled in this process.
+
+    `address` is that of the function NAME_model, and `code` is what keeps it in memory.
+    """
 
     def __init__(self, manifest: Manifest, address: int, code: object) -> None:
         ffi = _ffi()

@@ -7,14 +7,12 @@ import re
 from pathlib import Path
 
 from kdpinn_edge.bundle.manifest import Manifest
+from kdpinn_edge.bundle.x86 import linux_flags
 
 CPUINFO = Path("/proc/cpuinfo")
 
-V3 = ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
-V4 = (*V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 ARM64 = ("aarch64", "arm64")
 MACHINES = {"aarch64": ARM64, "arm64": ARM64, "armv7": ("armv7l", "armv8l", *ARM64)}  # by the names of uname
-FLAGS = {"x86-64-v3": V3, "x86-64-v4": V4}  # x86-64 psABI levels, by the names that Linux gives to their parts
 
 
 def misfit(manifest: Manifest) -> str | None:
@@ -36,5 +34,6 @@ def missing_instructions(cpu: str, cpuinfo: Path = CPUINFO) -> list[str]:
         reported = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         return []
-    flags = set(reported[1].split()) if reported else set(FLAGS.get(cpu, ()))
-    return [flag for flag in FLAGS.get(cpu, ()) if flag not in flags]
+    asked = linux_flags(cpu)
+    flags = set(reported[1].split()) if reported else set(asked)
+    return [flag for flag in asked if flag not in flags]

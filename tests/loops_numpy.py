@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ DTYPES: Mapping[Scalar, Any] = {
 Memory = NDArray[Any] | None
 
 
-class Returned(Exception):
+class ReturnedError(Exception):
     """A routine has come to its end."""
 
     def __init__(self, value: int) -> None:
@@ -76,7 +76,7 @@ class Machine:
                 frame.buffers[parameter.name] = argument  # type: ignore[assignment]
         try:
             frame.run(routine.body)
-        except Returned as returned:
+        except ReturnedError as returned:
             return returned.value
         return 0
 
@@ -113,7 +113,7 @@ class _Frame:
                     views = [self.memory(buffer)[self.index(at) :] for buffer, at in pointers]
                     self.machine.call(routine, *views, *map(self.index, symbols))
                 case Return(value):
-                    raise Returned(int(self.value(value).item()))
+                    raise ReturnedError(int(self.value(value).item()))
                 case Comment():
                     pass
 
@@ -164,18 +164,16 @@ class _Frame:
                 while x.size > 1:
                     x = x[: x.size // 2] + x[x.size // 2 :]
                 return x
-            case "less", [a, b]:
-                return a < b
-            case "at_most", [a, b]:
-                return a <= b
-            case "equal", [a, b]:
-                return a == b
-            case "min", [a, b]:
-                return np.minimum(a, b)
-            case "and", [a, b]:
-                return a & b
-            case "or", [a, b]:
-                return a | b
-            case "not", [a]:
-                return ~a
-        return getattr(lanes, name)(*values)
+        return OF_COUNTS[name](*values) if name in OF_COUNTS else getattr(lanes, name)(*values)
+
+
+OF_COUNTS: Mapping[str, Callable[..., Any]] = {
+    "less": np.less,
+    "at_most": np.less_equal,
+    "equal": np.equal,
+    "min": np.minimum,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "not": np.logical_not,
+    "iadd": np.add,
+}

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 
+from kdpinn_edge import functions
 from kdpinn_edge.program.ir import (
     FUNCTIONS,
     Add,
@@ -72,11 +73,8 @@ def programs(draw: st.DrawFn, *, max_ops: int = 10, scale: float = 1.0, bound: f
             emit(Scale(fresh(x.size), x, weight, bias), 2 * scale * magnitude[x])
         elif kind is Map:
             fn = draw(st.sampled_from(FUNCTIONS))
-            if fn == "exp":
-                x = tame(x, float(np.log(bound)))
-                emit(Map(fresh(x.size), x, fn), float(np.exp(np.minimum(magnitude[x], 700))))
-            else:
-                emit(Map(fresh(x.size), x, fn), magnitude[x] if fn == "silu" else 1.0)
+            x = tame(x, bound if _largest(fn, magnitude[x]) <= bound else 0.0)
+            emit(Map(fresh(x.size), x, fn), _largest(fn, magnitude[x]))
         elif kind in (Add, Mul):
             limit = bound / 2 if kind is Add else float(np.sqrt(bound))
             a = tame(x, limit)
@@ -93,6 +91,16 @@ def programs(draw: st.DrawFn, *, max_ops: int = 10, scale: float = 1.0, bound: f
 
     outputs = draw(st.lists(st.sampled_from(variables[-RECENT:]), min_size=1, max_size=3, unique=True))
     return verify(Program("drawn", inputs, tuple(outputs), tuple(ops)))
+
+
+def _largest(fn: str, magnitude: float) -> float:
+    """The largest |fn(x)| for |x| up to `magnitude`: functions have bounds, or are largest at an end."""
+    function = functions.FUNCTIONS[fn]
+    if np.isfinite(function.lower) and np.isfinite(function.upper):
+        return max(abs(function.lower), abs(function.upper))
+    with np.errstate(over="ignore"):
+        ends = function.exact(np.minimum(magnitude, 700) * np.array([-1.0, 1.0]))
+    return float(np.abs(ends).max())
 
 
 def _coefficients(draw: st.DrawFn, rng: np.random.Generator, size: int) -> Array:

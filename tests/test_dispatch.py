@@ -15,10 +15,10 @@ from conftest import Need
 from strategies import mlp, points
 
 from kdpinn_edge.bundle.manifest import Input, read_manifest
+from kdpinn_edge.bundle.x86 import LEVELS, best_level
 from kdpinn_edge.checks.check import check
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.export.dispatch import NEEDS
 from kdpinn_edge.export.interface import ABI, NO_VARIANT, SCALAR, Interface
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.target import TARGETS
@@ -26,7 +26,7 @@ from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import columns
 from kdpinn_edge.program.simplify import multiply_adds, simplify
 from kdpinn_edge.runtime import library_engine, load
-from kdpinn_edge.runtime.processor import FLAGS, missing_instructions
+from kdpinn_edge.runtime.processor import missing_instructions
 
 TARGET = TARGETS["x86-64"]
 REQUESTS = ("u", "u_x0", "u_x1_x1")
@@ -204,10 +204,18 @@ def test_a_c_program(bundle: Path, tmp_path: Path, cpu: str | None, target: str 
     assert [float.fromhex(y), float.fromhex(same)] == [u, u]
 
 
-def test_the_loader_asks_for_what_the_runtime_asks_for() -> None:
-    for target in TARGET.variants:
-        asked = {flag for bits in NEEDS[target].values() for flag in bits}
-        assert set(FLAGS[target]) <= asked
+def test_the_levels_are_those_that_compilers_mean() -> None:
+    host = {feature.llvm: True for feature in LEVELS["x86-64-v3"] if feature.llvm}
+    assert best_level(host) == "x86-64-v3"
+    assert best_level(host | dict.fromkeys(("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"), True)) == (
+        "x86-64-v4"
+    )
+    assert best_level(host | {"movbe": False}) is None
+    assert tuple(LEVELS) == TARGET.variants
+    for level in LEVELS:
+        named = [feature for feature in LEVELS[level] if feature.linux or feature.llvm]
+        assert all(feature.linux and feature.llvm for feature in named)
+        assert len({(feature.word, feature.bit) for feature in LEVELS[level]}) == len(LEVELS[level])
 
 
 def test_one_abi() -> None:

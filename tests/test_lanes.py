@@ -9,12 +9,13 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
+from function_cases import FUNCTION_CASES
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kdpinn_edge.functions import FUNCTIONS, computations, functions
+from kdpinn_edge.functions.hyperbolic import tanh_fast
 from kdpinn_edge.numerics import coefficients, lanes
-from kdpinn_edge.numerics.activations import FUNCTION, functions, tanh_fast
-from kdpinn_edge.program.interp import FUNCTION as MEANING
 
 PRECISIONS = (np.float32, np.float64)
 arithmetics = pytest.mark.parametrize(
@@ -26,19 +27,6 @@ arithmetics = pytest.mark.parametrize(
         if dtype is np.float32 or not lanes.is_fast(profile)
     ],
 )
-MAX_ULP = {
-    "tanh": 2.1,
-    "sin": 2.0,
-    "cos": 2.0,
-    "exp": 1.1,
-    "sigmoid": 2.5,
-    "silu": 3.5,
-    "softplus": 3.5,
-    "lorentzian": 3.0,
-}
-MAX_ULP_OF_FAST_TANH = 6.0
-ARGUMENTS = {"tanh": 12.0, "sin": 100.0, "cos": 100.0} | dict.fromkeys(("exp", "sigmoid", "silu", "softplus"), 80.0)
-ARGUMENTS["lorentzian"] = 1e18
 
 
 def exact_fma(a: float, b: float, c: float, dtype: type) -> float:
@@ -108,57 +96,38 @@ def _as_float(value: float, dtype: type) -> float:
         return float(dtype(value))
 
 
-@pytest.mark.parametrize("fn", FUNCTION)
+@pytest.mark.parametrize("fn", FUNCTIONS)
 @arithmetics
-def test_error_of_an_activation(profile: str, fn: str, dtype: type) -> None:
+def test_error_of_a_function(profile: str, fn: str, dtype: type) -> None:
     rng = np.random.default_rng(0)
-    reach = ARGUMENTS[fn]
+    function, computation = FUNCTIONS[fn], computations(profile)[fn]
     n = 200_000 if dtype is np.float32 else 3_000
-    x = np.concatenate([rng.uniform(-reach, reach, n), reach * 10.0 ** rng.uniform(-9, 0, n)]).astype(dtype)
+    span = function.arguments
+    x = np.concatenate([rng.uniform(-span, span, n), span * 10.0 ** rng.uniform(-9, 0, n)]).astype(dtype)
     with lanes.profile(profile):
-        y = functions(profile)[fn](x)
+        y = computation.lanes(x)
     if dtype is np.float32:
-        exact = MEANING[fn](x.astype(np.float64))
+        exact = function.exact(x.astype(np.float64))
         difference = np.abs(y.astype(np.float64) - exact)
     else:
         with mpmath.workprec(120):
-            values = [_mpmath(fn, mpmath.mpf(float(v))) for v in x]
+            values = [FUNCTION_CASES[fn].exact(mpmath.mpf(float(v))) for v in x]
             difference = np.array([float(abs(mpmath.mpf(float(a)) - b)) for a, b in zip(y, values, strict=True)])
             exact = np.array([float(v) for v in values])
     unit = np.spacing(np.abs(exact).astype(dtype)).astype(np.float64)
-    fast = (fn, lanes.is_fast(profile)) == ("tanh", True)
-    assert np.max(difference / unit) <= (MAX_ULP_OF_FAST_TANH if fast else MAX_ULP[fn])
+    assert np.max(difference / unit) <= computation.max_ulp[np.dtype(dtype).name]
 
 
-def _mpmath(fn: str, x: mpmath.mpf) -> mpmath.mpf:
-    sigmoid = 1 / (1 + mpmath.exp(-x))
-    named = {"sigmoid": sigmoid, "silu": x * sigmoid, "softplus": mpmath.log1p(mpmath.exp(x))}
-    named["lorentzian"] = 1 / (1 + x * x)
-    return named[fn] if fn in named else getattr(mpmath, fn)(x)
-
-
-@pytest.mark.parametrize(
-    ("fn", "at"),
-    [
-        ("tanh", [(math.inf, 1.0), (-math.inf, -1.0), (0.0, 0.0), (-0.0, -0.0), (1e-42, 1e-42)]),
-        ("sin", [(math.inf, math.nan), (-math.inf, math.nan), (0.0, 0.0), (-0.0, -0.0), (1e-42, 1e-42)]),
-        ("cos", [(math.inf, math.nan), (-math.inf, math.nan), (0.0, 1.0), (-0.0, 1.0)]),
-        ("exp", [(math.inf, math.inf), (-math.inf, 0.0), (0.0, 1.0), (-0.0, 1.0), (1e3, math.inf), (-1e3, 0.0)]),
-        ("sigmoid", [(math.inf, 1.0), (-math.inf, 0.0), (0.0, 0.5), (-0.0, 0.5)]),
-        ("softplus", [(math.inf, math.inf), (-math.inf, 0.0)]),
-        ("silu", [(math.inf, math.inf), (-math.inf, -0.0), (0.0, 0.0), (-0.0, -0.0)]),
-        ("lorentzian", [(math.inf, 0.0), (-math.inf, 0.0), (0.0, 1.0), (-0.0, 1.0), (1e-42, 1.0)]),
-    ],
-)
+@pytest.mark.parametrize("fn", FUNCTIONS)
 @arithmetics
-def test_special_values(profile: str, fn: str, at: list[tuple[float, float]], dtype: type) -> None:
+def test_special_values(profile: str, fn: str, dtype: type) -> None:
+    computation = computations(profile)[fn]
     with np.errstate(all="ignore"), lanes.profile(profile):
-        function = functions(profile)[fn]
-        assert np.isnan(function(np.array([math.nan], dtype))).all()
-        for x, expected in at:
-            y = function(np.array([x], dtype))
-            if function is tanh_fast and math.isinf(x):
-                assert 1 - MAX_ULP_OF_FAST_TANH * 2.0**-24 <= abs(y[0]) <= 1
+        assert np.isnan(computation.lanes(np.array([math.nan], dtype))).all()
+        for x, expected in FUNCTION_CASES[fn].values:
+            y = computation.lanes(np.array([x], dtype))
+            if computation.lanes is tanh_fast and math.isinf(x):
+                assert 1 - computation.max_ulp["float32"] * 2.0**-24 <= abs(y[0]) <= 1
                 expected = math.copysign(y[0], expected)
             np.testing.assert_array_equal(y, np.array([expected], dtype))
             assert np.isnan(y[0]) or np.signbit(y[0]) == np.signbit(expected)
@@ -175,20 +144,16 @@ def test_a_zero_of_exp_is_not_the_end_of_an_underflow() -> None:
 def test_ranges_and_symmetries(profile: str, dtype: type, data: st.DataObject) -> None:
     width = 8 * np.dtype(dtype).itemsize
     x = np.array(data.draw(st.lists(st.floats(width=width, allow_nan=False), min_size=1, max_size=50)), dtype)
-    with np.errstate(all="ignore"), lanes.profile(profile):
-        y = {fn: function(x) for fn, function in functions(profile).items()}
-        mirrored = {fn: functions(profile)[fn](-x) for fn in ("tanh", "sin", "cos", "lorentzian")}
-    finite = np.isfinite(x)
-    for fn, lower, upper in (("tanh", -1, 1), ("sin", -1, 1), ("cos", -1, 1), ("sigmoid", 0, 1), ("lorentzian", 0, 1)):
-        assert (y[fn][finite] >= lower).all()
-        assert (y[fn][finite] <= upper).all()
-    assert (y["exp"] >= 0).all()
-    assert (y["softplus"] >= 0).all()
-    integer = lanes.INTEGER[np.dtype(dtype)]
-    for fn in ("tanh", "sin"):
-        assert ((-mirrored[fn])[finite].view(integer) == y[fn][finite].view(integer)).all()
-    for fn in ("cos", "lorentzian"):
-        assert (mirrored[fn][finite].view(integer) == y[fn][finite].view(integer)).all()
+    integer, finite = lanes.INTEGER[np.dtype(dtype)], np.isfinite(x)
+    for fn, compute in functions(profile).items():
+        function = FUNCTIONS[fn]
+        with np.errstate(all="ignore"), lanes.profile(profile):
+            y, mirrored = compute(x)[finite], compute(-x)[finite]
+        assert (y >= function.lower).all()
+        assert (y <= dtype(function.upper)).all()
+        if function.symmetry is not None:
+            expected = -y if function.symmetry == "odd" else y
+            assert (mirrored.view(integer) == expected.view(integer)).all()
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

@@ -14,11 +14,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplementedByRuntime
 from strategies import mlp, points, programs
 
 from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import ProgramError
-from kdpinn_edge.export.onnx_model import from_onnx, to_onnx
+from kdpinn_edge.export.onnx_model import ELEMENT, IN_FLOAT32, IR_VERSION, OPSET, RUNTIME_LACKS, from_onnx, to_onnx
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
 
@@ -81,6 +82,26 @@ def test_onnx_runtime_agrees_with_interpret(name: str, precision: Precision) -> 
     y = run(model, x)
     assert y.dtype == precision
     np.testing.assert_allclose(y, interpret(program, x), rtol=CLOSE[precision], atol=CLOSE[precision])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_operators_that_onnx_runtime_lacks(precision: Precision) -> None:
+    def is_there(operator: str) -> bool:
+        ends = [onnx.helper.make_tensor_value_info(name, ELEMENT[precision], ["n"]) for name in "xy"]
+        graph = onnx.helper.make_graph([onnx.helper.make_node(operator, ["x"], ["y"])], "one", ends[:1], ends[1:])
+        opset = onnx.helper.make_opsetid("", OPSET)
+        model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+        try:
+            run(model, np.full(1, 0.5, precision))
+        except NotImplementedByRuntime:
+            return False
+        return True
+
+    asked = {
+        *IN_FLOAT32.split(),
+        *["Abs", "Cos", "Exp", "Log", "Neg", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sqrt", "Tanh"],
+    }
+    assert {operator for operator in asked if not is_there(operator)} == set(RUNTIME_LACKS[precision])
 
 
 @pytest.mark.parametrize("n", [0, 1, 100])

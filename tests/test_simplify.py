@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 
 import numpy as np
@@ -11,12 +12,16 @@ from hypothesis import strategies as st
 from strategies import mlp, points, programs, renamed
 
 from kdpinn_edge.errors import ProgramError
-from kdpinn_edge.program.interp import FUNCTION, interpret
+from kdpinn_edge.functions import FUNCTIONS, slopes
+from kdpinn_edge.functions.slope import Operators, values
+from kdpinn_edge.program.evaluate import evaluate
+from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var
 from kdpinn_edge.program.simplify import multiply_adds, simplify
 from kdpinn_edge.program.verify import verify
 
 EPSILON = 2.0**-53
+Bounded = tuple[Array, Array]
 X, T = Var("x", 2), Var("t", 1)
 A, B, C, D = (Var(name, 2) for name in "abcd")
 W3, U = Var("w3", 3), Var("u", 2)
@@ -221,33 +226,48 @@ def rounding_bound(program: Program, x: Array) -> Array:
     Of two Programs of the same meaning, each is within its bound of the exact value. A function is taken to be
     accurate to 4 units in the last place.
     """
-    ends = np.cumsum([var.size for var in program.inputs])[:-1]
-    value = dict(zip((var.name for var in program.inputs), np.split(x, ends, axis=1), strict=True))
-    error = {key: np.zeros_like(column) for key, column in value.items()}
-    for op in program.ops:
-        match op:
-            case Affine(x=v, weight=w, bias=b):
-                y = value[v.name] @ w.T + b
-                e = error[v.name] @ abs(w.T) + (v.size + 1) * EPSILON * (abs(value[v.name]) @ abs(w.T) + abs(b))
-            case Scale(x=v, weight=w, bias=b):
-                y = w * value[v.name] + b
-                e = abs(w) * error[v.name] + 2 * EPSILON * (abs(w * value[v.name]) + abs(b))
-            case Map(x=v, fn=fn):
-                y = FUNCTION[fn](value[v.name])
-                slope = np.exp(value[v.name] + error[v.name]) if fn == "exp" else 1.1
-                e = slope * error[v.name] + 4 * EPSILON * abs(y)
-            case Add(a=a, b=b):
-                y = value[a.name] + value[b.name]
-                e = error[a.name] + error[b.name] + EPSILON * abs(y)
-            case Mul(a=a, b=b):
-                y = value[a.name] * value[b.name]
-                e = abs(value[a.name]) * error[b.name] + abs(value[b.name]) * error[a.name] + EPSILON * abs(y)
-            case Concat(xs=xs):
-                y, e = (np.concatenate([each[v.name] for v in xs], axis=1) for each in (value, error))
-            case Slice(x=v, start=start):
-                y, e = (each[v.name][:, start : start + op.out.size] for each in (value, error))
-        value[op.out.name], error[op.out.name] = y, e
-    return np.concatenate([error[var.name] for var in program.outputs], axis=1)
+    return evaluate(program, WithError(), (x, np.zeros_like(x)))[1]
+
+
+class WithError:
+    """The operations on values and the bounds of their errors."""
+
+    def affine(self, op: Affine, x: Bounded) -> Bounded:
+        (value, error), w, b = x, op.weight, op.bias
+        rounding = (op.x.size + 1) * EPSILON * (abs(value) @ abs(w.T) + abs(b))
+        return value @ w.T + b, error @ abs(w.T) + rounding
+
+    def scale(self, op: Scale, x: Bounded) -> Bounded:
+        (value, error), w, b = x, op.weight, op.bias
+        return w * value + b, abs(w) * error + 2 * EPSILON * (abs(w * value) + abs(b))
+
+    def map(self, fn: str, x: Bounded) -> Bounded:
+        value, error = x
+        y = FUNCTIONS[fn].exact(value)
+        steepest = 0.1 + np.max([abs(slope(fn, at)) for at in (value - error, value, value + error)], axis=0)
+        return y, steepest * error + 4 * EPSILON * abs(y)
+
+    def add(self, a: Bounded, b: Bounded) -> Bounded:
+        y = a[0] + b[0]
+        return y, a[1] + b[1] + EPSILON * abs(y)
+
+    def mul(self, a: Bounded, b: Bounded) -> Bounded:
+        y = a[0] * b[0]
+        return y, abs(a[0]) * b[1] + abs(b[0]) * a[1] + EPSILON * abs(y)
+
+    def concat(self, xs: Sequence[Bounded]) -> Bounded:
+        value, error = (np.concatenate(each, axis=1) for each in zip(*xs, strict=True))
+        return value, error
+
+    def slice(self, x: Bounded, start: int, size: int) -> Bounded:
+        value, error = (each[:, start : start + size] for each in x)
+        return value, error
+
+
+def slope(fn: str, x: Array) -> Array:
+    exact = {name: function.exact for name, function in FUNCTIONS.items()}
+    (found,) = values(slopes(fn, 1), Operators(exact.__getitem__), x, exact[fn](x))
+    return np.asarray(found)
 
 
 @given(programs())

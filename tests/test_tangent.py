@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import mpmath
 import numpy as np
 import pytest
+from function_cases import FUNCTION_CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import mlp, points, programs
@@ -74,16 +74,6 @@ def test_the_outputs_are_the_values_and_then_their_derivatives(drawn: Program) -
     assert not any((op.weight == 1).all() and (op.bias == 0).all() for op in result.ops if isinstance(op, Scale))
 
 
-MP: dict[str, Callable[[mpmath.mpf], mpmath.mpf]] = {
-    "tanh": mpmath.tanh,
-    "sin": mpmath.sin,
-    "cos": mpmath.cos,
-    "exp": mpmath.exp,
-    "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
-    "silu": lambda x: x / (1 + mpmath.exp(-x)),
-    "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
-    "lorentzian": lambda x: 1 / (1 + x * x),
-}
 AT = np.concatenate([np.linspace(-6, 6, 49), [1e-9, -1e-9, 12.5, -12.5, 20, -20, 40, -40, 100, -100, 690, -690]])
 
 
@@ -98,8 +88,8 @@ def test_slope_and_curvature_of_every_function(fn: str) -> None:
     by_curvature = interpret(draft.with_outputs(outputs), AT[:, None])
     by_composition = interpret(tangent(tangent(program, "x"), "x"), AT[:, None])[:, 1::2]
     with mpmath.workdps(60):
-        exact = np.array([[float(mpmath.diff(MP[fn], mpmath.mpf(x), k)) for k in (1, 2)] for x in AT])
-    growth = {"exp": np.exp(AT), "silu": 1 + np.abs(AT)}.get(fn, np.ones(AT.size))
+        exact = np.array([[float(mpmath.diff(FUNCTION_CASES[fn].exact, mpmath.mpf(x), k)) for k in (1, 2)] for x in AT])
+    growth = np.array([FUNCTION_CASES[fn].growth(x) for x in AT])
     tolerance = 8 * 2.0**-53 * growth[:, None]
     assert (np.abs(by_curvature - exact) <= tolerance).all()
     assert (np.abs(by_composition - exact) <= tolerance).all()

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.func import jvp
 
-from kdpinn_edge.program.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, columns
+from kdpinn_edge.program.evaluate import evaluate
+from kdpinn_edge.program.ir import Affine, Array, Program, Scale, columns
+from kdpinn_edge.training.torch_functions import torch_function
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # torch 2.13 scripts these when jvp is first called
     import torch._decomp.decompositions_for_jvp
 
-FUNCTION: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
-    "sin": torch.sin,
-    "cos": torch.cos,
-    "exp": torch.exp,
-    "sigmoid": torch.sigmoid,
+DIFFERENTIABLE: Mapping[str, Callable[[Tensor], Tensor]] = {
     "silu": lambda x: x * torch.sigmoid(x),  # the derivative of torch.nn.functional.silu has none
     "softplus": lambda x: -torch.log(torch.sigmoid(-x)),
-    "lorentzian": lambda x: 1 / (1 + x * x),
 }
 
 PointMap = Callable[[Tensor], Tensor]
@@ -31,38 +27,32 @@ PointMap = Callable[[Tensor], Tensor]
 
 def torch_program(program: Program) -> PointMap:
     """`program` as a function of x (..., n_in) to (..., n_out)."""
-
-    def evaluate(point: Tensor) -> Tensor:
-        values = dict(
-            zip(
-                (var.name for var in program.inputs),
-                torch.split(point, [var.size for var in program.inputs], dim=-1),
-                strict=True,
-            )
-        )
-        for op in program.ops:
-            values[op.out.name] = _value(op, values)
-        return torch.cat([values[var.name] for var in program.outputs], dim=-1)
-
-    return evaluate
+    return lambda point: evaluate(program, OnTensors(), point)
 
 
-def _value(op: Op, values: dict[str, Tensor]) -> Tensor:
-    match op:
-        case Affine(x=x, weight=weight, bias=bias):
-            return values[x.name] @ torch.tensor(weight).T + torch.tensor(bias)
-        case Scale(x=x, weight=weight, bias=bias):
-            return torch.tensor(weight) * values[x.name] + torch.tensor(bias)
-        case Map(x=x, fn=fn):
-            return FUNCTION[fn](values[x.name])
-        case Add(a=a, b=b):
-            return values[a.name] + values[b.name]
-        case Mul(a=a, b=b):
-            return values[a.name] * values[b.name]
-        case Concat(xs=xs):
-            return torch.cat([values[x.name] for x in xs], dim=-1)
-        case Slice(out=out, x=x, start=start):
-            return values[x.name][..., start : start + out.size]
+class OnTensors:
+    """The operations on tensors whose last axis has the entries of a variable."""
+
+    def affine(self, op: Affine, x: Tensor) -> Tensor:
+        return x @ torch.tensor(op.weight).T + torch.tensor(op.bias)
+
+    def scale(self, op: Scale, x: Tensor) -> Tensor:
+        return torch.tensor(op.weight) * x + torch.tensor(op.bias)
+
+    def map(self, fn: str, x: Tensor) -> Tensor:
+        return DIFFERENTIABLE.get(fn, torch_function(fn))(x)
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:
+        return a * b
+
+    def concat(self, xs: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(xs), dim=-1)
+
+    def slice(self, x: Tensor, start: int, size: int) -> Tensor:
+        return x[..., start : start + size]
 
 
 def differentiated(program: Program, multi_index: tuple[str, ...], x: Array) -> Array:

@@ -64,12 +64,13 @@ def evaluate_all(evaluation: Evaluation) -> Routine:
         left = Count(WIDE, linear(n) - linear(p))
         code.statements.append(Integer(m, apply("min", Number(STATUS, evaluation.points_per_batch), left)))
         at = (x, linear(p) * evaluation.n_in), (y, linear(p) * evaluation.n_out), (s, Linear(0))
-        with code.when(apply("less", Number(STATUS, evaluation.crossover), Count(STATUS, linear(m)))):
-            code.statements.append(Call(f"{evaluation.name}_batch", at, (linear(m),)))
-        with code.otherwise(), code.counting("i", Linear(0), linear(m), bits=32) as i:
+        one_by_one = Code()
+        with one_by_one.counting("i", Linear(0), linear(m), bits=32) as i:
             q = linear(p) + linear(i)
-            at = (x, q * evaluation.n_in), (y, q * evaluation.n_out), (s, Linear(0))
-            code.statements.append(Call(f"{evaluation.name}_single", at))
+            alone = (x, q * evaluation.n_in), (y, q * evaluation.n_out), (s, Linear(0))
+            one_by_one.statements.append(Call(f"{evaluation.name}_single", alone))
+        pays = apply("less", Number(STATUS, evaluation.crossover), Count(STATUS, linear(m)))
+        code.choose(pays, (Call(f"{evaluation.name}_batch", at, (linear(m),)),), one_by_one.body)
     code.statements.append(Return(Number(STATUS, 0)))
     doc = f"y[i] = {evaluation.name}(x[i]) for n points: 0, or an error code of kdpinn_edge.h."
     return Routine(evaluation.name, doc, (x, y, n), code.body, STATUS)

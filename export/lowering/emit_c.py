@@ -139,16 +139,18 @@ class Source:
         """Write a routine as a C function."""
         storage, name = self.c_name(routine.name)
         result = "void" if routine.result is None else C_TYPES[routine.result.scalar]
-        read = _read(routine.body)
-        buffers = {each for each in (*read, *routine.parameters) if isinstance(each, Buffer)}
-        body = _Body(self, {buffer.name for buffer in buffers})
+        body = _Body(self, {each.name for each in routine.parameters})
         declared = [body.parameter(each) for each in routine.parameters]
-        lines = [f"(void){body.symbol(each)};" for each in routine.parameters if each not in read]
-        for buffer in buffers:
-            if buffer.scratch and buffer not in routine.parameters:
-                lines.append(f"{C_TYPES[buffer.scalar]} {buffer.name}[{buffer.size}];")
-        lines += body.block(routine.body)
-        self._function([routine.doc], f"{storage}{result} {name}({', '.join(declared) or 'void'})", lines)
+        body.mentioned.clear()
+        lines = body.block(routine.body)
+        unused = [f"(void){body.symbol(each)};" for each in routine.parameters if each not in body.mentioned]
+        scratch = [
+            f"{C_TYPES[each.scalar]} {each.name}[{each.size}];"
+            for each in body.mentioned
+            if isinstance(each, Buffer) and each.scratch and each not in routine.parameters
+        ]
+        head = f"{storage}{result} {name}({', '.join(declared) or 'void'})"
+        self._function([routine.doc], head, [*unused, *scratch, *lines])
 
     def elementwise(self, function: Elementwise) -> str:
         """The name of the C function that computes it; it is written first."""
@@ -181,6 +183,7 @@ class _Body:
 
     def __init__(self, source: Source, taken: set[str]) -> None:
         self.source = source
+        self.mentioned: dict[Buffer | Symbol | Variable, None] = {}
         self._names: dict[object, str] = {}
         self._taken = taken
 
@@ -192,6 +195,7 @@ class _Body:
 
     def symbol(self, thing: Buffer | Symbol | Variable) -> str:
         """The name of something, which no other visible thing has."""
+        self.mentioned[thing] = None
         if isinstance(thing, Buffer):
             return self.source.arrays.get(thing.name, thing.name)
         if thing not in self._names:
@@ -352,56 +356,6 @@ def _total(value: Value) -> Value:
         pairs = zip(value.each(SUM)[:half], value.each(PRODUCT)[half:], strict=True)
         value = Value(tuple(f"{a} + {b}" for a, b in pairs), SUM)
     return value
-
-
-def _read(body: Body) -> set[object]:
-    """The buffers and symbols that statements mention."""
-    found: set[object] = set()
-
-    def form(each: Linear) -> None:
-        found.update(symbol for _, symbol in each.terms)
-
-    def expr(each: Expr) -> None:
-        match each:
-            case Load(_, buffer, at):
-                found.add(buffer)
-                form(at)
-            case Count(_, value):
-                form(value)
-            case IsNull(buffer):
-                found.add(buffer)
-            case Apply(_, _, operands):
-                for operand in operands:
-                    expr(operand)
-
-    def statements(each: Body) -> None:
-        for statement in each:
-            match statement:
-                case Let(_, value) | Set(_, value) | Return(value) | Integer(_, value):
-                    expr(value)
-                case Store(buffer, at, value):
-                    found.add(buffer)
-                    form(at)
-                    expr(value)
-                case For(_, start, stop, _, inner):
-                    form(start)
-                    form(stop)
-                    statements(inner)
-                case Block(inner):
-                    statements(inner)
-                case If(condition, then, otherwise):
-                    expr(condition)
-                    statements(then)
-                    statements(otherwise)
-                case Call(_, pointers, symbols):
-                    for buffer, at in pointers:
-                        found.add(buffer)
-                        form(at)
-                    for symbol in symbols:
-                        form(symbol)
-
-    statements(body)
-    return found
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from textwrap import wrap
 from types import ModuleType
 from typing import Any
 
@@ -26,8 +27,8 @@ from kdpinn_edge.export.lowering.schedule import Lowered, Schedule, lower_progra
 from kdpinn_edge.export.lowering.schedule_batch import batch_schedule
 from kdpinn_edge.export.lowering.schedule_single import single_schedule
 from kdpinn_edge.export.target import Vectors
-from kdpinn_edge.numerics import words
-from kdpinn_edge.numerics.activations import functions
+from kdpinn_edge.functions import functions
+from kdpinn_edge.numerics import lanes, words
 from kdpinn_edge.numerics.reference import PRECISIONS, rounded
 from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
 from kdpinn_edge.program.simplify import shared
@@ -325,29 +326,24 @@ def selftest():
     """0, or the first golden number whose bits differ, counted from 1 through the functions in order."""
     return first_difference(GOLDEN_X, {n_golden}, {golden})
 '''
-LANE_WORDS = ("add", "mul")
 
 
 def _code(made: Mapping[FunctionName, Function], names: _Names, n_golden: int) -> str:
     used = {str(call[0]) for function in made.values() for call in function.calls}
-    of_layers = {*(used & {*vars(words)}) - {*LANE_WORDS}, "at_points", "count_outside", "first_difference"}
-    of_lanes = used & {*LANE_WORDS}
-    activations = used - of_layers - of_lanes
-    imports = (("activations", activations), ("lanes", of_lanes), ("words", of_layers))
-    arrays = {name: value for name, value in names.parameters.items() if isinstance(value, np.ndarray)}
-    numbers = {name: value for name, value in names.parameters.items() if not isinstance(value, np.ndarray)}
+    profile = next(iter(made.values())).lowered.profile
+    homes = {
+        function.__name__: function.__module__ for function in (*functions(profile).values(), lanes.add, lanes.mul)
+    }
+    imports: dict[str, set[str]] = {words.__name__: {"at_points", "count_outside", "first_difference"}}
+    for word in used:
+        imports.setdefault(homes.get(word, words.__name__), set()).add(word)
+    arrays = [f"{name} {each.shape}" for name, each in names.parameters.items() if isinstance(each, np.ndarray)]
+    numbers = [f"{name} = {each!r}" for name, each in names.parameters.items() if not isinstance(each, np.ndarray)]
     lines = [
-        *(
-            f"from kdpinn_edge.numerics.{module} import {', '.join(sorted(found))}"
-            for module, found in imports
-            if found
-        ),
+        *(f"from {module} import {', '.join(sorted(found))}" for module, found in sorted(imports.items())),
         "",
-        *(
-            [f"# {', '.join(f'{name} {value.shape}' for name, value in arrays.items())}: the weights and biases"]
-            * bool(arrays)
-        ),
-        *(f"{name} = {value!r}" for name, value in numbers.items()),
+        *wrap(f"Weights and biases: {', '.join(arrays)}.", 118, initial_indent="# ", subsequent_indent="# "),
+        *numbers,
     ]
     for name, function in made.items():
         lines += ["", "", f"def {name}_at({INPUT}):", *(f"    {line}" for line in function.lines)]

@@ -359,7 +359,8 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
 }
 """For each operation how many operands it takes, and its type by theirs: None where they do not fit.
 
-`less` compares counts too, `iadd` adds them, `min` is the smaller of two; the others are the lane vocabulary of `lanes.py`.
+`less` compares counts too, `iadd` adds them, `min` is the smaller of two; the others are the lane vocabulary of
+`lanes.py`.
 """
 
 
@@ -449,19 +450,11 @@ class Code:
             yield
         finally:
             inner, self.statements = tuple(self.statements), outer
-        self.statements.append(If(condition, inner))
+        self.choose(condition, inner)
 
-    @contextmanager
-    def otherwise(self) -> Iterator[None]:
-        """What is done if the condition of the `when` before does not hold."""
-        outer, self.statements = self.statements, []
-        try:
-            yield
-        finally:
-            inner, self.statements = tuple(self.statements), outer
-        last = self.statements.pop()
-        assert isinstance(last, If)
-        self.statements.append(If(last.condition, last.then, inner))
+    def choose(self, condition: Expr, then: Body, otherwise: Body = ()) -> None:
+        """Do one of two things."""
+        self.statements.append(If(condition, then, otherwise))
 
 
 def verify(body: Body, parameters: Iterable[Symbol] = ()) -> Body:
@@ -485,25 +478,13 @@ class _Verifier:
         known = set(known)
         for statement in body:
             match statement:
-                case Let(variable, value):
-                    self.same(f"{variable.name} = …", variable.type, self.value(value, known, bounds))
+                case Let(variable, value) | Set(variable, value):
+                    self.assignment(statement, known, bounds)
                     known.add(variable)
-                case Set(variable, value):
-                    self.same(f"{variable.name} = …", variable.type, self.value(value, known, bounds))
-                    if variable not in known or not variable.changes:
-                        self.faults.append(f"{variable.name} is set, but it is not a variable that changes")
-                case Store(buffer, at, value):
-                    self.value(value, known, bounds)
-                    if buffer.constant:
-                        self.faults.append(f"{buffer.name} is constant and is written at {at}")
-                    if value.type.scalar != buffer.scalar:
-                        self.faults.append(f"{buffer.name} holds {buffer.scalar}, and {value.type} is written to it")
-                    self.access(buffer, at, value.type.lanes, bounds)
-                case For(counter, start, stop, step, inner):
-                    last = stop - 1
-                    if not (start.terms or stop.terms):
-                        last = Linear(start.base + (stop.base - 1 - start.base) // step * step)
-                    self.body(inner, known, {**bounds, counter: (start, last)})
+                case Store():
+                    self.store(statement, known, bounds)
+                case For(counter, _, _, _, inner):
+                    self.body(inner, known, {**bounds, counter: _ends(statement)})
                 case Block(inner):
                     self.body(inner, known, bounds)
                 case If(condition, then, otherwise):
@@ -512,8 +493,21 @@ class _Verifier:
                     self.body(otherwise, known, bounds)
                 case Return(value) | Integer(_, value):
                     self.value(value, known, bounds)
-                case Call() | Comment():
-                    pass
+
+    def assignment(self, statement: Let | Set, known: set[Variable], bounds: Bounds) -> None:
+        variable = statement.variable
+        self.same(f"{variable.name} = …", variable.type, self.value(statement.value, known, bounds))
+        if isinstance(statement, Set) and (variable not in known or not variable.changes):
+            self.faults.append(f"{variable.name} is set, but it is not a variable that changes")
+
+    def store(self, statement: Store, known: set[Variable], bounds: Bounds) -> None:
+        buffer, value = statement.buffer, statement.value
+        self.value(value, known, bounds)
+        if buffer.constant:
+            self.faults.append(f"{buffer.name} is constant and is written at {statement.at}")
+        if value.type.scalar != buffer.scalar:
+            self.faults.append(f"{buffer.name} holds {buffer.scalar}, and {value.type} is written to it")
+        self.access(buffer, statement.at, value.type.lanes, bounds)
 
     def value(self, value: Expr, known: set[Variable], bounds: Bounds) -> Type:
         match value:
@@ -542,6 +536,13 @@ class _Verifier:
         for margin in (least, room):
             if _least(margin) < 0:
                 self.faults.append(f"{buffer.name}[{at}] to {lanes} lanes leaves its {buffer.size} numbers")
+
+
+def _ends(loop: For) -> tuple[Linear, Linear]:
+    """The least and the greatest value of a counter."""
+    if loop.start.terms or loop.stop.terms:
+        return loop.start, loop.stop - 1
+    return loop.start, Linear(loop.start.base + (loop.stop.base - 1 - loop.start.base) // loop.step * loop.step)
 
 
 def _least(form: Linear) -> float:

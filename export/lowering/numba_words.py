@@ -19,7 +19,8 @@ from kdpinn_edge.export.lowering.emit_llvm import SCALARS, Emitter, Machine
 from kdpinn_edge.export.lowering.kernel import INPUT, Function, Kernel
 from kdpinn_edge.export.lowering.loops import Routine
 from kdpinn_edge.export.lowering.numba_target import IMPLEMENTATIONS, TEMPLATES, TargetContext, compiled, set_attributes
-from kdpinn_edge.numerics import activations, lanes, words
+from kdpinn_edge.functions import FUNCTIONS
+from kdpinn_edge.numerics import lanes, words
 
 NUMBA = {"float32": types.float32, "float64": types.float64}
 
@@ -260,5 +261,5 @@ def compile_functions(
 
 for _each in (words.affine, words.scale, words.concat, words.rows, words.outputs, lanes.add, lanes.mul):
     _word(_each)
-for _each in {*activations.FUNCTION.values(), *activations.FAST.values()}:
+for _each in {each.computed(fast=fast).lanes for each in FUNCTIONS.values() for fast in (False, True)}:
     _word(_each)

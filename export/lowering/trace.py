@@ -21,7 +21,7 @@ from kdpinn_edge.export.lowering.loops import (
     Variable,
     apply,
 )
-from kdpinn_edge.numerics.activations import functions
+from kdpinn_edge.functions import functions
 from kdpinn_edge.numerics.lanes import Symbolic
 
 DTYPES: Mapping[Scalar, np.dtype[Any]] = {
@@ -39,8 +39,7 @@ def traced(fn: str, precision: Scalar, profile: str) -> Elementwise:
     function = functions(profile)[fn]
     lets: list[Let] = []
     parameter = Variable("x", Type(precision))
-    result = function(Symbol(Get(parameter), lets))  # type: ignore[arg-type]
-    assert isinstance(result, Symbol)
+    result: Any = function(Symbol(Get(parameter), lets))  # type: ignore[arg-type]
     return Elementwise(function.__name__, inspect.getdoc(function) or "", parameter, tuple(lets), result.value)
 
 
@@ -53,7 +52,7 @@ class Symbol(Symbolic):
         self.dtype = DTYPES.get(value.type.scalar, np.dtype(bool))
 
     def word(self, name: str, operands: tuple[Any, ...]) -> Symbol:
-        """The operation `name`. Numbers take the type of the other operands, of a `select` those that it chooses from."""
+        """The operation `name`; numbers take the type of the other operands, in `select` of those it chooses from."""
         typed = operands[1:] if name == "select" else operands
         scalar = next(each.value.type.scalar for each in typed if isinstance(each, Symbol))
         values = [each.value if isinstance(each, Symbol) else _number(each, scalar) for each in operands]

@@ -4,10 +4,7 @@
     out = w * x + b    D out = w * Dx
     out = f(x)         D out = f′(x) * Dx
     out = a * b        D out = Da * b + a * Db
-    Add, Concat and Slice are linear.
-
-    f     tanh     sigmoid   silu (s = sigmoid x)   softplus    sin    cos      exp   lorentzian
-    f′    1 − y²   y − y²    s + y (1 − s)          sigmoid x   cos x  −sin x   y     −2 x y²
+    Add, Concat and Slice are linear. f′ is written in the record of f, in `kdpinn_edge/functions`.
 
 A derivative starts as a one among zeros, which stay constants for as long as they can: see `streams.py`.
 """
@@ -19,9 +16,11 @@ from collections.abc import Callable
 import numpy as np
 
 from kdpinn_edge.derive.names import Derivative, Names, spelled
-from kdpinn_edge.derive.streams import Draft, Stream, is_zero, joined, zeros
+from kdpinn_edge.derive.streams import Draft, Stream, is_zero, joined, length, zeros
 from kdpinn_edge.errors import DerivativeError
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, columns
+from kdpinn_edge.functions import slopes
+from kdpinn_edge.functions.slope import values
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, columns, unknown
 from kdpinn_edge.program.simplify import simplify
 
 Factor = Callable[[Draft, Map, int, int], Stream]
@@ -97,6 +96,8 @@ class Tangent:
                 return joined(known[x.name] for x in xs)
             case Slice(out=out, x=x, start=start):
                 return draft.cut(known[x.name], start, out.size)
+            case _:
+                raise unknown(op)
 
     def map(self, op: Map) -> Stream:
         """f′(x) * Dx."""
@@ -125,26 +126,28 @@ def chained(draft: Draft, op: Map, factor: Factor, stream: Stream) -> Stream:
 def slope(draft: Draft, op: Map, start: int, size: int) -> Stream:
     """f′(x), in the entries from `start` on."""
     x, y = draft.part(op.x, start, size), draft.part(op.out, start, size)
-    one = np.ones(size)
-    match op.fn:
-        case "tanh":
-            return draft.scale(draft.mul((y,), (y,)), -one, one)
-        case "sigmoid":
-            return draft.add((y,), draft.scale(draft.mul((y,), (y,)), -one))
-        case "silu":
-            s = draft.map(x, "sigmoid")
-            return draft.add((s,), draft.mul((y,), draft.scale((s,), -one, one)))
-        case "softplus":
-            return (draft.map(x, "sigmoid"),)
-        case "sin":
-            return (draft.map(x, "cos"),)
-        case "cos":
-            return draft.scale((draft.map(x, "sin"),), -one)
-        case "exp":
-            return (y,)
-        case "lorentzian":
-            return draft.mul(draft.scale((x,), -2 * one), draft.mul((y,), (y,)))
-    raise AssertionError(op.fn)
+    (found,) = values(slopes(op.fn, 1), _Streams(draft), (x,), (y,))
+    return found
+
+
+class _Streams:
+    """What a slope means on the streams of a draft."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+
+    def scaled(self, a: Stream, weight: float, bias: float) -> Stream:
+        size = length(a)
+        return self._draft.scale(a, np.full(size, weight), np.full(size, bias))
+
+    def sum(self, a: Stream, b: Stream) -> Stream:
+        return self._draft.add(a, b)
+
+    def product(self, a: Stream, b: Stream) -> Stream:
+        return self._draft.mul(a, b)
+
+    def applied(self, fn: str, a: Stream) -> Stream:
+        return self._draft.map(a, fn)
 
 
 def curvature(draft: Draft, op: Map, start: int, size: int) -> Stream:

@@ -19,8 +19,9 @@ import numpy as np
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Problem
-from kdpinn_edge.program.ir import Add, Map, Mul, Op, Program, Scale, Slice, Var, columns
-from kdpinn_edge.program.simplify import fresh_names, simplify
+from kdpinn_edge.program.builder import Builder
+from kdpinn_edge.program.ir import Add, Program, Var, columns
+from kdpinn_edge.program.simplify import simplify
 
 ACCEPTED = "expected: terms and finite numbers joined by + − *, a term over a number, a term to a whole power from 1"
 
@@ -87,12 +88,11 @@ class _Drawn:
 
     def __init__(self, terms: Program) -> None:
         self.terms = terms
-        self.ops = list(terms.ops)
-        self.fresh = fresh_names({var.name for var in (*terms.inputs, *(op.out for op in terms.ops))})
+        self.builder = Builder.of(terms)
 
     def symbol(self, var: Var) -> Symbol:
         """The number that `var` holds."""
-        return Symbol(var, self.ops, self.fresh)
+        return Symbol(var, self.builder)
 
     def values(self, what: str, function: Callable[..., Sequence[Any]]) -> list[Symbol]:
         """What `function` makes of the terms; `what` it is, for errors."""
@@ -108,29 +108,27 @@ class _Drawn:
 
     def program(self, names: Sequence[str], values: Sequence[Symbol]) -> Program:
         """The Program of these values, simplified."""
-        outputs = tuple(Var(name, 1) for name in names)
-        slices = [Slice(out, value.var, 0) for out, value in zip(outputs, values, strict=True)]
-        return simplify(Program(self.terms.name, self.terms.inputs, outputs, (*self.ops, *slices)))
+        outputs = {name: value.var for name, value in zip(names, values, strict=True)}
+        return simplify(self.builder.program(self.terms.name, outputs))
 
 
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """A number at every point, held by `var`. Arithmetic on it appends to `ops` and gives another Symbol."""
+    """A number at every point, held by `var`. Arithmetic on it is written into `builder` and gives another Symbol."""
 
     var: Var
-    ops: list[Op]
-    fresh: Iterator[str]
+    builder: Builder
 
     __array_ufunc__ = None  # a NumPy number to the left then leaves the operation to this class
 
     def __add__(self, other: object) -> Symbol:
         if isinstance(other, Symbol):
-            return self._made(Add(self._new(), self.var, other.var))
+            return Symbol(self.builder.add(self.var, other.var), self.builder)
         return self._scaled(1.0, _number(other))
 
     def __mul__(self, other: object) -> Symbol:
         if isinstance(other, Symbol):
-            return self._made(Mul(self._new(), self.var, other.var))
+            return Symbol(self.builder.mul(self.var, other.var), self.builder)
         return self._scaled(_number(other), 0.0)
 
     def __sub__(self, other: object) -> Symbol:
@@ -162,18 +160,11 @@ class Symbol:
         raise TypeError("it decides by the value of a term")
 
     def mapped(self, fn: str) -> Symbol:
-        """The Symbol `fn` of this one."""
-        return self._made(Map(self._new(), self.var, fn))
+        """The Symbol of `fn` of this one."""
+        return Symbol(self.builder.map(self.var, fn), self.builder)
 
     def _scaled(self, weight: float, bias: float) -> Symbol:
-        return self._made(Scale(self._new(), self.var, np.array([weight]), np.array([bias])))
-
-    def _new(self) -> Var:
-        return Var(next(self.fresh), 1)
-
-    def _made(self, op: Op) -> Symbol:
-        self.ops.append(op)
-        return Symbol(op.out, self.ops, self.fresh)
+        return Symbol(self.builder.scale(self.var, [weight], [bias]), self.builder)
 
 
 class _Functions:

@@ -17,7 +17,7 @@ from kdpinn_edge.derive.forward import chained, slope
 from kdpinn_edge.derive.names import Derivative, Names
 from kdpinn_edge.derive.streams import Draft, Stream, joined, zeros
 from kdpinn_edge.errors import DerivativeError
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, columns
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, columns, unknown
 from kdpinn_edge.program.simplify import simplify
 
 
@@ -77,3 +77,5 @@ def _pulled(draft: Draft, op: Op, cotangent: Stream) -> Iterator[tuple[Var, Stre
                 start += x.size
         case Slice(out=out, x=x, start=start):
             yield x, joined((zeros(start), cotangent, zeros(x.size - start - out.size)))
+        case _:
+            raise unknown(op)

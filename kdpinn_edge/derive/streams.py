@@ -14,22 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from kdpinn_edge.program.ir import (
-    Add,
-    Affine,
-    Array,
-    Concat,
-    Map,
-    Mul,
-    Op,
-    Program,
-    Scale,
-    Slice,
-    Var,
-    columns,
-    operands,
-)
-from kdpinn_edge.program.simplify import fresh_names, identity
+from kdpinn_edge.functions import find_function
+from kdpinn_edge.program.builder import Builder
+from kdpinn_edge.program.ir import Array, Op, Program, Var, columns
 
 Piece = Array | Var
 Stream = tuple[Piece, ...]
@@ -68,14 +55,8 @@ class Draft:
     """The operations of `program`, and those added to them; an operation that is there already is not added again."""
 
     def __init__(self, program: Program) -> None:
-        self.ops: list[Op] = list(program.ops)
-        self._program = program
-        self._place = {op.out.name: i for i, op in enumerate(self.ops)}
-        self._found: dict[object, Var] = {}
-        for op in self.ops:
-            self._found.setdefault(identity(op), op.out)
-        interface = (*program.inputs, *program.outputs)
-        self._fresh = fresh_names({var.name for var in interface} | {*self._place})
+        self._name = program.name
+        self._builder = Builder.of(program)
 
     def column(self, variables: tuple[Var, ...], name: str) -> Var:
         """The variable of size 1 that holds the column `name` of the inputs or outputs `variables`."""
@@ -86,20 +67,11 @@ class Draft:
 
     def with_outputs(self, outputs: Mapping[str, Var]) -> Program:
         """The Program with these outputs: a variable that has another name than its output is copied to it."""
-        named = {name: var if var.name == name else Var(name, var.size) for name, var in outputs.items()}
-        copies = [Slice(out, outputs[name], 0) for name, out in named.items() if out != outputs[name]]
-        return Program(self._program.name, self._program.inputs, tuple(named.values()), (*self.ops, *copies))
+        return self._builder.program(self._name, outputs)
 
     def below(self, var: Var, known: Container[str]) -> list[Op]:
         """The operations that `var` is made by, in order, as far as their results are not in `known`."""
-        wanted: set[int] = set()
-        waiting = [var]
-        while waiting:
-            name = waiting.pop().name
-            if name not in known and self._place[name] not in wanted:
-                wanted.add(self._place[name])
-                waiting += operands(self.ops[self._place[name]])
-        return [self.ops[i] for i in sorted(wanted)]
+        return self._builder.below(var, known)
 
     def affine(self, weight: Array, x: Stream) -> Stream:
         """weight @ x. The matrix stays whole where no entry of x is constant, so that streams of a layer share it."""
@@ -116,8 +88,8 @@ class Draft:
             return (bias,)
         if len(read) < len(x):
             weight = np.concatenate([part for _, part in read], axis=1)
-        operand = self.concat(tuple(piece for piece, _ in read))
-        return (self._made(Affine(self._new(len(weight)), operand, weight, bias)),)
+        operand = self._builder.concat([piece for piece, _ in read])
+        return (self._builder.affine(operand, weight, bias),)
 
     def scale(self, x: Stream, weight: Array, bias: Array | None = None) -> Stream:
         """weight * x + bias, elementwise."""
@@ -135,13 +107,9 @@ class Draft:
         """The product a * b, elementwise."""
         return joined((self._product(p, q),) for _, (p, q) in self.aligned(a, b))
 
-    def map(self, x: Var, fn: str) -> Var:
-        """The function fn(x), elementwise."""
-        return self._made(Map(self._new(x.size), x, fn))
-
-    def concat(self, xs: tuple[Var, ...]) -> Var:
-        """The variables one after another."""
-        return xs[0] if len(xs) == 1 else self._made(Concat(self._new(sum(x.size for x in xs)), xs))
+    def map(self, x: Stream, fn: str) -> Stream:
+        """fn(x), elementwise."""
+        return joined((self._mapped(piece, fn),) for piece in x)
 
     def cut(self, x: Stream, start: int, size: int) -> Stream:
         """The entries x[start : start + size] of a stream."""
@@ -154,8 +122,8 @@ class Draft:
         return tuple(pieces)
 
     def part(self, x: Var, start: int, size: int) -> Var:
-        """The entries x[start : start + size] of one variable."""
-        return x if size == x.size else self._made(Slice(self._new(size), x, start))
+        """x[start : start + size] of one variable."""
+        return self._builder.slice(x, start, size)
 
     def aligned(self, *streams: Stream) -> Iterator[tuple[int, tuple[Piece, ...]]]:
         """Streams of one length, cut at the bounds of all their pieces: (start, one piece of each)."""
@@ -166,11 +134,14 @@ class Draft:
     def whole(self, x: Stream, column: Var) -> Var:
         """The stream x as one variable. A constant is 0 * tanh(column) + constant: infinity is harmless, NaN stays."""
         parts = [piece if isinstance(piece, Var) else self._constant(piece, column) for piece in x]
-        return self.concat(tuple(parts))
+        return self._builder.concat(parts)
 
     def _constant(self, values: Array, column: Var) -> Var:
-        bounded = self.map(column, "tanh")
-        return self._made(Affine(self._new(values.size), bounded, np.zeros((values.size, 1)), values))
+        bounded = self._builder.map(column, "tanh")
+        return self._builder.affine(bounded, np.zeros((values.size, 1)), values)
+
+    def _mapped(self, piece: Piece, fn: str) -> Piece:
+        return self._builder.map(piece, fn) if isinstance(piece, Var) else find_function(fn).exact(piece)
 
     def _scaled(self, piece: Piece, weight: Array, bias: Array) -> Piece:
         if not isinstance(piece, Var):
@@ -179,14 +150,14 @@ class Draft:
             return bias
         if (weight == 1).all() and not bias.any():
             return piece
-        return self._made(Scale(self._new(piece.size), piece, weight, bias))
+        return self._builder.scale(piece, weight, bias)
 
     def _sum(self, a: Piece, b: Piece) -> Piece:
         match a, b:
             case Var(), Var() if a == b:
                 return self._scaled(a, np.full(a.size, 2.0), np.zeros(a.size))
             case Var(), Var():
-                return self._made(Add(self._new(a.size), a, b))
+                return self._builder.add(a, b)
             case Var(), np.ndarray():
                 return self._scaled(a, np.ones(a.size), b)
             case np.ndarray(), _:
@@ -196,20 +167,9 @@ class Draft:
     def _product(self, a: Piece, b: Piece) -> Piece:
         match a, b:
             case Var(), Var():
-                return self._made(Mul(self._new(a.size), a, b))
+                return self._builder.mul(a, b)
             case Var(), np.ndarray():
                 return self._scaled(a, b, np.zeros(a.size))
             case np.ndarray(), _:
                 return self._scaled(b, a, np.zeros(b.size))
         raise AssertionError(a, b)
-
-    def _new(self, size: int) -> Var:
-        return Var(next(self._fresh), size)
-
-    def _made(self, op: Op) -> Var:
-        """The variable that holds the result of `op`, which is added where no equal one is there."""
-        found = self._found.setdefault(identity(op), op.out)
-        if found is op.out:
-            self._place[op.out.name] = len(self.ops)
-            self.ops.append(op)
-        return found

@@ -35,10 +35,12 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.fx.node import Node, map_arg
 
 from kdpinn_edge.errors import CaptureError, listing
+from kdpinn_edge.functions import FUNCTIONS
+from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import FUNCTIONS, Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var
+from kdpinn_edge.program.ir import Array, Mul, Program, Scale, Slice, Var
 from kdpinn_edge.program.ir import columns as named_columns
-from kdpinn_edge.program.simplify import fresh_names, identity, simplify
+from kdpinn_edge.program.simplify import simplify
 from kdpinn_edge.program.verify import verify
 
 ROUNDINGS = 32
@@ -65,8 +67,11 @@ MOVES = frozenset({
 })  # fmt: skip
 """Operators that only say where each number goes."""
 
+ATEN = {operator: function.name for function in FUNCTIONS.values() for operator in function.aten}
+"""The functions of a Program, by the operators of ATen that they are."""
+
 CALCULATIONS = frozenset({
-    *FUNCTIONS, "_to_copy", "add", "addmm", "bmm", "cat", "div", "full_like", "linear", "mean", "mm", "mul",
+    *ATEN, "_to_copy", "add", "addmm", "bmm", "cat", "div", "full_like", "linear", "mean", "mm", "mul",
     "mv", "neg", "pow", "reciprocal", "sub", "sum", "sym_size",
 })  # fmt: skip
 """Operators with a meaning in a Program, some of them for some arguments only."""
@@ -107,7 +112,7 @@ REWRITES = {
 }
 """What to write instead."""
 
-KEPT = {"linear", "silu", "softplus", *REWRITES}
+KEPT = {"linear", *ATEN, *REWRITES}
 """Operators that stay whole in the exported graph: captured as they are, or named in an error as they are."""
 
 
@@ -124,8 +129,8 @@ def capture(
 
     `inputs` and `outputs` name the columns that `forward` takes and returns; a name stands for one column, a pair
     (name, k) for k of them. `forward` takes one tensor (n, n_in), or one tensor (n, k) per input, and returns one
-    tensor (n, n_out). It may use Linear and matrix products with constants, tanh, sin, cos, exp, sigmoid, silu,
-    softplus, sums, differences and products, powers 1 to 4, division by constants and by a + b x² where a and b are
+    tensor (n, n_out). It may use Linear and matrix products with constants, the functions that a Program has,
+    sums, differences and products, powers 1 to 4, division by constants and by a + b x² where a and b are
     positive constants, sums and means over columns, and whatever only moves columns: cat, stack, slices, chunk, reshape
     and so on. Parameters, buffers and constants come along.
 
@@ -360,20 +365,18 @@ class _Reader:
         self.exported = exported
         self.ins = ins
         self.outs = outs
-        self.names = fresh_names({var.name for var in (*ins, *outs)})
-        self.ops: dict[str, Op] = {}
-        self.found: dict[object, Var] = {}
+        self.builder = Builder(ins, reserved=[var.name for var in outs])
 
     def program(self, name: str, columns: list[int]) -> Program:
         """The Program of the graph, whose tensors have so many columns."""
-        tensors = self.ins if len(columns) == len(self.ins) else (self._emit(Concat, sum(columns), self.ins),)
+        tensors = self.ins if len(columns) == len(self.ins) else (self.builder.concat(self.ins),)
         result = self._read([_Value.of(var, (POINTS, var.size), 0) for var in tensors])
         if not isinstance(result, _Value):
             raise CaptureError("forward returns a constant; expected: a tensor that depends on the inputs")
         whole = self._vector(result)
         ends = accumulate(var.size for var in self.outs)
         parts = [Slice(out, whole, end - out.size) for out, end in zip(self.outs, ends, strict=True)]
-        return simplify(verify(Program(name, self.ins, self.outs, (*self.ops.values(), *parts))))
+        return simplify(verify(Program(name, self.ins, self.outs, (*self.builder.ops, *parts))))
 
     def _read(self, arguments: list[_Value]) -> object:
         """What the graph returns: a _Value, or a Tensor that depends on no input. Collects faults, raises once."""
@@ -443,8 +446,8 @@ class _Reader:
                 if result.dtype != torch.float64:
                     raise _Refusal(f"it casts to {result.dtype}: an export chooses the precision, so remove the cast")
                 return x
-            case name, (_Value() as x,) if name in FUNCTIONS:
-                return self._new(Map, x, name)
+            case name, (_Value() as x,) if name in ATEN:
+                return self._by_entry(self.builder.map, x, ATEN[name])
             case "neg", (_Value() as x,):
                 return self._scaled(x, -1.0, 0.0, axis)
             case "add" | "sub", (a, b):
@@ -488,29 +491,19 @@ class _Reader:
                 return self._total(x, over, shape, axis, mean=name == "mean")
         return None
 
-    def _emit(self, kind: type[Op], size: int, *fields: Any) -> Var:
-        """What an operation makes; one that is there already is not added again."""
-        op = kind(Var(next(self.names), size), *fields)
-        found = self.found.setdefault(identity(op), op.out)
-        if found is op.out:
-            self.ops[op.out.name] = op
-        return found
-
-    def _new(self, kind: type[Op], x: _Value, *fields: Any) -> _Value:
-        """Elementwise: `kind` applied to the entries of x; the result has the shape of x."""
-        var = self._vector(x)
-        out = self._emit(kind, var.size, var, *fields)
-        return _Value.of(out, x.index.shape, x.axis)
+    def _by_entry(self, apply: Callable[..., Var], x: _Value, *operands: Any) -> _Value:
+        """`apply` of the builder, on the entries of x; the result has the shape of x."""
+        return _Value.of(apply(self._vector(x), *operands), x.index.shape, x.axis)
 
     def _vector(self, x: _Value) -> Var:
         """A Var with just the entries of x, in their order."""
         parts = []
         for start, size, repeats in _runs(x.entries.flatten().tolist()):
-            part = x.var if size == x.var.size else self._emit(Slice, size, x.var, start)
+            part = self.builder.slice(x.var, start, size)
             if repeats > 1:
-                part = self._emit(Affine, repeats, part, np.ones((repeats, 1)), np.zeros(repeats))
+                part = self.builder.affine(part, np.ones((repeats, 1)), np.zeros(repeats))
             parts.append(part)
-        return parts[0] if len(parts) == 1 else self._emit(Concat, sum(part.size for part in parts), tuple(parts))
+        return self.builder.concat(parts)
 
     def _constant(self, c: Tensor | float, shape: Sequence[int], axis: int) -> Array:
         """The entries of a constant, broadcast to `shape`, for one point: the same for all points, and finite."""
@@ -525,16 +518,17 @@ class _Reader:
     def _scaled(self, x: _Value, weight: Tensor | float, bias: Tensor | float, axis: int) -> _Value:
         shape = np.broadcast_shapes(x.index.shape, np.shape(weight), np.shape(bias))
         x = x.expanded(shape, axis)
-        return self._new(Scale, x, self._constant(weight, shape, axis), self._constant(bias, shape, axis))
+        constants = self._constant(weight, shape, axis), self._constant(bias, shape, axis)
+        return self._by_entry(self.builder.scale, x, *constants)
 
-    def _both(self, kind: type[Op], a: _Value, b: _Value, axis: int) -> _Value:
+    def _both(self, apply: Callable[[Var, Var], Var], a: _Value, b: _Value, axis: int) -> _Value:
         shape = np.broadcast_shapes(a.index.shape, b.index.shape)
-        return self._new(kind, a.expanded(shape, axis), self._vector(b.expanded(shape, axis)))
+        return self._by_entry(apply, a.expanded(shape, axis), self._vector(b.expanded(shape, axis)))
 
     def _sum(self, a: Any, b: Any, axis: int) -> _Value:
         match a, b:
             case _Value(), _Value():
-                return self._both(Add, a, b, axis)
+                return self._both(self.builder.add, a, b, axis)
             case _Value(), _:
                 return self._scaled(a, 1.0, b, axis)
             case _:
@@ -543,7 +537,7 @@ class _Reader:
     def _product(self, a: Any, b: Any, axis: int) -> _Value:
         match a, b:
             case _Value(), _Value():
-                return self._both(Mul, a, b, axis)
+                return self._both(self.builder.mul, a, b, axis)
             case _Value(), _:
                 return self._scaled(a, b, 0.0, axis)
             case _:
@@ -558,23 +552,23 @@ class _Reader:
     def _power(self, x: _Value, exponent: int, axis: int) -> _Value:
         if exponent == 1:
             return x
-        square = self._both(Mul, x, x, axis)
+        square = self._both(self.builder.mul, x, x, axis)
         if exponent == 2:
             return square
-        return self._both(Mul, square, x if exponent == 3 else square, axis)
+        return self._both(self.builder.mul, square, x if exponent == 3 else square, axis)
 
     def _reciprocal(self, y: _Value) -> _Value:
         """1 / y for y = a + b x², a and b positive constants: lorentzian(√(b / a) x) / a."""
         weight, bias = np.ones(y.var.size), np.zeros(y.var.size)
-        made_by = self.ops.get(y.var.name)
+        made_by = self.builder.made_by(y.var)
         while isinstance(made_by, Scale):
             weight, bias = weight * made_by.weight, weight * made_by.bias + bias
-            made_by = self.ops.get(made_by.x.name)
+            made_by = self.builder.made_by(made_by.x)
         match made_by:
             case Mul(a=x, b=other) if x == other and (weight > 0).all() and (bias > 0).all():
-                scaled = self._emit(Scale, x.size, x, np.sqrt(weight / bias), np.zeros(x.size))
-                bell = self._emit(Map, x.size, scaled, "lorentzian")
-                return replace(y, var=self._emit(Scale, x.size, bell, 1 / bias, np.zeros(x.size)))
+                scaled = self.builder.scale(x, np.sqrt(weight / bias), np.zeros(x.size))
+                bell = self.builder.map(scaled, "lorentzian")
+                return replace(y, var=self.builder.scale(bell, 1 / bias, np.zeros(x.size)))
         raise _Refusal(_unknown("reciprocal"))
 
     def _affine(self, x: _Value, weight: Tensor) -> _Value:
@@ -582,7 +576,7 @@ class _Reader:
         if x.axis == x.index.ndim - 1 or x.index.numel() != POINTS * x.index.shape[-1]:
             raise _Refusal("it works on several vectors per point: use one vector (n, k), or one layer per vector")
         weights = self._constant(weight, (POINTS, *weight.shape), 0).reshape(weight.shape)
-        out = self._emit(Affine, len(weights), self._vector(x), weights, np.zeros(len(weights)))
+        out = self.builder.affine(self._vector(x), weights, np.zeros(len(weights)))
         return _Value.of(out, (*x.index.shape[:-1], out.size), x.axis)
 
     def _matrix_product(self, a: Any, b: Any) -> _Value:
@@ -596,16 +590,16 @@ class _Reader:
 
     def _cat(self, parts: Sequence[_Value | Tensor], dim: int, axis: int) -> _Value:
         """A constant part is written as 0 times a neighbour plus the constant: a Program has no other constants."""
-        entry = self._emit(Slice, 1, self._vector(_values(parts)[0]), 0)
+        entry = self.builder.slice(self._vector(_values(parts)[0]), 0, 1)
         variables = []
         for part in parts:
             if isinstance(part, _Value):
                 variables.append(self._vector(part))
             else:
                 bias = self._constant(part, part.shape, axis)
-                variables.append(self._emit(Affine, len(bias), entry, np.zeros((len(bias), 1)), bias))
+                variables.append(self.builder.affine(entry, np.zeros((len(bias), 1)), bias))
         shapes = [part.index.shape if isinstance(part, _Value) else part.shape for part in parts]
-        whole = self._emit(Concat, sum(var.size for var in variables), tuple(variables))
+        whole = self.builder.concat(variables)
         starts = accumulate((var.size for var in variables), initial=0)
         indices = [
             _Value.of(var, shape, axis).index + start
@@ -620,9 +614,9 @@ class _Reader:
         terms = x.index.permute(x.axis, *kept, *over).reshape(POINTS, -1, math.prod(x.index.shape[i] for i in over))
         weight = np.full((1, terms.shape[2]), 1 / terms.shape[2] if mean else 1.0)
         totals = tuple(
-            self._emit(Affine, 1, self._vector(_Value(x.var, each, 0)), weight, [0.0]) for each in terms.unbind(1)
+            self.builder.affine(self._vector(_Value(x.var, each, 0)), weight, [0.0]) for each in terms.unbind(1)
         )
-        return _Value.of(self._emit(Concat, len(totals), totals), shape, axis)
+        return _Value.of(self.builder.concat(totals), shape, axis)
 
 
 def _runs(entries: list[int]) -> Iterator[tuple[int, int, int]]:

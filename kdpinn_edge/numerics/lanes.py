@@ -2,8 +2,10 @@
 
 A lane value is a vector of L numbers of one precision. Here, under NumPy, it is an array (any shape: the words are
 elementwise). Called with symbols the same words are written down (`export/lowering/trace.py`), and become instructions
-on an LLVM vector `<L x float>` or `<L x double>`, or C. A bare Python number stands for the same number in every lane, rounded once to the lane type;
-a pair stands for its first entry among float32 lanes and for its second among float64 lanes.
+on an LLVM vector `<L x float>` or `<L x double>`, or C.
+
+A bare Python number stands for the same number in every lane, rounded once to the lane type; a pair stands for its
+first entry among float32 lanes and for its second among float64 lanes.
 
 Every word is exact or correctly rounded, so that both meanings agree to the bit; `fma` is emulated exactly. It alone
 depends on the numerics profile, and with it all that is built from it: `with profile("muladd-1"):` is for processors

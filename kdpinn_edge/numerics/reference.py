@@ -6,24 +6,25 @@ of the activations. All else they have in common:
   - parameters are rounded to the precision once;
   - Affine sums products by multiply-add over `partial_sums` interleaved sums, term k going to sum k mod P; sum 0 starts
     from the bias, the others from +0; they are added by halving (sum i + sum i + P/2, until one is left);
-  - Scale is one multiply-add; Add and Mul are one operation; Map is the function of `activations.py`, of the grade;
+  - Scale is one multiply-add; Add and Mul are one operation; Map is as `kdpinn_edge/functions` computes it, by grade;
   - division is IEEE, nothing is flushed to zero, and every NaN that comes out is the canonical quiet NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.errors import EngineError, ProgramError
-from kdpinn_edge.numerics.activations import Activation, functions
+from kdpinn_edge.functions import find_function, functions
 from kdpinn_edge.numerics.lanes import PROFILES, Lanes, canonical, fma, is_fast
 from kdpinn_edge.numerics.lanes import profile as rounding_of
 from kdpinn_edge.numerics.words import affine
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, parameters
+from kdpinn_edge.program.evaluate import evaluate
+from kdpinn_edge.program.ir import Affine, Program, Scale, parameters
 
 PRECISIONS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 POINTS_AT_ONCE = 1024
@@ -58,8 +59,7 @@ class NumpyProgram:
         self.program = program
         self.profile = profile
         self.dtype = PRECISIONS[precision]
-        self._functions = functions(profile)
-        self._parameters = [tuple(rounded(a, precision) for a in parameters(op)) for op in program.ops]
+        self._semantics = _Rounded(program, precision, profile)
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         """Evaluate at x (n, n_in), of the precision of the program."""
@@ -70,29 +70,35 @@ class NumpyProgram:
         return y
 
     def _columns(self, rows: Lanes) -> Lanes:
-        starts = np.cumsum([var.size for var in self.program.inputs])
-        split = np.split(rows, starts[:-1])
-        env = {var.name: value for var, value in zip(self.program.inputs, split, strict=True)}
-        for op, constants in zip(self.program.ops, self._parameters, strict=True):
-            env[op.out.name] = _value(op, constants, env, self._functions)
-        return canonical(np.concatenate([env[var.name] for var in self.program.outputs]))
+        return canonical(evaluate(self.program, self._semantics, rows))
 
 
-def _value(op: Op, constants: tuple[Lanes, ...], env: dict[str, Lanes], functions: Mapping[str, Activation]) -> Lanes:
-    match op:
-        case Affine(x=x):
-            weight, bias = constants
-            return affine(env[x.name], weight, bias)
-        case Scale(x=x):
-            weight, bias = constants
-            return fma(weight[:, None], env[x.name], bias[:, None])
-        case Map(x=x, fn=fn):
-            return functions[fn](env[x.name])
-        case Add(a=a, b=b):
-            return env[a.name] + env[b.name]
-        case Mul(a=a, b=b):
-            return env[a.name] * env[b.name]
-        case Concat(xs=xs):
-            return np.concatenate([env[x.name] for x in xs])
-        case Slice(out=out, x=x, start=start):
-            return env[x.name][start : start + out.size]
+class _Rounded:
+    """The operations in one precision and profile, on the entries of a variable along the first axis."""
+
+    def __init__(self, program: Program, precision: str, profile: str) -> None:
+        self._functions = functions(profile)
+        self._parameters = {op.out.name: [rounded(a, precision) for a in parameters(op)] for op in program.ops}
+
+    def affine(self, op: Affine, x: Lanes) -> Lanes:
+        weight, bias = self._parameters[op.out.name]
+        return affine(x, weight, bias)
+
+    def scale(self, op: Scale, x: Lanes) -> Lanes:
+        weight, bias = self._parameters[op.out.name]
+        return fma(weight[:, None], x, bias[:, None])
+
+    def map(self, fn: str, x: Lanes) -> Lanes:
+        return self._functions[find_function(fn).name](x)
+
+    def add(self, a: Lanes, b: Lanes) -> Lanes:
+        return a + b
+
+    def mul(self, a: Lanes, b: Lanes) -> Lanes:
+        return a * b
+
+    def concat(self, xs: Sequence[Lanes]) -> Lanes:
+        return np.concatenate(xs)
+
+    def slice(self, x: Lanes, start: int, size: int) -> Lanes:
+        return x[start : start + size]

@@ -20,13 +20,18 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Never, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kdpinn_edge import functions
+from kdpinn_edge.errors import ProgramError
+
 Array = NDArray[np.float64]
 
-FUNCTIONS = ("tanh", "sin", "cos", "exp", "sigmoid", "silu", "softplus", "lorentzian")
+FUNCTIONS = tuple(functions.FUNCTIONS)
+"""The names of the functions; `kdpinn_edge/functions` has what they are."""
 
 
 def frozen_array(values: ArrayLike) -> Array:
@@ -127,6 +132,12 @@ class Slice:
 Op = Affine | Scale | Map | Add | Mul | Concat | Slice
 
 
+def unknown(op: Never) -> ProgramError:
+    """The error for what is no Op: every match ends with it, so that no operation is passed over in silence."""
+    expected = ", ".join(kind.__name__ for kind in get_args(Op))
+    return ProgramError(f"the operation {type(op).__name__} is unknown; expected: {expected}")
+
+
 def operands(op: Op) -> tuple[Var, ...]:
     """The variables that `op` reads, in order."""
     match op:
@@ -136,6 +147,8 @@ def operands(op: Op) -> tuple[Var, ...]:
             return (a, b)
         case Concat(xs=xs):
             return xs
+        case _:
+            raise unknown(op)
 
 
 def parameters(op: Op) -> tuple[Array, ...]:
@@ -143,8 +156,10 @@ def parameters(op: Op) -> tuple[Array, ...]:
     match op:
         case Affine(weight=weight, bias=bias) | Scale(weight=weight, bias=bias):
             return (weight, bias)
-        case _:
+        case Map() | Add() | Mul() | Concat() | Slice():
             return ()
+        case _:
+            raise unknown(op)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,8 +225,10 @@ def _attribute(op: Op) -> str | int | None:
             return fn
         case Slice(start=start):
             return start
-        case _:
+        case Affine() | Scale() | Add() | Mul() | Concat():
             return None
+        case _:
+            raise unknown(op)
 
 
 def _right_hand_side(op: Op) -> str:
@@ -232,3 +249,5 @@ def _right_hand_side(op: Op) -> str:
             return f"concat({', '.join(x.name for x in xs)})"
         case Slice(out=out, x=x, start=start):
             return f"{x.name}[{start}:{start + out.size}]"
+        case _:
+            raise unknown(op)

@@ -21,12 +21,26 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import TypeVar
 
 import numpy as np
 
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands, parameters
+from kdpinn_edge.program.builder import fresh_names, identity
+from kdpinn_edge.program.ir import (
+    Add,
+    Affine,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Slice,
+    Var,
+    operands,
+    parameters,
+    unknown,
+)
 from kdpinn_edge.program.verify import verify
 
 AnyOp = TypeVar("AnyOp", bound=Op)
@@ -58,8 +72,10 @@ def _cost(op: Op) -> int:
             return out.size * x.size
         case Scale(out=out) | Mul(out=out):
             return out.size
-        case _:
+        case Map() | Add() | Concat() | Slice():
             return 0
+        case _:
+            raise unknown(op)
 
 
 def tidy(program: Program) -> Program:
@@ -125,20 +141,6 @@ def _share(program: Program) -> Program:
             op = Slice(op.out, found, 0)
         ops.append(op)
     return replace(program, ops=tuple(ops))
-
-
-def identity(op: Op) -> object:
-    """A key that is equal for two operations of equal result. Sums and products commute, also in floating point."""
-    names = [var.name for var in operands(op)]
-    match op:
-        case Add() | Mul():
-            return type(op), *sorted(names)
-        case Map(fn=fn):
-            return Map, fn, *names
-        case Slice(out=out, start=start):
-            return Slice, start, out.size, *names
-        case _:
-            return type(op), *names, *(array.tobytes() for array in parameters(op))
 
 
 def _drop_dead(program: Program) -> Program:
@@ -337,11 +339,6 @@ def name(program: Program) -> Program:
     return replace(program, ops=tuple(_renamed(op, names) for op in program.ops))
 
 
-def fresh_names(taken: set[str]) -> Iterator[str]:
-    """Yield v0, v1, … without the names that are taken."""
-    return (new for new in map("v{}".format, count()) if new not in taken)
-
-
 def _reading(op: AnyOp, names: Mapping[str, Var]) -> AnyOp:
     """`op` with its operands replaced."""
     match op:
@@ -349,9 +346,10 @@ def _reading(op: AnyOp, names: Mapping[str, Var]) -> AnyOp:
             return replace(op, a=names.get(a.name, a), b=names.get(b.name, b))
         case Concat(xs=xs):
             return replace(op, xs=tuple(names.get(x.name, x) for x in xs))
-        case _:
-            (x,) = operands(op)
+        case Affine(x=x) | Scale(x=x) | Map(x=x) | Slice(x=x):
             return replace(op, x=names.get(x.name, x))
+        case _:
+            raise unknown(op)
 
 
 def _renamed(op: Op, names: Mapping[str, Var]) -> Op:

@@ -21,6 +21,7 @@ from kdpinn_edge.program.ir import (
     Slice,
     Var,
     operands,
+    unknown,
 )
 
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}", re.ASCII)
@@ -113,6 +114,8 @@ def _op_faults(op: Op) -> list[str]:
         case Slice(out=out, x=x, start=start):
             inside = start >= 0 and start + out.size <= x.size
             return [] if inside else [f"[{start}:{start + out.size}] is outside {x}"]
+        case _:
+            raise unknown(op)
 
 
 def _array_faults(what: str, array: Array, shape: tuple[int, ...]) -> list[str]:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import Tensor
 
 from kdpinn_edge.errors import TrainError
 from kdpinn_edge.training import jets
 from kdpinn_edge.training.jets import Jet
+from kdpinn_edge.training.torch_functions import torch_function
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,13 @@ class Activation:
     jet: Callable[[Jet], Jet]
 
 
+def _function(name: str) -> Activation:
+    """The function of a Program of this name."""
+    return Activation(torch_function(name), partial(jets.mapped, name))
+
+
 ACTIVATIONS: Mapping[str, Activation] = {
-    "tanh": Activation(torch.tanh, jets.tanh),
-    "sin": Activation(torch.sin, jets.sin),
-    "lorentzian": Activation(lambda x: 1 / (1 + x * x), jets.lorentzian),
+    **{name: _function(name) for name in ("tanh", "sin", "lorentzian")},
     "dispersion": Activation(lambda x: 2 * (x / (1 + x * x)), jets.dispersion),
 }
 

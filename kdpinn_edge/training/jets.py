@@ -10,7 +10,7 @@ jets unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -20,7 +20,10 @@ from torch import Tensor
 
 from kdpinn_edge.derive.names import Derivative, InputColumn, Names
 from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.functions import slopes
+from kdpinn_edge.functions.slope import Operators, values
 from kdpinn_edge.problems import Problem
+from kdpinn_edge.training.torch_functions import torch_function
 
 
 def multi_indices(terms: Sequence[str], names: Names) -> tuple[str, ...]:
@@ -116,59 +119,60 @@ def affine(x: Jet, weight: Tensor, bias: Tensor) -> Jet:
 
 def sin(x: Jet) -> Jet:
     """Sine."""
-    s, c = torch.sin(x[""]), torch.cos(x[""])
-    return _chain(x, s, c, -s, lambda: -c)
+    return mapped("sin", x)
 
 
 def cos(x: Jet) -> Jet:
     """Cosine."""
-    s, c = torch.sin(x[""]), torch.cos(x[""])
-    return _chain(x, c, -s, -c, lambda: s)
+    return mapped("cos", x)
 
 
 def exp(x: Jet) -> Jet:
     """Exponential."""
-    e = torch.exp(x[""])
-    return _chain(x, e, e, e, lambda: e)
+    return mapped("exp", x)
 
 
 def tanh(x: Jet) -> Jet:
-    """Hyperbolic tangent, as 2σ(2x) − 1: 4 times faster than torch.tanh in float64, and within 3e-16 of it."""
-    t = 2 * torch.sigmoid(2 * x[""]) - 1
-    c = 1 - t * t
-    return _chain(x, t, c, -2 * t * c, lambda: c * (6 * t * t - 2))
+    """Hyperbolic tangent."""
+    return mapped("tanh", x)
 
 
-def lorentzian(x: Jet) -> Jet:
-    """g = 1/(1 + x²); x² g = 1 − g leaves polynomials in g, and a factor x in odd derivatives."""
-    v = x[""]
-    g = 1 / (1 + v * v)
-    return _chain(x, g, -2 * v * g * g, g * g * (6 - 8 * g), lambda: 24 * v * g**3 * (2 * g - 1))
+def mapped(fn: str, x: Jet) -> Jet:
+    """The function of a Program that is called `fn`, with the derivatives that follow from the slope in its record."""
+    value, order = x[""], len(x.multi_indices[-1])
+    y = FASTER.get(fn, torch_function(fn))(value)
+    return _chain(x, y, *values(slopes(fn, order), Operators(torch_function), value, y))
+
+
+FASTER: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": lambda x: 2 * torch.sigmoid(2 * x) - 1}
+"""Functions that torch has in a faster form: tanh 4 times, in float64, and within 3e-16 of torch.tanh."""
 
 
 def dispersion(x: Jet) -> Jet:
-    """2x/(1 + x²), by g as in `lorentzian`."""
-    v = x[""]
+    """2x/(1 + x²), by g = 1/(1 + x²): x² g = 1 − g leaves polynomials in g, and a factor x in even derivatives."""
+    v, order = x[""], len(x.multi_indices[-1])
     g = 1 / (1 + v * v)
-    return _chain(
-        x, 2 * v * g, g * (4 * g - 2), 4 * v * g * g * (1 - 4 * g), lambda: 12 * g * g * (8 * g * (1 - g) - 1)
-    )
+    derivatives = [g * (4 * g - 2), 4 * v * g * g * (1 - 4 * g)]
+    if order == 3:
+        derivatives.append(12 * g * g * (8 * g * (1 - g) - 1))
+    return _chain(x, 2 * v * g, *derivatives)
 
 
-def _chain(x: Jet, f: Tensor, f1: Tensor, f2: Tensor, f3: Callable[[], Tensor]) -> Jet:
-    third = f3() if len(x.multi_indices[-1]) == 3 else f  # then it is not read
+def _chain(x: Jet, f: Tensor, *derivatives: Tensor) -> Jet:
+    """The jet of f(x) from f(x), f′(x), …, as many as `x` has orders."""
 
     def stream(multi_index: str) -> Tensor:
         match tuple(multi_index):
             case ():
                 return f
             case (_,):
-                return f1 * x[multi_index]
+                return derivatives[0] * x[multi_index]
             case i, j:
-                return f1 * x[multi_index] + f2 * x[i] * x[j]
+                return derivatives[0] * x[multi_index] + derivatives[1] * x[i] * x[j]
             case i, j, k:
                 mixed = x[i] * x[j + k] + x[j] * x[i + k] + x[k] * x[i + j]
-                return f1 * x[multi_index] + f2 * mixed + third * x[i] * x[j] * x[k]
+                first, second, third = derivatives
+                return first * x[multi_index] + second * mixed + third * x[i] * x[j] * x[k]
         raise AssertionError(multi_index)
 
     return _jet(x.multi_indices, stream)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import add, mul, neg, sub, truediv
 from typing import Any
 
 import numpy as np
 
 from kdpinn_edge.comparison.backend import Case
 from kdpinn_edge.comparison.backends.c_source import Source, compiled, scalar
-from kdpinn_edge.comparison.backends.traced import Words, traced
+from kdpinn_edge.comparison.backends.traced import Words, library_function, require_functions, traced
 from kdpinn_edge.numerics.reference import rounded
 from kdpinn_edge.program.ir import parameters
 
@@ -33,12 +34,14 @@ def generate(case: Case, n: int) -> Source:
     """Generate the C of CasADi for one point, whatever n."""
     import casadi
 
+    words = _words(casadi)
+    require_functions(case.program, words.function)
     x = casadi.MX.sym("x", case.program.n_in)
     constants = [
         tuple(casadi.DM(np.asarray(rounded(a, case.manifest.precision), np.float64)) for a in parameters(op))
         for op in case.program.ops
     ]
-    function = casadi.Function("model", [x], [traced(case.program, constants, _words(casadi), x)])
+    function = casadi.Function("model", [x], [traced(case.program, constants, words, x)])
     generator = casadi.CodeGenerator("model.c", {"casadi_real": scalar(case)})
     generator.add(function)
     code = EVAL.format(
@@ -55,20 +58,19 @@ def generate(case: Case, n: int) -> Source:
 
 
 def _words(casadi: Any) -> Words:
-    def sigmoid(x: Any) -> Any:
-        return 1 / (1 + casadi.exp(-x))
-
-    functions = {fn: getattr(casadi, fn) for fn in ("tanh", "sin", "cos", "exp")}
-    functions |= {
-        "sigmoid": sigmoid,
-        "silu": lambda x: x * sigmoid(x),
-        "softplus": lambda x: casadi.fmax(x, 0) + casadi.log1p(casadi.exp(-casadi.fabs(x))),
-        "lorentzian": lambda x: 1 / (1 + x * x),
+    names = "acos acosh asin asinh atan atanh cos cosh erf exp log sin sinh sqrt tan tanh"
+    operators = {name.title(): getattr(casadi, name) for name in names.split()}
+    operators |= {"Add": add, "Sub": sub, "Mul": mul, "Div": truediv, "Neg": neg, "Abs": casadi.fabs}
+    operators |= {"Max": casadi.fmax, "Min": casadi.fmin}
+    operators |= {
+        "Reciprocal": lambda x: 1 / x,
+        "Sigmoid": lambda x: 1 / (1 + casadi.exp(-x)),
+        "Softplus": lambda x: casadi.fmax(x, 0) + casadi.log1p(casadi.exp(-casadi.fabs(x))),
     }
     return Words(
         affine=lambda weight, bias, x: casadi.mtimes(weight, x) + bias,
         scale=lambda weight, bias, x: weight * x + bias,
-        function=functions,
+        function=partial(library_function, "CasADi", {}, operators),
         concat=lambda xs: casadi.vertcat(*xs),
         part=lambda x, start, stop: x[start:stop],
     )

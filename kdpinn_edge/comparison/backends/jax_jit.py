@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
+from operator import mul, neg, sub, truediv
 from typing import Any
 
 from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, Prepared
 from kdpinn_edge.comparison.backends.prepared import prepared
-from kdpinn_edge.comparison.backends.traced import Words, traced
+from kdpinn_edge.comparison.backends.traced import Words, library_function, require_functions, traced
 from kdpinn_edge.numerics.reference import rounded
 from kdpinn_edge.program.ir import parameters
 
@@ -24,6 +26,7 @@ def prepare(case: Case, threads: int | None, *, points_in_rows: bool) -> Prepare
     # with asynchronous dispatch n = 1 takes three times as long
     jax.config.update("jax_cpu_enable_async_dispatch", threads is None)
     words = _rows(jax) if points_in_rows else _columns(jax)
+    require_functions(case.program, words.function)
     constants = [tuple(jax.numpy.asarray(rounded(a, precision)) for a in parameters(op)) for op in case.program.ops]
 
     def evaluate(v: Any) -> Any:
@@ -46,7 +49,7 @@ def _rows(jax: Any) -> Words:
     return Words(
         affine=lambda weight, bias, x: x @ weight.T + bias,
         scale=lambda weight, bias, x: weight * x + bias,
-        function=_functions(jax),
+        function=partial(_function, jax),
         concat=partial(jax.numpy.concatenate, axis=1),
         part=lambda x, start, stop: x[:, start:stop],
     )
@@ -56,16 +59,19 @@ def _columns(jax: Any) -> Words:
     return Words(
         affine=lambda weight, bias, x: weight @ x + bias[:, None],
         scale=lambda weight, bias, x: weight[:, None] * x + bias[:, None],
-        function=_functions(jax),
+        function=partial(_function, jax),
         concat=partial(jax.numpy.concatenate, axis=0),
         part=lambda x, start, stop: x[start:stop],
     )
 
 
-def _functions(jax: Any) -> dict[str, Any]:
-    found = {fn: getattr(jax.numpy, fn) for fn in ("tanh", "sin", "cos", "exp")}
-    found |= {fn: getattr(jax.nn, fn) for fn in ("sigmoid", "silu", "softplus")}
-    return found | {"lorentzian": lambda x: 1 / (1 + x * x)}
+def _function(jax: Any, fn: str) -> Callable[[Any], Any]:
+    words = "abs acos acosh add asin asinh atan atanh cos cosh exp log reciprocal sin sinh sqrt tan tanh"
+    operators = {word.title(): getattr(jax.numpy, word) for word in words.split()}
+    operators |= {"Div": truediv, "Mul": mul, "Neg": neg, "Sub": sub}
+    operators |= {"Max": jax.numpy.maximum, "Min": jax.numpy.minimum}
+    operators |= {"Erf": jax.lax.erf, "Sigmoid": jax.nn.sigmoid, "Softplus": jax.nn.softplus}
+    return library_function("JAX", {"silu": jax.nn.silu}, operators, fn)
 
 
 PACKAGES = ("jax", "jaxlib", "numpy")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, Prepared
 from kdpinn_edge.comparison.backends.prepared import prepared, require_float32
+from kdpinn_edge.comparison.backends.traced import require_functions
+from kdpinn_edge.errors import BenchError
+from kdpinn_edge.functions import find_function
+from kdpinn_edge.functions.recipe import Recipe, chosen, composed, unsupported
 from kdpinn_edge.numerics.reference import rounded
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var
+from kdpinn_edge.program.evaluate import evaluate
+from kdpinn_edge.program.ir import Affine, Program, Scale
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
@@ -42,55 +48,32 @@ def tflite(program: Program, n: int) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     graph = _Graph(schema, n)
+    require_functions(program, graph.recipe)
     x = graph.tensor("x", (n, program.n_in))
-    env: dict[Var, int] = {}
-    start = 0
-    for var in program.inputs:
-        env[var] = graph.part(x, start, var)
-        start += var.size
-    for op in program.ops:
-        env[op.out] = _node(graph, op, env)
-    y = graph.concat([env[var] for var in program.outputs], Var("y", program.n_out))
+    y = evaluate(program, graph, x)
     builder = flatbuffers.Builder()
     builder.Finish(graph.model(x, y).Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def _node(graph: _Graph, op: Op, env: Mapping[Var, int]) -> int:
-    """The tensor that `op` makes of those in `env`."""
-    out = op.out
-    match op:
-        case Affine(x=a, weight=weight, bias=bias):
-            operands = [env[a], graph.constant(weight), graph.constant(bias)]
-            return graph.node("FULLY_CONNECTED", operands, out, "FullyConnectedOptions")
-        case Scale(x=a, weight=weight, bias=bias):
-            product = graph.node("MUL", [env[a], graph.constant(weight)], out, "MulOptions")
-            return graph.node("ADD", [product, graph.constant(bias)], out, "AddOptions")
-        case Map(x=a, fn=fn):
-            return _mapped(graph, fn, env[a], out)
-        case Add(a=a, b=b):
-            return graph.node("ADD", [env[a], env[b]], out, "AddOptions")
-        case Mul(a=a, b=b):
-            return graph.node("MUL", [env[a], env[b]], out, "MulOptions")
-        case Concat(xs=xs):
-            return graph.concat([env[a] for a in xs], out)
-        case Slice(x=a, start=start):
-            return graph.part(env[a], start, out)
-
-
-def _mapped(graph: _Graph, fn: str, value: int, out: Var) -> int:
-    """`fn` of the tensor `value`, in the operators that TensorFlow Lite has."""
-    if fn == "silu":
-        return graph.node("MUL", [value, graph.node("LOGISTIC", [value], out)], out, "MulOptions")
-    if fn == "softplus":
-        for operator in ("NEG", "LOGISTIC", "LOG", "NEG"):  # -log sigmoid(-x)
-            value = graph.node(operator, [value], out)
-        return value
-    if fn == "lorentzian":
-        one = graph.constant(np.ones(1))
-        square = graph.node("MUL", [value, value], out, "MulOptions")
-        return graph.node("DIV", [one, graph.node("ADD", [square, one], out, "AddOptions")], out, "DivOptions")
-    return graph.node({"sigmoid": "LOGISTIC"}.get(fn, fn.upper()), [value], out)
+OPERATORS: Mapping[str, tuple[str, str | None]] = {
+    "Abs": ("ABS", None),
+    "Add": ("ADD", "AddOptions"),
+    "Cos": ("COS", None),
+    "Div": ("DIV", "DivOptions"),
+    "Exp": ("EXP", None),
+    "Log": ("LOG", None),
+    "Max": ("MAXIMUM", "MaximumMinimumOptions"),
+    "Min": ("MINIMUM", "MaximumMinimumOptions"),
+    "Mul": ("MUL", "MulOptions"),
+    "Neg": ("NEG", None),
+    "Sigmoid": ("LOGISTIC", None),
+    "Sin": ("SIN", None),
+    "Sqrt": ("SQRT", None),
+    "Sub": ("SUB", "SubOptions"),
+    "Tanh": ("TANH", None),
+}
+"""Operators of ONNX, as TensorFlow Lite calls them and their options."""
 
 
 class _Graph:
@@ -122,8 +105,45 @@ class _Graph:
         self._model.buffers.append(buffer)
         return self.tensor(f"c{len(self._graph.tensors)}", values.shape, kind, len(self._model.buffers) - 1)
 
-    def node(self, operator: str, operands: list[int], out: Var, options: str | None = None, **fields: int) -> int:
-        schema, result = self._schema, self.tensor(f"v{len(self._graph.tensors)}", (self._n, out.size))
+    def recipe(self, fn: str) -> Recipe:
+        """How the function called `fn` is made. Raises BenchError where TensorFlow Lite lacks an operator for it."""
+        recipes = find_function(fn).onnx
+        found = chosen(recipes, {*OPERATORS, "Reciprocal"}.__contains__)
+        if found is None:
+            raise BenchError(f"{unsupported(fn, recipes, OPERATORS)}, which TensorFlow Lite has not")
+        return found
+
+    def affine(self, op: Affine, x: int) -> int:
+        """FULLY_CONNECTED."""
+        operands = [x, self.constant(op.weight), self.constant(op.bias)]
+        return self.node("FULLY_CONNECTED", operands, op.out.size, "FullyConnectedOptions")
+
+    def scale(self, op: Scale, x: int) -> int:
+        """MUL, then ADD."""
+        return self.operator("Add", self.operator("Mul", x, self.constant(op.weight)), self.constant(op.bias))
+
+    def map(self, fn: str, x: int) -> int:
+        """The recipe of the function."""
+        library: dict[str, Callable[..., int]] = {name: partial(self.operator, name) for name in OPERATORS}
+        library["Reciprocal"] = lambda a: self.operator("Div", self.constant(np.ones(1)), a)
+        return composed(self.recipe(fn), library, x, lambda number: self.constant(np.full(1, number)))
+
+    def add(self, a: int, b: int) -> int:
+        """ADD."""
+        return self.operator("Add", a, b)
+
+    def mul(self, a: int, b: int) -> int:
+        """MUL."""
+        return self.operator("Mul", a, b)
+
+    def operator(self, name: str, *operands: int) -> int:
+        """An elementwise operator of ONNX."""
+        operator, options = OPERATORS[name]
+        size = max(self._graph.tensors[each].shape[-1] for each in operands)
+        return self.node(operator, list(operands), size, options)
+
+    def node(self, operator: str, operands: list[int], size: int, options: str | None = None, **fields: int) -> int:
+        schema, result = self._schema, self.tensor(f"v{len(self._graph.tensors)}", (self._n, size))
         if operator not in self._codes:
             code = schema.OperatorCodeT()
             code.builtinCode = getattr(schema.BuiltinOperator, operator)
@@ -140,14 +160,19 @@ class _Graph:
         self._graph.operators.append(node)
         return result
 
-    def part(self, x: int, start: int, out: Var) -> int:
-        if self._graph.tensors[x].shape == [self._n, out.size]:
+    def slice(self, x: int, start: int, size: int) -> int:
+        """SLICE, where it is not all of x."""
+        if self._graph.tensors[x].shape == [self._n, size]:
             return x
-        bounds = [self.constant(np.array(pair, np.int32), "INT32") for pair in ((0, start), (self._n, out.size))]
-        return self.node("SLICE", [x, *bounds], out, "SliceOptions")
+        bounds = [self.constant(np.array(pair, np.int32), "INT32") for pair in ((0, start), (self._n, size))]
+        return self.node("SLICE", [x, *bounds], size, "SliceOptions")
 
-    def concat(self, xs: list[int], out: Var) -> int:
-        return xs[0] if len(xs) == 1 else self.node("CONCATENATION", xs, out, "ConcatenationOptions", axis=1)
+    def concat(self, xs: Sequence[int]) -> int:
+        """CONCATENATION, where there are several."""
+        if len(xs) == 1:
+            return xs[0]
+        size = sum(self._graph.tensors[x].shape[1] for x in xs)
+        return self.node("CONCATENATION", list(xs), size, "ConcatenationOptions", axis=1)
 
 
 LITERT = Backend(

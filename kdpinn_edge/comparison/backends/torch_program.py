@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,23 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from kdpinn_edge.comparison.backend import Array, Call, Case
-from kdpinn_edge.comparison.backends.traced import Words, traced
+from kdpinn_edge.comparison.backends.traced import Words, require_functions, traced
+from kdpinn_edge.errors import BenchError, TrainError
 from kdpinn_edge.numerics.reference import rounded
 from kdpinn_edge.program.ir import Program, parameters
+from kdpinn_edge.training.torch_functions import torch_function
+
+
+def _function(fn: str) -> Callable[[Tensor], Tensor]:
+    try:
+        return torch_function(fn)
+    except TrainError as error:
+        raise BenchError(str(error)) from error
+
 
 WORDS = Words(
     affine=lambda weight, bias, x: nn.functional.linear(x, weight, bias),
     scale=lambda weight, bias, x: torch.addcmul(bias, weight, x),
-    function={
-        "tanh": torch.tanh,
-        "sin": torch.sin,
-        "cos": torch.cos,
-        "exp": torch.exp,
-        "sigmoid": torch.sigmoid,
-        "silu": nn.functional.silu,
-        "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
-        "lorentzian": lambda x: 1 / (1 + x * x),
-    },
+    function=_function,
     concat=partial(torch.cat, dim=1),
     part=lambda x, start, stop: x[:, start:stop],
 )
@@ -39,6 +40,7 @@ class TorchProgram(nn.Module):
 
     def __init__(self, program: Program, precision: str) -> None:
         super().__init__()
+        require_functions(program, WORDS.function)
         self.program = program
         self._names = [tuple(f"p{i}_{j}" for j, _ in enumerate(parameters(op))) for i, op in enumerate(program.ops)]
         for names, op in zip(self._names, program.ops, strict=True):

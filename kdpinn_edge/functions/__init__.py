@@ -1,0 +1,58 @@
+"""The functions of a Program, one record each: meaning, lanes, derivative, operators, error bounds.
+
+To add one, write its record into the file of its family, or into a new file and its line below. Everything else reads
+the table: the Program, its meaning and its check, the NumPy program, derivatives, capture, training, ONNX, the peers
+of the comparison, the tests and the table of errors in docs/numerics.md.
+
+A computation is branch-free in the words of `numerics/lanes.py`: no libm, the same bits on every target of one
+profile. NaN propagates, infinities saturate, a bounded function stays in its range, an odd one is odd. The coefficients
+come from `tools/coefficients.py`. The parts of ln 2 and pi, but the last, have so few bits that their multiples are
+exact in a profile that rounds the product of a multiply-add, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.functions.exponential import EXPONENTIAL
+from kdpinn_edge.functions.hyperbolic import HYPERBOLIC
+from kdpinn_edge.functions.rational import RATIONAL
+from kdpinn_edge.functions.record import Computation, Function, Kernel
+from kdpinn_edge.functions.slope import Applied, Formula, X, Y, differentiated, formula, replaced
+from kdpinn_edge.functions.trigonometric import TRIGONOMETRIC
+from kdpinn_edge.numerics.lanes import is_fast
+
+FUNCTIONS: Mapping[str, Function] = {
+    function.name: function for function in (*HYPERBOLIC, *TRIGONOMETRIC, *EXPONENTIAL, *RATIONAL)
+}
+"""Every function by its name."""
+
+
+def find_function(name: str) -> Function:
+    """The function of this name. Raises ProgramError where there is none."""
+    if name not in FUNCTIONS:
+        raise ProgramError(f"the function {name!r} is unknown; expected: {', '.join(FUNCTIONS)}")
+    return FUNCTIONS[name]
+
+
+def computations(profile: str) -> Mapping[str, Computation]:
+    """How each function is computed in the numerics profile of this name."""
+    return {name: function.computed(fast=is_fast(profile)) for name, function in FUNCTIONS.items()}
+
+
+def functions(profile: str) -> Mapping[str, Kernel]:
+    """What each function is computed by in the numerics profile of this name, in the words of `numerics/lanes.py`."""
+    return {name: computation.lanes for name, computation in computations(profile).items()}
+
+
+@cache
+def slopes(name: str, order: int) -> Formula:
+    """f′, f″, … of the function of this name, up to the derivative of this order, by x and y = f(x)."""
+    own = find_function(name).slope
+    found = [own]
+    while len(found) < order:
+        following = differentiated(found[-1], own, lambda other: find_function(other).slope)
+        found.append(replaced(following, Applied(name, X), Y))
+    return formula(found[:order])

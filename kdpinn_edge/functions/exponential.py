@@ -1,0 +1,180 @@
+"""exp, and what is made of it: sigmoid, silu, softplus.
+
+MAGIC is 1.5 * 2^(mantissa bits), where numbers are spaced by one: t = x / c + MAGIC holds round(x / c) in its low
+bits, and t - MAGIC is that integer as a number. With MAGIC_EXPONENT, which is larger by the exponent bias, those bits
+shifted up by MANTISSA are 2^round(x / c).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kdpinn_edge.functions.recipe import Step, one
+from kdpinn_edge.functions.record import Array, Computation, Function, both
+from kdpinn_edge.functions.slope import Applied, X, Y
+from kdpinn_edge.numerics.coefficients import (
+    ATANH_TAIL,
+    EXPM1_TAIL,
+    HALF_EXPM1_TAIL,
+    LOG2_E,
+    MAGIC,
+    MAGIC_BITS,
+    MANTISSA,
+    MINUS_LN2_1,
+    MINUS_LN2_2,
+    ONE_BITS,
+)
+from kdpinn_edge.numerics.lanes import (
+    Lanes,
+    absolute,
+    add,
+    bits,
+    div,
+    fma,
+    from_bits,
+    horner2,
+    iadd,
+    ishl,
+    ishr,
+    isub,
+    less,
+    mul,
+    select,
+    sub,
+)
+
+EXP_IS_ZERO = (-104.0, -746.0)
+EXP_IS_INFINITE = (89.0, 710.0)
+SILU_IS_ZERO = (-120.0, -800.0)
+
+
+def expm1_near_zero(r: Lanes) -> Lanes:
+    """exp(r) - 1 for |r| <= ln(2) / 2."""
+    z = mul(r, r)
+    return fma(z, horner2(r, z, EXPM1_TAIL), r)
+
+
+def half_expm1_of_twice(r: Lanes) -> Lanes:
+    """(exp(2r) - 1) / 2 for |r| <= ln(2) / 4; its coefficients are those of expm1_near_zero times powers of two."""
+    z = mul(r, r)
+    return fma(z, horner2(r, z, HALF_EXPM1_TAIL), r)
+
+
+def two_to(i: Lanes) -> Lanes:
+    """2ⁱ for integers i of the normal range; higher bits of i than an exponent has do not count."""
+    return from_bits(iadd(ishl(i, MANTISSA), ONE_BITS))
+
+
+def exp(x: Lanes) -> Lanes:
+    """exp x. A zero is set and not calculated, since underflow takes some processors a hundred cycles."""
+    is_zero = less(x, EXP_IS_ZERO)
+    x = select(is_zero, 0.0, x)
+    x = select(less(EXP_IS_INFINITE, x), EXP_IS_INFINITE, x)
+    return select(is_zero, 0.0, _exp_in_reach(x))
+
+
+def exp_of_minus_absolute(x: Lanes) -> Lanes:
+    """exp(-|x|), which cannot overflow."""
+    x = sub(0.0, absolute(x))
+    return _exp_in_reach(select(less(x, EXP_IS_ZERO), EXP_IS_ZERO, x))
+
+
+def _exp_in_reach(x: Lanes) -> Lanes:
+    """exp x = 2ᵏ exp r, with 2ᵏ in two factors: subnormal results are right, and large ones become infinite."""
+    t = fma(x, LOG2_E, MAGIC)
+    k = sub(t, MAGIC)
+    q = expm1_near_zero(fma(k, MINUS_LN2_2, fma(k, MINUS_LN2_1, x)))
+    i = isub(bits(t), MAGIC_BITS)
+    half = ishr(i, 1)
+    return mul(mul(add(q, 1.0), two_to(half)), two_to(isub(i, half)))
+
+
+def sigmoid(x: Lanes) -> Lanes:
+    """1 / (1 + e⁻ˣ), as 1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0, with e = exp(-|x|)."""
+    e = exp_of_minus_absolute(x)
+    return div(select(less(x, 0.0), e, 1.0), add(e, 1.0))
+
+
+def silu(x: Lanes) -> Lanes:
+    """x sigmoid(x); the factor x is held above the point where the product is zero, so that -inf gives -0."""
+    return mul(select(less(x, SILU_IS_ZERO), SILU_IS_ZERO, x), sigmoid(x))
+
+
+def softplus(x: Lanes) -> Lanes:
+    """ln(1 + eˣ) = max(x, 0) + ln(1 + e), e = exp(-|x|); ln(1 + e) = 2 atanh s, s = e / (2 + e) <= 1/3."""
+    e = exp_of_minus_absolute(x)
+    s = div(e, add(e, 2.0))
+    w = mul(s, s)
+    y = add(s, s)
+    y = fma(mul(y, w), horner2(w, mul(w, w), ATANH_TAIL), y)
+    return add(select(less(x, 0.0), 0.0, x), y)
+
+
+def _exact_sigmoid(x: Array) -> Array:
+    e = np.exp(-np.abs(x))
+    result: Array = np.where(x < 0, e, 1) / (1 + e)
+    return result
+
+
+def _exact_silu(x: Array) -> Array:
+    return np.where(x < -800, -800, x) * _exact_sigmoid(x)  # -0 at -inf, where x * sigmoid(x) would be NaN
+
+
+def _exact_softplus(x: Array) -> Array:
+    return np.logaddexp(0, x)
+
+
+EXP = Function(
+    name="exp",
+    exact=np.exp,
+    accurate=Computation(exp, both(1.1)),
+    slope=Y,
+    onnx=(one("Exp"),),
+    aten=("exp",),
+    torch="exp",
+    arguments=80.0,
+    lower=0.0,
+)
+SIGMOID = Function(
+    name="sigmoid",
+    exact=_exact_sigmoid,
+    accurate=Computation(sigmoid, both(2.5)),
+    slope=Y - Y * Y,
+    onnx=(one("Sigmoid"),),
+    aten=("sigmoid",),
+    torch="sigmoid",
+    arguments=80.0,
+    lower=0.0,
+    upper=1.0,
+)
+SILU = Function(
+    name="silu",
+    exact=_exact_silu,
+    accurate=Computation(silu, both(3.5)),
+    slope=Applied("sigmoid", X) + Y * (1 - Applied("sigmoid", X)),
+    onnx=((Step("Sigmoid", name="sigmoid"), Step("Mul", ("x", "sigmoid"))),),
+    aten=("silu",),
+    torch="nn.functional.silu",
+    arguments=80.0,
+    reach=80.0,
+    lower=-0.279,
+)
+SOFTPLUS = Function(
+    name="softplus",
+    exact=_exact_softplus,
+    accurate=Computation(softplus, both(3.5)),
+    slope=Applied("sigmoid", X),
+    onnx=(
+        one("Softplus"),
+        (  # -log sigmoid(-x)
+            Step("Neg", name="minus"),
+            Step("Sigmoid", ("minus",), "sigmoid"),
+            Step("Log", ("sigmoid",), "log"),
+            Step("Neg", ("log",)),
+        ),
+    ),
+    aten=("softplus",),
+    arguments=80.0,
+    lower=0.0,
+)
+EXPONENTIAL = (EXP, SIGMOID, SILU, SOFTPLUS)

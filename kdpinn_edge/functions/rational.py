@@ -1,0 +1,39 @@
+"""The Lorentzian."""
+
+from __future__ import annotations
+
+from kdpinn_edge.functions.recipe import Constant, Step
+from kdpinn_edge.functions.record import Array, Computation, Function, both
+from kdpinn_edge.functions.slope import X, Y
+from kdpinn_edge.numerics.lanes import Lanes, div, fma
+
+
+def lorentzian(x: Lanes) -> Lanes:
+    """1 / (1 + x²). Where x² overflows the result is 0, and below 1e-38 (float64: 1e-308) before."""
+    return div(1.0, fma(x, x, 1.0))
+
+
+def _exact_lorentzian(x: Array) -> Array:
+    result: Array = 1 / (1 + x * x)
+    return result
+
+
+LORENTZIAN = Function(
+    name="lorentzian",
+    exact=_exact_lorentzian,
+    accurate=Computation(lorentzian, both(3.0)),
+    slope=(-2 * X) * (Y * Y),
+    onnx=(
+        (
+            Step("Mul", ("x", "x"), "square"),
+            Step("Add", ("square", Constant("one", 1.0)), "sum"),
+            Step("Reciprocal", ("sum",)),
+        ),
+    ),
+    arguments=1e18,
+    reach=1e19,
+    lower=0.0,
+    upper=1.0,
+    symmetry="even",
+)
+RATIONAL = (LORENTZIAN,)

@@ -1,0 +1,72 @@
+"""`Function`: everything that is to be known about one function of a Program, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.functions.recipe import Recipe
+from kdpinn_edge.functions.slope import Expression
+from kdpinn_edge.numerics.lanes import Lanes
+
+Array = NDArray[Any]
+Kernel = Callable[[Lanes], Lanes]
+"""A function of lanes, made of the words of `numerics/lanes.py` alone: branch-free, with no loop and no table."""
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How a function is computed in one accuracy grade: by `lanes`, with errors of at most `max_ulp`.
+
+    `max_ulp` has a bound for each precision that the grade exists in, in units in the last place of the result; it
+    holds in every numerics profile for |x| up to `Function.reach`.
+    """
+
+    lanes: Kernel
+    max_ulp: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Function:
+    """An elementwise function.
+
+    name         in a Program, and in every message
+    exact        the meaning, for arrays of float64 or long double
+    accurate     how it is computed, and how far that is off
+    fast         the same in the fast grade, where that differs
+    slope        f′ in terms of X and Y = f(X): `slope.py`
+    onnx         how ONNX says it, the preferred recipe first: `recipe.py`
+    aten         the names of the operators of ATen that are this function, called with one argument
+    torch        the function of torch, such as "nn.functional.silu"; "" where torch has none and composes a recipe
+    reach        the error bounds hold for |x| up to here
+    arguments    tests draw |x| up to here: beyond, little happens, or the bounds end
+    lower, upper no value leaves this range
+    symmetry     "odd", "even" or none: to the bit
+    """
+
+    name: str
+    exact: Callable[[Array], Array]
+    accurate: Computation
+    slope: Expression
+    onnx: tuple[Recipe, ...]
+    arguments: float
+    fast: Computation | None = None
+    aten: tuple[str, ...] = ()
+    torch: str = ""
+    reach: float = field(default=np.inf)
+    lower: float = field(default=-np.inf)
+    upper: float = field(default=np.inf)
+    symmetry: Literal["odd", "even"] | None = None
+
+    def computed(self, *, fast: bool) -> Computation:
+        """How it is computed in the fast grade, or in the accurate one."""
+        return self.fast if fast and self.fast is not None else self.accurate
+
+
+def both(ulp: float) -> dict[str, float]:
+    """The same error bound for either precision."""
+    return {"float32": ulp, "float64": ulp}

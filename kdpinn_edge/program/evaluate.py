@@ -1,0 +1,71 @@
+"""`evaluate(program, semantics, x)`: the one walk through the operations of a Program, whatever they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, unknown
+
+V = TypeVar("V")
+
+
+class Semantics(Protocol[V]):
+    """What the operations mean on values V: the entries of a variable at one point or at many.
+
+    The float64 parameters stand in the `op`; a semantics that has its own arrays finds them by `op.out.name`.
+    """
+
+    def affine(self, op: Affine, x: V, /) -> V:
+        """weight @ x + bias."""
+
+    def scale(self, op: Scale, x: V, /) -> V:
+        """weight * x + bias, elementwise."""
+
+    def map(self, fn: str, x: V, /) -> V:
+        """fn(x), elementwise; an error where the function is unknown to this semantics."""
+
+    def add(self, a: V, b: V, /) -> V:
+        """a + b, elementwise."""
+
+    def mul(self, a: V, b: V, /) -> V:
+        """a * b, elementwise."""
+
+    def concat(self, xs: Sequence[V], /) -> V:
+        """The entries of all xs, one after another."""
+
+    def slice(self, x: V, start: int, size: int, /) -> V:
+        """x[start : start + size]."""
+
+
+def evaluate(program: Program, semantics: Semantics[V], x: V) -> V:
+    """The outputs of `program`, one after another, at x, which holds its inputs one after another."""
+    env: dict[str, V] = {}
+    start = 0
+    for var in program.inputs:
+        env[var.name] = semantics.slice(x, start, var.size)
+        start += var.size
+    for op in program.ops:
+        env[op.out.name] = _value(op, semantics, env)
+    outputs = [env[var.name] for var in program.outputs]
+    return outputs[0] if len(outputs) == 1 else semantics.concat(outputs)
+
+
+def _value(op: Op, semantics: Semantics[V], env: dict[str, V]) -> V:
+    match op:
+        case Affine(x=x):
+            return semantics.affine(op, env[x.name])
+        case Scale(x=x):
+            return semantics.scale(op, env[x.name])
+        case Map(x=x, fn=fn):
+            return semantics.map(fn, env[x.name])
+        case Add(a=a, b=b):
+            return semantics.add(env[a.name], env[b.name])
+        case Mul(a=a, b=b):
+            return semantics.mul(env[a.name], env[b.name])
+        case Concat(xs=xs):
+            return semantics.concat([env[x.name] for x in xs])
+        case Slice(out=out, x=x, start=start):
+            return semantics.slice(env[x.name], start, out.size)
+        case _:
+            raise unknown(op)
