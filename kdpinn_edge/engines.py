@@ -22,16 +22,15 @@ from kdpinn_edge.runtime import load as load_engine
 from kdpinn_edge.runtime.load import EngineName as BundleEngineName
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from kdpinn_edge.export.preparation import Prepared
+    from kdpinn_edge.importers.torch_module import Module
 
 EngineName = BundleEngineName | Literal["numba"]
 Names = Sequence[str | tuple[str, int]]
 
 
 def compile(
-    model: Program | nn.Module,
+    model: Program | Module,
     *,
     inputs: Names | None = None,
     outputs: Names | None = None,
@@ -72,7 +71,7 @@ def compile(
 
 
 def _program(
-    model: Program | nn.Module,
+    model: Program | Module,
     inputs: Names | None,
     outputs: Names | None,
     domain: tuple[ArrayLike, ArrayLike] | None,

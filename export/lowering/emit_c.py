@@ -333,9 +333,8 @@ class _Body:
             case "total":
                 return _total(values[0])
             case "select":
-                c, a, b = (value.each(SUM) for value in values)
-                c = values[0].lanes
-                return Value(tuple(f"{x} ? {y} : {z}" for x, y, z in zip(c, a, b, strict=True)), LOOSE)
+                choices = zip(values[0].lanes, values[1].each(SUM), values[2].each(SUM), strict=True)
+                return Value(tuple(f"{c} ? {a} : {b}" for c, a, b in choices), LOOSE)
             case "not":
                 return Value((f"!{values[0].each(ATOM)[0]}",))
         raise ExportError(f"the operation {name!r} has no meaning in C here")

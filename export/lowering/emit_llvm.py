@@ -309,8 +309,8 @@ class Emitter:
         result = ir.Constant(a.type, ir.Undefined)
         for i in range(type_.lanes):
             lane = ir.Constant(I32, i)
-            parts = [self.builder.extract_element(each, lane) for each in operands]
-            result = self.builder.insert_element(result, self._chosen(*parts, type_.scalar), lane)
+            c, p, q = (self.builder.extract_element(each, lane) for each in operands)
+            result = self.builder.insert_element(result, self._chosen(c, p, q, type_.scalar), lane)
         return result
 
     def _chosen(self, condition: ir.Value, a: ir.Value, b: ir.Value, scalar: Scalar) -> ir.Value:

@@ -553,7 +553,7 @@ def _least(form: Linear) -> float:
 
 def _extreme(form: Linear, bounds: Bounds, sign: Literal[-1, 1]) -> Linear:
     """The least (-1) or greatest (1) that `form` can be over its counters, as a linear form of parameters."""
-    for symbol, ends in reversed(bounds.items()):
+    for symbol, ends in reversed([*bounds.items()]):
         factor = form.factor(symbol)
         if factor and ends is not None:
             end = ends[(sign * factor > 0) - 0]

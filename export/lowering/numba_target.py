@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba.core import codegen, compiler, cpu, types, typing
+from numba import types
+from numba.core import codegen, compiler, cpu, typing
 from numba.core.compiler_machinery import PassManager
 from numba.core.imputils import Registry as Implementations
 from numba.core.typed_passes import IRLegalization, NativeLowering, NoPythonBackend, NopythonTypeInference
@@ -31,7 +32,7 @@ FLAGS.no_rewrites = True
 FLAGS.error_model = "numpy"
 
 
-class Library(codegen.CodeLibrary):  # type: ignore[misc]
+class Library(codegen.CodeLibrary):
     """The modules of a function and of those that it calls."""
 
     def __init__(self, codegen: Any, name: str) -> None:
@@ -56,7 +57,7 @@ class Library(codegen.CodeLibrary):  # type: ignore[misc]
     get_llvm_str = get_asm_str = finalize
 
 
-class Codegen(codegen.Codegen):  # type: ignore[misc]
+class Codegen(codegen.Codegen):
     """Makes modules without a triple and a layout: those of the target are set when they are linked."""
 
     _library_class = Library
@@ -83,7 +84,7 @@ class Codegen(codegen.Codegen):  # type: ignore[misc]
         return ()
 
 
-class Pipeline(compiler.CompilerBase):  # type: ignore[misc]
+class Pipeline(compiler.CompilerBase):
     """The passes that straight-line code needs: it has no closures, no loops, and sets each variable once."""
 
     def define_pipelines(self) -> list[PassManager]:
@@ -100,7 +101,7 @@ class Pipeline(compiler.CompilerBase):  # type: ignore[misc]
         return [passes]
 
 
-class TypingContext(typing.BaseContext):  # type: ignore[misc]
+class TypingContext(typing.BaseContext):
     """Types the words of a kernel."""
 
     def refresh(self) -> None:
@@ -108,7 +109,7 @@ class TypingContext(typing.BaseContext):  # type: ignore[misc]
         self.install_registry(TEMPLATES)
 
 
-class TargetContext(cpu.CPUContext):  # type: ignore[misc]
+class TargetContext(cpu.CPUContext):
     """Makes the code of the words for a processor, in functions with these attributes, which are inlined."""
 
     def __init__(self, attributes: Sequence[str], machine: Machine) -> None:

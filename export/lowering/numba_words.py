@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from llvmlite import ir
-from numba.core import types
+from numba import types
 from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate
 from numba.extending import models, register_model, typeof_impl
@@ -34,7 +34,7 @@ class Named:
         self.body = body
 
 
-class NamedType(types.Opaque):  # type: ignore[misc]
+class NamedType(types.Opaque):
     """The type of a Named. It has no value in compiled code."""
 
     def __init__(self, value: Named) -> None:
@@ -59,7 +59,7 @@ def _constant(context: TargetContext, builder: ir.IRBuilder, typ: types.Type, va
     return ir.Constant(ir.IntType(64), 0) if isinstance(typ, types.Integer) else context.get_dummy_value()
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """A value of a kernel, by its name in the text."""
 
     def __init__(self, function: Function, kind: Literal["batch", "single"], name: str) -> None:
@@ -75,7 +75,7 @@ class Vector(types.Type):  # type: ignore[misc]
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, typ: Vector) -> None:
         number = SCALARS[typ.function.lowered.precision].as_pointer()
         super().__init__(manager, typ, ir.LiteralStructType([number, number, number, ir.IntType(32)]))
@@ -94,7 +94,7 @@ def _word(function: Any) -> None:
     """Teach Numba a word of whole layers."""
     name = function.__name__
 
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         key = function
         prefer_literal = True
 
@@ -138,7 +138,7 @@ def _token(typ: types.Type) -> str | int:
 def _driver(function: Any, result: types.Type) -> Any:
     """Teach Numba a word that is a routine of its own, made by the decorated function of its Named arguments."""
 
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         key = function
         prefer_literal = True
 
@@ -243,14 +243,14 @@ def compile_functions(
     globals_ = vars(module)
     for name in (*kernel.parameters, *(each for each in kernel.constants if each != "W")):
         globals_[name] = Named(name, body=kernel)
-    entries = {name: globals_[f"{name}_all"] for name in kernel.functions}
+    entries: dict[str, Any] = {name: globals_[f"{name}_all"] for name in kernel.functions}
     for name, function in kernel.functions.items():
         globals_[f"{name}_at"] = Named(function.text, function, globals_[f"{name}_at"])
         globals_[f"{name}_all"] = Named(f"{name}_all")
     target = TargetContext(attributes, machine)
     pointer = types.CPointer(NUMBA[kernel.precision])
     evaluates = (pointer, pointer, types.int64), types.int32
-    signatures = {"outside": ((pointer, types.int64), types.int64), "selftest": ((), types.int32)}
+    signatures: dict[str, Any] = {"outside": ((pointer, types.int64), types.int64), "selftest": ((), types.int32)}
     found = {}
     for name in names:
         arguments, result = signatures.get(name, evaluates)
@@ -259,7 +259,6 @@ def compile_functions(
     return found
 
 
-for _each in (words.affine, words.scale, words.concat, words.rows, words.outputs, lanes.add, lanes.mul):
-    _word(_each)
-for _each in {each.computed(fast=fast).lanes for each in FUNCTIONS.values() for fast in (False, True)}:
+_WORDS: tuple[Any, ...] = (words.affine, words.scale, words.concat, words.rows, words.outputs, lanes.add, lanes.mul)
+for _each in {*_WORDS, *(each.computed(fast=fast).lanes for each in FUNCTIONS.values() for fast in (False, True))}:
     _word(_each)

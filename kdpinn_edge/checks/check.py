@@ -27,6 +27,9 @@ from kdpinn_edge.errors import BundleError, KdpinnError, MisfitError, ProfileErr
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Array, Program, columns
 
+if TYPE_CHECKING:
+    from kdpinn_edge.runtime import Engine
+
 Status = Literal["passed", "failed", "skipped"]
 
 

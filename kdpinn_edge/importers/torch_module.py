@@ -43,6 +43,9 @@ from kdpinn_edge.program.ir import columns as named_columns
 from kdpinn_edge.program.simplify import simplify
 from kdpinn_edge.program.verify import verify
 
+Module = nn.Module
+"""What can be captured."""
+
 ROUNDINGS = 32
 """Where terms cancel, the difference may be so many times what rounding to float64 makes of the Program itself."""
 PARITY = 1e-12

@@ -126,7 +126,7 @@ def horner(x: Lanes, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) 
     p: Operand = highest
     for c in reversed(rest):
         p = fma(p, x, c)
-    return p
+    return cast(Lanes, p)
 
 
 def horner2(x: Lanes, z: Lanes, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Lanes:
@@ -139,7 +139,7 @@ def horner2(x: Lanes, z: Lanes, coefficients: tuple[tuple[float, ...], tuple[flo
     p = pairs.pop()
     while pairs:
         p = fma(p, z, pairs.pop())
-    return p
+    return cast(Lanes, p)
 
 
 @_word
