@@ -20,7 +20,9 @@ from strategies import mlp
 from typer.testing import CliRunner, Result
 
 from kdpinn_edge import __main__, cli
-from kdpinn_edge.bench import lineup
+from kdpinn_edge.bench import lineup, session
+from kdpinn_edge.bench.backend import Backend
+from kdpinn_edge.bench.contender import NotInstalledError
 from kdpinn_edge.ir import Map, Program, Var
 from kdpinn_edge.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
 from kdpinn_edge.problems import problem
@@ -281,7 +283,8 @@ def test_a_damaged_bundle_is_refused(command: str, bundle: Path) -> None:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A comparison that is over soon."""
+    """A comparison that is over soon, however long a call takes on a busy machine."""
+    monkeypatch.setattr(session, "TOO_SLOW_TURNS", 1e9)
     short = replace(lineup.QUICK, processes=1, rounds=1, turn_seconds=0.002, n_points=(1, 20))
     monkeypatch.setattr(lineup, "QUICK", short)
     monkeypatch.setattr(lineup, "QUICK_NAMES", ("library, C loop", lineup.LIBRARY, "numpy program"))
@@ -305,12 +308,29 @@ def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Pat
     out, page = tmp_path / "record.json", tmp_path / "page.html"
     result = run("bench", exported, "--n", "1", "--out", out, "--report", page)
     assert result.exit_code == 0, result.output
-    for part in ("library, cffi", "closed loop", "Protocol: 1 processes", "Machine: ", "Noise floor"):
+    for part in ("library, cffi", "closed loop", "Protocol: 1 processes", "Machine: ", "Noise floor", "--full also"):
         assert part in result.stdout
     assert "measuring" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "record.json"]
     again = run("bench", exported, "--n", "1", "--out", out, "--resume", "--compare", out)
     assert re.search(r"^0 of \d+ figures changed beyond noise$", again.stdout, re.M)
+
+
+def test_the_quick_comparison_says_who_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def check_installed(backend: Backend) -> None:
+        asked.append(backend.name)
+        if backend.extra == "peers":
+            raise NotInstalledError
+
+    monkeypatch.setattr(lineup, "check_installed", check_installed)
+    installed, missing = lineup.beyond_quick()
+    assert installed == "--full also compares: numpy program; torch.compile; AOTInductor"
+    assert missing.startswith("not installed: openvino; litert; iree; jax, jit; ")
+    assert missing.endswith("; --full compares them after: pip install 'kdpinn-edge[peers]'")
+    everyone = {contender.name for contender in lineup.full(Path("net")) if contender.threads}
+    assert {*asked, *lineup.QUICK_NAMES} == everyone
 
 
 @pytest.mark.usefixtures("brief")

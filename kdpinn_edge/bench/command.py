@@ -86,6 +86,9 @@ def table(options: Options, out: Console, status: Console, quiet: bool) -> Resul
     comparison = compare(earlier, record) if earlier else None
     if not quiet:
         console.print_record(out, record)
+        if not (options.full or options.backends):
+            for line in lineup.beyond_quick():
+                out.print(line, soft_wrap=True, markup=False)
         if comparison:
             console.print_comparison(out, comparison)
     if options.report:
