@@ -29,7 +29,7 @@ demo: .venv/.demo
 	$(BIN)/kdpinn-edge bench demo/burgers
 
 test: .venv/.dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

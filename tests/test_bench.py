@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from typing import Any
 import onnx
 import psutil
 import pytest
+from artifacts import Artifacts
 from strategies import mlp
 
 from kdpinn_edge.bench.backend import Array, Backend, Case, CFunction, Prepared
@@ -87,10 +89,8 @@ def backend(prepare: Callable[[Case, int | None], Prepared], *packages: str) -> 
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "net"
-    export_bundle(mlp(2, 4, 1, 1), folder, name="net")
-    return folder
+def bundle(artifacts: Artifacts) -> Path:
+    return artifacts.bundle(mlp(2, 4, 1, 1), name="net")
 
 
 def contenders(bundle: Path, *prepares: Callable[[Case, int | None], Prepared]) -> list[Contender]:
@@ -153,8 +153,7 @@ def test_one_weight_changed_is_refused(bundle: Path, tmp_path: Path) -> None:
     """A model file with right hashes and one other weight: no backend that computes it is timed."""
     from kdpinn_edge.bench.lineup import named
 
-    changed = tmp_path / "net"
-    export_bundle(mlp(2, 4, 1, 1), changed, name="net")
+    changed = Path(shutil.copytree(bundle, tmp_path / "net"))
     model = onnx.load(changed / "model.onnx")
     weight = next(tensor for tensor in model.graph.initializer if tensor.name.endswith(".weight"))
     values = onnx.numpy_helper.to_array(weight).copy()

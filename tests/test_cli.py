@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from artifacts import Artifacts
 from strategies import mlp
 from typer.testing import CliRunner, Result
 
@@ -61,10 +62,11 @@ def program_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(program_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("exported") / "net"
-    assert run("export", program_file, "--out", out, "--name", "net").exit_code == 0
-    return out
+def exported(program_file: Path, artifacts: Artifacts) -> Path:
+    def export(out: Path) -> None:
+        assert run("export", program_file, "--out", out, "--name", "net").exit_code == 0
+
+    return artifacts.made("net", export, "by the command line", PROGRAM)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from artifacts import Artifacts
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -707,7 +708,7 @@ SIDES = (Input("load", 0.0, 5.0, "kN"), Input("v", -1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(artifacts: Artifacts) -> Path:
     """The bundle of a model about which nothing is known but its columns: T = 300 + 20 sin(2 load) exp(−v)."""
 
     class Plant(nn.Module):
@@ -716,9 +717,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     box = tuple(side.lower for side in SIDES), tuple(side.upper for side in SIDES)
     program = capture(Plant(), name="plant", inputs=("load", "v"), outputs=("T",), domain=box)
-    folder = tmp_path_factory.mktemp("model") / "plant"
-    export_bundle(program, folder, name="plant", inputs=SIDES, outputs=[Output("T", "K")], equation="dT/dt = 0")
-    return folder
+    return artifacts.bundle(program, name="plant", inputs=SIDES, outputs=[Output("T", "K")], equation="dT/dt = 0")
 
 
 def test_a_student_follows_a_model_without_an_equation(model: Path, tmp_path: Path) -> None:
