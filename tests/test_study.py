@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from artifacts import Artifacts
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -50,23 +51,24 @@ VALUES = Cell("values", DistillConfig(hidden=(3,), newton_steps=2, physics_weigh
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def plan(artifacts: Artifacts) -> Plan:
     """Two students of a small teacher, all of them hardly trained."""
-    teacher = train(
-        "heat", tmp_path_factory.mktemp("teacher") / "run", TrainConfig(hidden=(5,), newton_steps=2, **TINY)
-    )
-    return Plan("heat", str(teacher.folder), "lm", 1.0, 100.0, (SCRATCH, VALUES))
+    config = TrainConfig(hidden=(5,), newton_steps=2, **TINY)
+    teacher = artifacts.made("teacher", lambda folder: train("heat", folder, config), "a run", config)
+    return Plan("heat", str(teacher), "lm", 1.0, 100.0, (SCRATCH, VALUES))
 
 
 @pytest.fixture(scope="module")
-def folder(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(plan: Plan, artifacts: Artifacts) -> Path:
     """Their study."""
-    made = tmp_path_factory.mktemp("study")
-    seen: list[Progress] = []
-    assert study(plan, made, jobs=2, report=seen.append)
-    assert [progress.done for progress in seen] == [0, 1, 2]
-    assert {progress.name for progress in seen} == {None, SCRATCH.name, VALUES.name}
-    return made
+
+    def make(folder: Path) -> None:
+        seen: list[Progress] = []
+        assert study(plan, folder, jobs=2, report=seen.append)
+        assert [progress.done for progress in seen] == [0, 1, 2]
+        assert {progress.name for progress in seen} == {None, SCRATCH.name, VALUES.name}
+
+    return artifacts.made("study", make, plan)
 
 
 # The plan

@@ -337,10 +337,8 @@ def test_a_parameter_is_drawn_evenly_in_its_logarithm() -> None:
 
 
 @pytest.fixture(scope="module")
-def teacher_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "teacher"
-    train("burgers", folder, TINY)
-    return folder
+def teacher_run(artifacts: Artifacts) -> Path:
+    return artifacts.made("teacher", lambda folder: train("burgers", folder, TINY), "a run", TINY)
 
 
 def test_a_short_training_lowers_the_error(teacher_run: Path) -> None:
