@@ -161,7 +161,7 @@ def test_kovasznay_by_scikit_fem() -> None:
     held = np.append(velocity.get_dofs().flatten(), velocity.N)  # the walls, and one number of the pressure
     values = np.concatenate([velocity.project(lambda x: exact(x)[:2]), pressure.project(lambda x: exact(x)[2])])
     state = np.zeros_like(values)
-    for _ in range(7):
+    for _ in range(5):
         w = velocity.interpolate(state[: velocity.N])
         matrix = skfem.bmat([[viscous + around.assemble(velocity, w=w), divergence.T], [divergence, None]], "csr")
         load = np.append(at.assemble(velocity, w=w), np.zeros(pressure.N))
