@@ -23,7 +23,6 @@ from typer.testing import CliRunner
 from kdpinn_edge import cli
 from kdpinn_edge.capture import capture
 from kdpinn_edge.errors import ProblemError, TrainError
-from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.interp import interpret
 from kdpinn_edge.ir import Map, Program
 from kdpinn_edge.manifest import Input, Output
@@ -677,13 +676,12 @@ def test_a_program_teaches_what_a_network_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["program", "npz", "bundle"])
-def test_a_student_follows_a_foreign_teacher(form: str, tmp_path: Path) -> None:
+def test_a_student_follows_a_foreign_teacher(form: str, artifacts: Artifacts, tmp_path: Path) -> None:
     program, source = foreign(), tmp_path / "teacher.npz"
     if form == "npz":
         write_program(program, source)
     if form == "bundle":
-        source = tmp_path / "bundle"
-        export_bundle(program, source, name="foreign")
+        source = artifacts.bundle(program, name="foreign")
     config = replace(TINY_DISTILL, physics_weight=0.0, slope_weight=1.0)
     made = distill("burgers", tmp_path / "run", config, teacher=program if form == "program" else source)
     assert made.finished
@@ -733,7 +731,17 @@ def test_a_student_follows_a_model_without_an_equation(model: Path, tmp_path: Pa
     with pytest.raises(ProblemError, match="plant follows a model, and the weights do not say which"):
         again.problem.reference(x)
     result = CliRunner().invoke(
-        cli.app, ["export", str(tmp_path / "run"), "--out", str(tmp_path / "small"), "--derivatives", "T_load"]
+        cli.app,
+        [
+            "export",
+            str(tmp_path / "run"),
+            "--out",
+            str(tmp_path / "small"),
+            "--target",
+            "c99",
+            "--derivatives",
+            "T_load",
+        ],
     )
     assert result.exit_code == 0, result.output
     refused = CliRunner().invoke(cli.app, ["export", str(tmp_path / "run"), "--out", str(tmp_path / "r"), "--residual"])
@@ -741,12 +749,12 @@ def test_a_student_follows_a_model_without_an_equation(model: Path, tmp_path: Pa
     assert "does not say what equation it solves" in " ".join(refused.stderr.replace("│", "").split())
 
 
-def test_a_model_that_cannot_be_followed(model: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_followed(model: Path, artifacts: Artifacts, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="a model without an equation; accepted: physics_weight=0"):
         distill(str(model), tmp_path / "run", TINY_DISTILL)
-    export_bundle(foreign(), tmp_path / "open", name="open")
+    unbounded = artifacts.bundle(foreign(), name="foreign")
     with pytest.raises(TrainError, match=r"the domain of x, t is open; accepted: .*bounds for every input"):
-        distill(str(tmp_path / "open"), tmp_path / "run", replace(TINY_DISTILL, physics_weight=0.0))
+        distill(str(unbounded), tmp_path / "run", replace(TINY_DISTILL, physics_weight=0.0))
     assert not (tmp_path / "run").exists()
 
 
