@@ -730,19 +730,8 @@ def test_a_student_follows_a_model_without_an_equation(model: Path, tmp_path: Pa
     assert np.array_equal(again(torch.from_numpy(x)).detach().numpy(), made.net(torch.from_numpy(x)).detach().numpy())
     with pytest.raises(ProblemError, match="plant follows a model, and the weights do not say which"):
         again.problem.reference(x)
-    result = CliRunner().invoke(
-        cli.app,
-        [
-            "export",
-            str(tmp_path / "run"),
-            "--out",
-            str(tmp_path / "small"),
-            "--target",
-            "c99",
-            "--derivatives",
-            "T_load",
-        ],
-    )
+    wanted = ("--out", str(tmp_path / "small"), "--target", "c99", "--derivatives", "T_load")
+    result = CliRunner().invoke(cli.app, ["export", str(tmp_path / "run"), *wanted])
     assert result.exit_code == 0, result.output
     refused = CliRunner().invoke(cli.app, ["export", str(tmp_path / "run"), "--out", str(tmp_path / "r"), "--residual"])
     assert refused.exit_code == 2
