@@ -1,9 +1,9 @@
-"""Where the two schedules of a kernel meet: what was decided (export/blocking.py) beside what is measured here.
+"""Where the two schedules of a kernel meet: what was decided (lowering/blocking.py) beside what is measured here.
 
     python benchmarks/bench_crossover.py
 
-Each network is compiled twice, so that every point goes through one schedule; both take turns. A tile of L points costs
-as much as `measured` single points. Prints a Markdown table, for docs/numerics.md.
+Each network is compiled twice, so that every point goes through one schedule; both take turns. A batch of L points
+costs as much as `measured` single points. Prints a Markdown table, for docs/numerics.md.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Any
 
 import numpy as np
 from bench_jets import REQUESTS, network
-from kdpinn_edge.export.numba_kernel import print_kernel
-from kdpinn_edge.export.schedules import lower_program
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import Input
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.linking import link, linker
-from kdpinn_edge.export.lowering import Constants
+from kdpinn_edge.export.lowering.constants import Constants
+from kdpinn_edge.export.lowering.kernel import make_kernel
+from kdpinn_edge.export.lowering.schedule import lower_program
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.target import target
 from kdpinn_edge.program.ir import Program, columns
 from kdpinn_edge.program.simplify import simplify
 
 WIDTHS = (16, 20, 32, 64, 128)
-TILES, ROUNDS, CALLS = 128, 40, 5
+BATCHES, ROUNDS, CALLS = 128, 40, 5
 NATIVE = target("native")
 VECTORS = NATIVE.vectors("float32")
 
@@ -42,7 +42,7 @@ def compiled(program: Program, crossover: int, folder: Path) -> Callable[[NDArra
     """`call(x, y)` of a library in which up to `crossover` points go one by one."""
     nothing = np.empty((0, program.n_in), np.float32)
     box = np.full(program.n_in, np.inf)
-    kernel = print_kernel(
+    kernel = make_kernel(
         {"eval": program},
         "float32",
         profile=NATIVE.profile,
@@ -60,13 +60,13 @@ def compiled(program: Program, crossover: int, folder: Path) -> Callable[[NDArra
     return lambda x, y: evaluate(ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(y.ctypes.data), ctypes.c_int64(len(x)))
 
 
-def measured(program: Program, tile: int) -> tuple[float, float]:
-    """Nanoseconds per tile and per single point: the least of all rounds."""
-    x = np.random.default_rng(0).uniform(-1, 1, (TILES * tile, program.n_in)).astype(np.float32)
+def measured(program: Program, batch: int) -> tuple[float, float]:
+    """Nanoseconds per batch and per single point: the least of all rounds."""
+    x = np.random.default_rng(0).uniform(-1, 1, (BATCHES * batch, program.n_in)).astype(np.float32)
     y = np.empty((len(x), program.n_out), np.float32)
     best = [np.inf, np.inf]
     with TemporaryDirectory() as folder:
-        calls = [compiled(program, crossover, Path(folder)) for crossover in (0, tile)]
+        calls = [compiled(program, crossover, Path(folder)) for crossover in (0, batch)]
     for _ in range(ROUNDS):
         for i, call in enumerate(calls):
             call(x, y)
@@ -74,20 +74,22 @@ def measured(program: Program, tile: int) -> tuple[float, float]:
                 start = perf_counter_ns()
                 call(x, y)
                 best[i] = min(best[i], perf_counter_ns() - start)
-    return best[0] / TILES, best[1] / len(x)
+    return best[0] / BATCHES, best[1] / len(x)
 
 
 def main() -> int:
     """One row per network and function."""
-    print("| network | function | points per tile | ns per tile | ns per point | measured | decided |")
+    print("| network | function | points per batch | ns per batch | ns per point | measured | decided |")
     print("|---|---|---|---|---|---|---|")
     for width in WIDTHS:
         value = simplify(network(width))
         for name, program in (("u", value), (", ".join(REQUESTS), derivatives(value, REQUESTS))):
-            lowered = lower_program(program, Constants("float32", VECTORS))
-            L = lowered.points_per_tile
-            tile, point = measured(program, L)
-            row = (f"4×{width}", name, L, f"{tile:,.0f}", f"{point:,.0f}", f"{tile / point:.1f}")
+            lowered = lower_program(
+                program, "float32", NATIVE.profile, Constants("float32", VECTORS), narrow=NATIVE.pointer_bits == 32
+            )
+            L = lowered.points_per_batch
+            batch, point = measured(program, L)
+            row = (f"4×{width}", name, L, f"{batch:,.0f}", f"{point:,.0f}", f"{batch / point:.1f}")
             print(f"| {' | '.join(map(str, row))} | {lowered.blocking.crossover} |", flush=True)
     return 0
 

@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 from function_cases import FUNCTION_CASES
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdpinn_edge.functions import FUNCTIONS, computations, functions
@@ -202,17 +202,6 @@ def test_multiples_in_argument_reduction_are_exact(
     k = np.round(k / step).astype(dtype) * dtype(step)
     for whole, product in zip(k.tolist(), lanes.mul(k, part).tolist(), strict=True):
         assert Fraction(product) == Fraction(whole) * Fraction(part[i])
-
-
-@given(st.lists(st.floats(width=32), min_size=1, max_size=1), st.integers(0, 3))
-@example([math.nan], 2)
-def test_total_adds_by_halving(values: list[float], log2: int) -> None:
-    v = np.resize(np.array(values, np.float32), 2**log2)
-    with np.errstate(all="ignore"):
-        expected = v[0]
-        for _ in range(log2):
-            expected = expected + expected
-        np.testing.assert_array_equal(lanes.total(v), expected)
 
 
 def test_canonical_nan() -> None:

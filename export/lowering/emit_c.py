@@ -139,7 +139,7 @@ class Source:
         """Write a routine as a C function."""
         storage, name = self.c_name(routine.name)
         result = "void" if routine.result is None else C_TYPES[routine.result.scalar]
-        body = _Body(self, {each.name for each in routine.parameters})
+        body = _Body(self, {*self.arrays, *(each.name for each in routine.parameters if isinstance(each, Buffer))})
         declared = [body.parameter(each) for each in routine.parameters]
         body.mentioned.clear()
         lines = body.block(routine.body)
@@ -157,7 +157,7 @@ class Source:
         name = f"kdpinn_{function.name}"
         if name not in self._written:
             self._written.add(name)
-            body = _Body(self, set())
+            body = _Body(self, {*self.arrays})
             x = body.symbol(function.parameter)
             lines = [line for let in function.lets for line in body.statement(let)]
             lines.append(f"return {body.value(function.result).lanes[0]};")

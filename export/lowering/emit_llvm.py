@@ -337,6 +337,8 @@ class Emitter:
         return self.builder.bitcast(operands[0], llvm_type(type_))
 
     def _splat(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        if type_.lanes == 1:
+            return operands[0]
         undefined = ir.Constant(llvm_type(type_), ir.Undefined)
         one = self.builder.insert_element(undefined, operands[0], ir.Constant(I32, 0))
         return self.builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, type_.lanes), None))
@@ -346,6 +348,8 @@ class Emitter:
 
     def _first(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         m, L = detail or 0, type_.lanes
+        if L == 1:
+            return operands[0 if m else 1]
         return self.builder.shuffle_vector(*operands, _indices([i if i < m else L + i for i in range(L)]))
 
     def _total(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:

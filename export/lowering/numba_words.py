@@ -204,8 +204,8 @@ def _count_outside(context: TargetContext, builder: ir.IRBuilder, sig: Any, argu
 
 
 def _symbol(routine: str) -> str:
-    """What a routine is called in the artifact, where it can be seen at all."""
-    return f"kernel_{routine}"
+    """What a routine is called inside the artifact: no model has a name with a dot."""
+    return f"kernel.{routine}"
 
 
 def _emitted(
