@@ -1,4 +1,4 @@
-# `make demo` shows it, `make test` proves it. Both set up .venv first; nothing else on the machine is touched.
+# `make demo` shows it, `make test` proves it. Each sets up .venv first, as far as it needs it; nothing else on the machine is touched.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,7 +20,7 @@ help:
 	@echo "make constraints  pin what .venv holds now in constraints.txt; other pins stay"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 
-demo: .venv/.ready
+demo: .venv/.demo
 	@command -v cc >/dev/null || { echo "make demo: no C compiler (cc) on PATH; on Debian: apt-get install build-essential" >&2; exit 1; }
 	rm -rf demo && mkdir demo
 	$(BIN)/kdpinn-edge export burgers --out demo/burgers --derivatives "u, u_x, u_t, u_xx" --residual
@@ -28,19 +28,19 @@ demo: .venv/.ready
 	demo/example
 	$(BIN)/kdpinn-edge bench demo/burgers
 
-test: .venv/.ready
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: .venv/.dev
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: .venv/.ready
+lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-zoo: .venv/.ready
+zoo: .venv/.dev
 	$(BIN)/python tools/zoo.py make
 
-cards: .venv/.ready
+cards: .venv/.dev
 	$(BIN)/python tools/zoo.py cards
 
 # The paper's claims: of each of its equations a large teacher, trained as is usual, and a student of 3×16, timed in every runtime.
@@ -55,12 +55,12 @@ runs/large/taylor_green runs/large/taylor_green_student: LARGE_ROUNDS = 10
 runs/large/taylor_green_student: STUDENT_POINTS = 1200
 
 # A run has its name when it is finished; one that was interrupted begins anew.
-$(LARGE:%=runs/large/%_student): runs/large/%_student: runs/large/% | .venv/.ready
+$(LARGE:%=runs/large/%_student): runs/large/%_student: runs/large/% | .venv/.dev
 	rm -rf $@.unfinished
 	$(BIN)/kdpinn-edge distill $* --teacher $< --points $(STUDENT_POINTS) --physics-weight 0 --out $@.unfinished
 	mv $@.unfinished $@
 
-$(LARGE:%=runs/large/%): runs/large/%: | .venv/.ready
+$(LARGE:%=runs/large/%): runs/large/%: | .venv/.dev
 	rm -rf $@.unfinished
 	$(BIN)/kdpinn-edge train $* --hidden $(LARGE_HIDDEN) --optimiser lbfgs --points $(LARGE_POINTS) --rounds $(LARGE_ROUNDS) --steps 100 --out $@.unfinished
 	mv $@.unfinished $@
@@ -73,20 +73,23 @@ paper: $(LARGE:%=runs/large/%_student)
 readme: demo
 	$(BIN)/python benchmarks/readme.py --bundle demo/burgers
 
-verify-activations: .venv/.ready
+verify-activations: .venv/.dev
 	$(BIN)/python benchmarks/verify_activations.py --write
 
-verify-targets: .venv/.ready
+verify-targets: .venv/.dev
 	$(BIN)/python -m pytest -m proof
 
-constraints: .venv/.ready
+constraints: .venv/.dev
 	{ $(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//'; cat constraints.txt; } \
 		| LC_ALL=C sort -s -f -u -t= -k1,1 > constraints.new
 	mv constraints.new constraints.txt
 
-.venv/.ready: pyproject.toml constraints.txt
+# Two extras of pyproject.toml: what the demo uses, and on top of it what all other targets use.
+.venv/.dev: .venv/.demo
+
+.venv/.demo .venv/.dev: .venv/.%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is missing or older than Python 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "Setting up .venv from constraints.txt (a few minutes the first time)"
+	@echo "Setting up .venv with [$*] from constraints.txt (a few minutes the first time)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""What all tests share: a tool of the system, or a skip that CI does not accept."""
+"""What all tests share: artifacts, and a tool of the system, or a skip that CI does not accept."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from artifacts import Artifacts
 from hypothesis import settings
 
 settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing about its result
 settings.load_profile("unhurried")
 
 Need = Callable[[str], str]
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    """Where a session keeps what it made; workers lie side by side in its folder."""
+    folder = tmp_path_factory.getbasetemp()
+    return Artifacts((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "artifacts")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from artifacts import Artifacts
 from typer.testing import CliRunner, Result
 
 from kdpinn_edge import cli
@@ -28,25 +29,21 @@ def scale(out: Var, x: Var, weight: float, bias: float) -> Scale:
 
 
 @pytest.fixture(scope="module")
-def three_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def three_inputs(artifacts: Artifacts) -> Path:
     """With the residual x (t + 1) nu."""
     u, a, b, r = Var("u", 1), Var("a", 1), Var("b", 1), Var("residual", 1)
     program = Program("wave", (X, T, NU), (u,), (Mul(u, X, T),))
     residual = Program("wave", (X, T, NU), (r,), (scale(a, T, 1, 1), Mul(b, X, a), Mul(r, b, NU)))
-    folder = tmp_path_factory.mktemp("audit") / "wave"
-    export_bundle(program, folder, name="wave", inputs=SIDES, residual=residual, equation="x (t + 1) ν = 0")
-    return folder
+    return artifacts.bundle(program, name="wave", inputs=SIDES, residual=residual, equation="x (t + 1) ν = 0")
 
 
 @pytest.fixture(scope="module")
-def one_input(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_input(artifacts: Artifacts) -> Path:
     """With two residuals, x and e^(100 x): the second is infinite in float32 from x = 0.89 on."""
     u, a, r, s = Var("u", 1), Var("a", 1), Var("residual_1", 1), Var("residual_2", 1)
     program = Program("line", (X,), (u,), (Add(u, X, X),))
     residual = Program("line", (X,), (r, s), (scale(r, X, 1, 0), scale(a, X, 100, 0), Map(s, a, "exp")))
-    folder = tmp_path_factory.mktemp("audit") / "line"
-    export_bundle(program, folder, name="line", inputs=(Input("x", -1.0, 0.5),), residual=residual)
-    return folder
+    return artifacts.bundle(program, name="line", inputs=(Input("x", -1.0, 0.5),), residual=residual)
 
 
 def edited(bundle: Path, tmp_path: Path, **side: float | None) -> Path:

@@ -6,25 +6,25 @@ import pickle
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from artifacts import Artifacts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import programs
 
-from kdpinn_edge.bundle.manifest import PROGRAM_FILE, Precision, read_manifest
+from kdpinn_edge.bundle.manifest import PROGRAM_FILE, read_manifest
 from kdpinn_edge.comparison.backend import Array, Backend, Case, CFunction, Prepared
 from kdpinn_edge.comparison.backend_config import NotInstalledError, check_installed
 from kdpinn_edge.comparison.backends import BACKENDS
 from kdpinn_edge.comparison.backends.traced import Words, traced
 from kdpinn_edge.comparison.reference import Reference, RefusedError
 from kdpinn_edge.errors import BenchError
-from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.program.file import read_program
@@ -73,33 +73,28 @@ def mlp_of_everything(rng: np.random.Generator) -> Program:
     return Program("everything", (x, t), (u,), tuple(ops))
 
 
-def case_of(folder: Path, export: Callable[[Path], object]) -> Case:
-    bundle, products = folder / "bundle", folder / "products"
-    export(bundle)
-    products.mkdir()
+def case_of(bundle: Path, products: Path) -> Case:
     return Case(bundle, read_manifest(bundle), read_program(bundle / PROGRAM_FILE), products)
 
 
-def random_case(folder: Path, precision: Precision) -> Case:
-    program = mlp_of_everything(np.random.default_rng(7))
-    return case_of(folder, partial(export_bundle, program, name="everything", precision=precision))
-
-
 @pytest.fixture(scope="module")
-def student(tmp_path_factory: pytest.TempPathFactory) -> Case:
+def student(artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Case:
     found = find_model("burgers")
-    export = partial(export_bundle, found.program, name="burgers", inputs=found.inputs, outputs=found.outputs)
-    return case_of(tmp_path_factory.mktemp("student"), export)
+    bundle = artifacts.bundle(found.program, name="burgers", inputs=found.inputs, outputs=found.outputs)
+    return case_of(bundle, tmp_path_factory.mktemp("products"))
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    return random_case(tmp_path_factory.mktemp("everything"), "float32")
+def everything(artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    bundle = artifacts.bundle(mlp_of_everything(np.random.default_rng(7)), name="everything")
+    return case_of(bundle, tmp_path_factory.mktemp("products"))
 
 
 @pytest.fixture(scope="module")
-def everything_in_double(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    return random_case(tmp_path_factory.mktemp("double"), "float64")
+def everything_in_double(artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    program = mlp_of_everything(np.random.default_rng(7))
+    bundle = artifacts.bundle(program, name="everything", precision="float64")
+    return case_of(bundle, tmp_path_factory.mktemp("products"))
 
 
 def prepare(backend: Backend, case: Case, threads: int | None = 1) -> Prepared:

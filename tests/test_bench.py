@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from time import sleep
@@ -18,9 +17,11 @@ from typing import Any
 import onnx
 import psutil
 import pytest
+from artifacts import Artifacts
+from entrants import cannot, dies, leaves_files, library_loop, numpy_program, slow, wrong, wrong_for_many
 from strategies import mlp
 
-from kdpinn_edge.comparison.backend import Array, Backend, Case, CFunction, Prepared
+from kdpinn_edge.comparison.backend import Backend, Case, Prepared
 from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.background import background
 from kdpinn_edge.comparison.frontier import bracket, frontier
@@ -29,57 +30,10 @@ from kdpinn_edge.comparison.record import MODES, Protocol, Record, read_record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure, period_for
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.runtime import load
 
 TINY = Protocol(
     n_points=(1, 100), modes=("closed",), processes=1, rounds=1, turn_seconds=0.01, deadline_ns=10_000_000, seed=0
 )
-
-
-def _numpy(case: Case, threads: int | None) -> Prepared:
-    engine = load(case.bundle, engine="numpy")
-    return Prepared(engine, engine.bind, "threads=1", 100)
-
-
-def _wrong(case: Case, threads: int | None) -> Prepared:
-    engine = load(case.bundle, engine="numpy")
-    return Prepared(lambda x: engine(x) + x.dtype.type(0.01), engine.bind, "")
-
-
-def _wrong_for_many(case: Case, threads: int | None) -> Prepared:
-    """Right at the probe points, and wrong where it is timed with 100 points."""
-    engine = load(case.bundle, engine="numpy")
-    return Prepared(engine, lambda x, y: lambda: engine(x) * (1 if len(x) == 1 else 2), "")
-
-
-def _dies(case: Case, threads: int | None) -> Prepared:
-    print("last words", file=sys.stderr, flush=True)
-    os._exit(7)
-
-
-def _cannot(case: Case, threads: int | None) -> Prepared:
-    raise RuntimeError("out of luck")
-
-
-def _slow(case: Case, threads: int | None) -> Prepared:
-    engine = load(case.bundle, engine="numpy")
-
-    def call(x: Array) -> Array:
-        sleep(0.1)
-        return engine(x)
-
-    return Prepared(engine, lambda x, y: partial(call, x), "")
-
-
-def _leaves_files(case: Case, threads: int | None) -> Prepared:
-    (case.folder / "compiled").mkdir()
-    Path(tempfile.mkdtemp(), "cache").write_text("left")
-    return _numpy(case, threads)
-
-
-def _library_loop(case: Case, threads: int | None) -> Prepared:
-    engine = load(case.bundle)
-    return Prepared(engine, lambda x, y: CFunction(case.bundle / case.manifest.library, case.manifest.name), "")
 
 
 def backend(prepare: Callable[[Case, int | None], Prepared], *packages: str) -> Backend:
@@ -87,10 +41,8 @@ def backend(prepare: Callable[[Case, int | None], Prepared], *packages: str) -> 
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "net"
-    export_bundle(mlp(2, 4, 1, 1), folder, name="net")
-    return folder
+def bundle(artifacts: Artifacts) -> Path:
+    return artifacts.bundle(mlp(2, 4, 1, 1), name="net")
 
 
 def configs(bundle: Path, *prepares: Callable[[Case, int | None], Prepared]) -> list[BackendConfig]:
@@ -98,27 +50,29 @@ def configs(bundle: Path, *prepares: Callable[[Case, int | None], Prepared]) -> 
 
 
 @pytest.fixture(scope="module")
-def record(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
+def record(bundle: Path, artifacts: Artifacts) -> Record:
     """Two backends in every mode, and five that do not get in."""
-    missing = BackendConfig("missing", backend(_numpy, "no-such-package"), bundle)
-    entrants = configs(bundle, _numpy, _library_loop, _wrong, _wrong_for_many, _dies, _cannot)
-    out = tmp_path_factory.mktemp("records") / "record.json"
-    found = measure([*entrants, missing], replace(TINY, modes=MODES, processes=2), name="net", out=out)
-    assert replace(read_record(out), conditions=()) == replace(found, conditions=())
-    return found
+    missing = BackendConfig("missing", backend(numpy_program, "no-such-package"), bundle)
+    entrants = configs(bundle, numpy_program, library_loop, wrong, wrong_for_many, dies, cannot)
+
+    def make(out: Path) -> None:
+        found = measure([*entrants, missing], replace(TINY, modes=MODES, processes=2), name="net", out=out)
+        assert replace(read_record(out), conditions=()) == replace(found, conditions=())
+
+    return read_record(artifacts.made("record.json", make, "in every mode", bundle))
 
 
 def test_every_row_of_those_that_got_in_is_measured(record: Record) -> None:
     assert record.is_complete
     cells = {(cell.entry, cell.n, cell.mode): cell for cell in record.cells}
-    whole = {(name, n, mode) for name in ("_numpy", "_library_loop") for n in (1, 100) for mode in MODES}
-    assert cells.keys() == whole | {("_wrong_for_many", 1, mode) for mode in MODES}
+    whole = {(name, n, mode) for name in ("numpy_program", "library_loop") for n in (1, 100) for mode in MODES}
+    assert cells.keys() == whole | {("wrong_for_many", 1, mode) for mode in MODES}
     for cell in record.cells:
         assert sorted(block.process for block in cell.blocks) == [0, 1]
         assert all(ns > 0 for block in cell.blocks for ns in block.samples_ns)
         assert cell.batch == 1 or cell.mode == "closed"
         assert (cell.period_ns is not None) == cell.mode.startswith("periodic")
-    assert {entry.name: entry.error for entry in record.entries}["_numpy"] < 1e-6
+    assert {entry.name: entry.error for entry in record.entries}["numpy_program"] < 1e-6
     for entry in record.entries:
         assert len(entry.starts) == 2
         assert all(min(s.process_ns, s.load_ns, s.first_call_ns, s.resident_bytes) > 0 for s in entry.starts)
@@ -135,15 +89,15 @@ def test_the_instruments_are_measured_by_the_same_protocol(record: Record) -> No
 def test_who_does_not_get_in_is_listed_with_the_reason(record: Record) -> None:
     absent = {(found.name, found.n): found for found in record.absent}
     assert absent.keys() == {
-        ("_wrong", None), ("_wrong_for_many", 100), ("_dies", None), ("_cannot", None), ("missing", None)
+        ("wrong", None), ("wrong_for_many", 100), ("dies", None), ("cannot", None), ("missing", None)
     }  # fmt: skip
-    wrong = absent["_wrong", None]
+    wrong = absent["wrong", None]
     assert wrong.kind == "refused"
     assert wrong.error == pytest.approx(0.01, rel=1e-3)
     assert "has other bits than the NumPy program, and is off by 0.01 from the float64 Program" in wrong.reason
-    assert absent["_wrong_for_many", 100].kind == "refused"
-    assert absent["_dies", None].reason == "its process died with exit code 7: last words"
-    assert absent["_cannot", None].reason == "RuntimeError: out of luck"
+    assert absent["wrong_for_many", 100].kind == "refused"
+    assert absent["dies", None].reason == "its process died with exit code 7: last words"
+    assert absent["cannot", None].reason == "RuntimeError: out of luck"
     missing = absent["missing", None]
     assert missing.kind == "not installed"
     assert missing.reason == "no-such-package is not installed: pip install 'kdpinn-edge[bench]'"
@@ -153,8 +107,7 @@ def test_one_weight_changed_is_refused(bundle: Path, tmp_path: Path) -> None:
     """A model file with right hashes and one other weight: no backend that computes it is timed."""
     from kdpinn_edge.comparison.selection import named
 
-    changed = tmp_path / "net"
-    export_bundle(mlp(2, 4, 1, 1), changed, name="net")
+    changed = Path(shutil.copytree(bundle, tmp_path / "net"))
     model = onnx.load(changed / "model.onnx")
     weight = next(tensor for tensor in model.graph.initializer if tensor.name.endswith(".weight"))
     values = onnx.numpy_helper.to_array(weight).copy()
@@ -196,7 +149,7 @@ def interrupt_after(turns: int) -> Callable[[MeasurementProgress], None]:
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Path) -> None:
-    out, who = tmp_path / "record.json", configs(bundle, _numpy)
+    out, who = tmp_path / "record.json", configs(bundle, numpy_program)
     protocol = replace(TINY, rounds=3, processes=2)
     with pytest.raises(StopHereError):
         measure(who, protocol, name="net", out=out, report=interrupt_after(7))
@@ -217,7 +170,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Pat
 
 
 def test_backends_are_resumed_in_any_order(bundle: Path, tmp_path: Path) -> None:
-    out, who = tmp_path / "record.json", configs(bundle, _numpy, _library_loop)
+    out, who = tmp_path / "record.json", configs(bundle, numpy_program, library_loop)
     protocol = replace(TINY, rounds=3)
     with pytest.raises(StopHereError):
         measure(who, protocol, name="net", out=out, report=interrupt_after(6))
@@ -228,7 +181,7 @@ def test_backends_are_resumed_in_any_order(bundle: Path, tmp_path: Path) -> None
 
 def test_a_whole_record_is_not_measured_again(bundle: Path, tmp_path: Path) -> None:
     """Those that did not get in are not tried again either."""
-    out, who = tmp_path / "record.json", configs(bundle, _wrong_for_many, _cannot, _numpy)
+    out, who = tmp_path / "record.json", configs(bundle, wrong_for_many, cannot, numpy_program)
     whole = measure(who, TINY, name="net", out=out, resume=True)
     doing: list[str] = []
     again = measure(who, TINY, name="net", out=out, resume=True, report=lambda progress: doing.append(progress.doing))
@@ -239,18 +192,19 @@ def test_a_whole_record_is_not_measured_again(bundle: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("change", ["protocol", "bundle", "more backends", "fewer backends"])
 def test_the_record_of_another_run_is_not_continued(change: str, bundle: Path, tmp_path: Path) -> None:
     out, protocol = tmp_path / "record.json", TINY
-    who = configs(bundle, _numpy) if change != "fewer backends" else configs(bundle, _numpy, _library_loop)
+    one, two = configs(bundle, numpy_program), configs(bundle, numpy_program, library_loop)
+    who = one if change != "fewer backends" else two
     measure(who, protocol, name="net", out=out)
     before = out.read_bytes()
     if change == "protocol":
         protocol = replace(protocol, seed=1)
     elif change == "more backends":
-        who = configs(bundle, _numpy, _library_loop)
+        who = two
     elif change == "fewer backends":
-        who = configs(bundle, _numpy)
+        who = one
     else:
         export_bundle(mlp(2, 5, 1, 1), tmp_path / "net", name="net")
-        who = configs(tmp_path / "net", _numpy)
+        who = configs(tmp_path / "net", numpy_program)
     with pytest.raises(BenchError, match=r"is the record of another run(.|\n)*same bundle, options, versions"):
         measure(who, protocol, name="net", out=out, resume=True)
     assert out.read_bytes() == before
@@ -259,16 +213,16 @@ def test_the_record_of_another_run_is_not_continued(change: str, bundle: Path, t
 def test_nothing_is_left_behind(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)  # it is looked up anew
-    found = measure(configs(bundle, _library_loop, _leaves_files), TINY, name="net")
+    found = measure(configs(bundle, library_loop, leaves_files), TINY, name="net")
     assert len(found.entries) == 2
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_that_is_too_slow_is_said_to_be(bundle: Path) -> None:
-    found = measure(configs(bundle, _slow, _numpy), replace(TINY, n_points=(1,)), name="net")
-    assert [entry.name for entry in found.entries] == ["_slow", "_numpy"]
+    found = measure(configs(bundle, slow, numpy_program), replace(TINY, n_points=(1,)), name="net")
+    assert [entry.name for entry in found.entries] == ["slow", "numpy_program"]
     (absent,) = found.absent
-    assert (absent.name, absent.n, absent.kind) == ("_slow", 1, "failed")
+    assert (absent.name, absent.n, absent.kind) == ("slow", 1, "failed")
     assert re.fullmatch(r"one call takes \S+ s; expected: up to 0.04 s", absent.reason)
 
 
@@ -301,12 +255,12 @@ def test_the_background_load_stops_by_itself_and_when_told(bundle: Path) -> None
 )
 def test_what_makes_no_comparison_is_refused(fault: dict[str, Any], message: str, bundle: Path) -> None:
     with pytest.raises(BenchError, match=message):
-        measure(configs(bundle, _numpy), replace(TINY, **fault), name="net")
+        measure(configs(bundle, numpy_program), replace(TINY, **fault), name="net")
 
 
 def test_no_backend_twice(bundle: Path) -> None:
     with pytest.raises(BenchError, match="each once"):
-        measure(configs(bundle, _numpy, _numpy), TINY, name="net")
+        measure(configs(bundle, numpy_program, numpy_program), TINY, name="net")
 
 
 def test_every_cell_has_a_turn_in_every_round_in_an_order_of_its_own() -> None:
@@ -351,8 +305,8 @@ def test_the_frontier_may_have_no_end_and_no_beginning() -> None:
 
 
 def test_the_frontier_of_a_backend(bundle: Path) -> None:
-    fits, absent = frontier(configs(bundle, _library_loop, _wrong), 300_000, 50.0)
-    assert [fit.backend for fit in fits] == ["_library_loop"]
+    fits, absent = frontier(configs(bundle, library_loop, wrong), 300_000, 50.0)
+    assert [fit.backend for fit in fits] == ["library_loop"]
     assert fits[0].n > 0
     assert fits[0].ns <= 300_000
-    assert [found.name for found in absent] == ["_wrong"]
+    assert [found.name for found in absent] == ["wrong"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from artifacts import Artifacts
 from compiled import kernel
 from conftest import Need
 from records import example_record
@@ -56,10 +57,8 @@ EMULATORS: Mapping[str, Sequence[str]] = {
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("exported") / "net"
-    export_bundle(PROGRAM, out, name="model", inputs=INPUTS, derivatives=REQUESTS, with_bench=True)
-    return out
+def bundle(artifacts: Artifacts) -> Path:
+    return artifacts.bundle(PROGRAM, name="model", inputs=INPUTS, derivatives=REQUESTS, with_bench=True)
 
 
 @cache

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from artifacts import Artifacts
 from conftest import Need
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,11 +75,9 @@ PROGRAMS = {"eval": simplify(PROGRAM), "jet": derivatives(PROGRAM, REQUESTS), "r
 
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(request: pytest.FixtureRequest, artifacts: Artifacts) -> Path:
     """A bundle with every function."""
-    folder = tmp_path_factory.mktemp("bundles") / "net"
-    make_whole(folder, request.param)
-    return folder
+    return artifacts.made("net", lambda folder: make_whole(folder, request.param), "whole", PROGRAM, request.param)
 
 
 def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:

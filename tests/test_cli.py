@@ -16,12 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from artifacts import Artifacts
 from strategies import mlp
 from typer.testing import CliRunner, Result
 
 from kdpinn_edge import __main__, cli
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
-from kdpinn_edge.comparison import selection
+from kdpinn_edge.comparison import selection, session
+from kdpinn_edge.comparison.backend import Backend
+from kdpinn_edge.comparison.backend_config import NotInstalledError
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Map, Program, Var
@@ -59,10 +62,11 @@ def program_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(program_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("exported") / "net"
-    assert run("export", program_file, "--out", out, "--name", "net").exit_code == 0
-    return out
+def exported(program_file: Path, artifacts: Artifacts) -> Path:
+    def export(out: Path) -> None:
+        assert run("export", program_file, "--out", out, "--name", "net").exit_code == 0
+
+    return artifacts.made("net", export, "by the command line", PROGRAM)
 
 
 @pytest.fixture
@@ -281,7 +285,8 @@ def test_a_damaged_bundle_is_refused(command: str, bundle: Path) -> None:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A comparison that is over soon."""
+    """A comparison that is over soon, however long a call takes on a busy machine."""
+    monkeypatch.setattr(session, "TOO_SLOW_TURNS", 1e9)
     short = replace(selection.QUICK, processes=1, rounds=1, turn_seconds=0.002, n_points=(1, 20))
     monkeypatch.setattr(selection, "QUICK", short)
     monkeypatch.setattr(selection, "QUICK_NAMES", ("library, C loop", selection.LIBRARY, "numpy program"))
@@ -307,12 +312,29 @@ def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Pat
     out, page = tmp_path / "record.json", tmp_path / "page.html"
     result = run("bench", exported, "--n", "1", "--out", out, "--report", page)
     assert result.exit_code == 0, result.output
-    for part in ("library, cffi", "closed loop", "Protocol: 1 processes", "Machine: ", "Noise baseline"):
+    for part in ("library, cffi", "closed loop", "Protocol: 1 processes", "Machine: ", "Noise baseline", "--full also"):
         assert part in result.stdout
     assert "measuring" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "record.json"]
     again = run("bench", exported, "--n", "1", "--out", out, "--resume", "--compare", out)
     assert re.search(r"^0 of \d+ figures changed beyond noise$", again.stdout, re.M)
+
+
+def test_the_quick_comparison_says_who_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def check_installed(backend: Backend) -> None:
+        asked.append(backend.name)
+        if backend.extra == "peers":
+            raise NotInstalledError
+
+    monkeypatch.setattr(selection, "check_installed", check_installed)
+    installed, missing = selection.beyond_quick()
+    assert installed == "--full also compares: numpy program; torch.compile; AOTInductor"
+    assert missing.startswith("not installed: openvino; litert; iree; jax, jit; ")
+    assert missing.endswith("; --full compares them after: pip install 'kdpinn-edge[peers]'")
+    everyone = {config.name for config in selection.full(Path("net")) if config.threads}
+    assert {*asked, *selection.QUICK_NAMES} == everyone
 
 
 @pytest.mark.usefixtures("brief")

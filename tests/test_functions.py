@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from artifacts import Artifacts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -15,7 +16,6 @@ from strategies import mlp
 from kdpinn_edge.bundle.manifest import FUNCTIONS, FunctionName
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import EngineError
-from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Program
 from kdpinn_edge.runtime import Engine, load
@@ -33,17 +33,13 @@ PROGRAMS: dict[FunctionName, Program] = {"eval": PROGRAM, "jet": derivatives(PRO
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "net"
-    export_bundle(PROGRAM, folder, name="net", derivatives=REQUESTS, residual=LEFT)
-    return folder
+def bundle(artifacts: Artifacts) -> Path:
+    return artifacts.bundle(PROGRAM, name="net", derivatives=REQUESTS, residual=LEFT)
 
 
 @pytest.fixture(scope="module")
-def values_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "net"
-    export_bundle(PROGRAM, folder, name="net")
-    return folder
+def values_only(artifacts: Artifacts) -> Path:
+    return artifacts.bundle(PROGRAM, name="net")
 
 
 @pytest.fixture(params=ENGINES)

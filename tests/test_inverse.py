@@ -10,8 +10,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from artifacts import Artifacts
 
-from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
 from kdpinn_edge.runtime import load
@@ -23,10 +23,9 @@ SIGMA = 0.01
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model, folder = find_model("burgers_nu"), tmp_path_factory.mktemp("inverse") / "burgers_nu"
-    export_bundle(model.program, folder, name="burgers_nu", inputs=model.inputs, derivatives=["u", "u_nu"])
-    return folder
+def bundle(artifacts: Artifacts) -> Path:
+    model = find_model("burgers_nu")
+    return artifacts.bundle(model.program, name="burgers_nu", inputs=model.inputs, derivatives=["u", "u_nu"])
 
 
 @pytest.fixture(scope="module")

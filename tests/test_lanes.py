@@ -68,6 +68,34 @@ def test_fma_rounds_once(dtype: type, data: st.DataObject) -> None:
         assert (float(found), math.copysign(1, found)) == (expected, math.copysign(1, expected))
 
 
+EXPONENTS = st.integers(-2148, 2046) | st.integers(-1080, -1015) | st.integers(-910, -890) | st.integers(985, 1026)
+
+
+def doubles(rng: np.random.Generator, exponents: np.ndarray) -> np.ndarray:
+    """±1 to ±2 times powers of two, as far as doubles go: with random digits, with few, or with nothing but ones."""
+    n = exponents.shape
+    digits = rng.integers(0, 2**52, n) >> rng.choice([0, 26, 49], n) << rng.choice([0, 0, 49], n)
+    fractions = rng.choice([1.0, -1.0], n) * (1 + np.where(rng.random(n) < 0.1, 2**52 - 1, digits % 2**52) / 2**52)
+    return np.ldexp(fractions, exponents)
+
+
+@given(seed=st.integers(0, 2**32), exponent=EXPONENTS, below=st.integers(-170, 170))
+@settings(max_examples=1000)
+@np.errstate(all="ignore")
+def test_fma_of_doubles_rounds_once_at_every_border(seed: int, exponent: int, below: int) -> None:
+    """Where a sum has to be scaled, and where a subnormal result has fewer digits: nothing may be rounded twice."""
+    rng = np.random.default_rng(seed)
+    e = rng.integers(max(-1074, exponent - 1023), min(1023, exponent + 1074) + 1, (6, 8))
+    a, b = doubles(rng, e), doubles(rng, exponent - e)
+    c = doubles(rng, np.full(a.shape, exponent - below))
+    c[1], c[2], c[3] = -a[1] * b[1], np.nextafter(-a[2] * b[2], 0.0), np.nextafter(-a[3] * b[3], np.inf)
+    c[4] = rng.integers(-9, 10, 8) * 2.0**-1074
+    a[5], b[5], c[5] = rng.integers(0, 2**64, (3, 8), np.uint64).view(np.float64)
+    found = lanes.fma(a, b, c)
+    expected = np.array([exact_fma(*numbers, np.float64) for numbers in zip(a.flat, b.flat, c.flat, strict=True)])
+    assert lanes.canonical(found.ravel()).view(np.int64).tolist() == lanes.canonical(expected).view(np.int64).tolist()
+
+
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @given(data=st.data())
 @settings(max_examples=300)

@@ -104,26 +104,31 @@ def test_the_installed_wheel_imports_from_anywhere(installed: Path, tmp_path: Pa
     assert found == installed / "kdpinn_edge/runtime/__init__.py"
 
 
-def packages_behind(module: str, cwd: Path) -> set[str]:
-    """The third-party packages that a fresh interpreter loads when it imports `module`."""
+def packages_behind(*modules: str, cwd: Path) -> set[str]:
+    """The third-party packages that a fresh interpreter loads for `modules`, each imported as if it were the first."""
     code = f"""
-import json, sys
+import importlib, json, sys
 before = set(sys.modules)
-import {module}
-print(json.dumps(sorted({{name.split(".")[0] for name in set(sys.modules) - before}} - sys.stdlib_module_names)))
+loaded = set()
+for module in {modules}:
+    importlib.import_module(module)
+    loaded |= {{name.split(".")[0] for name in set(sys.modules) - before}}
+    for name in [name for name in sys.modules if name.split(".")[0] == "kdpinn_edge"]:
+        del sys.modules[name]
+print(json.dumps(sorted(loaded - sys.stdlib_module_names)))
 """
     return set(json.loads(python(code, path=ROOT, cwd=cwd))) - {"kdpinn_edge"}
 
 
-@pytest.mark.parametrize("folder", FOUNDATIONS)
-def test_what_all_stages_build_on_needs_only_numpy(folder: str, tmp_path: Path) -> None:
-    inside = [path.stem for path in (ROOT / "kdpinn_edge" / folder).glob("*.py") if path.stem != "__init__"]
-    modules = [f"kdpinn_edge.{folder}", *(f"kdpinn_edge.{folder}.{module}" for module in inside)]
-    assert packages_behind(", ".join(modules), tmp_path) <= {"numpy"}
+def test_what_all_stages_build_on_needs_only_numpy(tmp_path: Path) -> None:
+    files = [path for folder in FOUNDATIONS for path in (ROOT / "kdpinn_edge" / folder).glob("*.py")]
+    inside = [f"kdpinn_edge.{path.parent.name}.{path.stem}" for path in files if path.stem != "__init__"]
+    folders = [f"kdpinn_edge.{folder}" for folder in FOUNDATIONS]
+    assert packages_behind(*folders, *inside, cwd=tmp_path) <= {"numpy"}
 
 
 def test_the_runtime_needs_only_numpy_and_cffi(tmp_path: Path) -> None:
-    assert packages_behind("kdpinn_edge.runtime", tmp_path) <= {"numpy", "cffi", "_cffi_backend"}
+    assert packages_behind("kdpinn_edge.runtime", cwd=tmp_path) <= {"numpy", "cffi", "_cffi_backend"}
 
 
 def test_a_shipped_model_is_found_without_torch(tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ def test_a_shipped_model_is_found_without_torch(tmp_path: Path) -> None:
 
 
 def test_importing_the_package_loads_nothing(tmp_path: Path) -> None:
-    assert packages_behind("kdpinn_edge", tmp_path) == set()
+    assert packages_behind("kdpinn_edge", cwd=tmp_path) == set()
 
 
 def test_the_public_list_is_what_the_package_has() -> None:

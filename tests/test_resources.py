@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from artifacts import Artifacts
 from compiled import same_bits
 from conftest import Need
 from strategies import mlp
@@ -141,18 +141,15 @@ Exported = Callable[[Target], tuple[Manifest, bytes]]
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(artifacts: Artifacts) -> Exported:
     """`exported(target)` is the manifest and the code of a net with a jet."""
-    folder = tmp_path_factory.mktemp("bundles")
 
-    @cache
-    def export(name: str) -> tuple[Manifest, bytes]:
-        jet = ["u", "u_x0"]
-        manifest = export_bundle(NET, folder / name, name="net", target=name, inputs=INPUTS, derivatives=jet)
-        assert read_manifest(folder / name) == manifest
-        return manifest, (folder / name / manifest.library).read_bytes()
+    def exported(target: Target) -> tuple[Manifest, bytes]:
+        bundle = artifacts.bundle(NET, name="net", target=target.name, inputs=INPUTS, derivatives=["u", "u_x0"])
+        manifest = read_manifest(bundle)
+        return manifest, (bundle / manifest.library).read_bytes()
 
-    return lambda target: export(target.name)
+    return exported
 
 
 @pytest.mark.parametrize("target", EMULATED)

@@ -30,7 +30,7 @@ from kdpinn_edge.studies.search.trial import Candidate, Outcome, Task, evaluate
 
 TEACHER = "heat_teacher"
 TASK = Task("heat", TEACHER, cpu_seconds=1.0, points=100, threads=1)
-TRIALS = 4
+TRIALS = 3
 WORKER = f"""
 import sys
 from pathlib import Path

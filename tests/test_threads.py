@@ -11,11 +11,12 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cffi
 import numpy as np
 import pytest
+from artifacts import Artifacts
 from conftest import Need
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -24,7 +25,6 @@ from strategies import mlp
 
 from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import EngineError
-from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.runtime import Engine, load
 from kdpinn_edge.runtime.library_engine import HEADER
 from kdpinn_edge.runtime.load import EngineName
@@ -103,13 +103,9 @@ def test_a_header_whose_function_nobody_calls_is_clean(need: Need, tmp_path: Pat
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+def bundles(artifacts: Artifacts) -> Bundles:
     """A model called burgers in both precisions."""
-    folder = tmp_path_factory.mktemp("bundles")
-    bundles: Bundles = {"float32": folder / "single", "float64": folder / "double"}
-    for precision, bundle in bundles.items():
-        export_bundle(mlp(2, 12, 2, 2), bundle, name="burgers", precision=precision)
-    return bundles
+    return {p: artifacts.bundle(mlp(2, 12, 2, 2), name="burgers", precision=p) for p in get_args(Precision)}
 
 
 @pytest.fixture(params=ENGINES)

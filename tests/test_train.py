@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from artifacts import Artifacts
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -23,7 +24,6 @@ from kdpinn_edge import cli
 from kdpinn_edge.bundle.manifest import Input, Output
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.errors import ProblemError, TrainError
-from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import captured, find_model, publish
 from kdpinn_edge.importers.torch_module import capture
 from kdpinn_edge.problems import problem
@@ -345,10 +345,8 @@ def test_a_parameter_is_drawn_evenly_in_its_logarithm() -> None:
 
 
 @pytest.fixture(scope="module")
-def teacher_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "teacher"
-    train("burgers", folder, TINY)
-    return folder
+def teacher_run(artifacts: Artifacts) -> Path:
+    return artifacts.made("teacher", lambda folder: train("burgers", folder, TINY), "a run", TINY)
 
 
 def test_a_short_training_lowers_the_error(teacher_run: Path) -> None:
@@ -687,13 +685,12 @@ def test_a_program_teaches_what_a_network_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["program", "npz", "bundle"])
-def test_a_student_follows_a_foreign_teacher(form: str, tmp_path: Path) -> None:
+def test_a_student_follows_a_foreign_teacher(form: str, artifacts: Artifacts, tmp_path: Path) -> None:
     program, source = foreign(), tmp_path / "teacher.npz"
     if form == "npz":
         write_program(program, source)
     if form == "bundle":
-        source = tmp_path / "bundle"
-        export_bundle(program, source, name="foreign")
+        source = artifacts.bundle(program, name="foreign")
     config = replace(TINY_DISTILL, physics_weight=0.0, slope_weight=1.0)
     made = distill("burgers", tmp_path / "run", config, teacher=program if form == "program" else source)
     assert made.finished
@@ -716,7 +713,7 @@ SIDES = (Input("load", 0.0, 5.0, "kN"), Input("v", -1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(artifacts: Artifacts) -> Path:
     """The bundle of a model about which nothing is known but its columns: T = 300 + 20 sin(2 load) exp(−v)."""
 
     class Plant(nn.Module):
@@ -725,9 +722,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     box = tuple(side.lower for side in SIDES), tuple(side.upper for side in SIDES)
     program = capture(Plant(), name="plant", inputs=("load", "v"), outputs=("T",), domain=box)
-    folder = tmp_path_factory.mktemp("model") / "plant"
-    export_bundle(program, folder, name="plant", inputs=SIDES, outputs=[Output("T", "K")], equation="dT/dt = 0")
-    return folder
+    return artifacts.bundle(program, name="plant", inputs=SIDES, outputs=[Output("T", "K")], equation="dT/dt = 0")
 
 
 def test_a_student_follows_a_model_without_an_equation(model: Path, tmp_path: Path) -> None:
@@ -744,21 +739,20 @@ def test_a_student_follows_a_model_without_an_equation(model: Path, tmp_path: Pa
     assert np.array_equal(again(torch.from_numpy(x)).detach().numpy(), made.net(torch.from_numpy(x)).detach().numpy())
     with pytest.raises(ProblemError, match="plant follows a model, and the weights do not say which"):
         again.problem.reference(x)
-    result = CliRunner().invoke(
-        cli.app, ["export", str(tmp_path / "run"), "--out", str(tmp_path / "small"), "--derivatives", "T_load"]
-    )
+    wanted = ("--out", str(tmp_path / "small"), "--target", "c99", "--derivatives", "T_load")
+    result = CliRunner().invoke(cli.app, ["export", str(tmp_path / "run"), *wanted])
     assert result.exit_code == 0, result.output
     refused = CliRunner().invoke(cli.app, ["export", str(tmp_path / "run"), "--out", str(tmp_path / "r"), "--residual"])
     assert refused.exit_code == 2
     assert "does not say what equation it solves" in " ".join(refused.stderr.replace("│", "").split())
 
 
-def test_a_model_that_cannot_be_followed(model: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_followed(model: Path, artifacts: Artifacts, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="a model without an equation; expected: physics_weight=0"):
         distill(str(model), tmp_path / "run", TINY_DISTILL)
-    export_bundle(foreign(), tmp_path / "open", name="open")
+    unbounded = artifacts.bundle(foreign(), name="foreign")
     with pytest.raises(TrainError, match=r"the domain of x, t is open; expected: .*bounds for every input"):
-        distill(str(tmp_path / "open"), tmp_path / "run", replace(TINY_DISTILL, physics_weight=0.0))
+        distill(str(unbounded), tmp_path / "run", replace(TINY_DISTILL, physics_weight=0.0))
     assert not (tmp_path / "run").exists()
 
 

@@ -50,6 +50,9 @@ def table(bundle: Path, options: BenchOptions, out: Console, status: Console, qu
     comparison = compare(earlier, record) if earlier else None
     if not quiet:
         text_tables.print_record(out, record)
+        if not (options.full or options.backends):
+            for line in selection.beyond_quick():
+                out.print(line, soft_wrap=True, markup=False)
         if comparison:
             text_tables.print_comparison(out, comparison)
     if options.report:

@@ -27,7 +27,7 @@ from kdpinn_edge.comparison.session import MeasurementProgress, measure
 from kdpinn_edge.comparison.statistics import LatencyRow, Percentile, rows, summary
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.importers.model import find_model
+from kdpinn_edge.importers.model import Model, find_model
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.runtime import load
 
@@ -137,7 +137,8 @@ def paper_comparison(
     if not (teacher and student) and problem not in pairs():
         raise BenchError(f"the zoo has no teacher and student of {problem!r}; expected: {', '.join(pairs())}")
     solved = problems.problem(problem)
-    models = {"teacher": teacher or f"{problem}_teacher", "student": student or f"{problem}_student"}
+    names = {"teacher": teacher or f"{problem}_teacher", "student": student or f"{problem}_student"}
+    models = {role: _model(names[role], role, solved) for role in ROLES}
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
         configs = [
             config for role in ROLES for config in _configs(models[role], role, solved, backends, Path(folder) / role)
@@ -157,13 +158,17 @@ def _subject_name(problem: str, role: Role) -> str:
     return f"{problem}_{role}"
 
 
-def _configs(model: str, role: Role, solved: Problem, backends: Sequence[str], bundle: Path) -> list[BackendConfig]:
-    found = find_model(model)
+def _model(name: str, role: Role, solved: Problem) -> Model:
+    found = find_model(name)
     if found.problem is not solved:
         other = found.problem.name if found.problem else "an equation that it does not name"
-        raise BenchError(f"the {role} {model} solves {other}; expected: a model of {solved.name}")
+        raise BenchError(f"the {role} {name} solves {other}; expected: a model of {solved.name}")
+    return found
+
+
+def _configs(model: Model, role: Role, solved: Problem, backends: Sequence[str], bundle: Path) -> list[BackendConfig]:
     export_bundle(
-        found.program, bundle, name=_subject_name(solved.name, role), inputs=found.inputs, outputs=found.outputs
+        model.program, bundle, name=_subject_name(solved.name, role), inputs=model.inputs, outputs=model.outputs
     )
     rmse = _rmse(bundle, solved)
     return [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kdpinn_edge.comparison.backend_config import BackendConfig
+from kdpinn_edge.comparison.backend_config import BackendConfig, NotInstalledError, check_installed
 from kdpinn_edge.comparison.backends import BACKENDS
 from kdpinn_edge.comparison.record import MODES, Protocol
 from kdpinn_edge.errors import BenchError
@@ -54,6 +54,23 @@ def full(bundle: Path) -> list[BackendConfig]:
         if config.name in THREADED
     ]
     return every + own
+
+
+def beyond_quick() -> Iterator[str]:
+    """Who else is compared when everyone is, in lines: those that are installed, and what installs the others."""
+    installed: list[str] = []
+    missing: dict[str, list[str]] = {}
+    for backend in BACKENDS:
+        if backend.name not in (*QUICK_NAMES, *VARIANTS):
+            try:
+                check_installed(backend)
+                installed.append(backend.name)
+            except NotInstalledError:
+                missing.setdefault(backend.extra, []).append(backend.name)
+    if installed:
+        yield f"--full also compares: {'; '.join(installed)}"
+    for extra, names in missing.items():
+        yield f"not installed: {'; '.join(names)}; --full compares them after: pip install 'kdpinn-edge[{extra}]'"
 
 
 def named(names: Sequence[str], bundle: Path) -> list[BackendConfig]:

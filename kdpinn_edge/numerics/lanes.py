@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from fractions import Fraction
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -275,35 +274,51 @@ def _fma_f32(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
 
 
 def _fma_f64(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
-    """Boldo and Melquiond's algorithm where nothing can over- or underflow in it, exact rationals elsewhere."""
-    product, product_error = _two_product(a, b)
-    upper, lower = _two_sum(c, product_error)
-    high, middle = _two_sum(product, upper)
-    result = np.asarray(high + _add_to_odd(middle, lower))
-
+    """Boldo and Melquiond's algorithm, on scaled numbers where something could over- or underflow in it."""
+    high, rest = _sum_to_odd(*_two_product(a, b), c)
+    product = np.asarray(a * b)
     magnitudes = np.abs(np.stack(np.broadcast_arrays(a, b, c, product)))
     finite = np.isfinite(magnitudes[:3]).all(axis=0)
-    a_b_tame = (magnitudes[:2] < 2.0**990).all(axis=0)
-    product_tame = (magnitudes[3] == 0) & ((magnitudes[:2] == 0).any(axis=0)) | (magnitudes[3] > 2.0**-900)
-    tame = a_b_tame & product_tame & (magnitudes[2:] < 2.0**1000).all(axis=0)
-    ordinary = np.where(np.isfinite(a) & np.isfinite(b), np.where(np.isinf(c), c, product + c), product + c)
-    result = np.where(finite & (magnitudes[3] != 0), result, ordinary)
-    for index in np.argwhere(finite & ~tame):
-        i = tuple(index)
-        x, y, z = (np.broadcast_to(v, result.shape)[i] for v in (a, b, c))
-        result[i] = _fma_exact(float(x), float(y), float(z))
+    a_b_nonzero = (magnitudes[:2] != 0).all(axis=0)
+    a_b_tame = (magnitudes[:2] < 2.0**990).all(axis=0) & (magnitudes[3] > 2.0**-900)
+    tame = a_b_tame & (magnitudes[2:] < 2.0**1000).all(axis=0)
+    ordinary = np.where(np.isfinite(a) & np.isfinite(b) & np.isinf(c), c, product + c)
+    result = np.where(finite & tame, high + rest, ordinary)
+    if (wild := finite & a_b_nonzero & ~tame).any():
+        result[wild] = _fma_scaled(*(v[wild] for v in np.broadcast_arrays(a, b, c)))
     return result
 
 
-def _fma_exact(a: float, b: float, c: float) -> float:
-    exact = Fraction(a) * Fraction(b) + Fraction(c)
-    if exact == 0:
-        return a * b + c
-    try:
-        rounded = float(exact)
-    except OverflowError:
-        rounded = np.inf
-    return float(np.copysign(rounded, 1.0 if exact > 0 else -1.0))
+def _fma_scaled(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
+    """a * b + c rounded once, for any finite a, b, c with a and b not zero.
+
+    The larger of a b and c is scaled to between 1/4 and 1. Of one that is 2^-300 times as large only its being there
+    counts, so it may as well be 2^-300. A subnormal result has fewer digits: they are those that a sum with the least
+    normal number keeps.
+    """
+    (a, a_exponent), (b, b_exponent), (c, c_exponent) = (np.frexp(v) for v in (a, b, c))
+    exponent = a_exponent + b_exponent
+    largest = np.where(c == 0, exponent, np.maximum(exponent, c_exponent))
+    shift, c_shift = (np.maximum(e - largest, -300) for e in (exponent, c_exponent))
+    product, error = (np.ldexp(v, shift) for v in _two_product(a, b))
+    high, rest = _sum_to_odd(product, error, np.ldexp(c, c_shift))
+
+    normal = high + rest
+    least = np.copysign(np.ldexp(1.0, np.clip(-1022 - largest, -600, 200)), normal)
+    shifted, rounded_off = _two_sum(least, high)
+    subnormal = shifted + _add_to_odd(rounded_off, rest) - least
+    result = np.where(np.abs(normal) < np.abs(least), subnormal, normal)
+    return np.asarray(np.copysign(np.ldexp(result, largest), normal))
+
+
+def _sum_to_odd(a: Lanes, b: Lanes, c: Lanes) -> tuple[Lanes, Lanes]:
+    """a + b + c for |b| at most half a unit in the last place of a: a rounded sum, and the rest rounded to odd.
+
+    The sum of the two, rounded, is a + b + c rounded.
+    """
+    upper, lower = _two_sum(c, b)
+    high, middle = _two_sum(a, upper)
+    return high, _add_to_odd(middle, lower)
 
 
 def _two_sum(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes]:

@@ -1,0 +1,59 @@
+"""Backends of all manners. The processes that load them import this module, so it imports little."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from time import sleep
+
+from kdpinn_edge.comparison.backend import Array, Case, CFunction, Prepared
+from kdpinn_edge.runtime import load
+
+
+def numpy_program(case: Case, threads: int | None) -> Prepared:
+    engine = load(case.bundle, engine="numpy")
+    return Prepared(engine, engine.bind, "threads=1", 100)
+
+
+def wrong(case: Case, threads: int | None) -> Prepared:
+    engine = load(case.bundle, engine="numpy")
+    return Prepared(lambda x: engine(x) + x.dtype.type(0.01), engine.bind, "")
+
+
+def wrong_for_many(case: Case, threads: int | None) -> Prepared:
+    """Right at the probe points, and wrong where it is timed with 100 points."""
+    engine = load(case.bundle, engine="numpy")
+    return Prepared(engine, lambda x, y: lambda: engine(x) * (1 if len(x) == 1 else 2), "")
+
+
+def dies(case: Case, threads: int | None) -> Prepared:
+    print("last words", file=sys.stderr, flush=True)
+    os._exit(7)
+
+
+def cannot(case: Case, threads: int | None) -> Prepared:
+    raise RuntimeError("out of luck")
+
+
+def slow(case: Case, threads: int | None) -> Prepared:
+    engine = load(case.bundle, engine="numpy")
+
+    def call(x: Array) -> Array:
+        sleep(0.1)
+        return engine(x)
+
+    return Prepared(engine, lambda x, y: partial(call, x), "")
+
+
+def leaves_files(case: Case, threads: int | None) -> Prepared:
+    (case.folder / "compiled").mkdir()
+    Path(tempfile.mkdtemp(), "cache").write_text("left")
+    return numpy_program(case, threads)
+
+
+def library_loop(case: Case, threads: int | None) -> Prepared:
+    engine = load(case.bundle)
+    return Prepared(engine, lambda x, y: CFunction(case.bundle / case.manifest.library, case.manifest.name), "")
