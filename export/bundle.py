@@ -6,8 +6,9 @@ import ctypes
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
 from kdpinn_edge.export.resources import Budget, measure
 from kdpinn_edge.export.web_page import web_files
+from kdpinn_edge.files import undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
 
@@ -55,6 +57,7 @@ def export_bundle(
     with_bench: bool = False,
     max_flash: int | None = None,
     max_stack: int | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write the bundle of `program` to the new folder `directory`; returns its manifest.
 
@@ -77,6 +80,8 @@ def export_bundle(
     profile names it.
 
     `max_flash` and `max_stack` are the bytes that the library may take. BudgetError says by how much it takes more.
+
+    `report` is told what is compiled, once everything that can be known before has been found right.
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
     that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
@@ -103,6 +108,8 @@ def export_bundle(
     command = tuple(cc) if cc else linker(interface)
     if with_bench:
         check_bench(interface.target)
+    if report is not None:
+        report(f"compiling {name} for {target}")
     with _new_folder(directory) as folder:
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
@@ -144,19 +151,24 @@ def _companions(
 
 @contextmanager
 def _new_folder(directory: Path) -> Iterator[Path]:
-    """A folder beside `directory` that becomes it in the end, or is gone after an error."""
+    """A folder beside `directory` that becomes it in the end, or is gone after an error or an interrupt."""
     building = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        with undisturbed():
+            building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         yield building
         building.chmod(0o755)
-        building.rename(directory)
+        with undisturbed():
+            if signal.SIGINT in signal.sigpending():
+                raise KeyboardInterrupt
+            building.rename(directory)
     except OSError as error:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
     finally:
         if building is not None:
-            shutil.rmtree(building, ignore_errors=True)
+            with undisturbed():
+                shutil.rmtree(building, ignore_errors=True)
 
 
 def _self_test(library: Path, name: str) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kdpinn_edge.errors import KdpinnError
@@ -23,3 +26,13 @@ def check_folder(path: Path, error: type[KdpinnError]) -> None:
     """Raise `error` where the folder that the file `path` goes to is not there: call it before long work."""
     if not path.parent.is_dir():
         raise error(f"{path}: there is no folder {path.parent}; make it first")
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no signal of this thread interrupt what is done in here: it comes afterwards."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGALRM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

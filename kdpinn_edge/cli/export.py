@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from kdpinn_edge.cli.facts import manifest_facts
+from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import AsJson, Graded, Scalar, Stored, compiler_command, numbers
 from kdpinn_edge.cli.output import print_facts, print_json, stderr, stdout, text_table
 
@@ -58,42 +60,44 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
-    from kdpinn_edge.derive.names import parse_requests
-    from kdpinn_edge.derive.residual import residual_program
-    from kdpinn_edge.export.bundle import export_bundle
-    from kdpinn_edge.export.resources import parse_bytes
-    from kdpinn_edge.importers.model import find_model
+    with ended_by_interrupt():
+        from kdpinn_edge.derive.names import parse_requests
+        from kdpinn_edge.derive.residual import residual_program
+        from kdpinn_edge.export.bundle import export_bundle
+        from kdpinn_edge.export.resources import parse_bytes
+        from kdpinn_edge.importers.model import find_model
 
-    requests = parse_requests(derivatives) if derivatives is not None else ()
-    found = find_model(model)
-    called = name or found.name
-    if called is None:
-        raise typer.BadParameter(f"{model} does not say what its library is called; add --name", param_hint="--name")
-    if residual and (found.problem is None or not found.problem.equation):
-        raise typer.BadParameter(
-            f"{model} does not say what equation it solves; expected: a problem, a model of the zoo, the run folder of "
-            "a problem. In Python: export_bundle(…, residual=residual_program(program, problem))",
-            param_hint="--residual",
+        requests = parse_requests(derivatives) if derivatives is not None else ()
+        found = find_model(model)
+        called = name or found.name
+        if called is None:
+            message = f"{model} does not say what its library is called; add --name"
+            raise typer.BadParameter(message, param_hint="--name")
+        if residual and (found.problem is None or not found.problem.equation):
+            raise typer.BadParameter(
+                f"{model} does not say what equation it solves; expected: a problem, a model of the zoo, the run "
+                "folder of a problem. In Python: export_bundle(…, residual=residual_program(program, problem))",
+                param_hint="--residual",
+            )
+        manifest = export_bundle(
+            found.program,
+            out,
+            name=called,
+            precision=precision.value,
+            storage=storage.value if storage else None,
+            grade=grade.value,
+            target=target,
+            inputs=_bounded(found, lower, upper),
+            outputs=found.outputs,
+            derivatives=requests,
+            residual=residual_program(found.program, found.problem) if residual and found.problem else None,
+            equation=(found.problem.equation or None) if found.problem else None,
+            cc=compiler_command(cc) if cc else None,
+            with_bench=with_bench,
+            max_flash=parse_bytes(max_flash) if max_flash is not None else None,
+            max_stack=parse_bytes(max_stack) if max_stack is not None else None,
+            report=partial(stderr().print, markup=False),
         )
-    stderr().print(f"compiling {called} for {target}", markup=False)
-    manifest = export_bundle(
-        found.program,
-        out,
-        name=called,
-        precision=precision.value,
-        storage=storage.value if storage else None,
-        grade=grade.value,
-        target=target,
-        inputs=_bounded(found, lower, upper),
-        outputs=found.outputs,
-        derivatives=requests,
-        residual=residual_program(found.program, found.problem) if residual and found.problem else None,
-        equation=(found.problem.equation or None) if found.problem else None,
-        cc=compiler_command(cc) if cc else None,
-        with_bench=with_bench,
-        max_flash=parse_bytes(max_flash) if max_flash is not None else None,
-        max_stack=parse_bytes(max_stack) if max_stack is not None else None,
-    )
     if as_json:
         print_json({"bundle": str(out), "manifest": asdict(manifest)})
     else:
