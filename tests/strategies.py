@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -33,14 +34,23 @@ RECENT = 6  # operands and outputs are among the last few variables, so that ops
 
 
 @st.composite
-def programs(draw: st.DrawFn, *, max_ops: int = 10, scale: float = 1.0, bound: float = 64.0) -> Program:
+def programs(
+    draw: st.DrawFn,
+    *,
+    inputs: Sequence[Var] | None = None,
+    max_ops: int = 10,
+    scale: float = 1.0,
+    bound: float = 64.0,
+) -> Program:
     """A well-formed Program of any shape: shared, dead and forwarded variables, outputs that are inputs.
 
+    Its inputs are drawn too, unless they are given.
     `scale` is the size of the weights. For inputs in [-1, 1] no value exceeds `bound` in magnitude: an op that could is
     preceded by a tanh. `bound=np.inf` lets values overflow.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed of the weights"))
-    inputs = tuple(Var(name, draw(st.integers(1, 3))) for name in "xyzt"[: draw(st.integers(1, 4))])
+    if inputs is None:
+        inputs = [Var(name, draw(st.integers(1, 3))) for name in "xyzt"[: draw(st.integers(1, 4))]]
     variables = list(inputs)
     magnitude = dict.fromkeys(inputs, 1.0)
     ops: list[Op] = []
@@ -90,7 +100,7 @@ def programs(draw: st.DrawFn, *, max_ops: int = 10, scale: float = 1.0, bound: f
             emit(Slice(fresh(size), x, draw(st.integers(0, x.size - size))), magnitude[x])
 
     outputs = draw(st.lists(st.sampled_from(variables[-RECENT:]), min_size=1, max_size=3, unique=True))
-    return verify(Program("drawn", inputs, tuple(outputs), tuple(ops)))
+    return verify(Program("drawn", tuple(inputs), tuple(outputs), tuple(ops)))
 
 
 def _largest(fn: str, magnitude: float) -> float:

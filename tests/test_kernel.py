@@ -38,7 +38,6 @@ ULPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 NARROW = next(target for target in TARGETS.values() if target.profile == "fma-2")
 BY_PROFILE = [NARROW, TARGETS["x86-64-v2"]]
 compiled_once = settings(
-    max_examples=8,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate],  # shrinking would compile hundreds of libraries
 )
@@ -83,19 +82,36 @@ def test_loops_of_any_target_are_the_numpy_program(
     assert same_bits(y, NumpyProgram(program, precision, chosen.profile)(x))
 
 
+@st.composite
+def of_one_library(draw: st.DrawFn) -> Functions:
+    """Three Programs of the same inputs, as the functions of a model."""
+    first = draw(programs())
+    second, third = (draw(programs(inputs=first.inputs)) for _ in range(2))
+    return {"eval": first, "jet": second, "residual": third}
+
+
+def assert_library_is_the_numpy_program(
+    functions: Functions, precision: Precision, chosen: Target, crossover: int, most: int
+) -> None:
+    """Every function at up to `most` points."""
+    library = Library(functions, precision, chosen, crossover)
+    assert library.selftest() == 0
+    x = wild(functions["eval"], most, precision)
+    for name, program in functions.items():
+        expected = NumpyProgram(program, precision, chosen.profile)(x)
+        for n in range(most + 1):
+            assert same_bits(library(x[:n], name), expected[:n]), (name, n)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("chosen", RUNNABLE, ids=lambda t: t.name)
-@given(program=programs(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]))
-@compiled_once
-def test_library_is_the_numpy_program(program: Program, crossover: int, chosen: Target, precision: Precision) -> None:
-    library = Library(program, precision, chosen, crossover)
-    reference = NumpyProgram(program, precision, chosen.profile)
-    assert library.selftest() == 0
-    x = wild(program, 200, precision)
-    expected = reference(x)
-    for n in range(201):
-        assert same_bits(library(x[:n]), expected[:n]), n
+@given(functions=of_one_library(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]))
+@settings(compiled_once, max_examples=3)
+def test_library_is_the_numpy_program(
+    functions: Functions, crossover: int, chosen: Target, precision: Precision
+) -> None:
+    assert_library_is_the_numpy_program(functions, precision, chosen, crossover, 200)
 
 
 @st.composite
@@ -155,13 +171,7 @@ def test_loops_of_jets_and_the_self_test(functions: Functions, crossover: int, n
 def test_jets_of_a_library_are_the_numpy_program(
     functions: Functions, crossover: int, chosen: Target, precision: Precision
 ) -> None:
-    library = Library(functions, precision, chosen, crossover)
-    assert library.selftest() == 0
-    x = wild(functions["eval"], 100, precision)
-    for name, program in functions.items():
-        expected = NumpyProgram(program, precision, chosen.profile)(x)
-        for n in range(101):
-            assert same_bits(library(x[:n], name), expected[:n]), (name, n)
+    assert_library_is_the_numpy_program(functions, precision, chosen, crossover, 100)
 
 
 @pytest.mark.slow
