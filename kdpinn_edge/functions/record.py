@@ -15,7 +15,7 @@ from kdpinn_edge.numerics.lanes import Lanes
 
 Array = NDArray[Any]
 Kernel = Callable[[Lanes], Lanes]
-"""A function of lanes, made of the words of `numerics/lanes.py` alone: branch-free, with no loop and no table."""
+"""A function of lanes in the words of `numerics/lanes.py` alone: one assignment after another, without a branch."""
 
 
 @dataclass(frozen=True)
