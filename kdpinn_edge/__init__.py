@@ -10,25 +10,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kdpinn_edge.checks.audit import audit as audit
+    from kdpinn_edge.checks.check import check as check
+    from kdpinn_edge.derive.derivatives import derivatives as derivatives
+    from kdpinn_edge.derive.residual import residual_program as residual_program
     from kdpinn_edge.errors import KdpinnError as KdpinnError
     from kdpinn_edge.export.bundle import export_bundle as export_bundle
+    from kdpinn_edge.importers.torch_module import capture as capture
     from kdpinn_edge.program.file import read_program as read_program
     from kdpinn_edge.program.file import write_program as write_program
     from kdpinn_edge.program.interp import interpret as interpret
     from kdpinn_edge.program.ir import Program as Program
     from kdpinn_edge.program.ir import Var as Var
+    from kdpinn_edge.program.simplify import simplify as simplify
     from kdpinn_edge.runtime import Engine as Engine
     from kdpinn_edge.runtime import load as load
+    from kdpinn_edge.training import distill as distill
+    from kdpinn_edge.training import train as train
 
 _HOME = {
     "Engine": "runtime",
     "KdpinnError": "errors",
     "Program": "program.ir",
     "Var": "program.ir",
+    "audit": "checks.audit",
+    "capture": "importers.torch_module",
+    "check": "checks.check",
+    "derivatives": "derive.derivatives",
+    "distill": "training",
     "export_bundle": "export.bundle",
     "interpret": "program.interp",
     "load": "runtime",
     "read_program": "program.file",
+    "residual_program": "derive.residual",
+    "simplify": "program.simplify",
+    "train": "training",
     "write_program": "program.file",
 }
 

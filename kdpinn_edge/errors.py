@@ -71,5 +71,5 @@ class SearchError(KdpinnError):
 
 
 def listing(faults: list[str]) -> str:
-    """Several faults as one message: each on its own line when there is more than one."""
+    """Write several faults as one message: each on its own line when there is more than one."""
     return faults[0] if len(faults) == 1 else "".join(f"\n  - {fault}" for fault in faults)

@@ -41,27 +41,27 @@ class CLoop:
         self.process_ns = perf_counter_ns() - begun_ns - self.load_ns
 
     def clock_ns(self) -> float:
-        """See Loop."""
+        """Measure what it costs to read the clock."""
         return float(self._ask("clock")[0])
 
     def once(self) -> float:
-        """See Loop."""
+        """Time one call, with nothing before it."""
         return float(self._ask("once")[0])
 
     def closed(self, batch: int, count: int) -> Array:
-        """See Loop."""
+        """Take `count` samples, each the mean of `batch` calls."""
         return self._ask(f"closed {batch} {count}")
 
     def periodic(self, period_ns: int, count: int) -> Array:
-        """See Loop."""
+        """Measure the latencies of `count` calls, one every `period_ns`."""
         return self._ask(f"periodic {period_ns} {count}")
 
     def cold(self, sweep_bytes: int, count: int) -> Array:
-        """See Loop."""
+        """Time `count` calls after as many sweeps of other memory."""
         return self._ask(f"cold {sweep_bytes} {count}")
 
     def values(self, dtype: np.dtype[np.generic]) -> Array:
-        """What the model gave, one number after another."""
+        """The values that the model gave, one number after another."""
         self._ask("values")
         return np.fromfile(self._values, dtype)
 
@@ -101,7 +101,7 @@ class CHarness:
     def time_library(
         self, library: Path, name: str, x: Array, n_out: int, *, seconds: float = 1.0
     ) -> tuple[Latency, Array]:
-        """As `time`, for a library that no bundle describes: it has the function `name`_model of kdpinn_edge.h."""
+        """Time a library that no bundle describes: it has the function `name`_model of kdpinn_edge.h."""
         with self.loop(library, name, x) as loop:
             batch, ns = find_batch(loop)
             count = min(max(round(seconds * 1e9 / (batch * ns)), LEAST_SAMPLES), MOST_SAMPLES)

@@ -23,7 +23,7 @@ HOW_TO_EXPORT = {
 
 
 class Engine(ABC):
-    """y[i] = f(x[i]) for points x (n, n_in), values y (n, n_out), both of `dtype`; f is a function of the bundle.
+    """An evaluator of y[i] = f(x[i]), f a function of the bundle, x (n, n_in) and y (n, n_out), both of `dtype`.
 
     Nothing is converted silently: an array of another dtype or shape is an EngineError that says how to convert it.
     Values are not checked: NaN and infinities, and points outside the domain, give what the model's arithmetic gives;
@@ -65,7 +65,7 @@ class Engine(ABC):
         return {column.name: y[:, i] for i, column in enumerate(self.manifest.functions["jet"].outputs)}
 
     def residual(self, x: Array, *, threads: int = 1) -> Array:
-        """What is left of the equation at x (n, n_in), 0 for an exact solution: a new array (n, number of equations).
+        """The residual of the equation at x (n, n_in), 0 for an exact solution: a new array (n, number of equations).
 
         `threads` is as in `eval`. Raises EngineError where the bundle does not have it.
         """
@@ -174,5 +174,5 @@ def _check_threads(threads: int) -> None:
 
 
 def dense(array: Array) -> Array:
-    """`array`, or a C-contiguous and aligned copy where it is not so itself."""
+    """Return `array`, or a C-contiguous and aligned copy where it is not so itself."""
     return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")

@@ -25,7 +25,7 @@ SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 
 
 class LibraryEngine(Engine):
-    """The machine code in `image`, the bytes of the library that `manifest` describes.
+    """An engine for the machine code in `image`, the bytes of the library that `manifest` describes.
 
     What runs are these bytes and no others: they are sealed in anonymous memory and loaded from there, so that no later
     change of the file, not even one in place, reaches a running engine. Then the library must describe itself as the
@@ -62,7 +62,7 @@ class LibraryEngine(Engine):
         self._outside = model.outside_f32 if is_single else model.outside_f64
 
     def outside(self, x: Array) -> int:
-        """How many of the points x (n, n_in) lie outside the domain box."""
+        """Count how many of the points x (n, n_in) lie outside the domain box."""
         check_points(self.manifest, x)
         return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
 

@@ -13,11 +13,11 @@ from kdpinn_edge.runtime.engine import Array, Engine
 
 
 class NumpyEngine(Engine):
-    """The Programs in the files `programs`, evaluated in the precision and numerics profile of `manifest`.
+    """An engine for the Programs in the files `programs`, in the precision and numerics profile of `manifest`.
 
     NumPy holds the GIL between operations: several threads give the same bits, and gain little.
 
-    Raises BundleError where one is not the Program that `manifest` names, EngineError for a profile that is not known.
+    Raises BundleError where one is not the Program that `manifest` names, EngineError for an unknown profile.
     """
 
     def __init__(self, manifest: Manifest, programs: Mapping[FunctionName, Path]) -> None:

@@ -14,7 +14,7 @@ from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_poin
 
 
 class OnnxEngine(Engine):
-    """`models`, the bytes of the bundle's ONNX models. Values are near those of the library, not equal to the bit.
+    """An engine for the bytes `models` of the bundle's ONNX models: values near those of the library, not equal bits.
 
     ONNX Runtime's own threads are off unless `intra_op_threads` says how many one call of it may use, None leaving that
     to it; `threads` splits the points as in every engine. That the bits do not depend on either is not promised here.
@@ -55,7 +55,7 @@ class OnnxEngine(Engine):
             self._sessions[function] = session
 
     def bind_run(self, x: Array, *, function: FunctionName = "eval") -> Callable[[], list[Array]]:
-        """As `bind`, through ONNX Runtime's plain `run`, which returns [y] in new memory at every call."""
+        """Bind as `bind` does, through ONNX Runtime's plain `run`, which returns [y] in new memory at every call."""
         check_function(self.manifest, function)
         check_points(self.manifest, x)
         return partial(self._sessions[function].run, ["y"], {"x": x})

@@ -16,7 +16,7 @@ MACHINES = {"aarch64": ARM64, "arm64": ARM64, "armv7": ("armv7l", "armv8l", *ARM
 
 
 def misfit(manifest: Manifest) -> str | None:
-    """Why this machine cannot load the library, as far as can be told without loading it; None where it can."""
+    """The reason why this machine cannot load the library, as far as that shows without loading it, or None."""
     target = manifest.target
     if not manifest.library.endswith(".so"):
         return f"{Path(manifest.library).suffix} is no shared library of Linux"
@@ -29,7 +29,7 @@ def misfit(manifest: Manifest) -> str | None:
 
 
 def missing_instructions(cpu: str, cpuinfo: Path = CPUINFO) -> list[str]:
-    """The parts of LLVM's `cpu` that Linux does not report; none where either is not known."""
+    """The parts of LLVM's `cpu` that Linux does not report; none where either is unknown."""
     try:
         reported = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:

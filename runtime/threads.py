@@ -30,7 +30,7 @@ def range_begin(n: int, part: int, parts: int) -> int:
 
 
 def ranges(n: int, parts: int) -> list[slice]:
-    """n points in up to `parts` ranges, in order: as many as there are tiles for, but at least one."""
+    """Divide n points into up to `parts` ranges, in order: as many as there are tiles for, but at least one."""
     parts = max(1, min(parts, -(-n // TILE)))
     begins = [range_begin(n, part, parts) for part in range(parts + 1)]
     return [slice(begin, end) for begin, end in pairwise(begins)]

@@ -29,22 +29,22 @@ WARM_UP_NS = 10_000_000  # of calls, before their number is chosen
 
 
 class Loop(Protocol):
-    """One call, timed. All results are nanoseconds per call."""
+    """The timing of one call. All results are nanoseconds per call."""
 
     def clock_ns(self) -> float:
-        """What it costs to read the clock."""
+        """Measure what it costs to read the clock."""
 
     def once(self) -> float:
-        """One call, with nothing before it."""
+        """Time one call, with nothing before it."""
 
     def closed(self, batch: int, count: int) -> Array:
-        """`count` samples, each the mean of `batch` calls."""
+        """Take `count` samples, each the mean of `batch` calls."""
 
     def periodic(self, period_ns: int, count: int) -> Array:
-        """The latencies of `count` calls, from their intended starts, one every `period_ns`."""
+        """Measure the latencies of `count` calls, from their intended starts, one every `period_ns`."""
 
     def cold(self, sweep_bytes: int, count: int) -> Array:
-        """`count` calls, before each of which `sweep_bytes` of other memory are written."""
+        """Time `count` calls, before each of which `sweep_bytes` of other memory are written."""
 
 
 class PythonLoop:
@@ -54,23 +54,23 @@ class PythonLoop:
         self._call = call
 
     def clock_ns(self) -> float:
-        """See Loop."""
+        """Measure what it costs to read the clock."""
         return float(min(_spent(_nothing, 1) for _ in range(1000)))
 
     def once(self) -> float:
-        """See Loop."""
+        """Time one call, with nothing before it."""
         with _no_garbage_collection():
             return float(_spent(self._call, 1))
 
     def closed(self, batch: int, count: int) -> Array:
-        """See Loop."""
+        """Take `count` samples, each the mean of `batch` calls."""
         call = self._call
         with _no_garbage_collection():
             call()
             return np.array([_spent(call, batch) / batch for _ in range(count)])
 
     def periodic(self, period_ns: int, count: int) -> Array:
-        """See Loop."""
+        """Measure the latencies of `count` calls, one every `period_ns`."""
         call, samples_ns = self._call, np.empty(count)
         with _no_garbage_collection():
             call()
@@ -85,7 +85,7 @@ class PythonLoop:
         return samples_ns
 
     def cold(self, sweep_bytes: int, count: int) -> Array:
-        """See Loop."""
+        """Time `count` calls after as many sweeps of other memory."""
         call, swept, samples_ns = self._call, np.zeros(sweep_bytes, np.uint8), np.empty(count)
         with _no_garbage_collection():
             for k in range(count):
@@ -117,7 +117,7 @@ def latency(samples_ns: Sequence[float] | Array, batch: int) -> Latency:
 
 
 def find_batch(loop: Loop) -> tuple[int, float]:
-    """How many calls make a sample in which the clock is at most 1 %, and the nanoseconds of one call, warm."""
+    """Find how many calls make a sample in which the clock is at most 1 %, and the nanoseconds of one call, warm."""
     end_ns = perf_counter_ns() + WARM_UP_NS
     while perf_counter_ns() < end_ns:
         loop.closed(1, 5)

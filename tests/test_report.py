@@ -24,7 +24,7 @@ from records import example_record
 
 from kdpinn_edge.comparison.record import Absent, Block, Mode, Record
 from kdpinn_edge.comparison.report import EMBEDDED_BYTES, html, quantities, svg, thinned, write_report
-from kdpinn_edge.comparison.report.answer import Table, answers, judge, late
+from kdpinn_edge.comparison.report.answer import RowTable, answers, judge, late
 from kdpinn_edge.comparison.report.look import N_HUES, looks
 from kdpinn_edge.comparison.report.page import page
 from kdpinn_edge.comparison.statistics import rows
@@ -147,7 +147,7 @@ def test_each_backend_has_a_look_of_its_own(record: Record) -> None:
 def test_the_answer_is_the_fastest_backend(record: Record) -> None:
     entries = [entry for entry in record.entries if entry.subject == "burgers" and entry.threads is not None]
     closed = replace(record, cells=tuple(cell for cell in record.cells if cell.mode == "closed"))
-    found = answers(Table(closed, rows(closed)), entries, closed.subjects[0])
+    found = answers(RowTable(closed, rows(closed)), entries, closed.subjects[0])
     assert [answer.n for answer in found] == [1, 10_000]
     for answer in found:
         from_c, from_python = answer.picks
@@ -155,7 +155,7 @@ def test_the_answer_is_the_fastest_backend(record: Record) -> None:
         assert from_python.entry.name == {1: "numba, in memory", 10_000: "library, cffi"}[answer.n]
         assert any("onnx, io-binding" in rival for rival in from_python.rivals)
     others = [entry for entry in entries if entry.promise == "same function"]
-    found = answers(Table(closed, rows(closed)), others, closed.subjects[0])
+    found = answers(RowTable(closed, rows(closed)), others, closed.subjects[0])
     assert found
     for answer in found:
         assert [pick.entry.name.split(",")[0] for pick in answer.picks] == ["onnx"]
@@ -172,7 +172,7 @@ def test_the_limit_is_judged_by_the_share_of_late_calls(
     samples = [1e6] * (3000 - late_of_3000) + [2e7] * late_of_3000
     changed = with_samples(only(record, "library, cffi", 10_000), "library, cffi", 10_000, samples)
     (entry,) = (entry for entry in changed.entries if entry.name == "library, cffi")
-    table = Table(changed, rows(changed))
+    table = RowTable(changed, rows(changed))
     found = judge(table, entry, 10_000)
     assert (found.verdict, found.shown["periodic"]) == (verdict, shown)
     assert late(table.rows(entry, 10_000)["periodic"]).startswith(
@@ -187,7 +187,7 @@ def test_a_limit_that_is_missed_once_is_missed(record: Record) -> None:
         replace(cell, blocks=(Block(0, 0, ns),))
         for cell, ns in zip(found.cells, [(1e3,) * 6, (1e3,) * 2995 + (2e7,) * 5], strict=True)
     )
-    table = Table(found, rows(replace(found, cells=(few, many))))
+    table = RowTable(found, rows(replace(found, cells=(few, many))))
     (entry,) = (entry for entry in found.entries if entry.name == "library, cffi")
     limit = judge(table, entry, 100)
     assert limit.verdict == "missed"
@@ -198,7 +198,7 @@ def test_means_of_several_calls_judge_nothing(record: Record) -> None:
     (entry,) = (entry for entry in record.entries if entry.name == "library, C loop")
     closed = only(record, "library, C loop", 1, "closed")
     assert closed.cells[0].batch > 1
-    found = judge(Table(closed, rows(closed)), entry, 1)
+    found = judge(RowTable(closed, rows(closed)), entry, 1)
     assert (found.verdict, found.shown) == ("open", {})
 
 

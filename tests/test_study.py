@@ -21,7 +21,7 @@ from kdpinn_edge import cli, zoo
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
-from kdpinn_edge.studies.study import METHODS, Cell, MethodRow, Plan, make_plan, read_plan, study, verdicts
+from kdpinn_edge.studies.study import METHODS, MethodRow, Plan, StudyCell, make_plan, read_plan, study, verdicts
 from kdpinn_edge.studies.study.baselines import baselines, chebyshev, reference, spline
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_slopes
 from kdpinn_edge.studies.study.page import pareto, write_page
@@ -35,7 +35,7 @@ from kdpinn_edge.training.run_folder import CHECKPOINT_FILE
 
 BURGERS, HEAT = problem("burgers"), problem("heat")
 TINY = {"n_points": 64, "n_candidates": 128, "adam_rounds": 1, "adam_steps": 5, "newton_rounds": 1, "n_held_out": 64}
-SCRATCH = Cell("scratch", TrainConfig(hidden=(3,), newton_steps=2, **TINY))
+SCRATCH = StudyCell("scratch", TrainConfig(hidden=(3,), newton_steps=2, **TINY))
 KNOWN = Plan("heat", "burgers_teacher", "lm", 1.0, 100.0, ())
 STUDY = """
 import sys
@@ -46,7 +46,7 @@ folder = Path(sys.argv[1])
 study(read_plan(folder), folder)
 """
 PATIENCE_SECONDS = 240.0
-VALUES = Cell("values", DistillConfig(hidden=(3,), newton_steps=2, physics_weight=0.0, **TINY))
+VALUES = StudyCell("values", DistillConfig(hidden=(3,), newton_steps=2, physics_weight=0.0, **TINY))
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,6 @@ from kdpinn_edge.training import (
     train,
 )
 from kdpinn_edge.training.activations import ACTIVATIONS
-from kdpinn_edge.training.errors import Reference
 from kdpinn_edge.training.followed import Columns, followed
 from kdpinn_edge.training.objective import (
     Batch,
@@ -57,6 +56,7 @@ from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.pinn import Tape, jacobian
 from kdpinn_edge.training.progress_bar import live
 from kdpinn_edge.training.sampling import draw, uniform
+from kdpinn_edge.training.solution_errors import ReferencePoints
 from kdpinn_edge.training.teacher import ProgramTeacher
 from kdpinn_edge.training.weights import write_weights
 
@@ -95,7 +95,7 @@ def same_weights(a: Pinn, b: Pinn) -> bool:
 
 
 def relative_l2(net: Pinn) -> float:
-    return Reference.on_grid(BURGERS, coarser=6).errors(net).relative_l2
+    return ReferencePoints.on_grid(BURGERS, coarser=6).errors(net).relative_l2
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from kdpinn_edge.importers.model import captured
 from kdpinn_edge.problems import names
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.training import load_pinn
-from kdpinn_edge.training.errors import Reference
+from kdpinn_edge.training.solution_errors import ReferencePoints
 
 ROOT = Path(__file__).parents[1]
 BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their median
@@ -76,7 +76,7 @@ def test_a_model_is_as_accurate_as_its_record_says(name: str) -> None:
     assert record["sha256"] == hashlib.sha256(zoo.weights(name).read_bytes()).hexdigest()
     shipped = read_program(zoo.program(name))
     assert shipped.sha256 == captured(net, shipped.name).sha256
-    found = Reference.on_grid(net.problem).errors(net)
+    found = ReferencePoints.on_grid(net.problem).errors(net)
     assert found.relative_l2 <= BOUNDS[name]
     assert found.n_points == record["errors"]["n_points"]
     assert found.relative_l2 == pytest.approx(record["errors"]["relative_l2"], rel=1e-6)

@@ -54,7 +54,7 @@ FUNCTIONS = tuple(PROGRAM_FILES)
 
 @dataclass(frozen=True)
 class TargetRecord:
-    """What the machine code was compiled for: LLVM's triple, cpu and features; `lanes` numbers per vector."""
+    """The target of the machine code: LLVM's triple, cpu and features; `lanes` numbers per vector."""
 
     name: str
     triple: str
@@ -74,7 +74,7 @@ class Input:
 
 
 def domain_fault(lower: float | None, upper: float | None, precision: Precision) -> str | None:
-    """What is wrong with the domain of an Input: its sides and its width are numbers of the precision. Else None."""
+    """The fault of the domain of an Input whose sides or width are no numbers of the precision, or None."""
     sides = [side for side in (lower, upper) if side is not None]
     if lower is not None and upper is not None:
         if not lower < upper:
@@ -95,7 +95,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Errors:
-    """Measured at export over `n_points`, for each output: largest and root-mean-square difference to `against`.
+    """Errors measured at export over `n_points`, for each output: largest and root-mean-square difference to `against`.
 
     Both are absolute. `scale` is the largest magnitude of the output in the reference at those points, so that
     max_abs / scale is a relative error.
@@ -136,7 +136,7 @@ class Function:
 
     @property
     def n_out(self) -> int:
-        """Numbers per output point."""
+        """The numbers per output point."""
         return len(self.outputs)
 
 
@@ -181,7 +181,7 @@ class Manifest:
 
     @property
     def n_in(self) -> int:
-        """Numbers per input point."""
+        """The numbers per input point."""
         return len(self.inputs)
 
 
@@ -241,7 +241,7 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
 
 
 def name_fault(name: str) -> str | None:
-    """Why `name` cannot name a model (its library, its header, its C functions), or None where it can."""
+    """The reason why `name` cannot name a model (its library, its header, its C functions), or None."""
     if not NAME.fullmatch(name):
         return f"{name!r} is not a model name; expected: a-z, then a-z, 0-9 and _, at most 31 in all"
     if name in RESERVED:

@@ -18,7 +18,7 @@ SLACK = 16
 
 
 class Parity:
-    """What the backends of one function of a bundle are held to at the points `x` (1024, n_in), in its precision.
+    """The values that backends of one function of a bundle are held to at points `x` (1024, n_in), in its precision.
 
     `bits` are the values of the NumPy program, which a kernel of its profile returns exactly. Any other backend rounds
     elsewhere, so an output may be off by 16 times what the NumPy program itself is off there, or by 16 epsilons of the
@@ -39,7 +39,7 @@ class Parity:
         self.allowed = float(self.allowances.max())
 
     def errors(self, y: NDArray[Any]) -> Array:
-        """For each output the largest absolute difference of y (1024, n_out) to the Program in float64."""
+        """The errors: for each output the largest absolute difference of y (1024, n_out) to the Program in float64."""
         largest: Array = np.abs(y - self.exact).max(axis=0)
         return largest
 

@@ -17,7 +17,7 @@ DEVICE_SCHEMA = 1
 
 
 def probed(column: Input) -> tuple[float, float]:
-    """Where an input is probed: in its domain, up to 2 from its end if a side is open, in [-1, 1] if both are."""
+    """The interval in which an input is probed: its domain; 2 from its end if a side is open, [-1, 1] if both are."""
     lower, upper = column.lower, column.upper
     if lower is None:
         lower = -1.0 if upper is None else upper - 2.0
@@ -25,7 +25,7 @@ def probed(column: Input) -> tuple[float, float]:
 
 
 def probe_points(inputs: Sequence[Input], n: int, seed: int = 0) -> Array:
-    """n points (n, n_in), float64, uniform in the box of what is `probed`."""
+    """Draw n points (n, n_in), float64, uniform in the box of what is `probed`."""
     lows, highs = zip(*map(probed, inputs), strict=True)
     return np.random.default_rng(seed).uniform(lows, highs, (n, len(inputs)))
 

@@ -37,7 +37,7 @@ def derivative_units(
 
 
 def quotient(unit: str | None, by: Sequence[str | None]) -> str | None:
-    """`unit` over the units `by`: quotient("K", ["m", "m"]) is "K/m²". None where one of them is."""
+    """Write `unit` over the units `by`: quotient("K", ["m", "m"]) is "K/m²". None where one of them is."""
     powers: Counter[str] = Counter()
     for symbol, power in ((unit, 1), *((symbol, -1) for symbol in by)):
         if symbol is None:

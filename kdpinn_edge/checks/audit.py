@@ -41,7 +41,7 @@ FLOOR = 1e-6  # of the largest residual: where the colours of a figure end
 
 @dataclass(frozen=True)
 class ResidualQuantile:
-    """At `percentile` % of the points |residual| of an equation is at most `value`, and just that at the point `at`.
+    """The `value` that |residual| of an equation keeps to at `percentile` % of the points, and reaches at `at`.
 
     `relative` is `value` over the largest term of the equation anywhere, at most 1.
     """
@@ -55,7 +55,7 @@ class ResidualQuantile:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """|residual| on a grid over the domain.
+    """The magnitude of the residual on a grid over the domain.
 
     axes        the grid's values along each of `inputs`
     residual    (points of the grid, in `ij` order …, equations), float64, absolute values
@@ -74,7 +74,7 @@ class Audit:
 
     @property
     def n_points(self) -> int:
-        """Points of the grid."""
+        """The number of points of the grid."""
         return int(np.prod([len(axis) for axis in self.axes]))
 
     def rows(self, percentiles: Sequence[float] = PERCENTILES) -> list[ResidualQuantile]:

@@ -16,7 +16,7 @@ from kdpinn_edge.errors import BudgetError, KdpinnError
 
 
 class Commands(TyperGroup):
-    """Turns the errors of every command into a message and an exit code."""
+    """The group of all commands: it turns their errors into a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named. Raises typer.Exit with its code where it fails."""

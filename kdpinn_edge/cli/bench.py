@@ -76,7 +76,7 @@ def gate(bundle: Path, options: BenchOptions, out: Console, status: Console, qui
 
 
 def frontier(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
-    """How many points of each backend fit into the budget."""
+    """Find how many points of each backend fit into the budget."""
     _refuse(options, "the frontier", "n_points", "out", "resume", "report", "compare", "samples", "add", "clock")
     budget_ns = _budget_ns(options)
     with status.status("searching") as spinner:

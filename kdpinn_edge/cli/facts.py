@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def model_facts(model: Model) -> dict[str, str]:
-    """What is known of a model, in the order of printing."""
+    """The facts known of a model, in the order of printing."""
     facts = {}
     if model.problem and model.problem.equation:
         facts["equation"] = model.problem.equation
@@ -21,7 +21,7 @@ def model_facts(model: Model) -> dict[str, str]:
 
 
 def manifest_facts(manifest: Manifest) -> dict[str, str]:
-    """What a manifest says of its bundle, in the order of printing."""
+    """The facts that a manifest states of its bundle, in the order of printing."""
     sizes, target = manifest.sizes, manifest.target
     facts = {
         "model": manifest.name + (f": {manifest.equation}" if manifest.equation else ""),

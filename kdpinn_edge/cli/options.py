@@ -69,7 +69,7 @@ PointsPerCall = Annotated[
 BudgetPoints = Annotated[int, typer.Option(min=1, help="What has to be within the budget.")]
 
 
-class Method(StrEnum):
+class OptimiserChoice(StrEnum):
     """The optimiser that follows Adam."""
 
     lm = "lm"
@@ -118,7 +118,8 @@ class TrainingOptions:
     ] = "tanh"
     points: Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")] = None
     optimiser: Annotated[
-        Method | None, typer.Option(help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS, SOAP.")
+        OptimiserChoice | None,
+        typer.Option(help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS, SOAP."),
     ] = None
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")] = None
     steps: Annotated[int | None, typer.Option(min=1, help="Steps per round.")] = None

@@ -14,7 +14,7 @@ from kdpinn_edge.cli.options import (
     CpuSeconds,
     Device,
     FoundTeacher,
-    Method,
+    OptimiserChoice,
     ProblemName,
     finite,
     layers,
@@ -37,7 +37,7 @@ def study(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students per method and size.")] = 5,
     seconds: CpuSeconds = 60.0,
-    optimiser: Annotated[Method, typer.Option(help="What follows Adam.")] = Method.lm,
+    optimiser: Annotated[OptimiserChoice, typer.Option(help="What follows Adam.")] = OptimiserChoice.lm,
     device: Device = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="How many are trained at a time, each on one thread.")] = 2,
     out: Annotated[

@@ -70,7 +70,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to evaluate.
+    """One way to evaluate a model.
 
     `packages` are the distributions that it needs, whose versions are recorded; where one is missing the backend is
     absent, and `extra` of kdpinn-edge brings it. `runtime` are those of them that must be installed where the artifact

@@ -10,7 +10,7 @@ from pathlib import Path
 from kdpinn_edge.comparison.backend import Backend
 from kdpinn_edge.comparison.record import Absent
 from kdpinn_edge.comparison.reference import Reference, RefusedError
-from kdpinn_edge.comparison.worker import Loaded, Task, Worker, started
+from kdpinn_edge.comparison.worker import Loaded, Worker, WorkerTask, started
 from kdpinn_edge.errors import BenchError
 
 
@@ -20,7 +20,7 @@ class NotInstalledError(BenchError):
 
 @dataclass(frozen=True)
 class BackendConfig:
-    """`backend` on a bundle, with `threads` threads (None: its own default); `name` is its name in the tables.
+    """A backend on a bundle, with `threads` threads (None: its own default); `name` is its name in the tables.
 
     `rmse` is the model's error against the solution of its equation, where it is known. `tail_samples` is how many
     periodic calls its tail deserves; it gets them where a turn is then still short.
@@ -34,13 +34,13 @@ class BackendConfig:
     tail_samples: int = 1
 
     def cpus(self, affinity: tuple[int, ...]) -> tuple[int, ...]:
-        """Those of `affinity` that it runs on: as many as its threads, the last ones; all, where that is its choice."""
+        """The processors of `affinity` for its threads: as many, the last ones; all, where threads are its choice."""
         return affinity if self.threads is None else affinity[-self.threads :]
 
 
 def start(config: BackendConfig, affinity: tuple[int, ...], folder: Path, stack: ExitStack) -> Worker:
-    """The process of `config`, not yet loaded; it ends with `stack`. `folder` is its own, and outlives it."""
-    task = Task(
+    """Start the process of `config`, not yet loaded; it ends with `stack`. `folder` is its own, and outlives it."""
+    task = WorkerTask(
         backend=config.backend,
         bundle=config.bundle.absolute(),
         folder=folder,
@@ -51,13 +51,13 @@ def start(config: BackendConfig, affinity: tuple[int, ...], folder: Path, stack:
 
 
 def admit(worker: Worker, config: BackendConfig, reference: Reference) -> tuple[Loaded, float]:
-    """Load `worker`; its error at the probe points. Raises BenchError where it cannot, or breaks its promise."""
+    """Load `worker` and return its error at the probe points. Raises BenchError where it breaks its promise."""
     loaded = worker.load(reference.points(1))
     return loaded, reference.judge(worker.evaluate(reference.probe), config.backend.promise)
 
 
 def absence(name: str, error: BenchError, n: int | None = None) -> Absent:
-    """How the backend `name` is listed that did not get in because of `error`."""
+    """The listing of the backend `name`, which `error` keeps out of the comparison."""
     if isinstance(error, RefusedError):
         return Absent(name, "refused", str(error), n, error.error)
     return Absent(name, "not installed" if isinstance(error, NotInstalledError) else "failed", str(error), n)

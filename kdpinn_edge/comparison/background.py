@@ -17,14 +17,14 @@ CHUNK = 1 << 20
 
 
 class Background:
-    """Processes that wait for `running`."""
+    """The background load: processes that wait for `running`."""
 
     def __init__(self, connections: list[Connection]) -> None:
         self._connections = connections
 
     @contextmanager
     def running(self, at_most_s: float) -> Iterator[None]:
-        """They compute within this context; each stops by itself after `at_most_s`."""
+        """Let the processes compute within this context; each stops by itself after `at_most_s`."""
         for connection in self._connections:
             connection.send(at_most_s)
         try:
@@ -37,7 +37,7 @@ class Background:
 
 @contextmanager
 def background(cpus: tuple[int, ...]) -> Iterator[Background]:
-    """One process on each of `cpus`; they end with the context."""
+    """Start one process on each of `cpus`; they end with the context."""
     context = get_context("spawn")
     with ExitStack() as stack:
         connections = []

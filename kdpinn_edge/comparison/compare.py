@@ -23,7 +23,7 @@ class Change:
 
     @property
     def factor(self) -> float:
-        """How many times as long it takes now."""
+        """The factor by which it takes longer now."""
         return self.after.ns / self.before.ns
 
     @property
@@ -35,7 +35,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every Change of what is in both records; what else is different; what is in one of them only."""
+    """The Changes of what is in both records; what else is different; what is in one of them only."""
 
     changes: tuple[Change, ...]
     differences: tuple[str, ...]

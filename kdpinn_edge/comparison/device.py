@@ -72,7 +72,7 @@ class _Schema(msgspec.Struct):
 
 
 def read_devices(paths: Sequence[Path], bundle: Path, clock: str | None) -> list[Device | Absent]:
-    """The device of each file, or why it is refused: its self-test failed, or it has other bits.
+    """Read the device of each file, or why it is refused: its self-test failed, or it has other bits.
 
     A device is named after its file. `clock` is the rate of the one device that counts cycles. Raises BenchError for a
     file that is something else, or not of this bundle; BundleError for a damaged bundle.
@@ -104,7 +104,7 @@ def read_devices(paths: Sequence[Path], bundle: Path, clock: str | None) -> list
 
 
 def with_devices(record: Record, devices: Sequence[Device | Absent]) -> Record:
-    """`record` and `devices`, each in place of what has its name."""
+    """Add `devices` to `record`, each in place of what has its name."""
     names = {device.name for device in devices}
     return replace(
         record,

@@ -27,7 +27,7 @@ TRIALS = 9  # of which the median counts, while searching
 
 @dataclass(frozen=True)
 class Fit:
-    """`backend` evaluates `n` points in `ns` at the percentile, within the budget; 0 points where not even one fits.
+    """The `n` points that `backend` evaluates in `ns` at the percentile, within the budget; 0 where not even one fits.
 
     `n_above` points were found not to fit; None where even 16 million did.
     """

@@ -14,7 +14,7 @@ from kdpinn_edge.errors import BenchError
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """What the gate found: the latency at `percentile`, from the intended start of periodic calls, and the budget.
+    """The finding of the gate: the latency at `percentile`, from the intended start of periodic calls, and the budget.
 
     `holds` is whether the one is within the other; `excess_ns` is by how much it is not, negative where it is.
     """
@@ -33,7 +33,7 @@ class GateVerdict:
 
     @property
     def excess_ns(self) -> float:
-        """By how much the budget is exceeded."""
+        """The nanoseconds by which the budget is exceeded."""
         return self.latency.ns - self.budget_ns
 
 

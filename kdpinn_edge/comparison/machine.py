@@ -36,7 +36,7 @@ def this_machine() -> Machine:
 
 
 def conditions() -> Conditions:
-    """The Conditions now."""
+    """The Conditions of this machine now."""
     stolen = getattr(psutil.cpu_times(), "steal", 0.0)
     return Conditions(datetime.now(UTC).isoformat(timespec="seconds"), os.getloadavg(), stolen)
 

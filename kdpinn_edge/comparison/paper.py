@@ -44,7 +44,7 @@ REFERENCE_POINTS = 20_000
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """How many times as long the entry `slow` takes as `fast`, at n points: medians of the closed loop.
+    """The factor by which the entry `slow` takes longer than `fast` at n points: medians of the closed loop.
 
     A repetition of the run is expected in [low, high] in 95 of 100 cases.
     """
@@ -98,11 +98,11 @@ class PaperComparison:
         )
 
     def tails(self) -> tuple[Tail, ...]:
-        """Which rows are within which limit, judged at p99 or the highest percentile that the samples support."""
+        """The limit that each row is within, judged at p99 or the highest percentile that the samples support."""
         return tuple(_tail(row) for row in rows(self.record) if row.mode == "periodic")
 
     def document(self) -> dict[str, Any]:
-        """For JSON."""
+        """The comparison as a document for JSON."""
         return summary(self.record) | {
             "problem": self.problem,
             "rmse": {role: self.rmse(role) for role in ROLES},
@@ -148,7 +148,7 @@ def paper_comparison(
 
 
 def entry_name(backend: str, role: Role) -> str:
-    """What `backend` is called in the record, evaluating the network of that role."""
+    """The name of `backend` in the record, evaluating the network of that role."""
     return f"{backend}: {role}"
 
 

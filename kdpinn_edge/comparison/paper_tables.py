@@ -13,7 +13,7 @@ from kdpinn_edge.comparison.text_tables import print_absent, print_table
 
 
 def print_paper(console: Console, comparison: PaperComparison) -> None:
-    """Errors, speed-ups with their intervals, latencies with the limit that they are within."""
+    """Print errors, speed-ups with their intervals, latencies with the limit that they are within."""
     record = comparison.record
     errors = ", ".join(f"{role} {comparison.rmse(role):.1e}" for role in ROLES)
     increase = 100 * (comparison.rmse("student") / comparison.rmse("teacher") - 1)

@@ -30,7 +30,7 @@ MODES: tuple[Mode, ...] = ("closed", "periodic", "periodic, load", "cold", "firs
 
 @dataclass(frozen=True)
 class Protocol:
-    """What was measured. Two records are comparable where theirs are equal.
+    """The protocol of a comparison. Two records are comparable where theirs are equal.
 
     Each backend is loaded in `processes` processes, one after another, each taking `rounds` turns per n and mode in a
     random order that `seed` decides; a turn lasts about `turn_seconds`, in periodic modes longer where `least_samples`
@@ -50,7 +50,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured. `governor` and `clocksource` are "not visible" where the kernel hides them."""
+    """The machine of a comparison. `governor` and `clocksource` are "not visible" where the kernel hides them."""
 
     cpu: str
     cores: int
@@ -162,7 +162,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class NoiseBaseline:
-    """What the instruments show where nothing is evaluated, in Python's loop or in C's, which `layer` says.
+    """The figures of the instruments where nothing is evaluated, in Python's loop or in C's, which `layer` says.
 
     `clock_ns` is the cost of reading the clock; `cells` are those of a call that does nothing, entry "nothing".
     """
@@ -197,7 +197,7 @@ class DeviceCell:
 
 @dataclass(frozen=True)
 class Device:
-    """Another machine, which the program of `export --with-bench` has measured. Its self-test passed, and its bits are
+    """A machine that the program of `export --with-bench` has measured. Its self-test passed, and its bits are
     those of the NumPy program of its numerics profile.
     """
 

@@ -56,7 +56,7 @@ class Reference:
         )
 
     def points(self, n: int) -> Array:
-        """The n points (n, n_in) at which is timed, in the precision of the bundle."""
+        """The n points (n, n_in) at which calls are timed, in the precision of the bundle."""
         return timed_points(self._manifest.inputs, n).astype(self.probe.dtype)
 
     def judge(self, y: Array, promise: Promise) -> float:
@@ -70,7 +70,7 @@ class Reference:
         return self._held(errors, promise)
 
     def judge_timed(self, y: Array, n: int, promise: Promise) -> None:
-        """As `judge`, for the values y at `points(n)`, bits apart."""
+        """Judge the values y at `points(n)` as `judge` does, bits apart."""
         if n not in self._expected:
             self._expected[n] = interpret(self._program, self.points(n))
         self._held(self._errors(y, self._expected[n]), promise)

@@ -43,7 +43,7 @@ OWN_THREADS = "{}, own threads"
 
 
 def full(bundle: Path) -> list[BackendConfig]:
-    """Every backend on one thread, and those that have more with threads of their own choice."""
+    """Every backend on one thread, and also with threads of its own choice where it has more."""
     every = [
         replace(config, tail_samples=TAIL_SAMPLES if config.backend.promise == "same bits" else 1)
         for config in named([backend.name for backend in BACKENDS if backend.name not in VARIANTS], bundle)
@@ -57,7 +57,7 @@ def full(bundle: Path) -> list[BackendConfig]:
 
 
 def named(names: Sequence[str], bundle: Path) -> list[BackendConfig]:
-    """The backends called `names`, on one thread. Raises BenchError for a name that is not known."""
+    """The backends called `names`, on one thread. Raises BenchError for an unknown name."""
     known = {backend.name: backend for backend in BACKENDS}
     if unknown := [name for name in names if name not in known]:
         raise BenchError(f"no backend is called {unknown[0]!r}; expected: {'; '.join(known)}")

@@ -55,7 +55,7 @@ FLOOR = "nothing"
 
 @dataclass(frozen=True)
 class MeasurementProgress:
-    """How far a run is, in seconds of its estimate."""
+    """The progress of a run, in seconds of its estimate."""
 
     done_s: float
     total_s: float
@@ -63,7 +63,7 @@ class MeasurementProgress:
 
 
 def estimate_s(configs: Sequence[BackendConfig], protocol: Protocol) -> float:
-    """How long `measure` will take, roughly: backends that are slow to load or to call take longer."""
+    """Estimate the seconds that `measure` will take: backends that are slow to load or to call take longer."""
     turns = len(_turns(configs, protocol))
     return turns * _turn_s(protocol) + len(configs) * protocol.processes * START_S
 

@@ -37,7 +37,7 @@ class Percentile:
 
 @dataclass(frozen=True)
 class Misses:
-    """`count` of `samples` latencies were above the deadline. The true share is below `share_bound` with 95 %
+    """Late calls: `count` of `samples` latencies exceeded the deadline. The true share is below `share_bound` with 95 %
     confidence: none in N means below 3/N.
     """
 
@@ -48,7 +48,7 @@ class Misses:
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """One Cell summed up. `percentiles` are those of PERCENTILES that have ten samples beyond them; p50 always.
+    """The summary of one Cell. `percentiles` are those of PERCENTILES that have ten samples beyond them; p50 always.
 
     `misses` is None where a sample is a mean of several calls.
     """
@@ -71,7 +71,7 @@ class LatencyRow:
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """One DeviceCell summed up, per call: in nanoseconds where the rate of the clock is known, else in its cycles.
+    """The summary of one DeviceCell, per call: in nanoseconds where the rate of the clock is known, else in its cycles.
 
     `p99` is None where less than ten samples lie beyond it.
     """
@@ -122,7 +122,7 @@ def rows(record: Record) -> tuple[LatencyRow, ...]:
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """`record` for JSON, with rows instead of samples."""
+    """Summarise `record` for JSON, with rows instead of samples."""
     devices = [
         {key: value for key, value in msgspec.to_builtins(device).items() if key != "cells"}
         | {"rows": [asdict(found) for found in device_rows(device)]}
@@ -160,14 +160,14 @@ def row(cell: Cell, deadline_ns: float) -> LatencyRow:
 
 
 def samples_for(p: float) -> int:
-    """How many samples the p-th percentile needs: so many that ten lie beyond it. Raises BenchError where p is none."""
+    """The number of samples that the p-th percentile needs: ten lie beyond it. Raises BenchError where p is none."""
     if not 0 < p < 100:
         raise BenchError(f"percentile {p:g}; expected: above 0 and below 100, as in 99.9")
     return round(BEYOND / (1 - p / 100))
 
 
 def misses(samples_ns: Array, deadline_ns: float) -> Misses:
-    """How many of `samples_ns` are above the deadline; the bound is that of Clopper and Pearson."""
+    """Count how many of `samples_ns` are above the deadline; the bound is that of Clopper and Pearson."""
     count, n = int((samples_ns > deadline_ns).sum()), samples_ns.size
     return Misses(count, n, 1.0 if count == n else float(betaincinv(count + 1, n - count, CONFIDENCE)))
 

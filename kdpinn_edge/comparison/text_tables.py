@@ -36,7 +36,7 @@ CLOSED = ("p50 µs", "±", "p99 µs", "ns/point", "error")
 
 @contextmanager
 def live(console: Console) -> Iterator[Callable[[MeasurementProgress], None]]:
-    """A bar with what is being measured; yields what to give as `report`."""
+    """Show a bar with what is being measured; yields the function to give as `report`."""
     bar = Bar(
         BarColumn(bar_width=16),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -56,7 +56,7 @@ def live(console: Console) -> Iterator[Callable[[MeasurementProgress], None]]:
 
 
 def print_record(console: Console, record: Record) -> None:
-    """The tables of `record`, one per mode; what loading takes; who is absent; protocol and machine."""
+    """Print the tables of `record`, one per mode; what loading takes; who is absent; protocol and machine."""
     found = {(row.entry, row.n, row.mode): row for row in rows(record)}
     for subject in record.subjects:
         console.print(
@@ -131,28 +131,28 @@ def cycles(count: float) -> str:
 
 
 def clock_line(device: Device) -> str:
-    """Which bits a device has, and what it was timed by."""
+    """Describe which bits a device has, and what it was timed by."""
     clock = device.clock
     rate = f" at {clock.per_second / 1e6:g} MHz" if clock.unit == "cycles" and clock.per_second else ""
     return f"bits of {device.profile}; clock {clock.source}{rate}, which steps by {clock.resolution:,} {clock.unit}"
 
 
 def print_table(console: Console, table: Table) -> None:
-    """`table` as wide as it is: a figure that is cut is worse than a line that wraps."""
+    """Print `table` as wide as it is: a figure that is cut is worse than a line that wraps."""
     needed = console.measure(table, options=console.options.update(max_width=MOST_WIDTH)).maximum
     console.width = max(console.width, needed)
     console.print(table)
 
 
 def print_absent(console: Console, absent: Sequence[Absent]) -> None:
-    """Who is not in the comparison, and why."""
+    """Print which backends are not in the comparison, and why."""
     for missing in absent:
         at = f", {missing.n:,} points" if missing.n else ""
         console.print(f"{missing.kind}: {missing.name}{at}: {escape(missing.reason)}", soft_wrap=True)
 
 
 def print_verdict(console: Console, verdict: GateVerdict) -> None:
-    """What the gate found, in one sentence, and what it rests on."""
+    """Print what the gate found, in one sentence, and what it rests on."""
     colour, said = ("green", "kept by") if verdict.holds else ("bold red", "missed by")
     p = f"p{verdict.latency.p:g}"
     console.print(
@@ -170,7 +170,7 @@ def print_verdict(console: Console, verdict: GateVerdict) -> None:
 
 
 def print_frontier(console: Console, fits: Sequence[Fit], budget_ns: int, percentile: float) -> None:
-    """How many points fit, most first."""
+    """Print how many points fit, most first."""
     table = _table(f"points in {duration(budget_ns)}", "backend", f"p{percentile:g}", "points that do not fit")
     for fit in sorted(fits, key=lambda fit: -fit.n):
         above = "none tried" if fit.n_above is None else f"{fit.n_above:,}"
@@ -179,7 +179,7 @@ def print_frontier(console: Console, fits: Sequence[Fit], budget_ns: int, percen
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """What changed beyond noise, slowest first, and what else is different."""
+    """Print what changed beyond noise, slowest first, and what else is different."""
     for difference in comparison.differences:
         console.print(f"not the same: {escape(difference)}", soft_wrap=True)
     for name in comparison.gone:
@@ -199,7 +199,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def protocol_lines(protocol: Protocol) -> tuple[str, ...]:
-    """What was timed and what was not; benchmarks/README.md says it in full."""
+    """Describe what was timed and what was not; benchmarks/README.md says it in full."""
     return (
         f"Protocol: {protocol.processes} processes of each backend, {protocol.rounds} turns of "
         f"{protocol.turn_seconds * 1e3:g} ms each per row, in random order (seed {protocol.seed}). Timed is a call on "

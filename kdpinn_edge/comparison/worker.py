@@ -35,8 +35,8 @@ TIMER_SLACK = Path("/proc/self/timerslack_ns")
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a worker evaluates, on which processors; `folder` is Case's."""
+class WorkerTask:
+    """The task of a worker: what it evaluates, on which processors; `folder` is Case's."""
 
     backend: Backend
     bundle: Path
@@ -64,7 +64,7 @@ class Bound:
 
 
 class Worker:
-    """The process of one Task. Every call waits for its answer and raises BenchError where there is none."""
+    """The process of one WorkerTask. Every call waits for its answer and raises BenchError where there is none."""
 
     def __init__(self, process: Any, connection: Connection, log: Path) -> None:
         self._process, self._connection, self._log = process, connection, log
@@ -75,27 +75,27 @@ class Worker:
         return loaded
 
     def evaluate(self, x: Array) -> Array:
-        """Its values at x (n, n_in)."""
+        """Evaluate the backend at x (n, n_in)."""
         y: Array = self._ask("evaluate", x)
         return y
 
     def bind(self, x: Array) -> Bound:
-        """Bind it to x (n, n_in): the loop for n points. One point is bound already, by `load`, the same."""
+        """Bind the backend to x (n, n_in): the loop for n points. One point is bound already, by `load`, the same."""
         bound: Bound = self._ask("bind", x)
         return bound
 
     def clock_ns(self, n: int) -> float:
-        """What reading the clock costs in the loop for n points."""
+        """Measure what reading the clock costs in the loop for n points."""
         spent: float = self._ask("clock_ns", n)
         return spent
 
     def find_batch(self, n: int) -> tuple[int, float]:
-        """As `timing.find_batch`, of the loop for n points."""
+        """Find the batch of the loop for n points, as `timing.find_batch` does."""
         found: tuple[int, float] = self._ask("find_batch", n)
         return found
 
     def sample(self, n: int, loop: str, interval: int, count: int) -> Array:
-        """`count` samples of the loop `loop` ("closed", "periodic", "cold") of n points, with its first argument."""
+        """Take `count` samples of `loop` ("closed", "periodic", "cold") of n points, with its first argument."""
         samples_ns: Array = self._ask("sample", n, loop, interval, count)
         return samples_ns
 
@@ -116,7 +116,7 @@ class Worker:
 
 
 @contextmanager
-def started(task: Task, log: Path) -> Iterator[Worker]:
+def started(task: WorkerTask, log: Path) -> Iterator[Worker]:
     """Start the process of `task`; it ends with the context, at once."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
@@ -134,7 +134,7 @@ def started(task: Task, log: Path) -> Iterator[Worker]:
 
 @contextmanager
 def spawning(cpus: tuple[int, ...]) -> Iterator[None]:
-    """Processes that are started within this context run on `cpus` only, and leave Ctrl-C to their parent."""
+    """Let processes that are started within this context run on `cpus` only, and leave Ctrl-C to their parent."""
     affinity, mask = os.sched_getaffinity(0), signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.sched_setaffinity(0, cpus)
     try:
@@ -144,7 +144,7 @@ def spawning(cpus: tuple[int, ...]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _serve(connection: Connection, task: Task, log: Path, begun_ns: int) -> None:
+def _serve(connection: Connection, task: WorkerTask, log: Path, begun_ns: int) -> None:
     process_ns = perf_counter_ns() - begun_ns
     with open(log, "wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
@@ -172,7 +172,7 @@ def _serve(connection: Connection, task: Task, log: Path, begun_ns: int) -> None
 class _Server:
     """The child's side of Worker."""
 
-    def __init__(self, task: Task, process_ns: int, stack: ExitStack) -> None:
+    def __init__(self, task: WorkerTask, process_ns: int, stack: ExitStack) -> None:
         self._task, self._process_ns, self._stack = task, process_ns, stack
         self._manifest = read_manifest(task.bundle)
         self._program = read_function(task.bundle, self._manifest)

@@ -76,7 +76,7 @@ class Names:
     outputs: tuple[str, ...]
 
     def read(self, request: str) -> Term:
-        """What `request` asks for. Raises DerivativeError where that is nothing, or more than one thing."""
+        """The term that `request` asks for. Raises DerivativeError where that is nothing, or more than one thing."""
         readings = self.readings(request.strip())
         if len(readings) == 1:
             return readings[0]
@@ -99,7 +99,7 @@ class Names:
                 return next((text for text in spellings if self.readings(text) == [term]), None) or self._refuse(term)
 
     def readings(self, text: str) -> list[Term]:
-        """Everything that `text` can mean."""
+        """The terms that `text` can mean."""
         if match := re.fullmatch(r"laplacian\((.*)\)", text):
             column, *axes = parse_requests(match[1])
             known = column in self.outputs and set(axes) <= set(self.inputs) and len(set(axes)) == len(axes)
@@ -152,7 +152,7 @@ class Names:
 
 
 def spelled(column: str, multi_index: Sequence[str]) -> str:
-    """`column` with the inputs of `multi_index` after it: those of one letter run together."""
+    """Spell `column` with the inputs of `multi_index` after it: those of one letter run together."""
     text, alone = column, True
     for name in multi_index:
         text += f"_{name}" if alone or len(name) > 1 else name

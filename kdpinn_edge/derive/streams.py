@@ -23,7 +23,7 @@ Stream = tuple[Piece, ...]
 
 
 def zeros(size: int) -> Stream:
-    """`size` zeros."""
+    """A stream of `size` zeros."""
     return (np.zeros(size),)
 
 
@@ -33,7 +33,7 @@ def is_zero(piece: Piece) -> bool:
 
 
 def length(stream: Stream) -> int:
-    """How many entries `stream` has."""
+    """The number of entries of `stream`."""
     return sum(piece.size for piece in stream)
 
 
@@ -100,19 +100,19 @@ class Draft:
         )
 
     def add(self, a: Stream, b: Stream) -> Stream:
-        """a + b, elementwise."""
+        """The sum a + b, elementwise."""
         return joined((self._sum(p, q),) for _, (p, q) in self.aligned(a, b))
 
     def mul(self, a: Stream, b: Stream) -> Stream:
-        """a * b, elementwise."""
+        """The product a * b, elementwise."""
         return joined((self._product(p, q),) for _, (p, q) in self.aligned(a, b))
 
     def map(self, x: Stream, fn: str) -> Stream:
-        """fn(x), elementwise."""
+        """The function fn(x), elementwise."""
         return joined((self._mapped(piece, fn),) for piece in x)
 
     def cut(self, x: Stream, start: int, size: int) -> Stream:
-        """x[start : start + size]."""
+        """The entries x[start : start + size] of a stream."""
         pieces: list[Piece] = []
         for piece in x:
             low, high = max(start, 0), min(start + size, piece.size)
@@ -122,7 +122,7 @@ class Draft:
         return tuple(pieces)
 
     def part(self, x: Var, start: int, size: int) -> Var:
-        """x[start : start + size] of one variable."""
+        """The entries x[start : start + size] of one variable."""
         return self._builder.slice(x, start, size)
 
     def aligned(self, *streams: Stream) -> Iterator[tuple[int, tuple[Piece, ...]]]:
@@ -132,7 +132,7 @@ class Draft:
             yield start, tuple(self.cut(stream, start, end - start)[0] for stream in streams)
 
     def whole(self, x: Stream, column: Var) -> Var:
-        """x as one variable. Constants become 0 * tanh(column) + constant: an infinity is no harm, a NaN stays one."""
+        """The stream x as one variable. A constant is 0 * tanh(column) + constant: infinity is harmless, NaN stays."""
         parts = [piece if isinstance(piece, Var) else self._constant(piece, column) for piece in x]
         return self._builder.concat(parts)
 

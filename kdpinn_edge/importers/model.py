@@ -47,7 +47,7 @@ def find_model(text: str) -> Model:
     if Path(text).suffix == ".onnx":
         raise ProgramError(
             f"{text}: a model in ONNX is not read; expected: the torch module that it was made from, which "
-            "kdpinn_edge.importers.torch_module.capture turns into a Program (docs/training.md)"
+            "kdpinn_edge.capture turns into a Program (docs/training.md)"
         )
     if not Path(text).exists():
         raise ProgramError(
@@ -109,5 +109,5 @@ def find_pinn(text: str) -> Pinn:
 
 
 def zoo_name(text: str) -> str:
-    """`text`, or the student of the problem that it names."""
+    """The name of a model: `text`, or the student of the problem that it names."""
     return f"{text}_student" if text in problems.names() and not Path(text).exists() else text

@@ -140,7 +140,7 @@ def capture(
     The proof compares Program and copy in float64 on `probe` (n, n_in), or on 1024 points drawn from the box
     `domain = (lower, upper)`, by default [-1, 1] in every input, always the same ones; `PARITY` says how close.
 
-    Raises CaptureError where an operation is not known or mixes points (all of them at once, each with its source
+    Raises CaptureError where an operation is unknown or mixes points (all of them at once, each with its source
     line and the usual rewrite), where parameters are not finite, shapes do not fit, or the proof fails; ProgramError
     where a name is not one.
 

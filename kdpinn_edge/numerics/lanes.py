@@ -146,7 +146,7 @@ def is_fast(profile: str) -> bool:
 
 @contextmanager
 def profile(name: str) -> Iterator[None]:
-    """Here, and in what is called from here, `fma` rounds as the numerics profile `name` of PROFILES has it."""
+    """Let `fma` round, here and in what is called from here, as the numerics profile `name` of PROFILES has it."""
     token = _multiply_add.set(PROFILES[name])
     try:
         yield

@@ -30,7 +30,7 @@ POINTS_AT_ONCE = 1024
 
 
 def partial_sums(n_in: int, n_out: int) -> int:
-    """How many interleaved sums an Affine of this shape is summed in.
+    """The number of interleaved sums that an Affine of this shape is summed in.
 
     Two hide the latency of fma where neurons fill the lanes; eight let a layer of few outputs put its terms into lanes.
     """
@@ -40,7 +40,7 @@ def partial_sums(n_in: int, n_out: int) -> int:
 
 
 def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """`array` rounded to "float16", "float32" or "float64". Raises ProgramError where that is not finite."""
+    """Round `array` to "float16", "float32" or "float64". Raises ProgramError where that is not finite."""
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(array, dtype)
     if not np.isfinite(result).all():
@@ -52,9 +52,9 @@ def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 
 class NumpyProgram:
-    """`program` as a function of points (n, n_in) to (n, n_out), in "float32" or "float64", bit for bit as exported.
+    """A Program as a function of points (n, n_in) to (n, n_out), in "float32" or "float64", bit for bit as exported.
 
-    `profile` is the numerics profile of the target. Raises EngineError for one that is not known or lacks the
+    `profile` is the numerics profile of the target. Raises EngineError for one that is unknown or lacks the
     precision, ProgramError where a parameter does not fit the precision.
     """
 

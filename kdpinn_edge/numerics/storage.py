@@ -10,7 +10,7 @@ from kdpinn_edge.program.verify import verify
 
 
 def store_as_float16(program: Program) -> Program:
-    """`program` with every parameter rounded to the nearest float16, so that storing it as one loses nothing.
+    """Round every parameter of `program` to the nearest float16, so that storing it as one loses nothing.
 
     A parameter keeps 11 significant bits, and below 6e-5 in magnitude fewer. Raises ProgramError where one exceeds
     65504, the largest float16.

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 
 class Math(Protocol):
-    """What `features` and `ansatz` may call: numpy, torch and kdpinn_edge.training.jets all provide it."""
+    """The functions that `features` and `ansatz` may call: numpy, torch and kdpinn_edge.training.jets have them."""
 
     def sin(self, x: Any, /) -> Any:
         """Sine, elementwise."""

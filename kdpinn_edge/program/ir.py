@@ -177,12 +177,12 @@ class Program:
 
     @property
     def n_in(self) -> int:
-        """Numbers per input point."""
+        """The numbers per input point."""
         return sum(var.size for var in self.inputs)
 
     @property
     def n_out(self) -> int:
-        """Numbers per output point."""
+        """The numbers per output point."""
         return sum(var.size for var in self.outputs)
 
     @cached_property

@@ -43,7 +43,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
 
 
 def find_activation(name: str) -> Activation:
-    """The one of this name. Raises TrainError where there is none."""
+    """The activation of this name. Raises TrainError where there is none."""
     if name not in ACTIVATIONS:
         raise TrainError(f"no activation is called {name!r}; expected: {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]

@@ -13,7 +13,7 @@ OPTIMISERS = ("lm", "ssbroyden", "lbfgs", "soap")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a teacher is trained: Adam, then `optimiser`, in rounds that each start with fresh points.
+    """The recipe of a teacher: Adam, then `optimiser`, in rounds that each start with fresh points.
 
     hidden              sizes of the hidden layers
     activation          one of `activations.ACTIVATIONS`
@@ -49,13 +49,13 @@ class TrainConfig:
 
     @property
     def steps(self) -> int:
-        """All steps of the run."""
+        """The number of all steps of the run."""
         return self.adam_rounds * self.adam_steps + self.newton_rounds * self.newton_steps
 
 
 @dataclass(frozen=True)
 class DistillConfig(TrainConfig):
-    """How a student is distilled: as a teacher is trained, under the loss of `objective.distillation`.
+    """The recipe of a student, trained as a teacher is, under the loss of `objective.distillation`.
 
     sigma               σ of both Gaussians, in the units of the outputs
     physics_weight      λ of the physics loss; 0 for a student that follows its teacher alone

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from kdpinn_edge.training.config import TrainConfig
-from kdpinn_edge.training.errors import Reference
 from kdpinn_edge.training.objective import Batch, Objective
 from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.optimisers import (
@@ -28,12 +27,13 @@ from kdpinn_edge.training.pinn import Pinn, Tape, jacobian
 from kdpinn_edge.training.progress import ProgressReport, TrainingProgress
 from kdpinn_edge.training.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
 from kdpinn_edge.training.sampling import draw, judged, uniform
+from kdpinn_edge.training.solution_errors import ReferencePoints
 
 PACE_STEPS = 20
 
 
 def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
-    """What follows Adam on the parameters of `net`."""
+    """The optimiser that follows Adam on the parameters of `net`."""
     match config.optimiser:
         case "lm":
             return LevenbergMarquardt(config.damping)
@@ -102,7 +102,7 @@ class _Run:
         self.adam_steps = config.adam_rounds * config.adam_steps
         self.adam = Adam(config.adam_rate, self.adam_steps)
         self.newton = optimiser(config, net)
-        self.reference = Reference.on_grid(net.problem, coarser=3)
+        self.reference = ReferencePoints.on_grid(net.problem, coarser=3)
         self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1)).to(net.device)
 
     def generator(self, step: int) -> torch.Generator:

@@ -24,7 +24,7 @@ POINTS = 90_000
 
 @dataclass(frozen=True)
 class Columns:
-    """All that is known, and all that weights say of it. The network's outputs are center + scale · N."""
+    """The columns of the model that is followed, as its weights describe them. Outputs are center + scale · N."""
 
     name: str
     inputs: tuple[str, ...]
@@ -44,7 +44,7 @@ class Followed(Problem):
 
 
 def followed(columns: Columns, exact: Callable[[Array], Array] | None = None) -> Followed:
-    """The problem; without `exact`, the model that is followed, it has no reference."""
+    """The problem of following a model; without `exact`, the model that is followed, it has no reference."""
     sides = tuple(zip(columns.lower, columns.upper, strict=True))
 
     def features(m: Math, *x: Any) -> Sequence[Any]:

@@ -107,12 +107,12 @@ def columns(x: Tensor, inputs: Sequence[str], multi_indices: tuple[str, ...]) ->
 
 
 def concat(jets: Sequence[Jet]) -> Jet:
-    """The jets side by side."""
+    """The columns of several jets, side by side."""
     return Jet(jets[0].multi_indices, torch.cat([jet.data for jet in jets], dim=-1))
 
 
 def affine(x: Jet, weight: Tensor, bias: Tensor) -> Jet:
-    """x Wᵀ + b; the derivatives see no bias."""
+    """The affine map x Wᵀ + b of a jet; its derivatives see no bias."""
     biases = torch.cat((bias[None], bias.new_zeros(len(x.multi_indices) - 1, len(bias))))
     return Jet(x.multi_indices, x.data @ weight.T + biases[:, None])
 

@@ -34,20 +34,20 @@ class Objective(Protocol):
 
     @property
     def multi_indices(self) -> tuple[str, ...]:
-        """The derivatives that it needs of a network, as `jets.closed` has them."""
+        """The derivatives of a network that the loss needs, as `jets.closed` has them."""
 
     @property
     def n_targets(self) -> int:
-        """How many columns the targets have."""
+        """The number of columns of the targets."""
 
     def targets(self, points: Tensor) -> Tensor:
-        """What of the teacher is to be followed at points (n, n_in): (n, k), k = 0 without a teacher."""
+        """The values of the teacher to follow at points (n, n_in): (n, k), k = 0 without a teacher."""
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
-        """(k, n), row by row what should vanish."""
+        """The residuals (k, n), row by row what should vanish."""
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
-        """The mean over the batch, a scalar."""
+        """The loss, a mean over the batch: a scalar."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +61,20 @@ class Physics:
 
     @property
     def multi_indices(self) -> tuple[str, ...]:
-        """Those of the residual."""
+        """The derivatives that the residual needs."""
         return jets.of(self.problem)
 
     @property
     def n_targets(self) -> int:
-        """None."""
+        """The number of columns of the targets: 0, since no teacher is followed."""
         return 0
 
     def targets(self, points: Tensor) -> Tensor:
-        """Nothing: (n, 0)."""
+        """The targets, without columns: (n, 0)."""
         return points[:, :0]
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
-        """√w r, (equations, n)."""
+        """The weighted residuals √w r, (equations, n)."""
         names = Names(self.problem.inputs, self.problem.outputs)
         terms = [self._column(names.read(term), u, batch.points) for term in self.problem.terms]
         residuals = torch.stack(list(self.problem.residual(*terms)))
@@ -86,7 +86,7 @@ class Physics:
         return residuals * batch.weights.sqrt()
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
-        """mean(w r²)."""
+        """The physics loss, mean(w r²)."""
         return self.residuals(u, batch).square().sum(0).mean()
 
     def _column(self, term: Term, u: Jet, points: Tensor) -> Tensor:
@@ -111,21 +111,21 @@ class Divergence:
 
     @property
     def multi_indices(self) -> tuple[str, ...]:
-        """The value alone."""
+        """The multi-index of the value alone."""
         return ("",)
 
     @property
     def n_targets(self) -> int:
-        """One per output."""
+        """The number of columns of the targets: one per output."""
         return len(self.teacher.problem.outputs)
 
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
-        """u_T at the points, (n, n_out)."""
+        """The values u_T of the teacher at the points, (n, n_out)."""
         return self.teacher(points)
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
-        """(u_S − u_T)/(√2 σ), (n_out, n)."""
+        """The residuals (u_S − u_T)/(√2 σ), (n_out, n)."""
         return (u[""] - batch.targets).T / (sqrt(2) * self.sigma)
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
@@ -141,12 +141,12 @@ class Slopes:
 
     @property
     def multi_indices(self) -> tuple[str, ...]:
-        """The value, and the first derivatives that the residual needs."""
+        """The multi-indices of the value and of the first derivatives that the residual needs."""
         return first_multi_indices(self.teacher.problem)
 
     @property
     def n_targets(self) -> int:
-        """One per output and input."""
+        """The number of columns of the targets: one per output and input."""
         return len(self.teacher.problem.outputs) * (len(self.multi_indices) - 1)
 
     @torch.no_grad()
@@ -155,11 +155,11 @@ class Slopes:
         return _slopes(self.teacher.jet(points, self.multi_indices))
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
-        """√w (∂u_S − ∂u_T), one row per output and input."""
+        """The residuals √w (∂u_S − ∂u_T), one row per output and input."""
         return (_slopes(u) - batch.targets).T * batch.weights.sqrt()
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
-        """The mean over the batch."""
+        """The loss of the slopes, a mean over the batch."""
         return self.residuals(u, batch).square().sum(0).mean()
 
 
@@ -171,12 +171,12 @@ class Mixture:
 
     @property
     def multi_indices(self) -> tuple[str, ...]:
-        """Those of all terms."""
+        """The derivatives that the terms need, with those of their product rules."""
         return jets.closed([multi_index for _, term in self.terms for multi_index in term.multi_indices])
 
     @property
     def n_targets(self) -> int:
-        """Those of all terms."""
+        """The number of columns of the targets of all terms."""
         return sum(term.n_targets for _, term in self.terms)
 
     def targets(self, points: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ class Mixture:
         return torch.cat(parts)
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
-        """The weighted sum."""
+        """The weighted sum of the losses of all terms."""
         return torch.stack([weight * term.loss(u, own) for weight, term, own in self._own(batch)]).sum()
 
     def _own(self, batch: Batch) -> Iterator[tuple[float, Objective, Batch]]:
@@ -237,5 +237,5 @@ def steepness(u: Jet) -> Tensor:
 
 
 def batch_at(points: Tensor, u: Jet, objective: Objective) -> Batch:
-    """All of `points` as a batch. The weights are those of u now, and stay when u is trained further."""
+    """Make a batch of all of `points`. The weights are those of u now, and stay when u is trained further."""
     return Batch(points, 1 / (1 + steepness(u)), objective.targets(points))

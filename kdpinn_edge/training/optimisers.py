@@ -43,10 +43,10 @@ class Optimiser(Protocol):
     """`start` gives the first memory, `step` the next θ, a loss, and the next memory."""
 
     def start(self, theta: Tensor) -> Memory:
-        """The memory before the first step."""
+        """Make the memory before the first step."""
 
     def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
-        """One step; the loss is the last one that was calculated."""
+        """Make one step; the loss is the last one that was calculated."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Adam:
     steps: int
 
     def start(self, theta: Tensor) -> Memory:
-        """Both moments and the number of steps taken."""
+        """Make the memory: both moments and the number of steps taken."""
         return torch.zeros_like(theta), torch.zeros_like(theta), _numbers(0)
 
     def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
-        """θ − rate m/(√v + ε), both moments corrected for their start from zero."""
+        """Step to θ − rate m/(√v + ε), both moments corrected for their start from zero."""
         first, second, count = memory
         loss, gradient = on.slope(theta)
         first = 0.9 * first + 0.1 * gradient
@@ -89,14 +89,14 @@ class Soap:
     frequency: int = 10
 
     def start(self, theta: Tensor) -> Memory:
-        """Both moments, the number of steps taken, all L and R, all U and V."""
+        """Make the memory: both moments, the number of steps taken, all L and R, all U and V."""
         sizes = [size for W in self._matrices(theta) for size in W.shape]
         means = [theta.new_zeros(size, size) for size in sizes]
         bases = [torch.eye(size, dtype=theta.dtype, device=theta.device) for size in sizes]
         return torch.zeros_like(theta), torch.zeros_like(theta), _numbers(0), *means, *bases
 
     def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
-        """θ − rate m/(√v + ε), divided in the bases; v is a mean of squares there, and m of gradients as they are."""
+        """Step to θ − rate m/(√v + ε), divided in the bases: v is a mean of squares there, m of plain gradients."""
         first, second, count, *rest = memory
         means, bases = rest[: len(rest) // 2], rest[len(rest) // 2 :]
         to, back = [basis.T for basis in bases], bases
@@ -138,11 +138,11 @@ class LevenbergMarquardt:
     damping: float
 
     def start(self, theta: Tensor) -> Memory:
-        """The damping μ."""
+        """Make the memory: the damping μ."""
         return (_numbers(self.damping),)
 
     def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
-        """θ + δ; or θ as it is, with a larger μ, when ATTEMPTS steps fail."""
+        """Step to θ + δ; or keep θ as it is, with a larger μ, when ATTEMPTS steps fail."""
         damping = float(memory[0])
         r, J = on.linear(theta)
         loss = float(r.square().sum()) / on.n
@@ -191,12 +191,12 @@ class SelfScaledBroyden:
     """
 
     def start(self, theta: Tensor) -> Memory:
-        """H, the gradient, the loss, and the number of updates of H."""
+        """Make the memory: H, the gradient, the loss, and the number of updates of H."""
         H = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
         return H, torch.zeros_like(theta), _numbers(0, 0)
 
     def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
-        """θ − αHg, with α from a line search; where there is none, θ as it is and H from the start."""
+        """Step to θ − αHg, with α from a line search; where there is none, keep θ and start H anew."""
         H, gradient, (known, updates) = memory
         loss, gradient = on.slope(theta) if on.fresh or updates == 0 else (float(known), gradient)
         direction = -(H @ gradient)
@@ -236,12 +236,12 @@ class LimitedMemory:
     pairs: int = 50
 
     def start(self, theta: Tensor) -> Memory:
-        """The steps s and y, the newest last; the gradient; the loss and the number of pairs."""
+        """Make the memory: the steps s and y, the newest last; the gradient; the loss and the number of pairs."""
         none = theta.new_zeros(self.pairs, len(theta))
         return none, none, torch.zeros_like(theta), _numbers(0, 0)
 
     def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
-        """θ − αHg, with α from a line search; where there is none, θ as it is and no pairs."""
+        """Step to θ − αHg, with α from a line search; where there is none, keep θ and drop the pairs."""
         S, Y, gradient, (known, count) = memory
         loss, gradient = on.slope(theta) if on.fresh or count == 0 else (float(known), gradient)
         direction = -_inverse_times(S[self.pairs - int(count) :], Y[self.pairs - int(count) :], gradient)
@@ -270,7 +270,7 @@ def _inverse_times(S: Tensor, Y: Tensor, gradient: Tensor) -> Tensor:
 def searched(
     on: Landscape, theta: Tensor, loss: float, gradient: Tensor, direction: Tensor, alpha: float
 ) -> tuple[float, float, Tensor] | None:
-    """A step along `direction` that meets both conditions of P. Wolfe (1969), its loss and its gradient.
+    """Search for a step along `direction` that meets both conditions of P. Wolfe (1969), its loss and its gradient.
 
     Bisection, from `alpha` on (A. Lewis and M. Overton, 2013). None where the direction does not descend, or TRIALS
     steps do not do.

@@ -46,7 +46,7 @@ class Pinn(nn.Module):
         return self.made(x) if self.problem.potentials is None else self._jet(x, ("",), None)[""]
 
     def made(self, x: Tensor) -> Tensor:
-        """What the ansatz makes at the points x: the solution, or its potentials."""
+        """The columns that the ansatz makes at the points x: the solution, or its potentials."""
         columns = [x[:, i : i + 1] for i in range(len(self.problem.inputs))]
         h = torch.cat(tuple(self.problem.features(torch, *columns)), dim=1)
         for layer in self.layers[:-1]:
@@ -64,7 +64,7 @@ class Pinn(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are, and the points that it takes."""
+        """The device of the weights, and of the points that the network takes."""
         return next(self.parameters()).device
 
     @property
@@ -109,14 +109,14 @@ class Pinn(nn.Module):
 
 
 class Made(nn.Module):
-    """What the ansatz of a Pinn makes, as a module to be captured; of its derivatives the Program's are better."""
+    """The output of the ansatz of a Pinn, as a module to be captured; of its derivatives the Program's are better."""
 
     def __init__(self, net: Pinn) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        """At the points x (n, n_in): the solution, or its potentials."""
+        """The solution at the points x (n, n_in), or its potentials."""
         return self.net.made(x)
 
 

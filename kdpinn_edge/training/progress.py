@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """After `step` of `steps`: phase, loss, relative L2 error as last measured (NaN before), CPU seconds so far."""
+    """The state after `step` of `steps`: phase, loss, the last relative L2 error (NaN before), CPU seconds so far."""
 
     phase: str
     step: int

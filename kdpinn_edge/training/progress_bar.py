@@ -15,7 +15,7 @@ from kdpinn_edge.training.progress import ProgressReport, TrainingProgress
 
 @contextmanager
 def live(console: Console, title: str) -> Iterator[ProgressReport]:
-    """A bar with phase, loss, relative L2 error, elapsed and remaining time; yields what to give as `report`."""
+    """Show a bar with phase, loss, relative L2 error, elapsed and remaining time; yields the `report`."""
     bar = Bar(
         TextColumn("{task.description}"),
         TextColumn("{task.fields[phase]}"),

@@ -157,12 +157,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def record_of(model: str | os.PathLike[str]) -> dict[str, Any]:
-    """How the model in a run folder, or in the zoo under this name, was made. Raises TrainError where nothing says."""
+    """The record of how a model in a run folder, or in the zoo, was made. Raises TrainError where nothing says."""
     return zoo.record(str(model)) if str(model) in zoo.names() else read_json(Path(model) / RECORD_FILE)
 
 
 def versions() -> dict[str, str]:
-    """What a run's numbers depend on."""
+    """The versions of the packages that the numbers of a run depend on."""
     return {
         "kdpinn_edge": version("kdpinn-edge"),
         "torch": torch.__version__,

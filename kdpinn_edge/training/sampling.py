@@ -14,7 +14,7 @@ from kdpinn_edge.training.pinn import Pinn
 
 
 def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
-    """n points, uniform in the problem's box or in its inputs' logarithms, as it says: (n, n_in), float64, CPU."""
+    """Draw n points, uniform in the problem's box or in its inputs' logarithms, as it says: (n, n_in), float64, CPU."""
     lower = torch.tensor(problem.lower, dtype=torch.float64)
     upper = torch.tensor(problem.upper, dtype=torch.float64)
     share = torch.rand(n, len(lower), generator=generator, dtype=torch.float64)
@@ -26,7 +26,7 @@ def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def draw(net: Pinn, objective: Objective, n: int, n_candidates: int, generator: torch.Generator) -> Batch:
-    """n of `n_candidates` uniform points, without repetition, with density 1 + |∇u| + |r|, each over its mean.
+    """Draw n of `n_candidates` uniform points, without repetition, with density 1 + |∇u| + |r|, each over its mean.
 
     |r| is the root of the sum of squares of the objective's residuals at a point. The generator is the CPU's, wherever
     the network is, so that every device has the same draws. Raises TrainError where the network is not finite.

@@ -14,7 +14,6 @@ from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.program.ir import Program
 from kdpinn_edge.training.config import DistillConfig, TrainConfig
 from kdpinn_edge.training.device import find_device
-from kdpinn_edge.training.errors import Reference
 from kdpinn_edge.training.fit import fit
 from kdpinn_edge.training.followed import followed_bundle
 from kdpinn_edge.training.objective import Objective, Physics, distillation
@@ -22,6 +21,7 @@ from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.pinn import Pinn
 from kdpinn_edge.training.progress import ProgressReport, silent
 from kdpinn_edge.training.run_folder import open_run, run_files, versions, write_json
+from kdpinn_edge.training.solution_errors import ReferencePoints
 from kdpinn_edge.training.teacher import Source, default_teacher, find_teacher
 from kdpinn_edge.training.weights import write_weights
 
@@ -41,7 +41,7 @@ OPTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a run made: the network with its best weights, its folder, and its record, as in `model.json`.
+    """The result of a run: the network with its best weights, its folder, and its record, as in `model.json`.
 
     `finished` is False where the run was interrupted; `resume=True` continues it.
     """
@@ -133,7 +133,7 @@ def _run(
     weights, record_file = run_files(folder)
     write_weights(net, weights)
     with one_thread():
-        found = Reference.on_grid(net.problem).errors(net)
+        found = ReferencePoints.on_grid(net.problem).errors(net)
     finished = state.step == config.steps
     record = {
         "problem": net.problem.name,

@@ -31,13 +31,13 @@ class Teacher(Protocol):
 
     @property
     def problem(self) -> Problem:
-        """What it solves."""
+        """The problem that the teacher solves."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Its values at the points x (n, n_in), float64: (n, n_out)."""
 
     def jet(self, x: Tensor, multi_indices: tuple[str, ...]) -> Jet:
-        """Its derivatives `multi_indices` at the points x, each (n, n_out)."""
+        """The derivatives `multi_indices` of the solution at the points x, each (n, n_out)."""
 
 
 class ProgramTeacher:
@@ -61,11 +61,11 @@ class ProgramTeacher:
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See Teacher."""
+        """The derivatives `multi_indices` of the Program at the points x, each (n, n_out)."""
         return self.jet(x, ("",))[""]
 
     def jet(self, x: Tensor, multi_indices: tuple[str, ...]) -> Jet:
-        """See Teacher."""
+        """The derivatives `multi_indices` of the Program at the points x, each (n, n_out)."""
         y = torch.from_numpy(interpret(self._of(multi_indices), x.detach().cpu().numpy())).to(x.device)
         return Jet(multi_indices, y.reshape(len(x), len(multi_indices), -1).movedim(1, 0))
 
@@ -75,7 +75,7 @@ class ProgramTeacher:
 
 
 def default_teacher(problem_name: str) -> str:
-    """The zoo's."""
+    """The name of the teacher of the problem in the zoo."""
     return f"{problem_name}_teacher"
 
 

@@ -34,7 +34,7 @@ def program(name: str) -> Path:
 
 
 def record(name: str) -> dict[str, Any]:
-    """How the model was made, and its errors."""
+    """The record of how the model was made, and its errors."""
     found: dict[str, Any] = json.loads(_file(name, ".json").read_text(encoding="utf-8"))
     return found
 

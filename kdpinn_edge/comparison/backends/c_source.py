@@ -37,7 +37,7 @@ int32_t peer_eval(const {scalar} *x, {scalar} *y, int64_t n) {{ return eval(x, y
 
 @dataclass(frozen=True)
 class Source:
-    """C with `static int32_t eval(const T *x, T *y, int64_t n)`; `stem` names it among those of one case."""
+    """C code with `static int32_t eval(const T *x, T *y, int64_t n)`; `stem` names it among those of one case."""
 
     stem: str
     code: str
@@ -48,7 +48,7 @@ Generate = Callable[[Case, int], Source]
 
 
 def prepare(case: Case, threads: int | None, *, generate: Generate, level: str, in_c_loop: bool) -> Prepared:
-    """What `generate` returns, compiled with the optimisation `level`: called through cffi, or by harness.c."""
+    """Compile what `generate` returns with the optimisation `level`: called through cffi, or by harness.c."""
     report = has_one_thread(threads)
     size = library(case, generate(case, 1), level).stat().st_size
 
@@ -72,7 +72,7 @@ def compiled(peer: str, generate: Generate, level: str, layer: Layer) -> Backend
 
 
 def library(case: Case, source: Source, level: str) -> Path:
-    """`source` compiled, once per case. Raises BenchError where that fails."""
+    """Compile `source`, once per case. Raises BenchError where that fails."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise BenchError("the C compiler 'cc' is not on PATH; install one (on Debian: apt install gcc)")

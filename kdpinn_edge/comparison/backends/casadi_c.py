@@ -31,7 +31,7 @@ static int32_t eval(const {scalar} *x, {scalar} *y, int64_t n) {{
 
 
 def generate(case: Case, n: int) -> Source:
-    """The C of CasADi for one point, whatever n."""
+    """Generate the C of CasADi for one point, whatever n."""
     import casadi
 
     words = _words(casadi)

@@ -21,7 +21,7 @@ static int32_t eval(const {scalar} *x, {scalar} *y, int64_t n) {{
 
 
 def generate(case: Case, n: int) -> Source:
-    """Its C for the largest block that divides n; one file per block."""
+    """Generate C for the largest block that divides n; one file per block."""
     block = max(b for b in range(1, BLOCK + 1) if n % b == 0)
     path = case.folder / f"emx_{block}_generated.c"
     if not path.exists():

@@ -21,7 +21,7 @@ FLAGS = (
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """A module per shape; x is on the device before, y is new at every call. local-sync is the caller's thread."""
+    """Prepare a module per shape; x is on the device before, y is new at every call; local-sync is the caller's."""
     import iree.runtime
 
     require_float32(case)

@@ -16,7 +16,7 @@ from kdpinn_edge.program.ir import parameters
 
 
 def prepare(case: Case, threads: int | None, *, points_in_rows: bool) -> Prepared:
-    """`jit`. With a point in each column XLA is faster at some n."""
+    """Prepare `jit`. With a point in each column XLA is faster at some n."""
     if threads is not None:
         os.environ["PJRT_NPROC"] = str(threads)  # XLA takes no option; it reads this once per process
     import jax

@@ -20,7 +20,7 @@ from kdpinn_edge.program.ir import Affine, Program, Scale
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """An interpreter per shape; x is stored into its tensor before the clock runs, y is new at every call."""
+    """Prepare an interpreter per shape; x is stored into its tensor before the clock runs, y is new at every call."""
     from ai_edge_litert.interpreter import Interpreter
 
     require_float32(case)
@@ -43,7 +43,7 @@ def prepare(case: Case, threads: int | None) -> Prepared:
 
 
 def tflite(program: Program, n: int) -> bytes:
-    """`program` for n points as a TensorFlow Lite model, parameters rounded to float32."""
+    """Write `program` for n points as a TensorFlow Lite model, parameters rounded to float32."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 

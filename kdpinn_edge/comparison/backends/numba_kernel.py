@@ -8,7 +8,7 @@ from kdpinn_edge.comparison.backends.prepared import has_one_thread, prepared
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """`numba_call`, compiled here: loading takes as long as compiling."""
+    """Prepare `numba_call`, compiled here: loading takes as long as compiling."""
     report = has_one_thread(threads)
     from kdpinn_edge.export.numba_call import numba_call
 

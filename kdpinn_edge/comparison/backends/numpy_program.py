@@ -9,7 +9,7 @@ from kdpinn_edge.runtime import load
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """`NumpyEngine.bind`."""
+    """Prepare `NumpyEngine.bind`."""
     report = has_one_thread(threads)
     engine = load(case.bundle, engine="numpy")
     return Prepared(engine, engine.bind, report, (case.bundle / PROGRAM_FILE).stat().st_size)

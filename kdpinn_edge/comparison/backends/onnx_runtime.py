@@ -10,7 +10,7 @@ from kdpinn_edge.runtime.onnx_engine import OnnxEngine
 
 
 def prepare(case: Case, threads: int | None, *, binding: bool) -> Prepared:
-    """`OnnxEngine`, x and y bound in the caller's memory, or y new at every call."""
+    """Prepare `OnnxEngine`, x and y bound in the caller's memory, or y new at every call."""
     model = (case.bundle / ONNX_FILE).read_bytes()
     engine = OnnxEngine(case.manifest, {"eval": model}, intra_op_threads=threads)
     report = f"intra_op_num_threads={threads}, inter_op_num_threads=1" if threads else "its own choice"

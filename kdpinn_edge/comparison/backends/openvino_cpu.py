@@ -8,7 +8,7 @@ from kdpinn_edge.comparison.backends.prepared import prepared
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """A compiled model per shape, with the hint LATENCY, in float32: its own choice may be bfloat16."""
+    """Prepare a compiled model per shape, with the hint LATENCY, in float32: its own choice may be bfloat16."""
     import openvino
 
     core = openvino.Core()

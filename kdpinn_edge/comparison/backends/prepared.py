@@ -30,7 +30,7 @@ def require_float32(case: Case) -> None:
 
 
 def has_one_thread(threads: int | None) -> str:
-    """How a backend without threads reports them. Raises BenchError where it is asked for several."""
+    """Report the threads of a backend that has none. Raises BenchError where it is asked for several."""
     if threads not in (1, None):
         raise BenchError(f"asked for {threads} threads; expected: 1, it has no others")
     return "the caller's thread; it has no others"

@@ -15,7 +15,7 @@ WORTH_THREADS_NS = 200_000  # of work for one thread: what Engine.eval says
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """`LibraryEngine.bind`. Its own threading: all processors where one would take longer than 0.2 ms."""
+    """Prepare `LibraryEngine.bind`. Its own threading: all processors where one would take longer than 0.2 ms."""
     engine = load(case.bundle)
     size = (case.bundle / case.manifest.library).stat().st_size
     if threads is not None:
@@ -35,7 +35,7 @@ def _bind_to_best(engine: LibraryEngine, processors: int, x: Array, y: Array) ->
 
 
 def prepare_loop(case: Case, threads: int | None) -> Prepared:
-    """The library in harness.c."""
+    """Prepare the library in harness.c."""
     library = case.bundle / case.manifest.library
 
     def bind(x: Array, y: Array) -> CFunction:

@@ -10,7 +10,7 @@ from kdpinn_edge.comparison.backends.prepared import prepared
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """A package per shape, weights frozen, called through the loader that C++ programs use."""
+    """Prepare a package per shape, weights frozen, called through the loader that C++ programs use."""
     import torch
 
     from kdpinn_edge.comparison.backends.torch_program import (
@@ -39,7 +39,7 @@ def prepare(case: Case, threads: int | None) -> Prepared:
 
 
 def package(case: Case, x: Array) -> Path:
-    """The .pt2 for points of x's shape, compiled once per case."""
+    """The .pt2 package for points of x's shape, compiled once per case."""
     import torch
 
     from kdpinn_edge.comparison.backends.torch_program import TorchProgram, tensor

@@ -9,7 +9,7 @@ from kdpinn_edge.comparison.backends.prepared import prepared
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """A compilation per shape: a C++ compiler must be there."""
+    """Prepare a compilation per shape: a C++ compiler must be there."""
     import torch
 
     from kdpinn_edge.comparison.backends.torch_program import (

@@ -9,7 +9,7 @@ from kdpinn_edge.comparison.backends.prepared import prepared
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
-    """TorchProgram: the operations of the Program, as everybody has them."""
+    """Prepare TorchProgram: the operations of the Program, as everybody has them."""
     from kdpinn_edge.comparison.backends.torch_program import TorchProgram, set_threads, tensor, without_autograd
 
     report = set_threads(threads)

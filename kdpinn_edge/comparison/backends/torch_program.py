@@ -36,7 +36,7 @@ WORDS = Words(
 
 
 class TorchProgram(nn.Module):
-    """`program` in "float32" or "float64": points (n, n_in) to (n, n_out). Its parameters are buffers: not trained."""
+    """The Program as a module, "float32" or "float64": points (n, n_in) to (n, n_out). Parameters are not trained."""
 
     def __init__(self, program: Program, precision: str) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class TorchProgram(nn.Module):
 
 
 def set_threads(threads: int | None) -> str:
-    """torch's threads in this process, and how they are reported."""
+    """Set the threads of torch in this process, and report them."""
     if threads is None:
         return f"its own choice ({torch.get_num_threads()})"
     torch.set_num_threads(threads)
@@ -63,14 +63,14 @@ def set_threads(threads: int | None) -> str:
 
 
 def keep_products_in(case: Case) -> None:
-    """What inductor generates goes to the case's folder; it compiles in this process alone."""
+    """Send what inductor generates to the case's folder, and let it compile in this process alone."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(case.folder / "inductor")
     torch._inductor.config.compile_threads = 1
 
 
 @contextmanager
 def unpacking_into(folder: Path) -> Iterator[None]:
-    """Within this context torch unpacks packages into `folder`: a process that is killed leaves them behind."""
+    """Let torch unpack packages into `folder` within this context: a process that is killed leaves them behind."""
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder)
     try:
@@ -82,10 +82,10 @@ def unpacking_into(folder: Path) -> Iterator[None]:
 
 
 def without_autograd(call: Call) -> Call:
-    """`call` in inference mode."""
+    """Wrap `call` in inference mode."""
     return torch.inference_mode()(call)
 
 
 def tensor(x: Array) -> Tensor:
-    """x as a tensor, in the same memory."""
+    """View x as a tensor in the same memory."""
     return torch.from_numpy(x)

@@ -18,7 +18,7 @@ Unary = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Words:
-    """What a library calls the operations of a Program; + and * are its operators.
+    """The functions of a library for the operations of a Program; + and * are its operators.
 
     `affine` and `scale` take (weight, bias, x), `part` takes (x, start, stop), `function` gives the one of a name.
     Points lie along one axis of x, and the entries of a variable along the other; which is which is the library's
@@ -33,7 +33,7 @@ class Words:
 
 
 def traced(program: Program, constants: Sequence[Sequence[Any]], words: Words, x: Any) -> Any:
-    """`program` at the points x; `constants` are (weight, bias) of each op in the library's own arrays, or nothing."""
+    """Evaluate `program` at the points x; `constants` are each op's (weight, bias) in the library's arrays, or ()."""
     own = {op.out.name: constant for op, constant in zip(program.ops, constants, strict=True)}
     return evaluate(program, _Traced(words, own), x)
 

@@ -34,7 +34,7 @@ def write_report(record: Record, path: str | os.PathLike[str]) -> None:
 
 
 def html(record: Record) -> str:
-    """The page of `record`."""
+    """The HTML page of `record`."""
     environment = Environment(
         loader=PackageLoader(__name__),
         autoescape=True,
@@ -64,7 +64,7 @@ def html(record: Record) -> str:
 
 
 def thinned(record: Record, per_block: int) -> Record:
-    """`record` with at most `per_block` samples in a block: ordered ones at evenly spaced ranks, both ends included."""
+    """Copy `record` with at most `per_block` samples per block: ordered, at evenly spaced ranks, ends included."""
 
     def block(whole: Block) -> Block:
         if len(whole.samples_ns) <= per_block:

@@ -30,7 +30,7 @@ LimitVerdict = Literal["holds", "missed", "open"]
 Ranked = Sequence[tuple[Entry, Percentile]]
 
 
-class Table:
+class RowTable:
     """The rows of a record, found by entry, n and mode."""
 
     def __init__(self, record: Record, rows: Sequence[LatencyRow]) -> None:
@@ -53,7 +53,7 @@ class Table:
         return row.percentiles[0] if row else None
 
     def fastest(self, entries: Sequence[Entry], n: int) -> Ranked:
-        """Those of `entries` that were measured at n points, with their medians, the fastest first."""
+        """The ones of `entries` that were measured at n points, with their medians, the fastest first."""
         found = [(entry, median) for entry in entries if (median := self.median(entry, n))]
         return sorted(found, key=lambda pair: pair[1].ns)
 
@@ -71,7 +71,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Pick:
-    """What to use of those that are called `where` ("from C"): the fastest, or one as fast that is far smaller."""
+    """The choice among those that are called `where` ("from C"): the fastest, or one as fast that is far smaller."""
 
     where: str
     entry: Entry
@@ -92,25 +92,25 @@ class Answer:
 
 
 def called(row: LatencyRow) -> str:
-    """How the calls of `row` followed each other, with the period where there is one."""
+    """Describe how the calls of `row` followed each other, with the period where there is one."""
     if row.period_ns is None:
         return CALLED[row.mode]
     return CALLED[row.mode].replace("at a fixed rate", f"every {q.round_duration(row.period_ns)}")
 
 
 def points(n: int) -> str:
-    """n as in "1 point" and "10 000 points"."""
+    """Write n as in "1 point" and "10 000 points"."""
     return f"{q.count(n)} point{'s' if n != 1 else ''}"
 
 
 def quoted(names: Sequence[str]) -> str:
-    """Names in a sentence: they may hold commas."""
+    """Quote names for a sentence: they may hold commas."""
     *most, last = (f"“{name}”" for name in names)
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def answers(table: Table, entries: Sequence[Entry], subject: Subject) -> tuple[Answer, ...]:
-    """What to use at n = 1 and at n = 10 000; where neither was measured, at the least and the most points."""
+def answers(table: RowTable, entries: Sequence[Entry], subject: Subject) -> tuple[Answer, ...]:
+    """The answers at n = 1 and at n = 10 000; where neither was measured, at the least and the most points."""
     wanted = [n for n in ASKED_N if n in table.n_points] or sorted({*table.n_points[:1], *table.n_points[-1:]})
     same = [entry for entry in entries if entry.promise != "another function"]
     places = {
@@ -126,7 +126,7 @@ def answers(table: Table, entries: Sequence[Entry], subject: Subject) -> tuple[A
     return tuple(found)
 
 
-def judge(table: Table, entry: Entry, n: int) -> Limit:
+def judge(table: RowTable, entry: Entry, n: int) -> Limit:
     """Whether the limit holds for `entry` at n points at p99.9, in every way of calling.
 
     It holds where the share of late calls is below 0.1 % with 95 % confidence, is missed where the share that was
@@ -155,7 +155,7 @@ def judge(table: Table, entry: Entry, n: int) -> Limit:
 
 
 def late(row: LatencyRow) -> str:
-    """How many calls were late, and the share that is excluded with 95 % confidence; "" for means of several calls."""
+    """Describe how many calls were late, and the share excluded with 95 % confidence; "" for means of several calls."""
     if row.misses is None:
         return ""
     missed, samples = q.count(row.misses.count), q.count(row.misses.samples)
@@ -164,7 +164,7 @@ def late(row: LatencyRow) -> str:
     return f"{missed} of {samples} late, <{q.NO_BREAK}{q.percent_above(row.misses.share_bound)}"
 
 
-def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) -> Pick:
+def _pick(table: RowTable, n: int, where: str, ranked: Ranked, subject: Subject) -> Pick:
     first = ranked[0][1]
     equal = [pair for pair in ranked if pair[1].ns <= max(min(first.high_ns, NEAR * first.ns), EQUAL * first.ns)]
     smallest = min(equal, key=lambda pair: needed_bytes(pair[0]))
@@ -173,7 +173,7 @@ def _pick(table: Table, n: int, where: str, ranked: Ranked, subject: Subject) ->
     return Pick(where, entry, median, tuple(rivals), _accuracy(entry, subject), _size(entry), judge(table, entry, n))
 
 
-def _limit(table: Table, picks: Sequence[Pick]) -> str:
+def _limit(table: RowTable, picks: Sequence[Pick]) -> str:
     """Whether the limit holds for all `picks`, and in which way of calling it does not."""
     limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
     found = {mode: [pick.limit.shown[mode] for pick in picks if mode in pick.limit.shown] for mode in table.modes}
@@ -228,7 +228,7 @@ def _size(entry: Entry) -> str:
 
 
 def needed_bytes(entry: Entry) -> float:
-    """What has to be installed for one model; infinite where nobody knows."""
+    """The bytes to install for one model; infinite where nobody knows."""
     return math.inf if entry.installed_bytes is None else entry.installed_bytes + (entry.artifact_bytes or 0)
 
 

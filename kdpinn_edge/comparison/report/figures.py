@@ -57,7 +57,7 @@ class Distribution:
 
 
 def latency_against_n(series: Sequence[Series], span: tuple[float, float], limit_ns: float, label: str) -> Markup:
-    """Latency against the number of points, both logarithmic; the time axis has this span."""
+    """Draw latency against the number of points, both logarithmic; the time axis has this span."""
     return _both(
         _against_n(series, span, limit_ns, label, "wide", DESK),
         _against_n(series, span, limit_ns, label, "narrow", PHONE),
@@ -65,7 +65,7 @@ def latency_against_n(series: Sequence[Series], span: tuple[float, float], limit
 
 
 def distributions(found: Sequence[Distribution], limit_ns: float, label: str) -> Markup:
-    """Empirical distributions with the tail magnified, and under them a box for each: they share the time axis."""
+    """Draw empirical distributions with the tail magnified, and under them a box for each: they share the time axis."""
     return _both(
         _distributions(found, limit_ns, label, "wide", DESK),
         _distributions(found, limit_ns, label, "narrow", PHONE),
@@ -73,7 +73,7 @@ def distributions(found: Sequence[Distribution], limit_ns: float, label: str) ->
 
 
 def error_against_latency(series: Sequence[Series], lines: Sequence[tuple[str, float]], label: str) -> Markup:
-    """How exact (x) and how fast (y), both logarithmic: the best is at the lower left. `lines` are named errors."""
+    """Draw error (x) and latency (y), both logarithmic: the best is at the lower left. `lines` are named errors."""
     return _both(
         _error_against_latency(series, lines, label, "wide", DESK),
         _error_against_latency(series, lines, label, "narrow", PHONE),

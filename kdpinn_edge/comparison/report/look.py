@@ -23,7 +23,7 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class Look:
-    """Hue 0 … 7, the marker's shape, and the dashes of lines ("" is solid)."""
+    """The look of an entry: hue 0 … 7, the marker's shape, and the dashes of lines ("" is solid)."""
 
     hue: int
     marker: str

@@ -17,7 +17,7 @@ from kdpinn_edge.comparison.report.answer import (
     ASKED_PERCENTILE,
     CALLED,
     Answer,
-    Table,
+    RowTable,
     answers,
     called,
     judge,
@@ -79,7 +79,7 @@ class LimitTable:
 
 @dataclass(frozen=True)
 class SizeLine:
-    """What it takes to have one entry: text for each column, "" where it was not measured."""
+    """The sizes and times that one entry costs: text for each column, "" where it was not measured."""
 
     entry: Entry
     artifact: str
@@ -122,7 +122,7 @@ class DeviceLine:
 
 @dataclass(frozen=True)
 class Speedup:
-    """Two entries at each n: how many times the second is faster, and both medians; "" where one of them is missing."""
+    """The factor by which one entry is faster than another at each n, and both medians; "" where one is missing."""
 
     slow: str
     fast: str
@@ -131,7 +131,7 @@ class Speedup:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that page.html.jinja asks for."""
+    """The data that page.html.jinja asks for."""
 
     record: Record
     subject: Subject
@@ -162,7 +162,7 @@ class Page:
 def page(record: Record) -> Page:
     """The page of `record`: about its smallest network with equal threads for all; the rest is set beside that."""
     record = _above_zero(record)
-    table = Table(record, rows(record))
+    table = RowTable(record, rows(record))
     subject = min(record.subjects, key=lambda subject: subject.multiply_adds)
     equal = sorted(
         (entry for entry in record.entries if entry.threads is not None),
@@ -224,7 +224,7 @@ def _above_zero(record: Record) -> Record:
     return replace(record, cells=tuple(replace(cell, blocks=tuple(map(block, cell.blocks))) for cell in record.cells))
 
 
-def _held(table: Table, entries: Sequence[Entry], n: int) -> str:
+def _held(table: RowTable, entries: Sequence[Entry], n: int) -> str:
     """How many of the entries keep the limit at n points, and which do not."""
     limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
     verdicts = {entry.name: judge(table, entry, n).verdict for entry in entries if table.rows(entry, n)}
@@ -240,7 +240,7 @@ def _held(table: Table, entries: Sequence[Entry], n: int) -> str:
     return f"{said}."
 
 
-def _limit_table(table: Table, entries: Sequence[Entry], mode: Mode, limits_ns: Sequence[float]) -> LimitTable:
+def _limit_table(table: RowTable, entries: Sequence[Entry], mode: Mode, limits_ns: Sequence[float]) -> LimitTable:
     def cell(found: LatencyRow | None) -> LimitCell | None:
         if found is None:
             return None
@@ -257,7 +257,7 @@ def _limit_table(table: Table, entries: Sequence[Entry], mode: Mode, limits_ns: 
     return LimitTable(CALLED[mode], tuple(line for line in lines if any(line[1])))
 
 
-def _latency(table: Table, entries: Sequence[Entry], look: Mapping[str, Look]) -> tuple[Figure, ...]:
+def _latency(table: RowTable, entries: Sequence[Entry], look: Mapping[str, Look]) -> tuple[Figure, ...]:
     """Two drawings: the median, and the highest percentile that the samples support."""
 
     def series(of: Callable[[LatencyRow], tuple[str, float]]) -> list[Series]:
@@ -286,7 +286,7 @@ def _latency(table: Table, entries: Sequence[Entry], look: Mapping[str, Look]) -
     )
 
 
-def _spread(table: Table, entries: Sequence[Entry], look: Mapping[str, Look], n: int) -> Figure:
+def _spread(table: RowTable, entries: Sequence[Entry], look: Mapping[str, Look], n: int) -> Figure:
     cells = {cell.entry: cell for cell in table.record.cells if (cell.n, cell.mode) == (n, "closed")}
     found = []
     for entry, _ in table.fastest(entries, n):
@@ -304,7 +304,7 @@ def _spread(table: Table, entries: Sequence[Entry], look: Mapping[str, Look], n:
     return Figure(points(n), drawing)
 
 
-def _errors(table: Table, entries: Sequence[Entry], look: Mapping[str, Look], subject: Subject, n: int) -> Figure:
+def _errors(table: RowTable, entries: Sequence[Entry], look: Mapping[str, Look], subject: Subject, n: int) -> Figure:
     series = []
     for entry, median in table.fastest(entries, n):
         tip = f"{entry.name}\nmedian {q.duration(median.ns)}\nerror {q.error(entry.error)}"
@@ -320,7 +320,7 @@ def _errors(table: Table, entries: Sequence[Entry], look: Mapping[str, Look], su
     return Figure(points(n), figures.error_against_latency(series, lines, label))
 
 
-def _size_line(table: Table, entry: Entry) -> SizeLine:
+def _size_line(table: RowTable, entry: Entry) -> SizeLine:
     def typical(of: Callable[[Start], float], shown: Callable[[float], str]) -> str:
         return shown(statistics.median(map(of, entry.starts))) if entry.starts else ""
 
@@ -341,7 +341,7 @@ def _size_line(table: Table, entry: Entry) -> SizeLine:
     )
 
 
-def _medians(table: Table, entry: Entry) -> tuple[str, ...]:
+def _medians(table: RowTable, entry: Entry) -> tuple[str, ...]:
     medians = (table.median(entry, n) for n in table.n_points)
     return tuple(q.duration(median.ns) if median else "" for median in medians)
 
@@ -381,7 +381,7 @@ def _number_line(entry: Entry, row: LatencyRow) -> NumberLine:
     )
 
 
-def _speedups(table: Table, smallest: Subject) -> dict[str, tuple[Speedup, ...]]:
+def _speedups(table: RowTable, smallest: Subject) -> dict[str, tuple[Speedup, ...]]:
     """What a smaller network brings in one runtime, what another runtime brings for one network, and both together.
 
     Runtimes are compared as they are called from Python: each framework with this project's smallest backend.
@@ -415,7 +415,7 @@ def _problem(subject: str) -> str:
     return subject.removesuffix("_teacher").removesuffix("_student")
 
 
-def _speedup(table: Table, slow: Entry, fast: Entry) -> Speedup:
+def _speedup(table: RowTable, slow: Entry, fast: Entry) -> Speedup:
     def times(n: int) -> tuple[str, str]:
         a, b = table.median(slow, n), table.median(fast, n)
         return (q.ratio(a.ns / b.ns), f"{q.duration(a.ns)} → {q.duration(b.ns)}") if a and b else ("", "")

@@ -9,7 +9,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def duration(ns: float) -> str:
-    """Nanoseconds in ns, µs, ms or s: 63.5 ns, 14.3 ms."""
+    """Write nanoseconds in ns, µs, ms or s: 63.5 ns, 14.3 ms."""
     for unit, size in (("ns", 1.0), ("µs", 1e3), ("ms", 1e6)):
         shown = significant(ns / size)
         if float(shown.replace(THIN, "")) < 1000:
@@ -18,18 +18,18 @@ def duration(ns: float) -> str:
 
 
 def cycles(count: float) -> str:
-    """Cycles of a processor: 41 300 cycles."""
+    """Write cycles of a processor: 41 300 cycles."""
     return f"{significant(count)}{NO_BREAK}cycles"
 
 
 def round_duration(ns: float) -> str:
-    """A duration that somebody chose, without zeros behind the point: 10 ms, 2.5 s."""
+    """Write a duration that somebody chose, without zeros behind the point: 10 ms, 2.5 s."""
     value, unit = duration(ns).split(NO_BREAK)
     return f"{value.rstrip('0').rstrip('.') if '.' in value else value}{NO_BREAK}{unit}"
 
 
 def size(n_bytes: float) -> str:
-    """Bytes in B, kB, MB or GB, decimal: 24.6 kB."""
+    """Write bytes in B, kB, MB or GB, decimal: 24.6 kB."""
     if n_bytes < 1000:
         return f"{n_bytes:.0f}{NO_BREAK}B"
     for unit, scale in (("kB", 1e3), ("MB", 1e6)):
@@ -39,12 +39,12 @@ def size(n_bytes: float) -> str:
 
 
 def count(value: int) -> str:
-    """10000 as 10 000."""
+    """Write a count with groups of three digits: 10000 as 10 000."""
     return f"{value:,}".replace(",", THIN)
 
 
 def short_count(value: int) -> str:
-    """10000 as 10k, for the ticks of an axis."""
+    """Write a count in short: 10000 as 10k, for the ticks of an axis."""
     for unit, scale in (("M", 1_000_000), ("k", 1000)):
         if value >= scale and value % scale == 0:
             return f"{value // scale}{unit}"
@@ -52,7 +52,7 @@ def short_count(value: int) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """`value` to three significant digits without an exponent: 0.0635, 14.3, 153, 15 300 for 15 312."""
+    """Write `value` with three significant digits and without an exponent: 0.0635, 14.3, 153, 15 300 for 15 312."""
     if not math.isfinite(value):
         return str(value)
     if value == 0:
@@ -64,7 +64,7 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def error(value: float) -> str:
-    """An absolute error with two digits: 8.9 × 10⁻⁷, 0.013."""
+    """Write an absolute error with two digits: 8.9 × 10⁻⁷, 0.013."""
     if value == 0 or not math.isfinite(value) or 0.01 <= abs(value) < 1000:
         return significant(value, 2)
     mantissa, exponent = f"{value:.1e}".split("e")
@@ -72,22 +72,22 @@ def error(value: float) -> str:
 
 
 def power_of_ten(value: float) -> str:
-    """1e-6 as 10⁻⁶."""
+    """Write a power of ten: 1e-6 as 10⁻⁶."""
     return f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}"
 
 
 def ratio(value: float) -> str:
-    """How many times: 3.2, 42, 1 100."""
+    """Write a factor: 3.2, 42, 1 100."""
     return significant(value, 3 if value >= 1000 else 2)
 
 
 def percent(share: float) -> str:
-    """A share as a percentage with two digits: 0.030 %."""
+    """Write a share as a percentage with two digits: 0.030 %."""
     return f"{significant(100 * share, 2)}{NO_BREAK}%"
 
 
 def percent_above(share: float) -> str:
-    """A share as a percentage with two digits, rounded up, as an upper bound needs."""
+    """Write a share as a percentage with two digits, rounded up, as an upper bound needs."""
     if share <= 0:
         return percent(0)
     unit = 10.0 ** (math.floor(math.log10(100 * share)) - 1)
@@ -95,5 +95,5 @@ def percent_above(share: float) -> str:
 
 
 def percentile(p: float) -> str:
-    """A percentile's name: p50, p99.9."""
+    """Write the name of a percentile: p50, p99.9."""
     return f"p{p:g}"

@@ -20,7 +20,7 @@ LINE_HEIGHT = 15
 
 @dataclass(frozen=True)
 class LogAxis:
-    """Maps [low, high], both positive, onto pixels [start, end] by their logarithms."""
+    """A map of [low, high], both positive, onto pixels [start, end] by their logarithms."""
 
     low: float
     high: float
@@ -54,7 +54,7 @@ def around(values: Sequence[float], *, margin: float = 0.08, least_decades: floa
 
 
 def drawing(width: float, height: float, kind: str, label: str) -> Element:
-    """An empty image; `label` says in words what it shows."""
+    """Begin an empty image; `label` says in words what it shows."""
     return Element(
         "svg",
         {
@@ -67,25 +67,25 @@ def drawing(width: float, height: float, kind: str, label: str) -> Element:
 
 
 def line(parent: Element, x1: float, y1: float, x2: float, y2: float, kind: str) -> Element:
-    """A straight stroke."""
+    """Draw a straight stroke."""
     ends = {"x1": number(x1), "y1": number(y1), "x2": number(x2), "y2": number(y2)}
     return SubElement(parent, "line", ends | {"class": kind})
 
 
 def path(parent: Element, points: Sequence[tuple[float, float]], kind: str, dashes: str = "") -> Element:
-    """A stroke through `points`."""
+    """Draw a stroke through `points`."""
     d = "M" + "L".join(f"{number(x)} {number(y)}" for x, y in points)
     return SubElement(parent, "path", {"d": d, "class": kind} | ({"stroke-dasharray": dashes} if dashes else {}))
 
 
 def box(parent: Element, x: float, y: float, width: float, height: float, kind: str) -> Element:
-    """A rectangle."""
+    """Draw a rectangle."""
     place = {"x": number(x), "y": number(y), "width": number(width), "height": number(height)}
     return SubElement(parent, "rect", place | {"class": kind})
 
 
 def text(parent: Element, x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> Element:
-    """Text whose middle line is at y."""
+    """Write text whose middle line is at y."""
     place = {"x": number(x), "y": number(y), "text-anchor": anchor, "dominant-baseline": "central"}
     element = SubElement(parent, "text", place | ({"class": kind} if kind else {}))
     element.text = content
@@ -93,7 +93,7 @@ def text(parent: Element, x: float, y: float, content: str, kind: str = "", anch
 
 
 def marker(parent: Element, shape: str, x: float, y: float, radius: float = 4.0) -> Element:
-    """One point: a circle, square, triangle or diamond of about the same area."""
+    """Draw one point: a circle, square, triangle or diamond of about the same area."""
     if shape == "circle":
         place = {"cx": number(x), "cy": number(y), "r": number(radius)}
         return SubElement(parent, "circle", place | {"class": "marker"})
@@ -114,7 +114,7 @@ def gutter(names: Sequence[str], most: float, kind: str) -> float:
 
 
 def fitted(content: str, width: float, kind: str) -> str:
-    """`content`, shortened in its middle to fit into `width` pixels: names of one family differ at their ends."""
+    """Shorten `content` in its middle to fit into `width` pixels: names of one family differ at their ends."""
     most = max(3, round(width / CHARACTER[kind]))
     if len(content) <= most:
         return content
@@ -153,7 +153,7 @@ def _last(group: Sequence[int], places: Sequence[float], low: float, high: float
 
 
 def number(value: float) -> str:
-    """A coordinate, to a tenth of a pixel."""
+    """Write a coordinate to a tenth of a pixel."""
     return f"{value:.1f}".removesuffix(".0")
 
 

@@ -30,7 +30,7 @@ class Goal:
                 raise SearchError(f"{name} is {limit}; expected: above 0")
 
     def excesses(self, outcome: Outcome) -> dict[str, float]:
-        """By how much of each limit it is missed, by the name of what is limited; at most 0 where it is kept."""
+        """The share by which each limit is missed, by the name of what is limited; at most 0 where it is kept."""
         found = {
             "time": (outcome.ns, self.budget_ns),
             "error": (outcome.relative_l2, self.max_error),
@@ -39,11 +39,11 @@ class Goal:
         return {name: value / limit - 1 for name, (value, limit) in found.items() if limit is not None}
 
     def best(self, outcomes: Sequence[Outcome]) -> Outcome | None:
-        """The best within the limits; None where none is."""
+        """The best outcome within the limits; None where none is."""
         kept = [outcome for outcome in outcomes if max(self.excesses(outcome).values()) <= 0]
         return min(kept, key=lambda o: o.ns if self.max_error is not None else o.relative_l2, default=None)
 
 
 def unbeaten(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Those than which no other is both faster and more accurate, the fastest first."""
+    """The outcomes than which no other is both faster and more accurate, the fastest first."""
     return front(outcomes, lambda outcome: (outcome.ns, outcome.relative_l2))

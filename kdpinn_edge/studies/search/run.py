@@ -46,7 +46,7 @@ SQLITE_PATIENCE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Found:
-    """All outcomes, the fastest first; the front, which nothing beats in both time and error; the best for the goal."""
+    """The result of a search: all outcomes, the fastest first; the front of time and error; the best for the goal."""
 
     outcomes: tuple[Outcome, ...]
     front: tuple[Outcome, ...]
@@ -106,7 +106,7 @@ def search(
 
 
 def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
-    """The search in the database at `url`, a new one where it holds none.
+    """Open the search in the database at `url`, or start a new one where it holds none.
 
     Raises SearchError where the database cannot be opened, or holds the search of another task.
     """

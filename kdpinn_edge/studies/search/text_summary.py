@@ -13,13 +13,13 @@ from kdpinn_edge.studies.study.plan import size_name
 
 
 def line(outcome: Outcome, task: Task) -> str:
-    """An outcome in one line."""
+    """Describe an outcome in one line."""
     calls = f"{task.points:,} points in {duration(outcome.ns)}"
     return f"{_name(outcome)}: relative L2 {outcome.relative_l2:.1e}, {calls}, {outcome.flash:,} bytes"
 
 
 def print_found(console: Console, found: Found, task: Task) -> None:
-    """The front, and the best student with the command that distils it."""
+    """Print the front, and the best student with the command that distils it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("student", f"{task.points:,} points", "relative L2", "bytes", ""):
         table.add_column(name, no_wrap=True)

@@ -31,7 +31,7 @@ LEAST_SAMPLES, MOST_SAMPLES = 5, 200
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is chosen: the hidden layers, their activation and its grade, and how the parameters lie in memory."""
+    """The choices for a student: hidden layers, their activation and its grade, and how parameters lie in memory."""
 
     hidden: tuple[int, ...]
     activation: str
@@ -40,13 +40,13 @@ class Candidate:
 
     @property
     def precision(self) -> Precision:
-        """What is computed in: float64 where the parameters are, else float32."""
+        """The precision of the computation: float64 where the parameters are, else float32."""
         return "float64" if self.storage == "float64" else "float32"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a candidate: its error, the median time of a call, its code and constants in bytes.
+    """The result for a candidate: its error, the median time of a call, its code and constants in bytes.
 
     `command` distils it again; `folder` has its run and its bundle, on the machine `machine`.
     """
@@ -62,7 +62,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
-    """What every student of a search is made of and measured by: one call with `points` points on `threads` threads."""
+    """The task that every student is made and measured by: one call with `points` points on `threads` threads."""
 
     problem: str
     teacher: str

@@ -4,18 +4,18 @@ A study is a folder: `plan.json` says what is compared, each cell is a run folde
 measured of it, and what is there is never done again. `page.py` writes what came out.
 """
 
-from kdpinn_edge.studies.study.plan import METHODS, SIZES, Cell, Plan, make_plan, read_plan
+from kdpinn_edge.studies.study.plan import METHODS, SIZES, Plan, StudyCell, make_plan, read_plan
 from kdpinn_edge.studies.study.results import CellResult, MethodRow, MethodVerdict, results, rows, verdicts
 from kdpinn_edge.studies.study.run import study
 
 __all__ = [
     "METHODS",
     "SIZES",
-    "Cell",
     "CellResult",
     "MethodRow",
     "MethodVerdict",
     "Plan",
+    "StudyCell",
     "make_plan",
     "read_plan",
     "results",

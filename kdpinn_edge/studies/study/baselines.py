@@ -24,7 +24,7 @@ Function = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class Baseline:
-    """`numbers` are stored; a point takes `ns`, of 1 024 at once, in NumPy or SciPy."""
+    """An alternative to a network: `numbers` are stored, a point takes `ns`, of 1 024 at once, in NumPy or SciPy."""
 
     name: str
     numbers: int

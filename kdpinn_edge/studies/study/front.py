@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def front(items: Iterable[T], cost_and_error: Callable[[T], tuple[float, float]]) -> list[T]:
-    """Those than which no other has both less cost and less error, the cheapest first."""
+    """The items than which no other has both less cost and less error, the cheapest first."""
     found: list[T] = []
     for item in sorted(items, key=cost_and_error):
         if not found or cost_and_error(item)[1] < cost_and_error(found[-1])[1]:

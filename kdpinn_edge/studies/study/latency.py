@@ -28,7 +28,7 @@ class NetLatency:
 
 
 def latencies(models: Mapping[str, Model]) -> dict[str, NetLatency]:
-    """That of every model, by the same keys. They take turns, so a disturbance hits all."""
+    """The latency of every model, by the same keys. They take turns, so a disturbance hits all."""
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder, compiled_harness() as harness:
         bundles = {key: Path(folder, str(i)) for i, key in enumerate(models)}
         for key, bundle in bundles.items():

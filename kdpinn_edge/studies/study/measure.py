@@ -29,13 +29,13 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class NetAccuracy(Accuracy):
-    """And ‖∇u − ∇u*‖₂/‖∇u*‖₂ over all first derivatives, ∇u* by differences."""
+    """The accuracy of a network, with ‖∇u − ∇u*‖₂/‖∇u*‖₂ over all first derivatives, ∇u* by differences."""
 
     slopes_l2: float
 
 
 def accuracy(program: Program, problem: Problem) -> NetAccuracy:
-    """That of `program` in float32: its values on the problem's grid, its slopes on a coarser one inside the box."""
+    """The accuracy of `program` in float32: values on the problem's grid, slopes on a coarser one inside the box."""
     u = NumpyProgram(program, "float32")
     found = against_reference(lambda x: u(x.astype(np.float32)), problem)
     requests = [f"{output}_{column}" for output in problem.outputs for column in problem.inputs]
@@ -45,7 +45,7 @@ def accuracy(program: Program, problem: Problem) -> NetAccuracy:
 
 
 def against_reference(u: Callable[[Array], Array], problem: Problem) -> Accuracy:
-    """That of any function of points (n, n_in), of which it gets such as float32 can hold."""
+    """The accuracy of any function of points (n, n_in), of which it gets such as float32 can hold."""
     points, exact = _values_on_grid(problem)
     difference = u(points) - exact
     rmse = float(np.sqrt(np.mean(difference**2)))

@@ -25,7 +25,7 @@ OPTIMISER = "lm"
 
 
 @dataclass(frozen=True)
-class Method:
+class StudyMethod:
     """A way to make a student. `distils` from a teacher, or solves the equation alone; weights as in DistillConfig.
 
     `with_teacher` adds the time that the teacher took to the budget.
@@ -50,23 +50,23 @@ class Method:
         )
 
     def objective(self, teacher: Teacher, config: TrainConfig) -> Objective:
-        """What is minimised."""
+        """The objective that the method minimises."""
         if isinstance(config, DistillConfig):
             return distillation(teacher, config.sigma, config.physics_weight, config.slope_weight)
         return Physics(teacher.problem)
 
 
-METHODS: Mapping[str, Method] = {
-    "scratch": Method("from scratch, the student's time", distils=False),
-    "scratch_long": Method("from scratch, teacher's and student's time", distils=False, with_teacher=True),
-    "paper": Method("distilled: values and equation", physics_weight=1.0),
-    "values": Method("distilled: values"),
-    "slopes": Method("distilled: values and slopes", slope_weight=5.0),
+METHODS: Mapping[str, StudyMethod] = {
+    "scratch": StudyMethod("from scratch, the student's time", distils=False),
+    "scratch_long": StudyMethod("from scratch, teacher's and student's time", distils=False, with_teacher=True),
+    "paper": StudyMethod("distilled: values and equation", physics_weight=1.0),
+    "values": StudyMethod("distilled: values"),
+    "slopes": StudyMethod("distilled: values and slopes", slope_weight=5.0),
 }
 
 
 @dataclass(frozen=True)
-class Cell:
+class StudyCell:
     """One training run. `name` is its folder's."""
 
     method: str
@@ -74,7 +74,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As in "values_16x16x16_seed0"."""
+        """The name of the cell's folder, as in "values_16x16x16_seed0"."""
         return f"{self.method}_{size_name(self.config.hidden)}_seed{self.config.seed}"
 
 
@@ -87,17 +87,17 @@ class Plan:
     optimiser: str
     cpu_seconds: float
     teacher_cpu_seconds: float
-    cells: tuple[Cell, ...]
+    cells: tuple[StudyCell, ...]
     device: str = "cpu"
 
     @property
     def seeds(self) -> int:
-        """How many seeds there are."""
+        """The number of seeds of each method and size."""
         return len({cell.config.seed for cell in self.cells})
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What makes this plan, one after another in one folder: one for all sizes with the same methods and seeds."""
+        """The commands that make this plan, in this order in one folder: one per set of methods and seeds."""
         seeds = Counter((cell.config.hidden, cell.method) for cell in self.cells)
         sizes: dict[tuple[tuple[str, ...], int], list[tuple[int, ...]]] = {}
         for hidden, count in dict.fromkeys((hidden, count) for (hidden, _), count in seeds.items()):
@@ -140,7 +140,7 @@ def make_plan(
     """Count the points and the rounds of each method and size, on this machine, now.
 
     `known` is a plan that this one adds to: its cells stay, and its counts hold for further seeds. Seeds come first, so
-    that a study that is cut short has every method and size. Raises StudyError for a method that is not known, where a
+    that a study that is cut short has every method and size. Raises StudyError for an unknown method, where a
     budget does not hold one round, and where `known` has another problem, teacher, optimiser, budget or device;
     TrainError where the device is not there.
     """
@@ -162,7 +162,7 @@ def make_plan(
             budget = cpu_seconds + (taken if METHODS[name].with_teacher else 0.0)
             recipes[key] = _counted(name, guide, METHODS[name].config(hidden, optimiser, device), budget)
     wanted = [
-        Cell(name, replace(recipes[name, hidden], seed=seed))
+        StudyCell(name, replace(recipes[name, hidden], seed=seed))
         for seed in range(seeds)
         for hidden in sizes
         for name in methods
@@ -208,13 +208,13 @@ def read_plan(folder: Path) -> Plan | None:
         ) from error
 
 
-def _cells(documents: Sequence[dict[str, Any]]) -> Iterator[Cell]:
+def _cells(documents: Sequence[dict[str, Any]]) -> Iterator[StudyCell]:
     for document in documents:
         name = document["method"]
         config = document["config"] | {"hidden": tuple(document["config"]["hidden"])}
-        yield Cell(name, DistillConfig(**config) if METHODS[name].distils else TrainConfig(**config))
+        yield StudyCell(name, DistillConfig(**config) if METHODS[name].distils else TrainConfig(**config))
 
 
 def size_name(hidden: Sequence[int]) -> str:
-    """As in "16x16x16"."""
+    """The name of a size, as in "16x16x16"."""
     return "x".join(map(str, hidden))

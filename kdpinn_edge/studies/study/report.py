@@ -44,7 +44,7 @@ class StudyReport:
     reference: Baseline
 
     def document(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as a document for JSON."""
         return {
             "problem": self.problem.name,
             "plan": asdict(self.plan),

@@ -9,16 +9,16 @@ from pathlib import Path
 from statistics import median
 
 from kdpinn_edge.studies.study.measure import NetAccuracy
-from kdpinn_edge.studies.study.plan import METHODS, Cell, Plan, size_name
+from kdpinn_edge.studies.study.plan import METHODS, Plan, StudyCell, size_name
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER
 from kdpinn_edge.training.run_folder import read_json, record_of
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """One cell as it was measured."""
+    """The measurements of one cell of a study."""
 
-    cell: Cell
+    cell: StudyCell
     accuracy: NetAccuracy
     parameters: int
     cpu_seconds: float
@@ -34,7 +34,7 @@ class Spread:
 
     @staticmethod
     def of(values: Sequence[float]) -> Spread:
-        """That of `values`, at least one."""
+        """The spread of `values`, at least one."""
         return Spread(median(values), min(values), max(values))
 
 
@@ -55,7 +55,7 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class MethodVerdict:
-    """At one size: is `distilled`, the method with the least median, better than `scratch` beyond the seeds' spread?
+    """Whether `distilled`, the method with the least median at one size, beats `scratch` beyond the seeds' spread.
 
     `factor` is the median of `scratch` over that of `distilled`. `apart` where the ranges over the seeds do not meet.
     """
@@ -92,13 +92,13 @@ def results(plan: Plan, folder: Path) -> list[CellResult]:
 
 
 def parameters_of(model: str | os.PathLike[str]) -> int:
-    """How many parameters the network of a run folder or the zoo has."""
+    """The number of parameters of the network of a run folder or the zoo has."""
     parameters: int = record_of(model)["architecture"]["parameters"]
     return parameters
 
 
 def read_accuracy(run: Path) -> NetAccuracy:
-    """What was measured of the network in a run folder."""
+    """Read the accuracy that was measured of the network in a run folder."""
     return NetAccuracy(**read_json(run / ACCURACY_FILE))
 
 
@@ -125,7 +125,7 @@ def _row(hidden: tuple[int, ...], method: str, found: Sequence[CellResult], teac
 
 
 def verdicts(table: Sequence[MethodRow]) -> Iterator[MethodVerdict]:
-    """For every size the best distillation against every training from scratch."""
+    """Compare for every size the best distillation against every training from scratch."""
     for hidden in dict.fromkeys(row.hidden for row in table):
         own = [row for row in table if row.hidden == hidden]
         distilled = [row for row in own if METHODS[row.method].distils]
@@ -138,5 +138,5 @@ def verdicts(table: Sequence[MethodRow]) -> Iterator[MethodVerdict]:
 
 
 def read_teacher(folder: Path) -> NetAccuracy:
-    """What was measured of the teacher."""
+    """Read the accuracy that was measured of the teacher."""
     return read_accuracy(folder / TEACHER)

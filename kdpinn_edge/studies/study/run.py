@@ -13,7 +13,7 @@ from threading import Thread
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.importers.model import captured, find_pinn
 from kdpinn_edge.studies.study.measure import accuracy
-from kdpinn_edge.studies.study.plan import Cell, Plan, read_plan, write_plan
+from kdpinn_edge.studies.study.plan import Plan, StudyCell, read_plan, write_plan
 from kdpinn_edge.training import DistillConfig, distill, train
 from kdpinn_edge.training.run_folder import CONFIG_FILE, write_json
 
@@ -33,7 +33,7 @@ class StudyProgress:
 def study(
     plan: Plan, folder: Path, *, jobs: int = 2, report: Callable[[StudyProgress], None] = lambda progress: None
 ) -> bool:
-    """Train and measure all cells of `plan` that `folder` does not have yet; whether it has them all now.
+    """Train and measure all cells of `plan` that `folder` lacks; return whether it has them all now.
 
     A KeyboardInterrupt ends it early: what is finished stays, what is not goes on next time where it stopped. Raises
     StudyError where `folder` holds another study.
@@ -81,7 +81,7 @@ def _measure_teacher(plan: Plan, folder: Path) -> None:
         write_json(path, asdict(accuracy(captured(net, plan.problem), net.problem)))
 
 
-def _train_and_measure(plan: Plan, cell: Cell, run: Path) -> bool:
+def _train_and_measure(plan: Plan, cell: StudyCell, run: Path) -> bool:
     """Whether the cell is finished: False after an interrupt."""
     resume = (run / CONFIG_FILE).exists()
     if isinstance(cell.config, DistillConfig):

@@ -18,7 +18,7 @@ from kdpinn_edge.studies.study.run import StudyProgress
 
 @contextmanager
 def live(console: Console, title: str) -> Iterator[Callable[[StudyProgress], None]]:
-    """A bar over the cells; yields what to give as `report`."""
+    """Show a bar over the cells; yields the function to give as `report`."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Bar(*columns, TextColumn("{task.fields[latest]}"), console=console) as bar:
         task = bar.add_task(title, total=None, latest="")
@@ -30,7 +30,7 @@ def live(console: Console, title: str) -> Iterator[Callable[[StudyProgress], Non
 
 
 def print_report(console: Console, found: StudyReport) -> None:
-    """The tables and verdicts of the page."""
+    """Print the tables and verdicts of the page."""
     for head, cells in ((HEAD, table_rows(found)), (OTHERS_HEAD, other_rows(found))):
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in head:

@@ -15,7 +15,7 @@ POINTS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class Errors:
+class SolutionErrors:
     """‖u − u*‖₂/‖u*‖₂, max |u − u*| and mean |u − u*|, over all outputs and n_points points.
 
     `outputs_l2` is the first of these for each output alone, in the problem's order.
@@ -29,7 +29,7 @@ class Errors:
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class ReferencePoints:
     """Points (n, n_in) and the exact values there (n, n_out)."""
 
     points: Array
@@ -37,18 +37,18 @@ class Reference:
 
     @staticmethod
     @cache  # a reference may take longer than training does between two looks at it
-    def on_grid(problem: Problem, *, coarser: int = 1) -> Reference:
-        """The grid of the problem's resolution, corners included, or one that is `coarser` times along each axis."""
+    def on_grid(problem: Problem, *, coarser: int = 1) -> ReferencePoints:
+        """The reference on the problem's grid, corners included, or on one that is `coarser` times along each axis."""
         points = problem.grid([1 + (n - 1) // coarser for n in problem.resolution])
-        return Reference(points, problem.reference(points))
+        return ReferencePoints(points, problem.reference(points))
 
     @torch.no_grad()
-    def errors(self, net: Pinn) -> Errors:
+    def errors(self, net: Pinn) -> SolutionErrors:
         """The errors of `net` at these points."""
         blocks = np.array_split(self.points, -(-len(self.points) // POINTS_AT_ONCE))
         u = np.concatenate([net(torch.from_numpy(block).to(net.device)).cpu().numpy() for block in blocks])
         wrong = u - self.values
-        return Errors(
+        return SolutionErrors(
             relative_l2=float(np.linalg.norm(wrong) / np.linalg.norm(self.values)),
             max_abs=float(np.abs(wrong).max()),
             mean_abs=float(np.abs(wrong).mean()),
