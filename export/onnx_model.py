@@ -89,7 +89,7 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
                 tensors = {"x": tensor[x], "": out}
                 for step in _recipe(fn, precision):
                     for each in step.operands:
-                        if isinstance(each, Constant):
+                        if isinstance(each, Constant) and each.name not in tensors:
                             array = np.full(1, each.value, precision)
                             tensors[each.name] = constant(f"{name}.{each.name}", array)
                     label = f"{name}.{step.name}" if step.name else name

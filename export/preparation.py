@@ -41,7 +41,7 @@ from kdpinn_edge.program.ir import Array, Map, Program, columns
 from kdpinn_edge.program.simplify import multiply_adds, simplify
 
 N_GOLDEN = 48
-N_ERROR, LEAST_N_ERROR, ERROR_WORK = 4096, 256, 1 << 28
+N_ERROR, LEAST_N_ERROR, ERROR_WORK = 4096, 256, 1 << 26
 """At how many points the errors are measured: fewer where they would take more multiply-adds than ERROR_WORK."""
 IN_FLOAT64, BEFORE_STORAGE = "the Program in float64", "the Program whose weights were not rounded, in float64"
 

@@ -37,6 +37,7 @@ FUNCTION_CASES: Mapping[str, FunctionCase] = {
     "tanh": FunctionCase(mpmath.tanh, ((INF, 1.0), (-INF, -1.0), *ODD)),
     "sin": FunctionCase(mpmath.sin, ((INF, NAN), (-INF, NAN), *ODD)),
     "cos": FunctionCase(mpmath.cos, ((INF, NAN), (-INF, NAN), (0.0, 1.0), (-0.0, 1.0))),
+    "atan": FunctionCase(mpmath.atan, ((INF, math.pi / 2), (-INF, -math.pi / 2), *ODD)),
     "exp": FunctionCase(
         mpmath.exp,
         ((INF, INF), (-INF, 0.0), (0.0, 1.0), (-0.0, 1.0), (1e3, INF), (-1e3, 0.0)),

@@ -19,6 +19,7 @@ from kdpinn_edge.errors import BenchError, ProgramError, TrainError
 from kdpinn_edge.functions import FUNCTIONS, find_function, slopes
 from kdpinn_edge.functions.recipe import Step, composed, matched, one, operators
 from kdpinn_edge.functions.slope import Applied, Operators, Product, Scaled, X, Y, differentiated, formula, values
+from kdpinn_edge.importers.torch_module import capture
 from kdpinn_edge.program.ir import Map, Program, Var
 from kdpinn_edge.training.torch_functions import OPERATORS, torch_function
 
@@ -39,6 +40,19 @@ def test_a_recipe_is_the_function(fn: str, recipe: tuple[Step, ...]) -> None:
 def test_torch_has_the_function(fn: str) -> None:
     np.testing.assert_allclose(
         torch_function(fn)(torch.from_numpy(AT)).numpy(), FUNCTIONS[fn].exact(AT), rtol=4e-15, atol=4e-16
+    )
+
+
+@pytest.mark.parametrize("fn", [fn for fn, function in FUNCTIONS.items() if function.aten])
+def test_the_function_of_torch_is_captured(fn: str) -> None:
+    class Module(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            named: torch.Tensor = getattr(torch.ops.aten, FUNCTIONS[fn].aten[0])(x)
+            return named
+
+    x, y = Var("x", 2), Var("y", 2)
+    assert capture(Module(), name="p", inputs=(("x", 2),), outputs=(("y", 2),)) == Program(
+        "p", (x,), (y,), (Map(y, x, fn),)
     )
 
 

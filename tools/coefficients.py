@@ -183,13 +183,19 @@ def atanh_tail(w: mpf) -> mpf:
     return (mpmath.atanh(s) / s - 1) / w
 
 
+def atan_tail(w: mpf) -> mpf:
+    """(atan t / t - 1) / w as a function of w = t²."""
+    t = mpmath.sqrt(w)
+    return (mpmath.atan(t) / t - 1) / w
+
+
 def tanh_ratio(x: mpf) -> mpf:
     """Tanh x / x."""
     return mpmath.tanh(x) / x
 
 
 def constants(
-    dtype: type, ln2_bits: int, pi_bits: int, exp_degree: int, sin_degree: int, atanh_degree: int
+    dtype: type, ln2_bits: int, pi_bits: int, exp_degree: int, sin_degree: int, atanh_degree: int, atan_degree: int
 ) -> dict[str, float | list[float]]:
     """Everything that activations.py needs in one precision.
 
@@ -205,6 +211,8 @@ def constants(
     top, bottom = even_rational_remez(tanh_ratio, lambda x: 1 / tanh_ratio(x), reach / 10**6, reach, 4)
     tail = rounded_minimax(expm1_tail, expm1_weight, -half_ln2, half_ln2, exp_degree, dtype)
     minus_ln2 = parts(-ln2, [ln2_bits, mantissa + 1])
+    eighth = mpmath.tan(pi / 8) ** 2 * (1 + mpf(2) ** -12)
+    quarter_pi = parts(pi / 4, [mantissa + 1, mantissa + 1])
     minus_pi = parts(-pi, [pi_bits, pi_bits, mantissa + 1])
     return {
         "MANTISSA": mantissa,
@@ -228,13 +236,16 @@ def constants(
         "MINUS_TANH_FAST_REACH": _round(-reach, dtype),
         "TANH_FAST_TOP": [_round(c, dtype) for c in top],
         "TANH_FAST_BOTTOM": [_round(c, dtype) for c in bottom],
+        "QUARTER_PI_1": quarter_pi[0],
+        "QUARTER_PI_2": quarter_pi[1],
+        "ATAN_TAIL": refitted_minimax(atan_tail, lambda w: w, eighth / 1000, eighth, atan_degree, dtype),
         "ATANH_TAIL": refitted_minimax(atanh_tail, lambda w: w, mpf(1) / 9000, mpf(1) / 9, atanh_degree, dtype),
     }
 
 
 def generate() -> str:
     """The text of kdpinn_edge/numerics/coefficients.py."""
-    single, double = constants(np.float32, 16, 16, 4, 3, 3), constants(np.float64, 42, 33, 10, 7, 9)
+    single, double = constants(np.float32, 16, 16, 4, 3, 3, 3), constants(np.float64, 42, 33, 10, 7, 9, 11)
     pairs = [f"{name} = ({_literal(single[name])}, {_literal(double[name])})" for name in single]
     text = "\n".join([HEAD, *pairs, ""])
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]

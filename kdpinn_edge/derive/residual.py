@@ -160,7 +160,7 @@ class Symbol:
         raise TypeError("it decides by the value of a term")
 
     def mapped(self, fn: str) -> Symbol:
-        """The Symbol of `fn` of this one."""
+        """The Symbol `fn` of this one."""
         return Symbol(self.builder.map(self.var, fn), self.builder)
 
     def _scaled(self, weight: float, bias: float) -> Symbol:

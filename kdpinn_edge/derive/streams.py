@@ -108,7 +108,7 @@ class Draft:
         return joined((self._product(p, q),) for _, (p, q) in self.aligned(a, b))
 
     def map(self, x: Stream, fn: str) -> Stream:
-        """fn(x), elementwise."""
+        """The function fn(x), elementwise."""
         return joined((self._mapped(piece, fn),) for piece in x)
 
     def cut(self, x: Stream, start: int, size: int) -> Stream:
@@ -122,7 +122,7 @@ class Draft:
         return tuple(pieces)
 
     def part(self, x: Var, start: int, size: int) -> Var:
-        """x[start : start + size] of one variable."""
+        """The entries x[start : start + size] of one variable."""
         return self._builder.slice(x, start, size)
 
     def aligned(self, *streams: Stream) -> Iterator[tuple[int, tuple[Piece, ...]]]:

@@ -38,18 +38,18 @@ def find_function(name: str) -> Function:
 
 
 def computations(profile: str) -> Mapping[str, Computation]:
-    """How each function is computed in the numerics profile of this name."""
+    """The computation of each function in the numerics profile of this name."""
     return {name: function.computed(fast=is_fast(profile)) for name, function in FUNCTIONS.items()}
 
 
 def functions(profile: str) -> Mapping[str, Kernel]:
-    """What each function is computed by in the numerics profile of this name, in the words of `numerics/lanes.py`."""
+    """The kernel of each function in the numerics profile of this name, in the words of `numerics/lanes.py`."""
     return {name: computation.lanes for name, computation in computations(profile).items()}
 
 
 @cache
 def slopes(name: str, order: int) -> Formula:
-    """f′, f″, … of the function of this name, up to the derivative of this order, by x and y = f(x)."""
+    """The derivatives f′, f″, … of the function of this name, up to the derivative of this order, by x and y = f(x)."""
     own = find_function(name).slope
     found = [own]
     while len(found) < order:

@@ -38,7 +38,7 @@ Recipe = tuple[Step, ...]
 
 
 def operand_name(operand: str | Constant) -> str:
-    """What an operand is called."""
+    """The name of an operand."""
     return operand.name if isinstance(operand, Constant) else operand
 
 
@@ -95,6 +95,6 @@ def matched(
 
 
 def unsupported(fn: str, recipes: Iterable[Recipe], library: Iterable[str]) -> str:
-    """Which operators of ONNX a library lacks for the function called `fn`, as the end of a sentence."""
+    """The operators of ONNX that a library lacks for the function called `fn`, as the end of a sentence."""
     lacking = (", ".join(sorted(operators(recipe) - set(library))) for recipe in recipes)
     return f"{fn} needs the operator {' or '.join(lacking)}"

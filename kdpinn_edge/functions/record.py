@@ -15,12 +15,12 @@ from kdpinn_edge.numerics.lanes import Lanes
 
 Array = NDArray[Any]
 Kernel = Callable[[Lanes], Lanes]
-"""A function of lanes, made of the words of `numerics/lanes.py` alone: branch-free, with no loop and no table."""
+"""A function of lanes in the words of `numerics/lanes.py` alone: one assignment after another, without a branch."""
 
 
 @dataclass(frozen=True)
 class Computation:
-    """How a function is computed in one accuracy grade: by `lanes`, with errors of at most `max_ulp`.
+    """The computation of a function in one accuracy grade: by `lanes`, with errors of at most `max_ulp`.
 
     `max_ulp` has a bound for each precision that the grade exists in, in units in the last place of the result; it
     holds in every numerics profile for |x| up to `Function.reach`.
@@ -63,7 +63,7 @@ class Function:
     symmetry: Literal["odd", "even"] | None = None
 
     def computed(self, *, fast: bool) -> Computation:
-        """How it is computed in the fast grade, or in the accurate one."""
+        """The computation in the fast grade, or in the accurate one."""
         return self.fast if fast and self.fast is not None else self.accurate
 
 

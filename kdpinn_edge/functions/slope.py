@@ -55,7 +55,7 @@ class Result(Expression):
 
 @dataclass(frozen=True)
 class Scaled(Expression):
-    """weight * a + bias."""
+    """The expression weight * a + bias."""
 
     a: Expression
     weight: float
@@ -64,7 +64,7 @@ class Scaled(Expression):
 
 @dataclass(frozen=True)
 class Sum(Expression):
-    """a + b."""
+    """The sum a + b."""
 
     a: Expression
     b: Expression
@@ -72,7 +72,7 @@ class Sum(Expression):
 
 @dataclass(frozen=True)
 class Product(Expression):
-    """a * b."""
+    """The product a * b."""
 
     a: Expression
     b: Expression
@@ -90,23 +90,23 @@ X, Y = Argument(), Result()
 
 
 def scaled(a: Expression, weight: float, bias: float = 0.0) -> Expression:
-    """weight * a + bias, in one operation where `a` is scaled itself."""
+    """The expression weight * a + bias, in one operation where `a` is scaled itself."""
     if isinstance(a, Scaled):
         return Scaled(a.a, weight * a.weight, weight * a.bias + bias)
     return Scaled(a, float(weight), float(bias))
 
 
 class Algebra(Protocol[V]):
-    """What expressions mean on values of one kind."""
+    """The meaning of expressions on values of one kind."""
 
     def scaled(self, a: V, weight: float, bias: float) -> V:
-        """weight * a + bias."""
+        """The value weight * a + bias."""
 
     def sum(self, a: V, b: V) -> V:
-        """a + b."""
+        """The sum a + b."""
 
     def product(self, a: V, b: V) -> V:
-        """a * b."""
+        """The product a * b."""
 
     def applied(self, fn: str, a: V) -> V:
         """The function called `fn`, of a."""
@@ -119,16 +119,16 @@ class Operators:
         self._function = function
 
     def scaled(self, a: Any, weight: float, bias: float) -> Any:
-        """weight * a + bias, in no more operations than it takes."""
+        """The value weight * a + bias, in no more operations than it takes."""
         scaled = -a if weight == -1 and bias == 0 else a * weight
         return scaled + bias if bias else scaled
 
     def sum(self, a: Any, b: Any) -> Any:
-        """a + b."""
+        """The sum a + b."""
         return a + b
 
     def product(self, a: Any, b: Any) -> Any:
-        """a * b."""
+        """The product a * b."""
         return a * b
 
     def applied(self, fn: str, a: Any) -> Any:
@@ -197,7 +197,7 @@ def _parts(expression: Expression) -> tuple[Expression, ...]:
 
 
 def differentiated(expression: Expression, slope: Expression, slope_of: Callable[[str], Expression]) -> Expression:
-    """d/dx of `expression`, in which Y has the derivative `slope`; `slope_of` gives the slopes of other functions.
+    """The derivative of `expression` by X, where that of Y is `slope`; `slope_of` gives the slopes of other functions.
 
     Raises ValueError for a constant, as no function of the table has a constant slope.
     """
@@ -231,7 +231,7 @@ def _derivative(expression: Expression, slope: Expression, slope_of: Callable[[s
 
 
 def replaced(expression: Expression, old: Expression, new: Expression) -> Expression:
-    """`expression` with `new` wherever `old` occurs."""
+    """The expression with `new` wherever `old` occurs."""
     if expression == old:
         return new
     match expression:

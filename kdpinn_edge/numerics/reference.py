@@ -27,7 +27,8 @@ from kdpinn_edge.program.evaluate import evaluate
 from kdpinn_edge.program.ir import Affine, Program, Scale, parameters
 
 PRECISIONS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
-POINTS_AT_ONCE = 1024
+NUMBERS_AT_ONCE = 1 << 13
+"""How many numbers a variable has for the points that are evaluated at once: so many that NumPy's work is in cache."""
 
 
 def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
@@ -59,14 +60,17 @@ class NumpyProgram:
         self.program = program
         self.profile = profile
         self.dtype = PRECISIONS[precision]
+        self._step = max(
+            1, NUMBERS_AT_ONCE // max(var.size for var in (*program.inputs, *(op.out for op in program.ops)))
+        )
         self._semantics = _Rounded(program, precision, profile)
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         """Evaluate at x (n, n_in), of the precision of the program."""
         y: NDArray[Any] = np.empty((len(x), self.program.n_out), self.dtype)
         with np.errstate(all="ignore"), rounding_of(self.profile):
-            for i in range(0, len(x), POINTS_AT_ONCE):
-                y[i : i + POINTS_AT_ONCE] = self._columns(x[i : i + POINTS_AT_ONCE].T).T
+            for i in range(0, len(x), self._step):
+                y[i : i + self._step] = self._columns(x[i : i + self._step].T).T
         return y
 
     def _columns(self, rows: Lanes) -> Lanes:

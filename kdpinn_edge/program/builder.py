@@ -42,7 +42,7 @@ class Builder:
 
     @classmethod
     def of(cls, program: Program) -> Builder:
-        """One that starts with the operations of `program`."""
+        """A Builder that starts with the operations of `program`."""
         return cls(program.inputs, ops=program.ops, reserved=[var.name for var in program.outputs])
 
     @property
@@ -51,24 +51,24 @@ class Builder:
         return tuple(self._ops.values())
 
     def affine(self, x: Var, weight: ArrayLike, bias: ArrayLike) -> Var:
-        """weight @ x + bias."""
+        """The vector weight @ x + bias."""
         op = Affine(self._new(0), x, weight, bias)  # type: ignore[arg-type]
         return self._made(Affine(Var(op.out.name, len(op.bias)), x, op.weight, op.bias))
 
     def scale(self, x: Var, weight: ArrayLike, bias: ArrayLike) -> Var:
-        """weight * x + bias, elementwise."""
+        """The product weight * x plus bias, elementwise."""
         return self._made(Scale(self._new(x.size), x, weight, bias))  # type: ignore[arg-type]
 
     def map(self, x: Var, fn: str) -> Var:
-        """fn(x), elementwise."""
+        """The function fn(x), elementwise."""
         return self._made(Map(self._new(x.size), x, fn))
 
     def add(self, a: Var, b: Var) -> Var:
-        """a + b, elementwise."""
+        """The sum a + b, elementwise."""
         return self._made(Add(self._new(a.size), a, b))
 
     def mul(self, a: Var, b: Var) -> Var:
-        """a * b, elementwise."""
+        """The product a * b, elementwise."""
         return self._made(Mul(self._new(a.size), a, b))
 
     def concat(self, xs: Sequence[Var]) -> Var:
@@ -76,7 +76,7 @@ class Builder:
         return xs[0] if len(xs) == 1 else self._made(Concat(self._new(sum(x.size for x in xs)), tuple(xs)))
 
     def slice(self, x: Var, start: int, size: int) -> Var:
-        """x[start : start + size]; all of x as it is."""
+        """The entries x[start : start + size]; all of x as it is."""
         return x if size == x.size else self._made(Slice(self._new(size), x, start))
 
     def made_by(self, var: Var) -> Op | None:
@@ -113,7 +113,7 @@ class Builder:
 
 
 def identity(op: Op) -> object:
-    """Equal for two operations of equal result. Sums and products commute, also in floating point."""
+    """A key that is equal for two operations of equal result. Sums and products commute, also in floating point."""
     names = [var.name for var in operands(op)]
     match op:
         case Add() | Mul():
@@ -129,5 +129,5 @@ def identity(op: Op) -> object:
 
 
 def fresh_names(taken: set[str]) -> Iterator[str]:
-    """v0, v1, … without the names that are taken."""
+    """Yield v0, v1, … without the names that are taken."""
     return (new for new in map("v{}".format, count()) if new not in taken)

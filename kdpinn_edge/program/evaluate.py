@@ -11,31 +11,31 @@ V = TypeVar("V")
 
 
 class Semantics(Protocol[V]):
-    """What the operations mean on values V: the entries of a variable at one point or at many.
+    """The meaning of the operations on values V: the entries of a variable at one point or at many.
 
     The float64 parameters stand in the `op`; a semantics that has its own arrays finds them by `op.out.name`.
     """
 
     def affine(self, op: Affine, x: V, /) -> V:
-        """weight @ x + bias."""
+        """The vector weight @ x + bias."""
 
     def scale(self, op: Scale, x: V, /) -> V:
-        """weight * x + bias, elementwise."""
+        """The product weight * x plus bias, elementwise."""
 
     def map(self, fn: str, x: V, /) -> V:
-        """fn(x), elementwise; an error where the function is unknown to this semantics."""
+        """The function fn(x), elementwise; an error where it is unknown to this semantics."""
 
     def add(self, a: V, b: V, /) -> V:
-        """a + b, elementwise."""
+        """The sum a + b, elementwise."""
 
     def mul(self, a: V, b: V, /) -> V:
-        """a * b, elementwise."""
+        """The product a * b, elementwise."""
 
     def concat(self, xs: Sequence[V], /) -> V:
         """The entries of all xs, one after another."""
 
     def slice(self, x: V, start: int, size: int, /) -> V:
-        """x[start : start + size]."""
+        """The entries x[start : start + size]."""
 
 
 def evaluate(program: Program, semantics: Semantics[V], x: V) -> V:

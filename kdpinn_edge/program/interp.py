@@ -28,26 +28,26 @@ def interpret(program: Program, x: ArrayLike) -> Array:
 
 
 class Meaning:
-    """What each operation means, for points in rows."""
+    """The meaning of each operation, for points in rows."""
 
     def affine(self, op: Affine, x: Array) -> Array:
-        """weight @ x + bias."""
+        """The vector weight @ x + bias."""
         return x @ op.weight.T + op.bias
 
     def scale(self, op: Scale, x: Array) -> Array:
-        """weight * x + bias, elementwise."""
+        """The product weight * x plus bias, elementwise."""
         return op.weight * x + op.bias
 
     def map(self, fn: str, x: Array) -> Array:
-        """fn(x), elementwise; ProgramError where there is no such function."""
+        """The function fn(x), elementwise; ProgramError where there is no such function."""
         return find_function(fn).exact(x)
 
     def add(self, a: Array, b: Array) -> Array:
-        """a + b, elementwise."""
+        """The sum a + b, elementwise."""
         return a + b
 
     def mul(self, a: Array, b: Array) -> Array:
-        """a * b, elementwise."""
+        """The product a * b, elementwise."""
         return a * b
 
     def concat(self, xs: Sequence[Array]) -> Array:
@@ -55,5 +55,5 @@ class Meaning:
         return np.concatenate(xs, axis=1)
 
     def slice(self, x: Array, start: int, size: int) -> Array:
-        """x[start : start + size]."""
+        """The entries x[start : start + size]."""
         return x[:, start : start + size]

@@ -33,7 +33,7 @@ class Words:
 
 
 def traced(program: Program, constants: Sequence[Sequence[Any]], words: Words, x: Any) -> Any:
-    """`program` at the points x; `constants` are (weight, bias) of each op in the library's own arrays, or nothing."""
+    """Evaluate `program` at the points x; `constants` are each op's (weight, bias) in the library's arrays, or ()."""
     own = {op.out.name: constant for op, constant in zip(program.ops, constants, strict=True)}
     return evaluate(program, _Traced(words, own), x)
 
