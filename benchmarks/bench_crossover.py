@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import Input
 from kdpinn_edge.derive.derivatives import derivatives
-from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.linking import link, linker
+from kdpinn_edge.export.artifacts.linking import link, linker
 from kdpinn_edge.export.lowering.constants import Constants
 from kdpinn_edge.export.lowering.kernel import make_kernel
 from kdpinn_edge.export.lowering.schedule import lower_program
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.target import target
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import target
 from kdpinn_edge.program.ir import Program, columns
 from kdpinn_edge.program.simplify import simplify
 

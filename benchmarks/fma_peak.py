@@ -16,7 +16,7 @@ import numpy as np
 from llvmlite import ir
 
 from kdpinn_edge.errors import BenchError
-from kdpinn_edge.export.target import Target, target
+from kdpinn_edge.export.targets.table import Target, target
 
 ACCUMULATORS = 12  # two units of latency 4 or 5 need 8 to 10 in flight; with a and b, 14 of AVX2's 16 registers
 REPEATS = 20_000

@@ -20,7 +20,7 @@ import numpy as np
 
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.export.target import TARGETS
+from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.program.ir import Affine, Map, Op, Program, Var
 
 ROOT = Path(__file__).parent.parent

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import Grade
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.export.target import TARGETS
+from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.functions import FUNCTIONS, computations
 from kdpinn_edge.numerics.lanes import PROFILES, is_fast
 from kdpinn_edge.program.ir import Map, Program, Var

@@ -24,16 +24,16 @@ from kdpinn_edge.bundle.manifest import (
     write_manifest,
 )
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.c_files import c_files
-from kdpinn_edge.export.c_source import c_source
-from kdpinn_edge.export.device_bench import BENCH, check_bench, device_bench
-from kdpinn_edge.export.gates import check_artifact
-from kdpinn_edge.export.linking import link, linker
+from kdpinn_edge.export.artifacts.c_files import c_files
+from kdpinn_edge.export.artifacts.c_source import c_source
+from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
+from kdpinn_edge.export.artifacts.gates import check_artifact
+from kdpinn_edge.export.artifacts.linking import link, linker
+from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.measure.resources import Budget, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
-from kdpinn_edge.export.resources import Budget, measure
-from kdpinn_edge.export.web_page import web_files
 from kdpinn_edge.files import undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program

@@ -9,8 +9,8 @@ import llvmlite.binding as llvm
 
 from kdpinn_edge.bundle.manifest import Manifest
 from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.measure.resources import Usage
 from kdpinn_edge.export.preparation import Prepared
-from kdpinn_edge.export.resources import Usage
 
 N_ERROR = 256
 """At how many points the errors are measured."""

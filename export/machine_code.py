@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import Artifact
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.description import description, signatures
-from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.lowering.emit_llvm import Machine, constant_name
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.lowering.numba_target import set_attributes
 from kdpinn_edge.export.lowering.numba_words import compile_functions
-from kdpinn_edge.export.stack_probe import STACK_PROBE
-from kdpinn_edge.export.target import Target
+from kdpinn_edge.export.targets.description import description, signatures
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.stack_probe import STACK_PROBE
+from kdpinn_edge.export.targets.table import Target
 
 ONE_AT_A_TIME = threading.Lock()
 RELOCATION: Mapping[Artifact, str] = {"elf": "pic", "dylib": "pic", "dll": "pic", "archive": "static", "wasm": "static"}

@@ -30,10 +30,10 @@ from kdpinn_edge.bundle.probe import probe_points, probed
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
-from kdpinn_edge.export.resources import Usage
-from kdpinn_edge.export.target import target as find_target
+from kdpinn_edge.export.measure.resources import Usage
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import target as find_target
 from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
 from kdpinn_edge.numerics.storage import store_as_float16
 from kdpinn_edge.program.interp import interpret

@@ -138,7 +138,7 @@ def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engi
 def _of_bundle(bundle: Path, manifest: Manifest) -> Prepared:
     """The functions of a bundle, prepared for this machine. Raises ProfileError where it has other bits."""
     from kdpinn_edge.export.preparation import prepare_functions
-    from kdpinn_edge.export.target import target
+    from kdpinn_edge.export.targets.table import target
 
     grade: Grade = "fast" if is_fast(manifest.profile) else "accurate"
     native = target("native").graded(grade)

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import FunctionName, Input, Precision
-from kdpinn_edge.export.gates import check_artifact
-from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.linking import link, linker
+from kdpinn_edge.export.artifacts.gates import check_artifact
+from kdpinn_edge.export.artifacts.linking import link, linker
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.target import TARGETS, Target
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import TARGETS, Target
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Program, columns
 

@@ -32,12 +32,12 @@ from kdpinn_edge.comparison.report import html
 from kdpinn_edge.comparison.statistics import device_rows, summary
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import BenchError, ExportError
-from kdpinn_edge.export import device_bench as device
+from kdpinn_edge.export.artifacts import device_bench as device
+from kdpinn_edge.export.artifacts.device_bench import MEMORY, device_bench
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.export.device_bench import MEMORY, device_bench
-from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.target import TARGETS
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.file import read_program
 

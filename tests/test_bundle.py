@@ -22,10 +22,10 @@ from kdpinn_edge.bundle.manifest import Grade, Input, Manifest, Output, Precisio
 from kdpinn_edge.checks.check import check
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import BundleError, DerivativeError, ExportError, ProgramError
+from kdpinn_edge.export.artifacts.c_files import c_words
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.export.c_files import c_words
 from kdpinn_edge.export.onnx_model import from_onnx
-from kdpinn_edge.export.target import TARGETS
+from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.numerics.storage import store_as_float16
 from kdpinn_edge.program.file import read_program

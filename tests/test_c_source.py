@@ -22,13 +22,13 @@ from test_kernel import models
 
 from kdpinn_edge.bundle.manifest import Input, Precision
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.c_files import c_files
-from kdpinn_edge.export.c_source import c_source
-from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.artifacts.c_files import c_files
+from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.lowering.emit_c import REAL, Source
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.lowering.loops import Apply, Get, Let, Routine, Type, Variable
-from kdpinn_edge.export.target import TARGETS, Target
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import TARGETS, Target
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.numerics.storage import store_as_float16
 from kdpinn_edge.program.ir import FUNCTIONS, Map, Op, Program, Var, columns

@@ -457,7 +457,7 @@ def test_export_without_a_compiler_says_what_to_install(
     program_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("kdpinn_edge.export.linking.find_spec", lambda name: None)
+    monkeypatch.setattr("kdpinn_edge.export.artifacts.linking.find_spec", lambda name: None)
     message = refused("export", program_file, "--out", tmp_path / "new", "--name", "net")
     assert "Install a C compiler" in message
     assert list(tmp_path.iterdir()) == []

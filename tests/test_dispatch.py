@@ -19,9 +19,9 @@ from kdpinn_edge.bundle.x86 import LEVELS, best_level
 from kdpinn_edge.checks.check import check
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.export.interface import ABI, NO_VARIANT, SCALAR, Interface
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.target import TARGETS
+from kdpinn_edge.export.targets.interface import ABI, NO_VARIANT, SCALAR, Interface
+from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import columns
 from kdpinn_edge.program.simplify import multiply_adds, simplify

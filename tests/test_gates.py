@@ -12,11 +12,11 @@ from strategies import mlp
 
 from kdpinn_edge.bundle.manifest import Input
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.archive import archive, only_member
-from kdpinn_edge.export.gates import check_artifact
-from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.linking import link, linker
-from kdpinn_edge.export.target import TARGETS
+from kdpinn_edge.export.artifacts.archive import archive, only_member
+from kdpinn_edge.export.artifacts.gates import check_artifact
+from kdpinn_edge.export.artifacts.linking import link, linker
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import TARGETS
 
 C = """
 extern void elsewhere(void);
@@ -79,7 +79,7 @@ def test_a_linker_that_fails_is_quoted() -> None:
 
 def test_bare_metal_needs_no_linker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("kdpinn_edge.export.linking.find_spec", lambda name: None)
+    monkeypatch.setattr("kdpinn_edge.export.artifacts.linking.find_spec", lambda name: None)
     assert linker(interface("cortex-m4")) == ()
     with pytest.raises(
         ExportError, match=r"no linker for aarch64: the package ziglang is not installed.*--cc, or: pip install"

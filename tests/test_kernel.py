@@ -21,12 +21,12 @@ from kdpinn_edge.bundle.manifest import Input, Precision
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.derive.names import Derivative, Names
 from kdpinn_edge.errors import DerivativeError, EngineError, ExportError, ProgramError
-from kdpinn_edge.export.gates import check_artifact
-from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.lowering.constants import Constants
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.lowering.loops import Block, Body, For, Let, Store
-from kdpinn_edge.export.target import TARGETS, Target, Vectors, target
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import TARGETS, Target, Vectors, target
 from kdpinn_edge.numerics.lanes import profile
 from kdpinn_edge.numerics.reference import NumpyProgram, rounded
 from kdpinn_edge.numerics.words import partial_sums

@@ -59,7 +59,7 @@ from kdpinn_edge.export.lowering.loops import (
     verify,
 )
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.target import TARGETS
+from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.numerics.lanes import profile
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Affine, Map, Program, Var

@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 from kdpinn_edge.bundle.manifest import Input, Manifest, read_manifest
 from kdpinn_edge.cli import app
 from kdpinn_edge.errors import BudgetError, ExportError
-from kdpinn_edge.export import emulator, native, resources
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.export.emulator import PROCESSORS, Machine
-from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.native import Call, counted, is_native
-from kdpinn_edge.export.resources import Budget, measure, parse_bytes
-from kdpinn_edge.export.target import TARGETS, Target
+from kdpinn_edge.export.measure import callgrind, emulator, resources
+from kdpinn_edge.export.measure.callgrind import Call, counted, is_native
+from kdpinn_edge.export.measure.emulator import PROCESSORS, Machine
+from kdpinn_edge.export.measure.resources import Budget, measure, parse_bytes
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import TARGETS, Target
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Affine
@@ -205,15 +205,15 @@ def test_the_stack_is_measured_without_valgrind(
 ) -> None:
     need("cc")
     manifest, artifact = exported(target)
-    which = native.shutil.which
-    monkeypatch.setattr(native.shutil, "which", lambda name: None if name == "valgrind" else which(name))
+    which = callgrind.shutil.which
+    monkeypatch.setattr(callgrind.shutil, "which", lambda name: None if name == "valgrind" else which(name))
     found = counted(artifact, target, [Call("net_jet", 64, 64 * 8)], bytes(64 * 8))
     assert found.instructions is None
     assert found.how.startswith("instructions not counted: valgrind")
     assert found.stack == (manifest.functions["jet"].stack,)
-    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    monkeypatch.setattr(callgrind.shutil, "which", lambda name: None)
     found = counted(artifact, target, [Call("net_jet", 64, 64 * 8)], bytes(64 * 8))
-    assert found == native.Counts(
+    assert found == callgrind.Counts(
         None, None, "stack and instructions not measured: neither cc, gcc nor clang is on the PATH"
     )
 

@@ -22,12 +22,12 @@ from strategies import mlp, wild
 
 from kdpinn_edge.bundle.manifest import Input, read_manifest
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.artifacts.c_files import c_files, filled_template
+from kdpinn_edge.export.artifacts.device_bench import MEMORY, SYSTEMS, _built
 from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.export.c_files import c_files, filled_template
-from kdpinn_edge.export.device_bench import MEMORY, SYSTEMS, _built
-from kdpinn_edge.export.interface import Interface
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.target import REFUSED, TARGETS, Target, target
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import REFUSED, TARGETS, Target, target
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import columns

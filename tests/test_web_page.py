@@ -22,11 +22,11 @@ from PIL import Image
 
 from kdpinn_edge.bundle.manifest import FunctionName, Input, Output, Precision
 from kdpinn_edge.derive.derivatives import derivatives
-from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.linking import link, linker
+from kdpinn_edge.export.artifacts.linking import link, linker
+from kdpinn_edge.export.artifacts.web_page import Axes, axes, colours, web_files
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.target import TARGETS
-from kdpinn_edge.export.web_page import Axes, axes, colours, web_files
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Affine, Concat, Map, Op, Program, Var, columns
 

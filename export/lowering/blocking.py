@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from math import inf
 
 from kdpinn_edge.export.lowering.fusion import Step
-from kdpinn_edge.export.target import Vectors
+from kdpinn_edge.export.targets.table import Vectors
 from kdpinn_edge.numerics.words import partial_sums
 from kdpinn_edge.program.ir import Affine, Map
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.export.lowering.fusion import Step, terms_in_lanes
-from kdpinn_edge.export.target import Vectors
+from kdpinn_edge.export.targets.table import Vectors
 from kdpinn_edge.numerics.reference import rounded
 from kdpinn_edge.program.ir import Affine, Op, Scale
 

@@ -26,7 +26,7 @@ from kdpinn_edge.export.lowering.loops import Linear, Routine, Scalar, verify
 from kdpinn_edge.export.lowering.schedule import Lowered, Schedule, lower_program
 from kdpinn_edge.export.lowering.schedule_batch import batch_schedule
 from kdpinn_edge.export.lowering.schedule_single import single_schedule
-from kdpinn_edge.export.target import Vectors
+from kdpinn_edge.export.targets.table import Vectors
 from kdpinn_edge.functions import functions
 from kdpinn_edge.numerics import lanes, words
 from kdpinn_edge.numerics.reference import PRECISIONS, rounded

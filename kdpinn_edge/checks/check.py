@@ -104,9 +104,9 @@ def _programs(directory: Path, manifest: Manifest) -> str:
 
 
 def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, Program]) -> str:
-    from kdpinn_edge.export.gates import check_artifact
-    from kdpinn_edge.export.interface import Interface
-    from kdpinn_edge.export.target import target
+    from kdpinn_edge.export.artifacts.gates import check_artifact
+    from kdpinn_edge.export.targets.interface import Interface
+    from kdpinn_edge.export.targets.table import target
 
     interface = Interface(manifest.name, manifest.precision, target(manifest.target.name), manifest.inputs, programs)
     if manifest.sizes is None:

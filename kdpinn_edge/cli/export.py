@@ -64,7 +64,7 @@ def export(
         from kdpinn_edge.derive.names import parse_requests
         from kdpinn_edge.derive.residual import residual_program
         from kdpinn_edge.export.bundle import export_bundle
-        from kdpinn_edge.export.resources import parse_bytes
+        from kdpinn_edge.export.measure.resources import parse_bytes
         from kdpinn_edge.importers.model import find_model
 
         requests = parse_requests(derivatives) if derivatives is not None else ()
@@ -107,7 +107,7 @@ def export(
 def targets(as_json: AsJson = False) -> None:
     """List what `export --target` compiles for, and what is promised there."""
     from kdpinn_edge.bundle.manifest import Precision
-    from kdpinn_edge.export.target import REFUSED, TARGETS
+    from kdpinn_edge.export.targets.table import REFUSED, TARGETS
 
     if as_json:
         facts = ("name", "serves", "triple", "cpu", "features", "artifact", "profile", "flushes")

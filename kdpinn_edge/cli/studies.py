@@ -104,7 +104,7 @@ def search(
 ) -> None:
     """Find the student that fits: layers, activation, precision, timed as compiled. Start it again to add a worker."""
     from kdpinn_edge.comparison.durations import parse_duration
-    from kdpinn_edge.export.resources import parse_bytes
+    from kdpinn_edge.export.measure.resources import parse_bytes
     from kdpinn_edge.studies.search import Goal
     from kdpinn_edge.studies.search import search as run
     from kdpinn_edge.studies.search.text_summary import line, print_found

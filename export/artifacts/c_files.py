@@ -9,7 +9,7 @@ from importlib.resources import files
 from itertools import chain, count
 
 from kdpinn_edge.bundle.manifest import Artifact, FunctionName
-from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import columns
 
 COMMON_HEADER = "kdpinn_edge.h"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kdpinn_edge.bundle.manifest import FunctionName, Input, Precision
-from kdpinn_edge.export.target import Target
+from kdpinn_edge.export.targets.table import Target
 from kdpinn_edge.program.ir import Program
 
 ABI = 3

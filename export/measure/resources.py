@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from kdpinn_edge.bundle.manifest import FunctionName, Sizes
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.errors import BudgetError, ExportError
-from kdpinn_edge.export import native
-from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.measure import callgrind
+from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Array
 
@@ -85,7 +85,7 @@ def _hold(what: str, found: int, limit: int | None, interface: Interface, fix: s
 
 
 def _measured(artifact: bytes, interface: Interface) -> Usage:
-    if native.is_native(interface.target):
+    if callgrind.is_native(interface.target):
         return _counted(artifact, interface)
     if find_spec("unicorn") is None:
         return Usage(None, {}, {}, "stack and instructions not measured: pip install 'kdpinn-edge[emulate]'")
@@ -93,7 +93,7 @@ def _measured(artifact: bytes, interface: Interface) -> Usage:
 
 
 def _emulated(artifact: bytes, interface: Interface) -> Usage:
-    from kdpinn_edge.export.emulator import PROCESSORS, Machine
+    from kdpinn_edge.export.measure.emulator import PROCESSORS, Machine
 
     if interface.target.name not in PROCESSORS:
         return Usage(None, {}, {}, f"stack and instructions not measured: no emulator for {interface.target.name}")
@@ -118,12 +118,12 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
 def _counted(artifact: bytes, interface: Interface) -> Usage:
     x = _points(interface)
     calls = {
-        (function, n): native.Call(f"{interface.name}_{function}", n, n * program.n_out * x.itemsize)
+        (function, n): callgrind.Call(f"{interface.name}_{function}", n, n * program.n_out * x.itemsize)
         for function, program in interface.functions.items()
         for n in N_POINTS
     }
-    selftest = native.Call(f"{interface.name}_selftest", 0, 0)
-    found = native.counted(artifact, interface.target, [selftest, *calls.values()], x.tobytes())
+    selftest = callgrind.Call(f"{interface.name}_selftest", 0, 0)
+    found = callgrind.counted(artifact, interface.target, [selftest, *calls.values()], x.tobytes())
     stacks: dict[FunctionName, int] = {}
     instructions: dict[FunctionName, dict[str, int]] = {}
     for i, (function, n) in enumerate(calls):

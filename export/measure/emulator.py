@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from unicorn import arm64_const, arm_const, riscv_const
 
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.archive import MAGIC, only_member
-from kdpinn_edge.export.target import Target
+from kdpinn_edge.export.artifacts.archive import MAGIC, only_member
+from kdpinn_edge.export.targets.table import Target
 
 Array = NDArray[Any]
 

@@ -13,8 +13,8 @@ from elftools.elf.elffile import ELFFile
 
 from kdpinn_edge.bundle.manifest import Artifact, Sizes
 from kdpinn_edge.errors import ExportError, listing
-from kdpinn_edge.export.archive import only_member
-from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.artifacts.archive import only_member
+from kdpinn_edge.export.targets.interface import Interface
 
 Binary = TypeVar("Binary")
 

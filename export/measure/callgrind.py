@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.target import Target
+from kdpinn_edge.export.targets.table import Target
 
 HARNESS = "templates/calls.c"
 VALGRIND = ("--tool=callgrind", "--compress-strings=no", "--compress-pos=no")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from kdpinn_edge.bundle.manifest import Artifact
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.archive import archive
-from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.artifacts.archive import archive
+from kdpinn_edge.export.targets.interface import Interface
 
 Command = Sequence[str]
 ZIG = (sys.executable, "-m", "ziglang")

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA, N_DEVICE, timed_points
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.c_files import c_files, filled_template
-from kdpinn_edge.export.interface import Interface
-from kdpinn_edge.export.linking import ZIG
-from kdpinn_edge.export.target import TARGETS, Target
+from kdpinn_edge.export.artifacts.c_files import c_files, filled_template
+from kdpinn_edge.export.artifacts.linking import ZIG
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import TARGETS, Target
 from kdpinn_edge.numerics.reference import PRECISIONS
 
 BENCH = "{}_bench"

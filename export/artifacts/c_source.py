@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.export.c_files import filled_template, quoted
-from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.artifacts.c_files import filled_template, quoted
 from kdpinn_edge.export.lowering.emit_c import REAL, Real, Source
 from kdpinn_edge.export.lowering.kernel import Kernel
+from kdpinn_edge.export.targets.interface import Interface
 
 WIDTH = 112
 

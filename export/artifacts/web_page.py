@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import FunctionName, Input, Output
 from kdpinn_edge.bundle.probe import probed
-from kdpinn_edge.export.c_files import filled
-from kdpinn_edge.export.interface import Interface
+from kdpinn_edge.export.artifacts.c_files import filled
+from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import columns
 
 PAGE = "index.html"

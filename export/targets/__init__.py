@@ -1,0 +1,1 @@
+"""Machines: the table of targets, and what a model shows of itself on each."""
