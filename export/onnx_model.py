@@ -53,72 +53,14 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
     Equal Programs with equal variable names give equal bytes. Raises ProgramError where a parameter is too large.
     """
     verify(program)
-    tensor = {var: f"{var.name}.value" for var in (*program.inputs, *(op.out for op in program.ops))}
-    nodes: list[onnx.NodeProto] = []
-    constants: list[onnx.TensorProto] = []
-
-    def node(operator: str, name: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
-        nodes.append(helper.make_node(operator, inputs, outputs, name=name, **attributes))
-
-    def constant(name: str, array: NDArray[Any]) -> str:
-        constants.append(numpy_helper.from_array(array, name))
-        return name
-
-    if len(program.inputs) == 1:
-        tensor[program.inputs[0]] = "x"
-    else:
-        sizes = constant("inputs.sizes", np.array([var.size for var in program.inputs]))
-        node("Split", "inputs.split", ["x", sizes], [tensor[var] for var in program.inputs], axis=1)
-    direct = len(program.outputs) == 1 and program.outputs[0] not in program.inputs
-    if direct:
-        tensor[program.outputs[0]] = "y"
-
-    for op in program.ops:
-        name, out = op.out.name, tensor[op.out]
-        values = [
-            constant(f"{name}.{what}", rounded(array, precision))
-            for what, array in zip(("weight", "bias"), parameters(op), strict=False)
-        ]
-        match op:
-            case Affine(x=x):
-                node("Gemm", name, [tensor[x], *values], [out], transB=1)
-            case Scale(x=x):
-                node("Mul", f"{name}.product", [tensor[x], values[0]], [f"{name}.product"])
-                node("Add", name, [f"{name}.product", values[1]], [out])
-            case Map(x=x, fn=fn):
-                tensors = {"x": tensor[x], "": out}
-                for step in _recipe(fn, precision):
-                    for each in step.operands:
-                        if isinstance(each, Constant) and each.name not in tensors:
-                            array = np.full(1, each.value, precision)
-                            tensors[each.name] = constant(f"{name}.{each.name}", array)
-                    label = f"{name}.{step.name}" if step.name else name
-                    result = tensors.setdefault(step.name, label)
-                    node(step.operator, label, [tensors[operand_name(each)] for each in step.operands], [result])
-            case Add(a=a, b=b):
-                node("Add", name, [tensor[a], tensor[b]], [out])
-            case Mul(a=a, b=b):
-                node("Mul", name, [tensor[a], tensor[b]], [out])
-            case Concat(xs=xs) if xs == program.inputs:
-                node("Identity", name, ["x"], [out])
-            case Concat(xs=xs):
-                node("Concat", name, [tensor[x] for x in xs], [out], axis=1)
-            case Slice(x=x, start=start):
-                start_end_axis = [("start", start), ("end", start + op.out.size), ("axis", 1)]
-                bounds = [constant(f"{name}.{what}", np.array([value])) for what, value in start_end_axis]
-                node("Slice", name, [tensor[x], *bounds], [out])
-            case _:
-                raise unknown(op)
-    if not direct:
-        node("Concat", "outputs.concat", [tensor[var] for var in program.outputs], ["y"], axis=1)
-
+    written = _Graph(program, precision)
     element = ELEMENT[precision]
     graph = helper.make_graph(
-        nodes,
+        written.nodes,
         program.name,
         [helper.make_tensor_value_info("x", element, ["n", program.n_in])],
         [helper.make_tensor_value_info("y", element, ["n", program.n_out])],
-        constants,
+        written.constants,
     )
     model = helper.make_model(
         graph,
@@ -136,6 +78,78 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     return model
+
+
+class _Graph:
+    """The nodes and the constants of a Program, in its order."""
+
+    def __init__(self, program: Program, precision: Precision) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self._program, self._precision = program, precision
+        self._tensor = {var: f"{var.name}.value" for var in (*program.inputs, *(op.out for op in program.ops))}
+        self._inputs()
+        direct = len(program.outputs) == 1 and program.outputs[0] not in program.inputs
+        if direct:
+            self._tensor[program.outputs[0]] = "y"
+        for op in program.ops:
+            self._operation(op)
+        if not direct:
+            self._node("Concat", "outputs.concat", [self._tensor[var] for var in program.outputs], ["y"], axis=1)
+
+    def _node(self, operator: str, name: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(operator, inputs, outputs, name=name, **attributes))
+
+    def _constant(self, name: str, array: NDArray[Any]) -> str:
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def _inputs(self) -> None:
+        inputs = self._program.inputs
+        if len(inputs) == 1:
+            self._tensor[inputs[0]] = "x"
+        else:
+            sizes = self._constant("inputs.sizes", np.array([var.size for var in inputs]))
+            self._node("Split", "inputs.split", ["x", sizes], [self._tensor[var] for var in inputs], axis=1)
+
+    def _operation(self, op: Op) -> None:
+        name, out, tensor = op.out.name, self._tensor[op.out], self._tensor
+        values = [
+            self._constant(f"{name}.{what}", rounded(array, self._precision))
+            for what, array in zip(("weight", "bias"), parameters(op), strict=False)
+        ]
+        match op:
+            case Affine(x=x):
+                self._node("Gemm", name, [tensor[x], *values], [out], transB=1)
+            case Scale(x=x):
+                self._node("Mul", f"{name}.product", [tensor[x], values[0]], [f"{name}.product"])
+                self._node("Add", name, [f"{name}.product", values[1]], [out])
+            case Map(x=x, fn=fn):
+                self._function(name, fn, tensor[x], out)
+            case Add(a=a, b=b) | Mul(a=a, b=b):
+                self._node(type(op).__name__, name, [tensor[a], tensor[b]], [out])
+            case Concat(xs=xs) if xs == self._program.inputs:
+                self._node("Identity", name, ["x"], [out])
+            case Concat(xs=xs):
+                self._node("Concat", name, [tensor[x] for x in xs], [out], axis=1)
+            case Slice(x=x, start=start):
+                start_end_axis = [("start", start), ("end", start + op.out.size), ("axis", 1)]
+                bounds = [self._constant(f"{name}.{what}", np.array([value])) for what, value in start_end_axis]
+                self._node("Slice", name, [tensor[x], *bounds], [out])
+            case _:
+                raise unknown(op)
+
+    def _function(self, name: str, fn: str, x: str, out: str) -> None:
+        """The steps of the recipe of a function; a constant that several of them take is stored once."""
+        tensors = {"x": x, "": out}
+        for step in _recipe(fn, self._precision):
+            for each in step.operands:
+                if isinstance(each, Constant) and each.name not in tensors:
+                    array = np.full(1, each.value, self._precision)
+                    tensors[each.name] = self._constant(f"{name}.{each.name}", array)
+            label = f"{name}.{step.name}" if step.name else name
+            result = tensors.setdefault(step.name, label)
+            self._node(step.operator, label, [tensors[operand_name(each)] for each in step.operands], [result])
 
 
 def _recipe(fn: str, precision: Precision) -> Recipe:
