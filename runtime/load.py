@@ -49,7 +49,7 @@ def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engi
         case "numpy":
             programs = _listed(manifest, PROGRAM_FILES, engine)
             return NumpyEngine(manifest, {function: directory / file for function, file in programs.items()})
-    raise EngineError(f"engine {engine!r} is unknown; expected: library, onnx, numpy")
+    raise EngineError(f"engine {engine!r} is unknown; expected: library, onnx, numpy, or numba in kdpinn_edge.load")
 
 
 def _listed(manifest: Manifest, files: Mapping[FunctionName, str], engine: str) -> dict[FunctionName, str]:

@@ -505,3 +505,50 @@ main()
         out, err = child.communicate()
     assert child.returncode in (130, -signal.SIGINT)  # CPython re-raises the signal if it fell into an exec; $? is 130
     assert (out, err) == ("", "error: interrupted\n")
+
+
+def interrupted(code: str, *arguments: str | Path) -> tuple[int, str]:
+    """The exit code and stderr of a child that got a SIGINT when it had said its first line."""
+    lines = ["import signal", "signal.signal(signal.SIGINT, signal.default_int_handler)", code]
+    command = [sys.executable, "-c", "\n".join(lines), *map(str, arguments)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        first = child.stderr.readline()
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate()
+    return child.returncode, first + err
+
+
+def test_an_interrupted_export_leaves_nothing_behind(program_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundles" / "net"
+    code = "from kdpinn_edge.__main__ import main\nmain()"
+    found = interrupted(code, "export", program_file, "--out", out, "--name", "net")
+    assert found == (130, "compiling net for native\nerror: interrupted\n")
+    assert list(out.parent.iterdir()) == []
+
+
+def test_an_interrupt_that_is_swallowed_comes_again() -> None:
+    code = """
+import sys, time
+from kdpinn_edge.cli.interrupt import ended_by_interrupt
+try:
+    with ended_by_interrupt():
+        try:
+            print("ready", file=sys.stderr, flush=True)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            raise ValueError("an import that failed") from None
+except KeyboardInterrupt:
+    sys.exit(17)
+"""
+    assert interrupted(code) == (17, "ready\n")
+
+
+def test_bad_input_is_refused_before_compiling_is_announced(program_file: Path, tmp_path: Path) -> None:
+    message = refused("export", program_file, "--out", tmp_path / "new", "--name", "net", "--target", "cortex-m0")
+    assert "compiling" not in message
+    assert "no floating-point unit" in message

@@ -1,0 +1,114 @@
+"""Models compiled in process: the interface and the bits of the exported library, and nothing on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from artifacts import Artifacts
+from compiled import same_bits
+from strategies import mlp, wild
+
+from kdpinn_edge import compile, load
+from kdpinn_edge.bundle.manifest import Precision
+from kdpinn_edge.derive.derivatives import derivatives
+from kdpinn_edge.derive.residual import residual_program
+from kdpinn_edge.errors import CaptureError, DerivativeError, EngineError, ExportError, ProfileError
+from kdpinn_edge.export.targets.table import target
+from kdpinn_edge.importers.model import find_model
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.problems import problem
+
+PROFILE = target("native").profile
+BOX = ((-1.0, 0.0), (1.0, 1.0))
+
+
+def net() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_program_has_the_bits_of_the_numpy_program(precision: Precision) -> None:
+    program, requests = mlp(2, 12, 2, 1), ["u", "u_x0", "u_x1_x1"]
+    engine = compile(program, derivatives=requests, precision=precision)
+    x = wild(program, 150, precision)
+    assert same_bits(engine(x), NumpyProgram(program, precision, PROFILE)(x))
+    jet = engine.jet(x)
+    assert list(jet) == requests
+    expected = NumpyProgram(derivatives(program, requests), precision, PROFILE)(x)
+    assert same_bits(np.stack([*jet.values()], axis=1), expected)
+    assert same_bits(engine.eval(x, threads=2), engine(x))
+
+
+def test_a_module_is_captured() -> None:
+    module = net()
+    engine = compile(module, inputs=("x", "t"), outputs=("u",), domain=BOX)
+    x = np.random.default_rng(0).uniform(0, 1, (50, 2)).astype(np.float32)
+    with torch.no_grad():
+        np.testing.assert_allclose(engine(x), module(torch.from_numpy(x)).numpy(), rtol=0, atol=1e-5)
+    assert [(side.name, side.lower, side.upper) for side in engine.manifest.inputs] == [("x", -1, 1), ("t", 0, 1)]
+    assert engine.manifest.functions["eval"].errors.max_abs[0] < 1e-5
+
+
+def test_the_residual_of_a_problem() -> None:
+    model, burgers = find_model("burgers"), problem("burgers")
+    engine = compile(model.program, residual=burgers)
+    x = np.random.default_rng(0).uniform(0, 1, (20, 2)).astype(np.float32)
+    expected = NumpyProgram(residual_program(model.program, burgers), "float32", PROFILE)(x)
+    assert same_bits(engine.residual(x), expected)
+
+
+def test_several_engines_live_together() -> None:
+    programs = [mlp(2, width, 1, 1) for width in (4, 5, 6)]
+    engines = [compile(program) for program in programs]
+    x = wild(programs[0], 40, "float32")
+    for engine, program in zip(engines, programs, strict=True):
+        assert same_bits(engine(x), NumpyProgram(program, "float32", PROFILE)(x))
+
+
+def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda *_: pytest.fail("a folder was made"))
+    compile(mlp(2, 4, 1, 1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_compiled_anew(artifacts: Artifacts) -> None:
+    program = mlp(2, 8, 2, 1)
+    bundle = artifacts.bundle(program, name="net", derivatives=["u_x0"])
+    anew, library = load(bundle, engine="numba"), load(bundle)
+    x = wild(program, 60, "float32")
+    assert same_bits(anew(x), library(x))
+    assert same_bits(anew.jet(x)["u_x0"], library.jet(x)["u_x0"])
+
+
+def test_a_bundle_of_another_profile(artifacts: Artifacts) -> None:
+    bundle = artifacts.bundle(mlp(2, 4, 1, 1), name="net", target="x86-64-v2")
+    with pytest.raises(ProfileError, match="the numerics profile of net is muladd-1; this machine"):
+        load(bundle, engine="numba")
+
+
+def test_an_engine_that_there_is_not(artifacts: Artifacts) -> None:
+    bundle = artifacts.bundle(mlp(2, 4, 1, 1), name="net")
+    with pytest.raises(EngineError, match="engine 'tvm' is unknown"):
+        load(bundle, engine="tvm")  # type: ignore[arg-type]
+
+
+def test_bad_input_is_named() -> None:
+    program = mlp(2, 4, 1, 1)
+    for error, message, options in (
+        (ExportError, "inputs is .*; expected: nothing, or the columns of the Program", {"inputs": ("a", "b")}),
+        (ExportError, "domain is .*; expected: .lower, upper., each with a number for x0, x1", {"domain": (1, 2, 3)}),
+        (ExportError, "lower 1.0 is not below upper 0.0", {"domain": (1.0, 0.0)}),
+        (ExportError, "precision 'float16' is unknown", {"precision": "float16"}),
+        (DerivativeError, "u_q", {"derivatives": ["u_q"]}),
+    ):
+        with pytest.raises(error, match=message):
+            compile(program, **options)  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match="a torch module does not say what its columns are called"):
+        compile(net())
+    with pytest.raises(CaptureError):
+        compile(net(), inputs=("x",), outputs=("u",))
