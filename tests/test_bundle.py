@@ -213,6 +213,12 @@ def test_symbols(bundle: Path, need: Need) -> None:
     assert [name for kind, name in symbols if kind != "T"] == []
 
 
+def test_a_model_may_be_called_as_a_part_of_its_library(tmp_path: Path) -> None:
+    export_bundle(PROGRAM, tmp_path / "kernel", name="kernel", inputs=INPUTS)
+    x = points(PROGRAM, 20).astype(np.float32)
+    assert load(tmp_path / "kernel")(x).tobytes() == NumpyProgram(PROGRAM, "float32")(x).tobytes()
+
+
 @pytest.mark.parametrize(("tool", "language"), [("cc", "-std=c99"), ("c++", "-std=c++11")])
 def test_a_program_builds_by_hand(bundle: Path, tmp_path: Path, need: Need, tool: str, language: str) -> None:
     source = bundle / "example.c"

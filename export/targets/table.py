@@ -160,7 +160,7 @@ REFUSED = {
 def target(name: str) -> Target:
     """The target of this name; "native" is the best one that this machine runs.
 
-    Raises ExportError for a name that is not known, and for "native" on a machine that no target fits.
+    Raises ExportError for an unknown name, and for "native" on a machine that no target fits.
     """
     if name == "native":
         name = _native()

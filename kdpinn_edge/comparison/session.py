@@ -151,7 +151,7 @@ class _Run:
             faults.append(f"backends: {', '.join(sorted(known))}, and here {', '.join(self._configs)}")
         if faults:
             raise BenchError(
-                f"{path} is the record of another run: {listing(faults)}\nAccepted: the same bundle, options, versions "
+                f"{path} is the record of another run: {listing(faults)}\nExpected: the same bundle, options, versions "
                 "and machine; or another file."
             )
         self._entries = {entry.name: entry for entry in earlier.entries}
