@@ -266,6 +266,8 @@ def _relocated(file: ELFFile) -> tuple[Parts, dict[str, int]]:
 def _relocate(code: bytearray, at: int, kind: int, address: int) -> None:
     """Add `address` to what `code` has at a place: to a word, or to half of one in a Thumb instruction.
 
+    What half of a word has is a number of 16 bits with a sign.
+
     ELF for the Arm Architecture, 5.6 Relocation: R_ARM_ABS32, R_ARM_THM_MOVW_ABS_NC, R_ARM_THM_MOVT_ABS.
     """
     first, second = (int.from_bytes(code[i : i + 2], "little") for i in (at, at + 2))
@@ -273,6 +275,7 @@ def _relocate(code: bytearray, at: int, kind: int, address: int) -> None:
         code[at : at + 4] = (first + (second << 16) + address).to_bytes(4, "little")
     elif kind in (ARM_THM_MOVW_ABS, ARM_THM_MOVT_ABS):
         addend = (first & 0xF) << 12 | (first >> 10 & 1) << 11 | (second >> 12 & 7) << 8 | second & 0xFF
+        addend -= (addend & 0x8000) << 1
         value = addend + address >> (16 if kind == ARM_THM_MOVT_ABS else 0)
         first = first & 0xFBF0 | value >> 12 & 0xF | (value >> 11 & 1) << 10
         second = second & 0x8F00 | (value >> 8 & 7) << 12 | value & 0xFF
