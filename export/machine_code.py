@@ -84,7 +84,8 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
         f'"target-features"="{target.features}"',
     )
     symbols = {function: interface.symbol(function, target.name) for function in functions}
-    processor = Machine(target.pointer_bits, fuses=target.fuses, selects=not target.branches)
+    in_order = target.vectors(interface.precision).in_order
+    processor = Machine(target.pointer_bits, in_order, fuses=target.fuses, selects=not target.branches)
     compiled = compile_functions(kernel, functions, attributes, processor)
     shell = _constants(kernel)
     for function, symbol in symbols.items():
@@ -96,7 +97,7 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
             _refuse_indirect_calls(part)
             module.link_in(_parsed(str(part), target))
     _hide(module, symbols.values())
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
     options.loop_unrolling = False  # the kernel says what pays
     builder = llvm.create_pass_builder(_machine(target), options)
     builder.getModulePassManager().run(module, builder)
