@@ -133,7 +133,7 @@ def test_what_goes_wrong_is_an_export_error(target: Target, monkeypatch: pytest.
 
 
 def test_only_known_artifacts_are_read() -> None:
-    with pytest.raises(ExportError, match="expected: ELF and Mach-O"):
+    with pytest.raises(ExportError, match="expected: ELF or Mach-O"):
         Machine(TARGETS["aarch64"], b"\0asm\1\0\0\0")
 
 
