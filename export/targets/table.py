@@ -116,8 +116,9 @@ X86, ARM64 = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 LEVELS = ("x86-64-v4", "x86-64-v3")
 ARMV7 = "armv7-unknown-linux-gnueabihf"
 RV64GC = "+m,+a,+f,+d,+c"
-UNPIPELINED = "-use-mipipeliner"
-"""LLVM 22 software-pipelines loops for the Cortex-M7 alone, and wrongly: a row was summed with terms of another."""
+NO_OVERLAP = "-use-mipipeliner"
+"""LLVM overlaps the turns of a loop for the Cortex-M7 alone, and behind it can take the value of an earlier turn, as in
+https://github.com/llvm/llvm-project/pull/211723."""
 
 TARGETS = {
     target.name: target
@@ -135,7 +136,7 @@ TARGETS = {
         Target("riscv64", "Linux, RV64GC", "riscv64-unknown-linux-gnu", "generic-rv64", RV64GC, "elf", RISCV),
         Target("cortex-m4", "bare metal, with FPU", "thumbv7em-none-eabihf", "cortex-m4", "", "archive", FPV4),
         Target(
-            "cortex-m7", "bare metal, double FPU", "thumbv7em-none-eabihf", "cortex-m7", UNPIPELINED, "archive", FPV5
+            "cortex-m7", "bare metal, double FPU", "thumbv7em-none-eabihf", "cortex-m7", NO_OVERLAP, "archive", FPV5
         ),
         Target("cortex-m33", "bare metal, with FPU", "thumbv8m.main-none-eabihf", "cortex-m33", "", "archive", FPV4),
         Target("wasm", "browsers, Node.js", "wasm32-unknown-unknown", "generic", "+simd128", "wasm", SSE, "muladd-1"),
