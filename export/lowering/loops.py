@@ -31,7 +31,7 @@ BITS_OF: Mapping[Scalar, Scalar] = {"float32": "bits32", "float64": "bits64"}
 FLOAT_OF: Mapping[Scalar, Scalar] = {bits: real for real, bits in BITS_OF.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Type:
     """`lanes` numbers of the type `scalar`."""
 
@@ -50,7 +50,7 @@ BOOL = Type("bool")
 STATUS = Type("int32")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Symbol:
     """An integer of 32 or 64 bits: a loop counter, or a parameter from `least` to `most`, where that is known."""
 
@@ -111,7 +111,7 @@ def place(base: int, *terms: tuple[int, Symbol | int]) -> Linear:
     return total
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Buffer:
     """Memory for `size` numbers. One that is `constant` is never written; a `scratch` one belongs to its routine.
 
@@ -125,7 +125,7 @@ class Buffer:
     scratch: bool = False
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Variable:
     """A value with a name. Only one that `changes` is set again after it was made."""
 
@@ -134,7 +134,7 @@ class Variable:
     changes: bool = False
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Number:
     """The same number in every lane."""
 
@@ -142,7 +142,7 @@ class Number:
     value: float | int
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Get:
     """The value of a variable."""
 
@@ -154,7 +154,7 @@ class Get:
         return self.variable.type
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Load:
     """Numbers that lie side by side, the first of them at the index `at`; float16 is widened to float32."""
 
@@ -163,7 +163,7 @@ class Load:
     at: Linear
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Count:
     """An integer."""
 
@@ -171,7 +171,7 @@ class Count:
     value: Linear
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class IsNull:
     """Whether the caller passed no memory."""
 
@@ -183,7 +183,7 @@ class IsNull:
         return BOOL
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Apply:
     """An operation of `OPERATIONS`. `detail` is the number that `lane` and `first` take, or the function of `call`."""
 
@@ -210,7 +210,7 @@ class Elementwise:
     result: Expr
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Let:
     """Makes a variable."""
 
@@ -218,7 +218,7 @@ class Let:
     value: Expr
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Set:
     """Gives a variable that changes another value."""
 
@@ -226,7 +226,7 @@ class Set:
     value: Expr
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Store:
     """Writes numbers side by side, the first of them at the index `at`."""
 
@@ -235,7 +235,7 @@ class Store:
     value: Expr
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class For:
     """`body` for counter = start, start + step, … below stop. It runs at least once unless it is `guarded`."""
 
@@ -247,14 +247,14 @@ class For:
     guarded: bool = False
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Block:
     """Statements with variables of their own, as the only turn of a loop has them."""
 
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class If:
     """One of two bodies."""
 
@@ -263,7 +263,7 @@ class If:
     otherwise: tuple[Statement, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Integer:
     """Makes an integer that indices can be made of."""
 
@@ -271,7 +271,7 @@ class Integer:
     value: Expr
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """Calls a routine with addresses of buffers, each from an index on, and integers."""
 
@@ -280,14 +280,14 @@ class Call:
     symbols: tuple[Linear, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Return:
     """Ends the routine."""
 
     value: Expr
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Comment:
     """What follows, in words."""
 

@@ -37,11 +37,11 @@ static void run(function f, int64_t n_points, int offset) {
 }
 
 static long touched(function f, int64_t n_points, int offset) {
-    memset(stack, PAINT, SIZE);
     run(f, n_points, offset);
     long below = 0;
     while (memcmp(stack + below, painted, PAGE) == 0) below += PAGE;
     while (stack[below] == PAINT) below++;
+    memset(stack + below, PAINT, (size_t)(SIZE - below)); /* as it was, for the next call */
     return SIZE - offset - below;
 }
 
@@ -51,6 +51,7 @@ int main(int count, char **given) {
     x = calloc(1, x_bytes + 1), y = calloc(1, y_bytes + 1);
     if (x == NULL || y == NULL || fread(x, 1, x_bytes, stdin) != x_bytes) return 1;
     memset(painted, PAINT, PAGE);
+    memset(stack, PAINT, SIZE);
     const long above = looking ? touched(nothing, 0, 0) - (long)sizeof(void *) : 0; /* a call has its return address */
     for (int i = 4; i + 2 < count; i += 3) {
         void *library = dlopen(given[i], RTLD_NOW), *symbol = library ? dlsym(library, given[i + 1]) : NULL;

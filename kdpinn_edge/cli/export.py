@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
+    gc.disable()  # the process is short: its collector would only search what imports and Numba make
     with ended_by_interrupt():
         from kdpinn_edge.derive.names import parse_requests
         from kdpinn_edge.derive.residual import residual_program
