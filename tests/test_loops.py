@@ -299,7 +299,7 @@ def test_total_adds_by_halving(values: list[float], log2: int) -> None:
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
-@pytest.mark.parametrize("operation", OPERATIONS.keys() - {"call"})
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each != "call"])
 def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, lanes: int) -> None:
     """All but a call, which is written out."""
     memory = Buffer("s", "float32", Linear(12))
