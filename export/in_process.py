@@ -35,7 +35,8 @@ def load_object(model: Prepared) -> Loaded:
     code = object_code(model.kernels, model.interface)
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_triple(model.interface.target.triple).create_target_machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    # llvmlite's memory manager lays code and constants side by side: apart by 2 GB, addresses do not reach
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     address = engine.get_function_address(model.interface.symbol("model"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +114,25 @@ def test_bad_input_is_named() -> None:
         compile(net())
     with pytest.raises(CaptureError):
         compile(net(), inputs=("x",), outputs=("u",))
+
+
+FRAGMENTED = """
+import ctypes
+from strategies import mlp
+from kdpinn_edge import compile
+
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+compile(mlp(2, 4, 1, 1))
+reserved = [libc.mmap(None, 4 << 30, 0, 0x4022, -1, 0) for _ in range(200)]  # PROT_NONE, private, without swap
+for place in reserved:
+    libc.munmap(place + (2 << 30), 24 << 10)
+engines = [compile(mlp(2, width, 2, 1)) for width in range(4, 20)]
+"""
+
+
+def test_little_memory_is_left_in_one_piece() -> None:
+    """Holes of 24 KiB, 4 GiB apart: code and constants of an engine have to lie near each other all the same."""
+    subprocess.run([sys.executable, "-c", FRAGMENTED], check=True, cwd=Path(__file__).parent)
