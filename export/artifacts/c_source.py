@@ -7,7 +7,7 @@ digit included.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -53,16 +53,19 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
     more = {
         "rounding": "a multiply-add rounds once" if fused else "a multiply-add rounds the product, then the sum",
         "libraries": "none, or fma of the C library" if fused and real.number == "double" else "none",
-        "data": "\n\n".join(_array(name, array) for name, array in arrays.items()),
-        "words": "\n\n".join(_words(source.words, real, fused)),
-        "functions": "\n\n".join(source.functions),
+        "definitions": "\n\n".join(
+            [
+                *(_array(name, array) for name, array in arrays.items()),
+                *_words(source.words, real, fused),
+                *source.functions,
+            ]
+        ),
         "input_names": quoted([column.name for column in interface.inputs]),
         "field": f"f{real.width}",
         "lower": source.arrays["LOWER"],
         "upper": source.arrays["UPPER"],
     }
-    text = filled_template("model.c", interface, more).decode()
-    return re.sub(r"\n{3,}", "\n\n", text).encode("ascii")
+    return filled_template("model.c", interface, more)
 
 
 def _c_name(routine: str, interface: Interface) -> tuple[str, str]:
@@ -104,6 +107,15 @@ def _rows(texts: Sequence[str]) -> str:
     return ",\n".join("    " + ", ".join(text.rjust(width) for text in row) for row in rows)
 
 
+CALLED: Mapping[str, Sequence[str]] = {
+    "absolute": ("bits", "from_bits"),
+    "copysign": ("bits", "from_bits"),
+    "canonical": ("from_bits",),
+    "half": ("from_bits",),
+}
+"""The words that a word calls, in templates/words.c."""
+
+
 def _words(wanted: set[str], real: Real, fused: bool) -> list[str]:
     """The C functions for these words and for those that they call, as templates/words.c has them, callers last."""
     text = (files("kdpinn_edge") / "export" / "templates" / "words.c").read_text(encoding="ascii")
@@ -116,10 +128,10 @@ def _words(wanted: set[str], real: Real, fused: bool) -> list[str]:
         "nan": real.nan,
         "has_fma": HAS_FMA[real.number],
     }
+    needed = {*wanted, *(called for word in wanted for called in CALLED.get(word, ()))}
     found: list[str] = []
-    for title, body in reversed(list(zip(parts[::2], parts[1::2], strict=True))):
+    for title, body in zip(parts[::2], parts[1::2], strict=True):
         word, *kind = title.split()
-        called = word in wanted or any(f"kdpinn_{word}(" in text for text in found)
-        if called and kind in ([], [real.number if fused else "muladd"]):
-            found.insert(0, re.sub(r"@(\w+)@", lambda match: said[match[1]], body).strip())
+        if word in needed and kind in ([], [real.number if fused else "muladd"]):
+            found.append(re.sub(r"@(\w+)@", lambda match: said[match[1]], body).strip())
     return found

@@ -164,6 +164,7 @@ def make_kernel(
             schedule.weights.size = Linear(weights.size)
             for body in (schedule.load, *schedule.steps, schedule.store):
                 verify(body)
+        verify(function.routines[2].body)
     n_golden, dtype = len(golden_x), PRECISIONS[precision]
     constants = {
         "W": weights,
@@ -174,7 +175,10 @@ def make_kernel(
     described = [line for name, program in programs.items() for line in _described(name, program)]
     head = f"Kernel for the numerics profile {profile}, {precision}, {vectors.lanes} lanes per register."
     about = "\n".join([f'"""{head}', *described, '"""', ""])
-    return Kernel(about, _code(made, names, n_golden), precision, made, constants, names.parameters)
+    kernel = Kernel(about, _code(made, names, n_golden), precision, made, constants, names.parameters)
+    verify(kernel.selftest.body)
+    verify(kernel.outside.body)
+    return kernel
 
 
 def _function(name: FunctionName, lowered: Lowered, names: _Names, crossover: int | None) -> Function:

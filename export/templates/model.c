@@ -41,11 +41,7 @@
 #error "@name@.c needs float and double to be the formats of 32 and 64 bits of IEEE 754"
 #endif
 
-@data@
-
-@words@
-
-@functions@
+@definitions@
 
 static const char *const INPUT_NAMES[] = {@input_names@};
 
