@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from kdpinn_edge.comparison.backend import Array, Call, Case
 from kdpinn_edge.comparison.backends.traced import Words, require_functions, traced
 from kdpinn_edge.errors import BenchError, TrainError
 from kdpinn_edge.numerics.reference import rounded
-from kdpinn_edge.program.ir import Program, parameters
+from kdpinn_edge.program.ir import Map, Program, parameters
 from kdpinn_edge.training.torch_functions import torch_function
 
 
@@ -42,6 +43,8 @@ class TorchProgram(nn.Module):
         super().__init__()
         require_functions(program, WORDS.function)
         self.program = program
+        found = {op.fn: _function(op.fn) for op in program.ops if isinstance(op, Map)}
+        self._words = replace(WORDS, function=found.__getitem__)  # torch.compile follows no call that is cached
         self._names = [tuple(f"p{i}_{j}" for j, _ in enumerate(parameters(op))) for i, op in enumerate(program.ops)]
         for names, op in zip(self._names, program.ops, strict=True):
             for name, array in zip(names, parameters(op), strict=True):
@@ -50,7 +53,7 @@ class TorchProgram(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The outputs at x."""
         constants = [tuple(getattr(self, name) for name in names) for names in self._names]
-        y: Tensor = traced(self.program, constants, WORDS, x)
+        y: Tensor = traced(self.program, constants, self._words, x)
         return y
 
 
