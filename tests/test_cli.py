@@ -521,6 +521,7 @@ def interrupted(code: str, *arguments: str | Path) -> tuple[int, str]:
 
 def test_an_interrupted_export_leaves_nothing_behind(program_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundles" / "net"
+    out.parent.mkdir()
     code = "from kdpinn_edge.__main__ import main\nmain()"
     found = interrupted(code, "export", program_file, "--out", out, "--name", "net")
     assert found == (130, "compiling net for native\nerror: interrupted\n")

@@ -43,8 +43,8 @@ class TorchProgram(nn.Module):
         super().__init__()
         require_functions(program, WORDS.function)
         self.program = program
-        found = {op.fn: _function(op.fn) for op in program.ops if isinstance(op, Map)}
-        self._words = replace(WORDS, function=found.__getitem__)  # torch.compile follows no call that is cached
+        functions = {op.fn: WORDS.function(op.fn) for op in program.ops if isinstance(op, Map)}
+        self._words = replace(WORDS, function=functions.__getitem__)
         self._names = [tuple(f"p{i}_{j}" for j, _ in enumerate(parameters(op))) for i, op in enumerate(program.ops)]
         for names, op in zip(self._names, program.ops, strict=True):
             for name, array in zip(names, parameters(op), strict=True):
