@@ -41,7 +41,7 @@ CACHED = 1 << 14  # weights; of more, each vector takes a cycle to arrive
 class Limits:
     """How much is tried at once, and how many cycles an activation takes.
 
-    `terms` of a partial sum that advances alone are in one turn of the loop, of a tile and of a point; with 0, none
+    `terms` of a partial sum that advances alone are in one turn of the loop, of a batch and of a point; with 0, none
     does. It does so only where it has at least `alone_from` terms: to let the others wait takes time.
     """
 
@@ -96,10 +96,10 @@ def _limits(vectors: Vectors) -> Limits:
 
 
 class Blocking:
-    """The choices for one Program on these vector registers; it has steps for tiles and steps for one point.
+    """The choices for one Program on these vector registers; it has steps for batches and steps for one point.
 
-    vectors_per_batch  of points, in a tile
-    crossover         up to how many points a tile is slower than the schedule for one point, one by one
+    vectors_per_batch  of points, in a batch
+    crossover          up to how many points a batch is slower than the single-point kernel, one by one
     """
 
     def __init__(self, batch_steps: Sequence[Step], single_steps: Sequence[Step], vectors: Vectors) -> None:
@@ -120,11 +120,11 @@ class Blocking:
         self.crossover = min(int(batch / single), self.vectors_per_batch * vectors.lanes) if single_steps else 0
 
     def batch(self, step: Step) -> Choice:
-        """How many rows of a block the schedule for tiles computes at once."""
+        """How many rows of a block the batch kernel computes at once."""
         return self._batch(step, self.vectors_per_batch)
 
     def single(self, step: Step) -> Choice:
-        """How many vectors of rows of a block the schedule for one point computes at once."""
+        """How many vectors of rows of a block the single-point kernel computes at once."""
         wide = -(-step.size // self._vectors.lanes)
         around = STEP + wide * self._work(step)
         if step.terms_in_lanes:

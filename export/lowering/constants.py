@@ -61,7 +61,7 @@ class Constants:
     def strides(self, op: Affine) -> tuple[int, int]:
         """How far apart the weights of neighbouring outputs, and of neighbouring terms, are.
 
-        A tile reads one line of every column for some rows, and again for the next: columns are a vector further apart
+        A batch reads one line of every column for some rows, and again for the next: columns are a vector further apart
         than they need to be where they would share so few sets of a cache that these lines displace each other.
         """
         n_out, n_in = op.weight.shape
