@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -61,8 +63,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
-    gc.disable()  # the process is short: its collector would only search what imports and Numba make
-    with ended_by_interrupt():
+    with ended_by_interrupt(), _resting_collector():
         from kdpinn_edge.derive.names import parse_requests
         from kdpinn_edge.derive.residual import residual_program
         from kdpinn_edge.export.bundle import export_bundle
@@ -104,6 +105,18 @@ def export(
         print_json({"bundle": str(out), "manifest": asdict(manifest)})
     else:
         print_facts({"bundle": str(out), **manifest_facts(manifest)})
+
+
+@contextmanager
+def _resting_collector() -> Iterator[None]:
+    """Let the garbage collector rest: the work is short, and it would search all that imports and Numba make."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def targets(as_json: AsJson = False) -> None:
