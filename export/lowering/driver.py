@@ -28,9 +28,7 @@ from kdpinn_edge.export.lowering.loops import (
     linear,
     place,
 )
-
-NULL_POINTER, NEGATIVE_COUNT = -1, -2
-"""The error codes of kdpinn_edge.h."""
+from kdpinn_edge.numerics.words import NEGATIVE_COUNT, NULL_POINTER
 
 WIDE = Type("int64")
 

@@ -420,37 +420,38 @@ class Code:
     @contextmanager
     def loop(self, name: str, start: int, stop: int, step: int = 1) -> Iterator[Symbol | int]:
         """A loop that runs at least once, its counter being what `with` gives; a number where it runs just once."""
-        outer, self.statements = self.statements, []
         counter = Symbol(name, 32 if self.narrow else 64)
         once = start + step >= stop
-        try:
+        with self._apart() as inner:
             yield start if once else counter
-        finally:
-            inner, self.statements = tuple(self.statements), outer
-        self.statements.append(Block(inner) if once else For(counter, Linear(start), Linear(stop), step, inner))
+        body = tuple(inner)
+        self.statements.append(Block(body) if once else For(counter, Linear(start), Linear(stop), step, body))
 
     @contextmanager
     def counting(
         self, name: str, start: Linear, stop: Linear, step: int = 1, *, bits: Literal[32, 64]
     ) -> Iterator[Symbol]:
         """A loop between bounds that are not known; it may not run at all."""
-        outer, self.statements = self.statements, []
         counter = Symbol(name, bits)
-        try:
+        with self._apart() as inner:
             yield counter
-        finally:
-            inner, self.statements = tuple(self.statements), outer
-        self.statements.append(For(counter, start, stop, step, inner, guarded=True))
+        self.statements.append(For(counter, start, stop, step, tuple(inner), guarded=True))
 
     @contextmanager
     def when(self, condition: Expr) -> Iterator[None]:
         """What is done if the condition holds."""
+        with self._apart() as inner:
+            yield
+        self.choose(condition, tuple(inner))
+
+    @contextmanager
+    def _apart(self) -> Iterator[list[Statement]]:
+        """Collect what is built within this context in a list of its own."""
         outer, self.statements = self.statements, []
         try:
-            yield
+            yield self.statements
         finally:
-            inner, self.statements = tuple(self.statements), outer
-        self.choose(condition, inner)
+            self.statements = outer
 
     def choose(self, condition: Expr, then: Body, otherwise: Body = ()) -> None:
         """Do one of two things."""

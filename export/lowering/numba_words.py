@@ -19,6 +19,7 @@ from kdpinn_edge.export.lowering.emit_llvm import SCALARS, Emitter, Machine
 from kdpinn_edge.export.lowering.kernel import INPUT, Function, Kernel
 from kdpinn_edge.export.lowering.loops import Routine
 from kdpinn_edge.export.lowering.numba_target import IMPLEMENTATIONS, TEMPLATES, TargetContext, compiled, set_attributes
+from kdpinn_edge.export.lowering.schedule import Schedule
 from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.numerics import lanes, words
 
@@ -69,6 +70,11 @@ class Vector(types.Type):
         super().__init__(name=f"Vector({function.name}, {kind}, {name})")
 
     @property
+    def schedule(self) -> Schedule:
+        """The loops of the kernel that it is a value of."""
+        return self.function.batch if self.kind == "batch" else self.function.single
+
+    @property
     def key(self) -> Any:
         """Values of different kernels are of different types, whatever their names are."""
         return id(self.function), self.kind, self.value
@@ -83,10 +89,9 @@ class _VectorModel(models.PrimitiveModel):
 
 def _place_of(builder: ir.IRBuilder, machine: Machine, typ: Vector, value: ir.Value) -> Emitter:
     """What emits loops where a vector is: its pointers, and how many points there are."""
-    schedule = typ.function.batch if typ.kind == "batch" else typ.function.single
     x, y, scratch, points = (builder.extract_value(value, i) for i in range(4))
     emitter = Emitter(builder, machine, {"x": x, "y": y, "s": scratch})
-    emitter.integers.update((symbol, points) for _, symbol in schedule.x.size.terms)
+    emitter.integers.update((symbol, points) for _, symbol in typ.schedule.x.size.terms)
     return emitter
 
 
@@ -110,14 +115,13 @@ def _word(function: Any) -> None:
 
     def implementation(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
         i, typ = next((i, each) for i, each in enumerate(sig.args) if isinstance(each, Vector))
-        schedule = typ.function.batch if typ.kind == "batch" else typ.function.single
         emitter = _place_of(builder, context.machine, typ, arguments[i])
         if name == "outputs":
-            emitter.emit(schedule.store)
+            emitter.emit(typ.schedule.store)
             return context.get_dummy_value()
         step = typ.function.finishes.get(sig.return_type.value)
         if step is not None:
-            emitter.emit(schedule.steps[step])
+            emitter.emit(typ.schedule.steps[step])
         return arguments[i]
 
     TEMPLATES.register_global(function, types.Function(Template))
@@ -162,12 +166,11 @@ def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, argument
 
     def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
         kind: Literal["batch", "single"] = "batch" if integers else "single"
-        schedule = function.batch if kind == "batch" else function.single
         typ = Vector(function, kind, INPUT)
         value = ir.Constant(context.get_value_type(typ), ir.Undefined)
         for i, part in enumerate((*pointers, *(integers or [ir.Constant(ir.IntType(32), 1)]))):
             value = inner.insert_value(value, part, i)
-        _place_of(inner, machine, typ, value).emit(schedule.load)
+        _place_of(inner, machine, typ, value).emit(typ.schedule.load)
         kernel = signature(types.none, typ)
         description, library = compiled(named.body, [typ], types.none, context)
         context.active_code_library.add_linking_library(library)
