@@ -7,17 +7,14 @@ is calculated by torch itself.
 from __future__ import annotations
 
 import operator
-import os
-import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.export.graph_signature import InputKind
+from torch import fx
 from torch.fx.node import Node, map_arg
 
 from kdpinn_edge.errors import CaptureError, listing
@@ -29,7 +26,7 @@ from kdpinn_edge.program.simplify import simplify
 from kdpinn_edge.program.verify import verify
 
 MOVES = dict.fromkeys((
-    "alias", "cat", "clone", "expand", "flip", "getitem", "index", "index_select", "permute", "repeat", "select",
+    "alias", "as_strided", "as_strided_scatter", "cat", "clone", "expand", "flip", "getitem", "index", "index_select", "permute", "repeat", "select",
     "slice", "split_with_sizes", "squeeze", "unsqueeze", "view",
 ), (0,))  # fmt: skip
 """Operators that only say where each number goes, and which of their arguments hold the numbers."""
@@ -39,7 +36,7 @@ ATEN = {operator: function.name for function in FUNCTIONS.values() for operator 
 
 CALCULATIONS = frozenset({
     *ATEN, "_to_copy", "add", "addmm", "bmm", "div", "full_like", "linear", "mean", "mm", "mul",
-    "mv", "neg", "pow", "reciprocal", "sub", "sum", "sym_size",
+    "mv", "neg", "pow", "reciprocal", "sub", "sum",
 })  # fmt: skip
 """Operators with a meaning in a Program, some of them for some arguments only."""
 
@@ -90,21 +87,17 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     return {each: table[each] for each in table if _operator(each) not in KEPT}
 
 
-def read(
-    exported: torch.export.ExportedProgram,
-    name: str,
-    ins: tuple[Var, ...],
-    outs: tuple[Var, ...],
-    columns: Sequence[int],
-) -> Program:
-    """The Program of a graph with POINTS points, whose inputs have so many columns.
+def read(graph: fx.GraphModule, name: str, ins: tuple[Var, ...], outs: tuple[Var, ...]) -> Program:
+    """The Program of a recorded graph (`torch_trace.py`) from the columns `ins` to the columns `outs`.
 
     Raises CaptureError with all that is not captured at once.
     """
     builder = Builder(ins, reserved=[var.name for var in outs])
-    tensors = Tensors(builder)
-    given = ins if len(columns) == len(ins) else (builder.concat(ins),)
-    result = _Reader(exported, tensors).read([tensors.tensor(var) for var in given])
+    placeholder = next(iter(graph.graph.nodes))
+    points = len(placeholder.meta["val"])
+    tensors = Tensors(builder, points)
+    x = builder.concat(ins)
+    result = _Reader(graph, tensors).read(tensors.tensor(x, (1, x.size) if points == 1 else None))
     if not isinstance(result, Tensor):
         raise CaptureError("forward returns a constant; expected: a tensor that depends on the inputs")
     whole = tensors.vector(result)
@@ -114,27 +107,21 @@ def read(
 
 
 class _Reader:
-    """Reads one exported graph."""
+    """Reads one recorded graph."""
 
-    def __init__(self, exported: torch.export.ExportedProgram, tensors: Tensors) -> None:
-        self.exported = exported
+    def __init__(self, graph: fx.GraphModule, tensors: Tensors) -> None:
+        self.graph = graph
         self.tensors = tensors
 
-    def read(self, arguments: Sequence[Tensor]) -> object:
-        """What the graph returns: a Tensor, or one of torch that depends on no input."""
-        signature = self.exported.graph_signature
-        specs = {spec.arg.name: spec for spec in signature.input_specs}
-        tensors = {**self.exported.constants, **self.exported.state_dict}
-        given = iter(arguments)
+    def read(self, x: Tensor) -> object:
+        """What the graph returns for x: a Tensor, or one of torch that depends on no input."""
         known: dict[Node, Any] = {}
         faults: list[str] = []
-        for node in self.exported.graph.nodes:
+        for node in self.graph.graph.nodes:
             if node.op == "placeholder":
-                spec = specs[node.name]
-                if spec.kind is InputKind.USER_INPUT:
-                    known[node] = next(given)
-                else:
-                    known[node] = tensors[spec.target]
+                known[node] = x
+            elif node.op == "get_attr":
+                known[node] = getattr(self.graph, node.target)
             elif node.op == "call_function":
                 try:
                     if all(each in known for each in node.all_input_nodes):
@@ -143,12 +130,11 @@ class _Reader:
                     elif _operator(node.target) not in {*MOVES, *CALCULATIONS}:
                         raise Refusal(_unknown(_operator(node.target)))
                 except Refusal as refusal:
-                    faults.append(f"{_where(node)}: {_operator(node.target)} is not captured: {refusal}")
-        faults += (f"forward changes the buffer {name!r}" for name in signature.buffers_to_mutate.values())
+                    faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {refusal}")
         if faults:
             raise CaptureError(f"forward cannot be captured: {listing(list(dict.fromkeys(faults)))}")
-        (returned,) = signature.user_outputs
-        return {node.name: value for node, value in known.items()}[returned]
+        (returned,) = node.all_input_nodes
+        return known[returned]
 
     def _result(self, node: Node, args: Any, kwargs: Any) -> Any:
         target: Any = node.target
@@ -159,19 +145,12 @@ class _Reader:
             if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
                 raise Refusal(_unknown(name))
             return target(*args, **kwargs)
-        if name == "sym_size":
-            return args[0].shape[args[1]]
-        if name == "_assert_tensor_metadata":
-            return None
         if name == "full_like":
             return torch.full(args[0].shape, args[1], dtype=torch.float64)
         data = MOVES.get(name, ())
         if data and not _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
             return self._moved(target, data, args, kwargs)
-        value = node.meta["val"]
-        if not isinstance(value, torch.Tensor):
-            raise Refusal(_unknown(name))
-        return self._calculated(name, _arrays(args), _arrays(kwargs), value)
+        return self._calculated(name, _arrays(args), _arrays(kwargs), node.meta["val"])
 
     def _moved(self, target: Any, data: Sequence[int], args: Sequence[Any], kwargs: Any) -> Any:
         """`target`, carried out on the tables of the arguments at the places `data`."""
@@ -276,22 +255,3 @@ def _operator(target: Any) -> str:
 
 def _unknown(name: str) -> str:
     return REWRITES.get(name, f"it is unknown: write it with sums, products and {', '.join(FUNCTIONS)}")
-
-
-FRAME = re.compile(r'File "([^"]+)", line (\d+), in .*(?:\n\s+(.*))?')
-TORCH = str(Path(torch.__file__).parent) + os.sep
-
-
-def user_line(frames: list[str]) -> str:
-    """The innermost line of these traceback entries that is not in torch, if any."""
-    found = FRAME.findall("\n".join(frames))
-    own = [frame for frame in found if not frame[0].startswith(TORCH)]
-    return "{}:{}: {}".format(*own[-1]).removesuffix(": ") if own else ""
-
-
-def _where(node: Node) -> str:
-    """The user's line that a node comes from, and the layer of torch that it calls, as far as known."""
-    layers = list((node.meta.get("nn_module_stack") or {}).values())
-    path, kind = layers[-1] if layers else ("", "")
-    layer = f"layer {path} ({kind.rpartition('.')[2]})" if path and kind.startswith("torch.nn.") else ""
-    return ", ".join(filter(None, (user_line([node.meta.get("stack_trace") or ""]), layer))) or "forward"
