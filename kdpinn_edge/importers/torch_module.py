@@ -83,7 +83,7 @@ REWRITES = {
     name: rewrite
     for names, rewrite in (
         (
-            "celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log_sigmoid mish prelu relu relu6 "
+            "celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log_sigmoid mish prelu relu6 "
             "rrelu selu softshrink softsign tanhshrink threshold",
             "use tanh, sin, cos, sigmoid, silu or softplus, and train again",
         ),
@@ -96,12 +96,11 @@ REWRITES = {
             "it divides by a variable, which is not supported yet: distill into a student without it",
         ),
         (
-            "div reciprocal rsqrt",
-            "division by a variable is not supported yet, but by a + b * x * x where a and b are positive constants: "
-            "divide by that or by constants, or multiply by a function of it",
+            "div rsqrt",
+            "write it as a quotient, a / b, or with sqrt",
         ),
         (
-            "abs clamp clamp_max clamp_min eq ge gt heaviside le lt maximum minimum ne sign where",
+            "clamp clamp_max clamp_min eq ge gt heaviside le lt maximum minimum ne sign where",
             "it branches on the data: blend the sides with a smooth weight such as torch.sigmoid(k * x)",
         ),
         (
@@ -449,6 +448,8 @@ class _Reader:
                 if result.dtype != torch.float64:
                     raise _Refusal(f"it casts to {result.dtype}: an export chooses the precision, so remove the cast")
                 return x
+            case "reciprocal", (_Value() as x,):
+                return self._reciprocal(x)
             case name, (_Value() as x,) if name in ATEN:
                 return self._by_entry(self.builder.map, x, ATEN[name])
             case "neg", (_Value() as x,):
@@ -462,8 +463,6 @@ class _Reader:
                 return self._product(a, self._reciprocal(b), axis)
             case "div", (_Value() as a, b) if not kwargs:
                 return self._product(a, 1 / torch.as_tensor(b, dtype=torch.float64), axis)
-            case "reciprocal", (_Value() as x,):
-                return self._reciprocal(x)
             case "pow", (_Value() as x, (1 | 2 | 3 | 4) as exponent):
                 return self._power(x, int(exponent), axis)
         return None
@@ -561,7 +560,7 @@ class _Reader:
         return self._both(self.builder.mul, square, x if exponent == 3 else square, axis)
 
     def _reciprocal(self, y: _Value) -> _Value:
-        """1 / y for y = a + b x², a and b positive constants: lorentzian(√(b / a) x) / a."""
+        """1 / y; for y = a + b x², a and b positive constants, that is lorentzian(√(b / a) x) / a."""
         weight, bias = np.ones(y.var.size), np.zeros(y.var.size)
         made_by = self.builder.made_by(y.var)
         while isinstance(made_by, Scale):
@@ -572,7 +571,7 @@ class _Reader:
                 scaled = self.builder.scale(x, np.sqrt(weight / bias), np.zeros(x.size))
                 bell = self.builder.map(scaled, "lorentzian")
                 return replace(y, var=self.builder.scale(bell, 1 / bias, np.zeros(x.size)))
-        raise _Refusal(_unknown("reciprocal"))
+        return self._by_entry(self.builder.map, y, "reciprocal")
 
     def _affine(self, x: _Value, weight: Tensor) -> _Value:
         """weight @ x over the last axis of x, which must be the only one besides the points."""
