@@ -30,7 +30,7 @@ from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var, parameters
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
 ROOT = Path(__file__).parent.parent
@@ -61,18 +61,19 @@ def mlp_of_everything(rng: np.random.Generator) -> Program:
     ops: list[Op] = [Concat(whole, (x, t)), Slice(part, whole, 1)]
     v = part
     for i, fn in enumerate(FUNCTIONS):
-        z, positive, a, both = (Var(f"{letter}{i}", 4) for letter in ("z", "p", "a", "s"))
+        case = FUNCTION_CASES[fn]
+        z, e, a, total = (Var(f"{letter}{i}", 4) for letter in "zeas")
         ops.append(Affine(z, v, rng.normal(0, 0.6, (4, v.size)), rng.normal(0, 0.1, 4)))
-        if FUNCTION_CASES[fn].above == -np.inf:
-            ops += [Map(a, z, fn), Add(both, a, z)]
-        else:
-            ops += [Map(positive, z, "exp"), Map(a, positive, fn), Add(both, a, z)]
-        v = both
-    scaled, product, total, u = Var("scaled", 4), Var("product", 4), Var("total", 4), Var("u", 2)
+        ops += [Map(a, z, fn)] if case.above == -np.inf else [Map(e, z, "exp"), Map(a, e, fn)]
+        ops += [] if case.at_kink is None else [Add(total, a, z)]
+        v = a if case.at_kink is None else total
+    scaled, product, chosen, total = (Var(name, 4) for name in ("scaled", "product", "chosen", "total"))
+    u = Var("u", 2)
     ops += [
         Scale(scaled, v, rng.normal(1, 0.1, 4), rng.normal(0, 0.1, 4)),
         Mul(product, scaled, v),
-        Add(total, product, scaled),
+        Select(chosen, product, scaled, v),
+        Add(total, product, chosen),
         Affine(u, total, rng.normal(0, 0.5, (2, 4)), rng.normal(0, 0.1, 2)),
     ]
     return Program("everything", (x, t), (u,), tuple(ops))
@@ -255,6 +256,7 @@ NUMPY_WORDS = Words(
     affine=lambda weight, bias, x: x @ weight.T + bias,
     scale=lambda weight, bias, x: weight * x + bias,
     function=lambda fn: FUNCTIONS[fn].exact,
+    select=lambda c, a, b: np.where(c > 0, a, b),
     concat=partial(np.concatenate, axis=1),
     part=lambda x, start, stop: x[:, start:stop],
 )
