@@ -233,11 +233,12 @@ class _Recorder(_Float64):
     def followed(self, func: Any, args: Any, kwargs: Any, given: list[Tensor]) -> Any:
         """What an operator returns, written down. Raises Untraceable where its numbers leave torch."""
         known = all(_storage(each) in self._answers for each in given)
-        if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags):
+        if torch.Tag.data_dependent_output in func.tags:
             if not known:
-                picks = torch.Tag.dynamic_output_shape in func.tags
-                raise self.refusal(f"{_name(func)} is not captured: {PICKS}" if picks else BRANCHES)
+                raise self.refusal(BRANCHES)
             return func(*args, **kwargs)
+        if torch.Tag.dynamic_output_shape in func.tags and (_name(func) != "index" or args[1] is not None and any(each is not None and self.depends(each) for each in args[1])):
+            raise self.refusal(f"{_name(func)} is not captured: {PICKS}")
         if (parts := self._decomposed(func, args, kwargs)) is not NotImplemented:
             return parts
         for each in _changed(func, args, kwargs):
