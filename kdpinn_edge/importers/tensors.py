@@ -52,30 +52,30 @@ PER_POINT = "a constant differs from point to point: use constants of shape (k,)
 class Tensor:
     """An array that depends on the point: `table` has its shape, and says what each element holds.
 
-    At least one element is the entry of a variable. The points lie along `axis` in their order, and each element of
-    the first point belongs to the same entry, or constant, of every other; `axis` is None where a table of one point
-    has no axis for it.
+    At least one element is the entry of a variable. The points lie along an axis in their order, and each element of
+    the first point belongs to the same entry, or constant, of every other. That axis may be merged with neighbours, as
+    (n, 3, k) becomes (3 n, k) and back. A table of one point has no axis for it.
     """
 
     table: Table
     points: int
 
     def __post_init__(self) -> None:
-        _ = self.axis
+        _ = self.place
 
     @cached_property
-    def axis(self) -> int | None:
-        """The axis of points."""
+    def place(self) -> tuple[int, int] | None:
+        """The axis of points, and how many elements that are merged into it come before each sequence of points."""
         if self.points == 1:
             return None
-        row = ROW * np.arange(self.points)
-        for axis in (i for i, size in enumerate(self.table.shape) if size == self.points):
-            rows = np.moveaxis(self.table, axis, -1)
-            variable = rows >= 0
-            if (~variable | (rows == rows[..., :1] + row)).all() and (variable == variable[..., :1]).all():
-                if not (variable | (rows == rows[..., :1])).all():
+        for axis, before in _places(self.table.shape, self.points):
+            rows = _points_first(self.table, self.points, axis, before)
+            first, row = rows[:1], ROW * np.arange(self.points).reshape(-1, *(1 for _ in rows.shape[1:]))
+            variable = first >= 0
+            if (np.where(variable, rows == first + row, rows < 0)).all():
+                if not (variable | (rows == first)).all():
                     raise Refusal(PER_POINT)
-                return axis
+                return axis, before
         raise Refusal(MIXES)
 
     @property
@@ -84,16 +84,31 @@ class Tensor:
         return self.table.shape
 
     @property
+    def axis(self) -> int | None:
+        """The axis of points, which others may be merged into."""
+        return None if self.place is None else self.place[0]
+
+    @property
     def entries(self) -> Table:
         """The table of the first point, without the axis of points."""
-        return self.table if self.axis is None else np.asarray(self.table.take(0, self.axis))
+        return np.asarray(self.rows(self.table)[0])
+
+    def rows(self, array: NDArray[Any]) -> NDArray[Any]:
+        """An array of the same shape, point by point."""
+        return array[None] if self.place is None else _points_first(array, self.points, *self.place)
 
     def filled(self, entries: Table) -> Tensor:
         """The Tensor of the same axis of points with other entries, in the shape of `entries`."""
-        if self.axis is None:
+        if self.place is None:
             return Tensor(entries, 1)
+        axis, before = self.place
         row = ROW * np.arange(self.points).reshape(-1, *(1 for _ in entries.shape))
-        return Tensor(np.moveaxis(np.where(entries < 0, entries, entries + row), 0, self.axis), self.points)
+        rows = np.where(entries < 0, entries, entries + row)
+        if self.shape[axis] == self.points:
+            return Tensor(np.moveaxis(rows, 0, axis), self.points)
+        split = rows.reshape(self.points, *entries.shape[:axis], before, -1, *entries.shape[axis + 1 :])
+        merged = (*entries.shape[:axis], self.shape[axis], *entries.shape[axis + 1 :])
+        return Tensor(np.moveaxis(split, 0, axis + 1).reshape(merged), self.points)
 
     def broadcast(self, shape: tuple[int, ...]) -> Tensor:
         """The Tensor in a larger shape."""
@@ -328,7 +343,7 @@ class Tensors:
         shape = np.broadcast_shapes(*(x.shape for x in operands))
         operands = tuple(x.broadcast(shape) for x in operands)
         first = operands[0]
-        if any(x.axis != first.axis for x in operands):
+        if any(x.place != first.place for x in operands):
             raise Refusal(MIXES)
         return first.filled(self._made(apply(*map(self.vector, operands)), first.entries.shape))
 
@@ -373,6 +388,23 @@ class Tensors:
             yield part if repeats == 1 else self.builder.affine(part, np.ones((repeats, 1)), np.zeros(repeats))
 
 
+def _places(shape: tuple[int, ...], points: int) -> Iterator[tuple[int, int]]:
+    """Where an axis of points may be: alone first, then merged with others."""
+    yield from ((axis, 1) for axis, size in enumerate(shape) if size == points)
+    for axis, size in enumerate(shape):
+        if size > points and size % points == 0:
+            yield from ((axis, before) for before in range(1, size // points + 1) if size // points % before == 0)
+
+
+def _points_first(array: NDArray[Any], points: int, axis: int, before: int) -> NDArray[Any]:
+    """An array as (points, …), of which the axis goes away that they are alone on."""
+    shape = array.shape
+    merged = shape[axis] // points
+    split = array.reshape(*shape[:axis], before, points, merged // before, *shape[axis + 1 :])
+    rest = () if merged == 1 else (merged,)
+    return np.moveaxis(split, axis + 1, 0).reshape(points, *shape[:axis], *rest, *shape[axis + 1 :])
+
+
 def _finite(c: Constant) -> Array:
     array = np.asarray(c, dtype=np.float64)
     if not np.isfinite(array).all():
@@ -383,9 +415,7 @@ def _finite(c: Constant) -> Array:
 def _row(c: Constant, x: Tensor) -> Array:
     """The elements of a constant, broadcast to the shape of x, for one point: the same for all points, and finite."""
     array = np.broadcast_to(_finite(c), x.shape)
-    if x.axis is None:
-        return array
-    rows = np.moveaxis(array, x.axis, 0)
+    rows = x.rows(array)
     if not (rows == rows[:1]).all():
         raise Refusal(PER_POINT)
     row: Array = rows[0]
