@@ -12,11 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kdpinn_edge.functions import power_name
+from kdpinn_edge.functions.power import MOST, power_name
 from kdpinn_edge.importers.tensors import Constant, Operand, Refusal, Tensor, Tensors, Value, shape_of
 
-LARGEST_POWER = 1024
-"""Whole exponents up to here are products."""
 LARGEST_SORT = 32
 """So many numbers are sorted at most: their comparisons grow with the square."""
 
@@ -231,8 +229,10 @@ def _power(t: Tensors, x: Tensor, exponent: float) -> Value:
         return t.reciprocal(_power(t, x, -exponent))
     if exponent == 0.5:
         return t.map(x, "sqrt")
-    if exponent.is_integer() and exponent <= LARGEST_POWER:
+    if exponent.is_integer() and exponent <= MOST:
         return _whole_power(t, x, int(exponent))
+    if abs(exponent) > MOST:
+        raise Refusal(f"an exponent of {exponent:g}; expected: one up to {MOST:g} with either sign")
     return t.map(x, power_name(exponent))
 
 

@@ -183,8 +183,11 @@ class Tensors:
         if not isinstance(c, Tensor):
             positive = np.asarray(c) > 0
             return self.move(lambda a, b: np.where(positive, a, b), a, b)
-        before = self._before_step(c)
-        return self._by_element(self.builder.select, lambda c, a, b: np.where(c > 0, a, b), [before, a, b])
+
+        def exactly(c: Array, a: Array, b: Array) -> Array:
+            return np.where(c > 0, a, b)
+
+        return self._by_element(self.builder.select, exactly, [self._before_step(c), a, b])
 
     def negative(self, x: Operand) -> Value:
         """The value -x."""
