@@ -1,23 +1,21 @@
-"""`read(exported, …)`: the graph of an ExportedProgram of torch becomes a Program, node by node.
+"""`read(graph, …)`: a recorded graph of torch becomes a Program, node by node.
 
-The names of ATen stand here, and what they calculate in `tensors.py`. A tensor of the graph that depends on no input
-is calculated by torch itself.
+What each operator means stands in `aten.py`. A tensor of the graph that depends on no input is calculated by torch
+itself.
 """
 
 from __future__ import annotations
 
 import operator
-import os
-import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.export.graph_signature import InputKind
+from torch import fx
+from torch._decomp import decomposition_table
 from torch.fx.node import Node, map_arg
 
 from kdpinn_edge.errors import CaptureError, listing
@@ -31,35 +29,32 @@ from kdpinn_edge.program.verify import verify
 
 LIKE = {"full_like", "ones_like", "zeros_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
 """Operators that make constants, to whom a tensor tells its shape and its type."""
-CHECKS = {"_assert_tensor_metadata"}
-"""Operators that calculate nothing."""
+
+NORMS = {"native_layer_norm", "native_group_norm", "native_batch_norm", "_fused_rms_norm"}
+"""Operators that core ATen has, with a backward pass, and that torch writes as sums and roots as well."""
 
 KEPT = {*(name.partition(".")[0] for name in CALCULATIONS), *REFUSED}
-"""Operators that stay whole in the exported graph: captured as they are, or named in an error as they are."""
+"""Operators that stay whole in the graph: captured as they are, or named in an error as they are."""
 
 
 @cache
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """The way to core ATen, on which what is KEPT stays whole."""
+    """The way to core ATen, and of normalisations to sums, on which what is KEPT stays whole."""
     table = torch.export.default_decompositions()
-    return {each: table[each] for each in table if _operator(each) not in KEPT}
+    norms = {each: every for each, every in decomposition_table.items() if _operator(each) in NORMS}
+    return {each: every for each, every in {**norms, **table}.items() if _operator(each) not in KEPT}
 
 
-def read(
-    exported: torch.export.ExportedProgram,
-    name: str,
-    ins: tuple[Var, ...],
-    outs: tuple[Var, ...],
-    columns: Sequence[int],
-) -> Program:
-    """The Program of a graph with POINTS points, whose inputs have so many columns.
+def read(graph: fx.GraphModule, name: str, ins: tuple[Var, ...], outs: tuple[Var, ...]) -> Program:
+    """The Program of a recorded graph (`torch_trace.py`) from the columns `ins` to the columns `outs`.
 
     Raises CaptureError with all that is not captured at once.
     """
     builder = Builder(ins, reserved=[var.name for var in outs])
-    tensors = Tensors(builder)
-    given = ins if len(columns) == len(ins) else (builder.concat(ins),)
-    result = _Reader(exported, tensors).read([tensors.tensor(var) for var in given])
+    points = len(next(iter(graph.graph.nodes)).meta["val"])
+    tensors = Tensors(builder, points)
+    x = builder.concat(ins)
+    result = _Reader(graph, tensors).read(tensors.tensor(x, (1, x.size) if points == 1 else None))
     if not isinstance(result, Tensor):
         raise CaptureError("forward returns a constant; expected: a tensor that depends on the inputs")
     whole = tensors.vector(result)
@@ -69,27 +64,21 @@ def read(
 
 
 class _Reader:
-    """Reads one exported graph."""
+    """Reads one recorded graph."""
 
-    def __init__(self, exported: torch.export.ExportedProgram, tensors: Tensors) -> None:
-        self.exported = exported
+    def __init__(self, graph: fx.GraphModule, tensors: Tensors) -> None:
+        self.graph = graph
         self.tensors = tensors
 
-    def read(self, arguments: Sequence[Tensor]) -> object:
-        """What the graph returns: a Tensor, or one of torch that depends on no input."""
-        signature = self.exported.graph_signature
-        specs = {spec.arg.name: spec for spec in signature.input_specs}
-        tensors = {**self.exported.constants, **self.exported.state_dict}
-        given = iter(arguments)
+    def read(self, x: Tensor) -> object:
+        """What the graph returns for x: a Tensor, or one of torch that depends on no input."""
         known: dict[Node, Any] = {}
         faults: list[str] = []
-        for node in self.exported.graph.nodes:
+        for node in self.graph.graph.nodes:
             if node.op == "placeholder":
-                spec = specs[node.name]
-                if spec.kind is InputKind.USER_INPUT:
-                    known[node] = next(given)
-                else:
-                    known[node] = tensors[spec.target]
+                known[node] = x
+            elif node.op == "get_attr":
+                known[node] = getattr(self.graph, node.target)
             elif node.op == "call_function":
                 try:
                     if all(each in known for each in node.all_input_nodes):
@@ -98,12 +87,11 @@ class _Reader:
                     else:
                         _meaning(node.target)
                 except Refusal as refusal:
-                    faults.append(f"{_where(node)}: {_operator(node.target)} is not captured: {refusal}")
-        faults += (f"forward changes the buffer {name!r}" for name in signature.buffers_to_mutate.values())
+                    faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {refusal}")
         if faults:
             raise CaptureError(f"forward cannot be captured: {listing(list(dict.fromkeys(faults)))}")
-        (returned,) = signature.user_outputs
-        return {node.name: value for node, value in known.items()}[returned]
+        (returned,) = node.all_input_nodes
+        return known[returned]
 
     def _result(self, node: Node, args: Any, kwargs: Any) -> Any:
         target: Any = node.target
@@ -116,10 +104,6 @@ class _Reader:
             if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
                 raise Refusal(RANDOM)
             return target(*args, **kwargs)
-        if name == "sym_size":
-            return args[0].shape[args[1]]
-        if name in CHECKS:
-            return None
         if name == "_to_copy":
             return self._cast(node, args[0])
         if name in LIKE:
@@ -161,7 +145,7 @@ def _meaning(target: Any) -> Calculation:
     overload = f"{name}.{getattr(target, '_overloadname', '')}"
     if overload in CALCULATIONS or name in CALCULATIONS:
         return CALCULATIONS.get(overload) or CALCULATIONS[name]
-    if name in {*MOVES, *LIKE, *CHECKS, "_to_copy", "sym_size"}:
+    if name in {*MOVES, *LIKE, "_to_copy"}:
         return CALCULATIONS["neg"]
     raise Refusal(REFUSED.get(name, f"it is unknown: write it with sums, products and {', '.join(FUNCTIONS)}"))
 
@@ -209,22 +193,3 @@ def _operator(target: Any) -> str:
     """aten.add.Tensor -> add."""
     schema = getattr(target, "_schema", None)
     return schema.name.rpartition("::")[2] if schema else getattr(target, "__name__", str(target))
-
-
-FRAME = re.compile(r'File "([^"]+)", line (\d+), in .*(?:\n\s+(.*))?')
-TORCH = str(Path(torch.__file__).parent) + os.sep
-
-
-def user_line(frames: list[str]) -> str:
-    """The innermost line of these traceback entries that is not in torch, if any."""
-    found = FRAME.findall("\n".join(frames))
-    own = [frame for frame in found if not frame[0].startswith(TORCH)]
-    return "{}:{}: {}".format(*own[-1]).removesuffix(": ") if own else ""
-
-
-def _where(node: Node) -> str:
-    """The user's line that a node comes from, and the layer of torch that it calls, as far as known."""
-    layers = list((node.meta.get("nn_module_stack") or {}).values())
-    path, kind = layers[-1] if layers else ("", "")
-    layer = f"layer {path} ({kind.rpartition('.')[2]})" if path and kind.startswith("torch.nn.") else ""
-    return ", ".join(filter(None, (user_line([node.meta.get("stack_trace") or ""]), layer))) or "forward"
