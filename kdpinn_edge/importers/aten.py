@@ -245,6 +245,9 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "leaky_relu": r.leaky_relu,
     "prelu": _prelu,
     "rrelu": _rrelu,
+    **dict.fromkeys(
+        ("rrelu_with_noise", "rrelu_with_noise_functional"), lambda t, x, noise, *rest: [_rrelu(t, x, *rest)]
+    ),
     "relu6": lambda t, x: r.hardtanh(t, x, 0.0, 6.0),
     "hardtanh": r.hardtanh,
     "hardsigmoid": r.hardsigmoid,
@@ -257,6 +260,7 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "softplus": r.softplus,
     "softsign": r.softsign,
     "log_sigmoid": r.log_sigmoid,
+    "log_sigmoid_forward": lambda t, x: [r.log_sigmoid(t, x)],
     "hardshrink": r.hardshrink,
     "softshrink": r.softshrink,
     "tanhshrink": r.tanhshrink,
@@ -271,8 +275,8 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "amin": lambda t, x, axes=None, keepdims=False: r.smallest(t, x, _axes(axes), keepdims=keepdims),
     "max": lambda t, x: r.largest(t, x),
     "min": lambda t, x: r.smallest(t, x),
-    "max.dim": _extreme(r.largest),
-    "min.dim": _extreme(r.smallest),
+    "max.dim": _extreme(r.first_largest),
+    "min.dim": _extreme(r.first_smallest),
     "var": lambda t, x, unbiased=True: _variance(t, x, None, unbiased),
     **dict.fromkeys(("var.dim", "var.correction"), _variance),
     "std": lambda t, x, unbiased=True: _deviation(t, x, None, unbiased),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kdpinn_edge.functions.power import MOST, power_name
-from kdpinn_edge.importers.tensors import Constant, Operand, Refusal, Tensor, Tensors, Value, shape_of
+from kdpinn_edge.importers.tensors import Constant, Operand, Refusal, Table, Tensor, Tensors, Value, shape_of
 
 LARGEST_SORT = 32
 """So many numbers are sorted at most: their comparisons grow with the square."""
@@ -374,18 +374,24 @@ def log_add_exp(t: Tensors, a: Operand, b: Operand) -> Value:
 # Reductions over axes, by default over all
 
 
-def _tree(t: Tensors, combine: Callable[[Value, Value], Value]) -> Callable[[Value], Value]:
-    """`combine`, which is associative, of all numbers along the last axis, as a balanced tree."""
+def _tree(t: Tensors, combine: Callable[[Value, Value], Value], *, in_order: bool = False) -> Callable[[Value], Value]:
+    """`combine`, which is associative, of all numbers along the last axis, as a balanced tree; of neighbours `in_order`."""
 
     def combined(terms: Value) -> Value:
         while (n := terms.shape[-1]) > 1:
-            a = t.move(lambda table: table[..., : n // 2], terms)
-            b = t.move(lambda table: table[..., n // 2 : n // 2 * 2], terms)
-            rest = t.move(lambda table: table[..., n // 2 * 2 :], terms)
+            whole = n // 2 * 2
+            first, second = (
+                (slice(0, whole, 2), slice(1, whole, 2)) if in_order else (slice(n // 2), slice(n // 2, whole))
+            )
+            a, b, rest = (t.move(_last(part), terms) for part in (first, second, slice(whole, None)))
             terms = t.concatenate([combine(a, b), rest], -1)
         return t.move(lambda table: table[..., 0], terms)
 
     return combined
+
+
+def _last(part: slice) -> Callable[[Table], Table]:
+    return lambda table: table[..., part]
 
 
 def product(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
@@ -401,6 +407,24 @@ def largest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdi
 def smallest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
     """The smallest number. Two that are equal share the slope."""
     return t.reduce(_tree(t, lambda a, b: minimum(t, a, b)), x, axes, keepdims=keepdims)
+
+
+def first_largest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
+    """The largest number. Of those that are equal the first one has the slope."""
+
+    def combine(a: Value, b: Value) -> Value:
+        return t.select(t.subtract(b, a), b, a)
+
+    return t.reduce(_tree(t, combine, in_order=True), x, axes, keepdims=keepdims)
+
+
+def first_smallest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
+    """The smallest number. Of those that are equal the first one has the slope."""
+
+    def combine(a: Value, b: Value) -> Value:
+        return t.select(t.subtract(a, b), b, a)
+
+    return t.reduce(_tree(t, combine, in_order=True), x, axes, keepdims=keepdims)
 
 
 def _one_of_largest(t: Tensors, x: Operand, axes: Sequence[int] | None) -> Value:

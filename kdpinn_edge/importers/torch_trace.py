@@ -136,7 +136,9 @@ class _Float64(TorchDispatchMode):
         given = [each for each in tensors if self.depends(each)]
         double = bool(given) or any(each.dtype == torch.float64 for each in tensors)
         args, kwargs = _converted(func, args, kwargs, tensors=double, dtypes=bool(given) or _name(func) in BLANKS)
-        return _as_wanted(func, self.followed(func, args, kwargs, given) if given else self.constant(func, args, kwargs))
+        return _as_wanted(
+            func, self.followed(func, args, kwargs, given) if given else self.constant(func, args, kwargs)
+        )
 
     def depends(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on x."""
@@ -237,7 +239,11 @@ class _Recorder(_Float64):
             if not known:
                 raise self.refusal(BRANCHES)
             return func(*args, **kwargs)
-        if torch.Tag.dynamic_output_shape in func.tags and (_name(func) != "index" or args[1] is not None and any(each is not None and self.depends(each) for each in args[1])):
+        if torch.Tag.dynamic_output_shape in func.tags and (
+            _name(func) != "index"
+            or args[1] is not None
+            and any(each is not None and self.depends(each) for each in args[1])
+        ):
             raise self.refusal(f"{_name(func)} is not captured: {PICKS}")
         if (parts := self._decomposed(func, args, kwargs)) is not NotImplemented:
             return parts
