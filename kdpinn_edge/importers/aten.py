@@ -18,9 +18,9 @@ Calculation = Callable[..., Value | list[Value]]
 
 MOVES: Mapping[str, Sequence[int]] = {
     **dict.fromkeys((
-        "alias", "as_strided", "cat", "clone", "contiguous", "detach", "diagonal", "expand", "flip", "gather", "getitem",
-        "index", "index_select", "permute", "repeat", "roll", "select", "slice", "split", "split_with_sizes", "squeeze",
-        "stack", "t", "transpose", "unbind", "unfold", "unsqueeze", "view",
+        "alias", "as_strided", "cat", "clone", "contiguous", "detach", "diagonal", "expand", "flip", "gather",
+        "getitem", "index", "index_select", "permute", "repeat", "roll", "select", "slice", "split", "split_with_sizes",
+        "squeeze", "stack", "t", "transpose", "unbind", "unfold", "unsqueeze", "view",
     ), (0,)),
     **dict.fromkeys(("as_strided_scatter", "copy", "diagonal_scatter", "select_scatter", "slice_scatter"), (0, 1)),
     "index_put": (0, 2),
@@ -71,7 +71,9 @@ def _prelu(t: Tensors, x: Operand, weight: Operand) -> Value:
     return r.leaky_relu(t, x, weight)
 
 
-def _rrelu(t: Tensors, x: Operand, lower: float, upper: float, training: bool = False, *_: Any) -> Value:
+def _rrelu(
+    t: Tensors, x: Operand, lower: float = 0.125, upper: float = 1 / 3, training: bool = False, *_: Any
+) -> Value:
     if training:
         raise Refusal(RANDOM)
     return r.leaky_relu(t, x, (lower + upper) / 2)
@@ -243,6 +245,9 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "leaky_relu": r.leaky_relu,
     "prelu": _prelu,
     "rrelu": _rrelu,
+    **dict.fromkeys(
+        ("rrelu_with_noise", "rrelu_with_noise_functional"), lambda t, x, noise, *rest: [_rrelu(t, x, *rest)]
+    ),
     "relu6": lambda t, x: r.hardtanh(t, x, 0.0, 6.0),
     "hardtanh": r.hardtanh,
     "hardsigmoid": r.hardsigmoid,
@@ -255,6 +260,7 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "softplus": r.softplus,
     "softsign": r.softsign,
     "log_sigmoid": r.log_sigmoid,
+    "log_sigmoid_forward": lambda t, x: [r.log_sigmoid(t, x)],
     "hardshrink": r.hardshrink,
     "softshrink": r.softshrink,
     "tanhshrink": r.tanhshrink,
@@ -269,8 +275,8 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "amin": lambda t, x, axes=None, keepdims=False: r.smallest(t, x, _axes(axes), keepdims=keepdims),
     "max": lambda t, x: r.largest(t, x),
     "min": lambda t, x: r.smallest(t, x),
-    "max.dim": _extreme(r.largest),
-    "min.dim": _extreme(r.smallest),
+    "max.dim": _extreme(r.first_largest),
+    "min.dim": _extreme(r.first_smallest),
     "var": lambda t, x, unbiased=True: _variance(t, x, None, unbiased),
     **dict.fromkeys(("var.dim", "var.correction"), _variance),
     "std": lambda t, x, unbiased=True: _deviation(t, x, None, unbiased),

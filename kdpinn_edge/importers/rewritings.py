@@ -12,11 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kdpinn_edge.functions import power_name
-from kdpinn_edge.importers.tensors import Constant, Operand, Refusal, Tensor, Tensors, Value, shape_of
+from kdpinn_edge.functions.power import MOST, power_name
+from kdpinn_edge.importers.tensors import Constant, Operand, Refusal, Table, Tensor, Tensors, Value, shape_of
 
-LARGEST_POWER = 1024
-"""Whole exponents up to here are products."""
 LARGEST_SORT = 32
 """So many numbers are sorted at most: their comparisons grow with the square."""
 
@@ -78,15 +76,15 @@ def _chosen(t: Tensors, difference: Operand, a: Operand, b: Operand) -> Value:
 
 def clamp(t: Tensors, x: Operand, lower: Operand | None = None, upper: Operand | None = None) -> Value:
     """min(max(x, lower), upper), a bound of None or ∞ being none. At a bound the slope is that of x."""
-    if _bounds(lower, -np.inf):
+    if lower is not None and not _is(lower, -np.inf):
         x = t.select(t.subtract(lower, x), lower, x)
-    if _bounds(upper, np.inf):
+    if upper is not None and not _is(upper, np.inf):
         x = t.select(t.subtract(x, upper), upper, x)
     return x if isinstance(x, Tensor) else np.asarray(x)
 
 
-def _bounds(bound: Operand | None, nothing: float) -> bool:
-    return bound is not None and (isinstance(bound, Tensor) or bool(np.any(np.not_equal(bound, nothing))))
+def _is(bound: Operand, number: float) -> bool:
+    return not isinstance(bound, Tensor) and bool(np.equal(bound, number).all())
 
 
 def hardtanh(t: Tensors, x: Operand, lower: float = -1.0, upper: float = 1.0) -> Value:
@@ -202,7 +200,7 @@ def tanhshrink(t: Tensors, x: Operand) -> Value:
 
 def glu(t: Tensors, x: Operand, axis: int = -1) -> Value:
     """a * sigmoid(b), a and b being the halves of x along an axis."""
-    a, b = (t.move(lambda table, half=half: np.split(table, 2, axis)[half], x) for half in range(2))  # type: ignore[misc]
+    a, b = (t.move(lambda table, half=half: np.split(table, 2, axis)[half], x) for half in range(2))
     return t.multiply(a, t.map(b, "sigmoid"))
 
 
@@ -231,8 +229,10 @@ def _power(t: Tensors, x: Tensor, exponent: float) -> Value:
         return t.reciprocal(_power(t, x, -exponent))
     if exponent == 0.5:
         return t.map(x, "sqrt")
-    if exponent.is_integer() and exponent <= LARGEST_POWER:
+    if exponent.is_integer() and exponent <= MOST:
         return _whole_power(t, x, int(exponent))
+    if abs(exponent) > MOST:
+        raise Refusal(f"an exponent of {exponent:g}; expected: one up to {MOST:g} with either sign")
     return t.map(x, power_name(exponent))
 
 
@@ -374,18 +374,24 @@ def log_add_exp(t: Tensors, a: Operand, b: Operand) -> Value:
 # Reductions over axes, by default over all
 
 
-def _tree(t: Tensors, combine: Callable[[Value, Value], Value]) -> Callable[[Value], Value]:
-    """`combine`, which is associative, of all numbers along the last axis, as a balanced tree."""
+def _tree(t: Tensors, combine: Callable[[Value, Value], Value], *, in_order: bool = False) -> Callable[[Value], Value]:
+    """`combine`, which is associative, of all numbers along the last axis, as a balanced tree; of neighbours `in_order`."""
 
     def combined(terms: Value) -> Value:
         while (n := terms.shape[-1]) > 1:
-            a = t.move(lambda table: table[..., : n // 2], terms)
-            b = t.move(lambda table: table[..., n // 2 : n // 2 * 2], terms)
-            rest = t.move(lambda table: table[..., n // 2 * 2 :], terms)
+            whole = n // 2 * 2
+            first, second = (
+                (slice(0, whole, 2), slice(1, whole, 2)) if in_order else (slice(n // 2), slice(n // 2, whole))
+            )
+            a, b, rest = (t.move(_last(part), terms) for part in (first, second, slice(whole, None)))
             terms = t.concatenate([combine(a, b), rest], -1)
         return t.move(lambda table: table[..., 0], terms)
 
     return combined
+
+
+def _last(part: slice) -> Callable[[Table], Table]:
+    return lambda table: table[..., part]
 
 
 def product(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
@@ -401,6 +407,24 @@ def largest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdi
 def smallest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
     """The smallest number. Two that are equal share the slope."""
     return t.reduce(_tree(t, lambda a, b: minimum(t, a, b)), x, axes, keepdims=keepdims)
+
+
+def first_largest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
+    """The largest number. Of those that are equal the first one has the slope."""
+
+    def combine(a: Value, b: Value) -> Value:
+        return t.select(t.subtract(b, a), b, a)
+
+    return t.reduce(_tree(t, combine, in_order=True), x, axes, keepdims=keepdims)
+
+
+def first_smallest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
+    """The smallest number. Of those that are equal the first one has the slope."""
+
+    def combine(a: Value, b: Value) -> Value:
+        return t.select(t.subtract(a, b), b, a)
+
+    return t.reduce(_tree(t, combine, in_order=True), x, axes, keepdims=keepdims)
 
 
 def _one_of_largest(t: Tensors, x: Operand, axes: Sequence[int] | None) -> Value:
@@ -510,7 +534,7 @@ def median(t: Tensors, x: Operand, axis: int = -1, *, keepdims: bool = False) ->
 def _parts(t: Tensors, x: Operand, axis: int) -> list[Value]:
     """The pieces of size 1 along an axis."""
     n = shape_of(x)[axis]
-    return [t.move(lambda table, i=i: table.take([i], axis), x) for i in range(n)]  # type: ignore[misc]
+    return [t.move(lambda table, i=i: table.take([i], axis), x) for i in range(n)]
 
 
 # Normalisations

@@ -1,11 +1,11 @@
 """`capture(module)`: what torch calculates for a point becomes a Program.
 
-    libraries.py     finds the network in what is given
-    torch_state.py   puts it into eval mode meanwhile, and everything back afterwards
-    torch_call.py    finds out how it is called and what it returns
-    torch_trace.py   records a call as a graph of ATen operators
-    torch_reader.py  reads the graph into the ops of a Program
-    capture          does all this, and proves the result
+libraries.py     finds the network in what is given
+torch_state.py   puts it into eval mode meanwhile, and everything back afterwards
+torch_call.py    finds out how it is called and what it returns
+torch_trace.py   records a call as a graph of ATen operators
+torch_reader.py  reads the graph into the ops of a Program
+capture          does all this, and proves the result
 """
 
 from __future__ import annotations
