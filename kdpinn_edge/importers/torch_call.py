@@ -22,8 +22,21 @@ from kdpinn_edge.program.ir import Array, Var
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
+SCALAR = "returns one number for all points"
+
+
 class Misfit(Exception):  # noqa: N818
     """Why what was returned holds no outputs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A way to call a model: in words, and its arguments from all columns (n, n_in) or from the parts (n, k)."""
+
+    words: str
+    arguments: Callable[[Tensor, list[Tensor]], Arguments]
+    one_by_one: bool = False
+    """Whether the model takes one point, without the axis of points."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +46,7 @@ class Call:
     model: Callable[..., Any]
     ins: tuple[Var, ...]
     outs: tuple[Var, ...]
-    reading: str = ""
-    arguments: Callable[[Tensor, list[Tensor]], Arguments] = lambda x, parts: ((x,), {})
+    reading: Reading
     points: int | None = None
     """The number of points that the model takes: None if any."""
     gradients: bool = False
@@ -44,8 +56,9 @@ class Call:
         """The outputs at the points x."""
         if self.gradients:
             x = x.detach().requires_grad_()
-        args, kwargs = self.arguments(x, list(x.split([var.size for var in self.ins], 1)))
-        return outputs(self.model(*args, **kwargs), self.outs, len(x))
+        args, kwargs = self.reading.arguments(x, list(x.split([var.size for var in self.ins], 1)))
+        model = torch.vmap(self.model) if self.reading.one_by_one else self.model
+        return outputs(model(*args, **kwargs), self.outs, len(x))
 
     def evaluated(self, points: Array) -> Array:
         """The outputs at points, in float64."""
@@ -60,7 +73,7 @@ class Call:
             return self(x).detach()
 
     def __str__(self) -> str:
-        return f"{called(self.model)}, called in float64 with {self.reading},"
+        return f"{called(self.model)}, called in float64 with {self.reading.words},"
 
 
 def called(model: Callable[..., Any]) -> str:
@@ -78,17 +91,24 @@ def found_call(
     Raises CaptureError, which tells of all that were tried.
     """
     failures: dict[str, list[str]] = {}
-    for reading, arguments in _readings(model, ins):
-        call = Call(model, ins, outs, reading, arguments, _fixed_points(model))
+    untaken: list[str] = []
+    for reading in _readings(model, ins):
+        if reading.one_by_one and any(SCALAR in why for why in failures):
+            break
+        call = Call(model, ins, outs, reading, _fixed_points(model))
         for each in (call, dataclasses.replace(call, gradients=True)):
             try:
                 return each, each.evaluated(points)
             except CaptureError:
                 raise
             except Exception as error:
-                if each.gradients or "does not require grad" not in str(error):
-                    failures.setdefault(failure(error), []).append(reading)
-                    break
+                if not each.gradients and "does not require grad" in str(error):
+                    continue
+                if failures and isinstance(error, TypeError | AttributeError | LookupError):
+                    untaken.append(reading.words)
+                else:
+                    failures.setdefault(failure(error), []).append(reading.words)
+                break
     if not failures:
         raise CaptureError(
             f"{called(model)} takes {_takes(model)}, but {len(ins)} inputs are named: {', '.join(map(str, ins))}; "
@@ -96,6 +116,8 @@ def found_call(
             'together are one input, as ("x", 3)'
         )
     told = [f"called in float64 with {' or '.join(readings)}, {why}" for why, readings in failures.items()]
+    if len(told) > 1 and untaken:
+        told.append(f"it takes no {', '.join(untaken)}".replace("no a ", "no "))
     raise CaptureError(f"{called(model)}, {told[0]}" if len(told) == 1 else f"{called(model)}: {listing(told)}")
 
 
@@ -134,10 +156,8 @@ def _fixed_points(model: Callable[..., Any]) -> int | None:
     return next((size for size in sizes if isinstance(size, int)), None)
 
 
-def _readings(
-    model: Callable[..., Any], ins: tuple[Var, ...]
-) -> Iterator[tuple[str, Callable[[Tensor, list[Tensor]], Arguments]]]:
-    """Each way to call the model that its signature allows: in words, and the arguments from all columns or parts."""
+def _readings(model: Callable[..., Any], ins: tuple[Var, ...]) -> Iterator[Reading]:
+    """Each way to call the model that its signature allows."""
     signature = _signature(model)
 
     def fits(count: int, names: Sequence[str] = ()) -> bool:
@@ -166,34 +186,55 @@ def _readings(
     def by_name(x: Tensor, parts: list[Tensor]) -> Arguments:
         return (), dict(zip(names, parts, strict=True))
 
+    def in_tuple(x: Tensor, parts: list[Tensor]) -> Arguments:
+        return (tuple(parts),), {}
+
+    keys = [*getattr(model, "input_keys", ())]
+    keys = keys if len(keys) == len(names) and not set(keys) & set(names) else names
+
+    def in_dict(x: Tensor, parts: list[Tensor]) -> Arguments:
+        return (dict(zip(keys, parts, strict=True)),), {}
+
     if named and len(ins) > 1:
-        yield f"the keywords {words}", by_name
+        yield Reading(f"the keywords {words}", by_name)
     if several and any_number:
-        yield shapes, each
+        yield Reading(shapes, each)
     if one:
-        yield row, together
+        yield Reading(row, together)
     if several and not any_number:
-        yield shapes, each
+        yield Reading(shapes, each)
     if keywords and not (named and len(ins) > 1):
-        yield f"the keywords {words}", by_name
+        yield Reading(f"the keywords {words}", by_name)
     if one:
-        keys = [*getattr(model, "input_keys", ())]
-        keys = keys if len(keys) == len(names) and not set(keys) & set(names) else names
-        yield "columns by their names", lambda x, parts: ((labelled(x, ins, model),), {})
-        yield "a tuple", lambda x, parts: ((tuple(parts),), {})
-        yield "a list", lambda x, parts: ((parts,), {})
-        yield "a dict", lambda x, parts: ((dict(zip(keys, parts, strict=True)),), {})
+        yield Reading("columns by their names", lambda x, parts: ((labelled(x, ins, model),), {}))
+        yield Reading("a tuple", in_tuple)
+        yield Reading("a list", lambda x, parts: ((parts,), {}))
+        yield Reading("a dict", in_dict)
     if flat:
         yield from (
-            (f"{reading} of (n,)" if reading != shapes else ", ".join("(n,)" for _ in ins), _flat(arguments))
+            Reading(f"{reading} of (n,)" if reading != shapes else ", ".join("(n,)" for _ in ins), _flat(arguments))
             for reading, arguments, wanted in (
                 (f"the keywords {words}", by_name, keywords),
                 (shapes, each, several or (one and len(ins) == 1)),
-                ("a tuple", lambda x, parts: ((tuple(parts),), {}), one and len(ins) > 1),
-                ("a dict", lambda x, parts: ((dict(zip(names, parts, strict=True)),), {}), one),
+                ("a tuple", in_tuple, one and len(ins) > 1),
+                ("a dict", in_dict, one),
             )
             if wanted
         )
+    if one:
+        yield Reading(f"one point ({sum(var.size for var in ins)},) at a time", together, one_by_one=True)
+        yield Reading("a tuple of one point at a time", _each_in_a_batch(in_tuple), one_by_one=True)
+    if several:
+        yield Reading("one point at a time", _each_in_a_batch(each), one_by_one=True)
+    if several and flat:
+        yield Reading("the numbers of one point at a time", _flat(each), one_by_one=True)
+
+
+def _each_in_a_batch(
+    arguments: Callable[[Tensor, list[Tensor]], Arguments],
+) -> Callable[[Tensor, list[Tensor]], Arguments]:
+    """The same arguments, where each point is a batch (1, k) of its own."""
+    return lambda x, parts: arguments(x, [part[:, None] for part in parts])
 
 
 def _flat(
@@ -354,7 +395,9 @@ def _columns(part: Any, size: int, n: int, expected: str, *, constant: bool = Fa
         raise Misfit("returns complex numbers; expected: real and imaginary part as two outputs")
     if constant and part.numel() == size and part.ndim < 2 and part.shape != (n,):
         part = part.reshape(1, size).expand(n, size)
-    if not part.ndim or len(part) != n or part.numel() != n * size:
+    if not part.ndim:
+        raise Misfit(f"{SCALAR}; expected: {expected}")
+    if len(part) != n or part.numel() != n * size:
         raise Misfit(
             f"returns shape {tuple(part.shape)} for n = {n}; expected: {expected}. The usual fix: a name in outputs= "
             "for each column"

@@ -63,8 +63,9 @@ def capture(
     model = network(module, method)
     with evaluating(model):
         call, expected = found_call(model, ins, outs, points)
+        graph = _recorded(call, points)
         _check_repeats(call, points, expected)
-        program = read(_recorded(call, points), name, ins, outs)
+        program = read(graph, name, ins, outs)
     _prove(program, points, expected)
     return program
 

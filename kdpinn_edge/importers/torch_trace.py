@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
@@ -41,6 +42,12 @@ LEAVES = frozenset({"__array__", "__dlpack__", "numpy", "tolist"})
 
 FINITE = frozenset({torch.isfinite, torch.isinf, torch.isnan, Tensor.isfinite, Tensor.isinf, Tensor.isnan})
 """Questions whose answer is known: numbers are finite."""
+
+SHAPES = frozenset({
+    "empty_like", "full_like", "new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros", "ones_like",
+    "zeros_like",
+})  # fmt: skip
+"""Operators that want to know the shape of a tensor, and not its numbers."""
 
 BLANKS = frozenset({
     "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "new_zeros", "zeros", "zeros_like",
@@ -69,14 +76,26 @@ def in_float64(x: Tensor) -> Iterator[None]:
     """Calculate whatever depends on x in float64 on the CPU meanwhile, and compile nothing."""
     mode = _Float64()
     mode.follow(x)
-    with _surroundings(), mode:
+    with _surroundings(), mode, _Calls(mode):
         yield
 
 
 @contextmanager
 def _surroundings() -> Iterator[None]:
-    with torch.compiler.set_stance("force_eager"), torch.jit.optimized_execution(False), torch.enable_grad():
-        yield
+    setattr(Tensor, "__array_ufunc__", _by_torch)  # noqa: B010
+    try:
+        with torch.compiler.set_stance("force_eager"), torch.jit.optimized_execution(False), torch.enable_grad():
+            yield
+    finally:
+        delattr(Tensor, "__array_ufunc__")
+
+
+def _by_torch(_: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """What NumPy would calculate for `tensor - array`, or np.sin(tensor), calculated by torch."""
+    function = getattr(torch, "pow" if ufunc.__name__ == "power" else ufunc.__name__, None)
+    if method != "__call__" or function is None or kwargs:
+        return NotImplemented
+    return function(*map(torch.as_tensor, inputs))
 
 
 def recorded(function: Callable[[Tensor], Tensor], x: Tensor, layers: Mapping[int, str]) -> fx.GraphModule:
@@ -86,7 +105,7 @@ def recorded(function: Callable[[Tensor], Tensor], x: Tensor, layers: Mapping[in
     of layers by the `id` of the module. Raises Untraceable.
     """
     recorder = _Recorder(x, layers)
-    with _surroundings(), recorder, _Exits(recorder):
+    with _surroundings(), recorder, _Calls(recorder):
         result = function(x)
     graph = recorder.finished(result, changes=True)
     if not any(_mutates(node.target) for node in graph.graph.nodes):
@@ -132,13 +151,11 @@ class _Float64(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
-        given = [each for each in tensors if self.depends(each)]
+        tensors = _tensors((args, kwargs))
+        given = [] if _name(func) in SHAPES else [each for each in tensors if self.depends(each)]
         double = bool(given) or any(each.dtype == torch.float64 for each in tensors)
         args, kwargs = _converted(func, args, kwargs, tensors=double, dtypes=bool(given) or _name(func) in BLANKS)
-        return _as_wanted(
-            func, self.followed(func, args, kwargs, given) if given else self.constant(func, args, kwargs)
-        )
+        return _as_wanted(func, self.followed(func, args, kwargs, given) if given else self.constant(func, args, kwargs))
 
     def depends(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on x."""
@@ -146,9 +163,8 @@ class _Float64(TorchDispatchMode):
 
     def follow(self, out: Any) -> None:
         """Note that what is returned depends on x."""
-        for each in tree_leaves(out):
-            if isinstance(each, Tensor):
-                self._sharing.setdefault(_storage(each), []).append(each)
+        for each in _tensors(out):
+            self._sharing.setdefault(_storage(each), []).append(each)
 
     def constant(self, func: Any, args: Any, kwargs: Any) -> Any:
         """What an operator returns that does not depend on x."""
@@ -190,7 +206,7 @@ def _changed(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
     schema = func._schema.arguments
     named = {**dict(zip((each.name for each in schema), args, strict=False)), **kwargs}
     written = (each.name for each in schema if each.alias_info and each.alias_info.is_write)
-    return [each for name in written for each in tree_leaves(named.get(name)) if isinstance(each, Tensor)]
+    return [each for name in written for each in _tensors(named.get(name))]
 
 
 def _mutates(func: Any) -> bool:
@@ -239,11 +255,8 @@ class _Recorder(_Float64):
             if not known:
                 raise self.refusal(BRANCHES)
             return func(*args, **kwargs)
-        if torch.Tag.dynamic_output_shape in func.tags and (
-            _name(func) != "index"
-            or args[1] is not None
-            and any(each is not None and self.depends(each) for each in args[1])
-        ):
+        places = args[1:] if _name(func) == "index" else args
+        if torch.Tag.dynamic_output_shape in func.tags and any(map(self.depends, _tensors(places))):
             raise self.refusal(f"{_name(func)} is not captured: {PICKS}")
         if (parts := self._decomposed(func, args, kwargs)) is not NotImplemented:
             return parts
@@ -336,20 +349,20 @@ class _Recorder(_Float64):
         return layer or "forward"
 
 
-class _Exits(TorchFunctionMode):
-    """Watches over calls of torch that never reach an operator."""
+class _Calls(TorchFunctionMode):
+    """Watches over calls of torch above its operators."""
 
-    def __init__(self, recorder: _Recorder) -> None:
+    def __init__(self, mode: _Float64) -> None:
         super().__init__()
-        self.recorder = recorder
+        self.mode = mode
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
-        if name in LEAVES and self.recorder.depends(args[0]):
-            raise self.recorder.refusal(f"{name}() leaves torch: write it with operators of torch")
+        if name in LEAVES and isinstance(self.mode, _Recorder) and self.mode.depends(args[0]):
+            raise self.mode.refusal(f"{name}() leaves torch: write it with operators of torch")
         out = func(*args, **(kwargs or {}))
-        if func in FINITE and self.recorder.depends(out):
-            self.recorder.answers(out)
+        if func in FINITE and isinstance(self.mode, _Recorder) and self.mode.depends(out):
+            self.mode.answers(out)
         return out
 
 
@@ -380,6 +393,10 @@ def _storage(tensor: Tensor) -> int:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):
         return id(tensor)
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [each for each in tree_leaves(values) if isinstance(each, Tensor)]
 
 
 def _layout(tensor: Tensor) -> tuple[list[int], list[int], int]:
