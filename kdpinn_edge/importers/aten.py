@@ -159,6 +159,17 @@ def _norm(t: Tensors, x: Operand, order: float | None = 2, axes: Any = None, kee
     return r.norm(t, x, 2.0 if order is None else float(order), _axes(axes), keepdims=keepdims)
 
 
+def _cdist_backward(t: Tensors, grad: Operand, a: Operand, b: Operand, p: float, *_: Any) -> Value:
+    """The cotangent of the rows of a, for distances of p = 2."""
+    if p != 2:
+        raise Refusal(f"the derivative of distances with p = {p:g}; expected: p = 2, or torch.linalg.vector_norm")
+    rows = t.move(lambda table: table[..., :, None, :], a)
+    difference = t.subtract(rows, t.move(lambda table: table[..., None, :, :], b))
+    square = t.sum(t.multiply(difference, difference), [-1])
+    factor = t.multiply(grad, t.select(square, r.rsqrt(t, t.select(square, square, 1.0)), 0.0))
+    return t.sum(t.multiply(difference, t.move(lambda table: table[..., None], factor)), [-2])
+
+
 def _mask(t: Tensors, x: Operand) -> Value:
     return r.different(t, x, 0.0)
 
@@ -272,7 +283,7 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "prelu": _prelu,
     "rrelu": _rrelu,
     **dict.fromkeys(
-        ("rrelu_with_noise", "rrelu_with_noise_functional"), lambda t, x, noise, *rest: [_rrelu(t, x, *rest)]
+        ("rrelu_with_noise", "rrelu_with_noise_functional"), lambda t, x, noise, *rest: [_rrelu(t, x, *rest), noise]
     ),
     "relu6": lambda t, x: r.hardtanh(t, x, 0.0, 6.0),
     "hardtanh": r.hardtanh,
@@ -286,7 +297,7 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "softplus": r.softplus,
     "softsign": r.softsign,
     "log_sigmoid": r.log_sigmoid,
-    "log_sigmoid_forward": lambda t, x: [r.log_sigmoid(t, x)],
+    "log_sigmoid_forward": lambda t, x: [r.log_sigmoid(t, x), t.map(t.negative(t.map(x, "abs")), "exp")],
     "hardshrink": r.hardshrink,
     "softshrink": r.softshrink,
     "tanhshrink": r.tanhshrink,
@@ -339,10 +350,20 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "_native_batch_norm_legit_no_training": lambda t, x, weight, bias, mean, variance, momentum, eps: [
         r.batch_norm(t, x, weight, bias, mean, variance, eps)
     ],
+    # backward passes of operators that stay whole, as far as torch has no other words for them
+    **dict.fromkeys(
+        ("hardshrink_backward", "softshrink_backward"),
+        lambda t, grad, x, limit: t.select(t.scale(t.map(x, "abs"), 1.0, -limit), grad, 0.0),
+    ),
+    "rrelu_with_noise_backward": lambda t, grad, x, noise, lower, upper, *_: t.select(
+        x, grad, t.scale(grad, (lower + upper) / 2)
+    ),
+    "logit_backward": lambda t, grad, x, *_: t.divide(grad, t.multiply(x, t.scale(x, -1.0, 1.0))),
+    "_cdist_backward": _cdist_backward,
 }
 """What each operator calculates; the overload is named where overloads differ."""
 
-UNKNOWN = "it is unknown: write it with arithmetic, elementary functions, activations, torch.where and reductions over columns"
+UNKNOWN = "it is unknown: write it with arithmetic, activations, elementary functions, torch.where, sums over columns"
 INDICES = "it gives the place of a number, which depends on the data: use the value alone, such as torch.amax"
 
 REFUSED: Mapping[str, str] = {

@@ -385,7 +385,7 @@ def log_add_exp(t: Tensors, a: Operand, b: Operand) -> Value:
 
 
 def _tree(t: Tensors, combine: Callable[[Value, Value], Value], *, in_order: bool = False) -> Callable[[Value], Value]:
-    """`combine`, which is associative, of all numbers along the last axis, as a balanced tree; of neighbours `in_order`."""
+    """`combine`, which is associative, along the last axis, as a balanced tree; of neighbours where `in_order`."""
 
     def combined(terms: Value) -> Value:
         while (n := terms.shape[-1]) > 1:

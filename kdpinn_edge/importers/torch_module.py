@@ -10,7 +10,7 @@ capture          does all this, and proves the result
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np

@@ -138,8 +138,10 @@ class _Reader:
     def _scattered(self, x: Any, picked: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
         """x, with values added to the elements that `picked` finds."""
         shape = shape_of(_arrays(x))
-        places = picked(torch.arange(math.prod(shape)).view(shape)).numpy().reshape(-1)
-        table = np.broadcast_to(self.tensors.table(_arrays(values)), places.shape).reshape(-1)
+        found = picked(torch.arange(math.prod(shape)).view(shape)).numpy()
+        places, table = (
+            np.broadcast_to(each, found.shape).reshape(-1) for each in (found, self.tensors.table(_arrays(values)))
+        )
         nothing = self.tensors.table(np.zeros(shape)).reshape(-1)
         total: Value = _arrays(x)
         while len(places):

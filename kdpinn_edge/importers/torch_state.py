@@ -6,8 +6,8 @@ call may change is put back instead: attributes, what is in lists, dicts and set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -21,7 +21,6 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from kdpinn_edge.errors import CaptureError, listing
 from kdpinn_edge.importers.torch_trace import LOW
-
 
 CONTAINERS = (list, dict, set, OrderedDict, defaultdict)
 
