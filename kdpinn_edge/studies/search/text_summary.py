@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
@@ -17,14 +19,14 @@ from kdpinn_edge.studies.study.plan import size_name
 
 def line(outcome: Outcome, task: Task) -> str:
     """Describe an outcome in one line."""
-    calls = f"{task.points:,} points in {_price(outcome)}"
+    calls = f"{_points(task)} in {_price(outcome)}"
     return f"{_name(outcome.candidate)}: relative L2 {outcome.relative_l2:.1e}, {calls}, {_bytes(outcome.cost)}"
 
 
 def print_front(console: Console, found: Found, task: Task) -> None:
     """Print the front of price and error, and how many were too dear to be trained."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("student", f"{task.points:,} points", "relative L2", "flash", ""):
+    for name in ("student", _points(task), "relative L2", "flash", ""):
         table.add_column(name, no_wrap=True)
     for outcome in found.front:
         best = "the best within the limits" if outcome == found.best else ""
@@ -63,9 +65,8 @@ def print_winner(console: Console, winner: Winner, task: Task) -> None:
     console.print(outcome.command, soft_wrap=True, markup=False)
     passed = sum(each.result == "passed" for each in winner.checks)
     console.print(
-        f"its run is in {outcome.folder} on {outcome.machine}, its bundle in {BUNDLE} there: {passed} of "
-        f"{len(winner.checks)} checks passed, {sum(each.result == 'skipped' for each in winner.checks)} need another "
-        "machine or package",
+        f"its bundle is {Path(outcome.folder, BUNDLE)} on {outcome.machine}: {passed} of {len(winner.checks)} checks "
+        f"passed, {sum(each.result == 'skipped' for each in winner.checks)} need another machine or package",
         soft_wrap=True,
         markup=False,
     )
@@ -76,6 +77,10 @@ def print_winner(console: Console, winner: Winner, task: Task) -> None:
 def _missed(excesses: dict[str, float]) -> str:
     over = [f"{name} is {share:.0%} over its limit" for name, share in excesses.items() if share > 0]
     return ", ".join(over)
+
+
+def _points(task: Task) -> str:
+    return "1 point" if task.points == 1 else f"{task.points:,} points"
 
 
 def _price(outcome: Outcome) -> str:
