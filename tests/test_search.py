@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.runtime import load
-from kdpinn_edge.studies.search import Found, Goal, Task, finish, search
+from kdpinn_edge.studies.search import Found, Goal, Task, finish, search, trial
 from kdpinn_edge.studies.search.candidate import Candidate, Cost, predicted, smallest
 from kdpinn_edge.studies.search.costs import Costs
 from kdpinn_edge.studies.search.goal import unbeaten
@@ -44,11 +45,14 @@ TASK = Task("heat", SHA256, cpu_seconds=1.0, points=100, threads=1)
 TRIALS = 3
 WORKER = f"""
 import sys
+from functools import partial
 from pathlib import Path
 from kdpinn_edge.importers.lesson import find_lesson
-from kdpinn_edge.studies.search import Goal, Task, run, search
+from kdpinn_edge.studies.search import Goal, Task, run, search, trial
+from kdpinn_edge.training import DistillConfig
 
 run.DEPTHS, run.WIDTHS = (1,), (3, 4, 5, 6)  # small enough for a test
+trial.DistillConfig = partial(DistillConfig, adam_rounds=1, adam_steps=5)
 if __name__ == "__main__":
     task = Task("heat", "{SHA256}", cpu_seconds=1.0, points=100, threads=1)
     options = dict(trials={TRIALS}, storage=sys.argv[2], heartbeat_seconds=2)
@@ -122,8 +126,15 @@ def test_what_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
     ],
 )
 def test_a_candidate_is_measured_as_it_is_shipped(
-    activation: str, storage: Storage, grade: Grade, precision: str, in_the_command: str, tmp_path: Path
+    activation: str,
+    storage: Storage,
+    grade: Grade,
+    precision: str,
+    in_the_command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(trial, "DistillConfig", partial(DistillConfig, adam_rounds=1, adam_steps=5))
     found = evaluate(TASK, HEAT, Candidate((4,), activation, storage, grade), tmp_path / "run")
     engine = load(tmp_path / "run" / "bundle")
     assert (engine.manifest.storage, engine.manifest.precision) == (storage, precision)
