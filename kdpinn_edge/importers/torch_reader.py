@@ -59,7 +59,10 @@ def read(graph: fx.GraphModule, name: str, ins: tuple[Var, ...], outs: tuple[Var
     result = _Reader(graph, tensors).read(tensors.tensor(x, (1, x.size) if points == 1 else None))
     if not isinstance(result, Tensor):
         raise CaptureError("forward returns a constant; expected: a tensor that depends on the inputs")
-    whole = tensors.vector(result)
+    try:
+        whole = tensors.vector(result)
+    except Refusal as refusal:
+        raise CaptureError(f"what forward returns is not captured: {refusal}") from None
     ends = accumulate(var.size for var in outs)
     parts = [Slice(out, whole, end - out.size) for out, end in zip(outs, ends, strict=True)]
     return simplify(verify(Program(name, ins, outs, (*builder.ops, *parts))))
