@@ -16,8 +16,10 @@ from collections.abc import Mapping
 from functools import cache
 
 from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.functions.error_function import ERROR_FUNCTION
 from kdpinn_edge.functions.exponential import EXPONENTIAL
 from kdpinn_edge.functions.hyperbolic import HYPERBOLIC
+from kdpinn_edge.functions.logarithmic import LOGARITHMIC
 from kdpinn_edge.functions.piecewise import PIECEWISE
 from kdpinn_edge.functions.power import find_power
 from kdpinn_edge.functions.rational import RATIONAL
@@ -27,9 +29,8 @@ from kdpinn_edge.functions.slope import Applied, Formula, X, Y, differentiated, 
 from kdpinn_edge.functions.trigonometric import TRIGONOMETRIC
 from kdpinn_edge.numerics.lanes import is_fast
 
-FUNCTIONS: Mapping[str, Function] = {
-    function.name: function for function in (*HYPERBOLIC, *TRIGONOMETRIC, *EXPONENTIAL, *RATIONAL, *ROOTS, *PIECEWISE)
-}
+FAMILIES = (HYPERBOLIC, TRIGONOMETRIC, EXPONENTIAL, RATIONAL, ROOTS, LOGARITHMIC, ERROR_FUNCTION, PIECEWISE)
+FUNCTIONS: Mapping[str, Function] = {function.name: function for family in FAMILIES for function in family}
 """Every function by its name."""
 
 

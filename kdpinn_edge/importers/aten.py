@@ -24,6 +24,7 @@ MOVES: Mapping[str, Sequence[int]] = {
     ), (0,)),
     **dict.fromkeys(("as_strided_scatter", "copy", "diagonal_scatter", "select_scatter", "slice_scatter"), (0, 1)),
     "index_put": (0, 2),
+    "scatter": (0, 3),
     "where": (1, 2),
 }  # fmt: skip
 """Operators that only say where each number goes, and which of their arguments hold the numbers."""
@@ -50,6 +51,25 @@ def _addmm(t: Tensors, c: Operand, a: Operand, b: Operand, beta: float = 1, alph
 def _linear(t: Tensors, x: Operand, weight: Operand, bias: Operand | None = None) -> Value:
     y = t.matmul(x, t.move(np.transpose, weight))
     return y if bias is None else t.add(y, bias)
+
+
+def _trilinear(t: Tensors, a: Operand, b: Operand, c: Operand, *axes: Sequence[int]) -> Value:
+    """The product of three, to whom axes are added, summed over the last list of axes."""
+    *added, over = axes[:4]
+    a, b, c = (
+        t.move(lambda table, new=new: np.expand_dims(table, tuple(new)), x)
+        for x, new in zip((a, b, c), added, strict=True)
+    )
+    return t.sum(t.multiply(t.multiply(a, b), c), over)
+
+
+def _pad(t: Tensors, x: Operand, pad: Sequence[int], value: float = 0.0) -> Value:
+    """x with constants before and after, or cut off there: pairs of numbers from the last axis on."""
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)][::-1]
+    pairs = [(0, 0)] * (len(shape_of(x)) - len(pairs)) + pairs
+    cut = tuple(slice(max(-a, 0), size - max(-b, 0)) for (a, b), size in zip(pairs, shape_of(x), strict=True))
+    more = [(max(a, 0), max(b, 0)) for a, b in pairs]
+    return t.move(lambda table, fill: np.pad(table[cut], more, constant_values=fill), x, value)
 
 
 def _divide(t: Tensors, a: Operand, b: Operand, rounding_mode: str | None = None) -> Value:
@@ -139,6 +159,17 @@ def _norm(t: Tensors, x: Operand, order: float | None = 2, axes: Any = None, kee
     return r.norm(t, x, 2.0 if order is None else float(order), _axes(axes), keepdims=keepdims)
 
 
+def _cdist_backward(t: Tensors, grad: Operand, a: Operand, b: Operand, p: float, *_: Any) -> Value:
+    """The cotangent of the rows of a, for distances of p = 2."""
+    if p != 2:
+        raise Refusal(f"the derivative of distances with p = {p:g}; expected: p = 2, or torch.linalg.vector_norm")
+    rows = t.move(lambda table: table[..., :, None, :], a)
+    difference = t.subtract(rows, t.move(lambda table: table[..., None, :, :], b))
+    square = t.sum(t.multiply(difference, difference), [-1])
+    factor = t.multiply(grad, t.select(square, r.rsqrt(t, t.select(square, square, 1.0)), 0.0))
+    return t.sum(t.multiply(difference, t.move(lambda table: table[..., None], factor)), [-2])
+
+
 def _mask(t: Tensors, x: Operand) -> Value:
     return r.different(t, x, 0.0)
 
@@ -187,6 +218,8 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "addcmul": lambda t, c, a, b, value=1: _add(t, c, t.multiply(a, b), value),
     "addcdiv": lambda t, c, a, b, value=1: _add(t, c, t.divide(a, b), value),
     "linear": _linear,
+    "_trilinear": _trilinear,
+    "constant_pad_nd": _pad,
     "addmm": _addmm,
     "baddbmm": _addmm,
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "matmul"), lambda t, a, b: t.matmul(a, b)),
@@ -222,6 +255,10 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "clamp_max": lambda t, x, upper: r.clamp(t, x, None, upper),
     **dict.fromkeys(("sign", "sgn"), r.sign),
     "heaviside": r.heaviside,
+    "copysign": r.copysign,
+    "nan_to_num": lambda t, x, *_: t.scale(x, 1.0),
+    **dict.fromkeys(("isnan", "isinf"), lambda t, x: np.zeros(shape_of(x), dtype=bool)),
+    "isfinite": lambda t, x: np.ones(shape_of(x), dtype=bool),
     "where": lambda t, mask, a, b: t.select(mask, a, b),
     "masked_fill": lambda t, x, mask, value: t.select(mask, value, x),
     # masks
@@ -246,7 +283,7 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "prelu": _prelu,
     "rrelu": _rrelu,
     **dict.fromkeys(
-        ("rrelu_with_noise", "rrelu_with_noise_functional"), lambda t, x, noise, *rest: [_rrelu(t, x, *rest)]
+        ("rrelu_with_noise", "rrelu_with_noise_functional"), lambda t, x, noise, *rest: [_rrelu(t, x, *rest), noise]
     ),
     "relu6": lambda t, x: r.hardtanh(t, x, 0.0, 6.0),
     "hardtanh": r.hardtanh,
@@ -260,7 +297,7 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "softplus": r.softplus,
     "softsign": r.softsign,
     "log_sigmoid": r.log_sigmoid,
-    "log_sigmoid_forward": lambda t, x: [r.log_sigmoid(t, x)],
+    "log_sigmoid_forward": lambda t, x: [r.log_sigmoid(t, x), t.map(t.negative(t.map(x, "abs")), "exp")],
     "hardshrink": r.hardshrink,
     "softshrink": r.softshrink,
     "tanhshrink": r.tanhshrink,
@@ -313,9 +350,20 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "_native_batch_norm_legit_no_training": lambda t, x, weight, bias, mean, variance, momentum, eps: [
         r.batch_norm(t, x, weight, bias, mean, variance, eps)
     ],
+    # backward passes of operators that stay whole, as far as torch has no other words for them
+    **dict.fromkeys(
+        ("hardshrink_backward", "softshrink_backward"),
+        lambda t, grad, x, limit: t.select(t.scale(t.map(x, "abs"), 1.0, -limit), grad, 0.0),
+    ),
+    "rrelu_with_noise_backward": lambda t, grad, x, noise, lower, upper, *_: t.select(
+        x, grad, t.scale(grad, (lower + upper) / 2)
+    ),
+    "logit_backward": lambda t, grad, x, *_: t.divide(grad, t.multiply(x, t.scale(x, -1.0, 1.0))),
+    "_cdist_backward": _cdist_backward,
 }
 """What each operator calculates; the overload is named where overloads differ."""
 
+UNKNOWN = "it is unknown: write it with arithmetic, activations, elementary functions, torch.where, sums over columns"
 INDICES = "it gives the place of a number, which depends on the data: use the value alone, such as torch.amax"
 
 REFUSED: Mapping[str, str] = {
@@ -328,7 +376,7 @@ REFUSED: Mapping[str, str] = {
             RANDOM,
         ),
         (
-            "complex view_as_complex view_as_real real imag polar angle",
+            "complex _fft_c2c _fft_c2r _fft_r2c view_as_complex view_as_real real imag polar angle",
             "it calculates with complex numbers: use two columns",
         ),
     )

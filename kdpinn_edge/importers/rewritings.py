@@ -22,8 +22,12 @@ LARGEST_SORT = 32
 
 
 def greater(t: Tensors, a: Operand, b: Operand) -> Value:
-    """a > b."""
-    return t.map(t.subtract(a, b), "step")
+    """a > b. An infinity is the largest number."""
+    return t.map(t.subtract(_bounded(a), _bounded(b)), "step")
+
+
+def _bounded(x: Operand) -> Operand:
+    return x if isinstance(x, Tensor) else np.nan_to_num(x, nan=np.nan)
 
 
 def not_(t: Tensors, mask: Operand) -> Value:
@@ -95,6 +99,12 @@ def hardtanh(t: Tensors, x: Operand, lower: float = -1.0, upper: float = 1.0) ->
 def sign(t: Tensors, x: Operand) -> Value:
     """1 where x > 0, -1 where x < 0, else 0."""
     return t.subtract(t.map(x, "step"), t.map(t.negative(x), "step"))
+
+
+def copysign(t: Tensors, x: Operand, y: Operand) -> Value:
+    """|x| where y ≥ 0, else -|x|."""
+    magnitude = t.map(x, "abs")
+    return t.select(t.negative(y), t.negative(magnitude), magnitude)
 
 
 def heaviside(t: Tensors, x: Operand, at_zero: Operand) -> Value:
@@ -375,7 +385,7 @@ def log_add_exp(t: Tensors, a: Operand, b: Operand) -> Value:
 
 
 def _tree(t: Tensors, combine: Callable[[Value, Value], Value], *, in_order: bool = False) -> Callable[[Value], Value]:
-    """`combine`, which is associative, of all numbers along the last axis, as a balanced tree; of neighbours `in_order`."""
+    """`combine`, which is associative, along the last axis, as a balanced tree; of neighbours where `in_order`."""
 
     def combined(terms: Value) -> Value:
         while (n := terms.shape[-1]) > 1:

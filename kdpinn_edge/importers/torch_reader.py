@@ -6,6 +6,7 @@ itself.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -19,9 +20,8 @@ from torch._decomp import decomposition_table
 from torch.fx.node import Node, map_arg
 
 from kdpinn_edge.errors import CaptureError, listing
-from kdpinn_edge.functions import FUNCTIONS
-from kdpinn_edge.importers.aten import CALCULATIONS, INDICES, MOVES, RANDOM, REFUSED, ROUNDS, Calculation
-from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value
+from kdpinn_edge.importers.aten import CALCULATIONS, INDICES, MOVES, RANDOM, REFUSED, ROUNDS, UNKNOWN, Calculation
+from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value, shape_of
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.ir import Program, Slice, Var
 from kdpinn_edge.program.simplify import simplify
@@ -32,6 +32,8 @@ LIKE = {"full_like", "ones_like", "zeros_like", "empty_like", "new_zeros", "new_
 
 NORMS = {"native_layer_norm", "native_group_norm", "native_batch_norm", "_fused_rms_norm"}
 """Operators that core ATen has, with a backward pass, and that torch writes as sums and roots as well."""
+OTHERS = {*MOVES, *LIKE, "_to_copy", "scatter_add"}
+"""Operators that are read here, though they calculate nothing."""
 
 KEPT = {*(name.partition(".")[0] for name in CALCULATIONS), *REFUSED}
 """Operators that stay whole in the graph: captured as they are, or named in an error as they are."""
@@ -87,8 +89,8 @@ class _Reader:
                     if all(each in known for each in node.all_input_nodes):
                         args, kwargs = (map_arg(each, known.__getitem__) for each in (node.args, node.kwargs))
                         known[node] = self._result(node, args, kwargs)
-                    else:
-                        _meaning(node.target)
+                    elif not _meaning(node.target) and _operator(node.target) not in OTHERS:
+                        raise Refusal(_reason(node.target))
                 except Refusal as refusal:
                     faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {refusal}")
         if faults:
@@ -113,10 +115,17 @@ class _Reader:
             return self._cast(node, args[0])
         if name in LIKE:
             return target(torch.zeros(args[0].shape, dtype=torch.float64), *args[1:], **kwargs)
+        if name == "scatter_add":
+            return self._scattered(args[0], lambda t: t.gather(args[1], args[2]), args[3])
+        if name == "index_put" and args[3:] == (True,):
+            return self._scattered(args[0], lambda t: torch.ops.aten.index(t, args[1]), args[2])
         data = MOVES.get(name, ())
         if data and not _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
             return self._moved(target, data, args, kwargs)
-        result = _meaning(target)(self.tensors, *_bound(target, args, kwargs))
+        meaning = _meaning(target)
+        if meaning is None:
+            raise Refusal(_reason(target))
+        result = meaning(self.tensors, *_bound(target, args, kwargs))
         return [_torch(each) for each in result] if isinstance(result, list) else _torch(result)
 
     def _cast(self, node: Node, x: Tensor) -> Any:
@@ -131,6 +140,23 @@ class _Reader:
             raise Refusal(ROUNDS)
         return x
 
+    def _scattered(self, x: Any, picked: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
+        """x, with values added to the elements that `picked` finds."""
+        shape = shape_of(_arrays(x))
+        found = picked(torch.arange(math.prod(shape)).view(shape)).numpy()
+        places, table = (
+            np.broadcast_to(each, found.shape).reshape(-1) for each in (found, self.tensors.table(_arrays(values)))
+        )
+        nothing = self.tensors.table(np.zeros(shape)).reshape(-1)
+        total: Value = _arrays(x)
+        while len(places):
+            _, first = np.unique(places, return_index=True)
+            added = nothing.copy()
+            added[places[first]] = table[first]
+            total = self.tensors.add(total, self.tensors.value(added.reshape(shape)))
+            places, table = np.delete(places, first), np.delete(table, first)
+        return _torch(total)
+
     def _moved(self, target: Any, data: Sequence[int], args: Sequence[Any], kwargs: Any) -> Any:
         """`target`, carried out on the tables of the arguments at the places `data`."""
         moved = target(*(self._table(each) if i in data else each for i, each in enumerate(args)), **kwargs)
@@ -141,18 +167,20 @@ class _Reader:
     def _table(self, argument: Any) -> Any:
         if isinstance(argument, list | tuple):
             return [self._table(each) for each in argument]
+        if isinstance(argument, int | float):
+            return int(self.tensors.table(argument))
         return torch.from_numpy(self.tensors.table(_arrays(argument)).copy())
 
 
-def _meaning(target: Any) -> Calculation:
-    """What an operator calculates. Raises Refusal where that is not known."""
+def _meaning(target: Any) -> Calculation | None:
+    """What an operator calculates, if that is known."""
     name = _operator(target)
-    overload = f"{name}.{getattr(target, '_overloadname', '')}"
-    if overload in CALCULATIONS or name in CALCULATIONS:
-        return CALCULATIONS.get(overload) or CALCULATIONS[name]
-    if name in {*MOVES, *LIKE, "_to_copy"}:
-        return CALCULATIONS["neg"]
-    raise Refusal(REFUSED.get(name, f"it is unknown: write it with sums, products and {', '.join(FUNCTIONS)}"))
+    return CALCULATIONS.get(f"{name}.{getattr(target, '_overloadname', '')}") or CALCULATIONS.get(name)
+
+
+def _reason(target: Any) -> str:
+    """Why an operator is not captured."""
+    return REFUSED.get(_operator(target), UNKNOWN)
 
 
 def _bound(target: Any, args: Sequence[Any], kwargs: Any) -> list[Any]:
