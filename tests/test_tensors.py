@@ -174,6 +174,35 @@ REDUCTIONS: dict[str, Expression] = {
 }
 
 
+FURTHER: dict[str, Expression] = {
+    "convolution": column(nn.Conv1d(2, 4, 2, stride=2, padding=1, groups=2), 2, 3),
+    "convolution_2d": column(nn.Conv2d(1, 2, (2, 3), padding=(1, 2), dilation=(1, 2)), 1, 2, 3),
+    "max_pool": column(nn.MaxPool1d(2, 1, 1), 2, 3),
+    "average_pool": column(nn.AvgPool1d(2, 1), 2, 3),
+    "adaptive_pool": column(nn.AdaptiveAvgPool1d(2), 2, 3),
+    "recurrent": lambda x, y, layer=fixed(nn.GRUCell(6, 2)): layer(six(x, y))[:, :1],  # noqa: B008
+    "written": lambda x, y: written(six(x, y)).sum(1, True),
+    "scattered": lambda x, y: x.new_zeros(len(x), 4).index_add(1, torch.tensor([0, 2, 2]), six(x, y)[:, :3])[:, 2:3],
+    "padded": lambda x, y: F.pad(six(x, y), (1, 2), value=3.0)[:, 2:3] * F.pad(x, (0, 2))[:, :1],
+    "upper": lambda x, y: (six(x, y)[:, :2, None] * six(x, y)[:, None, 2:4]).triu().sum((1, 2))[:, None],
+    "solved": lambda x, y: torch.linalg.solve(torch.tensor([[2.0, 1], [0, 3]]).to(x), torch.cat([x, y], 1).T).T[:, :1],
+    "entropy": lambda x, y: torch.xlogy(x, y * y + 1) + torch.special.entr(y * y + 0.1) + torch.nan_to_num(x * y),
+    "over_each_point": lambda x, y: torch.func.vmap(lambda p: torch.where(p > 0, p, p * p).prod())(six(x, y))[:, None],
+}
+
+
+def written(z: Tensor) -> Tensor:
+    """z, changed in place: columns, elements by masks, constants that become variables."""
+    z[:, 0] = z[:, 1] * 2
+    z[:, [3, 2]] = z[:, 4:6]
+    z[z > 1.5] = 0.25
+    z[z[:, 0] > 0.5, 1] = 3.0
+    z[:, 4].mul_(z[:, 5].clone()).add_(1)
+    whole = torch.zeros(len(z), 8, dtype=z.dtype)
+    whole[:, 1:7] = z
+    return whole
+
+
 class Stacked(nn.Module):
     """Products of several matrices at once, as ensembles and operator networks write them."""
 
@@ -241,7 +270,7 @@ def without(expressions: dict[str, Expression], names: tuple[str, ...]) -> dict[
     return {name: expression for name, expression in expressions.items() if name not in names}
 
 
-@pytest.mark.parametrize("expressions", [ACTIVATIONS, CHOICES, ELEMENTARY, REDUCTIONS])
+@pytest.mark.parametrize("expressions", [ACTIVATIONS, CHOICES, ELEMENTARY, REDUCTIONS, FURTHER])
 def test_values_and_derivatives(expressions: dict[str, Expression]) -> None:
     compared(without(expressions, INEXACT), GENERIC)
 
