@@ -105,6 +105,8 @@ class _Reader:
             if args[1] >= len(args[0]):
                 raise Refusal(INDICES)
             return args[0][args[1]]
+        if isinstance(value := node.meta["val"], torch.Tensor) and value.is_complex():
+            raise Refusal(REFUSED["complex"])
         if not _tensors((args, kwargs)):
             if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
                 raise Refusal(RANDOM)

@@ -6,6 +6,7 @@ call may change is put back instead: attributes, what is in lists, dicts and set
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
@@ -39,12 +41,15 @@ def evaluating(model: Callable[..., Any]) -> Iterator[None]:
             kept.object(each)
 
     def met(module: nn.Module, _: Any) -> None:
-        with _disable_current_modes():
+        with _disable_current_modes(), temporarily_clear_interpreter_stack():
             kept.modules(module, met=True)
 
     handle = register_module_forward_pre_hook(met)
     try:
-        with torch.random.fork_rng(devices=()):
+        with torch.random.fork_rng(devices=()), warnings.catch_warnings():
+            # about the hook above, and about what torch itself does
+            warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks", UserWarning)
+            warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
             yield
     finally:
         handle.remove()
