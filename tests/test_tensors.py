@@ -13,11 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdpinn_edge import compile
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.derive.reverse import adjoint
+from kdpinn_edge.importers import rewritings
+from kdpinn_edge.importers.tensors import Refusal, Tensors, Value
+from kdpinn_edge.importers.tensors import Tensor as Entries
 from kdpinn_edge.importers.torch_module import capture
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import Array
+from kdpinn_edge.program.ir import Affine, Array, Map, Select, Var
 
 VALUE = 1e-12
 """Relative to the largest |value|: both sides round to float64, in another order."""
@@ -168,6 +174,35 @@ REDUCTIONS: dict[str, Expression] = {
 }
 
 
+FURTHER: dict[str, Expression] = {
+    "convolution": column(nn.Conv1d(2, 4, 2, stride=2, padding=1, groups=2), 2, 3),
+    "convolution_2d": column(nn.Conv2d(1, 2, (2, 3), padding=(1, 2), dilation=(1, 2)), 1, 2, 3),
+    "max_pool": column(nn.MaxPool1d(2, 1, 1), 2, 3),
+    "average_pool": column(nn.AvgPool1d(2, 1), 2, 3),
+    "adaptive_pool": column(nn.AdaptiveAvgPool1d(2), 2, 3),
+    "recurrent": lambda x, y, layer=fixed(nn.GRUCell(6, 2)): layer(six(x, y))[:, :1],  # noqa: B008
+    "written": lambda x, y: written(six(x, y)).sum(1, True),
+    "scattered": lambda x, y: x.new_zeros(len(x), 4).index_add(1, torch.tensor([0, 2, 2]), six(x, y)[:, :3])[:, 2:3],
+    "padded": lambda x, y: F.pad(six(x, y), (1, 2), value=3.0)[:, 2:3] * F.pad(x, (0, 2))[:, :1],
+    "upper": lambda x, y: (six(x, y)[:, :2, None] * six(x, y)[:, None, 2:4]).triu().sum((1, 2))[:, None],
+    "solved": lambda x, y: torch.linalg.solve(torch.tensor([[2.0, 1], [0, 3]]).to(x), torch.cat([x, y], 1).T).T[:, :1],
+    "entropy": lambda x, y: torch.xlogy(x, y * y + 1) + torch.special.entr(y * y + 0.1) + torch.nan_to_num(x * y),
+    "over_each_point": lambda x, y: torch.func.vmap(lambda p: torch.where(p > 0, p, p * p).prod())(six(x, y))[:, None],
+}
+
+
+def written(z: Tensor) -> Tensor:
+    """z, changed in place: columns, elements by masks, constants that become variables."""
+    z[:, 0] = z[:, 1] * 2
+    z[:, [3, 2]] = z[:, 4:6]
+    z[z > 1.5] = 0.25
+    z[z[:, 0] > 0.5, 1] = 3.0
+    z[:, 4].mul_(z[:, 5].clone()).add_(1)
+    whole = torch.zeros(len(z), 8, dtype=z.dtype)
+    whole[:, 1:7] = z
+    return whole
+
+
 class Stacked(nn.Module):
     """Products of several matrices at once, as ensembles and operator networks write them."""
 
@@ -235,7 +270,7 @@ def without(expressions: dict[str, Expression], names: tuple[str, ...]) -> dict[
     return {name: expression for name, expression in expressions.items() if name not in names}
 
 
-@pytest.mark.parametrize("expressions", [ACTIVATIONS, CHOICES, ELEMENTARY, REDUCTIONS])
+@pytest.mark.parametrize("expressions", [ACTIVATIONS, CHOICES, ELEMENTARY, REDUCTIONS, FURTHER])
 def test_values_and_derivatives(expressions: dict[str, Expression]) -> None:
     compared(without(expressions, INEXACT), GENERIC)
 
@@ -300,10 +335,10 @@ class Differentiated(nn.Module):
 
 
 def test_derivatives_within_forward() -> None:
-    names = ("max_axis", "min_axis", "median", "sorted", "topk", "radians", "logit")
-    for expressions in (ACTIVATIONS, CHOICES, ELEMENTARY, REDUCTIONS):
-        chosen = without(expressions, INEXACT + names)
-        capture(Differentiated(chosen), name="p", inputs=("x", "y"), outputs=("u", "v"), probe=GENERIC)
+    names = ("clamp", "where", "amax", "prod", "std", "logsumexp", "softmax", "cumsum", "norms", "cdist", "layer")
+    every = {**CHOICES, **REDUCTIONS}
+    chosen = {**without(ACTIVATIONS, INEXACT), **{name: every[name] for name in names}}
+    capture(Differentiated(chosen), name="p", inputs=("x", "y"), outputs=("u", "v"), probe=GENERIC)
 
 
 def test_stacked_matrices() -> None:
@@ -311,3 +346,115 @@ def test_stacked_matrices() -> None:
     expected = module(torch.from_numpy(GENERIC)).detach().numpy()
     program = capture(module, name="p", inputs=("x", "y"), outputs=(("u", expected.shape[1]),))
     np.testing.assert_allclose(interpret(program, GENERIC), expected, rtol=0, atol=VALUE * abs(expected).max())
+
+
+def test_compiled_code_has_the_bits_of_numpy() -> None:
+    chosen = {**CHOICES, **{name: ACTIVATIONS[name] for name in ("elu", "gelu", "softplus", "hardswish", "softshrink")}}
+    program = capture(Expressions(chosen), name="p", inputs=("x", "y"), outputs=(*chosen,), probe=GENERIC)
+    x = np.concatenate([GENERIC, KINKS]).astype(np.float32)
+    np.testing.assert_array_equal(compile(program)(x), NumpyProgram(program, "float32")(x))
+
+
+X = Var("x", 3)
+NUMBERS = np.array([[0.5, -1.0, 2.0], [0.0, 1.0, -3.0]])
+
+
+def given(points: int = 5) -> tuple[Tensors, Entries]:
+    tensors = Tensors(Builder((X,)), points)
+    return tensors, tensors.tensor(X)
+
+
+def evaluated(tensors: Tensors, y: Value) -> Array:
+    """The numbers of y, for each of NUMBERS."""
+    return interpret(tensors.builder.program("p", {"y": tensors.vector(y)}), NUMBERS)
+
+
+def test_moves_cost_no_operation() -> None:
+    t, x = given()
+    y = t.move(lambda a, b: np.concatenate([a[:, ::-1, None], np.broadcast_to(b, (5, 3, 2))], 2), x, [[1.0, 2.0]] * 3)
+    assert t.builder.ops == ()
+    np.testing.assert_array_equal(evaluated(t, y)[0], [2, 1, 2, -1, 1, 2, 0.5, 1, 2])
+
+
+def test_constants_alone_are_calculated_at_once() -> None:
+    t, x = given()
+    assert rewritings.softmax(t, np.log([1.0, 3.0])).tolist() == [0.25, 0.75]
+    mixed = t.map(t.concatenate([x, np.full((5, 2), np.log(4))], 1), "exp")
+    last = t.move(lambda table: table[:, 3:], t.scale(mixed, 2.0, 1.0))
+    assert isinstance(last, np.ndarray)
+    np.testing.assert_allclose(last, 9, rtol=1e-15)
+    assert sum(op.out.size for op in t.builder.ops if isinstance(op, Map)) == 3
+
+
+def test_what_holds_the_same_is_calculated_once() -> None:
+    t, x = given()
+    y = t.map(t.move(lambda table: np.broadcast_to(table[:, None], (5, 4, 3)), x), "sin")
+    assert [op.out.size for op in t.builder.ops] == [3]
+    np.testing.assert_array_equal(evaluated(t, y), np.tile(np.sin(NUMBERS), 4))
+
+
+def test_points_may_lie_anywhere() -> None:
+    t, x = given()
+    weight = np.array([[1.0, 2.0]])
+    rows = t.matmul(t.move(lambda table: table.T.reshape(-1, 1), x), weight)
+    y = t.move(lambda table: table.reshape(3, 5, 2).swapaxes(0, 1), t.map(rows, "tanh"))
+    np.testing.assert_array_equal(evaluated(t, y), np.tanh(NUMBERS[..., None] * weight).reshape(2, -1))
+    alone = Tensors(Builder((X,)), points=1)
+    total = alone.sum(alone.multiply(alone.tensor(X), [1.0, 2.0, 3.0]))
+    np.testing.assert_array_equal(evaluated(alone, total)[:, 0], NUMBERS @ [1, 2, 3])
+
+
+MIXING = {
+    "difference": lambda t, x: t.subtract(x, t.move(lambda table: table[::-1], x)),
+    "all pairs": lambda t, x: t.add(t.move(lambda table: table[:, :1], x), t.move(lambda table: table[:, :1].T, x)),
+    "sum": lambda t, x: t.sum(x, [0]),
+    "product": lambda t, x: rewritings.product(t, x, [0]),
+    "matrix": lambda t, x: t.matmul(np.ones((2, 5)), x),
+    "first point": lambda t, x: t.move(lambda table: table[:1], x),
+    "order": lambda t, x: t.vector(t.move(lambda table: table[::-1], x)),
+    "choice": lambda t, x: t.select(x, t.move(lambda table: table[::-1], x), 0.0),
+}
+
+
+@pytest.mark.parametrize("mixing", MIXING.values(), ids=MIXING)
+def test_points_are_not_mixed(mixing: Callable[[Tensors, Entries], object]) -> None:
+    with pytest.raises(Refusal, match="mixes points"):
+        mixing(*given())
+
+
+def test_constants_are_the_same_for_all_points_and_finite() -> None:
+    t, x = given()
+    each = np.arange(5.0)[:, None]
+    for differs in (
+        lambda: t.add(x, each),
+        lambda: t.matmul(t.move(lambda a: a[:, None], x), each[:, None] * np.eye(3)),
+    ):
+        with pytest.raises(Refusal, match="a constant differs from point to point"):
+            differs()
+    with pytest.raises(Refusal, match="a constant differs from point to point"):
+        t.vector(t.concatenate([x, each], 1))
+    with pytest.raises(Refusal, match="NaN or an infinity"):
+        t.divide(x, 0.0)
+    with pytest.raises(Refusal, match="NaN or an infinity"):
+        t.vector(t.concatenate([x, np.full((5, 1), np.nan)], 1))
+
+
+def test_equal_sums_are_one_matrix() -> None:
+    t, x = given()
+    t.matmul(x, np.arange(24.0).reshape(4, 3, 2))
+    (op,) = t.builder.ops
+    assert isinstance(op, Affine)
+    assert op.weight.shape == (8, 3)
+
+
+def test_a_choice_by_a_mask_is_one_operation_more_than_its_sides() -> None:
+    t, x = given()
+    y = t.select(rewritings.greater(t, x, np.array([0.0, 1, 2])), x, 2.0)
+    assert isinstance(t.builder.ops[-1], Select)
+    np.testing.assert_array_equal(evaluated(t, y), np.where(NUMBERS > [0, 1, 2], NUMBERS, 2))
+
+
+def test_long_lists_are_not_sorted() -> None:
+    t, x = given()
+    with pytest.raises(Refusal, match="sorts 33 numbers per point; expected: at most 32"):
+        rewritings.sort(t, t.move(lambda table: np.tile(table, 11), x))

@@ -119,6 +119,8 @@ class _Reader:
             return self._scattered(args[0], lambda t: t.gather(args[1], args[2]), args[3])
         if name == "index_put" and args[3:] == (True,):
             return self._scattered(args[0], lambda t: torch.ops.aten.index(t, args[1]), args[2])
+        if name == "index_put" and _tensors(args[1]):
+            return self._masked(node, *args[:3])
         data = MOVES.get(name, ())
         if data and not _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
             return self._moved(target, data, args, kwargs)
@@ -139,6 +141,15 @@ class _Reader:
         if old.is_floating_point and not new.is_floating_point:
             raise Refusal(ROUNDS)
         return x
+
+    def _masked(self, node: Node, x: Any, places: Sequence[Any], value: Any) -> Any:
+        """x with one value where a mask holds, over the first axes or with places in the others."""
+        masks = [each for each in node.args[1] if isinstance(each, Node)]  # type: ignore[union-attr]
+        if len(places) != 1 or masks[0].meta["val"].dtype != torch.bool or math.prod(shape_of(_arrays(value))) != 1:
+            raise Refusal("where it writes depends on the data: use torch.where(condition, a, b)")
+        missing = len(shape_of(_arrays(x))) - len(places[0].shape)
+        mask = self.tensors.move(lambda table: table.reshape(*table.shape, *(1,) * missing), places[0])
+        return _torch(self.tensors.select(mask, _arrays(value), _arrays(x)))
 
     def _scattered(self, x: Any, picked: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
         """x, with values added to the elements that `picked` finds."""
