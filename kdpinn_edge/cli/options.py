@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 if TYPE_CHECKING:
+    from kdpinn_edge.importers.model import Model
     from kdpinn_edge.training import TrainConfig
 
 Config = TypeVar("Config", bound="TrainConfig")
@@ -106,6 +107,39 @@ class Swept(StrEnum):
     library = "library"
     numpy = "numpy"
     onnx = "onnx"
+
+
+SourceText = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A problem (its student), a model of the zoo, a run folder, a bundle, a program.npz; or a foreign "
+        "network: model.onnx, model.pt2, model.py:build, weights of dense layers, model.mdlus.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the commands that take a SOURCE are told of it."""
+
+    inputs: Annotated[
+        str | None,
+        typer.Option(help='Names, units, sizes and domain, as in "x[m]=0:5000, T[K]=300:1500, s[100]".'),
+    ] = None
+    outputs: Annotated[str | None, typer.Option(help='Names, units and sizes, as in "u[m/s], v".')] = None
+    weights: Annotated[
+        Path | None, typer.Option(help="Of model.py:build: a .pt, .pth, .ckpt or .safetensors file, read as data.")
+    ] = None
+    activation: Annotated[str | None, typer.Option(help="Of dense layers whose weights are all there is.")] = None
+
+    def find(self, source: str) -> Model:
+        """The Model that SOURCE is."""
+        from kdpinn_edge.importers.model import find_model
+
+        return find_model(
+            source, inputs=self.inputs, outputs=self.outputs, weights=self.weights, activation=self.activation
+        )
 
 
 @dataclass(frozen=True)
