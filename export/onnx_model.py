@@ -6,6 +6,7 @@ another; n is free. Only standard operators of opset 17 occur:
     Affine  Gemm, transB = 1        Map     the recipe of the function, in `kdpinn_edge/functions`
     Scale   Mul, then Add           Add     Add
     Concat  Concat, axis 1          Mul     Mul
+    Select  Greater, then Where
     Slice   Slice, axis 1           Concat of all inputs: Identity(x), which an engine removes
 
 A node has the name of the variable that it defines. A node that is only part of an op has a suffix after a dot, which
@@ -30,7 +31,21 @@ from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.functions import FUNCTIONS, find_function
 from kdpinn_edge.functions.recipe import Constant, Recipe, chosen, matched, operand_name
 from kdpinn_edge.numerics.reference import rounded
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters, unknown
+from kdpinn_edge.program.ir import (
+    Add,
+    Affine,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Select,
+    Slice,
+    Var,
+    parameters,
+    unknown,
+)
 from kdpinn_edge.program.verify import verify
 
 OPSET = 17
@@ -128,6 +143,10 @@ class _Graph:
                 self._function(name, fn, tensor[x], out)
             case Add(a=a, b=b) | Mul(a=a, b=b):
                 self._node(type(op).__name__, name, [tensor[a], tensor[b]], [out])
+            case Select(c=c, a=a, b=b):
+                zero = self._constant(f"{name}.zero", np.zeros(1, self._precision))
+                self._node("Greater", f"{name}.condition", [tensor[c], zero], [f"{name}.condition"])
+                self._node("Where", name, [f"{name}.condition", tensor[a], tensor[b]], [out])
             case Concat(xs=xs) if xs == self._program.inputs:
                 self._node("Identity", name, ["x"], [out])
             case Concat(xs=xs):
@@ -224,6 +243,9 @@ def _op(
             return Add(Var(name, known[a].size), known[a], known[b])
         case "Mul", [a, b]:
             return Mul(Var(name, known[a].size), known[a], known[b])
+        case "Where", [condition, a, b]:
+            _, (c, _) = parts[condition]
+            return Select(Var(name, known[a].size), known[c], known[a], known[b])
         case "Identity", ["x"]:
             return Concat(Var(name, sum(var.size for var in inputs)), inputs)
         case "Concat", xs:

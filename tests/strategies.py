@@ -21,13 +21,14 @@ from kdpinn_edge.program.ir import (
     Op,
     Program,
     Scale,
+    Select,
     Slice,
     Var,
     operands,
 )
 from kdpinn_edge.program.verify import verify
 
-KINDS = (Affine, Scale, Map, Add, Mul, Concat, Slice)
+KINDS = (Affine, Scale, Map, Add, Mul, Select, Concat, Slice)
 SIZES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 20, 33, 40)
 UNITS = (-1.0, 0.0, 1.0)
 RECENT = 6  # operands and outputs are among the last few variables, so that ops build on each other
@@ -85,11 +86,12 @@ def programs(
             fn = draw(st.sampled_from(FUNCTIONS))
             x = tame(x, bound if _largest(fn, magnitude[x]) <= bound else 0.0)
             emit(Map(fresh(x.size), x, fn), _largest(fn, magnitude[x]))
-        elif kind in (Add, Mul):
-            limit = bound / 2 if kind is Add else float(np.sqrt(bound))
-            a = tame(x, limit)
-            b = tame(draw(st.sampled_from([var for var in variables if var.size == a.size])), limit)
-            emit(kind(fresh(a.size), a, b), 2 * limit if kind is Add else limit**2)
+        elif kind in (Add, Mul, Select):
+            limit = {Add: bound / 2, Mul: float(np.sqrt(bound)), Select: bound}[kind]
+            alike = [var for var in variables if var.size == x.size]
+            others = [draw(st.sampled_from(alike)) for _ in range(2 if kind is Select else 1)]
+            tamed = [tame(var, limit) for var in (x, *others)]
+            emit(kind(fresh(x.size), *tamed), bound)
         elif kind is Concat:
             xs = (x, *draw(st.lists(st.sampled_from(variables), max_size=2)))
             while sum(var.size for var in xs) > max(SIZES):
@@ -130,6 +132,8 @@ def renamed(program: Program) -> Program:
         match op:
             case Add(a=a, b=b) | Mul(a=a, b=b):
                 return replace(op, out=new(op.out), a=new(a), b=new(b))
+            case Select(c=c, a=a, b=b):
+                return replace(op, out=new(op.out), c=new(c), a=new(a), b=new(b))
             case Concat(xs=xs):
                 return replace(op, out=new(op.out), xs=tuple(map(new, xs)))
             case _:

@@ -29,7 +29,7 @@ from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var, parameters
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
 ROOT = Path(__file__).parent.parent
@@ -63,11 +63,13 @@ def mlp_of_everything(rng: np.random.Generator) -> Program:
         z, a = Var(f"z{i}", 4), Var(f"a{i}", 4)
         ops += [Affine(z, v, rng.normal(0, 0.6, (4, v.size)), rng.normal(0, 0.1, 4)), Map(a, z, fn)]
         v = a
-    scaled, product, total, u = Var("scaled", 4), Var("product", 4), Var("total", 4), Var("u", 2)
+    scaled, product, chosen, total = (Var(name, 4) for name in ("scaled", "product", "chosen", "total"))
+    u = Var("u", 2)
     ops += [
         Scale(scaled, v, rng.normal(1, 0.1, 4), rng.normal(0, 0.1, 4)),
         Mul(product, scaled, v),
-        Add(total, product, scaled),
+        Select(chosen, product, scaled, v),
+        Add(total, product, chosen),
         Affine(u, total, rng.normal(0, 0.5, (2, 4)), rng.normal(0, 0.1, 2)),
     ]
     return Program("everything", (x, t), (u,), tuple(ops))
@@ -250,6 +252,7 @@ NUMPY_WORDS = Words(
     affine=lambda weight, bias, x: x @ weight.T + bias,
     scale=lambda weight, bias, x: weight * x + bias,
     function=lambda fn: FUNCTIONS[fn].exact,
+    select=lambda c, a, b: np.where(c > 0, a, b),
     concat=partial(np.concatenate, axis=1),
     part=lambda x, start, stop: x[:, start:stop],
 )

@@ -235,6 +235,8 @@ EXPRESSIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "matrix by vector": lambda x: (x @ torch.tensor([1.0, 2.0], dtype=x.dtype))[:, None],
     "matrix on a column": lambda x: (torch.ones(3, 2, dtype=x.dtype) @ x[..., None])[..., 0],
     "einsum": lambda x: torch.einsum("ni,oi->no", x, torch.ones(3, 2, dtype=x.dtype)),
+    "matrices of both": lambda x: (x[:, None, :] @ x.sin()[:, :, None])[:, 0].expand(-1, 2),
+    "several vectors per point": lambda x: F.linear(torch.stack([x, x.sin()], 1), torch.ones(1, 2).double())[..., 0],
     "outer": lambda x: torch.outer(x[:, 0], torch.ones(3, dtype=x.dtype)),
     "sums": lambda x: x.sum(1, keepdim=True) + x.mean(-1, keepdim=True) + (x * x).sum(dim=1)[:, None],
     "sums of groups": lambda x: torch.stack([x, x.sin(), x.cos()], 2).sum(2) + torch.stack([x, x.sin()], 1).mean(1),
@@ -397,11 +399,6 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "random": (lambda x: x + torch.randn(2), "randn is not captured: it is random"),
     "dropout": (lambda x: F.dropout(x, 0.5), "dropout is not captured: it is random: use nn.Dropout"),
     "cast": (lambda x: x.float() * 2, r"_to_copy is not captured: it casts to torch.float32: .* remove"),
-    "matrices": (lambda x: (x[:, None, :] @ x[:, :, None])[:, 0].expand(-1, 2), r"bmm .* write \(a \* b\).sum"),
-    "vectors": (
-        lambda x: F.linear(torch.stack([x, x], 1), torch.ones(1, 2).double())[..., 0],
-        "several vectors per point",
-    ),
     "constant not finite": (lambda x: x / 0, "a constant is a NaN or an infinity"),
     "constant matrix per point": (
         lambda x: (torch.arange(x.shape[0]).double()[:, None, None].expand(-1, 2, 2) @ x[..., None])[..., 0],

@@ -21,7 +21,21 @@ from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.export.onnx_model import ELEMENT, IN_FLOAT32, IR_VERSION, OPSET, RUNTIME_LACKS, from_onnx, to_onnx
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
+from kdpinn_edge.program.ir import (
+    FUNCTIONS,
+    Add,
+    Affine,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Select,
+    Slice,
+    Var,
+    parameters,
+)
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
 CLOSE = {"float32": 2e-6, "float64": 1e-14}  # one op, values of about 1
@@ -35,6 +49,7 @@ SINGLE_OPS: dict[str, tuple[tuple[Var, ...], Op]] = {
     **{fn: (one, Map(Var("x", 3), a, fn)) for fn in FUNCTIONS},
     "add": (one, Add(Var("y", 3), a, a)),
     "mul": (one, Mul(Var("y", 3), a, a)),
+    "select": (one, Select(Var("y", 3), a, a, a)),
     "slice": (one, Slice(Var("y", 2), a, 1)),
     "concat of one": (one, Concat(Var("y", 3), (a,))),
     "concat of all": (many, Concat(Var("y", 5), (a, b))),

@@ -24,7 +24,7 @@ from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.file import read_program, write_program
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var
+from kdpinn_edge.program.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var
 from kdpinn_edge.program.simplify import simplify
 from kdpinn_edge.program.verify import verify
 
@@ -90,6 +90,10 @@ MALFORMED: dict[str, tuple[Program, str]] = {
     "function not known": (program(Map(U, X, "relu")), f"'relu' is unknown; expected: {', '.join(FUNCTIONS)}"),
     "sum of two sizes": (program(Concat(XT, (X, T)), Add(U, XT, X)), "sizes differ: xt[2], x[1] -> u[1]"),
     "product of two sizes": (program(Concat(XT, (X, T)), Mul(U, X, XT)), "sizes differ: x[1], xt[2] -> u[1]"),
+    "choice of two sizes": (
+        program(Concat(XT, (X, T)), Select(U, XT, X, T)),
+        "sizes differ: xt[2], x[1], t[1] -> u[1]",
+    ),
     "concat of another size": (program(Concat(G, (X, T))), "the parts have 2 entries together, the result 3"),
     "concat of nothing": (program(Concat(U, ())), "the parts have 0 entries together"),
     "slice past the end": (program(Concat(XT, (X, T)), Slice(U, XT, 2)), "[2:3] is outside xt[2]"),

@@ -29,6 +29,7 @@ from kdpinn_edge.program.ir import (
     Op,
     Program,
     Scale,
+    Select,
     Slice,
     Var,
     columns,
@@ -130,6 +131,25 @@ CASES: dict[str, tuple[tuple[Op, ...], str]] = {
         v1[1]  = exp(x)
         u[1]   = v0 * v1
         u_x[1] = u[0:1]
+        """,
+    ),
+    "a choice": (
+        (Map(Var("s", 1), X, "sin"), Scale(Var("d", 1), X, [2], [1]), Select(U, T, Var("s", 1), Var("d", 1))),
+        """
+        v0[1]  = sin(x)
+        v1[1]  = 2 * x + 1
+        u[1]   = v0 if t > 0 else v1
+        v2[1]  = cos(x)
+        v3[1]  = 0 * t + 2
+        u_x[1] = v2 if t > 0 else v3
+        """,
+    ),
+    "a choice that depends on the column": (
+        (Select(U, X, T, T),),
+        """
+        u[1]   = t[0:1]
+        v0[1]  = tanh(x)
+        u_x[1] = affine(v0)  weight 1x1
         """,
     ),
     "a square": (

@@ -30,7 +30,7 @@ from kdpinn_edge.export.targets.table import Vectors
 from kdpinn_edge.functions import functions
 from kdpinn_edge.numerics import lanes, words
 from kdpinn_edge.numerics.reference import PRECISIONS, rounded
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var, operands
 from kdpinn_edge.program.simplify import shared
 
 INPUT = "x"
@@ -304,6 +304,8 @@ class _Text:
                 word, rest = self._fn[fn], []
             case Slice(out=out, start=start):
                 word, rest = "rows", [start, out.size]
+            case Select():
+                word, rest = words.where_positive.__name__, []
             case Add() | Mul() | Concat():
                 word, rest = type(op).__name__.lower(), []
             case _:

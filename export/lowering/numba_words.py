@@ -262,6 +262,9 @@ def compile_functions(
     return found
 
 
-_WORDS: tuple[Any, ...] = (words.affine, words.scale, words.concat, words.rows, words.outputs, lanes.add, lanes.mul)
+_WORDS: tuple[Any, ...] = (
+    *(words.affine, words.scale, words.where_positive, words.concat, words.rows, words.outputs),
+    *(lanes.add, lanes.mul),
+)
 for _each in {*_WORDS, *(each.computed(fast=fast).lanes for each in FUNCTIONS.values() for fast in (False, True))}:
     _word(_each)

@@ -4,6 +4,7 @@
     out = w * x + b    D out = w * Dx
     out = f(x)         D out = f′(x) * Dx
     out = a * b        D out = Da * b + a * Db
+    out = a if c > 0 else b      D out = Da if c > 0 else Db
     Add, Concat and Slice are linear. f′ is written in the record of f, in `kdpinn_edge/functions`.
 
 A derivative starts as a one among zeros, which stay constants for as long as they can: see `streams.py`.
@@ -20,7 +21,21 @@ from kdpinn_edge.derive.streams import Draft, Stream, is_zero, joined, length, z
 from kdpinn_edge.errors import DerivativeError
 from kdpinn_edge.functions import slopes
 from kdpinn_edge.functions.slope import values
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, columns, unknown
+from kdpinn_edge.program.ir import (
+    Add,
+    Affine,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Select,
+    Slice,
+    Var,
+    columns,
+    unknown,
+)
 from kdpinn_edge.program.simplify import simplify
 
 Factor = Callable[[Draft, Map, int, int], Stream]
@@ -92,6 +107,8 @@ class Tangent:
                 return draft.add(known[a.name], known[b.name])
             case Mul():
                 return self.mul(op)
+            case Select(c=c, a=a, b=b):
+                return draft.select(c, known[a.name], known[b.name])
             case Concat(xs=xs):
                 return joined(known[x.name] for x in xs)
             case Slice(out=out, x=x, start=start):

@@ -6,7 +6,8 @@ of the activations. All else they have in common:
   - parameters are rounded to the precision once;
   - Affine sums products by multiply-add over `partial_sums` interleaved sums, term k going to sum k mod P; sum 0 starts
     from the bias, the others from +0; they are added by halving (sum i + sum i + P/2, until one is left);
-  - Scale is one multiply-add; Add and Mul are one operation; Map is as `kdpinn_edge/functions` computes it, by grade;
+  - Scale is one multiply-add; Add and Mul are one operation; Select moves bits;
+  - Map is as `kdpinn_edge/functions` computes it, by grade;
   - division is IEEE, nothing is flushed to zero, and every NaN that comes out is the canonical quiet NaN.
 """
 
@@ -22,7 +23,7 @@ from kdpinn_edge.errors import EngineError, ProgramError
 from kdpinn_edge.functions import find_function, functions
 from kdpinn_edge.numerics.lanes import PROFILES, Lanes, canonical, fma, is_fast
 from kdpinn_edge.numerics.lanes import profile as rounding_of
-from kdpinn_edge.numerics.words import affine
+from kdpinn_edge.numerics.words import affine, where_positive
 from kdpinn_edge.program.evaluate import evaluate
 from kdpinn_edge.program.ir import Affine, Program, Scale, parameters
 
@@ -100,6 +101,9 @@ class _Rounded:
 
     def mul(self, a: Lanes, b: Lanes) -> Lanes:
         return a * b
+
+    def select(self, c: Lanes, a: Lanes, b: Lanes) -> Lanes:
+        return where_positive(c, a, b)
 
     def concat(self, xs: Sequence[Lanes]) -> Lanes:
         return np.concatenate(xs)

@@ -18,6 +18,7 @@ from kdpinn_edge.program.ir import (
     Op,
     Program,
     Scale,
+    Select,
     Slice,
     Var,
     operands,
@@ -107,6 +108,8 @@ def _op_faults(op: Op) -> list[str]:
             return sizes + known
         case Add(out=out, a=a, b=b) | Mul(out=out, a=a, b=b):
             return [] if out.size == a.size == b.size else [f"sizes differ: {a}, {b} -> {out}"]
+        case Select(out=out, c=c, a=a, b=b):
+            return [] if out.size == c.size == a.size == b.size else [f"sizes differ: {c}, {a}, {b} -> {out}"]
         case Concat(out=out, xs=xs):
             total = sum(x.size for x in xs)
             fits = bool(xs) and out.size == total

@@ -71,6 +71,7 @@ def _words(casadi: Any) -> Words:
         affine=lambda weight, bias, x: casadi.mtimes(weight, x) + bias,
         scale=lambda weight, bias, x: weight * x + bias,
         function=partial(library_function, "CasADi", {}, operators),
+        select=lambda c, a, b: casadi.if_else(c > 0, a, b),
         concat=lambda xs: casadi.vertcat(*xs),
         part=lambda x, start, stop: x[start:stop],
     )

@@ -50,6 +50,7 @@ def _rows(jax: Any) -> Words:
         affine=lambda weight, bias, x: x @ weight.T + bias,
         scale=lambda weight, bias, x: weight * x + bias,
         function=partial(_function, jax),
+        select=lambda c, a, b: jax.numpy.where(c > 0, a, b),
         concat=partial(jax.numpy.concatenate, axis=1),
         part=lambda x, start, stop: x[:, start:stop],
     )
@@ -60,6 +61,7 @@ def _columns(jax: Any) -> Words:
         affine=lambda weight, bias, x: weight @ x + bias[:, None],
         scale=lambda weight, bias, x: weight[:, None] * x + bias[:, None],
         function=partial(_function, jax),
+        select=lambda c, a, b: jax.numpy.where(c > 0, a, b),
         concat=partial(jax.numpy.concatenate, axis=0),
         part=lambda x, start, stop: x[start:stop],
     )
