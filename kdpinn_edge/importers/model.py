@@ -156,7 +156,11 @@ def _foreign(text: str, stated: Stated) -> Model | None:
         return None
     name = model_name(path)
     if path.suffix == ".onnx":
-        raise ProgramError(f"{text}: a model in ONNX is not read yet")
+        from kdpinn_edge.importers.onnx_model import read_onnx
+
+        if stated.weights or stated.activation:
+            raise ProgramError(f"{text} has weights and activations of its own; expected: neither from outside")
+        return Model(name, *read_onnx(path, name, stated.inputs, stated.outputs))
     from kdpinn_edge.importers.torch_files import captured_file
 
     program = captured_file(text, name, stated.inputs, stated.outputs, stated.weights, stated.activation)
