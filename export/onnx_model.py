@@ -55,10 +55,13 @@ IN_FLOAT32 = "Acos Acosh Asin Asinh Atan Atanh Cosh Elu Erf HardSigmoid Selu Sin
 RUNTIME_LACKS = {"float32": (), "float64": tuple(IN_FLOAT32.split())}
 """Operators that ONNX Runtime has not for numbers of this type: another recipe is taken where there is one."""
 ENDS: Mapping[str, Sequence[tuple[str, Recipe]]] = {
-    operator: [(fn.name, recipe) for fn in FUNCTIONS.values() for recipe in fn.onnx if recipe[-1].operator == operator]
+    operator: sorted(
+        ((fn.name, recipe) for fn in FUNCTIONS.values() for recipe in fn.onnx if recipe[-1].operator == operator),
+        key=lambda named: -len(named[1]),
+    )
     for operator in {recipe[-1].operator for fn in FUNCTIONS.values() for recipe in fn.onnx}
 }
-"""The functions and their recipes by the operator that a recipe ends with."""
+"""The functions and their recipes by the operator that a recipe ends with; long ones first, as short ones end them."""
 ACCEPTED = "expected: a model.onnx that `export` wrote"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from artifacts import Artifacts
+from function_cases import FUNCTION_CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import programs
@@ -54,15 +55,18 @@ SUBJECTS = [
 
 
 def mlp_of_everything(rng: np.random.Generator) -> Program:
-    """Every operation and every function there is, in three inputs and two outputs."""
+    """Every operation and every function there is, in three inputs and two outputs; no step hides what is before it."""
     x, t = Var("x", 2), Var("t", 1)
-    both, part = Var("both", 3), Var("part", 2)
-    ops: list[Op] = [Concat(both, (x, t)), Slice(part, both, 1)]
+    whole, part = Var("whole", 3), Var("part", 2)
+    ops: list[Op] = [Concat(whole, (x, t)), Slice(part, whole, 1)]
     v = part
     for i, fn in enumerate(FUNCTIONS):
-        z, a = Var(f"z{i}", 4), Var(f"a{i}", 4)
-        ops += [Affine(z, v, rng.normal(0, 0.6, (4, v.size)), rng.normal(0, 0.1, 4)), Map(a, z, fn)]
-        v = a
+        case = FUNCTION_CASES[fn]
+        z, e, a, total = (Var(f"{letter}{i}", 4) for letter in "zeas")
+        ops.append(Affine(z, v, rng.normal(0, 0.6, (4, v.size)), rng.normal(0, 0.1, 4)))
+        ops += [Map(a, z, fn)] if case.above == -np.inf else [Map(e, z, "exp"), Map(a, e, fn)]
+        ops += [] if case.at_kink is None else [Add(total, a, z)]
+        v = a if case.at_kink is None else total
     scaled, product, chosen, total = (Var(name, 4) for name in ("scaled", "product", "chosen", "total"))
     u = Var("u", 2)
     ops += [

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kdpinn_edge.derive.names import Derivative, Names, spelled
-from kdpinn_edge.derive.streams import Draft, Stream, is_zero, joined, length, zeros
+from kdpinn_edge.derive.streams import Draft, Stream, is_zero, joined, zeros
 from kdpinn_edge.errors import DerivativeError
 from kdpinn_edge.functions import slopes
 from kdpinn_edge.functions.slope import values
@@ -143,19 +143,22 @@ def chained(draft: Draft, op: Map, factor: Factor, stream: Stream) -> Stream:
 def slope(draft: Draft, op: Map, start: int, size: int) -> Stream:
     """f′(x), in the entries from `start` on."""
     x, y = draft.part(op.x, start, size), draft.part(op.out, start, size)
-    (found,) = values(slopes(op.fn, 1), _Streams(draft), (x,), (y,))
+    (found,) = values(slopes(op.fn, 1), _Streams(draft, size), (x,), (y,))
     return found
 
 
 class _Streams:
-    """What a slope means on the streams of a draft."""
+    """What a slope means on the streams of a draft, of `size` entries."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, size: int) -> None:
         self._draft = draft
+        self._size = size
+
+    def number(self, value: float) -> Stream:
+        return (np.full(self._size, value),)
 
     def scaled(self, a: Stream, weight: float, bias: float) -> Stream:
-        size = length(a)
-        return self._draft.scale(a, np.full(size, weight), np.full(size, bias))
+        return self._draft.scale(a, np.full(self._size, weight), np.full(self._size, bias))
 
     def sum(self, a: Stream, b: Stream) -> Stream:
         return self._draft.add(a, b)

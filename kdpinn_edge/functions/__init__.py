@@ -18,14 +18,16 @@ from functools import cache
 from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.functions.exponential import EXPONENTIAL
 from kdpinn_edge.functions.hyperbolic import HYPERBOLIC
+from kdpinn_edge.functions.piecewise import PIECEWISE
 from kdpinn_edge.functions.rational import RATIONAL
 from kdpinn_edge.functions.record import Computation, Function, Kernel
+from kdpinn_edge.functions.roots import ROOTS
 from kdpinn_edge.functions.slope import Applied, Formula, X, Y, differentiated, formula, replaced
 from kdpinn_edge.functions.trigonometric import TRIGONOMETRIC
 from kdpinn_edge.numerics.lanes import is_fast
 
 FUNCTIONS: Mapping[str, Function] = {
-    function.name: function for function in (*HYPERBOLIC, *TRIGONOMETRIC, *EXPONENTIAL, *RATIONAL)
+    function.name: function for function in (*HYPERBOLIC, *TRIGONOMETRIC, *EXPONENTIAL, *RATIONAL, *ROOTS, *PIECEWISE)
 }
 """Every function by its name."""
 

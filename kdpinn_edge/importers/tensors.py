@@ -17,6 +17,7 @@ at once and gives a constant.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,8 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kdpinn_edge.functions import find_function
 from kdpinn_edge.program.builder import Builder
-from kdpinn_edge.program.ir import Array, Mul, Scale, Var
+from kdpinn_edge.program.ir import Array, Map, Mul, Scale, Var
 
 Table = NDArray[np.int64]
 
@@ -105,6 +107,11 @@ Operand = Tensor | Constant
 """What an operation takes."""
 
 
+def shape_of(x: Operand) -> tuple[int, ...]:
+    """The shape of a Tensor or of a constant."""
+    return x.shape if isinstance(x, Tensor) else np.shape(x)
+
+
 class Tensors:
     """Tensors whose numbers the operations of one Builder make."""
 
@@ -163,9 +170,24 @@ class Tensors:
 
     # Elementwise
 
-    def map(self, x: Tensor, function: str) -> Value:
+    def map(self, x: Operand, function: str) -> Value:
         """A function of the Program, of every element."""
-        return self._by_entry(lambda var: self.builder.map(var, function), x)
+        if isinstance(x, Tensor):
+            return self._by_entry(lambda var: self.builder.map(var, function), x)
+        with np.errstate(all="ignore"):
+            return find_function(function).exact(np.asarray(x, dtype=np.float64))
+
+    def select(self, c: Operand, a: Operand, b: Operand) -> Value:
+        """The value of a where c > 0, else that of b."""
+        if not isinstance(c, Tensor):
+            return self.move(lambda a, b: np.where(np.greater(c, 0), a, b), a, b)
+        c = self._before_step(c)
+        shape = np.broadcast_shapes(c.shape, shape_of(a), shape_of(b))
+        sides = (self.table(each) for each in (a, b))
+        tables = [np.broadcast_to(each, shape) for each in (c.table, *sides)]
+        whole = Tensor(np.stack(tables, axis=-1), self.points)
+        operands = [self._vector(whole.entries[..., i].reshape(-1)) for i in range(3)]
+        return c.broadcast(shape).filled(self._made(self.builder.select(*operands), whole.entries.shape[:-1]))
 
     def scale(self, x: Operand, weight: Constant, bias: Constant = 0.0) -> Value:
         """The value weight * x + bias, with constants."""
@@ -203,8 +225,10 @@ class Tensors:
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.scale(a, 1 / np.asarray(b, dtype=np.float64))
 
-    def reciprocal(self, x: Tensor) -> Value:
-        """The value 1 / x for x = a + b z², a and b positive constants: lorentzian(√(b / a) z) / a."""
+    def reciprocal(self, x: Operand) -> Value:
+        """The value 1 / x; for x = a + b z², a and b positive constants, it is lorentzian(√(b / a) z) / a."""
+        if not isinstance(x, Tensor):
+            return self.divide(1.0, x)
         var = self.vector(x)
         weight, bias = np.ones(var.size), np.zeros(var.size)
         made_by = self.builder.made_by(var)
@@ -217,21 +241,7 @@ class Tensors:
                 bell = self.builder.map(scaled, "lorentzian")
                 bell = self.builder.scale(bell, 1 / bias, np.zeros(z.size))
                 return x.filled(self._made(bell, x.entries.shape))
-        raise Refusal(
-            "division by a variable is not supported yet, but by a + b * x * x where a and b are positive constants: "
-            "divide by that or by constants, or multiply by a function of it"
-        )
-
-    def power(self, x: Tensor, exponent: float) -> Value:
-        """The value x ** exponent, for an exponent of 1, 2, 3 or 4."""
-        if exponent not in (1, 2, 3, 4):
-            raise Refusal("use an exponent of 1, 2, 3 or 4, or a product")
-        if exponent == 1:
-            return x
-        square = self.multiply(x, x)
-        if exponent == 2:
-            return square
-        return self.multiply(square, x if exponent == 3 else square)
+        return self.map(x, "reciprocal")
 
     # Sums of products
 
@@ -240,7 +250,7 @@ class Tensors:
 
         Axes before these are broadcast against each other.
         """
-        shapes = np.shape(_table(a)), np.shape(_table(b))
+        shapes = shape_of(a), shape_of(b)
         x = self.move(lambda t: t[None] if len(shapes[0]) == 1 else t, a)
         y = self.move(lambda t: t[:, None] if len(shapes[1]) == 1 else t, b)
         rows = self.move(lambda t: t[..., None, :], x)
@@ -256,24 +266,29 @@ class Tensors:
 
     def sum(self, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
         """The sum over some axes of columns, by default over all axes."""
-        return self._reduced(x, axes, keepdims, lambda terms: self.contract(terms, 1.0))
+        return self.reduce(lambda terms: self.contract(terms, 1.0), x, axes, keepdims=keepdims)
 
     def mean(self, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
         """The mean over some axes of columns, by default over all axes."""
-        return self._reduced(x, axes, keepdims, lambda terms: self.contract(terms, 1 / _table(terms).shape[-1]))
+        return self.reduce(lambda terms: self.contract(terms, 1 / terms.shape[-1]), x, axes, keepdims=keepdims)
+
+    def reduce(
+        self,
+        function: Callable[[Value], Value],
+        x: Operand,
+        axes: Sequence[int] | None = None,
+        *,
+        keepdims: bool = False,
+    ) -> Value:
+        """`function`, which does away with the last axis, over some axes as one, by default over all axes."""
+        sizes = shape_of(x)
+        over = sorted({i % len(sizes) for i in (range(len(sizes)) if axes is None else axes)})
+        kept = [i for i in range(len(sizes)) if i not in over]
+        flat = (*(sizes[i] for i in kept), math.prod(sizes[i] for i in over))
+        reduced = function(self.move(lambda t: t.transpose(*kept, *over).reshape(flat), x))
+        return self.move(lambda t: np.expand_dims(t, over), reduced) if keepdims else reduced
 
     # How it is done
-
-    def _reduced(
-        self, x: Operand, axes: Sequence[int] | None, keepdims: bool, reduce: Callable[[Value], Value]
-    ) -> Value:
-        """`reduce`, which reduces the last axis, over some axes as one."""
-        shape = _table(x).shape
-        over = sorted({i % len(shape) for i in (range(len(shape)) if axes is None else axes)})
-        kept = [i for i in range(len(shape)) if i not in over]
-        flat = (*(shape[i] for i in kept), int(np.prod([shape[i] for i in over])))
-        reduced = reduce(self.move(lambda t: t.transpose(*kept, *over).reshape(flat), x))
-        return self.move(lambda t: np.expand_dims(t, over), reduced) if keepdims else reduced
 
     def _weighted(self, x: Tensor, weight: Constant) -> Value:
         """The sum of weight * x over the last axis: one Affine for all sums of the same entries."""
@@ -291,6 +306,22 @@ class Tensors:
             out = self.builder.affine(self._vector(terms[same[0]]), weights[same], np.zeros(len(same)))
             result[same] = self._made(out, (len(same),))
         return x.filled(result.reshape(shape))
+
+    def _before_step(self, c: Tensor) -> Tensor:
+        """The argument of step where c is one, as either is positive where the other is."""
+        entries = c.entries
+        for var in {self._variables[i] for i in np.unique(self._owners(entries)) if i >= 0}:
+            made_by, start = self.builder.made_by(var), self._starts[var.name]
+            if not (isinstance(made_by, Map) and made_by.fn == "step"):
+                return c
+            inside = (entries >= start) & (entries < start + made_by.x.size)
+            entries = np.where(inside, entries - start + self._start(made_by.x), entries)
+        return c.filled(entries)
+
+    def _owners(self, entries: Table) -> Table:
+        """The places in `_variables` of the variables that entries are of; -1 for constants."""
+        starts = np.fromiter(self._starts.values(), dtype=np.int64)
+        return np.where(entries < 0, -1, np.searchsorted(starts, entries, side="right") - 1)
 
     def _by_entry(self, apply: Callable[..., Var], *operands: Tensor) -> Tensor:
         """`apply` of the builder, on vectors of the entries of the operands."""
@@ -318,8 +349,7 @@ class Tensors:
         return np.fromiter(self._constants, dtype=np.float64)[-1 - table] if table.size else np.zeros(table.shape)
 
     def _vector(self, entries: Table) -> Var:
-        starts = np.fromiter(self._starts.values(), dtype=np.int64)
-        owners = np.where(entries < 0, -1, np.searchsorted(starts, entries, side="right") - 1)
+        owners = self._owners(entries)
         cuts = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(entries)]
         parts: list[Var] = []
         for begin, end in pairwise(cuts):
@@ -327,7 +357,8 @@ class Tensors:
             if owner < 0:
                 parts.append(self._constant(self._numbers(stretch)))
             else:
-                parts += self._slices(self._variables[owner], (stretch - starts[owner]).tolist())
+                var = self._variables[owner]
+                parts += self._slices(var, (stretch - self._starts[var.name]).tolist())
         return self.builder.concat(parts)
 
     def _constant(self, numbers: Array) -> Var:
@@ -340,11 +371,6 @@ class Tensors:
         for start, size, repeats in _runs(entries):
             part = self.builder.slice(var, start, size)
             yield part if repeats == 1 else self.builder.affine(part, np.ones((repeats, 1)), np.zeros(repeats))
-
-
-def _table(x: Operand) -> NDArray[Any]:
-    """What has the shape of x."""
-    return x.table if isinstance(x, Tensor) else np.asarray(x)
 
 
 def _finite(c: Constant) -> Array:

@@ -22,64 +22,19 @@ from torch.fx.node import Node, map_arg
 
 from kdpinn_edge.errors import CaptureError, listing
 from kdpinn_edge.functions import FUNCTIONS
-from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors
+from kdpinn_edge.importers.aten import CALCULATIONS, INDICES, MOVES, RANDOM, REFUSED, ROUNDS, Calculation
+from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.ir import Program, Slice, Var
 from kdpinn_edge.program.simplify import simplify
 from kdpinn_edge.program.verify import verify
 
-MOVES = dict.fromkeys((
-    "alias", "cat", "clone", "expand", "flip", "getitem", "index", "index_select", "permute", "repeat", "select",
-    "slice", "split_with_sizes", "squeeze", "unsqueeze", "view",
-), (0,))  # fmt: skip
-"""Operators that only say where each number goes, and which of their arguments hold the numbers."""
+LIKE = {"full_like", "ones_like", "zeros_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
+"""Operators that make constants, to whom a tensor tells its shape and its type."""
+CHECKS = {"_assert_tensor_metadata"}
+"""Operators that calculate nothing."""
 
-ATEN = {operator: function.name for function in FUNCTIONS.values() for operator in function.aten}
-"""The functions of a Program, by the operators of ATen that they are."""
-
-CALCULATIONS = frozenset({
-    *ATEN, "_to_copy", "add", "addmm", "bmm", "div", "full_like", "linear", "mean", "mm", "mul",
-    "mv", "neg", "pow", "reciprocal", "sub", "sum", "sym_size",
-})  # fmt: skip
-"""Operators with a meaning in a Program, some of them for some arguments only."""
-
-REWRITES = {
-    name: rewrite
-    for names, rewrite in (
-        (
-            "celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log_sigmoid mish prelu relu relu6 "
-            "rrelu selu softshrink softsign tanhshrink threshold",
-            "use tanh, sin, cos, sigmoid, silu or softplus, and train again",
-        ),
-        (
-            "batch_norm _native_batch_norm_legit_no_training",
-            "fold it, in eval mode, into the Linear before it: torch.nn.utils.fusion.fuse_linear_bn_eval(linear, norm)",
-        ),
-        (
-            "group_norm instance_norm layer_norm log_softmax norm rms_norm softmax",
-            "it divides by a variable, which is not supported yet: distill into a student without it",
-        ),
-        (
-            "div reciprocal rsqrt",
-            "division by a variable is not supported yet, but by a + b * x * x where a and b are positive constants: "
-            "divide by that or by constants, or multiply by a function of it",
-        ),
-        (
-            "abs clamp clamp_max clamp_min eq ge gt heaviside le lt maximum minimum ne sign where",
-            "it branches on the data: blend the sides with a smooth weight such as torch.sigmoid(k * x)",
-        ),
-        (
-            "bernoulli dropout native_dropout normal rand rand_like randint randn randn_like randperm uniform",
-            "it is random: use nn.Dropout, which is off in eval mode, or guard it by `if self.training:`",
-        ),
-        ("lerp", "write a + w * (b - a)"),
-        ("pow", "use an exponent of 1, 2, 3 or 4, or a product"),
-    )
-    for name in names.split()
-}
-"""What to write instead."""
-
-KEPT = {"linear", *ATEN, *REWRITES}
+KEPT = {*(name.partition(".")[0] for name in CALCULATIONS), *REFUSED}
 """Operators that stay whole in the exported graph: captured as they are, or named in an error as they are."""
 
 
@@ -140,8 +95,8 @@ class _Reader:
                     if all(each in known for each in node.all_input_nodes):
                         args, kwargs = (map_arg(each, known.__getitem__) for each in (node.args, node.kwargs))
                         known[node] = self._result(node, args, kwargs)
-                    elif _operator(node.target) not in {*MOVES, *CALCULATIONS}:
-                        raise Refusal(_unknown(_operator(node.target)))
+                    else:
+                        _meaning(node.target)
                 except Refusal as refusal:
                     faults.append(f"{_where(node)}: {_operator(node.target)} is not captured: {refusal}")
         faults += (f"forward changes the buffer {name!r}" for name in signature.buffers_to_mutate.values())
@@ -154,94 +109,73 @@ class _Reader:
         target: Any = node.target
         name = _operator(target)
         if target is operator.getitem:
+            if args[1] >= len(args[0]):
+                raise Refusal(INDICES)
             return args[0][args[1]]
         if not _tensors((args, kwargs)):
             if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
-                raise Refusal(_unknown(name))
+                raise Refusal(RANDOM)
             return target(*args, **kwargs)
         if name == "sym_size":
             return args[0].shape[args[1]]
-        if name == "_assert_tensor_metadata":
+        if name in CHECKS:
             return None
-        if name == "full_like":
-            return torch.full(args[0].shape, args[1], dtype=torch.float64)
+        if name == "_to_copy":
+            return self._cast(node, args[0])
+        if name in LIKE:
+            return target(torch.zeros(args[0].shape, dtype=torch.float64), *args[1:], **kwargs)
         data = MOVES.get(name, ())
         if data and not _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
             return self._moved(target, data, args, kwargs)
-        value = node.meta["val"]
-        if not isinstance(value, torch.Tensor):
-            raise Refusal(_unknown(name))
-        return self._calculated(name, _arrays(args), _arrays(kwargs), value)
+        result = _meaning(target)(self.tensors, *_bound(target, args, kwargs))
+        return [_torch(each) for each in result] if isinstance(result, list) else _torch(result)
+
+    def _cast(self, node: Node, x: Tensor) -> Tensor | torch.Tensor:
+        """x in another type: every floating type stands for the precision of the export."""
+        (source,) = node.all_input_nodes
+        old, new = (each.meta["val"].dtype for each in (source, node))
+        if new == torch.bool and old != torch.bool:
+            return _torch(CALCULATIONS["ne"](self.tensors, x, 0.0))
+        if new.is_complex:
+            raise Refusal(REFUSED["complex"])
+        if old.is_floating_point and not new.is_floating_point:
+            raise Refusal(ROUNDS)
+        return x
 
     def _moved(self, target: Any, data: Sequence[int], args: Sequence[Any], kwargs: Any) -> Any:
         """`target`, carried out on the tables of the arguments at the places `data`."""
         moved = target(*(self._table(each) if i in data else each for i, each in enumerate(args)), **kwargs)
         if isinstance(moved, torch.Tensor):
-            return self._value(moved)
-        return [self._value(each) for each in moved]
+            return _torch(self.tensors.value(moved.numpy()))
+        return [_torch(self.tensors.value(each.numpy())) for each in moved]
 
     def _table(self, argument: Any) -> Any:
         if isinstance(argument, list | tuple):
             return [self._table(each) for each in argument]
         return torch.from_numpy(self.tensors.table(_arrays(argument)).copy())
 
-    def _value(self, table: torch.Tensor) -> Any:
-        value = self.tensors.value(table.numpy())
-        return value if isinstance(value, Tensor) else torch.from_numpy(value)
 
-    def _calculated(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> Any:
-        for group in (self._elementwise, self._matrix, self._along_axes):
-            if (value := group(name, args, kwargs, result)) is not None:
-                return value
-        raise Refusal(_unknown(name))
+def _meaning(target: Any) -> Calculation:
+    """What an operator calculates. Raises Refusal where that is not known."""
+    name = _operator(target)
+    overload = f"{name}.{getattr(target, '_overloadname', '')}"
+    if overload in CALCULATIONS or name in CALCULATIONS:
+        return CALCULATIONS.get(overload) or CALCULATIONS[name]
+    if name in {*MOVES, *LIKE, *CHECKS, "_to_copy", "sym_size"}:
+        return CALCULATIONS["neg"]
+    raise Refusal(REFUSED.get(name, f"it is unknown: write it with sums, products and {', '.join(FUNCTIONS)}"))
 
-    def _elementwise(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> Any:
-        tensors = self.tensors
-        match name, args:
-            case "_to_copy", (x,):
-                if result.dtype != torch.float64:
-                    raise Refusal(f"it casts to {result.dtype}: an export chooses the precision, so remove the cast")
-                return x
-            case name, (x,) if name in ATEN:
-                return tensors.map(x, ATEN[name])
-            case "neg", (x,):
-                return tensors.negative(x)
-            case "add" | "sub", (a, b):
-                factor = kwargs.get("alpha", 1) * (1 if name == "add" else -1)
-                return tensors.add(a, b if factor == 1 else tensors.scale(b, factor))
-            case "mul", (a, b):
-                return tensors.multiply(a, b)
-            case "div", (a, b) if not kwargs:
-                return tensors.divide(a, b)
-            case "reciprocal", (x,):
-                return tensors.reciprocal(x)
-            case "pow", (Tensor() as x, int() | float() as exponent):
-                return tensors.power(x, exponent)
-        return None
 
-    def _matrix(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> Any:
-        tensors = self.tensors
-        match name, args:
-            case "linear", (x, weight, *bias):
-                y = tensors.matmul(x, tensors.move(np.transpose, weight))
-                return tensors.add(y, bias[0]) if bias and bias[0] is not None else y
-            case "mm" | "bmm" | "mv", (a, b):
-                return tensors.matmul(a, b)
-            case "addmm", (bias, a, b):
-                y, alpha, beta = tensors.matmul(a, b), kwargs.get("alpha", 1), kwargs.get("beta", 1)
-                return tensors.add(
-                    y if alpha == 1 else tensors.scale(y, alpha), bias if beta == 1 else tensors.scale(bias, beta)
-                )
-        return None
+def _bound(target: Any, args: Sequence[Any], kwargs: Any) -> list[Any]:
+    """The arguments of an operator in the order of its schema, as far as they are given."""
+    known = {**dict(zip((each.name for each in target._schema.arguments), args, strict=False)), **kwargs}
+    last = max(i for i, each in enumerate(target._schema.arguments) if each.name in known)
+    return _arrays([known.get(each.name, each.default_value) for each in target._schema.arguments[: last + 1]])
 
-    def _along_axes(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> Any:
-        tensors = self.tensors
-        match name, args:
-            case "sum", (x, over, *keep):
-                return tensors.sum(x, over or None, keepdims=any(keep))
-            case "mean", (x, over, *keep):
-                return tensors.mean(x, over or None, keepdims=any(keep))
-        return None
+
+def _torch(value: Value | list[Value]) -> Any:
+    """A constant as a tensor of torch, for torch to calculate with."""
+    return value if isinstance(value, Tensor) else torch.from_numpy(np.asarray(value))
 
 
 def _arrays(args: Any) -> Any:
@@ -272,10 +206,6 @@ def _operator(target: Any) -> str:
     """aten.add.Tensor -> add."""
     schema = getattr(target, "_schema", None)
     return schema.name.rpartition("::")[2] if schema else getattr(target, "__name__", str(target))
-
-
-def _unknown(name: str) -> str:
-    return REWRITES.get(name, f"it is unknown: write it with sums, products and {', '.join(FUNCTIONS)}")
 
 
 FRAME = re.compile(r'File "([^"]+)", line (\d+), in .*(?:\n\s+(.*))?')

@@ -33,7 +33,9 @@ OPERATORS: Mapping[str, Callable[..., Tensor]] = {
     "Mul": torch.mul,
     "Neg": torch.neg,
     "Reciprocal": torch.reciprocal,
+    "Relu": torch.relu,
     "Sigmoid": torch.sigmoid,
+    "Sign": torch.sign,
     "Sin": torch.sin,
     "Sinh": torch.sinh,
     "Softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),  # softplus of torch is x itself from 20 on

@@ -58,12 +58,13 @@ def generate(case: Case, n: int) -> Source:
 
 
 def _words(casadi: Any) -> Words:
-    names = "acos acosh asin asinh atan atanh cos cosh erf exp log sin sinh sqrt tan tanh"
+    names = "acos acosh asin asinh atan atanh cos cosh erf exp log sign sin sinh sqrt tan tanh"
     operators = {name.title(): getattr(casadi, name) for name in names.split()}
     operators |= {"Add": add, "Sub": sub, "Mul": mul, "Div": truediv, "Neg": neg, "Abs": casadi.fabs}
     operators |= {"Max": casadi.fmax, "Min": casadi.fmin}
     operators |= {
         "Reciprocal": lambda x: 1 / x,
+        "Relu": lambda x: casadi.fmax(x, 0),
         "Sigmoid": lambda x: 1 / (1 + casadi.exp(-x)),
         "Softplus": lambda x: casadi.fmax(x, 0) + casadi.log1p(casadi.exp(-casadi.fabs(x))),
     }
