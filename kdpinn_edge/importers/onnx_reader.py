@@ -143,7 +143,10 @@ class GraphReader:
         if name in MOVES and not any(isinstance(each, Tensor) for i, each in enumerate(inputs) if i not in MOVES[name]):
             return self._moved(proto, inputs, MOVES[name])
         if name in self.operators:
-            made = self.operators[name](self.tensors, node)
+            try:
+                made = self.operators[name](self.tensors, node)
+            except (ValueError, TypeError, IndexError, KeyError) as error:  # of NumPy, about shapes
+                raise Refusal(f"its inputs do not fit ({_first_line(error)})") from error
             return made if isinstance(made, list | tuple) else [made]  # type: ignore[list-item]
         if name not in self.refused and (body := _body(proto, schema, version, inputs)) is not None:
             return self._expanded(proto, body, inputs, schema)

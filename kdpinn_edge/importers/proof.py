@@ -18,6 +18,8 @@ Both calculate in float64 and differ in the order of sums and in functions by a 
 Depth, width and frequency amplify this: to 7e-15 in a sine network of 6 layers of 128 with frequency 60. An operation
 that was misread shows above 1e-6.
 """
+SHOWN = 6
+"""Inputs of a point that a message names."""
 PROBES = 1024
 """Probe points, where the caller gives none."""
 
@@ -58,9 +60,9 @@ def prove(program: Program, points: Array, expected: Array, source: str, cause: 
         allowed = np.maximum(allowed, ROUNDINGS * rounding.astype(np.float64))
     if (difference > allowed).any():
         row, column = np.unravel_index(np.argmax(difference - allowed), difference.shape)
-        at = zip(columns(program.inputs), points[row].tolist(), strict=True)
+        at = [f"{name} = {value!r}" for name, value in zip(columns(program.inputs), points[row].tolist(), strict=True)]
         raise CaptureError(
-            f"the Program differs from {source} at {', '.join(f'{name} = {value!r}' for name, value in at)}: "
+            f"the Program differs from {source} at {', '.join(at[:SHOWN])}{', …' * (len(at) > SHOWN)}: "
             f"{columns(program.outputs)[column]} is {float(expected[row, column])!r} there and "
             f"{float(found[row, column])!r} in the Program; allowed: {allowed[column]:.3g}. {cause}"
         )
