@@ -18,9 +18,9 @@ Calculation = Callable[..., Value | list[Value]]
 
 MOVES: Mapping[str, Sequence[int]] = {
     **dict.fromkeys((
-        "alias", "as_strided", "cat", "clone", "contiguous", "detach", "diagonal", "expand", "flip", "gather", "getitem",
-        "index", "index_select", "permute", "repeat", "roll", "select", "slice", "split", "split_with_sizes", "squeeze",
-        "stack", "t", "transpose", "unbind", "unfold", "unsqueeze", "view",
+        "alias", "as_strided", "cat", "clone", "contiguous", "detach", "diagonal", "expand", "flip", "gather",
+        "getitem", "index", "index_select", "permute", "repeat", "roll", "select", "slice", "split", "split_with_sizes",
+        "squeeze", "stack", "t", "transpose", "unbind", "unfold", "unsqueeze", "view",
     ), (0,)),
     **dict.fromkeys(("copy", "diagonal_scatter", "select_scatter", "slice_scatter"), (0, 1)),
     "index_put": (0, 2),
@@ -71,7 +71,9 @@ def _prelu(t: Tensors, x: Operand, weight: Operand) -> Value:
     return r.leaky_relu(t, x, weight)
 
 
-def _rrelu(t: Tensors, x: Operand, lower: float, upper: float, training: bool = False, *_: Any) -> Value:
+def _rrelu(
+    t: Tensors, x: Operand, lower: float = 0.125, upper: float = 1 / 3, training: bool = False, *_: Any
+) -> Value:
     if training:
         raise Refusal(RANDOM)
     return r.leaky_relu(t, x, (lower + upper) / 2)

@@ -78,15 +78,15 @@ def _chosen(t: Tensors, difference: Operand, a: Operand, b: Operand) -> Value:
 
 def clamp(t: Tensors, x: Operand, lower: Operand | None = None, upper: Operand | None = None) -> Value:
     """min(max(x, lower), upper), a bound of None or ∞ being none. At a bound the slope is that of x."""
-    if _bounds(lower, -np.inf):
+    if lower is not None and not _is(lower, -np.inf):
         x = t.select(t.subtract(lower, x), lower, x)
-    if _bounds(upper, np.inf):
+    if upper is not None and not _is(upper, np.inf):
         x = t.select(t.subtract(x, upper), upper, x)
     return x if isinstance(x, Tensor) else np.asarray(x)
 
 
-def _bounds(bound: Operand | None, nothing: float) -> bool:
-    return bound is not None and (isinstance(bound, Tensor) or bool(np.any(np.not_equal(bound, nothing))))
+def _is(bound: Operand, number: float) -> bool:
+    return not isinstance(bound, Tensor) and bool(np.equal(bound, number).all())
 
 
 def hardtanh(t: Tensors, x: Operand, lower: float = -1.0, upper: float = 1.0) -> Value:
@@ -202,7 +202,7 @@ def tanhshrink(t: Tensors, x: Operand) -> Value:
 
 def glu(t: Tensors, x: Operand, axis: int = -1) -> Value:
     """a * sigmoid(b), a and b being the halves of x along an axis."""
-    a, b = (t.move(lambda table, half=half: np.split(table, 2, axis)[half], x) for half in range(2))  # type: ignore[misc]
+    a, b = (t.move(lambda table, half=half: np.split(table, 2, axis)[half], x) for half in range(2))
     return t.multiply(a, t.map(b, "sigmoid"))
 
 
@@ -510,7 +510,7 @@ def median(t: Tensors, x: Operand, axis: int = -1, *, keepdims: bool = False) ->
 def _parts(t: Tensors, x: Operand, axis: int) -> list[Value]:
     """The pieces of size 1 along an axis."""
     n = shape_of(x)[axis]
-    return [t.move(lambda table, i=i: table.take([i], axis), x) for i in range(n)]  # type: ignore[misc]
+    return [t.move(lambda table, i=i: table.take([i], axis), x) for i in range(n)]
 
 
 # Normalisations

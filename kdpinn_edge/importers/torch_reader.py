@@ -130,7 +130,7 @@ class _Reader:
         result = _meaning(target)(self.tensors, *_bound(target, args, kwargs))
         return [_torch(each) for each in result] if isinstance(result, list) else _torch(result)
 
-    def _cast(self, node: Node, x: Tensor) -> Tensor | torch.Tensor:
+    def _cast(self, node: Node, x: Tensor) -> Any:
         """x in another type: every floating type stands for the precision of the export."""
         (source,) = node.all_input_nodes
         old, new = (each.meta["val"].dtype for each in (source, node))
@@ -170,7 +170,10 @@ def _bound(target: Any, args: Sequence[Any], kwargs: Any) -> list[Any]:
     """The arguments of an operator in the order of its schema, as far as they are given."""
     known = {**dict(zip((each.name for each in target._schema.arguments), args, strict=False)), **kwargs}
     last = max(i for i, each in enumerate(target._schema.arguments) if each.name in known)
-    return _arrays([known.get(each.name, each.default_value) for each in target._schema.arguments[: last + 1]])
+    bound: list[Any] = _arrays(
+        [known.get(each.name, each.default_value) for each in target._schema.arguments[: last + 1]]
+    )
+    return bound
 
 
 def _torch(value: Value | list[Value]) -> Any:
