@@ -25,10 +25,8 @@ OLDEST_OPSET = 7
 STANDARD = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 """The domains whose operators are read."""
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
-STASHING = {"LayerNormalization": 17, "GroupNormalization": 21, "RMSNormalization": 23}
-"""Operators that calculate in another type, and since which opset."""
 EPSILON = {TensorProto.FLOAT: 2.0**-23, TensorProto.DOUBLE: 2.0**-52, TensorProto.FLOAT16: 2.0**-10}
-TYPED = frozenset({"dtype", "output_datatype", "stash_type", "to"})
+TYPED = frozenset({"dtype", "output_datatype", "to"})
 """Attributes that are a type of element."""
 
 
@@ -140,11 +138,11 @@ def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the model that calculates in float64."""
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
-    _widen_graph(wide.graph, opsets(model).get("", OLDEST_OPSET))
+    _widen_graph(wide.graph)
     return wide
 
 
-def _widen_graph(graph: onnx.GraphProto, opset: int) -> None:
+def _widen_graph(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
         _widen(tensor)
     for value in (*graph.input, *graph.output):
@@ -152,16 +150,16 @@ def _widen_graph(graph: onnx.GraphProto, opset: int) -> None:
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
     graph.ClearField("value_info")
     for node in graph.node:
-        _widen_node(node, opset)
+        _widen_node(node)
 
 
-def _widen_node(node: onnx.NodeProto, opset: int) -> None:
+def _widen_node(node: onnx.NodeProto) -> None:
     for attribute in node.attribute:
         if attribute.type == AttributeProto.TENSOR:
             _widen(attribute.t)
         elif attribute.type in GRAPHS:
             for inner in (attribute.g, *attribute.graphs):
-                _widen_graph(inner, opset)
+                _widen_graph(inner)
         elif attribute.name in TYPED and attribute.i in FLOATS:
             attribute.i = TensorProto.DOUBLE
         elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
@@ -170,8 +168,6 @@ def _widen_node(node: onnx.NodeProto, opset: int) -> None:
     given = {attribute.name for attribute in node.attribute}
     if node.op_type == "ConstantOfShape" and "value" not in given:
         node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))
-    if node.op_type in STASHING and opset >= STASHING[node.op_type] and "stash_type" not in given:
-        node.attribute.append(helper.make_attribute("stash_type", TensorProto.DOUBLE))
 
 
 def _widen(tensor: TensorProto) -> None:

@@ -30,7 +30,7 @@ from kdpinn_edge.importers.onnx_interface import GraphInput, Interface, interfac
 from kdpinn_edge.importers.onnx_operators import OPERATORS, REFUSED
 from kdpinn_edge.importers.onnx_reader import GraphReader
 from kdpinn_edge.importers.proof import PARITY, probe_points, prove
-from kdpinn_edge.importers.tensors import Tensor, Tensors, Value
+from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.ir import Array, Program, Slice, Var, columns
 from kdpinn_edge.program.simplify import simplify
@@ -168,7 +168,10 @@ class _File:
                 f"{self.called}: the output {name!r} is the same for all points; expected: outputs that depend on the "
                 "inputs. The usual fix: name those that are meant, by their names in the file"
             )
-        self.axes.append(value.axis or 0)
+        try:
+            self.axes.append(value.axis or 0)
+        except Refusal as refusal:
+            raise CaptureError(f"{self.called}: the output {name!r} is not read: {refusal}") from refusal
         return tensors.vector(value)
 
     def prove(self, program: Program, points: Array) -> None:
@@ -196,10 +199,8 @@ class _File:
                 fed = {each.name: self._fed(each, block, types[each.name]) for each in self.given.inputs}
                 with np.errstate(all="ignore"):
                     made = evaluator.run(list(self.given.outputs), fed)
-                parts = zip(made, self.axes, strict=True)
-                rows.append(
-                    np.hstack([np.moveaxis(y, axis, 0).reshape(at_once, -1) if y.ndim else y for y, axis in parts])
-                )
+                parts = zip(map(np.asarray, made), self.axes, strict=True)
+                rows.append(np.hstack([self._rows(y, axis, at_once) for y, axis in parts]))
         except Exception as error:  # of NumPy and of the evaluator, as it comes
             reason = (str(error).strip().splitlines() or [""])[0]
             raise CaptureError(
@@ -214,3 +215,7 @@ class _File:
         own = block[:, given.start : given.start + given.size].astype(helper.tensor_dtype_to_np_dtype(element))
         own = own.reshape(len(block), *given.shape)
         return own[0] if self.given.points == 1 else np.moveaxis(own, 0, given.axis)
+
+    def _rows(self, y: NDArray[Any], axis: int, at_once: int) -> NDArray[Any]:
+        """An output with a row for each point."""
+        return (y if self.given.points == 1 else np.moveaxis(y, axis, 0)).reshape(at_once, -1)

@@ -16,7 +16,7 @@ from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.importers import rewritings
 from kdpinn_edge.importers.onnx_file import FLOATS
 from kdpinn_edge.importers.onnx_reader import Node, Operator
-from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value
+from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value, shape_of
 
 FUNCTION_OF = {
     recipe[0].operator: function.name for function in FUNCTIONS.values() for recipe in function.onnx if len(recipe) == 1
@@ -61,10 +61,6 @@ def _folded(function: Callable[[Tensors, Value, Value], Value]) -> Operator:
     return lambda t, node: reduce(lambda a, b: function(t, a, b), map(node.value, range(len(node.inputs))))
 
 
-def _shape(x: Value) -> tuple[int, ...]:
-    return x.shape
-
-
 # Choices
 
 
@@ -80,13 +76,13 @@ def _clip(t: Tensors, node: Node) -> Value:
 
 
 def _shrink(t: Tensors, node: Node) -> Value:
-    x, limit, bias = node.value(0), node.attribute("lambd", 0.5), node.attribute("bias", 0.0)
+    x, limit, bias = node.value(0), node.attribute("lambd"), node.attribute("bias")
     below = t.select(t.scale(x, -1.0, -limit), t.scale(x, 1.0, bias), 0.0)
     return t.select(t.scale(x, 1.0, -limit), t.scale(x, 1.0, -bias), below)
 
 
 def _binarizer(t: Tensors, node: Node) -> Value:
-    return t.map(t.scale(node.value(0), 1.0, -node.attribute("threshold", 0.0)), "step")
+    return t.map(t.scale(node.value(0), 1.0, -node.attribute("threshold")), "step")
 
 
 # Elementary functions
@@ -99,14 +95,14 @@ def _power(t: Tensors, a: Value, b: Value) -> Value:
 
 
 def _swish(t: Tensors, node: Node) -> Value:
-    x, alpha = node.value(0), node.attribute("alpha", 1.0)
+    x, alpha = node.value(0), node.attribute("alpha")
     if alpha == 1:
         return t.map(x, "silu")
     return t.multiply(x, t.map(t.scale(x, alpha), "sigmoid"))
 
 
 def _gelu(t: Tensors, node: Node) -> Value:
-    return rewritings.gelu(t, node.value(0), by_tanh=node.attribute("approximate", "none") == "tanh")
+    return rewritings.gelu(t, node.value(0), by_tanh=node.attribute("approximate") == "tanh")
 
 
 def _cast(t: Tensors, node: Node) -> Value:
@@ -132,11 +128,11 @@ def _reduction(function: Callable[..., Value]) -> Operator:
     def read(t: Tensors, node: Node) -> Value:
         x, axes = node.value(0), node.integers("axes", 1)
         if not axes:
-            if node.attribute("noop_with_empty_axes", 0):
+            if node.attribute("noop_with_empty_axes"):
                 axes = []
             else:
-                axes = list(range(len(_shape(x))))
-        return function(t, x, axes, keepdims=bool(node.attribute("keepdims", 1)))
+                axes = list(range(len(shape_of(x))))
+        return function(t, x, axes, keepdims=bool(node.attribute("keepdims")))
 
     return read
 
@@ -160,21 +156,21 @@ def _square(t: Tensors, x: Value) -> Value:
 
 def _spatial(function: Callable[..., Value]) -> Operator:
     """Over all axes but those of points and channels."""
-    return lambda t, node: function(t, node.value(0), list(range(2, len(_shape(node.value(0))))), keepdims=True)
+    return lambda t, node: function(t, node.value(0), list(range(2, len(shape_of(node.value(0))))), keepdims=True)
 
 
 def _cumulative(function: Callable[[Tensors, Value, int], Value], first: float) -> Operator:
     def read(t: Tensors, node: Node) -> Value:
         x, (axis,) = node.value(0), node.integers("axis", 1) or [0]
-        axis %= len(_shape(x))
-        turn = bool(node.attribute("reverse", 0))
+        axis %= len(shape_of(x))
+        turn = bool(node.attribute("reverse"))
 
         def turned(value: Value) -> Value:
             return t.move(lambda table: np.flip(table, axis), value) if turn else value
 
         made = function(t, turned(x), axis)
-        if node.attribute("exclusive", 0):
-            shape = tuple(1 if i == axis else size for i, size in enumerate(_shape(x)))
+        if node.attribute("exclusive"):
+            shape = tuple(1 if i == axis else size for i, size in enumerate(shape_of(x)))
             kept = t.move(lambda table: table.take(range(table.shape[axis] - 1), axis), made)
             made = t.concatenate([np.full(shape, first), kept], axis)
         return turned(made)
@@ -186,9 +182,9 @@ def _softmax(function: Callable[[Tensors, Value, int], Value]) -> Operator:
     def read(t: Tensors, node: Node) -> Value:
         x = node.value(0)
         if node.version >= 13:
-            return function(t, x, node.attribute("axis", -1))
-        shape = _shape(x)
-        axis = node.attribute("axis", 1) % len(shape)  # until opset 13, over all axes from this one on
+            return function(t, x, node.attribute("axis"))
+        shape = shape_of(x)
+        axis = node.attribute("axis") % len(shape)  # until opset 13, over all axes from this one on
         flat = t.move(lambda table: table.reshape(*shape[:axis], -1), x)
         return t.move(lambda table: table.reshape(shape), function(t, flat, -1))
 
@@ -200,11 +196,11 @@ def _softmax(function: Callable[[Tensors, Value, int], Value]) -> Operator:
 
 def _gemm(t: Tensors, node: Node) -> Value:
     a, b = (
-        t.move(np.transpose, node.value(i)) if node.attribute(name, 0) else node.value(i)
+        t.move(np.transpose, node.value(i)) if node.attribute(name) else node.value(i)
         for i, name in ((0, "transA"), (1, "transB"))
     )
     y = t.matmul(a, b)
-    alpha, beta = node.attribute("alpha", 1.0), node.attribute("beta", 1.0)
+    alpha, beta = node.attribute("alpha"), node.attribute("beta")
     if alpha != 1:
         y = t.scale(y, alpha)
     if node.optional(2) is None:
@@ -214,15 +210,15 @@ def _gemm(t: Tensors, node: Node) -> Value:
 
 
 def _einsum(t: Tensors, node: Node) -> Value:
-    equation = node.attribute("equation", "").replace(" ", "")
+    equation = node.attribute("equation").replace(" ", "")
     values = [node.value(i) for i in range(len(node.inputs))]
-    terms, result = _einsum_terms(equation, [len(_shape(value)) for value in values])
+    terms, result = _einsum_terms(equation, [len(shape_of(value)) for value in values])
     summed = [label for label in dict.fromkeys("".join(terms)) if label not in result]
     order = [*result, *summed]
     sizes = {
         label: size
         for term, value in zip(terms, values, strict=True)
-        for label, size in zip(term, _shape(value), strict=True)
+        for label, size in zip(term, shape_of(value), strict=True)
         if size != 1
     }
     aligned = [_aligned(t, value, term, order) for term, value in zip(terms, values, strict=True)]
@@ -231,7 +227,7 @@ def _einsum(t: Tensors, node: Node) -> Value:
 
     def flat(value: Value) -> Value:
         """The summed axes as one, the last, where there are some."""
-        own = _shape(value)[:n_kept]
+        own = shape_of(value)[:n_kept]
         full = (*own, *shape[n_kept:])
         return t.move(lambda table: np.broadcast_to(table, full).reshape(*own, -1), value)
 
@@ -277,8 +273,8 @@ def _aligned(t: Tensors, value: Value, term: str, order: Sequence[str]) -> Value
 
 
 def _layer_norm(t: Tensors, node: Node) -> list[Value]:
-    x, axis, eps = node.value(0), node.attribute("axis", -1), node.attribute("epsilon", 1e-5)
-    axes = list(range(axis % len(_shape(x)), len(_shape(x))))
+    x, axis, eps = node.value(0), node.attribute("axis"), node.attribute("epsilon")
+    axes = list(range(axis % len(shape_of(x)), len(shape_of(x))))
     bias = node.value(2) if node.optional(2) is not None else None
     y = rewritings.layer_norm(t, x, axes, node.value(1), bias, eps)
     mean = t.mean(x, axes, keepdims=True)
@@ -287,39 +283,39 @@ def _layer_norm(t: Tensors, node: Node) -> list[Value]:
 
 
 def _rms_norm(t: Tensors, node: Node) -> Value:
-    x, axis = node.value(0), node.attribute("axis", -1)
-    axes = list(range(axis % len(_shape(x)), len(_shape(x))))
-    return rewritings.rms_norm(t, x, axes, node.value(1), node.attribute("epsilon", 1e-5))
+    x, axis = node.value(0), node.attribute("axis")
+    axes = list(range(axis % len(shape_of(x)), len(shape_of(x))))
+    return rewritings.rms_norm(t, x, axes, node.value(1), node.attribute("epsilon"))
 
 
 def _group_norm(t: Tensors, node: Node) -> Value:
     x, groups = node.value(0), node.attribute("num_groups")
     weight, bias = node.value(1), node.value(2)
     if node.version < 21:  # until then a weight per group
-        each = _shape(x)[1] // groups
+        each = shape_of(x)[1] // groups
         weight, bias = (t.move(lambda table: np.repeat(table, each), value) for value in (weight, bias))
-    return rewritings.group_norm(t, x, groups, weight, bias, node.attribute("epsilon", 1e-5))
+    return rewritings.group_norm(t, x, groups, weight, bias, node.attribute("epsilon"))
 
 
 def _instance_norm(t: Tensors, node: Node) -> Value:
     x = node.value(0)
-    return rewritings.group_norm(t, x, _shape(x)[1], node.value(1), node.value(2), node.attribute("epsilon", 1e-5))
+    return rewritings.group_norm(t, x, shape_of(x)[1], node.value(1), node.value(2), node.attribute("epsilon"))
 
 
 def _batch_norm(t: Tensors, node: Node) -> Value:
-    if node.attribute("training_mode", 0) or node.n_outputs > 1:
+    if node.attribute("training_mode") or node.n_outputs > 1:
         raise Refusal("it is in training mode, where points depend on each other; expected: a model for inference")
     mean, variance = node.constant(3), node.constant(4)
     if mean is None or variance is None:
         raise Refusal("its mean or variance is left out; expected: a model for inference")
     return rewritings.batch_norm(
-        t, node.value(0), node.value(1), node.value(2), mean, variance, node.attribute("epsilon", 1e-5)
+        t, node.value(0), node.value(1), node.value(2), mean, variance, node.attribute("epsilon")
     )
 
 
 def _lp_norm(t: Tensors, node: Node) -> Value:
-    x, axis, order = node.value(0), node.attribute("axis", -1), float(node.attribute("p", 2))
-    size = rewritings.norm(t, x, order, [axis % len(_shape(x))], keepdims=True)
+    x, axis, order = node.value(0), node.attribute("axis"), float(node.attribute("p"))
+    size = rewritings.norm(t, x, order, [axis % len(shape_of(x))], keepdims=True)
     return t.divide(x, t.select(size, size, 1.0))
 
 
@@ -328,14 +324,14 @@ def _dropout(t: Tensors, node: Node) -> list[Value]:
     dropped = 0.5 if ratio is None else float(np.asarray(ratio).reshape(-1)[0])
     if training is not None and bool(np.asarray(training).reshape(-1)[0]) and dropped > 0:
         raise Refusal("it is in training mode, and so random; expected: a model for inference")
-    return [node.value(0), np.ones(_shape(node.value(0)))]
+    return [node.value(0), np.ones(shape_of(node.value(0)))]
 
 
 # What only moves numbers, and puts constants beside them
 
 
 def _concat(t: Tensors, node: Node) -> Value:
-    return t.concatenate([node.value(i) for i in range(len(node.inputs))], node.attribute("axis", 1))
+    return t.concatenate([node.value(i) for i in range(len(node.inputs))], node.attribute("axis"))
 
 
 def _where(t: Tensors, node: Node) -> Value:
@@ -343,8 +339,8 @@ def _where(t: Tensors, node: Node) -> Value:
 
 
 def _pad(t: Tensors, node: Node) -> Value:
-    x, pads, mode = node.value(0), node.integers("pads", 1), node.attribute("mode", "constant")
-    ndim = len(_shape(x))
+    x, pads, mode = node.value(0), node.integers("pads", 1), node.attribute("mode")
+    ndim = len(shape_of(x))
     axes = node.integers("axes", 3) or list(range(ndim))
     if pads is None or len(pads) != 2 * len(axes):
         raise Refusal("its pads do not fit its axes; expected: two for each")
@@ -361,25 +357,25 @@ def _pad(t: Tensors, node: Node) -> Value:
         return t.move(
             lambda table: np.pad(table, widths, mode={"edge": "edge", "reflect": "reflect"}.get(mode, "wrap")), x
         )
-    filling = node.value(2) if node.optional(2) is not None else np.asarray(node.attribute("value", 0.0))
+    filling = node.value(2) if node.optional(2) is not None else np.asarray(node.attribute("value"))
     return t.move(lambda table, each: np.pad(table, widths, constant_values=each.reshape(-1)[0]), x, filling)
 
 
 def _trilu(t: Tensors, node: Node) -> Value:
     x = node.value(0)
     k = node.integers("k", 1) or [0]
-    ones = np.ones(_shape(x)[-2:])
-    kept = np.triu(ones, k[0]) if node.attribute("upper", 1) else np.tril(ones, k[0])
+    ones = np.ones(shape_of(x)[-2:])
+    kept = np.triu(ones, k[0]) if node.attribute("upper") else np.tril(ones, k[0])
     return t.select(kept, x, 0.0)
 
 
 def _shape_of(t: Tensors, node: Node) -> Value:
-    shape = _shape(node.value(0))
-    return np.array(shape[slice(node.attribute("start", 0), node.attribute("end", len(shape)))], dtype=np.int64)
+    shape = shape_of(node.value(0))
+    return np.array(shape[slice(node.attribute("start"), node.attribute("end"))], dtype=np.int64)
 
 
 def _eye_like(t: Tensors, node: Node) -> Value:
-    return np.eye(*_shape(node.value(0)), k=node.attribute("k", 0))
+    return np.eye(*shape_of(node.value(0)), k=node.attribute("k"))
 
 
 # ai.onnx.ml
@@ -391,16 +387,16 @@ def _scaler(t: Tensors, node: Node) -> Value:
 
 
 def _normalizer(t: Tensors, node: Node) -> Value:
-    x, kind = node.value(0), node.attribute("norm", "MAX")
+    x, kind = node.value(0), node.attribute("norm")
     order = {"MAX": math.inf, "L1": 1.0, "L2": 2.0}[kind]
-    size = rewritings.norm(t, x, order, [-1 % len(_shape(x))], keepdims=True)
+    size = rewritings.norm(t, x, order, [-1 % len(shape_of(x))], keepdims=True)
     return t.divide(x, t.select(size, size, 1.0))
 
 
 def _linear_regressor(t: Tensors, node: Node) -> Value:
-    if node.attribute("post_transform", "NONE") != "NONE":
+    if node.attribute("post_transform") != "NONE":
         raise Refusal("it transforms its result; expected: post_transform NONE")
-    targets = node.attribute("targets", 1)
+    targets = node.attribute("targets")
     weight = np.array(node.attribute("coefficients")).reshape(targets, -1)
     y = t.matmul(node.value(0), weight.T)
     return t.add(y, np.array(node.attribute("intercepts"))) if node.attribute("intercepts") else y
@@ -423,7 +419,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Binarizer": _binarizer,
     "Cast": _cast,
     "CastLike": _cast_like,
-    "Celu": lambda t, node: rewritings.celu(t, node.value(0), node.attribute("alpha", 1.0)),
+    "Celu": lambda t, node: rewritings.celu(t, node.value(0), node.attribute("alpha")),
     "Clip": _clip,
     "Concat": _concat,
     "Cosh": _unary(rewritings.cosh),
@@ -432,7 +428,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Div": _binary(lambda t, a, b: t.divide(a, b)),
     "Dropout": _dropout,
     "Einsum": _einsum,
-    "Elu": lambda t, node: rewritings.elu(t, node.value(0), node.attribute("alpha", 1.0)),
+    "Elu": lambda t, node: rewritings.elu(t, node.value(0), node.attribute("alpha")),
     "Equal": _binary(lambda t, a, b: rewritings.not_(t, rewritings.different(t, a, b))),
     "EyeLike": _eye_like,
     "FeatureVectorizer": _feature_vectorizer,
@@ -444,12 +440,12 @@ OPERATORS: Mapping[str, Operator] = {
     "GreaterOrEqual": _binary(_not_less),
     "GroupNormalization": _group_norm,
     "HardSigmoid": lambda t, node: rewritings.hardsigmoid(
-        t, node.value(0), node.attribute("alpha", 0.2), node.attribute("beta", 0.5)
+        t, node.value(0), node.attribute("alpha"), node.attribute("beta")
     ),
     "HardSwish": _unary(rewritings.hardswish),
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
-    "LeakyRelu": lambda t, node: rewritings.leaky_relu(t, node.value(0), node.attribute("alpha", 0.01)),
+    "LeakyRelu": lambda t, node: rewritings.leaky_relu(t, node.value(0), node.attribute("alpha")),
     "Less": _binary(lambda t, a, b: rewritings.greater(t, b, a)),
     "LessOrEqual": _binary(lambda t, a, b: _not_less(t, b, a)),
     "LinearRegressor": _linear_regressor,
@@ -481,21 +477,19 @@ OPERATORS: Mapping[str, Operator] = {
     "ReduceSum": _reduction(_sum),
     "ReduceSumSquare": _sum_of(_square, _itself),
     "Scaler": _scaler,
-    "Selu": lambda t, node: rewritings.selu(
-        t, node.value(0), node.attribute("alpha", 1.6732632423543772), node.attribute("gamma", 1.0507009873554805)
-    ),
+    "Selu": lambda t, node: rewritings.selu(t, node.value(0), node.attribute("alpha"), node.attribute("gamma")),
     "Shape": _shape_of,
     "Shrink": _shrink,
     "Sign": _unary(rewritings.sign),
     "Sinh": _unary(rewritings.sinh),
-    "Size": lambda t, node: np.array(math.prod(_shape(node.value(0))), dtype=np.int64),
+    "Size": lambda t, node: np.array(math.prod(shape_of(node.value(0))), dtype=np.int64),
     "Softmax": _softmax(rewritings.softmax),
     "Softsign": _unary(rewritings.softsign),
     "Sub": _binary(lambda t, a, b: t.subtract(a, b)),
     "Sum": _folded(lambda t, a, b: t.add(a, b)),
     "Swish": _swish,
     "Tan": _unary(rewritings.tan),
-    "ThresholdedRelu": lambda t, node: rewritings.threshold(t, node.value(0), node.attribute("alpha", 1.0), 0.0),
+    "ThresholdedRelu": lambda t, node: rewritings.threshold(t, node.value(0), node.attribute("alpha"), 0.0),
     "Trilu": _trilu,
     "Where": _where,
     "Xor": _binary(rewritings.different),

@@ -55,6 +55,7 @@ class Node:
     operator: str
     inputs: tuple[Value | None, ...]
     attributes: Mapping[str, Any]
+    """Those of the node, and those that the standard puts where it has none."""
     n_outputs: int
     version: int
     domain: str = ""
@@ -82,9 +83,9 @@ class Node:
             raise Refusal(f"its input {i} depends on the point; expected: a constant")
         return found
 
-    def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute, or its default."""
-        return self.attributes.get(name, default)
+    def attribute(self, name: str) -> Any:
+        """An attribute; None where it is left out and the standard has none for that."""
+        return self.attributes.get(name)
 
     def integers(self, name: str, i: int) -> list[int] | None:
         """Integers that newer versions take as input i and older ones as an attribute."""
@@ -134,7 +135,14 @@ class GraphReader:
         version = self.opsets.get(domain, 1)
         schema = _schema(name, version, domain)
         proto = _resolved(proto, given)
-        attributes = {each.name: _attribute(each) for each in proto.attribute}
+        attributes = {
+            **{
+                each.name: _attribute(each.default_value)
+                for each in schema.attributes.values()
+                if each.default_value.name
+            },
+            **{each.name: _attribute(each) for each in proto.attribute},
+        }
         node = Node(name, inputs, attributes, len(proto.output), version, domain)
         if name == "If":
             return self._branch(node, proto, known)
