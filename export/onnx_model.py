@@ -29,6 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.functions import FUNCTIONS, find_function
+from kdpinn_edge.functions.power import power_name
 from kdpinn_edge.functions.recipe import Constant, Recipe, chosen, matched, operand_name
 from kdpinn_edge.numerics.reference import rounded
 from kdpinn_edge.program.ir import (
@@ -246,6 +247,8 @@ def _op(
             return Add(Var(name, known[a].size), known[a], known[b])
         case "Mul", [a, b]:
             return Mul(Var(name, known[a].size), known[a], known[b])
+        case "Pow", [x, exponent]:
+            return Map(Var(name, known[x].size), known[x], power_name(float(constants[exponent][0])))
         case "Where", [condition, a, b]:
             _, (c, _) = parts[condition]
             return Select(Var(name, known[a].size), known[c], known[a], known[b])

@@ -78,6 +78,24 @@ FUNCTION_CASES: Mapping[str, FunctionCase] = {
         growth=lambda x: max(1.0, x**-2.5),
         above=0.0,
     ),
+    "log": FunctionCase(
+        mpmath.log,
+        ((INF, INF), (-INF, NAN), (-1e-42, NAN), (0.0, -INF), (-0.0, -INF), (1.0, 0.0)),
+        growth=lambda x: max(1.0, x**-3),
+        above=0.0,
+    ),
+    "log1p": FunctionCase(
+        mpmath.log1p,
+        ((INF, INF), (-INF, NAN), (-2.0, NAN), (-1.0, -INF), *ODD),
+        growth=lambda x: max(1.0, (1 + x) ** -3),
+        above=-1.0,
+    ),
+    "expm1": FunctionCase(
+        mpmath.expm1,
+        ((INF, INF), (-INF, -1.0), (1e3, INF), (-1e3, -1.0), *ODD),
+        growth=lambda x: max(1.0, math.exp(x)),
+    ),
+    "erf": FunctionCase(mpmath.erf, ((INF, 1.0), (-INF, -1.0), (7.0, 1.0), (0.0, 0.0), (-0.0, -0.0))),
     "abs": FunctionCase(abs, ((INF, INF), (-INF, INF), (0.0, 0.0), (-0.0, 0.0), (-1e-42, 1e-42)), at_kink=0.0),
     "relu": FunctionCase(
         lambda x: max(x, mpmath.mpf(0)),

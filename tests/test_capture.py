@@ -388,7 +388,6 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "power": (lambda x: x**5, "pow is not captured: use an exponent of 1, 2, 3 or 4"),
     "power of a constant": (lambda x: 2**x, "pow is not captured"),
     "unknown function": (torch.special.bessel_j0, "bessel_j0 is not captured: it is unknown: write it with"),
-    "logarithm": (lambda x: (x + 2).log(), "log is not captured"),
     "branch": (lambda x: torch.where(x > 0, x, -x), "where is not captured: it branches on the data: blend"),
     "clamp": (lambda x: x.clamp(0, 1), "clamp is not captured: it branches"),
     "random": (lambda x: x + torch.randn(2), "randn is not captured: it is random"),

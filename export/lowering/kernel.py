@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from textwrap import wrap
 from types import ModuleType
 from typing import Any
@@ -27,7 +27,8 @@ from kdpinn_edge.export.lowering.schedule import Lowered, Schedule, lower_progra
 from kdpinn_edge.export.lowering.schedule_batch import batch_schedule
 from kdpinn_edge.export.lowering.schedule_single import single_schedule
 from kdpinn_edge.export.targets.table import Vectors
-from kdpinn_edge.functions import functions
+from kdpinn_edge import functions
+from kdpinn_edge.functions.power import power
 from kdpinn_edge.numerics import lanes, words
 from kdpinn_edge.numerics.reference import PRECISIONS, rounded
 from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var, operands
@@ -197,7 +198,10 @@ def _function(name: FunctionName, lowered: Lowered, names: _Names, crossover: in
 
 
 class _Names:
-    """What the text calls the parameters: W0, … matrices, b0, … vectors, c0, … numbers; equal ones have one name."""
+    """What the text calls the parameters: W0, … matrices, b0, … vectors, c0, … numbers, e0, … exponents.
+
+    Equal ones have one name.
+    """
 
     def __init__(self, precision: Scalar, storage: str) -> None:
         self.parameters: dict[str, NDArray[Any] | float] = {}
@@ -216,6 +220,10 @@ class _Names:
         if numbers.tobytes() != numbers[:1].tobytes() * numbers.size:
             return self.array(vector)
         return self._named("c", numbers[:1].tobytes(), float(numbers[0]))
+
+    def number(self, value: float) -> str:
+        """The name of a number that is not stored, such as an exponent."""
+        return self._named("e", value, value)
 
     def _rounded(self, array: NDArray[Any]) -> NDArray[Any]:
         return rounded(array, self._storage).astype(self._precision)
@@ -236,7 +244,7 @@ class _Text:
         self.calls: dict[Call, str] = {}
         self.finishes: dict[str, int] = {}
         self._names = names
-        self._fn = {fn: activation.__name__ for fn, activation in functions(lowered.profile).items()}
+        self._profile = lowered.profile
         self._values: dict[str, str] = {}
         self._texts: dict[str, str] = {}
         self._count = 0
@@ -301,7 +309,7 @@ class _Text:
             case Scale(weight=weight, bias=bias):
                 word, rest = "scale", [self._names.factor(weight), self._names.factor(bias)]
             case Map(fn=fn):
-                word, rest = self._fn[fn], []
+                word, rest = self._function(fn)
             case Slice(out=out, start=start):
                 word, rest = "rows", [start, out.size]
             case Select():
@@ -313,6 +321,14 @@ class _Text:
         read = operands(op)
         given = ", ".join([*map(self._read, read), *map(str, rest)])
         return (word, *(self._values[var.name] for var in read), *rest), f"{word}({given})"
+
+
+    def _function(self, fn: str) -> tuple[str, list[Token]]:
+        """The word of a function, and what is named of the numbers that it is given."""
+        function = functions.kernel(fn, self._profile)
+        if isinstance(function, partial):
+            return function.func.__name__, [self._names.number(each) for each in function.keywords.values()]
+        return function.__name__, []
 
 
 ALL_POINTS = '''
@@ -338,7 +354,8 @@ def _code(made: Mapping[FunctionName, Function], names: _Names, n_golden: int) -
     used = {str(call[0]) for function in made.values() for call in function.calls}
     profile = next(iter(made.values())).lowered.profile
     homes = {
-        function.__name__: function.__module__ for function in (*functions(profile).values(), lanes.add, lanes.mul)
+        function.__name__: function.__module__
+        for function in (*functions.functions(profile).values(), power, lanes.add, lanes.mul)
     }
     imports: dict[str, set[str]] = {words.__name__: {"at_points", "count_outside", "first_difference"}}
     for word in used:
