@@ -22,6 +22,8 @@ from strategies import mlp
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from onnx_node_tests import READ, cases, run
 
+WITHOUT_TESTS = ("EyeLike", "FeatureVectorizer", "LinearRegressor", "Normalizer", "Scaler", "Shape", "Size", "Trilu")
+"""Operators of which ONNX has no tests, or whose result is the same for all points, or of integers."""
 RNG = np.random.default_rng(0)
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
 X = RNG.uniform(-1, 1, (64, 2))
@@ -71,7 +73,7 @@ def test_onnx_node_tests_pass(operator):
     """ONNX's own tests of every operator that is read; `tools/onnx_node_tests.py` writes them into the docs."""
     results = [run(operator, case) for case in cases(operator, expanded=False)]
     assert not [result for result in results if result.outcome == "failed"]
-    if any("no input of float" not in result.reason and "empty" not in result.reason for result in results):
+    if operator not in WITHOUT_TESTS:
         assert "passed" in {result.outcome for result in results}, results
 
 
@@ -152,11 +154,11 @@ def test_metadata_names_columns(tmp_path):
 
 def test_own_file_gives_an_equal_program(tmp_path):
     """A model.onnx that `export` wrote; under other names it is read like any other file."""
-    program = mlp([2, 8, 8, 1])
+    program = mlp(2, 8, 2, 1)
     path = tmp_path / "net.onnx"
     path.write_bytes(to_onnx(program, "float64").SerializeToString())
     assert capture_onnx(path) == program
-    assert find_model(path).inputs == tuple(Input(name) for name in ("x[0]", "x[1]")[: program.n_in]) or True
+    assert find_model(path).inputs == (Input("x0"), Input("x1"))
     renamed = capture_onnx(path, "a, b", "c")
     assert np.allclose(interpret(renamed, X), interpret(program, X), rtol=1e-13, atol=1e-15)
 
@@ -270,7 +272,7 @@ def test_opsets(tmp_path, opset):
         ([node("ReduceMean", "x", "u", axes=[0])], r"ReduceMean, node 'ReduceMean_of_u', is not read: it mixes points"),
         ([node("RandomNormalLike", "x", "u")], r"RandomNormalLike.* it is random"),
         ([node("ArgMax", "x", "u", axis=1)], "ArgMax.* it returns places"),
-        ([node("Cast", "x", "u", to=INT64)], "Cast.* it makes integers of what depends on the point"),
+        ([node("Cast", "x", "u", to=INT64)], "Cast.* it makes INT64 of what depends on the point"),
         ([helper.make_node("Fused", ["x"], ["u"], domain="com.example")], r"not of ONNX: com\.example\.Fused"),
         ([helper.make_node("Nothing", ["x"], ["u"])], "opset 17 has no such operator"),
         ([node("ConstantOfShape", "huge", "c"), node("ReduceSum", "c", "s"), node("Add", "x s", "u")], "expected: at most 16777216 numbers"),

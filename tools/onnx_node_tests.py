@@ -77,7 +77,7 @@ def cases(operator: str, *, expanded: bool) -> list[Any]:
 
 def run(operator: str, case: Any) -> Result:
     """Read a test in both precisions."""
-    ins, outs = case.data_sets[0]
+    ins, outs = arrays(case)
     if left := left_out(ins, outs):
         return Result(operator, case.name, "left out", left)
     for wide in (False, True):
@@ -95,6 +95,14 @@ def run(operator: str, case: Any) -> Result:
         if reasons:
             return Result(operator, case.name, "left out", reason_of(reasons))
     return Result(operator, case.name, "passed")
+
+
+def arrays(case: Any) -> list[list[Any]]:
+    """The numbers that go in and come out, as far as they are arrays."""
+    return [
+        [numpy_helper.to_array(each) if isinstance(each, TensorProto) else each for each in side]
+        for side in case.data_sets[0]
+    ]
 
 
 def left_out(ins: Sequence[Any], outs: Sequence[Any]) -> str:
@@ -127,7 +135,7 @@ def ways(ins: Sequence[Any]) -> Iterator[tuple[list[int], int]]:
 
 def difference(case: Any, vary: Sequence[int], n: int, *, wide: bool) -> str:
     """How the Program of a test differs from the numbers of the test; empty where it does not."""
-    ins, outs = case.data_sets[0]
+    ins, outs = arrays(case)
     dtype = np.float64 if wide else np.float32
     model = graph_of(case, vary, wide=wide)
     x = np.hstack([ins[i].reshape(n or 1, -1) for i in vary]).astype(np.float64)
@@ -166,7 +174,7 @@ def graph_of(case: Any, vary: Sequence[int], *, wide: bool) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(case.model)
     graph = model.graph
-    named = list(zip([each.name for each in graph.input], case.data_sets[0][0], strict=True))
+    named = list(zip([each.name for each in graph.input], arrays(case)[0], strict=True))
     graph.ClearField("input")
     for i, (name, given) in enumerate(named):
         array = np.asarray(given)

@@ -49,10 +49,10 @@ def check_model(model: onnx.ModelProto, called: str) -> onnx.ModelProto:
     """The model with its own functions written out. Raises CaptureError where something in it is not standard."""
     if not model.graph.node and not model.graph.output:
         raise CaptureError(f"{called}: not an ONNX model: it has no graph; expected: a model.onnx, whole")
-    opset = opsets(model).get("", 0)
     newest = onnx.defs.onnx_opset_version()
+    opset = opsets(model).get("", newest)
     if not OLDEST_OPSET <= opset <= newest:
-        raise CaptureError(f"{called} is of opset {opset or 'none'}; expected: {OLDEST_OPSET} to {newest}")
+        raise CaptureError(f"{called} is of opset {opset}; expected: {OLDEST_OPSET} to {newest}")
     if model.functions:
         try:
             model = inliner.inline_local_functions(model)

@@ -118,7 +118,8 @@ def _as_type(t: Tensors, x: Value, element: int) -> Value:
         return x
     if element == TensorProto.BOOL:
         return rewritings.different(t, x, 0.0)
-    raise Refusal("it makes integers of what depends on the point; expected: floating point")
+    name = TensorProto.DataType.Name(element)
+    raise Refusal(f"it makes {name} of what depends on the point; expected: float32, float64 or float16")
 
 
 # Reductions

@@ -36,7 +36,6 @@ MOVES: Mapping[str, tuple[int, ...]] = {
         ),
         (0,),
     ),
-    "Scatter": (0, 2),
     "ScatterElements": (0, 2),
     "ScatterND": (0, 2),
 }  # fmt: skip
