@@ -322,7 +322,6 @@ class _Text:
         given = ", ".join([*map(self._read, read), *map(str, rest)])
         return (word, *(self._values[var.name] for var in read), *rest), f"{word}({given})"
 
-
     def _function(self, fn: str) -> tuple[str, list[Token]]:
         """The word of a function, and what is named of the numbers that it is given."""
         function = functions.kernel(fn, self._profile)

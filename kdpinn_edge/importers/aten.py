@@ -22,8 +22,9 @@ MOVES: Mapping[str, Sequence[int]] = {
         "getitem", "index", "index_select", "permute", "repeat", "roll", "select", "slice", "split", "split_with_sizes",
         "squeeze", "stack", "t", "transpose", "unbind", "unfold", "unsqueeze", "view",
     ), (0,)),
-    **dict.fromkeys(("copy", "diagonal_scatter", "select_scatter", "slice_scatter"), (0, 1)),
+    **dict.fromkeys(("as_strided_scatter", "copy", "diagonal_scatter", "select_scatter", "slice_scatter"), (0, 1)),
     "index_put": (0, 2),
+    "scatter": (0, 3),
     "where": (1, 2),
 }  # fmt: skip
 """Operators that only say where each number goes, and which of their arguments hold the numbers."""
@@ -50,6 +51,25 @@ def _addmm(t: Tensors, c: Operand, a: Operand, b: Operand, beta: float = 1, alph
 def _linear(t: Tensors, x: Operand, weight: Operand, bias: Operand | None = None) -> Value:
     y = t.matmul(x, t.move(np.transpose, weight))
     return y if bias is None else t.add(y, bias)
+
+
+def _trilinear(t: Tensors, a: Operand, b: Operand, c: Operand, *axes: Sequence[int]) -> Value:
+    """The product of three, to whom axes are added, summed over the last list of axes."""
+    *added, over = axes[:4]
+    a, b, c = (
+        t.move(lambda table, new=new: np.expand_dims(table, tuple(new)), x)
+        for x, new in zip((a, b, c), added, strict=True)
+    )
+    return t.sum(t.multiply(t.multiply(a, b), c), over)
+
+
+def _pad(t: Tensors, x: Operand, pad: Sequence[int], value: float = 0.0) -> Value:
+    """x with constants before and after, or cut off there: pairs of numbers from the last axis on."""
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)][::-1]
+    pairs = [(0, 0)] * (len(shape_of(x)) - len(pairs)) + pairs
+    cut = tuple(slice(max(-a, 0), size - max(-b, 0)) for (a, b), size in zip(pairs, shape_of(x), strict=True))
+    more = [(max(a, 0), max(b, 0)) for a, b in pairs]
+    return t.move(lambda table, fill: np.pad(table[cut], more, constant_values=fill), x, value)
 
 
 def _divide(t: Tensors, a: Operand, b: Operand, rounding_mode: str | None = None) -> Value:
@@ -187,6 +207,8 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "addcmul": lambda t, c, a, b, value=1: _add(t, c, t.multiply(a, b), value),
     "addcdiv": lambda t, c, a, b, value=1: _add(t, c, t.divide(a, b), value),
     "linear": _linear,
+    "_trilinear": _trilinear,
+    "constant_pad_nd": _pad,
     "addmm": _addmm,
     "baddbmm": _addmm,
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "matmul"), lambda t, a, b: t.matmul(a, b)),
@@ -222,6 +244,10 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "clamp_max": lambda t, x, upper: r.clamp(t, x, None, upper),
     **dict.fromkeys(("sign", "sgn"), r.sign),
     "heaviside": r.heaviside,
+    "copysign": r.copysign,
+    "nan_to_num": lambda t, x, *_: t.scale(x, 1.0),
+    **dict.fromkeys(("isnan", "isinf"), lambda t, x: np.zeros(shape_of(x), dtype=bool)),
+    "isfinite": lambda t, x: np.ones(shape_of(x), dtype=bool),
     "where": lambda t, mask, a, b: t.select(mask, a, b),
     "masked_fill": lambda t, x, mask, value: t.select(mask, value, x),
     # masks
@@ -245,6 +271,9 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "leaky_relu": r.leaky_relu,
     "prelu": _prelu,
     "rrelu": _rrelu,
+    **dict.fromkeys(
+        ("rrelu_with_noise", "rrelu_with_noise_functional"), lambda t, x, noise, *rest: [_rrelu(t, x, *rest)]
+    ),
     "relu6": lambda t, x: r.hardtanh(t, x, 0.0, 6.0),
     "hardtanh": r.hardtanh,
     "hardsigmoid": r.hardsigmoid,
@@ -257,6 +286,7 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "softplus": r.softplus,
     "softsign": r.softsign,
     "log_sigmoid": r.log_sigmoid,
+    "log_sigmoid_forward": lambda t, x: [r.log_sigmoid(t, x)],
     "hardshrink": r.hardshrink,
     "softshrink": r.softshrink,
     "tanhshrink": r.tanhshrink,
@@ -271,8 +301,8 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "amin": lambda t, x, axes=None, keepdims=False: r.smallest(t, x, _axes(axes), keepdims=keepdims),
     "max": lambda t, x: r.largest(t, x),
     "min": lambda t, x: r.smallest(t, x),
-    "max.dim": _extreme(r.largest),
-    "min.dim": _extreme(r.smallest),
+    "max.dim": _extreme(r.first_largest),
+    "min.dim": _extreme(r.first_smallest),
     "var": lambda t, x, unbiased=True: _variance(t, x, None, unbiased),
     **dict.fromkeys(("var.dim", "var.correction"), _variance),
     "std": lambda t, x, unbiased=True: _deviation(t, x, None, unbiased),
@@ -286,9 +316,9 @@ CALCULATIONS: Mapping[str, Calculation] = {
         t.mean(x, _axes(axes), keepdims=keepdims),
     ],
     **dict.fromkeys(("norm", "linalg_vector_norm"), _norm),
-    "cdist": lambda t, a, b, p=2.0, *_: r.distances(t, a, b, p),
-    "softmax": lambda t, x, axis, *_: r.softmax(t, x, axis),
-    "log_softmax": lambda t, x, axis, *_: r.log_softmax(t, x, axis),
+    **dict.fromkeys(("cdist", "_cdist_forward", "_euclidean_dist"), lambda t, a, b, p=2.0, *_: r.distances(t, a, b, p)),
+    **dict.fromkeys(("softmax", "_softmax"), lambda t, x, axis, *_: r.softmax(t, x, axis)),
+    **dict.fromkeys(("log_softmax", "_log_softmax"), lambda t, x, axis, *_: r.log_softmax(t, x, axis)),
     "logsumexp": lambda t, x, axes, keepdims=False: r.log_sum_exp(t, x, _axes(axes), keepdims=keepdims),
     "cumsum": lambda t, x, axis, *_: r.cumulative_sum(t, x, axis),
     "cumprod": lambda t, x, axis, *_: r.cumulative_product(t, x, axis),
@@ -312,6 +342,7 @@ CALCULATIONS: Mapping[str, Calculation] = {
 }
 """What each operator calculates; the overload is named where overloads differ."""
 
+UNKNOWN = "it is unknown: write it with arithmetic, elementary functions, activations, torch.where and reductions over columns"
 INDICES = "it gives the place of a number, which depends on the data: use the value alone, such as torch.amax"
 
 REFUSED: Mapping[str, str] = {
@@ -324,7 +355,7 @@ REFUSED: Mapping[str, str] = {
             RANDOM,
         ),
         (
-            "complex view_as_complex view_as_real real imag polar angle",
+            "complex _fft_c2c _fft_c2r _fft_r2c view_as_complex view_as_real real imag polar angle",
             "it calculates with complex numbers: use two columns",
         ),
     )

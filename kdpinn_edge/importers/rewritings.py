@@ -12,11 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kdpinn_edge.functions import power_name
-from kdpinn_edge.importers.tensors import Constant, Operand, Refusal, Tensor, Tensors, Value, shape_of
+from kdpinn_edge.functions.power import MOST, power_name
+from kdpinn_edge.importers.tensors import Constant, Operand, Refusal, Table, Tensor, Tensors, Value, shape_of
 
-LARGEST_POWER = 1024
-"""Whole exponents up to here are products."""
 LARGEST_SORT = 32
 """So many numbers are sorted at most: their comparisons grow with the square."""
 
@@ -24,8 +22,12 @@ LARGEST_SORT = 32
 
 
 def greater(t: Tensors, a: Operand, b: Operand) -> Value:
-    """a > b."""
-    return t.map(t.subtract(a, b), "step")
+    """a > b. An infinity is the largest number."""
+    return t.map(t.subtract(_bounded(a), _bounded(b)), "step")
+
+
+def _bounded(x: Operand) -> Operand:
+    return x if isinstance(x, Tensor) else np.nan_to_num(x, nan=np.nan)
 
 
 def not_(t: Tensors, mask: Operand) -> Value:
@@ -97,6 +99,12 @@ def hardtanh(t: Tensors, x: Operand, lower: float = -1.0, upper: float = 1.0) ->
 def sign(t: Tensors, x: Operand) -> Value:
     """1 where x > 0, -1 where x < 0, else 0."""
     return t.subtract(t.map(x, "step"), t.map(t.negative(x), "step"))
+
+
+def copysign(t: Tensors, x: Operand, y: Operand) -> Value:
+    """|x| where y ≥ 0, else -|x|."""
+    magnitude = t.map(x, "abs")
+    return t.select(t.negative(y), t.negative(magnitude), magnitude)
 
 
 def heaviside(t: Tensors, x: Operand, at_zero: Operand) -> Value:
@@ -231,8 +239,10 @@ def _power(t: Tensors, x: Tensor, exponent: float) -> Value:
         return t.reciprocal(_power(t, x, -exponent))
     if exponent == 0.5:
         return t.map(x, "sqrt")
-    if exponent.is_integer() and exponent <= LARGEST_POWER:
+    if exponent.is_integer() and exponent <= MOST:
         return _whole_power(t, x, int(exponent))
+    if abs(exponent) > MOST:
+        raise Refusal(f"an exponent of {exponent:g}; expected: one up to {MOST:g} with either sign")
     return t.map(x, power_name(exponent))
 
 
@@ -374,18 +384,24 @@ def log_add_exp(t: Tensors, a: Operand, b: Operand) -> Value:
 # Reductions over axes, by default over all
 
 
-def _tree(t: Tensors, combine: Callable[[Value, Value], Value]) -> Callable[[Value], Value]:
-    """`combine`, which is associative, of all numbers along the last axis, as a balanced tree."""
+def _tree(t: Tensors, combine: Callable[[Value, Value], Value], *, in_order: bool = False) -> Callable[[Value], Value]:
+    """`combine`, which is associative, of all numbers along the last axis, as a balanced tree; of neighbours `in_order`."""
 
     def combined(terms: Value) -> Value:
         while (n := terms.shape[-1]) > 1:
-            a = t.move(lambda table: table[..., : n // 2], terms)
-            b = t.move(lambda table: table[..., n // 2 : n // 2 * 2], terms)
-            rest = t.move(lambda table: table[..., n // 2 * 2 :], terms)
+            whole = n // 2 * 2
+            first, second = (
+                (slice(0, whole, 2), slice(1, whole, 2)) if in_order else (slice(n // 2), slice(n // 2, whole))
+            )
+            a, b, rest = (t.move(_last(part), terms) for part in (first, second, slice(whole, None)))
             terms = t.concatenate([combine(a, b), rest], -1)
         return t.move(lambda table: table[..., 0], terms)
 
     return combined
+
+
+def _last(part: slice) -> Callable[[Table], Table]:
+    return lambda table: table[..., part]
 
 
 def product(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
@@ -401,6 +417,24 @@ def largest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdi
 def smallest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
     """The smallest number. Two that are equal share the slope."""
     return t.reduce(_tree(t, lambda a, b: minimum(t, a, b)), x, axes, keepdims=keepdims)
+
+
+def first_largest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
+    """The largest number. Of those that are equal the first one has the slope."""
+
+    def combine(a: Value, b: Value) -> Value:
+        return t.select(t.subtract(b, a), b, a)
+
+    return t.reduce(_tree(t, combine, in_order=True), x, axes, keepdims=keepdims)
+
+
+def first_smallest(t: Tensors, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
+    """The smallest number. Of those that are equal the first one has the slope."""
+
+    def combine(a: Value, b: Value) -> Value:
+        return t.select(t.subtract(a, b), b, a)
+
+    return t.reduce(_tree(t, combine, in_order=True), x, axes, keepdims=keepdims)
 
 
 def _one_of_largest(t: Tensors, x: Operand, axes: Sequence[int] | None) -> Value:

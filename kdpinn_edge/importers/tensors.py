@@ -139,9 +139,9 @@ class Tensors:
         """An array of integers in the shape of x that stands for it, to be moved and given to `value`."""
         if isinstance(x, Tensor):
             return x.table
-        distinct, where = np.unique(_finite(x), return_inverse=True)
+        distinct, where = np.unique(np.asarray(x, dtype=np.float64), return_inverse=True)
         numbers = [self._constants.setdefault(number, -1 - len(self._constants)) for number in distinct.tolist()]
-        return np.array(numbers, dtype=np.int64)[where].reshape(np.shape(x))
+        return np.asarray(np.array(numbers, dtype=np.int64)[where]).reshape(np.shape(x))
 
     def value(self, table: ArrayLike) -> Value:
         """The Tensor, or the constant, that a table stands for whose elements were moved.
@@ -183,8 +183,11 @@ class Tensors:
         if not isinstance(c, Tensor):
             positive = np.asarray(c) > 0
             return self.move(lambda a, b: np.where(positive, a, b), a, b)
-        before = self._before_step(c)
-        return self._by_element(self.builder.select, lambda c, a, b: np.where(c > 0, a, b), [before, a, b])
+
+        def exactly(c: Array, a: Array, b: Array) -> Array:
+            return np.where(c > 0, a, b)
+
+        return self._by_element(self.builder.select, exactly, [self._before_step(c), a, b])
 
     def negative(self, x: Operand) -> Value:
         """The value -x."""
@@ -240,11 +243,17 @@ class Tensors:
 
     def sum(self, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
         """The sum over some axes of columns, by default over all axes."""
-        return self.reduce(lambda terms: self.contract(terms, 1.0), x, axes, keepdims=keepdims)
+        return self.reduce(self._total, x, axes, keepdims=keepdims)
 
     def mean(self, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
         """The mean over some axes of columns, by default over all axes."""
-        return self.reduce(lambda terms: self.contract(terms, 1 / terms.shape[-1]), x, axes, keepdims=keepdims)
+
+        def mean(terms: Value) -> Value:
+            if self._lie_side_by_side(terms):
+                return self.scale(self._total(terms), 1 / terms.shape[-1])
+            return self.contract(terms, 1 / terms.shape[-1])
+
+        return self.reduce(mean, x, axes, keepdims=keepdims)
 
     def reduce(
         self,
@@ -290,6 +299,27 @@ class Tensors:
                     made[chosen] = self.table(exactly(*map(self._numbers, columns), *own))
         return self._placed(made[same], points, arrays[0].shape)
 
+    def _total(self, terms: Value) -> Value:
+        """The sum over the last axis: an Affine for each sum, or sums of whole vectors where that is less."""
+        if not self._lie_side_by_side(terms):
+            return self.contract(terms, 1.0)
+        parts = [self.move(lambda table, i=i: table[..., i], terms) for i in range(terms.shape[-1])]
+        total = parts[0]
+        for part in parts[1:]:
+            total = self.add(total, part)
+        return total
+
+    def _lie_side_by_side(self, terms: Value) -> bool:
+        """Whether the first terms of all sums lie one after another, the second ones likewise, and they are few."""
+        if not isinstance(terms, Tensor) or 0 in terms.shape or (terms.table < 0).any():
+            return False
+        rows = terms.table[terms.table // ROW == 0].reshape(-1)
+        n = terms.shape[-1]
+        if len(rows) % n or len(rows) // n <= n:
+            return False
+        stretches = n + np.count_nonzero(np.diff(rows.reshape(-1, n), axis=0) != 1)
+        return bool(stretches < len(rows) // n)
+
     def _weighted(self, x: Operand, weight: Constant) -> Value:
         """The sum of weight * x over the last axis: one Affine for all sums of the same entries."""
         if not isinstance(x, Tensor):
@@ -314,7 +344,7 @@ class Tensors:
     def _sums(self, entries: Table, weights: Array) -> Table:
         """The numbers of weights @ entries."""
         variable = entries >= 0
-        bias = weights[:, ~variable] @ self._numbers(entries[~variable])
+        bias = weights[:, ~variable] @ _finite(self._numbers(entries[~variable]))
         if not variable.any():
             return self.table(bias)
         return self._made(self.builder.affine(self._vector(entries[variable]), weights[:, variable], bias))
@@ -387,7 +417,7 @@ class Tensors:
     def _constant(self, numbers: Array) -> Var:
         """A variable of constants: 0 times an input plus them, as a Program has no other constants."""
         entry = self.builder.slice(self.builder.inputs[0], 0, 1)
-        return self.builder.affine(entry, np.zeros((len(numbers), 1)), numbers)
+        return self.builder.affine(entry, np.zeros((len(numbers), 1)), _finite(numbers))
 
     def _slices(self, var: Var, entries: list[int]) -> Iterator[Var]:
         """Variables that together have some entries of `var` in their order."""

@@ -1,29 +1,27 @@
-"""`read(exported, …)`: the graph of an ExportedProgram of torch becomes a Program, node by node.
+"""`read(graph, …)`: a recorded graph of torch becomes a Program, node by node.
 
-The names of ATen stand here, and what they calculate in `tensors.py`. A tensor of the graph that depends on no input
-is calculated by torch itself.
+What each operator means stands in `aten.py`. A tensor of the graph that depends on no input is calculated by torch
+itself.
 """
 
 from __future__ import annotations
 
+import math
 import operator
-import os
-import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.export.graph_signature import InputKind
+from torch import fx
+from torch._decomp import decomposition_table
 from torch.fx.node import Node, map_arg
 
 from kdpinn_edge.errors import CaptureError, listing
-from kdpinn_edge.functions import FUNCTIONS
-from kdpinn_edge.importers.aten import CALCULATIONS, INDICES, MOVES, RANDOM, REFUSED, ROUNDS, Calculation
-from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value
+from kdpinn_edge.importers.aten import CALCULATIONS, INDICES, MOVES, RANDOM, REFUSED, ROUNDS, UNKNOWN, Calculation
+from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value, shape_of
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.ir import Program, Slice, Var
 from kdpinn_edge.program.simplify import simplify
@@ -31,35 +29,34 @@ from kdpinn_edge.program.verify import verify
 
 LIKE = {"full_like", "ones_like", "zeros_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
 """Operators that make constants, to whom a tensor tells its shape and its type."""
-CHECKS = {"_assert_tensor_metadata"}
-"""Operators that calculate nothing."""
+
+NORMS = {"native_layer_norm", "native_group_norm", "native_batch_norm", "_fused_rms_norm"}
+"""Operators that core ATen has, with a backward pass, and that torch writes as sums and roots as well."""
+OTHERS = {*MOVES, *LIKE, "_to_copy", "scatter_add"}
+"""Operators that are read here, though they calculate nothing."""
 
 KEPT = {*(name.partition(".")[0] for name in CALCULATIONS), *REFUSED}
-"""Operators that stay whole in the exported graph: captured as they are, or named in an error as they are."""
+"""Operators that stay whole in the graph: captured as they are, or named in an error as they are."""
 
 
 @cache
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """The way to core ATen, on which what is KEPT stays whole."""
+    """The way to core ATen, and of normalisations to sums, on which what is KEPT stays whole."""
     table = torch.export.default_decompositions()
-    return {each: table[each] for each in table if _operator(each) not in KEPT}
+    norms = {each: every for each, every in decomposition_table.items() if _operator(each) in NORMS}
+    return {each: every for each, every in {**norms, **table}.items() if _operator(each) not in KEPT}
 
 
-def read(
-    exported: torch.export.ExportedProgram,
-    name: str,
-    ins: tuple[Var, ...],
-    outs: tuple[Var, ...],
-    columns: Sequence[int],
-) -> Program:
-    """The Program of a graph with POINTS points, whose inputs have so many columns.
+def read(graph: fx.GraphModule, name: str, ins: tuple[Var, ...], outs: tuple[Var, ...]) -> Program:
+    """The Program of a recorded graph (`torch_trace.py`) from the columns `ins` to the columns `outs`.
 
     Raises CaptureError with all that is not captured at once.
     """
     builder = Builder(ins, reserved=[var.name for var in outs])
-    tensors = Tensors(builder)
-    given = ins if len(columns) == len(ins) else (builder.concat(ins),)
-    result = _Reader(exported, tensors).read([tensors.tensor(var) for var in given])
+    points = len(next(iter(graph.graph.nodes)).meta["val"])
+    tensors = Tensors(builder, points)
+    x = builder.concat(ins)
+    result = _Reader(graph, tensors).read(tensors.tensor(x, (1, x.size) if points == 1 else None))
     if not isinstance(result, Tensor):
         raise CaptureError("forward returns a constant; expected: a tensor that depends on the inputs")
     whole = tensors.vector(result)
@@ -69,41 +66,34 @@ def read(
 
 
 class _Reader:
-    """Reads one exported graph."""
+    """Reads one recorded graph."""
 
-    def __init__(self, exported: torch.export.ExportedProgram, tensors: Tensors) -> None:
-        self.exported = exported
+    def __init__(self, graph: fx.GraphModule, tensors: Tensors) -> None:
+        self.graph = graph
         self.tensors = tensors
 
-    def read(self, arguments: Sequence[Tensor]) -> object:
-        """What the graph returns: a Tensor, or one of torch that depends on no input."""
-        signature = self.exported.graph_signature
-        specs = {spec.arg.name: spec for spec in signature.input_specs}
-        tensors = {**self.exported.constants, **self.exported.state_dict}
-        given = iter(arguments)
+    def read(self, x: Tensor) -> object:
+        """What the graph returns for x: a Tensor, or one of torch that depends on no input."""
         known: dict[Node, Any] = {}
         faults: list[str] = []
-        for node in self.exported.graph.nodes:
+        for node in self.graph.graph.nodes:
             if node.op == "placeholder":
-                spec = specs[node.name]
-                if spec.kind is InputKind.USER_INPUT:
-                    known[node] = next(given)
-                else:
-                    known[node] = tensors[spec.target]
+                known[node] = x
+            elif node.op == "get_attr":
+                known[node] = getattr(self.graph, node.target)
             elif node.op == "call_function":
                 try:
                     if all(each in known for each in node.all_input_nodes):
                         args, kwargs = (map_arg(each, known.__getitem__) for each in (node.args, node.kwargs))
                         known[node] = self._result(node, args, kwargs)
-                    else:
-                        _meaning(node.target)
+                    elif not _meaning(node.target) and _operator(node.target) not in OTHERS:
+                        raise Refusal(_reason(node.target))
                 except Refusal as refusal:
-                    faults.append(f"{_where(node)}: {_operator(node.target)} is not captured: {refusal}")
-        faults += (f"forward changes the buffer {name!r}" for name in signature.buffers_to_mutate.values())
+                    faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {refusal}")
         if faults:
             raise CaptureError(f"forward cannot be captured: {listing(list(dict.fromkeys(faults)))}")
-        (returned,) = signature.user_outputs
-        return {node.name: value for node, value in known.items()}[returned]
+        (returned,) = node.all_input_nodes
+        return known[returned]
 
     def _result(self, node: Node, args: Any, kwargs: Any) -> Any:
         target: Any = node.target
@@ -116,18 +106,21 @@ class _Reader:
             if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
                 raise Refusal(RANDOM)
             return target(*args, **kwargs)
-        if name == "sym_size":
-            return args[0].shape[args[1]]
-        if name in CHECKS:
-            return None
         if name == "_to_copy":
             return self._cast(node, args[0])
         if name in LIKE:
             return target(torch.zeros(args[0].shape, dtype=torch.float64), *args[1:], **kwargs)
+        if name == "scatter_add":
+            return self._scattered(args[0], lambda t: t.gather(args[1], args[2]), args[3])
+        if name == "index_put" and args[3:] == (True,):
+            return self._scattered(args[0], lambda t: torch.ops.aten.index(t, args[1]), args[2])
         data = MOVES.get(name, ())
         if data and not _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
             return self._moved(target, data, args, kwargs)
-        result = _meaning(target)(self.tensors, *_bound(target, args, kwargs))
+        meaning = _meaning(target)
+        if meaning is None:
+            raise Refusal(_reason(target))
+        result = meaning(self.tensors, *_bound(target, args, kwargs))
         return [_torch(each) for each in result] if isinstance(result, list) else _torch(result)
 
     def _cast(self, node: Node, x: Tensor) -> Any:
@@ -142,6 +135,21 @@ class _Reader:
             raise Refusal(ROUNDS)
         return x
 
+    def _scattered(self, x: Any, picked: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
+        """x, with values added to the elements that `picked` finds."""
+        shape = shape_of(_arrays(x))
+        places = picked(torch.arange(math.prod(shape)).view(shape)).numpy().reshape(-1)
+        table = np.broadcast_to(self.tensors.table(_arrays(values)), places.shape).reshape(-1)
+        nothing = self.tensors.table(np.zeros(shape)).reshape(-1)
+        total: Value = _arrays(x)
+        while len(places):
+            _, first = np.unique(places, return_index=True)
+            added = nothing.copy()
+            added[places[first]] = table[first]
+            total = self.tensors.add(total, self.tensors.value(added.reshape(shape)))
+            places, table = np.delete(places, first), np.delete(table, first)
+        return _torch(total)
+
     def _moved(self, target: Any, data: Sequence[int], args: Sequence[Any], kwargs: Any) -> Any:
         """`target`, carried out on the tables of the arguments at the places `data`."""
         moved = target(*(self._table(each) if i in data else each for i, each in enumerate(args)), **kwargs)
@@ -152,18 +160,20 @@ class _Reader:
     def _table(self, argument: Any) -> Any:
         if isinstance(argument, list | tuple):
             return [self._table(each) for each in argument]
+        if isinstance(argument, int | float):
+            return int(self.tensors.table(argument))
         return torch.from_numpy(self.tensors.table(_arrays(argument)).copy())
 
 
-def _meaning(target: Any) -> Calculation:
-    """What an operator calculates. Raises Refusal where that is not known."""
+def _meaning(target: Any) -> Calculation | None:
+    """What an operator calculates, if that is known."""
     name = _operator(target)
-    overload = f"{name}.{getattr(target, '_overloadname', '')}"
-    if overload in CALCULATIONS or name in CALCULATIONS:
-        return CALCULATIONS.get(overload) or CALCULATIONS[name]
-    if name in {*MOVES, *LIKE, *CHECKS, "_to_copy", "sym_size"}:
-        return CALCULATIONS["neg"]
-    raise Refusal(REFUSED.get(name, f"it is unknown: write it with sums, products and {', '.join(FUNCTIONS)}"))
+    return CALCULATIONS.get(f"{name}.{getattr(target, '_overloadname', '')}") or CALCULATIONS.get(name)
+
+
+def _reason(target: Any) -> str:
+    """Why an operator is not captured."""
+    return REFUSED.get(_operator(target), UNKNOWN)
 
 
 def _bound(target: Any, args: Sequence[Any], kwargs: Any) -> list[Any]:
@@ -209,22 +219,3 @@ def _operator(target: Any) -> str:
     """aten.add.Tensor -> add."""
     schema = getattr(target, "_schema", None)
     return schema.name.rpartition("::")[2] if schema else getattr(target, "__name__", str(target))
-
-
-FRAME = re.compile(r'File "([^"]+)", line (\d+), in .*(?:\n\s+(.*))?')
-TORCH = str(Path(torch.__file__).parent) + os.sep
-
-
-def user_line(frames: list[str]) -> str:
-    """The innermost line of these traceback entries that is not in torch, if any."""
-    found = FRAME.findall("\n".join(frames))
-    own = [frame for frame in found if not frame[0].startswith(TORCH)]
-    return "{}:{}: {}".format(*own[-1]).removesuffix(": ") if own else ""
-
-
-def _where(node: Node) -> str:
-    """The user's line that a node comes from, and the layer of torch that it calls, as far as known."""
-    layers = list((node.meta.get("nn_module_stack") or {}).values())
-    path, kind = layers[-1] if layers else ("", "")
-    layer = f"layer {path} ({kind.rpartition('.')[2]})" if path and kind.startswith("torch.nn.") else ""
-    return ", ".join(filter(None, (user_line([node.meta.get("stack_trace") or ""]), layer))) or "forward"
