@@ -1,4 +1,4 @@
-"""ONNX's own backend node tests, run through capture: `python tools/onnx_node_tests.py` writes the table in docs/onnx.md.
+"""ONNX's own backend node tests, run through capture: `tools/onnx_node_tests.py` writes the table in docs/onnx.md.
 
 A test of an operator is a graph of one node with the numbers that go in and come out, and of many operators another
 graph, of the nodes that the standard defines it by ("expanded"). It is read in float32 and in float64, each in the ways
@@ -29,6 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 from kdpinn_edge import capture_onnx, interpret
 from kdpinn_edge.errors import KdpinnError
 from kdpinn_edge.importers.columns import Column
+from kdpinn_edge.importers.onnx_file import OLDEST_OPSET
 from kdpinn_edge.importers.onnx_operators import OPERATORS
 from kdpinn_edge.importers.onnx_reader import MOVES
 from kdpinn_edge.numerics.reference import NumpyProgram
@@ -38,6 +39,8 @@ DOCS = Path(__file__).parent.parent / "docs" / "onnx.md"
 BEGIN, END = "<!-- made by tools/onnx_node_tests.py -->\n", "<!-- end -->\n"
 READ = tuple(sorted({*OPERATORS, *MOVES, "MeanVarianceNormalization"}))
 """The operators that are read."""
+VARYING = (np.float32, np.float64, np.bool_)
+"""Types of inputs that may depend on the point; truth values are cast from numbers."""
 ABSOLUTE = 1e-6
 """Absolute tolerance in float32; the relative one is the test's own, 1e-3."""
 PROFILE = "fma-2"
@@ -68,9 +71,8 @@ def cases(operator: str, *, expanded: bool) -> list[Any]:
     found = []
     for case in node._NodeTestCases:
         first = re.sub(r"_expanded.*", "", case.name)
-        if case.name == first and [each.op_type for each in case.model.graph.node] == [operator]:
-            found.append(case)
-        elif expanded and case.name != first and found and first == re.sub(r"_expanded.*", "", found[-1].name):
+        itself = case.name == first and [each.op_type for each in case.model.graph.node] == [operator]
+        if itself or (expanded and found and first == re.sub(r"_expanded.*", "", found[-1].name)):
             found.append(case)
     return found
 
@@ -109,10 +111,12 @@ def left_out(ins: Sequence[Any], outs: Sequence[Any]) -> str:
     """Why a test has nothing that a Program could calculate; empty where it has."""
     if not all(isinstance(each, np.ndarray | np.generic) for each in (*ins, *outs)):
         return "its values are no arrays"
-    if not any(each.dtype in (np.float32, np.float64) for each in ins):
-        return "it has no input of float32 or float64"
+    if not any(each.dtype in VARYING for each in ins):
+        return "it has no input of float32, float64 or truth values"
     if not all(np.size(each) for each in (*ins, *outs)):
         return "it has an empty array"
+    if not all(np.isfinite(each).all() for each in ins if each.dtype.kind == "f"):
+        return "it has an input that is not finite"
     return ""
 
 
@@ -123,7 +127,7 @@ def reason_of(reasons: Sequence[str]) -> str:
 
 def ways(ins: Sequence[Any]) -> Iterator[tuple[list[int], int]]:
     """Which inputs depend on the point, and how many points lie along their first axis, 0 where all is one point."""
-    floats = [i for i, each in enumerate(ins) if each.dtype in (np.float32, np.float64)]
+    floats = [i for i, each in enumerate(ins) if each.dtype in VARYING]
     first = np.shape(ins[floats[0]])
     if first and first[0] > 1:
         yield floats[:1], first[0]
@@ -173,6 +177,9 @@ def graph_of(case: Any, vary: Sequence[int], *, wide: bool) -> onnx.ModelProto:
     """The graph of a test, with the inputs `vary` and the others as constants, and its first output."""
     model = onnx.ModelProto()
     model.CopyFrom(case.model)
+    for each in model.opset_import:
+        if each.domain in ("", "ai.onnx"):
+            each.version = max(each.version, OLDEST_OPSET)
     graph = model.graph
     named = list(zip([each.name for each in graph.input], arrays(case)[0], strict=True))
     graph.ClearField("input")
@@ -180,6 +187,11 @@ def graph_of(case: Any, vary: Sequence[int], *, wide: bool) -> onnx.ModelProto:
         array = np.asarray(given)
         if wide and array.dtype == np.float32:
             array = array.astype(np.float64)
+        if i in vary and array.dtype == np.bool_:
+            array = array.astype(np.float64 if wide else np.float32)
+            cast = helper.make_node("Cast", [f"{name}_number"], [name], to=TensorProto.BOOL)
+            graph.node.insert(0, cast)
+            name += "_number"
         if i in vary:
             graph.input.append(
                 helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
@@ -206,8 +218,9 @@ def table(results: Sequence[Result]) -> str:
         lines.append(f"| {operator} | {passed} | {left} |")
     without = [operator for operator in READ if not any(result.operator == operator for result in results)]
     total = sum(result.outcome == "passed" for result in results)
+    operators = len({result.operator for result in results if result.outcome == "passed"})
     return (
-        f"{total} tests of {len({result.operator for result in results})} operators pass, in float32 and in float64.\n\n"
+        f"{total} tests of {operators} operators pass, in float32 and in float64.\n\n"
         + "\n".join(lines)
         + f"\n\nONNX has no such tests of {', '.join(without)}.\n"
     )

@@ -108,7 +108,8 @@ def _own(text: str) -> Model:
         )
     if Path(text).is_file() and Path(text).suffix != ".safetensors":
         raise ProgramError(
-            f"{text} is no file of a model; expected: a program.npz, a .safetensors file, or a foreign network: {FOREIGN}"
+            f"{text} is no file of a model; expected: a program.npz, a .safetensors file, or a foreign network: "
+            f"{FOREIGN}"
         )
     net = find_pinn(text)
     return _model(captured(net, net.problem.name), net.problem)

@@ -8,7 +8,8 @@ in float64   every floating-point constant, cast and input is widened: float32 w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from kdpinn_edge.errors import CaptureError
 
 LARGEST_FILE = 1 << 30
 MOST_NODES = 100_000
+DEEPEST = 8
+"""How often what a function is made of may be made of functions."""
 OLDEST_OPSET = 7
 STANDARD = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 """The domains whose operators are read."""
@@ -45,8 +48,12 @@ def read_file(path: Path) -> onnx.ModelProto:
     return model
 
 
-def check_model(model: onnx.ModelProto, called: str) -> onnx.ModelProto:
-    """The model with its own functions written out. Raises CaptureError where something in it is not standard."""
+def check_model(model: onnx.ModelProto, read: Set[str], called: str) -> onnx.ModelProto:
+    """The model without functions, its own and, but for the operators that are `read`, those of the standard.
+
+    A function is replaced by the nodes that define it. Raises CaptureError where something in the model is not
+    standard, or it is too large.
+    """
     if not model.graph.node and not model.graph.output:
         raise CaptureError(f"{called}: not an ONNX model: it has no graph; expected: a model.onnx, whole")
     newest = onnx.defs.onnx_opset_version()
@@ -54,22 +61,56 @@ def check_model(model: onnx.ModelProto, called: str) -> onnx.ModelProto:
     if not OLDEST_OPSET <= opset <= newest:
         raise CaptureError(f"{called} is of opset {opset}; expected: {OLDEST_OPSET} to {newest}")
     if model.functions:
-        try:
-            model = inliner.inline_local_functions(model)
-        except Exception as error:  # of the C++ below, as it comes
-            raise CaptureError(f"{called}: its own functions cannot be written out ({error})") from error
+        model = _inlined(model, inliner.inline_local_functions, called)
     nodes = list(_nodes(model.graph))
     if len(nodes) > MOST_NODES:
         raise CaptureError(f"{called} has {len(nodes)} nodes; expected: at most {MOST_NODES}, a small network")
     foreign = {f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in STANDARD}
     if foreign:
         raise CaptureError(
-            f"{called} has operators that are not of ONNX: {', '.join(sorted(foreign))}; expected: those of ai.onnx and "
-            "ai.onnx.ml alone. The usual fix: export it again, before a runtime optimises it"
+            f"{called} has operators that are not of ONNX: {', '.join(sorted(foreign))}; expected: those of ai.onnx "
+            "and ai.onnx.ml alone. The usual fix: export it again, before a runtime optimises it"
         )
     if model.graph.sparse_initializer:
         raise CaptureError(f"{called} has sparse constants; expected: dense ones")
+    for _ in range(DEEPEST):
+        others = _write_defaults(model, read)
+        if not others:
+            break
+        model = _inlined(
+            model, partial(inliner.inline_selected_functions, function_ids=others, inline_schema_functions=True), called
+        )
     return model
+
+
+def _inlined(
+    model: onnx.ModelProto, inline: Callable[[onnx.ModelProto], onnx.ModelProto], called: str
+) -> onnx.ModelProto:
+    try:
+        return inline(model)
+    except Exception as error:  # of the C++ below, as it comes
+        raise CaptureError(
+            f"{called}: its functions cannot be written out ({error}); expected: functions made of ONNX's operators"
+        ) from error
+
+
+def _write_defaults(model: onnx.ModelProto, read: Set[str]) -> list[tuple[str, str]]:
+    """The operators of a model that are not `read` and that the standard defines by others, with their defaults.
+
+    Their nodes are given the attributes that the standard puts where they have none, which ONNX's inliner forgets:
+    MeanVarianceNormalization would lose its axes.
+    """
+    versions, found = opsets(model), set()
+    for node in _nodes(model.graph):
+        if node.op_type in read or not onnx.defs.has(node.op_type, versions.get(node.domain, 1), node.domain):
+            continue
+        schema: Any = onnx.defs.get_schema(node.op_type, versions.get(node.domain, 1), node.domain)
+        if schema.has_function or schema.has_context_dependent_function:
+            found.add((node.domain, node.op_type))
+            given = {attribute.name for attribute in node.attribute}
+            defaults = (each.default_value for each in schema.attributes.values() if each.name not in given)
+            node.attribute.extend(default for default in defaults if default.name)
+    return sorted(found)
 
 
 def opsets(model: onnx.ModelProto) -> dict[str, int]:
@@ -111,13 +152,13 @@ def _take_data_beside(model: onnx.ModelProto, path: Path) -> None:
         beside = (folder / location).resolve()
         if location.is_absolute() or ".." in location.parts or not beside.is_relative_to(folder):
             raise CaptureError(
-                f"{path}: the constant {tensor.name!r} lies in {str(location)!r}; expected: a file below the model's own "
-                "folder"
+                f"{path}: the constant {tensor.name!r} lies in {str(location)!r}; expected: a file below the model's "
+                "own folder"
             )
         try:
             offset, size = int(facts.get("offset", 0)), beside.stat().st_size
             length = int(facts.get("length", size - offset))
-            if not (0 <= offset and 0 <= length <= size - offset):
+            if offset < 0 or not (0 <= length <= size - offset):
                 raise ValueError(f"{length} bytes from {offset} on, of {size}")
             if length > left:
                 raise ValueError(f"more than {LARGEST_FILE} bytes in all")
@@ -127,8 +168,8 @@ def _take_data_beside(model: onnx.ModelProto, path: Path) -> None:
                 tensor.raw_data = file.read(length)
         except (OSError, ValueError) as error:
             raise CaptureError(
-                f"{path}: the constant {tensor.name!r} cannot be read from {str(location)!r} ({error}); expected: the file "
-                "that was exported with the model, beside it"
+                f"{path}: the constant {tensor.name!r} cannot be read from {str(location)!r} ({error}); expected: the "
+                "file that was exported with the model, beside it"
             ) from error
         tensor.ClearField("external_data")
         tensor.data_location = TensorProto.DEFAULT

@@ -1,4 +1,4 @@
-"""What the inputs and outputs of an ONNX file are: where the points lie, how many columns there are, what they are called.
+"""What the inputs and outputs of an ONNX file are: where the points lie, how many columns there are, their names.
 
     points    the axis of an input whose size is free; or its first axis, where a size of 2 or more is fixed there; or
               none, where a file takes one point: (1, k), (k,) or a number
@@ -115,8 +115,8 @@ def output_variables(given: Interface, sizes: Sequence[int], called: str) -> tup
         if len(described) != total:
             shapes = ", ".join(f"{name!r} of {size}" for name, size in zip(given.outputs, sizes, strict=True))
             raise CaptureError(
-                f"--outputs states {len(described)} columns, but {called} returns {total}: {shapes}; expected: a name for "
-                f'each, as in --outputs "u, v", or one with a size, as in --outputs "u[{total}]"'
+                f"--outputs states {len(described)} columns, but {called} returns {total}: {shapes}; expected: a name "
+                f'for each, as in --outputs "u, v", or one with a size, as in --outputs "u[{total}]"'
             )
         return tuple(Var(*column.variable) for column in given.stated_outputs), described
     if given.output_records is not None and len(given.output_records) == total:
@@ -201,8 +201,8 @@ def _free(name: str, shape: Shape | None, size: int | None, called: str) -> Grap
         known = math.prod(each for each in rest if each is not None)
         if len(unknown) > 1 or size is None or size % known:
             raise CaptureError(
-                f"{called}: the input {name!r} has the shape {_shown(shape)}; expected: one free size, that of the points. "
-                'The usual fix: name its columns, as in --inputs "x, t"'
+                f"{called}: the input {name!r} has the shape {_shown(shape)}; expected: one free size, that of the "
+                'points. The usual fix: name its columns, as in --inputs "x, t"'
             )
         rest[unknown[0]] = size // known
     return GraphInput(name, tuple(each or 1 for each in rest), axis)
@@ -276,8 +276,8 @@ def _records(model: onnx.ModelProto, called: str) -> dict[str, list[dict[str, An
         return {side: [_record(each, side) for each in found.get(side, ())] for side in ("inputs", "outputs")}
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise CaptureError(
-            f'{called}: the metadata {METADATA} cannot be read ({error}); expected: {{"inputs": [{{"name": "x", "lower": 0, '
-            '"upper": 1, "unit": "m"}], "outputs": [{"name": "u"}]}'
+            f'{called}: the metadata {METADATA} cannot be read ({error}); expected: {{"inputs": [{{"name": "x", "lower": '
+            '0, "upper": 1, "unit": "m"}], "outputs": [{"name": "u"}]}'
         ) from error
 
 

@@ -25,12 +25,13 @@ FUNCTION_OF = {
 
 STEPS = "its slope is 0 and it jumps, as no smooth network does; expected: a model without rounding"
 WHERE = "it returns places and not values; expected: a model that calculates with its inputs alone"
+IMAGES = """AveragePool Col2Im Conv ConvInteger ConvTranspose DeformConv GridSample LRN LpPool MaxPool Resize RoiAlign
+    Upsample"""
 REFUSED = {
     **dict.fromkeys(("Ceil", "Floor", "Round", "Mod", "Hardmax"), STEPS),
     **dict.fromkeys(("ArgMax", "ArgMin", "TopK", "NonZero", "Unique", "OneHot"), WHERE),
     **dict.fromkeys(
-        ("Conv", "ConvTranspose", "ConvInteger", "DeformConv", "MaxPool", "AveragePool", "LpPool", "Resize", "Upsample",
-         "GridSample", "RoiAlign", "Col2Im", "LRN"),
+        tuple(IMAGES.split()),
         "it works on images; expected: a network of points",
     ),
     **dict.fromkeys(
@@ -59,6 +60,10 @@ def _binary(function: Callable[[Tensors, Value, Value], Value]) -> Operator:
 def _folded(function: Callable[[Tensors, Value, Value], Value]) -> Operator:
     """Of any number of inputs."""
     return lambda t, node: reduce(lambda a, b: function(t, a, b), map(node.value, range(len(node.inputs))))
+
+
+def _total(t: Tensors, node: Node) -> Value:
+    return reduce(t.add, map(node.value, range(len(node.inputs))))
 
 
 # Choices
@@ -129,10 +134,7 @@ def _reduction(function: Callable[..., Value]) -> Operator:
     def read(t: Tensors, node: Node) -> Value:
         x, axes = node.value(0), node.integers("axes", 1)
         if not axes:
-            if node.attribute("noop_with_empty_axes"):
-                axes = []
-            else:
-                axes = list(range(len(shape_of(x))))
+            axes = [] if node.attribute("noop_with_empty_axes") else list(range(len(shape_of(x))))
         return function(t, x, axes, keepdims=bool(node.attribute("keepdims")))
 
     return read
@@ -263,7 +265,7 @@ def _aligned(t: Tensors, value: Value, term: str, order: Sequence[str]) -> Value
     for label in term:
         while term.count(label) > 1:
             i, j = term.index(label), term.rindex(label)
-            value = t.move(lambda table, i=i, j=j: np.moveaxis(np.diagonal(table, 0, i, j), -1, i), value)  # type: ignore[misc]
+            value = t.move(lambda table, i=i, j=j: np.moveaxis(np.diagonal(table, 0, i, j), -1, i), value)
             term = term[:j] + term[j + 1 :]
     places = [term.index(label) for label in order if label in term]
     lacking = [i for i, label in enumerate(order) if label not in term]
@@ -355,9 +357,7 @@ def _pad(t: Tensors, node: Node) -> Value:
     x = t.move(cut, x)
     widths = [(max(0, a), max(0, b)) for a, b in widths]
     if mode != "constant":
-        return t.move(
-            lambda table: np.pad(table, widths, mode={"edge": "edge", "reflect": "reflect"}.get(mode, "wrap")), x
-        )
+        return t.move(lambda table: np.pad(table, widths, mode=mode), x)
     filling = node.value(2) if node.optional(2) is not None else np.asarray(node.attribute("value"))
     return t.move(lambda table, each: np.pad(table, widths, constant_values=each.reshape(-1)[0]), x, filling)
 
@@ -376,7 +376,8 @@ def _shape_of(t: Tensors, node: Node) -> Value:
 
 
 def _eye_like(t: Tensors, node: Node) -> Value:
-    return np.eye(*shape_of(node.value(0)), k=node.attribute("k"))
+    rows, columns = shape_of(node.value(0))
+    return np.eye(rows, columns, k=node.attribute("k"))
 
 
 # ai.onnx.ml
@@ -454,7 +455,7 @@ OPERATORS: Mapping[str, Operator] = {
     "LpNormalization": _lp_norm,
     "MatMul": _binary(lambda t, a, b: t.matmul(a, b)),
     "Max": _folded(rewritings.maximum),
-    "Mean": lambda t, node: t.scale(_folded(lambda t, a, b: t.add(a, b))(t, node), 1 / len(node.inputs)),  # type: ignore[arg-type]
+    "Mean": lambda t, node: t.scale(_total(t, node), 1 / len(node.inputs)),
     "Min": _folded(rewritings.minimum),
     "Mish": _unary(rewritings.mish),
     "Mul": _binary(lambda t, a, b: t.multiply(a, b)),
@@ -487,7 +488,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Softmax": _softmax(rewritings.softmax),
     "Softsign": _unary(rewritings.softsign),
     "Sub": _binary(lambda t, a, b: t.subtract(a, b)),
-    "Sum": _folded(lambda t, a, b: t.add(a, b)),
+    "Sum": _total,
     "Swish": _swish,
     "Tan": _unary(rewritings.tan),
     "ThresholdedRelu": lambda t, node: rewritings.threshold(t, node.value(0), node.attribute("alpha"), 0.0),

@@ -1,20 +1,19 @@
 """`GraphReader`: reads the nodes of an ONNX graph into Tensors, one after another.
 
 A node of which every input is a constant is calculated by ONNX's reference evaluator. One that only moves numbers is
-too, on the tables of its tensors. What calculates with variables is in `onnx_operators.py`; an operator that is not
-there is read as the nodes that ONNX's standard defines it by, if it does.
+too, on the tables of its tensors. What calculates with variables is in `onnx_operators.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import infer_node_outputs
 
@@ -106,26 +105,20 @@ class GraphReader:
         """Add what the nodes of a graph make to the known values, its constants first."""
         for tensor in graph.initializer:
             known[tensor.name] = numpy_helper.to_array(tensor)
-        self.read_nodes(graph.node, known, {})
-
-    def read_nodes(
-        self, nodes: Iterable[NodeProto], known: dict[str, Value], given: Mapping[str, Any], caller: str = ""
-    ) -> None:
-        """Add what nodes make to the known values; `given` are the attributes of the function they are the body of."""
-        for node in nodes:
+        for node in graph.node:
             try:
                 if all(name in known for name in node.input if name):
-                    results = self._results(node, known, given)
+                    results = self._results(node, known)
                     known.update({name: value for name, value in zip(node.output, results, strict=False) if name})
                 elif node.op_type in CONTROL | RANDOM | set(self.refused):
                     raise Refusal(self._unknown(node.op_type))
             except Refusal as refusal:
                 where = f"node {node.name!r}" if node.name else f"the node that makes {node.output[0]!r}"
-                fault = f"{caller or f'{node.op_type}, {where},'} is not read: {refusal}"
+                fault = f"{node.op_type}, {where}, is not read: {refusal}"
                 if fault not in self.faults:
                     self.faults.append(fault)
 
-    def _results(self, proto: NodeProto, known: Mapping[str, Value], given: Mapping[str, Any]) -> Sequence[Value]:
+    def _results(self, proto: NodeProto, known: Mapping[str, Value]) -> Sequence[Value]:
         name = proto.op_type
         if name in RANDOM or name in CONTROL:
             raise Refusal(self._unknown(name))
@@ -133,7 +126,6 @@ class GraphReader:
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         version = self.opsets.get(domain, 1)
         schema = _schema(name, version, domain)
-        proto = _resolved(proto, given)
         attributes = {
             **{
                 each.name: _attribute(each.default_value)
@@ -155,8 +147,6 @@ class GraphReader:
             except (ValueError, TypeError, IndexError, KeyError) as error:  # of NumPy, about shapes
                 raise Refusal(f"its inputs do not fit ({_first_line(error)})") from error
             return made if isinstance(made, list | tuple) else [made]  # type: ignore[list-item]
-        if name not in self.refused and (body := _body(proto, schema, version, inputs)) is not None:
-            return self._expanded(proto, body, inputs, schema)
         raise Refusal(self._unknown(name))
 
     def _unknown(self, name: str) -> str:
@@ -224,28 +214,6 @@ class GraphReader:
         found = dict(zip([name for name in proto.output if name], made, strict=True))
         return [np.asarray(found[name]) if name else np.zeros(0) for name in proto.output]
 
-    def _expanded(
-        self, proto: NodeProto, body: FunctionProto, inputs: Sequence[Value | None], schema: onnx.defs.OpSchema
-    ) -> list[Value]:
-        """What the nodes make that ONNX's standard defines an operator by."""
-        attributes = {each.name: each for each in proto.attribute}
-        for name, each in schema.attributes.items():
-            if each.default_value.name:
-                attributes.setdefault(name, each.default_value)
-        inner = {name: value for name, value in zip(body.input, inputs, strict=False) if value is not None}
-        inner[""] = np.zeros(0)
-        where = f"node {proto.name!r}" if proto.name else f"the node that makes {proto.output[0]!r}"
-        before = len(self.faults)
-        opsets = self.opsets
-        self.opsets = {**opsets, **{each.domain: each.version for each in body.opset_import}}
-        try:
-            self.read_nodes(body.node, inner, attributes, f"{proto.op_type}, {where},")
-        finally:
-            self.opsets = opsets
-        if len(self.faults) > before:
-            raise Refusal(self.faults.pop().partition(" is not read: ")[2])
-        return [_made(inner, name) for name, _ in zip(body.output, proto.output, strict=False)]
-
 
 def _made(known: Mapping[str, Value], name: str) -> Value:
     if name not in known:
@@ -258,22 +226,6 @@ def _schema(name: str, version: int, domain: str) -> onnx.defs.OpSchema:
         return onnx.defs.get_schema(name, version, domain)
     except onnx.defs.SchemaError as error:
         raise Refusal(f"opset {version} has no such operator; expected: one of ONNX") from error
-
-
-def _resolved(proto: NodeProto, given: Mapping[str, AttributeProto]) -> NodeProto:
-    """The node with the attributes of the function that it stands in, where it refers to them."""
-    if not any(each.ref_attr_name for each in proto.attribute):
-        return proto
-    node = NodeProto()
-    node.CopyFrom(proto)
-    node.ClearField("attribute")
-    for each in proto.attribute:
-        if not each.ref_attr_name:
-            node.attribute.append(each)
-        elif each.ref_attr_name in given:
-            node.attribute.append(given[each.ref_attr_name])
-            node.attribute[-1].name = each.name
-    return node
 
 
 def _attribute(attribute: AttributeProto) -> Any:
@@ -293,37 +245,6 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind in "cOUS":
         raise Refusal(f"it makes a constant of {array.dtype}; expected: numbers")
     return array.astype(np.float64)
-
-
-def _body(
-    proto: NodeProto, schema: onnx.defs.OpSchema, version: int, inputs: Sequence[Value | None]
-) -> FunctionProto | None:
-    """The nodes that the standard defines an operator by, if it does."""
-    if schema.has_function:
-        best = max((v for v in schema.function_opset_versions if v <= version), default=None)
-        text = None if best is None else schema.get_function_with_opset_version(best)
-    elif schema.has_context_dependent_function:
-        types = [
-            helper.make_tensor_type_proto(_element(each), np.shape(each.table if isinstance(each, Tensor) else each))
-            if each is not None
-            else onnx.TypeProto()
-            for each in inputs
-        ]
-        best = max((v for v in schema.context_dependent_function_opset_versions if v <= version), default=None)
-        text = (
-            None
-            if best is None
-            else schema.get_context_dependent_function_with_opset_version(
-                best, proto.SerializeToString(), [each.SerializeToString() for each in types]
-            )
-        )
-    else:
-        return None
-    if not text:
-        return None
-    body = FunctionProto()
-    body.ParseFromString(text)
-    return body
 
 
 def _element(value: Value) -> int:

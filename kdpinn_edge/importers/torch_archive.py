@@ -34,9 +34,9 @@ TARGET = re.compile(
     r"torch\.ops\.(aten|higher_order|prims)\.(?!from_file)[\w.]+|_operator\.\w+|math\.\w+|torch\.sym_\w+"
 )
 """The operators that a node of the graph may call."""
-SYMBOLIC_FUNCTIONS = """Symbol Integer Float Rational Add Mul Pow Max Min Eq Ne Lt Le Gt Ge FloorDiv ModularIndexing Where
-    PythonMod Mod CleanDiv CeilToInt FloorToInt CeilDiv PowByNatural FloatPow FloatTrueDiv IntTrueDiv TruncToInt RoundToInt
-    ToFloat Identity"""
+SYMBOLIC_FUNCTIONS = """Symbol Integer Float Rational Add Mul Pow Max Min Eq Ne Lt Le Gt Ge FloorDiv ModularIndexing
+    Where PythonMod Mod CleanDiv CeilToInt FloorToInt CeilDiv PowByNatural FloatPow FloatTrueDiv IntTrueDiv TruncToInt
+    RoundToInt ToFloat Identity"""
 SYMBOLIC = frozenset(SYMBOLIC_FUNCTIONS.split())
 """The functions that a symbolic size may be made of."""
 CONTAINERS = frozenset({None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"})

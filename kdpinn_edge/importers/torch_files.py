@@ -68,7 +68,7 @@ def _module(text: str, weights: Path | None, activation: str | None) -> Any:
     if suffix == ".py":
         return _built(path, factory, weights)
     if suffix == ".pt2":
-        return read_pt2(path).module(check_guards=False)
+        return read_pt2(path)
     if suffix == ".mdlus":
         return read_mdlus(path)
     state = read_weights_file(path)
