@@ -11,19 +11,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from strategies import mlp
 
 from kdpinn_edge import KdpinnError, Program, capture_onnx, interpret
 from kdpinn_edge.bundle.manifest import Input, Output
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.importers.onnx_model import read_onnx
-from strategies import mlp
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from onnx_node_tests import READ, cases, run
 
 WITHOUT_TESTS = tuple(
-    "Cast CastLike Equal EyeLike FeatureVectorizer LinearRegressor Normalizer Scaler Shape Size Trilu".split()
+    ["Cast", "CastLike", "Equal", "EyeLike", "FeatureVectorizer", "LinearRegressor", "Normalizer", "Scaler", "Shape", "Size", "Trilu"]
 )
 """Operators of which ONNX has no tests, or whose result is the same for all points, or of integers."""
 RNG = np.random.default_rng(0)
@@ -93,7 +93,7 @@ def test_keras_matrix(tmp_path):
     assert str(model.program).count("affine") == 2  # the bias belongs to the product
 
 
-@pytest.mark.parametrize("shape, out", [(("n", 2), ("n", 1)), ((7, 2), (7, 1)), ((1, 2), (1, 1)), (None, None)])
+@pytest.mark.parametrize(("shape", "out"), [(("n", 2), ("n", 1)), ((7, 2), (7, 1)), ((1, 2), (1, 1)), (None, None)])
 def test_axis_of_points(tmp_path, shape, out):
     """Free, fixed, of size 1, and not stated at all."""
     path = dense(tmp_path / "m.onnx", shape or ("n", 2), out or ("n", 1))
@@ -267,8 +267,7 @@ def test_opsets(tmp_path, opset):
 # What is refused
 
 
-@pytest.mark.parametrize(
-    "nodes, said",
+@pytest.mark.parametrize(("nodes", "said"),
     [
         ([node("Ceil", "x", "u")], r"Ceil, node 'Ceil_of_u', is not read: its slope is 0"),
         ([node("ReduceMean", "x", "u", axes=[0])], r"ReduceMean, node 'ReduceMean_of_u', is not read: it mixes points"),
@@ -367,7 +366,7 @@ def test_files_that_are_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "inputs, outputs, said",
+    ("inputs", "outputs", "said"),
     [
         ("x", None, r"--inputs states 1 columns, but .* takes 2: 'x' of 2"),
         ("x, t", "u, v", r"--outputs states 2 columns, but .* returns 1: 'u' of 1"),
