@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge import functions
 from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.constants import Constants, is_zero
@@ -27,7 +28,6 @@ from kdpinn_edge.export.lowering.schedule import Lowered, Schedule, lower_progra
 from kdpinn_edge.export.lowering.schedule_batch import batch_schedule
 from kdpinn_edge.export.lowering.schedule_single import single_schedule
 from kdpinn_edge.export.targets.table import Vectors
-from kdpinn_edge import functions
 from kdpinn_edge.functions.power import power
 from kdpinn_edge.numerics import lanes, words
 from kdpinn_edge.numerics.reference import PRECISIONS, rounded

@@ -21,7 +21,8 @@ from kdpinn_edge.export.lowering.loops import (
     Variable,
     apply,
 )
-from kdpinn_edge.functions import Kernel, kernel
+from kdpinn_edge.functions import kernel
+from kdpinn_edge.functions.record import Kernel
 from kdpinn_edge.numerics.lanes import Symbolic
 
 DTYPES: Mapping[Scalar, np.dtype[Any]] = {

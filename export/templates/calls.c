@@ -51,7 +51,7 @@ int main(int count, char **given) {
     x = calloc(1, x_bytes + 1), y = calloc(1, y_bytes + 1);
     if (x == NULL || y == NULL || fread(x, 1, x_bytes, stdin) != x_bytes) return 1;
     memset(painted, PAINT, PAGE);
-    memset(stack, PAINT, SIZE);
+    if (looking) memset(stack, PAINT, SIZE);
     const long above = looking ? touched(nothing, 0, 0) - (long)sizeof(void *) : 0; /* a call has its return address */
     for (int i = 4; i + 2 < count; i += 3) {
         void *library = dlopen(given[i], RTLD_NOW), *symbol = library ? dlsym(library, given[i + 1]) : NULL;

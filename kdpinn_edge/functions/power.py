@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache, partial
+from functools import cache, partial, reduce
 
 import numpy as np
 
@@ -30,15 +30,15 @@ def power(x: Lanes, exponent: float) -> Lanes:
     magnitude = abs(exponent)
     if not (2 * magnitude).is_integer():
         return exp(mul(log(x), exponent))
-    y = sqrt(x) if magnitude % 1 else None
+    factors = [sqrt(x)] if magnitude % 1 else []
     square, left = x, int(magnitude)
     while left:
         if left & 1:
-            y = square if y is None else mul(y, square)
+            factors.append(square)
         left >>= 1
         if left:
             square = mul(square, square)
-    assert y is not None
+    y = reduce(mul, factors)
     return div(1.0, y) if exponent < 0 else y
 
 

@@ -95,3 +95,15 @@ def output_columns(columns: Sequence[Column]) -> tuple[Output, ...]:
     if bounded:
         raise ProgramError(f"outputs: {', '.join(bounded)} has bounds; expected: names and units, as in u[m/s], v")
     return tuple(Output(name, each.unit) for each in columns for name in each.names)
+
+
+def columns_text(columns: Sequence[Column]) -> str:
+    """The text that `parse_columns` reads as these columns."""
+    return ", ".join(map(_text, columns))
+
+
+def _text(column: Column) -> str:
+    size = "" if column.size == 1 else f"[{column.size}]"
+    unit = "" if column.unit is None else f"[{column.unit}]"
+    lower, upper = ("" if side is None else repr(side).removesuffix(".0") for side in (column.lower, column.upper))
+    return f"{column.name}{unit}{size}" + (f"={lower}:{upper}" if lower or upper else "")

@@ -111,8 +111,7 @@ def _own(text: str) -> Model:
             f"{text} is no file of a model; expected: a program.npz, a .safetensors file, or a foreign network: "
             f"{FOREIGN}"
         )
-    net = find_pinn(text)
-    return _model(captured(net, net.problem.name), net.problem)
+    return net_model(find_pinn(text))
 
 
 def _described(model: Model, stated: Stated) -> Model:
@@ -194,6 +193,11 @@ def _of_bundle(folder: Path) -> Model:
     known = map(problems.problem, problems.names())
     solved = next((each for each in known if (each.equation, each.inputs, each.outputs) == described), None)
     return Model(manifest.name, program, manifest.inputs, manifest.functions["eval"].outputs, solved)
+
+
+def net_model(net: Pinn) -> Model:
+    """The Model that a network is."""
+    return _model(captured(net, net.problem.name), net.problem)
 
 
 def _model(program: Program, problem: Problem) -> Model:
