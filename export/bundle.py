@@ -147,7 +147,9 @@ def _companions(
         for variant, kernel in zip(interface.target.compiled, model.kernels, strict=True)
     }
     networks = {
-        ONNX_FILES[function]: to_onnx(program, interface.precision).SerializeToString(deterministic=True)
+        ONNX_FILES[function]: to_onnx(
+            program, interface.precision, interface.inputs, model.outputs[function]
+        ).SerializeToString(deterministic=True)
         for function, program in model.programs.items()
     }
     page = web_files(library, interface, dict(model.outputs), equation) if interface.target.artifact == "wasm" else {}
