@@ -266,7 +266,9 @@ class _Body:
         _, name = self.source.c_name(call.routine)
         pointers = [self._pointer(buffer, at) for buffer, at in call.pointers]
         arguments = ", ".join([*pointers, *map(self._sum, call.symbols)])
-        return f"(void){name}({arguments});" if call.routine in ENTRIES else f"{name}({arguments});"
+        return (
+            f"(void){name}({arguments});" if call.routine.removesuffix("_for") in ENTRIES else f"{name}({arguments});"
+        )
 
     def _pointer(self, buffer: Buffer, at: Linear) -> str:
         name = self.symbol(buffer)
