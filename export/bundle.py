@@ -74,8 +74,8 @@ def export_bundle(
 
         export_bundle(program, "wave", name="wave", derivatives=["u", "u_x", "u_xx"])
 
-    `per_call` names inputs that are constant during a call, of which there are then NAME_eval_for(p, x, y, n), and so on
-    for the other functions: what depends on p alone is evaluated once per call, and the bits are those of NAME_eval.
+    `per_call` names inputs that are constant during a call. There is then a second form of each function, as
+    NAME_eval_for(p, x, y, n): what depends on p alone is evaluated once per call, and the bits are those of NAME_eval.
 
         export_bundle(deeponet, "heat", name="heat", per_call=["sensors"])
 

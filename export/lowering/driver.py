@@ -62,12 +62,14 @@ def evaluate_all(evaluation: Evaluation) -> Routine:
     x = Buffer("x", scalar, linear(n) * evaluation.n_in, constant=True)
     y = Buffer("y", scalar, linear(n) * evaluation.n_out)
     s = Buffer("s", scalar, Linear(evaluation.scratch), scratch=True)
-    p = (Buffer("p", scalar, Linear(once.n_in), constant=True),) if once else ()
+    parameters: tuple[Buffer, ...] = (x, y)
     code = Code()
-    _check(code, n, STATUS, *p, x, y)
     if once:
-        rest = Linear(once.n_out + -once.n_out % ALIGNED)
-        at_p = (p[0], Linear(0)), (s, Linear(0)), (s, rest)
+        p = Buffer("p", scalar, Linear(once.n_in), constant=True)
+        parameters = (p, x, y)
+    _check(code, n, STATUS, *parameters)
+    if once:
+        at_p = (p, Linear(0)), (s, Linear(0)), (s, Linear(_held(once)))
         with code.when(apply("less", Number(WIDE, 0), Count(WIDE, linear(n)))):
             code.statements.append(Call(f"{once.name}_single", at_p))
     with code.counting("p", Linear(0), linear(n), evaluation.points_per_batch, bits=64) as at:
@@ -85,12 +87,17 @@ def evaluate_all(evaluation: Evaluation) -> Routine:
     code.statements.append(Return(Number(STATUS, 0)))
     given = "p, x[i]" if once else "x[i]"
     doc = f"y[i] = {evaluation.name}({given}) for n points: 0, or an error code of kdpinn_edge.h."
-    return Routine(evaluation.name, doc, (*p, x, y, n), code.body, STATUS)
+    return Routine(evaluation.name, doc, (*parameters, n), code.body, STATUS)
 
 
 def scratch_of(once: Evaluation) -> int:
     """The scratch memory that the evaluation of `once` takes, its results included."""
-    return once.n_out + -once.n_out % ALIGNED + once.scratch
+    return _held(once) + once.scratch
+
+
+def _held(once: Evaluation) -> int:
+    """The room of its results, in whole cache lines."""
+    return once.n_out + -once.n_out % ALIGNED
 
 
 def _check(code: Code, n: Symbol, result: Type, *buffers: Buffer) -> None:

@@ -111,7 +111,8 @@ class Kernel:
     @property
     def evaluated(self) -> Mapping[str, Function]:
         """By its name in C each function that is evaluated at points."""
-        return {**self.functions, **{each.varying.name: each.varying for each in self.per_call.values()}}
+        every = (*self.functions.values(), *(each.varying for each in self.per_call.values()))
+        return {function.name: function for function in every}
 
     @property
     def source(self) -> str:

@@ -161,21 +161,20 @@ def _driver(function: Any, result: types.Type) -> Any:
 @_driver(words.at_points, types.int32)
 def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> ir.Value:
     """The routine that calls the kernels, which Numba compiles from the same functions of the text."""
-    kernels = {each.value.function.name: each.value for each in sig.args if isinstance(each, NamedType)}
-    evaluated: Function = [each.function for each in kernels.values()][-1]
-    machine = context.machine
+    named = [each.value for each in sig.args if isinstance(each, NamedType)]
+    kernels = {each.function.name: (each.function, each.body) for each in named if each.function is not None}
+    (*_, (evaluated, _)), machine = kernels.values(), context.machine
 
     def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
         kind: Literal["batch", "single"] = "batch" if integers else "single"
-        named = kernels[routine.removesuffix(f"_{kind}")]
-        function: Function = named.function
+        function, body = kernels[routine.removesuffix(f"_{kind}")]
         typ = Vector(function, kind, INPUT)
         value = ir.Constant(context.get_value_type(typ), ir.Undefined)
         for i, part in enumerate((*pointers, *(integers or [ir.Constant(ir.IntType(32), 1)]))):
             value = inner.insert_value(value, part, i)
         _place_of(inner, machine, typ, value).emit(typ.schedule.load)
         kernel = signature(types.none, typ)
-        description, library = compiled(named.body, [typ], types.none, context)
+        description, library = compiled(body, [typ], types.none, context)
         context.active_code_library.add_linking_library(library)
         context.call_internal_no_propagate(inner, description, kernel, [value])
 

@@ -157,11 +157,11 @@ class Sizes:
 class Manifest:
     """The contents of `manifest.json`. `files` maps each file's name to its SHA-256 in lower-case hex.
 
-    `inputs` has one entry per column of x, for every function; `per_call` are the names of those that functions such as
-    NAME_eval_for are given apart, as p, since they are constant during a call. `functions` are some of FUNCTIONS in their order, "eval"
-    among them. `library` is one of `files`; where it is source code, it has no `sizes`. `stack` is the most that any C
-    function of the library takes, its self-test included; `measured` says how it and the instructions were measured, or
-    why they are None.
+    `inputs` has one entry per column of x, for every function; `per_call` are the names of those that functions such
+    as NAME_eval_for are given apart, as p, since they are constant during a call. `functions` are some of FUNCTIONS
+    in their order, "eval" among them. `library` is one of `files`; where it is source code, it has no `sizes`.
+    `stack` is the most that any C function of the library takes, its self-test included; `measured` says how it and
+    the instructions were measured, or why they are None.
     """
 
     name: str

@@ -84,7 +84,7 @@ def at_points(kernel: Body, x: Lanes | None, y: Lanes | None, n: int) -> int:
 
 
 def at_points_for(once: Body, kernel: Body, p: Lanes | None, x: Lanes | None, y: Lanes | None, n: int) -> int:
-    """Store kernel(once(p), x) of n points into y; 0, or an error code. The numbers p (n_p,) are those of all points."""
+    """Store kernel(once(p), x) of n points into y; 0, or an error code. All points have the numbers p (n_p,)."""
     if n > 0 and p is None:
         return NULL_POINTER
 
