@@ -139,17 +139,15 @@ class Engine(ABC):
     def _checked_for(self, function: FunctionName, p: Array, x: Array, threads: int) -> Array:
         check_function(self.manifest, function)
         constant, varying = _apart(self.manifest)
-        if isinstance(p, np.ndarray) and p.ndim == 1:
-            p = p[None]
-        elif isinstance(p, np.ndarray):
+        _check_kind("p", p, self.manifest, f"({len(constant)},)")
+        if p.shape != (len(constant),):
             raise EngineError(
                 f"p has shape {p.shape}; expected: ({len(constant)},), the inputs "
                 f"{', '.join(column.name for column in constant)}, which all points of a call share"
             )
-        _check_array("p", p, self.manifest, constant)
         _check_array("x", x, self.manifest, varying)
         _check_threads(threads)
-        x, p = dense(x), dense(p)[0]
+        p, x = dense(p), dense(x)
         y = np.empty((len(x), self.manifest.functions[function].n_out), self.dtype)
         self._run(lambda points: self._bind_for(function, p, x[points], y[points]), len(x), threads)()
         return y
@@ -205,11 +203,12 @@ def check_values(manifest: Manifest, function: FunctionName, y: Array) -> None:
     _check_array("y", y, manifest, manifest.functions[function].outputs)
 
 
-def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[Input | Output]) -> None:
-    dtype, n_columns = manifest.precision, len(columns)
+def _check_kind(name: str, array: Array, manifest: Manifest, shape: str) -> None:
+    """Whether it is a NumPy array of the precision; `shape` is what it should have."""
+    dtype = manifest.precision
     if not isinstance(array, np.ndarray):
         raise EngineError(
-            f"{name} is a {type(array).__name__}; expected: a NumPy array (n, {n_columns}) of {dtype}, "
+            f"{name} is a {type(array).__name__}; expected: a NumPy array {shape} of {dtype}, "
             f"as in np.asarray({name}, dtype=np.{dtype})"
         )
     if array.dtype != dtype:
@@ -217,6 +216,11 @@ def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[
             f"{name} has dtype {array.dtype}; expected: {dtype}, the precision of {manifest.name!r}. "
             f"Convert it: {name}.astype(np.{dtype})"
         )
+
+
+def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[Input | Output]) -> None:
+    n_columns = len(columns)
+    _check_kind(name, array, manifest, f"(n, {n_columns})")
     if array.ndim != 2 or array.shape[1] != n_columns:
         fix = ""
         if array.shape == (n_columns,):
