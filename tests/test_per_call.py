@@ -20,7 +20,7 @@ from strategies import programs, wild
 from test_c_source import WARNINGS
 from typer.testing import CliRunner
 
-from kdpinn_edge import cli, compile, load
+from kdpinn_edge import check, cli, compile, load
 from kdpinn_edge.bundle.manifest import FunctionName, Input, Output, Precision, read_manifest
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.derive.per_call import parse_per_call, split
@@ -169,6 +169,12 @@ def test_engines_have_both_forms(bundle: Path, name: str) -> None:
         assert list(jet) == list(expected) == REQUESTS
         assert all(same_bits(jet[each], expected[each]) for each in REQUESTS)
     assert same_bits(engine.eval_for(np.repeat(p, 2)[::2], np.asfortranarray(x)), engine.eval(everything))
+
+
+def test_a_check_holds_both_forms_to_the_bits(bundle: Path) -> None:
+    found = {each.name: each for each in check(bundle)}
+    assert {each.result for each in found.values()} == {"passed"}
+    assert "64 of them by a call of their own" in found["jet, per call"].detail
 
 
 def test_onnx_has_both_forms(bundle: Path) -> None:
