@@ -23,6 +23,7 @@ from kdpinn_edge.bundle.manifest import (
     Storage,
     write_manifest,
 )
+from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
@@ -58,6 +59,7 @@ def export_bundle(
     with_bench: bool = False,
     max_flash: int | None = None,
     max_stack: int | None = None,
+    max_relative_error: float = MAX_RELATIVE_ERROR,
     report: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write the bundle of `program` to the new folder `directory`; returns its manifest.
@@ -87,6 +89,9 @@ def export_bundle(
 
     `max_flash` and `max_stack` are the bytes that the library may take. BudgetError says by how much it takes more.
 
+    `max_relative_error` is the share of the largest value that rounding may cost, at the points where the errors are
+    measured; infinity lets everything pass (`measure/accuracy.py`).
+
     `report` is told what is compiled, once everything that can be known before has been found right.
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
@@ -115,6 +120,7 @@ def export_bundle(
     command = tuple(cc) if cc else linker(interface)
     if with_bench:
         check_bench(interface.target)
+    errors = model.errors(max_relative_error=max_relative_error)
     if report is not None:
         report(f"compiling {name} for {target}")
     with _new_folder(directory) as folder:
@@ -133,7 +139,7 @@ def export_bundle(
             _self_test(folder / interface.library, name)
         usage = measure(library, interface, sizes, Budget(max_flash, max_stack))
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-        manifest = model.manifest(usage, sizes=sizes, equation=equation, files=files)
+        manifest = model.manifest(usage, errors, sizes=sizes, equation=equation, files=files)
         write_manifest(manifest, folder)
     return manifest
 

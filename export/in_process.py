@@ -28,11 +28,13 @@ class Loaded:
     engine: Any
 
 
-def load_object(model: Prepared) -> Loaded:
+def load_object(model: Prepared, max_relative_error: float) -> Loaded:
     """Compile `model`, which was prepared for this machine; nothing is written to disk.
 
-    Raises ExportError where it cannot be lowered, or a value is not finite in its domain box.
+    Raises ExportError where it cannot be lowered, or where in its domain box a value is not finite or rounding makes an
+    error of more than `max_relative_error` times the values.
     """
+    errors = model.errors(most_points=N_ERROR, max_relative_error=max_relative_error)
     code = object_code(model.kernels, model.interface)
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_triple(model.interface.target.triple).create_target_machine()
@@ -41,4 +43,4 @@ def load_object(model: Prepared) -> Loaded:
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     addresses = {symbol: engine.get_function_address(symbol) for symbol in model.interface.symbols}
-    return Loaded(model.manifest(NOT_MEASURED, most_points=N_ERROR), addresses, engine)
+    return Loaded(model.manifest(NOT_MEASURED, errors), addresses, engine)

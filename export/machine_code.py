@@ -85,7 +85,9 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
     )
     symbols = {function: interface.symbol(function, target.name) for function in functions}
     in_order = target.vectors(interface.precision).in_order
-    processor = Machine(target.pointer_bits, in_order, fuses=target.fuses, selects=not target.branches)
+    processor = Machine(
+        target.pointer_bits, in_order, fuses=target.fuses, selects=not target.branches, widens=target.widens
+    )
     compiled = compile_functions(kernel, functions, attributes, processor)
     shell = _constants(kernel)
     for function, symbol in symbols.items():

@@ -6,6 +6,7 @@ another; n is free. Only standard operators of opset 17 occur:
     Affine  Gemm, transB = 1        Map     the recipe of the function, in `kdpinn_edge/functions`
     Scale   Mul, then Add           Add     Add
     Concat  Concat, axis 1          Mul     Mul
+    Select  Greater, then Where
     Slice   Slice, axis 1           Concat of all inputs: Identity(x), which an engine removes
 
 A node has the name of the variable that it defines. A node that is only part of an op has a suffix after a dot, which
@@ -28,9 +29,24 @@ from onnx import TensorProto, helper, numpy_helper
 from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.functions import FUNCTIONS, find_function
+from kdpinn_edge.functions.power import power_name
 from kdpinn_edge.functions.recipe import Constant, Recipe, chosen, matched, operand_name
 from kdpinn_edge.numerics.reference import rounded
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters, unknown
+from kdpinn_edge.program.ir import (
+    Add,
+    Affine,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Select,
+    Slice,
+    Var,
+    parameters,
+    unknown,
+)
 from kdpinn_edge.program.verify import verify
 
 OPSET = 17
@@ -40,10 +56,13 @@ IN_FLOAT32 = "Acos Acosh Asin Asinh Atan Atanh Cosh Elu Erf HardSigmoid Selu Sin
 RUNTIME_LACKS = {"float32": (), "float64": tuple(IN_FLOAT32.split())}
 """Operators that ONNX Runtime has not for numbers of this type: another recipe is taken where there is one."""
 ENDS: Mapping[str, Sequence[tuple[str, Recipe]]] = {
-    operator: [(fn.name, recipe) for fn in FUNCTIONS.values() for recipe in fn.onnx if recipe[-1].operator == operator]
+    operator: sorted(
+        ((fn.name, recipe) for fn in FUNCTIONS.values() for recipe in fn.onnx if recipe[-1].operator == operator),
+        key=lambda named: -len(named[1]),
+    )
     for operator in {recipe[-1].operator for fn in FUNCTIONS.values() for recipe in fn.onnx}
 }
-"""The functions and their recipes by the operator that a recipe ends with."""
+"""The functions and their recipes by the operator that a recipe ends with; long ones first, as short ones end them."""
 ACCEPTED = "expected: a model.onnx that `export` wrote"
 
 
@@ -128,6 +147,10 @@ class _Graph:
                 self._function(name, fn, tensor[x], out)
             case Add(a=a, b=b) | Mul(a=a, b=b):
                 self._node(type(op).__name__, name, [tensor[a], tensor[b]], [out])
+            case Select(c=c, a=a, b=b):
+                zero = self._constant(f"{name}.zero", np.zeros(1, self._precision))
+                self._node("Greater", f"{name}.condition", [tensor[c], zero], [f"{name}.condition"])
+                self._node("Where", name, [f"{name}.condition", tensor[a], tensor[b]], [out])
             case Concat(xs=xs) if xs == self._program.inputs:
                 self._node("Identity", name, ["x"], [out])
             case Concat(xs=xs):
@@ -224,6 +247,11 @@ def _op(
             return Add(Var(name, known[a].size), known[a], known[b])
         case "Mul", [a, b]:
             return Mul(Var(name, known[a].size), known[a], known[b])
+        case "Pow", [x, exponent]:
+            return Map(Var(name, known[x].size), known[x], power_name(float(constants[exponent][0])))
+        case "Where", [condition, a, b]:
+            _, (c, _) = parts[condition]
+            return Select(Var(name, known[a].size), known[c], known[a], known[b])
         case "Identity", ["x"]:
             return Concat(Var(name, sum(var.size for var in inputs)), inputs)
         case "Concat", xs:

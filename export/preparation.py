@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any, get_args
 
@@ -27,24 +28,22 @@ from kdpinn_edge.bundle.manifest import (
     domain_fault,
     name_fault,
 )
-from kdpinn_edge.bundle.probe import probe_points, probed
+from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR, probe_points
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
 from kdpinn_edge.derive.per_call import check_per_call, split
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
+from kdpinn_edge.export.measure.accuracy import N_ERROR, measured_errors
 from kdpinn_edge.export.measure.resources import Usage
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import target as find_target
 from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
 from kdpinn_edge.numerics.storage import store_as_float16
-from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import Array, Map, Program, columns
+from kdpinn_edge.program.ir import Map, Program, columns
 from kdpinn_edge.program.simplify import multiply_adds, simplify
 
 N_GOLDEN = 48
-N_ERROR, LEAST_N_ERROR, ERROR_WORK = 4096, 256, 1 << 26
-"""At how many points the errors are measured: fewer where they would take more multiply-adds than ERROR_WORK."""
 IN_FLOAT64, BEFORE_STORAGE = "the Program in float64", "the Program whose weights were not rounded, in float64"
 
 
@@ -63,19 +62,38 @@ class Prepared:
     outputs: Mapping[FunctionName, tuple[Output, ...]]
     kernels: Sequence[Kernel]
 
+    def errors(
+        self, *, most_points: int = N_ERROR, max_relative_error: float = MAX_RELATIVE_ERROR
+    ) -> dict[FunctionName, tuple[Errors, Errors | None]]:
+        """The errors of each function at up to `most_points` points, and those that storage makes, if it rounds.
+
+        Raises ExportError where a value is not finite, or rounding makes an error of more than `max_relative_error`
+        times the values.
+        """
+        measured: dict[FunctionName, tuple[Errors, Errors | None]] = {}
+        for name, program in self.programs.items():
+            measure = partial(
+                measured_errors,
+                name,
+                reference=self.references[name],
+                inputs=self.interface.inputs,
+                most_points=most_points,
+            )
+            own = measure(program, against=IN_FLOAT64, max_relative_error=max_relative_error)
+            stored = measure(self.given[name], against=BEFORE_STORAGE) if self.storage == "float16" else None
+            measured[name] = own, stored
+        return measured
+
     def manifest(
         self,
         usage: Usage,
+        errors: Mapping[FunctionName, tuple[Errors, Errors | None]],
         *,
         sizes: Sizes | None = None,
         equation: str | None = None,
         files: Mapping[str, str] | None = None,
-        most_points: int = N_ERROR,
     ) -> Manifest:
-        """The record of the model, its errors measured at up to `most_points` points of the domain box.
-
-        Raises ExportError where a value is not finite there.
-        """
+        """The record of the model, with its `errors` as they were measured."""
         interface, target = self.interface, self.interface.target
         return Manifest(
             name=interface.name,
@@ -91,7 +109,7 @@ class Prepared:
             ),
             inputs=interface.inputs,
             per_call=interface.per_call,
-            functions={name: self._function(name, usage, most_points) for name in self.programs},
+            functions={name: self._function(name, usage, *errors[name]) for name in self.programs},
             equation=equation,
             sizes=sizes,
             stack=usage.stack,
@@ -101,19 +119,16 @@ class Prepared:
             library=interface.library,
         )
 
-    def _function(self, name: FunctionName, usage: Usage, most_points: int) -> Function:
-        program, reference = self.programs[name], self.references[name]
-        rounded = self.storage == "float16"
+    def _function(self, name: FunctionName, usage: Usage, errors: Errors, storage_errors: Errors | None) -> Function:
+        program = self.programs[name]
         return Function(
             program_sha256=program.sha256,
             outputs=self.outputs[name],
-            errors=_errors(name, program, reference, self.interface, IN_FLOAT64, most_points),
+            errors=errors,
             operations=_operations(program),
             stack=usage.stacks.get(name),
             instructions=usage.instructions.get(name),
-            storage_errors=_errors(name, self.given[name], reference, self.interface, BEFORE_STORAGE, most_points)
-            if rounded
-            else None,
+            storage_errors=storage_errors,
         )
 
 
@@ -287,41 +302,6 @@ def _outputs(
         names = columns(program.outputs)
         described[function] = tuple(map(Output, names, units.get(function, [None] * len(names))))
     return described
-
-
-def _errors(
-    function: FunctionName,
-    program: Program,
-    reference: NumpyProgram,
-    interface: Interface,
-    against: str,
-    most_points: int,
-) -> Errors:
-    """The NumPy program against the meaning of `program`, at the same points of the domain box.
-
-    Raises ExportError where one of them is not finite there.
-    """
-    n_points = max(LEAST_N_ERROR, min(most_points, ERROR_WORK // (multiply_adds(program) or 1)))
-    x = probe_points(interface.inputs, n_points, seed=1).astype(reference.dtype)
-    with np.errstate(all="ignore"):
-        exact: Array = interpret(program, x)
-        difference = np.abs(reference(x) - exact)
-    if not np.isfinite(difference).all():
-        row, column = np.argwhere(~np.isfinite(difference))[0]
-        sides = zip(interface.inputs, map(probed, interface.inputs), strict=True)
-        box = ", ".join(f"{side.name} ∈ [{low:g}, {high:g}]" for side, (low, high) in sides)
-        raise ExportError(
-            f"{function}: {columns(program.outputs)[column]} is not finite in {interface.precision} at "
-            f"{x[row].tolist()}, a point of {box}. The usual cause is an open or a wrong domain: give the one that the "
-            "model is meant for, by --lower and --upper, or in Python by inputs=[Input(name, lower, upper), …]"
-        )
-    return Errors(
-        max_abs=tuple(map(float, difference.max(axis=0))),
-        rms=tuple(map(float, np.sqrt(np.mean(difference**2, axis=0)))),
-        scale=tuple(map(float, np.abs(exact).max(axis=0))),
-        n_points=n_points,
-        against=against,
-    )
 
 
 def _operations(program: Program) -> Operations:

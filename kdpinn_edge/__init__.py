@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kdpinn_edge.checks.check import check as check
     from kdpinn_edge.derive.derivatives import derivatives as derivatives
     from kdpinn_edge.derive.residual import residual_program as residual_program
+    from kdpinn_edge.distillation import distill as distill
     from kdpinn_edge.engines import compile as compile
     from kdpinn_edge.engines import load as load
     from kdpinn_edge.errors import KdpinnError as KdpinnError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from kdpinn_edge.program.ir import Var as Var
     from kdpinn_edge.program.simplify import simplify as simplify
     from kdpinn_edge.runtime import Engine as Engine
-    from kdpinn_edge.training import distill as distill
     from kdpinn_edge.training import train as train
 
 _HOME = {
@@ -39,7 +39,7 @@ _HOME = {
     "capture": "importers.torch_module",
     "check": "checks.check",
     "derivatives": "derive.derivatives",
-    "distill": "training",
+    "distill": "distillation",
     "export_bundle": "export.bundle",
     "interpret": "program.interp",
     "load": "engines",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdpinn_edge.bundle.manifest import Grade, Input, Manifest, Precision, check_files, read_manifest
+from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR
 from kdpinn_edge.bundle.read import read_function
 from kdpinn_edge.derive.residual import residual_program
 from kdpinn_edge.errors import ExportError, ProfileError
@@ -41,6 +42,7 @@ def compile(
     precision: Precision = "float32",
     grade: Grade = "accurate",
     name: str = "model",
+    max_relative_error: float = MAX_RELATIVE_ERROR,
 ) -> Engine:
     """The Engine of a network, compiled in this process for this machine; nothing is written to disk.
 
@@ -49,7 +51,7 @@ def compile(
     has names of its own. `domain` is (lower, upper), each (n_in,), the box that the model is meant for. `derivatives`
     asks for the function `jet`, as in ["u", "u_x"]; `residual` is that function, as a Program, or the problem whose
     equation it belongs to. `per_call` names the inputs that are constant during a call, for `engine.eval_for`. The
-    errors in `engine.manifest` are measured at 256 points.
+    errors in `engine.manifest` are measured at 256 points; rounding may make `max_relative_error` of the values of them.
 
         engine = compile(net, inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
         u = engine(np.array([[0.5, 0.1]], np.float32))
@@ -70,7 +72,7 @@ def compile(
         residual=residual_program(program, residual) if isinstance(residual, Problem) else residual,
         per_call=per_call,
     )
-    return _engine(prepared)
+    return _engine(prepared, max_relative_error)
 
 
 def _program(
@@ -113,11 +115,11 @@ def _bounded(program: Program, domain: tuple[ArrayLike, ArrayLike] | None) -> tu
     return tuple(Input(*each) for each in zip(names, *sides, strict=True))
 
 
-def _engine(prepared: Prepared) -> Engine:
+def _engine(prepared: Prepared, max_relative_error: float = np.inf) -> Engine:
     from kdpinn_edge.export.in_process import load_object
     from kdpinn_edge.runtime.library_engine import CompiledEngine
 
-    loaded = load_object(prepared)
+    loaded = load_object(prepared, max_relative_error)
     return CompiledEngine(loaded.manifest, loaded.addresses, loaded.engine)
 
 

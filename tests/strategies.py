@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from function_cases import FUNCTION_CASES
 from hypothesis import strategies as st
 
 from kdpinn_edge import functions
@@ -21,13 +22,16 @@ from kdpinn_edge.program.ir import (
     Op,
     Program,
     Scale,
+    Select,
     Slice,
     Var,
     operands,
 )
 from kdpinn_edge.program.verify import verify
 
-KINDS = (Affine, Scale, Map, Add, Mul, Concat, Slice)
+KINDS = (Affine, Scale, Map, Add, Mul, Select, Concat, Slice)
+ANALYTIC = tuple(fn for fn, case in FUNCTION_CASES.items() if case.at_kink is None)
+LIMITED = tuple(fn for fn, case in FUNCTION_CASES.items() if case.above > -np.inf)
 SIZES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 20, 33, 40)
 UNITS = (-1.0, 0.0, 1.0)
 RECENT = 6  # operands and outputs are among the last few variables, so that ops build on each other
@@ -41,12 +45,15 @@ def programs(
     max_ops: int = 10,
     scale: float = 1.0,
     bound: float = 64.0,
+    any_function: bool = False,
 ) -> Program:
     """A well-formed Program of any shape: shared, dead and forwarded variables, outputs that are inputs.
 
     Its inputs are drawn too, unless they are given.
     `scale` is the size of the weights. For inputs in [-1, 1] no value exceeds `bound` in magnitude: an op that could is
-    preceded by a tanh. `bound=np.inf` lets values overflow.
+    preceded by a tanh. `bound=np.inf` lets values overflow. Functions with a kink are left out, and the argument of one
+    that is not defined everywhere is an exponential of at most e; with `any_function`, which is for tests of bits,
+    all are drawn, of any argument.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed of the weights"))
     if inputs is None:
@@ -82,14 +89,17 @@ def programs(
             weight, bias = scale * _coefficients(draw, rng, x.size), scale * _coefficients(draw, rng, x.size)
             emit(Scale(fresh(x.size), x, weight, bias), 2 * scale * magnitude[x])
         elif kind is Map:
-            fn = draw(st.sampled_from(FUNCTIONS))
-            x = tame(x, bound if _largest(fn, magnitude[x]) <= bound else 0.0)
+            fn = draw(st.sampled_from(FUNCTIONS if any_function else ANALYTIC))
+            limited = fn in LIMITED and not any_function
+            x = tame(x, 1.0 if limited else bound if _largest(fn, magnitude[x]) <= bound else 0.0)
+            x = emit(Map(fresh(x.size), x, "exp"), np.e) if limited else x
             emit(Map(fresh(x.size), x, fn), _largest(fn, magnitude[x]))
-        elif kind in (Add, Mul):
-            limit = bound / 2 if kind is Add else float(np.sqrt(bound))
-            a = tame(x, limit)
-            b = tame(draw(st.sampled_from([var for var in variables if var.size == a.size])), limit)
-            emit(kind(fresh(a.size), a, b), 2 * limit if kind is Add else limit**2)
+        elif kind in (Add, Mul, Select):
+            limit = {Add: bound / 2, Mul: float(np.sqrt(bound)), Select: bound}[kind]
+            alike = [var for var in variables if var.size == x.size]
+            others = [draw(st.sampled_from(alike)) for _ in range(2 if kind is Select else 1)]
+            tamed = [tame(var, limit) for var in (x, *others)]
+            emit(kind(fresh(x.size), *tamed), bound)
         elif kind is Concat:
             xs = (x, *draw(st.lists(st.sampled_from(variables), max_size=2)))
             while sum(var.size for var in xs) > max(SIZES):
@@ -108,8 +118,9 @@ def _largest(fn: str, magnitude: float) -> float:
     function = functions.FUNCTIONS[fn]
     if np.isfinite(function.lower) and np.isfinite(function.upper):
         return max(abs(function.lower), abs(function.upper))
+    span = (1 / np.e, np.e) if fn in LIMITED else (-min(magnitude, 700), min(magnitude, 700))
     with np.errstate(over="ignore"):
-        ends = function.exact(np.minimum(magnitude, 700) * np.array([-1.0, 1.0]))
+        ends = function.exact(np.array(span))
     return float(np.abs(ends).max())
 
 
@@ -130,6 +141,8 @@ def renamed(program: Program) -> Program:
         match op:
             case Add(a=a, b=b) | Mul(a=a, b=b):
                 return replace(op, out=new(op.out), a=new(a), b=new(b))
+            case Select(c=c, a=a, b=b):
+                return replace(op, out=new(op.out), c=new(c), a=new(a), b=new(b))
             case Concat(xs=xs):
                 return replace(op, out=new(op.out), xs=tuple(map(new, xs)))
             case _:
@@ -144,7 +157,10 @@ def points(program: Program, n: int, *, seed: int = 0, lower: float = -1.0, uppe
 
 
 def mlp(n_in: int, width: int, depth: int, n_out: int, fn: str = "tanh", seed: int = 0) -> Program:
-    """`depth` hidden layers of `width` neurons from inputs x0, x1, … of size 1 to one output u of size `n_out`."""
+    """`depth` hidden layers of `width` neurons from inputs x0, x1, … of size 1 to one output u of size `n_out`.
+
+    A function that is not defined everywhere is that of the exponentials of the neurons.
+    """
     rng = np.random.default_rng(seed)
     inputs = tuple(Var(f"x{i}", 1) for i in range(n_in))
     ops: list[Op] = []
@@ -159,6 +175,10 @@ def mlp(n_in: int, width: int, depth: int, n_out: int, fn: str = "tanh", seed: i
         ops.append(Affine(a, x, weight, rng.normal(0, 0.1, columns)))
         if not last:
             x = Var(f"h{i}", columns)
+            if fn in LIMITED:
+                positive = Var(f"p{i}", columns)
+                ops.append(Map(positive, a, "exp"))
+                a = positive
             ops.append(Map(x, a, fn))
     return verify(Program(f"mlp_{n_in}_{depth}x{width}_{n_out}", inputs, (Var("u", n_out),), tuple(ops)))
 

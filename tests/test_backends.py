@@ -16,7 +16,7 @@ import pytest
 from artifacts import Artifacts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import programs
+from strategies import LIMITED, programs
 
 from kdpinn_edge.bundle.manifest import PROGRAM_FILE, read_manifest
 from kdpinn_edge.comparison.backend import Array, Backend, Case, CFunction, Prepared
@@ -29,7 +29,7 @@ from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, parameters
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var, parameters
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
 ROOT = Path(__file__).parent.parent
@@ -60,18 +60,24 @@ SUBJECTS = [
 def mlp_of_everything(rng: np.random.Generator) -> Program:
     """Every operation and every function there is, in three inputs and two outputs."""
     x, t = Var("x", 2), Var("t", 1)
-    both, part = Var("both", 3), Var("part", 2)
-    ops: list[Op] = [Concat(both, (x, t)), Slice(part, both, 1)]
-    v = part
+    whole, part = Var("whole", 3), Var("part", 2)
+    ops: list[Op] = [Concat(whole, (x, t)), Slice(part, whole, 1)]
+    mapped = []
     for i, fn in enumerate(FUNCTIONS):
-        z, a = Var(f"z{i}", 4), Var(f"a{i}", 4)
-        ops += [Affine(z, v, rng.normal(0, 0.6, (4, v.size)), rng.normal(0, 0.1, 4)), Map(a, z, fn)]
-        v = a
-    scaled, product, total, u = Var("scaled", 4), Var("product", 4), Var("total", 4), Var("u", 2)
+        z, e, a = (Var(f"{letter}{i}", 4) for letter in "zea")
+        ops.append(Affine(z, part, rng.normal(0, 0.6, (4, part.size)), rng.normal(0, 0.1, 4)))
+        ops += [Map(e, z, "exp"), Map(a, e, fn)] if fn in LIMITED else [Map(a, z, fn)]
+        mapped.append(a)
+    side_by_side, v = Var("side_by_side", 4 * len(mapped)), Var("v", 4)
+    ops.append(Concat(side_by_side, tuple(mapped)))
+    ops.append(Affine(v, side_by_side, rng.normal(0, 0.2, (4, side_by_side.size)), rng.normal(0, 0.1, 4)))
+    scaled, product, chosen, total = (Var(name, 4) for name in ("scaled", "product", "chosen", "total"))
+    u = Var("u", 2)
     ops += [
         Scale(scaled, v, rng.normal(1, 0.1, 4), rng.normal(0, 0.1, 4)),
         Mul(product, scaled, v),
-        Add(total, product, scaled),
+        Select(chosen, product, scaled, v),
+        Add(total, product, chosen),
         Affine(u, total, rng.normal(0, 0.5, (2, 4)), rng.normal(0, 0.1, 2)),
     ]
     return Program("everything", (x, t), (u,), tuple(ops))
@@ -254,6 +260,7 @@ NUMPY_WORDS = Words(
     affine=lambda weight, bias, x: x @ weight.T + bias,
     scale=lambda weight, bias, x: weight * x + bias,
     function=lambda fn: FUNCTIONS[fn].exact,
+    select=lambda c, a, b: np.where(c > 0, a, b),
     concat=partial(np.concatenate, axis=1),
     part=lambda x, start, stop: x[:, start:stop],
 )

@@ -45,7 +45,7 @@ compiled_once = settings(
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("chosen", BY_PROFILE, ids=lambda t: t.profile)
-@given(program=programs())
+@given(program=programs(any_function=True))
 @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 def test_printed_kernel_is_the_numpy_program(program: Program, chosen: Target, precision: Precision) -> None:
     module = kernel({"eval": program}, precision, chosen, 5).load()
@@ -64,7 +64,7 @@ def machine(made: Kernel) -> Machine:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @given(
-    program=programs(),
+    program=programs(any_function=True),
     chosen=st.sampled_from([each for each in TARGETS.values() if not each.variants]),
     crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]),
 )
@@ -85,8 +85,8 @@ def test_loops_of_any_target_are_the_numpy_program(
 @st.composite
 def of_one_library(draw: st.DrawFn) -> Functions:
     """Three Programs of the same inputs, as the functions of a model."""
-    first = draw(programs())
-    second, third = (draw(programs(inputs=first.inputs)) for _ in range(2))
+    first = draw(programs(any_function=True))
+    second, third = (draw(programs(inputs=first.inputs, any_function=True)) for _ in range(2))
     return {"eval": first, "jet": second, "residual": third}
 
 
@@ -117,7 +117,7 @@ def test_library_is_the_numpy_program(
 @st.composite
 def models(draw: st.DrawFn) -> Functions:
     """A Program, and of one of its outputs the value, a first and a second derivative."""
-    program = draw(programs(max_ops=6))
+    program = draw(programs(max_ops=6, any_function=True))
     inputs, outputs = columns(program.inputs), columns(program.outputs)
     column, a, b = draw(st.sampled_from(outputs)), draw(st.sampled_from(inputs)), draw(st.sampled_from(inputs))
     try:

@@ -132,6 +132,7 @@ def test_error_of_a_function(profile: str, fn: str, dtype: type) -> None:
     n = 200_000 if dtype is np.float32 else 3_000
     span = function.arguments
     x = np.concatenate([rng.uniform(-span, span, n), span * 10.0 ** rng.uniform(-9, 0, n)]).astype(dtype)
+    x = FUNCTION_CASES[fn].defined(x)
     with lanes.profile(profile):
         y = computation.lanes(x)
     if dtype is np.float32:
@@ -177,8 +178,9 @@ def test_ranges_and_symmetries(profile: str, dtype: type, data: st.DataObject) -
         function = FUNCTIONS[fn]
         with np.errstate(all="ignore"), lanes.profile(profile):
             y, mirrored = compute(x)[finite], compute(-x)[finite]
-        assert (y >= function.lower).all()
-        assert (y <= dtype(function.upper)).all()
+        number = ~np.isnan(y)
+        assert (y[number] >= function.lower).all()
+        assert (y[number] <= dtype(function.upper)).all()
         if function.symmetry is not None:
             expected = -y if function.symmetry == "odd" else y
             assert (mirrored.view(integer) == expected.view(integer)).all()

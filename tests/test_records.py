@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from function_cases import FUNCTION_CASES
+from numpy.typing import NDArray
 
 from kdpinn_edge import functions
 from kdpinn_edge.comparison.backends.torch_program import TorchProgram
@@ -18,12 +19,30 @@ from kdpinn_edge.comparison.backends.traced import library_function
 from kdpinn_edge.errors import BenchError, ProgramError, TrainError
 from kdpinn_edge.functions import FUNCTIONS, find_function, slopes
 from kdpinn_edge.functions.recipe import Step, composed, matched, one, operators
-from kdpinn_edge.functions.slope import Applied, Operators, Product, Scaled, X, Y, differentiated, formula, values
+from kdpinn_edge.functions.slope import (
+    Applied,
+    Number,
+    Operators,
+    Product,
+    Scaled,
+    X,
+    Y,
+    differentiated,
+    formula,
+    values,
+)
 from kdpinn_edge.importers.torch_module import capture
 from kdpinn_edge.program.ir import Map, Program, Var
 from kdpinn_edge.training.torch_functions import OPERATORS, torch_function
 
+Array = NDArray[np.float64]
 AT = np.concatenate([np.linspace(-6, 6, 25), [1e-9, -1e-9, 40.0, -40.0]])
+
+
+@np.errstate(all="ignore")
+def exact(fn: str, x: Array) -> Array:
+    """The values of a function; NaN where it has none."""
+    return FUNCTIONS[fn].exact(x)
 
 
 @pytest.mark.parametrize(
@@ -33,14 +52,12 @@ def test_a_recipe_is_the_function(fn: str, recipe: tuple[Step, ...]) -> None:
     """Where every operator is known: log sigmoid(-x) loses what sigmoid rounds, one unit of 1."""
     assert operators(recipe) <= OPERATORS.keys()
     y = composed(recipe, OPERATORS, torch.from_numpy(AT)).numpy()
-    np.testing.assert_allclose(y, FUNCTIONS[fn].exact(AT), rtol=4e-15, atol=4e-16)
+    np.testing.assert_allclose(y, exact(fn, AT), rtol=4e-15, atol=4e-16)
 
 
 @pytest.mark.parametrize("fn", FUNCTIONS)
 def test_torch_has_the_function(fn: str) -> None:
-    np.testing.assert_allclose(
-        torch_function(fn)(torch.from_numpy(AT)).numpy(), FUNCTIONS[fn].exact(AT), rtol=4e-15, atol=4e-16
-    )
+    np.testing.assert_allclose(torch_function(fn)(torch.from_numpy(AT)).numpy(), exact(fn, AT), rtol=4e-15, atol=4e-16)
 
 
 @pytest.mark.parametrize("fn", [fn for fn, function in FUNCTIONS.items() if function.aten])
@@ -51,20 +68,34 @@ def test_the_function_of_torch_is_captured(fn: str) -> None:
             return named
 
     x, y = Var("x", 2), Var("y", 2)
-    assert capture(Module(), name="p", inputs=(("x", 2),), outputs=(("y", 2),)) == Program(
-        "p", (x,), (y,), (Map(y, x, fn),)
-    )
+    captured = capture(Module(), name="p", inputs=(("x", 2),), outputs=(("y", 2),), probe=[[0.5, 0.75], [1.0, 2.0]])
+    assert captured == Program("p", (x,), (y,), (Map(y, x, fn),))
 
 
 @pytest.mark.parametrize("fn", FUNCTIONS)
 def test_three_derivatives_follow_from_the_slope(fn: str) -> None:
-    exact = {name: function.exact for name, function in FUNCTIONS.items()}
-    found = np.array(values(slopes(fn, 3), Operators(exact.__getitem__), AT, exact[fn](AT)))
     case = FUNCTION_CASES[fn]
+    at = case.analytic(AT)
+    found = derivatives(fn, 3, at)
     with mpmath.workdps(60):
-        expected = [[float(mpmath.diff(case.exact, mpmath.mpf(x), k)) for x in AT] for k in (1, 2, 3)]
-    growth = np.array([case.growth(x) for x in AT])
+        expected = [[float(mpmath.diff(case.exact, mpmath.mpf(x), k)) for x in at] for k in (1, 2, 3)]
+    growth = np.array([case.growth(x) for x in at])
     assert (np.abs(found - expected) <= 64 * 2.0**-53 * growth).all()
+
+
+def derivatives(fn: str, order: int, x: Array) -> Array:
+    """The derivatives of a function up to this order, one after another."""
+    found = values(slopes(fn, order), Operators(lambda name: FUNCTIONS[name].exact), x, FUNCTIONS[fn].exact(x))
+    return np.array([np.broadcast_to(each, x.shape) for each in found])
+
+
+@pytest.mark.parametrize("fn", [fn for fn, case in FUNCTION_CASES.items() if case.at_kink is not None])
+def test_derivatives_at_a_kink_are_those_of_torch(fn: str) -> None:
+    x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    y = torch_function(fn)(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    assert derivatives(fn, 3, np.zeros(1)).tolist() == [[float(slope)], [0.0], [0.0]]
+    assert float(slope) == FUNCTION_CASES[fn].at_kink
 
 
 def test_a_formula_calculates_each_part_once() -> None:
@@ -81,8 +112,11 @@ def test_rules_of_differentiation() -> None:
     assert derivative(X * X) == Scaled(X, 2.0, 0.0)
     assert derivative(3 * Y + 1) == Scaled(Y, 3.0, 0.0)
     assert derivative(Applied("sin", X * X)) == Product(Scaled(X, 2.0, 0.0), Applied("cos", X * X))
-    with pytest.raises(ValueError, match=r"is the constant 2\.0"):
-        derivative(2 * X)
+    assert derivative(2 * X) == Number(2.0)
+    assert derivative(X + 2 * X) == Number(3.0)
+    assert derivative(derivative(2 * X)) == Number(0.0)
+    line = formula([Number(0.0), 1 - Number(3.0) * Y])
+    assert values(line, Operators({}.__getitem__), 3.0, 2.0) == (0.0, -5.0)
 
 
 def test_a_recipe_is_found_in_its_own_nodes_alone() -> None:
@@ -108,8 +142,8 @@ def test_the_table_is_sound() -> None:
 
 def test_a_function_that_is_unknown_is_an_error() -> None:
     for find in (find_function, torch_function, lambda name: slopes(name, 1)):
-        with pytest.raises(ProgramError, match="the function 'relu' is unknown; expected: tanh, sin"):
-            find("relu")
+        with pytest.raises(ProgramError, match="the function 'sinc' is unknown; expected: tanh, sin"):
+            find("sinc")
 
 
 def test_a_peer_that_lacks_an_operator_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,11 @@ class WithError:
         y = a[0] * b[0]
         return y, abs(a[0]) * b[1] + abs(b[0]) * a[1] + EPSILON * abs(y)
 
+    def select(self, c: Bounded, a: Bounded, b: Bounded) -> Bounded:
+        y, error = (np.where(c[0] > 0, one, other) for one, other in zip(a, b, strict=True))
+        uncertain = abs(c[0]) <= c[1]
+        return y, np.where(uncertain, abs(a[0] - b[0]) + np.maximum(a[1], b[1]), error)
+
     def concat(self, xs: Sequence[Bounded]) -> Bounded:
         value, error = (np.concatenate(each, axis=1) for each in zip(*xs, strict=True))
         return value, error

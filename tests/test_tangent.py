@@ -29,6 +29,7 @@ from kdpinn_edge.program.ir import (
     Op,
     Program,
     Scale,
+    Select,
     Slice,
     Var,
     columns,
@@ -85,11 +86,13 @@ def test_slope_and_curvature_of_every_function(fn: str) -> None:
     along = Tangent.along(draft, program.inputs, "x")
     bent = LaplacianStream(draft, program.inputs, [along])
     outputs = {"u_x": draft.whole(along.of(U), X), "u_xx": draft.whole(bent.of(U), X)}
-    by_curvature = interpret(draft.with_outputs(outputs), AT[:, None])
-    by_composition = interpret(tangent(tangent(program, "x"), "x"), AT[:, None])[:, 1::2]
+    case = FUNCTION_CASES[fn]
+    at = case.analytic(AT)
+    by_curvature = interpret(draft.with_outputs(outputs), at[:, None])
+    by_composition = interpret(tangent(tangent(program, "x"), "x"), at[:, None])[:, 1::2]
     with mpmath.workdps(60):
-        exact = np.array([[float(mpmath.diff(FUNCTION_CASES[fn].exact, mpmath.mpf(x), k)) for k in (1, 2)] for x in AT])
-    growth = np.array([FUNCTION_CASES[fn].growth(x) for x in AT])
+        exact = np.array([[float(mpmath.diff(case.exact, mpmath.mpf(x), k)) for k in (1, 2)] for x in at])
+    growth = np.array([case.growth(x) for x in at])
     tolerance = 8 * 2.0**-53 * growth[:, None]
     assert (np.abs(by_curvature - exact) <= tolerance).all()
     assert (np.abs(by_composition - exact) <= tolerance).all()
@@ -130,6 +133,25 @@ CASES: dict[str, tuple[tuple[Op, ...], str]] = {
         v1[1]  = exp(x)
         u[1]   = v0 * v1
         u_x[1] = u[0:1]
+        """,
+    ),
+    "a choice": (
+        (Map(Var("s", 1), X, "sin"), Scale(Var("d", 1), X, [2], [1]), Select(U, T, Var("s", 1), Var("d", 1))),
+        """
+        v0[1]  = sin(x)
+        v1[1]  = 2 * x + 1
+        u[1]   = v0 if t > 0 else v1
+        v2[1]  = cos(x)
+        v3[1]  = 0 * t + 2
+        u_x[1] = v2 if t > 0 else v3
+        """,
+    ),
+    "a choice that depends on the column": (
+        (Select(U, X, T, T),),
+        """
+        u[1]   = t[0:1]
+        v0[1]  = tanh(x)
+        u_x[1] = affine(v0)  weight 1x1
         """,
     ),
     "a square": (

@@ -48,6 +48,9 @@ class OnTensors:
     def mul(self, a: Tensor, b: Tensor) -> Tensor:
         return a * b
 
+    def select(self, c: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(c > 0, a, b)
+
     def concat(self, xs: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(xs), dim=-1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import mpmath
@@ -23,6 +24,8 @@ Each constant is a pair: for float32, for float64. Polynomials have their lowest
 """
 '''
 Function = Callable[[mpf], mpf]
+ROOT_BIAS = mpf("0.0450466")
+"""log2(1 + m) - m in the middle. So the bits of 1/√x are those of 1 times 3/2, less half of x's, to within 3.5 %."""
 TANH_FAST_GAP = mpf(2) ** -22
 """How far from 1 the fast tanh stays: four times the spacing of float32 there, what its own rounding errors come to."""
 
@@ -183,6 +186,23 @@ def atanh_tail(w: mpf) -> mpf:
     return (mpmath.atanh(s) / s - 1) / w
 
 
+def log_tail(w: mpf) -> mpf:
+    """(2 atanh s / s - 2) / w as a function of w = s²."""
+    return 2 * atanh_tail(w)
+
+
+@cache
+def erf_tail(a: mpf) -> mpf:
+    """ln(erfc -a) / a - 1, for negative a."""
+    return mpmath.log(mpmath.erfc(-a)) / a - 1
+
+
+@cache
+def erf_weight(a: mpf) -> mpf:
+    """Turns an error of the tail into a relative error of erf a."""
+    return a * mpmath.erfc(-a) / mpmath.erf(a)
+
+
 def atan_tail(w: mpf) -> mpf:
     """(atan t / t - 1) / w as a function of w = t²."""
     t = mpmath.sqrt(w)
@@ -195,7 +215,16 @@ def tanh_ratio(x: mpf) -> mpf:
 
 
 def constants(
-    dtype: type, ln2_bits: int, pi_bits: int, exp_degree: int, sin_degree: int, atanh_degree: int, atan_degree: int
+    dtype: type,
+    ln2_bits: int,
+    pi_bits: int,
+    *,
+    exp_degree: int,
+    sin_degree: int,
+    atanh_degree: int,
+    atan_degree: int,
+    log_degree: int,
+    erf_degree: int,
 ) -> dict[str, float | list[float]]:
     """Everything that activations.py needs in one precision.
 
@@ -211,6 +240,8 @@ def constants(
     top, bottom = even_rational_remez(tanh_ratio, lambda x: 1 / tanh_ratio(x), reach / 10**6, reach, 4)
     tail = rounded_minimax(expm1_tail, expm1_weight, -half_ln2, half_ln2, exp_degree, dtype)
     minus_ln2 = parts(-ln2, [ln2_bits, mantissa + 1])
+    log_reach = (3 - 2 * mpmath.sqrt(2)) ** 2 * (1 + mpf(2) ** -12)
+    erf_reach = mpmath.erfinv(1 - mpf("0.9") * mpf(2) ** (-2 - mantissa))  # beyond, it is rounded to 1
     eighth = mpmath.tan(pi / 8) ** 2 * (1 + mpf(2) ** -12)
     quarter_pi = parts(pi / 4, [mantissa + 1, mantissa + 1])
     minus_pi = parts(-pi, [pi_bits, pi_bits, mantissa + 1])
@@ -220,6 +251,9 @@ def constants(
         "MAGIC": float(magic),
         "MAGIC_BITS": int(magic.view(integer)),
         "MAGIC_EXPONENT": float(magic) + 1 - int(np.finfo(dtype).minexp),
+        "MAGIC_EXPONENT_OF_HALF": float(magic) - int(np.finfo(dtype).minexp),
+        "TWO_BITS": int(dtype(2).view(integer)),
+        "ROOT_HALF_BITS": int(dtype(0.5**0.5).view(integer)),
         "LOG2_E": _round(1 / ln2, dtype),
         "TWO_LOG2_E": _round(2 / ln2, dtype),
         "MINUS_HALF_LN2": _round(-ln2 / 2, dtype),
@@ -227,6 +261,7 @@ def constants(
         "MINUS_LN2_2": minus_ln2[1],
         "EXPM1_TAIL": tail,
         "HALF_EXPM1_TAIL": [c * 2 ** (i + 1) for i, c in enumerate(tail)],
+        "INVERSE_ROOT_BITS": round(1.5 * 2**mantissa * (-int(np.finfo(dtype).minexp) + 1 - ROOT_BIAS)),
         "ONE_OVER_PI": _round(1 / pi, dtype),
         "MINUS_PI_1": minus_pi[0],
         "MINUS_PI_2": minus_pi[1],
@@ -239,13 +274,18 @@ def constants(
         "QUARTER_PI_1": quarter_pi[0],
         "QUARTER_PI_2": quarter_pi[1],
         "ATAN_TAIL": refitted_minimax(atan_tail, lambda w: w, eighth / 1000, eighth, atan_degree, dtype),
+        "LOG_TAIL": refitted_minimax(log_tail, lambda w: w, log_reach / 1000, log_reach, log_degree, dtype),
+        "MINUS_ERF_REACH": _round(-erf_reach, dtype),
+        "ERF_TAIL": rounded_minimax(erf_tail, erf_weight, -erf_reach, -erf_reach / 10**6, erf_degree, dtype),
         "ATANH_TAIL": refitted_minimax(atanh_tail, lambda w: w, mpf(1) / 9000, mpf(1) / 9, atanh_degree, dtype),
     }
 
 
 def generate() -> str:
     """The text of kdpinn_edge/numerics/coefficients.py."""
-    single, double = constants(np.float32, 16, 16, 4, 3, 3, 3), constants(np.float64, 42, 33, 10, 7, 9, 11)
+    degrees = [f"{name}_degree" for name in ("exp", "sin", "atanh", "atan", "log", "erf")]
+    single = constants(np.float32, 16, 16, **dict(zip(degrees, (4, 3, 3, 3, 2, 8), strict=True)))
+    double = constants(np.float64, 42, 33, **dict(zip(degrees, (10, 7, 9, 11, 6, 24), strict=True)))
     pairs = [f"{name} = ({_literal(single[name])}, {_literal(double[name])})" for name in single]
     text = "\n".join([HEAD, *pairs, ""])
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]

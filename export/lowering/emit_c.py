@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import isfinite
 from textwrap import wrap
 
 import numpy as np
@@ -68,7 +69,7 @@ OPERATORS: Mapping[str, tuple[str, int, int, int]] = {
 CALLS = ("fma", "absolute", "copysign", "canonical", "bits", "from_bits", "ishr", "min")
 HALF = "half"
 SUPERSCRIPTS = str.maketrans("⁻⁺¹²ᵏˣⁱᵐⁿ", "-+12kximn")
-PLAIN = str.maketrans({"…": "...", "π": "pi", "½": "1/2", "Σ": "sum", "±": "+-", "→": "->"})
+PLAIN = str.maketrans({"…": "...", "π": "pi", "½": "1/2", "Σ": "sum", "±": "+-", "→": "->", "√": "sqrt ", "≈": "~"})
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ class Real:
             return f"{exact!r}{self.suffix}"
         digits, exponent = exact.hex().split("p")
         return f"{digits.rstrip('0').rstrip('.')}p{exponent}{self.suffix}"
+
+    def bits_of(self, value: float) -> str:
+        """The bits of the number, as an integer literal."""
+        bits = np.array(value, f"float{self.width}").view(f"uint{self.width}")
+        return f"{int(bits):#x}u"
 
 
 REAL: Mapping[str, Real] = {
@@ -310,7 +316,10 @@ class _Body:
 
     def _number(self, type_: Type, value: float | int) -> str:
         if type_.scalar in REAL:
-            return REAL[type_.scalar].literal(value)
+            real = REAL[type_.scalar]
+            if isfinite(value):
+                return real.literal(value)
+            return f"{self.source.word('from_bits')}({real.bits_of(value)})"  # C99 has no literal for it
         return f"{value:{'#x' if value > 99 else ''}}u" if type_.scalar in FLOAT_OF else f"{value}"
 
     def _apply(self, expr: Apply) -> Value:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdpinn_edge.numerics.words import partial_sums
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var, operands
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def _together(waiting: Sequence[Op], done: set[str], streams: int) -> list[Op]:
         group = group[:streams]
     inside = {op.out.name for op in group}
     for op in waiting:
-        if isinstance(op, Scale | Map | Add | Mul) and op.out.name not in inside:
+        if isinstance(op, Scale | Map | Add | Mul | Select) and op.out.name not in inside:
             names = {var.name for var in operands(op)}
             if names & inside and names <= inside | done:
                 group.append(op)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge import functions
 from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.derive.per_call import Split
 from kdpinn_edge.errors import ExportError
@@ -28,10 +29,10 @@ from kdpinn_edge.export.lowering.schedule import Lowered, Schedule, lower_progra
 from kdpinn_edge.export.lowering.schedule_batch import batch_schedule
 from kdpinn_edge.export.lowering.schedule_single import single_schedule
 from kdpinn_edge.export.targets.table import Vectors
-from kdpinn_edge.functions import functions
+from kdpinn_edge.functions.power import power
 from kdpinn_edge.numerics import lanes, words
 from kdpinn_edge.numerics.reference import PRECISIONS, rounded
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, operands
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var, operands
 from kdpinn_edge.program.simplify import shared
 
 INPUT = "x"
@@ -228,7 +229,10 @@ def _function(
 
 
 class _Names:
-    """What the text calls the parameters: W0, … matrices, b0, … vectors, c0, … numbers; equal ones have one name."""
+    """What the text calls the parameters: W0, … matrices, b0, … vectors, c0, … numbers, e0, … exponents.
+
+    Equal ones have one name.
+    """
 
     def __init__(self, precision: Scalar, storage: str) -> None:
         self.parameters: dict[str, NDArray[Any] | float] = {}
@@ -247,6 +251,10 @@ class _Names:
         if numbers.tobytes() != numbers[:1].tobytes() * numbers.size:
             return self.array(vector)
         return self._named("c", numbers[:1].tobytes(), float(numbers[0]))
+
+    def number(self, value: float) -> str:
+        """The name of a number that is not stored, such as an exponent."""
+        return self._named("e", value, value)
 
     def _rounded(self, array: NDArray[Any]) -> NDArray[Any]:
         return rounded(array, self._storage).astype(self._precision)
@@ -267,7 +275,7 @@ class _Text:
         self.calls: dict[Call, str] = {}
         self.finishes: dict[str, int] = {}
         self._names = names
-        self._fn = {fn: activation.__name__ for fn, activation in functions(lowered.profile).items()}
+        self._profile = lowered.profile
         self._values: dict[str, str] = {}
         self._texts: dict[str, str] = {}
         self._count = 0
@@ -332,9 +340,11 @@ class _Text:
             case Scale(weight=weight, bias=bias):
                 word, rest = "scale", [self._names.factor(weight), self._names.factor(bias)]
             case Map(fn=fn):
-                word, rest = self._fn[fn], []
+                word, rest = self._function(fn)
             case Slice(out=out, start=start):
                 word, rest = "rows", [start, out.size]
+            case Select():
+                word, rest = words.where_positive.__name__, []
             case Add() | Mul() | Concat():
                 word, rest = type(op).__name__.lower(), []
             case _:
@@ -342,6 +352,13 @@ class _Text:
         read = operands(op)
         given = ", ".join([*map(self._read, read), *map(str, rest)])
         return (word, *(self._values[var.name] for var in read), *rest), f"{word}({given})"
+
+    def _function(self, fn: str) -> tuple[str, list[Token]]:
+        """The word of a function, and what is named of the numbers that it is given."""
+        function = functions.kernel(fn, self._profile)
+        if isinstance(function, partial):
+            return function.func.__name__, [self._names.number(each) for each in function.keywords.values()]
+        return function.__name__, []
 
 
 ALL_POINTS = '''
@@ -376,7 +393,8 @@ def _code(
     used = {str(call[0]) for function in (*made.values(), *parts) for call in function.calls}
     profile = next(iter(made.values())).lowered.profile
     homes = {
-        function.__name__: function.__module__ for function in (*functions(profile).values(), lanes.add, lanes.mul)
+        function.__name__: function.__module__
+        for function in (*functions.functions(profile).values(), power, lanes.add, lanes.mul)
     }
     imports: dict[str, set[str]] = {words.__name__: {"at_points", "count_outside"}}
     compared, points = ("first_difference_for", "X, GOLDEN_P, GOLDEN_POINTS") if per_call else ("first_difference", "X")

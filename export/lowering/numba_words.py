@@ -21,6 +21,7 @@ from kdpinn_edge.export.lowering.loops import Routine
 from kdpinn_edge.export.lowering.numba_target import IMPLEMENTATIONS, TEMPLATES, TargetContext, compiled, set_attributes
 from kdpinn_edge.export.lowering.schedule import Schedule
 from kdpinn_edge.functions import FUNCTIONS
+from kdpinn_edge.functions.power import power
 from kdpinn_edge.numerics import lanes, words
 
 NUMBA = {"float32": types.float32, "float64": types.float64}
@@ -273,6 +274,9 @@ def compile_functions(
     return found
 
 
-_WORDS: tuple[Any, ...] = (words.affine, words.scale, words.concat, words.rows, words.outputs, lanes.add, lanes.mul)
+_WORDS: tuple[Any, ...] = (
+    *(words.affine, words.scale, words.where_positive, words.concat, words.rows, words.outputs),
+    *(lanes.add, lanes.mul, power),
+)
 for _each in {*_WORDS, *(each.computed(fast=fast).lanes for each in FUNCTIONS.values() for fast in (False, True))}:
     _word(_each)

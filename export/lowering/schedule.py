@@ -29,7 +29,7 @@ from kdpinn_edge.export.lowering.loops import (
     apply,
 )
 from kdpinn_edge.export.lowering.trace import traced
-from kdpinn_edge.program.ir import Add, Affine, Map, Mul, Op, Program, Scale, Var, operands
+from kdpinn_edge.program.ir import Add, Affine, Map, Mul, Op, Program, Scale, Select, Var, operands
 
 SUMS = "abcdefgh"
 """What partial sums are called: there are at most eight."""
@@ -216,6 +216,9 @@ def _elementwise(op: Op, parts: Sequence[Expr], lowered: Lowered, number: Callab
             return apply("add", *parts)
         case Mul():
             return apply("mul", *parts)
+        case Select():
+            c, a, b = parts
+            return apply("select", apply("less", Number(type_, 0.0), c), a, b)
     raise ExportError(f"the operation {type(op).__name__} has no meaning row by row")
 
 

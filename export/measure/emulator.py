@@ -78,7 +78,7 @@ def _riscv64() -> Processor:
     return Processor(unicorn.UC_ARCH_RISCV, mode, number, riscv_const, "UC_RISCV_REG", registers, setup)
 
 
-MICROCONTROLLER = unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
+MICROCONTROLLER = unicorn.UC_MODE_THUMB  # with UC_MODE_MCLASS, unicorn 2.1.4 takes the M33 for every model
 PROCESSORS: Mapping[str, Processor] = {
     "aarch64": _arm64("A53"),
     "cortex-a53": _arm64("A53"),

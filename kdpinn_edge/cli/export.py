@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR
 from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import AsJson, Graded, Scalar, Stored, compiler_command, numbers
@@ -66,6 +67,10 @@ def export(
         str | None, typer.Option(help="Exit with 1 where code and constants exceed it, as in 32k.")
     ] = None,
     max_stack: Annotated[str | None, typer.Option(help="Exit with 1 where a call takes more stack, as in 1k.")] = None,
+    max_relative_error: Annotated[
+        float,
+        typer.Option(help="Refuse what rounding makes a larger error in than this share of the values; inf: nothing."),
+    ] = MAX_RELATIVE_ERROR,
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
@@ -107,6 +112,7 @@ def export(
             with_bench=with_bench,
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,
+            max_relative_error=max_relative_error,
             report=partial(stderr().print, markup=False),
         )
     if as_json:

@@ -59,8 +59,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
 ProblemName = Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`.")]
 FoundTeacher = Annotated[
-    str | None, typer.Option(help="A run folder, a model of the zoo, a bundle, a program.npz.  [default: the zoo's]")
+    str | None,
+    typer.Option(help="Of a problem: a run folder, a model of the zoo, a bundle, …, samples.  [default: the zoo's]"),
 ]
+DistilledSource = Annotated[
+    str,
+    typer.Argument(help="A problem, or what is followed: a run folder, a bundle, a program.npz, …, samples.npz."),
+]
+StatedInputs = Annotated[
+    str | None, typer.Option(help='The inputs, as in "x[m]=0:5000, t=0:1".  [default: those of SOURCE]')
+]
+StatedOutputs = Annotated[str | None, typer.Option(help='The outputs, as in "u[m/s], v".  [default: those of SOURCE]')]
 Device = Annotated[str, typer.Option(help="What calculates: cpu, cuda, or as in cuda:1.")]
 CpuSeconds = Annotated[float, typer.Option(min=1, callback=finite, help="CPU time for each.")]
 PointsPerCall = Annotated[

@@ -4,6 +4,7 @@
     out = w * x + b    D out = w * Dx
     out = f(x)         D out = f′(x) * Dx
     out = a * b        D out = Da * b + a * Db
+    out = a if c > 0 else b      D out = Da if c > 0 else Db
     Add, Concat and Slice are linear. f′ is written in the record of f, in `kdpinn_edge/functions`.
 
 A derivative starts as a one among zeros, which stay constants for as long as they can: see `streams.py`.
@@ -16,11 +17,25 @@ from collections.abc import Callable
 import numpy as np
 
 from kdpinn_edge.derive.names import Derivative, Names, spelled
-from kdpinn_edge.derive.streams import Draft, Stream, is_zero, joined, length, zeros
+from kdpinn_edge.derive.streams import Draft, Stream, is_zero, joined, zeros
 from kdpinn_edge.errors import DerivativeError
 from kdpinn_edge.functions import slopes
 from kdpinn_edge.functions.slope import values
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, columns, unknown
+from kdpinn_edge.program.ir import (
+    Add,
+    Affine,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Select,
+    Slice,
+    Var,
+    columns,
+    unknown,
+)
 from kdpinn_edge.program.simplify import simplify
 
 Factor = Callable[[Draft, Map, int, int], Stream]
@@ -92,6 +107,8 @@ class Tangent:
                 return draft.add(known[a.name], known[b.name])
             case Mul():
                 return self.mul(op)
+            case Select(c=c, a=a, b=b):
+                return draft.select(c, known[a.name], known[b.name])
             case Concat(xs=xs):
                 return joined(known[x.name] for x in xs)
             case Slice(out=out, x=x, start=start):
@@ -126,19 +143,22 @@ def chained(draft: Draft, op: Map, factor: Factor, stream: Stream) -> Stream:
 def slope(draft: Draft, op: Map, start: int, size: int) -> Stream:
     """f′(x), in the entries from `start` on."""
     x, y = draft.part(op.x, start, size), draft.part(op.out, start, size)
-    (found,) = values(slopes(op.fn, 1), _Streams(draft), (x,), (y,))
+    (found,) = values(slopes(op.fn, 1), _Streams(draft, size), (x,), (y,))
     return found
 
 
 class _Streams:
-    """What a slope means on the streams of a draft."""
+    """What a slope means on the streams of a draft, of `size` entries."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, size: int) -> None:
         self._draft = draft
+        self._size = size
+
+    def number(self, value: float) -> Stream:
+        return (np.full(self._size, value),)
 
     def scaled(self, a: Stream, weight: float, bias: float) -> Stream:
-        size = length(a)
-        return self._draft.scale(a, np.full(size, weight), np.full(size, bias))
+        return self._draft.scale(a, np.full(self._size, weight), np.full(self._size, bias))
 
     def sum(self, a: Stream, b: Stream) -> Stream:
         return self._draft.add(a, b)

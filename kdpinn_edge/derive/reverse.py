@@ -2,7 +2,7 @@
 
     out = W x + b      x̄ += Wᵀ out̄           out = a + b    ā += out̄, b̄ += out̄
     out = w * x + b    x̄ += w * out̄          out = a * b    ā += b * out̄, b̄ += a * out̄
-    out = f(x)         x̄ += f′(x) * out̄
+    out = f(x)         x̄ += f′(x) * out̄      out = a if c > 0 else b    ā += out̄ if c > 0 else 0, …
 
 with v̄ = ∂output/∂v. It costs about as much as the value, however many inputs there are; the matrices are transposed.
 """
@@ -17,7 +17,21 @@ from kdpinn_edge.derive.forward import chained, slope
 from kdpinn_edge.derive.names import Derivative, Names
 from kdpinn_edge.derive.streams import Draft, Stream, joined, zeros
 from kdpinn_edge.errors import DerivativeError
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, Var, columns, unknown
+from kdpinn_edge.program.ir import (
+    Add,
+    Affine,
+    Concat,
+    Map,
+    Mul,
+    Op,
+    Program,
+    Scale,
+    Select,
+    Slice,
+    Var,
+    columns,
+    unknown,
+)
 from kdpinn_edge.program.simplify import simplify
 
 
@@ -70,6 +84,10 @@ def _pulled(draft: Draft, op: Op, cotangent: Stream) -> Iterator[tuple[Var, Stre
         case Mul(a=a, b=b):
             yield a, draft.mul(cotangent, (b,))
             yield b, draft.mul(cotangent, (a,))
+        case Select(c=c, a=a, b=b):
+            yield a, draft.select(c, cotangent, zeros(a.size))
+            yield b, draft.select(c, zeros(b.size), cotangent)
+            yield c, zeros(c.size)
         case Concat(xs=xs):
             start = 0
             for x in xs:

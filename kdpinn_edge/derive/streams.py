@@ -107,6 +107,10 @@ class Draft:
         """The product a * b, elementwise."""
         return joined((self._product(p, q),) for _, (p, q) in self.aligned(a, b))
 
+    def select(self, c: Var, a: Stream, b: Stream) -> Stream:
+        """The entries of a where c > 0, and those of b elsewhere."""
+        return joined((self._selected(self.part(c, start, p.size), p, q),) for start, (p, q) in self.aligned(a, b))
+
     def map(self, x: Stream, fn: str) -> Stream:
         """The function fn(x), elementwise."""
         return joined((self._mapped(piece, fn),) for piece in x)
@@ -139,6 +143,13 @@ class Draft:
     def _constant(self, values: Array, column: Var) -> Var:
         bounded = self._builder.map(column, "tanh")
         return self._builder.affine(bounded, np.zeros((values.size, 1)), values)
+
+    def _selected(self, c: Var, a: Piece, b: Piece) -> Piece:
+        """A constant on one side is 0 * c + constant."""
+        if a is b or (not isinstance(a, Var) and not isinstance(b, Var) and np.array_equal(a, b)):
+            return a
+        sides = [x if isinstance(x, Var) else self._builder.scale(c, np.zeros(c.size), x) for x in (a, b)]
+        return self._builder.select(c, *sides)
 
     def _mapped(self, piece: Piece, fn: str) -> Piece:
         return self._builder.map(piece, fn) if isinstance(piece, Var) else find_function(fn).exact(piece)

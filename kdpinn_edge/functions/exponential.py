@@ -1,4 +1,4 @@
-"""exp, and what is made of it: sigmoid, silu, softplus.
+"""exp, and what is made of it: expm1, sigmoid, silu, softplus.
 
 MAGIC is 1.5 * 2^(mantissa bits), where numbers are spaced by one: t = x / c + MAGIC holds round(x / c) in its low
 bits, and t - MAGIC is that integer as a number. With MAGIC_EXPONENT, which is larger by the exponent bias, those bits
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdpinn_edge.functions.recipe import Step, one
+from kdpinn_edge.functions.recipe import Constant, Step, one
 from kdpinn_edge.functions.record import Array, Computation, Function, both
 from kdpinn_edge.functions.slope import Applied, X, Y
 from kdpinn_edge.numerics.coefficients import (
@@ -19,6 +19,8 @@ from kdpinn_edge.numerics.coefficients import (
     LOG2_E,
     MAGIC,
     MAGIC_BITS,
+    MAGIC_EXPONENT,
+    MAGIC_EXPONENT_OF_HALF,
     MANTISSA,
     MINUS_LN2_1,
     MINUS_LN2_2,
@@ -29,6 +31,7 @@ from kdpinn_edge.numerics.lanes import (
     absolute,
     add,
     bits,
+    copysign,
     div,
     fma,
     from_bits,
@@ -43,6 +46,7 @@ from kdpinn_edge.numerics.lanes import (
     sub,
 )
 
+EXPM1_IS_MINUS_ONE = (-20.0, -40.0)
 EXP_IS_ZERO = (-104.0, -746.0)
 EXP_IS_INFINITE = (89.0, 710.0)
 SILU_IS_ZERO = (-120.0, -800.0)
@@ -71,6 +75,28 @@ def exp(x: Lanes) -> Lanes:
     x = select(is_zero, 0.0, x)
     x = select(less(EXP_IS_INFINITE, x), EXP_IS_INFINITE, x)
     return select(is_zero, 0.0, _exp_in_reach(x))
+
+
+def expm1(x: Lanes) -> Lanes:
+    """exp x - 1, with the sign of x; by halves, since 2ᵏ may be too large."""
+    held = select(less(x, EXPM1_IS_MINUS_ONE), EXPM1_IS_MINUS_ONE, x)
+    half_power, q = _power_and_expm1(select(less(EXP_IS_INFINITE, held), EXP_IS_INFINITE, held), MAGIC_EXPONENT_OF_HALF)
+    half = fma(half_power, q, sub(half_power, 0.5))
+    return copysign(add(half, half), x)
+
+
+def expm1_of_negative(x: Lanes) -> Lanes:
+    """exp x - 1 for x <= 0 that is no less than EXP_IS_ZERO."""
+    power, q = _power_and_expm1(x, MAGIC_EXPONENT)
+    return fma(power, q, sub(power, 1.0))
+
+
+def _power_and_expm1(x: Lanes, magic: tuple[float, float]) -> tuple[Lanes, Lanes]:
+    """2ᵏ and exp(r) - 1 with x = k ln 2 + r: so exp x - 1 = 2ᵏ (exp r - 1) + (2ᵏ - 1). `magic` may halve the power."""
+    t = fma(x, LOG2_E, magic)
+    k = sub(t, magic)
+    q = expm1_near_zero(fma(k, MINUS_LN2_2, fma(k, MINUS_LN2_1, x)))
+    return from_bits(ishl(bits(t), MANTISSA)), q
 
 
 def exp_of_minus_absolute(x: Lanes) -> Lanes:
@@ -177,4 +203,23 @@ SOFTPLUS = Function(
     arguments=80.0,
     lower=0.0,
 )
-EXPONENTIAL = (EXP, SIGMOID, SILU, SOFTPLUS)
+EXPM1 = Function(
+    name="expm1",
+    exact=np.expm1,
+    accurate=Computation(expm1, both(2.5)),
+    slope=Y + 1,
+    onnx=(
+        (  # tanh(x/2) (1 + exp x)
+            Step("Mul", ("x", Constant("half", 0.5)), "half_x"),
+            Step("Tanh", ("half_x",), "tanh"),
+            Step("Exp", name="exp"),
+            Step("Add", ("exp", Constant("one", 1.0)), "sum"),
+            Step("Mul", ("tanh", "sum")),
+        ),
+    ),
+    aten=("expm1",),
+    torch="expm1",
+    arguments=80.0,
+    lower=-1.0,
+)
+EXPONENTIAL = (EXP, SIGMOID, SILU, SOFTPLUS, EXPM1)

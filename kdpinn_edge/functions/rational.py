@@ -1,8 +1,8 @@
-"""The Lorentzian."""
+"""The Lorentzian, and 1/x."""
 
 from __future__ import annotations
 
-from kdpinn_edge.functions.recipe import Constant, Step
+from kdpinn_edge.functions.recipe import Constant, Step, one
 from kdpinn_edge.functions.record import Array, Computation, Function, both
 from kdpinn_edge.functions.slope import X, Y
 from kdpinn_edge.numerics.lanes import Lanes, div, fma
@@ -13,8 +13,18 @@ def lorentzian(x: Lanes) -> Lanes:
     return div(1.0, fma(x, x, 1.0))
 
 
+def reciprocal(x: Lanes) -> Lanes:
+    """1 / x."""
+    return div(1.0, x)
+
+
 def _exact_lorentzian(x: Array) -> Array:
     result: Array = 1 / (1 + x * x)
+    return result
+
+
+def _exact_reciprocal(x: Array) -> Array:
+    result: Array = 1 / x
     return result
 
 
@@ -36,4 +46,15 @@ LORENTZIAN = Function(
     upper=1.0,
     symmetry="even",
 )
-RATIONAL = (LORENTZIAN,)
+RECIPROCAL = Function(
+    name="reciprocal",
+    exact=_exact_reciprocal,
+    accurate=Computation(reciprocal, both(0.51)),
+    slope=-(Y * Y),
+    onnx=(one("Reciprocal"),),
+    aten=("reciprocal",),
+    torch="reciprocal",
+    arguments=1e6,
+    symmetry="odd",
+)
+RATIONAL = (LORENTZIAN, RECIPROCAL)

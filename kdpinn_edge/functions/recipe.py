@@ -47,6 +47,17 @@ def one(operator: str) -> Recipe:
     return (Step(operator),)
 
 
+def polynomial(x: str, coefficients: Sequence[float]) -> Recipe:
+    """The polynomial Σ cᵢ xⁱ in the step or argument x by Horner's rule; its value is the step p0."""
+    *rest, highest = coefficients
+    steps: list[Step] = []
+    p: str | Constant = Constant(f"c{len(rest)}", highest)
+    for i, c in reversed(list(enumerate(rest))):
+        steps += [Step("Mul", (x, p), f"p{i}_{x}"), Step("Add", (f"p{i}_{x}", Constant(f"c{i}", c)), f"p{i}")]
+        p = f"p{i}"
+    return tuple(steps)
+
+
 def operators(recipe: Recipe) -> frozenset[str]:
     """The operators that a recipe takes."""
     return frozenset(step.operator for step in recipe)

@@ -1,12 +1,14 @@
 """The algebra that the derivative of a function is written in: once, for everything that differentiates.
 
     Expression = X | Y                      the argument x, and the value y = f(x)
+               | Number(value)              a constant
                | Scaled(a, weight, bias)    weight * a + bias, two numbers
                | Sum(a, b) | Product(a, b)
                | Applied(fn, a)             another function of the table, by its name
 
-`1 - Y * Y` is the slope of tanh. What the leaves stand for is the reader's choice: streams of a Program (`derive/`),
-tensors (`training/jets.py`), arrays. It is closed under d/dx, so higher derivatives follow.
+`1 - Y * Y` is the slope of tanh, `Number(0.0)` that of a step. What the leaves stand for is the reader's choice:
+streams of a Program (`derive/`), tensors (`training/jets.py`), arrays. It is closed under d/dx, so higher derivatives
+follow.
 """
 
 from __future__ import annotations
@@ -86,6 +88,13 @@ class Applied(Expression):
     a: Expression
 
 
+@dataclass(frozen=True)
+class Number(Expression):
+    """The constant `value`."""
+
+    value: float
+
+
 X, Y = Argument(), Result()
 
 
@@ -98,6 +107,9 @@ def scaled(a: Expression, weight: float, bias: float = 0.0) -> Expression:
 
 class Algebra(Protocol[V]):
     """The meaning of expressions on values of one kind."""
+
+    def number(self, value: float) -> V:
+        """The constant `value`."""
 
     def scaled(self, a: V, weight: float, bias: float) -> V:
         """The value weight * a + bias."""
@@ -117,6 +129,10 @@ class Operators:
 
     def __init__(self, function: Callable[[str], Callable[[Any], Any]]) -> None:
         self._function = function
+
+    def number(self, value: float) -> Any:
+        """The constant `value`, which + and * take as it is."""
+        return value
 
     def scaled(self, a: Any, weight: float, bias: float) -> Any:
         """The value weight * a + bias, in no more operations than it takes."""
@@ -168,15 +184,16 @@ def values(line: Formula, algebra: Algebra[V], x: V, y: V) -> tuple[V, ...]:
     """The values of the expressions of `line` for the argument x and the value y."""
     known = [x, y]
     for expression, operands in line.steps:
-        a, *others = (known[place] for place in operands)
-        match expression:
-            case Scaled(_, weight, bias):
+        match expression, [known[place] for place in operands]:
+            case Number(number), []:
+                value = algebra.number(number)
+            case Scaled(_, weight, bias), [a]:
                 value = algebra.scaled(a, weight, bias)
-            case Sum():
-                value = algebra.sum(a, *others)
-            case Product():
-                value = algebra.product(a, *others)
-            case Applied(fn, _):
+            case Sum(), [a, b]:
+                value = algebra.sum(a, b)
+            case Product(), [a, b]:
+                value = algebra.product(a, b)
+            case Applied(fn, _), [a]:
                 value = algebra.applied(fn, a)
             case _:
                 raise AssertionError(expression)
@@ -190,38 +207,31 @@ def _parts(expression: Expression) -> tuple[Expression, ...]:
             return (a,)
         case Sum(a, b) | Product(a, b):
             return (a, b)
-        case Argument() | Result():
+        case Argument() | Result() | Number():
             return ()
         case _:
             raise AssertionError(expression)
 
 
 def differentiated(expression: Expression, slope: Expression, slope_of: Callable[[str], Expression]) -> Expression:
-    """The derivative of `expression` by X, where that of Y is `slope`; `slope_of` gives the slopes of other functions.
+    """The derivative of `expression` by X, where that of Y is `slope`; `slope_of` gives those of other functions."""
 
-    Raises ValueError for a constant, as no function of the table has a constant slope.
-    """
-    found = _derivative(expression, slope, slope_of)
-    if isinstance(found, float):
-        raise ValueError(f"the derivative of {expression} is the constant {found}")
-    return found
-
-
-def _derivative(expression: Expression, slope: Expression, slope_of: Callable[[str], Expression]) -> Expression | float:
-    def of(part: Expression) -> Expression | float:
-        return _derivative(part, slope, slope_of)
+    def of(part: Expression) -> Expression:
+        return differentiated(part, slope, slope_of)
 
     match expression:
+        case Number():
+            return Number(0.0)
         case Argument():
-            return 1.0
+            return Number(1.0)
         case Result():
             return slope
         case Scaled(a, weight, _):
-            return _times(of(a), weight)
+            return _times(of(a), Number(weight))
         case Sum(a, b):
             return _plus(of(a), of(b))
         case Product(a, b) if a == b:
-            return _times(_times(of(a), a), 2.0)
+            return _times(_times(of(a), a), Number(2.0))
         case Product(a, b):
             return _plus(_times(of(a), b), _times(of(b), a))
         case Applied(fn, a):
@@ -235,7 +245,7 @@ def replaced(expression: Expression, old: Expression, new: Expression) -> Expres
     if expression == old:
         return new
     match expression:
-        case Argument() | Result():
+        case Argument() | Result() | Number():
             return expression
         case Scaled(a, weight, bias):
             return Scaled(replaced(a, old, new), weight, bias)
@@ -255,15 +265,23 @@ def _with(expression: Expression, x: Expression, y: Expression) -> Expression:
     return replaced(replaced(marked, X, x), Applied("", Y), y)
 
 
-def _plus(a: Expression | float, b: Expression | float) -> Expression | float:
-    if isinstance(a, float):
-        return b if a == 0 else b + a
-    return a if b == 0.0 else a + b
+def _plus(a: Expression, b: Expression) -> Expression:
+    match a, b:
+        case Number(), Number():
+            return Number(a.value + b.value)
+        case Number(), _:
+            return _plus(b, a)
+        case _, Number():
+            return a if b.value == 0 else a + b.value
+    return a + b
 
 
-def _times(a: Expression | float, b: Expression | float) -> Expression | float:
-    if isinstance(a, float) and not isinstance(b, float):
-        a, b = b, a
-    if isinstance(b, float):
-        return a if b == 1 else 0.0 if b == 0 else a * b
+def _times(a: Expression, b: Expression) -> Expression:
+    match a, b:
+        case Number(), Number():
+            return Number(a.value * b.value)
+        case Number(), _:
+            return _times(b, a)
+        case _, Number():
+            return a if b.value == 1 else b if b.value == 0 else a * b.value
     return a * b

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdpinn_edge.functions.recipe import Constant, Recipe, Step, one
+from kdpinn_edge.functions.recipe import Constant, Recipe, Step, one, polynomial
 from kdpinn_edge.functions.record import Computation, Function, both
 from kdpinn_edge.functions.slope import Applied, X
 from kdpinn_edge.numerics.coefficients import (
@@ -102,20 +102,14 @@ def _halved(x: str, half: str) -> Recipe:
 
 def _atan_by_roots() -> Recipe:
     """4 atan t for t = tan(α/4), by the polynomial of the lanes in float64; x is held where atan is π/2."""
-    *rest, highest = ATAN_TAIL[1]
-    steps: list[Step] = []
-    p: str | Constant = Constant(f"c{len(rest)}", highest)
-    for i, c in reversed(list(enumerate(rest))):
-        steps += [Step("Mul", ("s", p), f"p{i}_s"), Step("Add", (f"p{i}_s", Constant(f"c{i}", c)), f"p{i}")]
-        p = f"p{i}"
     return (
         Step("Min", ("x", Constant("largest", 1e18)), "below"),
         Step("Max", ("below", Constant("smallest", -1e18)), "held"),
         *_halved("held", "half"),
         *_halved("half", "t"),
         Step("Mul", ("t", "t"), "s"),
-        *steps,
-        Step("Mul", ("s", p), "tail"),
+        *polynomial("s", ATAN_TAIL[1]),
+        Step("Mul", ("s", "p0"), "tail"),
         Step("Mul", ("t", "tail"), "t_tail"),
         Step("Add", ("t", "t_tail"), "quarter"),
         Step("Mul", ("quarter", Constant("four", 4.0))),

@@ -55,8 +55,7 @@ def find_model(text: str) -> Model:
             f"another model of the zoo ({', '.join(zoo.names())}), a run folder, a bundle, a program.npz, a "
             ".safetensors file"
         )
-    net = find_pinn(text)
-    return _model(captured(net, net.problem.name), net.problem)
+    return net_model(find_pinn(text))
 
 
 def _of_bundle(folder: Path) -> Model:
@@ -68,6 +67,11 @@ def _of_bundle(folder: Path) -> Model:
     known = map(problems.problem, problems.names())
     solved = next((each for each in known if (each.equation, each.inputs, each.outputs) == described), None)
     return Model(manifest.name, program, manifest.inputs, manifest.functions["eval"].outputs, solved)
+
+
+def net_model(net: Pinn) -> Model:
+    """The Model that a network is."""
+    return _model(captured(net, net.problem.name), net.problem)
 
 
 def _model(program: Program, problem: Problem) -> Model:

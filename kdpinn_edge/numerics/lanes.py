@@ -51,6 +51,7 @@ class Symbolic:
 
 
 Word = TypeVar("Word", bound=Callable[..., Any])
+Choice = TypeVar("Choice")
 
 
 def _word(function: Word) -> Word:
@@ -116,12 +117,17 @@ def profile(name: str) -> Iterator[None]:
         _multiply_add.reset(token)
 
 
+def for_precision(x: Lanes, choices: tuple[Choice, Choice]) -> Choice:
+    """What a computation takes for the numbers of x: the first of `choices` for float32, the second for float64."""
+    return choices[_POSITION[x.dtype]]
+
+
 def horner(x: Lanes, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Lanes:
     """Σ cᵢ xⁱ by Horner's rule, all by fma: few roundings, long latency.
 
     `coefficients` has the lowest power first, for float32 and for float64.
     """
-    *rest, highest = coefficients[_POSITION[x.dtype]]
+    *rest, highest = for_precision(x, coefficients)
     p: Operand = highest
     for c in reversed(rest):
         p = fma(p, x, c)
@@ -133,7 +139,7 @@ def horner2(x: Lanes, z: Lanes, coefficients: tuple[tuple[float, ...], tuple[flo
 
     The pairs cᵢ + cᵢ₊₁ x are coefficients of a polynomial in z. `coefficients` as in `horner`.
     """
-    c = coefficients[_POSITION[x.dtype]]
+    c = for_precision(x, coefficients)
     pairs: list[Operand] = [fma(c[i + 1], x, c[i]) if i + 1 < len(c) else c[i] for i in range(0, len(c), 2)]
     p = pairs.pop()
     while pairs:
@@ -194,7 +200,7 @@ def iadd(i: Lanes, j: Operand) -> Lanes:
 
 
 @_word
-def isub(i: Lanes, j: Operand) -> Lanes:
+def isub(i: Operand, j: Operand) -> Lanes:
     """i - j, integers, modulo their width."""
     i, j = _alike(i, j)
     return np.asarray(i - j)

@@ -6,7 +6,8 @@ of the activations. All else they have in common:
   - parameters are rounded to the precision once;
   - Affine sums products by multiply-add over `partial_sums` interleaved sums, term k going to sum k mod P; sum 0 starts
     from the bias, the others from +0; they are added by halving (sum i + sum i + P/2, until one is left);
-  - Scale is one multiply-add; Add and Mul are one operation; Map is as `kdpinn_edge/functions` computes it, by grade;
+  - Scale is one multiply-add; Add and Mul are one operation; Select moves bits;
+  - Map is as `kdpinn_edge/functions` computes it, by grade;
   - division is IEEE, nothing is flushed to zero, and every NaN that comes out is the canonical quiet NaN.
 """
 
@@ -19,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.errors import EngineError, ProgramError
-from kdpinn_edge.functions import find_function, functions
+from kdpinn_edge.functions import kernel
 from kdpinn_edge.numerics.lanes import PROFILES, Lanes, canonical, fma, is_fast
 from kdpinn_edge.numerics.lanes import profile as rounding_of
-from kdpinn_edge.numerics.words import affine
+from kdpinn_edge.numerics.words import affine, where_positive
 from kdpinn_edge.program.evaluate import evaluate
 from kdpinn_edge.program.ir import Affine, Program, Scale, parameters
 
@@ -81,7 +82,7 @@ class _Rounded:
     """The operations in one precision and profile, on the entries of a variable along the first axis."""
 
     def __init__(self, program: Program, precision: str, profile: str) -> None:
-        self._functions = functions(profile)
+        self._profile = profile
         self._parameters = {op.out.name: [rounded(a, precision) for a in parameters(op)] for op in program.ops}
 
     def affine(self, op: Affine, x: Lanes) -> Lanes:
@@ -93,13 +94,16 @@ class _Rounded:
         return fma(weight[:, None], x, bias[:, None])
 
     def map(self, fn: str, x: Lanes) -> Lanes:
-        return self._functions[find_function(fn).name](x)
+        return kernel(fn, self._profile)(x)
 
     def add(self, a: Lanes, b: Lanes) -> Lanes:
         return a + b
 
     def mul(self, a: Lanes, b: Lanes) -> Lanes:
         return a * b
+
+    def select(self, c: Lanes, a: Lanes, b: Lanes) -> Lanes:
+        return where_positive(c, a, b)
 
     def concat(self, xs: Sequence[Lanes]) -> Lanes:
         return np.concatenate(xs)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.numerics.lanes import Lanes, bits, canonical, fma
+from kdpinn_edge.numerics.lanes import Lanes, bits, canonical, fma, less, select
 
 Body = Callable[[Lanes], Lanes]
 Parameter = NDArray[Any] | float
@@ -55,6 +55,11 @@ def affine(x: Lanes, weight: NDArray[Any], bias: NDArray[Any] | None = None) -> 
 def scale(x: Lanes, weight: Parameter, bias: Parameter) -> Lanes:
     """weight * x + bias, elementwise, by one multiply-add; weight and bias (k,), or one number for all rows."""
     return fma(_column(weight, x), x, _column(bias, x))
+
+
+def where_positive(c: Lanes, a: Lanes, b: Lanes) -> Lanes:
+    """The entries of a where c > 0, and those of b elsewhere."""
+    return select(less(0.0, c), a, b)
 
 
 def concat(*parts: Lanes) -> Lanes:

@@ -16,6 +16,7 @@ from kdpinn_edge.program.ir import (
     Op,
     Program,
     Scale,
+    Select,
     Slice,
     Var,
     operands,
@@ -71,6 +72,10 @@ class Builder:
         """The product a * b, elementwise."""
         return self._made(Mul(self._new(a.size), a, b))
 
+    def select(self, c: Var, a: Var, b: Var) -> Var:
+        """The entries of a where c > 0, and those of b elsewhere."""
+        return self._made(Select(self._new(c.size), c, a, b))
+
     def concat(self, xs: Sequence[Var]) -> Var:
         """The variables one after another; a single one as it is."""
         return xs[0] if len(xs) == 1 else self._made(Concat(self._new(sum(x.size for x in xs)), tuple(xs)))
@@ -122,7 +127,7 @@ def identity(op: Op) -> object:
             return Map, fn, *names
         case Slice(out=out, start=start):
             return Slice, start, out.size, *names
-        case Affine() | Scale() | Concat():
+        case Affine() | Scale() | Select() | Concat():
             return type(op), *names, *(array.tobytes() for array in parameters(op))
         case _:
             raise unknown(op)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Slice, unknown
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, unknown
 
 V = TypeVar("V")
 
@@ -30,6 +30,9 @@ class Semantics(Protocol[V]):
 
     def mul(self, a: V, b: V, /) -> V:
         """The product a * b, elementwise."""
+
+    def select(self, c: V, a: V, b: V, /) -> V:
+        """The entries of a where c > 0, and those of b elsewhere."""
 
     def concat(self, xs: Sequence[V], /) -> V:
         """The entries of all xs, one after another."""
@@ -63,6 +66,8 @@ def _value(op: Op, semantics: Semantics[V], env: dict[str, V]) -> V:
             return semantics.add(env[a.name], env[b.name])
         case Mul(a=a, b=b):
             return semantics.mul(env[a.name], env[b.name])
+        case Select(c=c, a=a, b=b):
+            return semantics.select(env[c.name], env[a.name], env[b.name])
         case Concat(xs=xs):
             return semantics.concat([env[x.name] for x in xs])
         case Slice(out=out, x=x, start=start):

@@ -27,6 +27,7 @@ from kdpinn_edge.program.ir import (
     Op,
     Program,
     Scale,
+    Select,
     Slice,
     Var,
     operands,
@@ -126,6 +127,8 @@ def _op(record: dict[str, Any], out: Var, xs: tuple[Var, ...], remaining: Any) -
             return Add(out, a, b)
         case "Mul", (a, b):
             return Mul(out, a, b)
+        case "Select", (c, a, b):
+            return Select(out, c, a, b)
         case "Concat", _:
             return Concat(out, xs)
         case "Slice", (x,):

@@ -50,6 +50,10 @@ class Meaning:
         """The product a * b, elementwise."""
         return a * b
 
+    def select(self, c: Array, a: Array, b: Array) -> Array:
+        """The entries of a where c > 0, and those of b elsewhere."""
+        return np.where(c > 0, a, b)
+
     def concat(self, xs: Sequence[Array]) -> Array:
         """The entries of all xs, one after another."""
         return np.concatenate(xs, axis=1)

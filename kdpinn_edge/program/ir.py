@@ -5,8 +5,9 @@
 
     Op = Affine(out, x, weight, bias)       out = weight @ x + bias
        | Scale(out, x, weight, bias)        out = weight * x + bias, elementwise
-       | Map(out, x, fn)                    out = fn(x), elementwise, fn in FUNCTIONS
+       | Map(out, x, fn)                    out = fn(x), elementwise, fn a function of `functions/`
        | Add(out, a, b) | Mul(out, a, b)    elementwise; a, b and out are of one size
+       | Select(out, c, a, b)               out = a where c > 0, else b, elementwise; all of one size
        | Concat(out, xs)                    out = xs one after another
        | Slice(out, x, start)               out = x[start : start + out.size]
 
@@ -113,6 +114,16 @@ class Mul:
 
 
 @dataclass(frozen=True, eq=False)
+class Select:
+    """out = a where c > 0, else b (also where c is NaN), elementwise. Both sides are computed."""
+
+    out: Var
+    c: Var
+    a: Var
+    b: Var
+
+
+@dataclass(frozen=True, eq=False)
 class Concat:
     """out = the entries of xs, one after another."""
 
@@ -129,7 +140,7 @@ class Slice:
     start: int
 
 
-Op = Affine | Scale | Map | Add | Mul | Concat | Slice
+Op = Affine | Scale | Map | Add | Mul | Select | Concat | Slice
 
 
 def unknown(op: Never) -> ProgramError:
@@ -145,6 +156,8 @@ def operands(op: Op) -> tuple[Var, ...]:
             return (x,)
         case Add(a=a, b=b) | Mul(a=a, b=b):
             return (a, b)
+        case Select(c=c, a=a, b=b):
+            return (c, a, b)
         case Concat(xs=xs):
             return xs
         case _:
@@ -156,7 +169,7 @@ def parameters(op: Op) -> tuple[Array, ...]:
     match op:
         case Affine(weight=weight, bias=bias) | Scale(weight=weight, bias=bias):
             return (weight, bias)
-        case Map() | Add() | Mul() | Concat() | Slice():
+        case Map() | Add() | Mul() | Select() | Concat() | Slice():
             return ()
         case _:
             raise unknown(op)
@@ -225,7 +238,7 @@ def _attribute(op: Op) -> str | int | None:
             return fn
         case Slice(start=start):
             return start
-        case Affine() | Scale() | Add() | Mul() | Concat():
+        case Affine() | Scale() | Add() | Mul() | Select() | Concat():
             return None
         case _:
             raise unknown(op)
@@ -245,6 +258,8 @@ def _right_hand_side(op: Op) -> str:
             return f"{a.name} + {b.name}"
         case Mul(a=a, b=b):
             return f"{a.name} * {b.name}"
+        case Select(c=c, a=a, b=b):
+            return f"{a.name} if {c.name} > 0 else {b.name}"
         case Concat(xs=xs):
             return f"concat({', '.join(x.name for x in xs)})"
         case Slice(out=out, x=x, start=start):

@@ -35,6 +35,7 @@ from kdpinn_edge.program.ir import (
     Op,
     Program,
     Scale,
+    Select,
     Slice,
     Var,
     operands,
@@ -72,7 +73,7 @@ def _cost(op: Op) -> int:
             return out.size * x.size
         case Scale(out=out) | Mul(out=out):
             return out.size
-        case Map() | Add() | Concat() | Slice():
+        case Map() | Add() | Select() | Concat() | Slice():
             return 0
         case _:
             raise unknown(op)
@@ -124,6 +125,8 @@ def _copied(op: Op) -> Var | None:
             return x
         case Concat(xs=(x,)):
             return x
+        case Select(a=a, b=b) if a == b:
+            return a
         case _:
             return None
 
@@ -344,6 +347,8 @@ def _reading(op: AnyOp, names: Mapping[str, Var]) -> AnyOp:
     match op:
         case Add(a=a, b=b) | Mul(a=a, b=b):
             return replace(op, a=names.get(a.name, a), b=names.get(b.name, b))
+        case Select(c=c, a=a, b=b):
+            return replace(op, c=names.get(c.name, c), a=names.get(a.name, a), b=names.get(b.name, b))
         case Concat(xs=xs):
             return replace(op, xs=tuple(names.get(x.name, x) for x in xs))
         case Affine(x=x) | Scale(x=x) | Map(x=x) | Slice(x=x):

@@ -7,8 +7,8 @@ import re
 import numpy as np
 
 from kdpinn_edge.errors import ProgramError, listing
+from kdpinn_edge.functions import find_function
 from kdpinn_edge.program.ir import (
-    FUNCTIONS,
     Add,
     Affine,
     Array,
@@ -18,6 +18,7 @@ from kdpinn_edge.program.ir import (
     Op,
     Program,
     Scale,
+    Select,
     Slice,
     Var,
     operands,
@@ -103,10 +104,11 @@ def _op_faults(op: Op) -> list[str]:
             return sizes + _array_faults("weight", weight, (out.size,)) + _array_faults("bias", bias, (out.size,))
         case Map(out=out, x=x, fn=fn):
             sizes = [] if out.size == x.size else [f"sizes differ: {x} -> {out}"]
-            known = [] if fn in FUNCTIONS else [f"function {fn!r} is unknown; expected: {', '.join(FUNCTIONS)}"]
-            return sizes + known
+            return sizes + _function_faults(fn)
         case Add(out=out, a=a, b=b) | Mul(out=out, a=a, b=b):
             return [] if out.size == a.size == b.size else [f"sizes differ: {a}, {b} -> {out}"]
+        case Select(out=out, c=c, a=a, b=b):
+            return [] if out.size == c.size == a.size == b.size else [f"sizes differ: {c}, {a}, {b} -> {out}"]
         case Concat(out=out, xs=xs):
             total = sum(x.size for x in xs)
             fits = bool(xs) and out.size == total
@@ -116,6 +118,14 @@ def _op_faults(op: Op) -> list[str]:
             return [] if inside else [f"[{start}:{start + out.size}] is outside {x}"]
         case _:
             raise unknown(op)
+
+
+def _function_faults(fn: str) -> list[str]:
+    try:
+        find_function(fn)
+    except ProgramError as error:
+        return [str(error)]
+    return []
 
 
 def _array_faults(what: str, array: Array, shape: tuple[int, ...]) -> list[str]:

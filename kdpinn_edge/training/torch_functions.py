@@ -32,8 +32,11 @@ OPERATORS: Mapping[str, Callable[..., Tensor]] = {
     "Min": lambda a, b: torch.minimum(a, torch.as_tensor(b, dtype=a.dtype)),
     "Mul": torch.mul,
     "Neg": torch.neg,
+    "Pow": torch.pow,
     "Reciprocal": torch.reciprocal,
+    "Relu": torch.relu,
     "Sigmoid": torch.sigmoid,
+    "Sign": torch.sign,
     "Sin": torch.sin,
     "Sinh": torch.sinh,
     "Softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),  # softplus of torch is x itself from 20 on

@@ -58,12 +58,13 @@ def generate(case: Case, n: int) -> Source:
 
 
 def _words(casadi: Any) -> Words:
-    names = "acos acosh asin asinh atan atanh cos cosh erf exp log sin sinh sqrt tan tanh"
+    names = "acos acosh asin asinh atan atanh cos cosh erf exp log sign sin sinh sqrt tan tanh"
     operators = {name.title(): getattr(casadi, name) for name in names.split()}
-    operators |= {"Add": add, "Sub": sub, "Mul": mul, "Div": truediv, "Neg": neg, "Abs": casadi.fabs}
+    operators |= {"Add": add, "Sub": sub, "Mul": mul, "Div": truediv, "Pow": pow, "Neg": neg, "Abs": casadi.fabs}
     operators |= {"Max": casadi.fmax, "Min": casadi.fmin}
     operators |= {
         "Reciprocal": lambda x: 1 / x,
+        "Relu": lambda x: casadi.fmax(x, 0),
         "Sigmoid": lambda x: 1 / (1 + casadi.exp(-x)),
         "Softplus": lambda x: casadi.fmax(x, 0) + casadi.log1p(casadi.exp(-casadi.fabs(x))),
     }
@@ -71,6 +72,7 @@ def _words(casadi: Any) -> Words:
         affine=lambda weight, bias, x: casadi.mtimes(weight, x) + bias,
         scale=lambda weight, bias, x: weight * x + bias,
         function=partial(library_function, "CasADi", {}, operators),
+        select=lambda c, a, b: casadi.if_else(c > 0, a, b),
         concat=lambda xs: casadi.vertcat(*xs),
         part=lambda x, start, stop: x[start:stop],
     )

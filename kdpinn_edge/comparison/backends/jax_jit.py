@@ -50,6 +50,7 @@ def _rows(jax: Any) -> Words:
         affine=lambda weight, bias, x: x @ weight.T + bias,
         scale=lambda weight, bias, x: weight * x + bias,
         function=partial(_function, jax),
+        select=lambda c, a, b: jax.numpy.where(c > 0, a, b),
         concat=partial(jax.numpy.concatenate, axis=1),
         part=lambda x, start, stop: x[:, start:stop],
     )
@@ -60,17 +61,18 @@ def _columns(jax: Any) -> Words:
         affine=lambda weight, bias, x: weight @ x + bias[:, None],
         scale=lambda weight, bias, x: weight[:, None] * x + bias[:, None],
         function=partial(_function, jax),
+        select=lambda c, a, b: jax.numpy.where(c > 0, a, b),
         concat=partial(jax.numpy.concatenate, axis=0),
         part=lambda x, start, stop: x[start:stop],
     )
 
 
 def _function(jax: Any, fn: str) -> Callable[[Any], Any]:
-    words = "abs acos acosh add asin asinh atan atanh cos cosh exp log reciprocal sin sinh sqrt tan tanh"
+    words = "abs acos acosh add asin asinh atan atanh cos cosh exp log reciprocal sign sin sinh sqrt tan tanh"
     operators = {word.title(): getattr(jax.numpy, word) for word in words.split()}
-    operators |= {"Div": truediv, "Mul": mul, "Neg": neg, "Sub": sub}
+    operators |= {"Div": truediv, "Mul": mul, "Neg": neg, "Pow": pow, "Sub": sub}
     operators |= {"Max": jax.numpy.maximum, "Min": jax.numpy.minimum}
-    operators |= {"Erf": jax.lax.erf, "Sigmoid": jax.nn.sigmoid, "Softplus": jax.nn.softplus}
+    operators |= {"Erf": jax.lax.erf, "Relu": jax.nn.relu, "Sigmoid": jax.nn.sigmoid, "Softplus": jax.nn.softplus}
     return library_function("JAX", {"silu": jax.nn.silu}, operators, fn)
 
 

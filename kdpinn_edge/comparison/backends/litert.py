@@ -67,7 +67,10 @@ OPERATORS: Mapping[str, tuple[str, str | None]] = {
     "Min": ("MINIMUM", "MaximumMinimumOptions"),
     "Mul": ("MUL", "MulOptions"),
     "Neg": ("NEG", None),
+    "Pow": ("POW", "PowOptions"),
+    "Relu": ("RELU", None),
     "Sigmoid": ("LOGISTIC", None),
+    "Sign": ("SIGN", None),
     "Sin": ("SIN", None),
     "Sqrt": ("SQRT", None),
     "Sub": ("SUB", "SubOptions"),
@@ -136,14 +139,29 @@ class _Graph:
         """MUL."""
         return self.operator("Mul", a, b)
 
+    def select(self, c: int, a: int, b: int) -> int:
+        """GREATER, then SELECT_V2."""
+        size = self._graph.tensors[c].shape[-1]
+        condition = self.node("GREATER", [c, self.constant(np.zeros(1))], size, "GreaterOptions", kind="BOOL")
+        return self.node("SELECT_V2", [condition, a, b], size, "SelectV2Options")
+
     def operator(self, name: str, *operands: int) -> int:
         """An elementwise operator of ONNX."""
         operator, options = OPERATORS[name]
         size = max(self._graph.tensors[each].shape[-1] for each in operands)
         return self.node(operator, list(operands), size, options)
 
-    def node(self, operator: str, operands: list[int], size: int, options: str | None = None, **fields: int) -> int:
-        schema, result = self._schema, self.tensor(f"v{len(self._graph.tensors)}", (self._n, size))
+    def node(
+        self,
+        operator: str,
+        operands: list[int],
+        size: int,
+        options: str | None = None,
+        *,
+        kind: str = "FLOAT32",
+        **fields: int,
+    ) -> int:
+        schema, result = self._schema, self.tensor(f"v{len(self._graph.tensors)}", (self._n, size), kind)
         if operator not in self._codes:
             code = schema.OperatorCodeT()
             code.builtinCode = getattr(schema.BuiltinOperator, operator)

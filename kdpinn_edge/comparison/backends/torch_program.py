@@ -31,6 +31,7 @@ WORDS = Words(
     affine=lambda weight, bias, x: nn.functional.linear(x, weight, bias),
     scale=lambda weight, bias, x: torch.addcmul(bias, weight, x),
     function=_function,
+    select=lambda c, a, b: torch.where(c > 0, a, b),
     concat=partial(torch.cat, dim=1),
     part=lambda x, start, stop: x[:, start:stop],
 )

@@ -20,7 +20,8 @@ Unary = Callable[[Any], Any]
 class Words:
     """The functions of a library for the operations of a Program; + and * are its operators.
 
-    `affine` and `scale` take (weight, bias, x), `part` takes (x, start, stop), `function` gives the one of a name.
+    `affine` and `scale` take (weight, bias, x), `part` takes (x, start, stop), `function` gives the one of a name;
+    `select` takes (c, a, b) and gives a where c > 0, else b.
     Points lie along one axis of x, and the entries of a variable along the other; which is which is the library's
     choice.
     """
@@ -28,6 +29,7 @@ class Words:
     affine: Callable[..., Any]
     scale: Callable[..., Any]
     function: Callable[[str], Unary]
+    select: Callable[[Any, Any, Any], Any]
     concat: Callable[[Sequence[Any]], Any]
     part: Callable[[Any, int, int], Any]
 
@@ -58,6 +60,9 @@ class _Traced:
 
     def mul(self, a: Any, b: Any) -> Any:
         return a * b
+
+    def select(self, c: Any, a: Any, b: Any) -> Any:
+        return self._words.select(c, a, b)
 
     def concat(self, xs: Sequence[Any]) -> Any:
         return self._words.concat(xs)
