@@ -155,9 +155,7 @@ class _Float64(TorchDispatchMode):
         given = [] if _name(func) in SHAPES else [each for each in tensors if self.depends(each)]
         double = bool(given) or any(each.dtype == torch.float64 for each in tensors)
         args, kwargs = _converted(func, args, kwargs, tensors=double, dtypes=bool(given) or _name(func) in BLANKS)
-        return _as_wanted(
-            func, self.followed(func, args, kwargs, given) if given else self.constant(func, args, kwargs)
-        )
+        return _as_wanted(func, self.followed(func, args, kwargs, given) if given else self.constant(func, args, kwargs))
 
     def depends(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on x."""
