@@ -1,17 +1,20 @@
-"""`find_model(text)`: what the command line means by MODEL."""
+"""`find_model(source)`: what the command line means by SOURCE."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdpinn_edge import problems, zoo
-from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, check_files, read_manifest
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, check_files, name_fault, read_manifest
 from kdpinn_edge.bundle.read import read_function
 from kdpinn_edge.derive.residual import outputs_program
 from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.importers.columns import Column, input_columns, output_columns, parse_columns
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.ir import Program, columns
@@ -31,12 +34,50 @@ class Model:
     problem: Problem | None = None
 
 
-def find_model(text: str) -> Model:
-    """The Model that `text` names: a bundle, a program.npz, a model of the zoo, or else what `find_pinn` finds.
+Columns = str | Sequence[Column]
+"""Columns, or the text that states them."""
 
-    A program.npz alone does not say what its library is called: its `name` is None. Only a network needs torch, to be
-    captured. Raises BundleError, ProgramError, TrainError or CaptureError.
+
+def find_model(
+    source: str | os.PathLike[str] | Program, *, inputs: Columns | None = None, outputs: Columns | None = None
+) -> Model:
+    """The Model that `source` is or names: a Program, a bundle, a program.npz, a model of the zoo, a network of ours.
+
+    `inputs` and `outputs` state units and bounds of its columns, under its own names. A program.npz alone does not say
+    what its library is called: its `name` is None. Only a network needs torch, to be captured. Raises BundleError,
+    ProgramError, TrainError or CaptureError.
     """
+    model = Model(source.name, source) if isinstance(source, Program) else _own(os.fspath(source))
+    for what, stated, own in (("inputs", inputs, model.program.inputs), ("outputs", outputs, model.program.outputs)):
+        found = [name for column in read_columns(stated, what) or () for name in column.names]
+        if found and tuple(found) != columns(own):
+            raise ProgramError(
+                f"--{what} states {', '.join(found)}, but the model has {', '.join(columns(own))}; expected: the same, "
+                "in this order"
+            )
+    stated_in, stated_out = read_columns(inputs, "inputs"), read_columns(outputs, "outputs")
+    return replace(
+        model,
+        inputs=model.inputs if stated_in is None else input_columns(stated_in),
+        outputs=model.outputs if stated_out is None else output_columns(stated_out),
+    )
+
+
+def read_columns(stated: Columns | None, what: str) -> tuple[Column, ...] | None:
+    """The columns that are stated, if any; `what` they are called in a message."""
+    if isinstance(stated, str):
+        return parse_columns(stated, what)
+    return None if stated is None else tuple(stated)
+
+
+def model_name(path: Path) -> str:
+    """What the model in a file is called: the file's name, as far as C allows it."""
+    name = re.sub(r"[^a-z0-9]+", "_", path.name.partition(".")[0].lower()).strip("_")[:31]
+    return "model" if name_fault(name) else name
+
+
+def _own(text: str) -> Model:
+    """The Model in a file or folder that this package wrote, or in the zoo."""
     if (Path(text) / MANIFEST_FILE).exists():
         return _of_bundle(Path(text))
     if text.endswith(".npz"):
