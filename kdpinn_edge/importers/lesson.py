@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 
 from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE
-from kdpinn_edge.errors import TrainError
+from kdpinn_edge.errors import CaptureError, TrainError
 from kdpinn_edge.importers.columns import Column, columns_text, input_columns, output_columns
 from kdpinn_edge.importers.guides import Guide, ModelGuide, NetGuide, OutsideGuide, SamplesGuide
+from kdpinn_edge.importers.libraries import network
 from kdpinn_edge.importers.model import Columns, find_model, model_name, read_columns, zoo_name
 from kdpinn_edge.problems import Array, Problem, problem
 from kdpinn_edge.program.ir import Program
@@ -30,8 +31,8 @@ from kdpinn_edge.training.outside import (
 from kdpinn_edge.training.samples import check_samples, is_samples_file, read_samples
 from kdpinn_edge.training.teacher import default_teacher
 
-Source: TypeAlias = str | os.PathLike[str] | Program | Module | Callable[[Array], Any] | tuple[Any, ...]
-"""What a student follows."""
+Source: TypeAlias = str | os.PathLike[str] | Program | Module | Callable[[Array], Any] | Sequence[Any]
+"""What a student follows; or what a library calls a model, which holds one network."""
 
 FILES_OF_OTHERS = (".npz", ".onnx", ".pt2", ".py", ".mdlus")
 """How the names of files end that hold no network of ours, but what `find_model` reads."""
@@ -100,16 +101,24 @@ def _guide(source: Source, inputs: Stated, outputs: Stated, *, itself: bool) -> 
     shape = len(columns[0]), len(columns[1])
     if isinstance(source, str | os.PathLike):
         return SamplesGuide(read_samples(source, *shape), *columns)
-    if isinstance(source, tuple):
+    if isinstance(source, tuple | list):
         if not 2 <= len(source) <= 3:
-            raise TrainError(f"a tuple of {len(source)} is no samples; expected: (x, u) or (x, u, du)")
+            raise TrainError(
+                f"a {type(source).__name__} of {len(source)} is no samples; expected: (x, u) or (x, u, du)"
+            )
         x, u, du = (*source, None)[:3]
         return SamplesGuide(check_samples(x, u, du, *shape), *columns)
-    if is_module(source):
-        return OutsideGuide(word, partial(module_values, source), partial(ModuleTeacher, source), *columns)
-    if callable(source):
-        return OutsideGuide(word, partial(function_values, source), partial(FunctionTeacher, source), *columns)
-    raise TrainError(f"{word} cannot be followed; expected: {EXPECTED}")
+    if is_module(found := _called(source)):
+        return OutsideGuide(word, partial(module_values, found), partial(ModuleTeacher, found), *columns)
+    return OutsideGuide(word, partial(function_values, found), partial(FunctionTeacher, found), *columns)
+
+
+def _called(source: object) -> Callable[..., Any]:
+    """The module or function that `source` is, or holds. Raises TrainError where it is none."""
+    try:
+        return network(source)
+    except CaptureError as error:
+        raise TrainError(f"{_word(source)} cannot be followed; expected: {EXPECTED}") from error
 
 
 def _model_guide(
@@ -146,9 +155,9 @@ def _word(source: object) -> str:
     """What a message calls a source."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
-    if isinstance(source, tuple):
+    if isinstance(source, tuple | list):
         return "samples"
-    return getattr(source, "__name__", type(source).__name__)
+    return str(getattr(source, "__name__", type(source).__name__))
 
 
 def _command_word(source: Source) -> str:
