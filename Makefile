@@ -16,7 +16,7 @@ help:
 	@echo "make verify-activations"
 	@echo "                  every activation on every float32 (20 minutes on 2 cores), into docs/numerics.md"
 	@echo "make verify-targets"
-	@echo "                  three networks and their jets on every target that can be emulated (10 minutes)"
+	@echo "                  the proofs: large networks on every target that can be emulated, references, shipped models (13 minutes)"
 	@echo "make constraints  pin what .venv holds now in constraints.txt; other pins stay"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 
@@ -74,6 +74,7 @@ readme: demo
 	$(BIN)/python benchmarks/readme.py --bundle demo/burgers
 
 verify-activations: .venv/.dev
+	$(BIN)/python tools/coefficients.py --check
 	$(BIN)/python benchmarks/verify_activations.py --write
 
 verify-targets: .venv/.dev

@@ -47,7 +47,7 @@ def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
             module.link_in(_parsed(STACK_PROBE, target))
         module.link_in(_functions(kernels[0], interface, target, ["outside"]))
         for kernel, variant in zip(_sharing(kernels), target.compiled, strict=True):
-            module.link_in(_functions(kernel, interface, variant, [*interface.functions, "selftest"]))
+            module.link_in(_functions(kernel, interface, variant, [*interface.evaluated, "selftest"]))
         _hide(module, interface.symbols)
         machine = _machine(target)
         passes = llvm.create_new_module_pass_manager()
@@ -85,7 +85,9 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
     )
     symbols = {function: interface.symbol(function, target.name) for function in functions}
     in_order = target.vectors(interface.precision).in_order
-    processor = Machine(target.pointer_bits, in_order, fuses=target.fuses, selects=not target.branches)
+    processor = Machine(
+        target.pointer_bits, in_order, fuses=target.fuses, selects=not target.branches, widens=target.widens
+    )
     compiled = compile_functions(kernel, functions, attributes, processor)
     shell = _constants(kernel)
     for function, symbol in symbols.items():

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from kdpinn_edge.checks.check import check as check
     from kdpinn_edge.derive.derivatives import derivatives as derivatives
     from kdpinn_edge.derive.residual import residual_program as residual_program
+    from kdpinn_edge.distillation import distill as distill
     from kdpinn_edge.engines import compile as compile
     from kdpinn_edge.engines import load as load
     from kdpinn_edge.errors import KdpinnError as KdpinnError
     from kdpinn_edge.export.bundle import export_bundle as export_bundle
+    from kdpinn_edge.importers.onnx_model import capture_onnx as capture_onnx
     from kdpinn_edge.importers.torch_module import capture as capture
     from kdpinn_edge.program.file import read_program as read_program
     from kdpinn_edge.program.file import write_program as write_program
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from kdpinn_edge.program.ir import Var as Var
     from kdpinn_edge.program.simplify import simplify as simplify
     from kdpinn_edge.runtime import Engine as Engine
-    from kdpinn_edge.training import distill as distill
     from kdpinn_edge.training import train as train
 
 _HOME = {
@@ -37,9 +38,10 @@ _HOME = {
     "compile": "engines",
     "audit": "checks.audit",
     "capture": "importers.torch_module",
+    "capture_onnx": "importers.onnx_model",
     "check": "checks.check",
     "derivatives": "derive.derivatives",
-    "distill": "training",
+    "distill": "distillation",
     "export_bundle": "export.bundle",
     "interpret": "program.interp",
     "load": "engines",

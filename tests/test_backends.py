@@ -33,18 +33,22 @@ from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, S
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
 ROOT = Path(__file__).parent.parent
-COMPILES_FOR_LONG = ("torch.compile", "AOTInductor")
 FLOAT32_ONLY = ("iree", "litert", "openvino")
 IN_DOUBLE = ("onnxruntime, run", "jax, jit", "torch, eager", "casadi -O3, cffi", "emx-onnx-cgen -O3, cffi")
 ONE_THREAD = ("library, C loop", "numba, in process", "numpy program", "emx", "casadi")
 NAMED = {backend.name: backend for backend in BACKENDS}
 OF_TORCH = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
+MARKS = {
+    "torch.compile": [pytest.mark.slow, pytest.mark.filterwarnings(OF_TORCH)],
+    "AOTInductor": [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
+}
+COMPILES_FOR_LONG = tuple(MARKS)
 SUBJECTS = [
     pytest.param(
         subject,
         backend,
         id=f"{subject}-{backend.name}",
-        marks=[pytest.mark.slow, pytest.mark.filterwarnings(OF_TORCH)] if backend.name in COMPILES_FOR_LONG else [],
+        marks=MARKS.get(backend.name, []),
     )
     for subject in ("student", "everything")
     for backend in BACKENDS

@@ -15,7 +15,7 @@ from kdpinn_edge.problems.kovasznay import REYNOLDS
 from kdpinn_edge.problems.taylor_green import NU
 from kdpinn_edge.studies.study.measure import reference_slopes
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 
 
 def at_time(name: str, x: np.ndarray, t: float) -> np.ndarray:

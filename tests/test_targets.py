@@ -20,7 +20,7 @@ from nets import NETS, with_jet
 from numpy.typing import NDArray
 from strategies import mlp, wild
 
-from kdpinn_edge.bundle.manifest import Input, read_manifest
+from kdpinn_edge.bundle.manifest import Input, Precision, Storage, read_manifest
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.c_files import c_files, filled_template
 from kdpinn_edge.export.artifacts.device_bench import MEMORY, SYSTEMS, _built
@@ -172,6 +172,24 @@ def test_a_precision_that_the_hardware_lacks(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="cortex-m4 has no float64 hardware; expected: float32"):
         export_bundle(mlp(2, 4, 1, 1), tmp_path / "net", name="net", precision="float64", target="cortex-m4")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "storage"),
+    [
+        ("x86-64-v2", "float32", "float16"),
+        ("riscv64", "float32", "float16"),
+        ("wasm", "float32", "float16"),
+        ("cortex-m7", "float64", "float64"),
+    ],
+)
+def test_numbers_that_a_target_has_not_or_its_emulator_had_not(
+    name: str, precision: Precision, storage: Storage, tmp_path: Path
+) -> None:
+    """Three have no instruction that widens float16. The self-test passes where the library runs, or is emulated."""
+    net = mlp(2, 4, 1, 1)
+    manifest = export_bundle(net, tmp_path / "net", name="net", precision=precision, storage=storage, target=name)
+    assert (manifest.precision, manifest.storage) == (precision, storage)
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 from kdpinn_edge import cli
 from kdpinn_edge.bundle.manifest import Input, Output
 from kdpinn_edge.derive.names import Names
-from kdpinn_edge.errors import ProblemError, TrainError
+from kdpinn_edge.distillation import distill
+from kdpinn_edge.errors import ProblemError, ProgramError, TrainError
 from kdpinn_edge.importers.model import captured, find_model, publish
 from kdpinn_edge.importers.torch_module import capture
 from kdpinn_edge.problems import problem
@@ -35,12 +36,12 @@ from kdpinn_edge.training import (
     Pinn,
     TrainConfig,
     TrainingProgress,
-    distill,
     jets,
     load_pinn,
     train,
 )
 from kdpinn_edge.training.activations import ACTIVATIONS
+from kdpinn_edge.training.domain import uniform
 from kdpinn_edge.training.followed import Columns, followed
 from kdpinn_edge.training.objective import (
     Batch,
@@ -55,7 +56,7 @@ from kdpinn_edge.training.objective import (
 from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.pinn import Tape, jacobian
 from kdpinn_edge.training.progress_bar import live
-from kdpinn_edge.training.sampling import draw, uniform
+from kdpinn_edge.training.sampling import draw
 from kdpinn_edge.training.solution_errors import ReferencePoints
 from kdpinn_edge.training.teacher import ProgramTeacher
 from kdpinn_edge.training.weights import write_weights
@@ -336,7 +337,8 @@ def test_a_weight_below_0_is_refused(wrong: dict[str, float]) -> None:
 
 def test_points_are_drawn_where_the_solution_is_steep() -> None:
     net = load_pinn(STUDENT)
-    drawn = draw(net, Physics(BURGERS), 500, 5000, torch.Generator().manual_seed(0)).points
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw(net, Physics(BURGERS), uniform(BURGERS, 5000, generator), 500, generator).points
     near = ((drawn[:, 0].abs() < 0.05) & (drawn[:, 1] > 0.3)).double().mean()
     assert near > 3 * 0.05 * 0.7
     assert len(drawn.unique(dim=0)) == 500
@@ -501,7 +503,7 @@ def test_a_folder_that_holds_something_is_refused(teacher_run: Path, tmp_path: P
 def test_an_unknown_problem_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match=r"expected: .*burgers"):
         train("burger", tmp_path / "run", TINY)
-    with pytest.raises(ProblemError, match=r"expected: .*burgers"):
+    with pytest.raises(ProgramError, match=r"no model is called 'burger'.*expected: .*burgers"):
         distill("burger", tmp_path / "run", TINY_DISTILL)
     assert not (tmp_path / "run").exists()
 
@@ -709,7 +711,7 @@ def test_a_student_follows_a_foreign_teacher(form: str, artifacts: Artifacts, tm
 def test_a_teacher_with_other_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="foreign computes u from x, y; expected for burgers: u from x, t, in"):
         distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=foreign(inputs=("x", "y")))
-    with pytest.raises(TrainError, match=r"none\.npz: no such file; expected: a program.npz, a bundle, a run folder"):
+    with pytest.raises(ProgramError, match=r"none\.npz: no such file; expected: a program.npz"):
         distill("burgers", tmp_path / "run", TINY_DISTILL, teacher="none.npz")
     assert not (tmp_path / "run").exists()
 
@@ -757,9 +759,9 @@ def test_a_student_follows_a_model_without_an_equation(model: Path, tmp_path: Pa
 
 def test_a_model_that_cannot_be_followed(model: Path, artifacts: Artifacts, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="a model without an equation; expected: physics_weight=0"):
-        distill(str(model), tmp_path / "run", TINY_DISTILL)
+        distill(str(model), tmp_path / "run", replace(TINY_DISTILL, physics_weight=1.0))
     unbounded = artifacts.bundle(foreign(), name="foreign")
-    with pytest.raises(TrainError, match=r"the domain of x, t is open; expected: .*bounds for every input"):
+    with pytest.raises(TrainError, match=r"the domain of x, t is open; expected: bounds for every input"):
         distill(str(unbounded), tmp_path / "run", replace(TINY_DISTILL, physics_weight=0.0))
     assert not (tmp_path / "run").exists()
 
@@ -800,4 +802,4 @@ def test_points_are_not_drawn_for_a_network_that_has_diverged() -> None:
     with torch.no_grad():
         next(net.parameters()).fill_(torch.nan)
     with pytest.raises(TrainError, match="the network has diverged"):
-        draw(net, Physics(net.problem), 10, 100, torch.Generator())
+        draw(net, Physics(net.problem), uniform(net.problem, 100, torch.Generator()), 10, torch.Generator())

@@ -66,12 +66,13 @@ def llvm_type(type_: Type) -> ir.Type:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the emitter knows of a processor: the width of an address, whether it fuses, whether it can select."""
+    """What the emitter knows of a processor: the width of an address, whether it fuses, can select, widens float16."""
 
     pointer_bits: int
     in_order: bool
     fuses: bool
     selects: bool
+    widens: bool
 
 
 @dataclass
@@ -222,6 +223,27 @@ class Emitter:
             memory.align = 64
             return self.builder.bitcast(memory, scalar.as_pointer())
 
+    def _widened(self, half: ir.Value, type_: Type) -> ir.Value:
+        """A finite float16 as float32; by its bits where no instruction does it, and LLVM would call a function.
+
+        The exponents of a float32 with its bits in their places are 112 too small.
+        """
+        builder, wide = self.builder, llvm_type(type_)
+        if self.machine.widens:
+            return builder.fpext(half, wide)
+
+        def whole(bits: int, value: int | None = None) -> Any:
+            scalar = ir.IntType(bits)
+            kind = scalar if type_.lanes == 1 else ir.VectorType(scalar, type_.lanes)
+            return kind if value is None else ir.Constant(kind, value if type_.lanes == 1 else [value] * type_.lanes)
+
+        bits = builder.zext(builder.bitcast(half, whole(16)), whole(32))
+        sign = builder.shl(builder.and_(bits, whole(32, 0x8000)), whole(32, 16))
+        magnitude = builder.bitcast(builder.shl(builder.and_(bits, whole(32, 0x7FFF)), whole(32, 13)), wide)
+        power = ir.Constant(wide, 2.0**112 if type_.lanes == 1 else [2.0**112] * type_.lanes)
+        scaled = builder.bitcast(builder.fmul(magnitude, power), whole(32))
+        return builder.bitcast(builder.or_(scaled, sign), wide)
+
     def _constant(self, buffer: Buffer) -> ir.Value:
         """A constant of the kernel, which another module defines."""
         module, name, scalar = self.builder.module, constant_name(buffer.name), SCALARS[buffer.scalar]
@@ -244,7 +266,7 @@ class Emitter:
             case Load(type_, buffer, at):
                 stored = llvm_type(type_.of(buffer.scalar))
                 found = self.builder.load(self._address(buffer, at, stored), align=BYTES[buffer.scalar])
-                return found if buffer.scalar == type_.scalar else self.builder.fpext(found, llvm_type(type_))
+                return found if buffer.scalar == type_.scalar else self._widened(found, type_)
             case Count(type_, value):
                 return self._integer(value, SCALARS[type_.scalar].width)
             case IsNull(buffer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from kdpinn_edge.export.lowering.loops import (
     Variable,
     apply,
 )
-from kdpinn_edge.functions import functions
+from kdpinn_edge.functions import kernel
+from kdpinn_edge.functions.record import Kernel
 from kdpinn_edge.numerics.lanes import Symbolic
 
 DTYPES: Mapping[Scalar, np.dtype[Any]] = {
@@ -36,11 +37,20 @@ DOUBLE = ("float64", "bits64")
 @cache
 def traced(fn: str, precision: Scalar, profile: str) -> Elementwise:
     """The function `fn` of a Program as the numerics profile computes it in this precision."""
-    function = functions(profile)[fn]
+    function = kernel(fn, profile)
     lets: list[Let] = []
     parameter = Variable("x", Type(precision))
     result: Any = function(Symbol(Get(parameter), lets))  # type: ignore[arg-type]
-    return Elementwise(function.__name__, inspect.getdoc(function) or "", parameter, tuple(lets), result.value)
+    word = function.func if isinstance(function, partial) else function
+    return Elementwise(symbol(function), inspect.getdoc(word) or "", parameter, tuple(lets), result.value)
+
+
+def symbol(function: Kernel) -> str:
+    """What the code of a function is called: by its word, and by the number that it is given, if any: power_m1p5."""
+    if not isinstance(function, partial):
+        return function.__name__
+    (number,) = function.keywords.values()
+    return f"{function.func.__name__}_{number!r}".translate({ord("-"): "m", ord("."): "p", ord("+"): None})
 
 
 class Symbol(Symbolic):

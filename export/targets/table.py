@@ -81,6 +81,11 @@ class Target:
         return self.triple.startswith("riscv")
 
     @property
+    def widens(self) -> bool:
+        """Whether it has an instruction that makes a float32 of a float16."""
+        return not self.triple.startswith(("riscv", "wasm")) and self.cpu != "x86-64-v2"
+
+    @property
     def pointer_bits(self) -> int:
         """How wide an address is."""
         return 64 if self.triple.startswith(("x86_64", "aarch64", "arm64", "riscv64")) else 32

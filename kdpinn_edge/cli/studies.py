@@ -13,9 +13,12 @@ from kdpinn_edge.cli.options import (
     BudgetPoints,
     CpuSeconds,
     Device,
+    DistilledSource,
     FoundTeacher,
     OptimiserChoice,
     ProblemName,
+    StatedInputs,
+    StatedOutputs,
     finite,
     layers,
 )
@@ -85,49 +88,77 @@ def study(
 
 
 def search(
-    problem: ProblemName,
-    budget: Annotated[str | None, typer.Option(help="For a call with POINTS points, as in 10ms.")] = None,
+    source: DistilledSource,
+    target: Annotated[str, typer.Option(help="What to fit it to: native, or one of `kdpinn-edge targets`.")] = "native",
+    budget: Annotated[str | None, typer.Option(help="For a call with POINTS points here, as in 10ms.")] = None,
+    max_instructions: Annotated[
+        int | None, typer.Option(min=1, help="For the same call, on targets that are not here; counted exactly.")
+    ] = None,
     points: BudgetPoints = 1,
     threads: Annotated[int, typer.Option(min=1, help="How many evaluate them.")] = 1,
     max_error: Annotated[
         float | None, typer.Option(min=0, callback=finite, help="Largest relative L2 error; the fastest student wins.")
     ] = None,
     max_flash: Annotated[str | None, typer.Option(help="For code and constants, as in 32k.")] = None,
+    inputs: StatedInputs = None,
+    outputs: StatedOutputs = None,
     teacher: FoundTeacher = None,
     trials: Annotated[int, typer.Option(min=1, help="Students that all workers make together.")] = 30,
     seconds: CpuSeconds = 30.0,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds in which the winner is distilled again.  [default: 60]")
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(help="A database that workers share, as Optuna takes it.  [default: SQLite in OUT]")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder of the runs.  [default: runs/PROBLEM_search]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder of the runs.  [default: runs/NAME_search]")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the student that fits: layers, activation, precision, timed as compiled. Start it again to add a worker."""
+    """Find the student that fits: layers, activation, precision; the winner is distilled in full, exported and checked.
+
+    Each is timed as compiled, or for another machine its instructions are counted. Start it again to add a worker.
+    """
     from kdpinn_edge.comparison.durations import parse_duration
     from kdpinn_edge.export.measure.resources import parse_bytes
-    from kdpinn_edge.studies.search import Goal
+    from kdpinn_edge.importers.lesson import find_lesson
+    from kdpinn_edge.studies.search import Goal, Task, finish
     from kdpinn_edge.studies.search import search as run
-    from kdpinn_edge.studies.search.text_summary import line, print_found
-    from kdpinn_edge.studies.search.trial import Task
-    from kdpinn_edge.training.teacher import default_teacher
+    from kdpinn_edge.studies.search.text_summary import line, print_front, print_nearest, print_winner
+    from kdpinn_edge.training import DistillConfig
+    from kdpinn_edge.training.progress_bar import live
 
     goal = Goal(
         budget_ns=parse_duration(budget) if budget is not None else None,
         max_error=max_error,
         max_flash=parse_bytes(max_flash) if max_flash is not None else None,
+        max_instructions=max_instructions,
     )
-    task = Task(problem, teacher or default_teacher(problem), seconds, points, threads)
+    lesson = find_lesson(source, teacher=teacher, inputs=inputs, outputs=outputs)
+    name = lesson.problem.name
+    task = Task(name, lesson.named["sha256"], seconds, points, threads, target)
+    folder = out or Path("runs", f"{name}_search")
     found = run(
+        lesson,
         task,
         goal,
-        out or Path("runs", f"{problem}_search"),
+        folder,
         trials=trials,
         storage=storage,
         report=lambda n, outcome: stderr().print(f"{n}/{trials} {line(outcome, task)}", soft_wrap=True, markup=False),
     )
+    finalist = found.best or found.nearest
+    winner = None
+    if finalist is not None and goal.could_keep(finalist):
+        recipe = DistillConfig() if rounds is None else DistillConfig(newton_rounds=rounds)
+        with live(stderr(), f"{name}, in full") as report:
+            winner = finish(task, lesson, goal, finalist, folder, recipe=recipe, report=report)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(found) | {"winner": asdict(winner) if winner else None})
     else:
-        print_found(stdout(), found, task)
-    if found.best is None:
+        print_front(stdout(), found, task)
+        if winner is None:
+            print_nearest(stdout(), found, goal, task)
+        else:
+            print_winner(stdout(), winner, task)
+    if winner is None or not winner.passed:
         raise typer.Exit(FAILED)

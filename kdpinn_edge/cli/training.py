@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdpinn_edge.cli.options import AsJson, FoundTeacher, ProblemName, TrainingOptions, finite, option_groups
+from kdpinn_edge.cli.options import (
+    AsJson,
+    DistilledSource,
+    FoundTeacher,
+    ProblemName,
+    StatedInputs,
+    StatedOutputs,
+    TrainingOptions,
+    finite,
+    option_groups,
+)
 from kdpinn_edge.cli.output import INTERRUPTED, print_facts, print_json, stderr
 
 if TYPE_CHECKING:
@@ -35,28 +45,38 @@ def train(
 
 @option_groups
 def distill(
-    problem: Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`, or a bundle to follow.")],
+    source: DistilledSource,
     options: TrainingOptions,
-    out: Annotated[Path | None, typer.Option(help="The run folder.  [default: runs/PROBLEM_student]")] = None,
+    inputs: StatedInputs = None,
+    outputs: StatedOutputs = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder.  [default: runs/NAME_student]")] = None,
     teacher: FoundTeacher = None,
     physics_weight: Annotated[
         float | None,
-        typer.Option(min=0, callback=finite, help="Of the equation; 0 to follow the teacher alone.  [default: 1]"),
+        typer.Option(
+            min=0,
+            callback=finite,
+            help="Of the equation; 0 to follow the teacher alone.  [default: 1, or 0 without one]",
+        ),
     ] = None,
     slope_weight: Annotated[
         float | None, typer.Option(min=0, callback=finite, help="Of the teacher's first derivatives.  [default: 0]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Distill a student: a small network that follows a teacher and the equation. Ctrl-C keeps the best weights."""
-    from kdpinn_edge.training import DistillConfig
-    from kdpinn_edge.training import distill as run
+    """Distill a student: a small network that follows a teacher and the equation. Ctrl-C keeps the best weights.
+
+    SOURCE is a problem, whose teacher is then followed; or it is followed itself: a model, or samples in an .npz file.
+    """
+    from kdpinn_edge.importers.lesson import find_lesson
+    from kdpinn_edge.training import DistillConfig, teach
     from kdpinn_edge.training.progress_bar import live
 
-    folder = out or Path("runs", f"{Path(problem).name}_student")
     config = options.configure(DistillConfig(), physics_weight=physics_weight, slope_weight=slope_weight)
-    with live(stderr(), problem) as report:
-        trained = run(problem, folder, config, teacher=teacher, resume=options.resume, report=report)
+    lesson = find_lesson(source, teacher=teacher, inputs=inputs, outputs=outputs)
+    folder = out or Path("runs", f"{lesson.problem.name}_student")
+    with live(stderr(), lesson.problem.name) as report:
+        trained = teach(lesson, folder, config, resume=options.resume, report=report)
     _print_trained(trained, as_json)
 
 

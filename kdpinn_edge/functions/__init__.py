@@ -21,6 +21,7 @@ from kdpinn_edge.functions.exponential import EXPONENTIAL
 from kdpinn_edge.functions.hyperbolic import HYPERBOLIC
 from kdpinn_edge.functions.logarithmic import LOGARITHMIC
 from kdpinn_edge.functions.piecewise import PIECEWISE
+from kdpinn_edge.functions.power import find_power
 from kdpinn_edge.functions.rational import RATIONAL
 from kdpinn_edge.functions.record import Computation, Function, Kernel
 from kdpinn_edge.functions.roots import ROOTS
@@ -34,10 +35,16 @@ FUNCTIONS: Mapping[str, Function] = {function.name: function for family in FAMIL
 
 
 def find_function(name: str) -> Function:
-    """The function of this name. Raises ProgramError where there is none."""
-    if name not in FUNCTIONS:
-        raise ProgramError(f"the function {name!r} is unknown; expected: {', '.join(FUNCTIONS)}")
-    return FUNCTIONS[name]
+    """The function of this name, of the table or of the family of powers. Raises ProgramError where there is none."""
+    found = FUNCTIONS.get(name) or find_power(name)
+    if found is None:
+        raise ProgramError(f"the function {name!r} is unknown; expected: {', '.join(FUNCTIONS)}, or as in power(1.5)")
+    return found
+
+
+def kernel(name: str, profile: str) -> Kernel:
+    """The kernel of the function of this name in the numerics profile `profile`, as `numerics/lanes.py` has words."""
+    return find_function(name).computed(fast=is_fast(profile)).lanes
 
 
 def computations(profile: str) -> Mapping[str, Computation]:

@@ -1,9 +1,10 @@
 """`Tensors`: arrays of any shape, of numbers that a Program calculates for each point.
 
-A Program knows vectors; a network is written with tensors, which have an axis of points somewhere. A Tensor is an array
-of entry numbers: each element says which entry of which variable of the Program it holds, and for which point. So
-whatever only moves numbers (reshape, slice, concatenate, …) is any function of NumPy on that array, and costs nothing
-until the numbers are calculated with. It has a few points, and each must keep to itself: what mixes points shows there.
+A Program knows vectors; a network is written with tensors, which have an axis of points somewhere. A Tensor is a table
+of numbers: each element says which entry of which variable of the Program it holds, and for which point. So whatever
+only moves numbers (reshape, slice, concatenate, …) is any function of NumPy on that table, and costs nothing until the
+numbers are calculated with. The table has a few points. They may lie along any axis, merged with others or not: what
+counts is that no element is calculated from several points, and that all points are treated alike.
 
     tensors = Tensors(builder)
     x = tensors.tensor(var)                                    (points, var.size)
@@ -12,11 +13,12 @@ until the numbers are calculated with. It has a few points, and each must keep t
     builder.program("p", {"y": tensors.vector(y)})
 
 Operands are Tensors and constants, which NumPy broadcasts against each other; an operation on constants alone is done
-at once and gives a constant.
+at once and gives a constant. Elements that hold the same are calculated once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,8 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kdpinn_edge.functions import find_function
 from kdpinn_edge.program.builder import Builder
-from kdpinn_edge.program.ir import Array, Mul, Scale, Var
+from kdpinn_edge.program.ir import Array, Map, Mul, Scale, Var
 
 Table = NDArray[np.int64]
 
@@ -35,7 +38,7 @@ POINTS = 5
 """The number of points in the tables, unless another is asked for."""
 
 ROW = 2**32
-"""The entry numbers of point p are p * ROW, p * ROW + 1, …; those of constants are negative, whatever the point."""
+"""Entry i, counted through all variables, has the number p * ROW + i for point p; a constant has a negative number."""
 
 
 class Refusal(Exception):  # noqa: N818
@@ -50,52 +53,39 @@ PER_POINT = "a constant differs from point to point: use constants of shape (k,)
 class Tensor:
     """An array that depends on the point: `table` has its shape, and says what each element holds.
 
-    At least one element is the entry of a variable. The points lie along `axis` in their order, and each element of
-    the first point belongs to the same entry, or constant, of every other; `axis` is None where a table of one point
-    has no axis for it.
+    Each point has the same entries in it, at least one.
     """
 
     table: Table
     points: int
 
-    def __post_init__(self) -> None:
-        _ = self.axis
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape, points included."""
+        return self.table.shape
 
     @cached_property
     def axis(self) -> int | None:
-        """The axis of points."""
+        """The axis along which the points lie in their order, and nothing else; None where there is one point.
+
+        Raises Refusal where there is no such axis.
+        """
         if self.points == 1:
             return None
-        row = ROW * np.arange(self.points)
-        for axis in (i for i, size in enumerate(self.table.shape) if size == self.points):
-            rows = np.moveaxis(self.table, axis, -1)
-            variable = rows >= 0
-            if (~variable | (rows == rows[..., :1] + row)).all() and (variable == variable[..., :1]).all():
-                if not (variable | (rows == rows[..., :1])).all():
+        for axis in (i for i, size in enumerate(self.shape) if size == self.points):
+            rows = np.moveaxis(self.table, axis, 0)
+            first, variable = rows[:1], rows >= 0
+            steps = ROW * np.arange(self.points).reshape(-1, *(1 for _ in rows.shape[1:]))
+            if (variable == variable[:1]).all() and (~variable | (rows == first + steps)).all():
+                if not (variable | (rows == first)).all():
                     raise Refusal(PER_POINT)
                 return axis
         raise Refusal(MIXES)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape, with the axis of points."""
-        return self.table.shape
-
-    @property
     def entries(self) -> Table:
         """The table of the first point, without the axis of points."""
         return self.table if self.axis is None else np.asarray(self.table.take(0, self.axis))
-
-    def filled(self, entries: Table) -> Tensor:
-        """The Tensor of the same axis of points with other entries, in the shape of `entries`."""
-        if self.axis is None:
-            return Tensor(entries, 1)
-        row = ROW * np.arange(self.points).reshape(-1, *(1 for _ in entries.shape))
-        return Tensor(np.moveaxis(np.where(entries < 0, entries, entries + row), 0, self.axis), self.points)
-
-    def broadcast(self, shape: tuple[int, ...]) -> Tensor:
-        """The Tensor in a larger shape."""
-        return self if shape == self.shape else Tensor(np.broadcast_to(self.table, shape), self.points)
 
 
 Constant = NDArray[Any] | float
@@ -103,6 +93,11 @@ Value = Tensor | NDArray[Any]
 """What an operation gives: a Tensor, or the constant that it makes of constants."""
 Operand = Tensor | Constant
 """What an operation takes."""
+
+
+def shape_of(x: Operand) -> tuple[int, ...]:
+    """The shape of a Tensor or of a constant."""
+    return x.shape if isinstance(x, Tensor) else np.shape(x)
 
 
 class Tensors:
@@ -121,15 +116,14 @@ class Tensors:
 
         The points are put in as `axis`; where the tables have one point, they get no axis.
         """
-        start = self._start(var)
-        entries = np.arange(start, start + var.size).reshape((var.size,) if shape is None else shape)
+        entries = self._made(var).reshape((var.size,) if shape is None else shape)
         if self.points == 1:
             return Tensor(entries, 1)
         row = ROW * np.arange(self.points).reshape(-1, *(1 for _ in entries.shape))
         return Tensor(np.moveaxis(entries + row, 0, axis), self.points)
 
     def vector(self, x: Operand) -> Var:
-        """A variable with just the numbers of x for one point, row-major."""
+        """A variable with just the numbers of x for one point, row-major. The points must have an axis of their own."""
         entries = x.entries if isinstance(x, Tensor) else self.table(x)
         return self._vector(entries.reshape(-1))
 
@@ -145,17 +139,25 @@ class Tensors:
         """An array of integers in the shape of x that stands for it, to be moved and given to `value`."""
         if isinstance(x, Tensor):
             return x.table
-        distinct, where = np.unique(_finite(x), return_inverse=True)
+        distinct, where = np.unique(np.asarray(x, dtype=np.float64), return_inverse=True)
         numbers = [self._constants.setdefault(number, -1 - len(self._constants)) for number in distinct.tolist()]
-        return np.array(numbers, dtype=np.int64)[where].reshape(np.shape(x))
+        return np.asarray(np.array(numbers, dtype=np.int64)[where]).reshape(np.shape(x))
 
     def value(self, table: ArrayLike) -> Value:
         """The Tensor, or the constant, that a table stands for whose elements were moved.
 
-        Raises Refusal where it mixes points.
+        Raises Refusal where it has not the same of all points.
         """
         table = np.asarray(table, dtype=np.int64)
-        return self._numbers(table) if (table < 0).all() else Tensor(table, self.points)
+        if (table < 0).all():
+            return self._numbers(table)
+        numbers = np.sort(table[table >= 0])
+        if len(numbers) % self.points:
+            raise Refusal(MIXES)
+        rows = numbers.reshape(self.points, -1) - ROW * np.arange(self.points)[:, None]
+        if not (rows == rows[:1]).all():
+            raise Refusal(MIXES)
+        return Tensor(table, self.points)
 
     def concatenate(self, values: Sequence[Operand], axis: int) -> Value:
         """The values one after another along an axis."""
@@ -163,18 +165,29 @@ class Tensors:
 
     # Elementwise
 
-    def map(self, x: Tensor, function: str) -> Value:
+    def map(self, x: Operand, function: str) -> Value:
         """A function of the Program, of every element."""
-        return self._by_entry(lambda var: self.builder.map(var, function), x)
+
+        def exactly(c: Array) -> Array:
+            with np.errstate(all="ignore"):
+                return find_function(function).exact(c)
+
+        return self._by_element(lambda var: self.builder.map(var, function), exactly, [x])
 
     def scale(self, x: Operand, weight: Constant, bias: Constant = 0.0) -> Value:
         """The value weight * x + bias, with constants."""
-        if not isinstance(x, Tensor):
-            return np.asarray(np.multiply(weight, x) + bias)
-        shape = np.broadcast_shapes(x.shape, np.shape(weight), np.shape(bias))
-        x = x.broadcast(shape)
-        constants = _row(weight, x).reshape(-1), _row(bias, x).reshape(-1)
-        return x.filled(self._made(self.builder.scale(self.vector(x), *constants), x.entries.shape))
+        return self._by_element(self.builder.scale, lambda c, w, b: w * c + b, [x], [weight, bias])
+
+    def select(self, c: Operand, a: Operand, b: Operand) -> Value:
+        """The value of a where c > 0, else that of b."""
+        if not isinstance(c, Tensor):
+            positive = np.asarray(c) > 0
+            return self.move(lambda a, b: np.where(positive, a, b), a, b)
+
+        def exactly(c: Array, a: Array, b: Array) -> Array:
+            return np.where(c > 0, a, b)
+
+        return self._by_element(self.builder.select, exactly, [self._before_step(c), a, b])
 
     def negative(self, x: Operand) -> Value:
         """The value -x."""
@@ -182,9 +195,9 @@ class Tensors:
 
     def add(self, a: Operand, b: Operand) -> Value:
         """The sum a + b."""
-        if not isinstance(b, Tensor):
-            return self.scale(a, 1.0, b)
-        return self._by_entry(self.builder.add, a, b) if isinstance(a, Tensor) else self.scale(b, 1.0, a)
+        if not isinstance(a, Tensor):
+            return self.scale(b, 1.0, a)
+        return self._by_element(self.builder.add, np.add, [a, b]) if isinstance(b, Tensor) else self.scale(a, 1.0, b)
 
     def subtract(self, a: Operand, b: Operand) -> Value:
         """The difference a - b."""
@@ -192,9 +205,9 @@ class Tensors:
 
     def multiply(self, a: Operand, b: Operand) -> Value:
         """The product a * b."""
-        if not isinstance(b, Tensor):
-            return self.scale(a, b)
-        return self._by_entry(self.builder.mul, a, b) if isinstance(a, Tensor) else self.scale(b, a)
+        if not isinstance(a, Tensor):
+            return self.scale(b, a)
+        return self._by_element(self.builder.mul, np.multiply, [a, b]) if isinstance(b, Tensor) else self.scale(a, b)
 
     def divide(self, a: Operand, b: Operand) -> Value:
         """The quotient a / b."""
@@ -203,35 +216,9 @@ class Tensors:
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.scale(a, 1 / np.asarray(b, dtype=np.float64))
 
-    def reciprocal(self, x: Tensor) -> Value:
-        """The value 1 / x for x = a + b z², a and b positive constants: lorentzian(√(b / a) z) / a."""
-        var = self.vector(x)
-        weight, bias = np.ones(var.size), np.zeros(var.size)
-        made_by = self.builder.made_by(var)
-        while isinstance(made_by, Scale):
-            weight, bias = weight * made_by.weight, weight * made_by.bias + bias
-            made_by = self.builder.made_by(made_by.x)
-        match made_by:
-            case Mul(a=z, b=other) if z == other and (weight > 0).all() and (bias > 0).all():
-                scaled = self.builder.scale(z, np.sqrt(weight / bias), np.zeros(z.size))
-                bell = self.builder.map(scaled, "lorentzian")
-                bell = self.builder.scale(bell, 1 / bias, np.zeros(z.size))
-                return x.filled(self._made(bell, x.entries.shape))
-        raise Refusal(
-            "division by a variable is not supported yet, but by a + b * x * x where a and b are positive constants: "
-            "divide by that or by constants, or multiply by a function of it"
-        )
-
-    def power(self, x: Tensor, exponent: float) -> Value:
-        """The value x ** exponent, for an exponent of 1, 2, 3 or 4."""
-        if exponent not in (1, 2, 3, 4):
-            raise Refusal("use an exponent of 1, 2, 3 or 4, or a product")
-        if exponent == 1:
-            return x
-        square = self.multiply(x, x)
-        if exponent == 2:
-            return square
-        return self.multiply(square, x if exponent == 3 else square)
+    def reciprocal(self, x: Operand) -> Value:
+        """The value 1 / x; for x = a + b z², a and b positive constants, it is lorentzian(√(b / a) z) / a."""
+        return self._by_element(self._reciprocal, np.reciprocal, [x])
 
     # Sums of products
 
@@ -240,7 +227,7 @@ class Tensors:
 
         Axes before these are broadcast against each other.
         """
-        shapes = np.shape(_table(a)), np.shape(_table(b))
+        shapes = shape_of(a), shape_of(b)
         x = self.move(lambda t: t[None] if len(shapes[0]) == 1 else t, a)
         y = self.move(lambda t: t[:, None] if len(shapes[1]) == 1 else t, b)
         rows = self.move(lambda t: t[..., None, :], x)
@@ -251,60 +238,157 @@ class Tensors:
     def contract(self, a: Operand, b: Operand) -> Value:
         """The sum of a * b over the last axis."""
         if isinstance(a, Tensor):
-            return self.contract(self.multiply(a, b), 1.0) if isinstance(b, Tensor) else self._weighted(a, b)
-        return self._weighted(b, a) if isinstance(b, Tensor) else np.asarray(np.multiply(a, b).sum(-1))
+            return self._weighted(self.multiply(a, b), 1.0) if isinstance(b, Tensor) else self._weighted(a, b)
+        return self._weighted(b, a)
 
     def sum(self, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
         """The sum over some axes of columns, by default over all axes."""
-        return self._reduced(x, axes, keepdims, lambda terms: self.contract(terms, 1.0))
+        return self.reduce(self._total, x, axes, keepdims=keepdims)
 
     def mean(self, x: Operand, axes: Sequence[int] | None = None, *, keepdims: bool = False) -> Value:
         """The mean over some axes of columns, by default over all axes."""
-        return self._reduced(x, axes, keepdims, lambda terms: self.contract(terms, 1 / _table(terms).shape[-1]))
+
+        def mean(terms: Value) -> Value:
+            if self._lie_side_by_side(terms):
+                return self.scale(self._total(terms), 1 / terms.shape[-1])
+            return self.contract(terms, 1 / terms.shape[-1])
+
+        return self.reduce(mean, x, axes, keepdims=keepdims)
+
+    def reduce(
+        self,
+        function: Callable[[Value], Value],
+        x: Operand,
+        axes: Sequence[int] | None = None,
+        *,
+        keepdims: bool = False,
+    ) -> Value:
+        """`function`, which does away with the last axis, over some axes as one, by default over all axes."""
+        sizes = shape_of(x)
+        over = sorted({i % len(sizes) for i in (range(len(sizes)) if axes is None else axes)})
+        kept = [i for i in range(len(sizes)) if i not in over]
+        flat = (*(sizes[i] for i in kept), math.prod(sizes[i] for i in over))
+        reduced = function(self.move(lambda t: t.transpose(*kept, *over).reshape(flat), x))
+        return self.move(lambda t: np.expand_dims(t, over), reduced) if keepdims else reduced
 
     # How it is done
 
-    def _reduced(
-        self, x: Operand, axes: Sequence[int] | None, keepdims: bool, reduce: Callable[[Value], Value]
+    def _by_element(
+        self,
+        apply: Callable[..., Var],
+        exactly: Callable[..., NDArray[Any]],
+        operands: Sequence[Operand],
+        constants: Sequence[Constant] = (),
     ) -> Value:
-        """`reduce`, which reduces the last axis, over some axes as one."""
-        shape = _table(x).shape
-        over = sorted({i % len(shape) for i in (range(len(shape)) if axes is None else axes)})
-        kept = [i for i in range(len(shape)) if i not in over]
-        flat = (*(shape[i] for i in kept), int(np.prod([shape[i] for i in over])))
-        reduced = reduce(self.move(lambda t: t.transpose(*kept, *over).reshape(flat), x))
-        return self.move(lambda t: np.expand_dims(t, over), reduced) if keepdims else reduced
+        """`apply` of the builder to vectors of the operands, and to `constants`; `exactly` to what is constant."""
+        if not any(isinstance(x, Tensor) for x in operands):
+            return np.asarray(exactly(*(np.asarray(x, dtype=np.float64) for x in operands), *constants))
+        numbers = [_finite(c) for c in constants]
+        arrays = np.broadcast_arrays(*map(self.table, operands), *numbers)
+        points, entries = _separated(np.stack([each.reshape(-1) for each in arrays[: len(operands)]], axis=-1))
+        weights = [each.reshape(-1) for each in arrays[len(operands) :]]
+        first, same = _distinct(np.column_stack([entries, *map(_bits, weights)]))
+        made = np.empty(len(first), dtype=np.int64)
+        for variable in (True, False):
+            chosen = (points[first] >= 0) == variable
+            if chosen.any():
+                columns, own = entries[first[chosen]].T, [each[first[chosen]] for each in weights]
+                if variable:
+                    made[chosen] = self._made(apply(*map(self._vector, columns), *own))
+                else:
+                    made[chosen] = self.table(exactly(*map(self._numbers, columns), *own))
+        return self._placed(made[same], points, arrays[0].shape)
 
-    def _weighted(self, x: Tensor, weight: Constant) -> Value:
+    def _total(self, terms: Value) -> Value:
+        """The sum over the last axis: an Affine for each sum, or sums of whole vectors where that is less."""
+        if not self._lie_side_by_side(terms):
+            return self.contract(terms, 1.0)
+        parts = [self.move(lambda table, i=i: table[..., i], terms) for i in range(terms.shape[-1])]
+        total = parts[0]
+        for part in parts[1:]:
+            total = self.add(total, part)
+        return total
+
+    def _lie_side_by_side(self, terms: Value) -> bool:
+        """Whether the first terms of all sums lie one after another, the second ones likewise, and they are few."""
+        if not isinstance(terms, Tensor) or 0 in terms.shape or (terms.table < 0).any():
+            return False
+        rows = terms.table[terms.table // ROW == 0].reshape(-1)
+        n = terms.shape[-1]
+        if len(rows) % n or len(rows) // n <= n:
+            return False
+        stretches = n + np.count_nonzero(np.diff(rows.reshape(-1, n), axis=0) != 1)
+        return bool(stretches < len(rows) // n)
+
+    def _weighted(self, x: Operand, weight: Constant) -> Value:
         """The sum of weight * x over the last axis: one Affine for all sums of the same entries."""
-        x = x.broadcast(np.broadcast_shapes(x.shape, np.shape(weight)))
-        if x.axis == x.table.ndim - 1:
-            raise Refusal(MIXES)
-        terms, weights = x.entries, _row(weight, x)
-        shape, n = terms.shape[:-1], terms.shape[-1]
-        terms, weights = terms.reshape(-1, n), weights.reshape(-1, n)
-        rows: dict[bytes, list[int]] = {}
-        for i, row in enumerate(terms):
-            rows.setdefault(row.tobytes(), []).append(i)
-        result = np.empty(len(terms), dtype=np.int64)
-        for same in rows.values():
-            out = self.builder.affine(self._vector(terms[same[0]]), weights[same], np.zeros(len(same)))
-            result[same] = self._made(out, (len(same),))
-        return x.filled(result.reshape(shape))
+        if not isinstance(x, Tensor):
+            return np.asarray(np.multiply(weight, x).sum(-1))
+        n = max(x.shape[-1], *np.shape(weight)[-1:], 1)
+        terms = np.broadcast_to(x.table, (*x.shape[:-1], n))
+        rows = np.broadcast_to(_finite(weight), (*np.shape(weight)[:-1], n))
+        points, entries = _separated(terms.reshape(-1, n))
+        weights = rows.reshape(-1, n)
+        (term, of_term), (row, of_row) = _distinct(entries), _distinct(_bits(weights))
+        ids = np.broadcast_arrays(
+            of_term.reshape(terms.shape[:-1]), points.reshape(terms.shape[:-1]), of_row.reshape(rows.shape[:-1])
+        )
+        term_ids, point_ids, row_ids = (each.reshape(-1) for each in ids)
+        first, same = _distinct(np.column_stack([term_ids, row_ids]))
+        made = np.empty(len(first), dtype=np.int64)
+        for i in np.unique(term_ids[first]):
+            chosen = term_ids[first] == i
+            made[chosen] = self._sums(entries[term[i]], weights[row[row_ids[first[chosen]]]])
+        return self._placed(made[same], point_ids, ids[0].shape)
 
-    def _by_entry(self, apply: Callable[..., Var], *operands: Tensor) -> Tensor:
-        """`apply` of the builder, on vectors of the entries of the operands."""
-        shape = np.broadcast_shapes(*(x.shape for x in operands))
-        operands = tuple(x.broadcast(shape) for x in operands)
-        first = operands[0]
-        if any(x.axis != first.axis for x in operands):
-            raise Refusal(MIXES)
-        return first.filled(self._made(apply(*map(self.vector, operands)), first.entries.shape))
+    def _sums(self, entries: Table, weights: Array) -> Table:
+        """The numbers of weights @ entries."""
+        variable = entries >= 0
+        bias = weights[:, ~variable] @ _finite(self._numbers(entries[~variable]))
+        if not variable.any():
+            return self.table(bias)
+        return self._made(self.builder.affine(self._vector(entries[variable]), weights[:, variable], bias))
 
-    def _made(self, var: Var, shape: Sequence[int]) -> Table:
-        """The entry numbers of a variable, in a shape."""
+    def _placed(self, made: Table, points: Table, shape: tuple[int, ...]) -> Value:
+        """The value of entries and constants, each for its point."""
+        try:
+            return self.value(np.where(made < 0, made, made + ROW * points).reshape(shape))
+        except Refusal:
+            raise Refusal(PER_POINT) from None
+
+    def _reciprocal(self, var: Var) -> Var:
+        weight, bias = np.ones(var.size), np.zeros(var.size)
+        made_by = self.builder.made_by(var)
+        while isinstance(made_by, Scale):
+            weight, bias = weight * made_by.weight, weight * made_by.bias + bias
+            made_by = self.builder.made_by(made_by.x)
+        match made_by:
+            case Mul(a=z, b=other) if z == other and (weight > 0).all() and (bias > 0).all():
+                scaled = self.builder.scale(z, np.sqrt(weight / bias), np.zeros(z.size))
+                bell = self.builder.map(scaled, "lorentzian")
+                return self.builder.scale(bell, 1 / bias, np.zeros(z.size))
+        return self.builder.map(var, "reciprocal")
+
+    def _before_step(self, c: Tensor) -> Tensor:
+        """The argument of step where c is one, as either is positive where the other is."""
+        table, entries = c.table, c.table % ROW
+        for var in {self._variables[i] for i in np.unique(self._owners(entries[table >= 0]))}:
+            made_by, start = self.builder.made_by(var), self._starts[var.name]
+            if not (isinstance(made_by, Map) and made_by.fn == "step"):
+                return c
+            inside = (c.table >= 0) & (entries >= start) & (entries < start + var.size)
+            table = np.where(inside, c.table + self._start(made_by.x) - start, table)
+        return Tensor(table, self.points)
+
+    def _owners(self, entries: Table) -> Table:
+        """The places in `_variables` of the variables that entries are of; -1 for constants."""
+        starts = np.fromiter(self._starts.values(), dtype=np.int64)
+        return np.where(entries < 0, -1, np.searchsorted(starts, entries, side="right") - 1)
+
+    def _made(self, var: Var) -> Table:
+        """The numbers of the entries of a variable."""
         start = self._start(var)
-        return np.arange(start, start + var.size).reshape(shape)
+        return np.arange(start, start + var.size)
 
     def _start(self, var: Var) -> int:
         if var.name not in self._starts:
@@ -318,8 +402,7 @@ class Tensors:
         return np.fromiter(self._constants, dtype=np.float64)[-1 - table] if table.size else np.zeros(table.shape)
 
     def _vector(self, entries: Table) -> Var:
-        starts = np.fromiter(self._starts.values(), dtype=np.int64)
-        owners = np.where(entries < 0, -1, np.searchsorted(starts, entries, side="right") - 1)
+        owners = self._owners(entries)
         cuts = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(entries)]
         parts: list[Var] = []
         for begin, end in pairwise(cuts):
@@ -327,24 +410,20 @@ class Tensors:
             if owner < 0:
                 parts.append(self._constant(self._numbers(stretch)))
             else:
-                parts += self._slices(self._variables[owner], (stretch - starts[owner]).tolist())
+                var = self._variables[owner]
+                parts += self._slices(var, (stretch - self._starts[var.name]).tolist())
         return self.builder.concat(parts)
 
     def _constant(self, numbers: Array) -> Var:
         """A variable of constants: 0 times an input plus them, as a Program has no other constants."""
         entry = self.builder.slice(self.builder.inputs[0], 0, 1)
-        return self.builder.affine(entry, np.zeros((len(numbers), 1)), numbers)
+        return self.builder.affine(entry, np.zeros((len(numbers), 1)), _finite(numbers))
 
     def _slices(self, var: Var, entries: list[int]) -> Iterator[Var]:
         """Variables that together have some entries of `var` in their order."""
         for start, size, repeats in _runs(entries):
             part = self.builder.slice(var, start, size)
             yield part if repeats == 1 else self.builder.affine(part, np.ones((repeats, 1)), np.zeros(repeats))
-
-
-def _table(x: Operand) -> NDArray[Any]:
-    """What has the shape of x."""
-    return x.table if isinstance(x, Tensor) else np.asarray(x)
 
 
 def _finite(c: Constant) -> Array:
@@ -354,16 +433,25 @@ def _finite(c: Constant) -> Array:
     return array
 
 
-def _row(c: Constant, x: Tensor) -> Array:
-    """The elements of a constant, broadcast to the shape of x, for one point: the same for all points, and finite."""
-    array = np.broadcast_to(_finite(c), x.shape)
-    if x.axis is None:
-        return array
-    rows = np.moveaxis(array, x.axis, 0)
-    if not (rows == rows[:1]).all():
-        raise Refusal(PER_POINT)
-    row: Array = rows[0]
-    return row
+def _bits(c: Array) -> Table:
+    """Integers that are equal where the numbers are."""
+    return np.ascontiguousarray(c + 0.0).view(np.int64)
+
+
+def _separated(rows: Table) -> tuple[Table, Table]:
+    """The point of each row of a table (rows, k), -1 where all is constant, and the rows without their points."""
+    points = np.where(rows < 0, -1, rows // ROW)
+    point = points.max(axis=1, initial=-1)
+    if not ((points < 0) | (points == point[:, None])).all():
+        raise Refusal(MIXES)
+    return point, np.where(rows < 0, rows, rows % ROW)
+
+
+def _distinct(rows: Table) -> tuple[Table, Table]:
+    """The places of the distinct rows where each is first, in this order, and which of them each row is."""
+    _, first, same = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[same.reshape(-1)]
 
 
 def _runs(entries: list[int]) -> Iterator[tuple[int, int, int]]:

@@ -1,32 +1,36 @@
-"""`capture(module)`: a live `torch.nn.Module` becomes a Program, by way of `torch.export`.
+"""`capture(module)`: what torch calculates for a point becomes a Program.
 
-capture     copies the module, calls it, exports it, has the graph read (`torch_reader.py`), proves the result
+libraries.py     finds the network in what is given
+torch_state.py   puts it into eval mode meanwhile, and everything back afterwards
+torch_call.py    finds out how it is called and what it returns
+torch_trace.py   records a call as a graph of ATen operators
+torch_reader.py  reads the graph into the ops of a Program
+capture          does all this, and proves the result
 """
 
 from __future__ import annotations
 
-import copy
-import inspect
-import traceback
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch import nn
 
-from kdpinn_edge.errors import CaptureError, listing
+from kdpinn_edge.errors import CaptureError
+from kdpinn_edge.importers.libraries import network
 from kdpinn_edge.importers.tensors import POINTS
-from kdpinn_edge.importers.torch_reader import decompositions, read, user_line
+from kdpinn_edge.importers.torch_call import Call, failure, found_call
+from kdpinn_edge.importers.torch_reader import read
+from kdpinn_edge.importers.torch_state import evaluating
+from kdpinn_edge.importers.torch_trace import recorded
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Array, Program, Var
 from kdpinn_edge.program.ir import columns as named_columns
 
 Module = nn.Module
-"""What can be captured."""
+"""What is captured as a rule."""
 
 ROUNDINGS = 32
 """Where terms cancel, the difference may be so many times what rounding to float64 makes of the Program itself."""
@@ -42,32 +46,41 @@ PROBES = 1024
 
 
 def capture(
-    module: nn.Module,
+    module: Any,
     *,
     name: str,
     inputs: Sequence[str | tuple[str, int]],
     outputs: Sequence[str | tuple[str, int]],
     probe: ArrayLike | None = None,
     domain: tuple[ArrayLike, ArrayLike] | None = None,
+    method: str | None = None,
 ) -> Program:
-    """The Program of a module's `forward`, simplified, and proved equal to the module on probe points.
+    """The Program of a network, simplified, and proved equal to the network on probe points.
 
-    `inputs` and `outputs` name the columns that `forward` takes and returns; a name stands for one column, a pair
-    (name, k) for k of them. `forward` takes one tensor (n, n_in), or one tensor (n, k) per input, and returns one
-    tensor (n, n_out). It may use Linear and matrix products with constants, the functions that a Program has,
-    sums, differences and products, powers 1 to 4, division by constants and by a + b x² where a and b are
-    positive constants, sums and means over columns, and whatever only moves columns: cat, stack, slices, chunk, reshape
-    and so on. Parameters, buffers and constants come along.
+    `module` is a torch.nn.Module or any function of tensors, or what wraps one: torch.compile, DataParallel, an
+    ExportedProgram, a TorchScript module, a model, solver or solution of DeepXDE, PINA, neurodiffeq, TorchPhysics or
+    NeuroMancer. `method` names another method than `forward`.
 
-    What is captured is `copy.deepcopy(module).double().eval()`: dropout is off, float32 weights are taken at their
-    float64 value, and the module itself is left as it is.
+    `inputs` and `outputs` name the columns; a name stands for one column, a pair (name, k) for k of them. The network
+    is called in the first of these ways that works: with keywords of the inputs' names, one tensor (n, n_in), one
+    tensor (n, k) per input, a tensor with named columns (`x.extract(["x"])`), a tuple, a list or a dict of tensors
+    (n, k), tensors (n,), one point at a time. What it returns is taken as it fits the outputs: a tensor (n, n_out), or
+    (n,) for one column; a dict, a named tuple or an object with their names; a tuple or a list in their order.
 
-    The proof compares Program and copy in float64 on `probe` (n, n_in), or on 1024 points drawn from the box
+    A forward may be written with everything that `importers/aten.py` names, also by way of torch.func, and may
+    differentiate (torch.autograd.grad, jacrev, jvp, …). Control flow must not depend on the data. Parameters, buffers
+    and constants come along.
+
+    The network is called in eval mode, and what depends on the points is calculated in float64: float32 weights and
+    constants are taken at their float64 value, and casts of what depends on the points to float32 are left out.
+    Afterwards it is as it was.
+
+    The proof compares Program and network in float64 on `probe` (n, n_in), or on 1024 points drawn from the box
     `domain = (lower, upper)`, by default [-1, 1] in every input, always the same ones; `PARITY` says how close.
 
-    Raises CaptureError where an operation is unknown or mixes points (all of them at once, each with its source
-    line and the usual rewrite), where parameters are not finite, shapes do not fit, or the proof fails; ProgramError
-    where a name is not one.
+    Raises CaptureError where an operation is unknown or mixes points (all of them at once, each with its source line),
+    where parameters are not finite, no way to call the network works, a second call returns something else, or the
+    proof fails; ProgramError where a name is not one.
 
         program = capture(pinn, name="burgers", inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
     """
@@ -75,10 +88,12 @@ def capture(
     if shared := {var.name for var in ins} & {var.name for var in outs}:
         raise CaptureError(f"{', '.join(sorted(shared))} names an input and an output; expected: different names")
     points = _probe_points(ins, probe, domain)
-    model = _double_copy(module)
-    columns = _columns_per_tensor(model, ins)
-    expected = _evaluated(model, columns, points, outs)
-    program = read(_exported(model, columns), name, ins, outs, columns)
+    model = network(module, method)
+    with evaluating(model):
+        call, expected = found_call(model, ins, outs, points)
+        graph = _recorded(call, points)
+        _check_repeats(call, points, expected)
+        program = read(graph, name, ins, outs)
     _prove(program, points, expected)
     return program
 
@@ -106,96 +121,27 @@ def _probe_points(ins: tuple[Var, ...], probe: ArrayLike | None, domain: tuple[A
     return np.random.default_rng(0).uniform(lower, upper, (PROBES, n_in))
 
 
-def _double_copy(module: nn.Module) -> nn.Module:
-    if not isinstance(module, nn.Module):
-        raise CaptureError(f"a {type(module).__name__} was given; expected: a torch.nn.Module")
-    try:
-        model = copy.deepcopy(module).to("cpu", torch.float64).eval().requires_grad_(False)
-    except RuntimeError as error:
-        raise CaptureError(f"{type(module).__name__} cannot be copied by copy.deepcopy: {error}") from error
-    named = (*model.named_parameters(), *model.named_buffers())
-    faults = [f"{name} holds a NaN or an infinity" for name, tensor in named if not torch.isfinite(tensor).all()]
-    if faults:
-        raise CaptureError(f"{type(module).__name__} has parameters that are not finite: {listing(faults)}")
-    return model
-
-
-def _columns_per_tensor(model: nn.Module, ins: tuple[Var, ...]) -> list[int]:
-    """The number of columns of each tensor that `forward` takes."""
-    sizes = [var.size for var in ins]
-    parameters = inspect.signature(model.forward).parameters.values()
-    if _takes_any_number(model):
-        return sizes
-    taken = sum(each.default is each.empty and each.kind is not each.VAR_KEYWORD for each in parameters)
-    if taken not in (1, len(sizes)):
+def _check_repeats(call: Call, points: Array, expected: Array) -> None:
+    """Raise CaptureError where a second call returns something else."""
+    again = call.evaluated(points)
+    if not np.array_equal(again, expected, equal_nan=True):
+        row, column = np.argwhere(~((again == expected) | (np.isnan(again) & np.isnan(expected))))[0]
         raise CaptureError(
-            f"{type(model).__name__}.forward takes {taken} tensors, but {len(sizes)} inputs are named; expected: one "
-            f"tensor (n, {sum(sizes)}), or one tensor per input"
+            f"{call} returns {float(expected[row, column])!r} at the first call and {float(again[row, column])!r} at "
+            "the second, for the same point; expected: no random numbers, and nothing that counts calls"
         )
-    return [sum(sizes)] if taken == 1 else sizes
 
 
-def _takes_any_number(model: nn.Module) -> bool:
-    return any(each.kind is each.VAR_POSITIONAL for each in inspect.signature(model.forward).parameters.values())
-
-
-def _evaluated(model: nn.Module, columns: list[int], points: Array, outs: tuple[Var, ...]) -> Array:
-    """What the module returns at the points, (n, n_out)."""
-    parts = np.split(points, np.cumsum(columns)[:-1], axis=1)
+def _recorded(call: Call, points: Array) -> torch.fx.GraphModule:
+    size = call.points or POINTS
+    x = torch.from_numpy(np.resize(points, (size, points.shape[1])))
+    modules = call.model.named_modules() if isinstance(call.model, nn.Module) else ()
     try:
-        with torch.no_grad():
-            returned = model(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+        return recorded(call, x, {id(module): path for path, module in modules})
+    except CaptureError:
+        raise
     except Exception as error:
-        raise CaptureError(f"{_called(model, columns)} fails: {_reason(error)}") from error
-    shape = (len(points), sum(var.size for var in outs))
-    if not isinstance(returned, Tensor) or returned.shape != shape:
-        found = f"shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
-        raise CaptureError(
-            f"{_called(model, columns)} returns {found} for n = {shape[0]}; expected: one tensor (n, {shape[1]}), the "
-            f"columns of {', '.join(map(str, outs))}. The usual fix: torch.cat(columns, dim=1), and a name for each"
-        )
-    y: Array = returned.to(torch.float64).numpy()
-    return y
-
-
-def _called(model: nn.Module, columns: list[int]) -> str:
-    return f"{type(model).__name__}, called in float64 with {', '.join(f'(n, {k})' for k in columns)},"
-
-
-def _exported(model: nn.Module, columns: list[int]) -> torch.export.ExportedProgram:
-    n = torch.export.Dim("n")
-    example = tuple(torch.zeros(POINTS, k, dtype=torch.float64) for k in columns)
-    shapes: Any = tuple({0: n} for _ in columns)
-    if _takes_any_number(model):
-        shapes = (shapes,)
-    try:
-        with warnings.catch_warnings():
-            # torch 2.13 deep-copies its own LeafSpec in run_decompositions and warns that it should not.
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-            exported = torch.export.export(model, example, dynamic_shapes=shapes, strict=False)
-            core: torch.export.ExportedProgram = exported.run_decompositions(decompositions())
-            return core
-    except Exception as error:
-        raise CaptureError(f"{_called(model, columns)} cannot be exported: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Where a call of the module failed, why, and the usual fix."""
-    place = user_line(traceback.format_tb(error.__traceback__)[1:])
-    text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
-    if isinstance(error, GuardOnDataDependentSymNode):
-        text = (
-            "control flow depends on the data: remove the branch, or blend its sides with a smooth weight such as "
-            "torch.sigmoid(k * x)"
-        )
-    elif "Constraints violated" in str(error):
-        text = (
-            "forward fixes the number of points n, or mixes points: use -1 or x.shape[0], not len(x), for the axis of "
-            "points, and work on the columns only"
-        )
-    elif "dtype" in str(error):
-        text += ". The usual fix: register_buffer for every tensor that is not a parameter, so that double() reaches it"
-    return f"{place}: {text}" if place else text
+        raise CaptureError(f"{call} {failure(error)}") from error
 
 
 def _prove(program: Program, points: Array, expected: Array) -> None:

@@ -1,247 +1,212 @@
-"""`read(exported, …)`: the graph of an ExportedProgram of torch becomes a Program, node by node.
+"""`read(graph, …)`: a recorded graph of torch becomes a Program, node by node.
 
-The names of ATen stand here, and what they calculate in `tensors.py`. A tensor of the graph that depends on no input
-is calculated by torch itself.
+What each operator means stands in `aten.py`. A tensor of the graph that depends on no input is calculated by torch
+itself.
 """
 
 from __future__ import annotations
 
+import math
 import operator
-import os
-import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.export.graph_signature import InputKind
+from torch import fx
+from torch._decomp import decomposition_table
 from torch.fx.node import Node, map_arg
 
 from kdpinn_edge.errors import CaptureError, listing
-from kdpinn_edge.functions import FUNCTIONS
-from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors
+from kdpinn_edge.importers.aten import CALCULATIONS, INDICES, MOVES, RANDOM, REFUSED, ROUNDS, UNKNOWN, Calculation
+from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value, shape_of
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.ir import Program, Slice, Var
 from kdpinn_edge.program.simplify import simplify
 from kdpinn_edge.program.verify import verify
 
-MOVES = dict.fromkeys((
-    "alias", "cat", "clone", "expand", "flip", "getitem", "index", "index_select", "permute", "repeat", "select",
-    "slice", "split_with_sizes", "squeeze", "unsqueeze", "view",
-), (0,))  # fmt: skip
-"""Operators that only say where each number goes, and which of their arguments hold the numbers."""
+LIKE = {"full_like", "ones_like", "zeros_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
+"""Operators that make constants, to whom a tensor tells its shape and its type."""
 
-ATEN = {operator: function.name for function in FUNCTIONS.values() for operator in function.aten}
-"""The functions of a Program, by the operators of ATen that they are."""
+NORMS = {"native_layer_norm", "native_group_norm", "native_batch_norm", "_fused_rms_norm"}
+"""Operators that core ATen has, with a backward pass, and that torch writes as sums and roots as well."""
+OTHERS = {*MOVES, *LIKE, "_to_copy", "scatter_add"}
+"""Operators that are read here, though they calculate nothing."""
 
-CALCULATIONS = frozenset({
-    *ATEN, "_to_copy", "add", "addmm", "bmm", "div", "full_like", "linear", "mean", "mm", "mul",
-    "mv", "neg", "pow", "reciprocal", "sub", "sum", "sym_size",
-})  # fmt: skip
-"""Operators with a meaning in a Program, some of them for some arguments only."""
-
-REWRITES = {
-    name: rewrite
-    for names, rewrite in (
-        (
-            "celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log_sigmoid mish prelu relu relu6 "
-            "rrelu selu softshrink softsign tanhshrink threshold",
-            "use tanh, sin, cos, sigmoid, silu or softplus, and train again",
-        ),
-        (
-            "batch_norm _native_batch_norm_legit_no_training",
-            "fold it, in eval mode, into the Linear before it: torch.nn.utils.fusion.fuse_linear_bn_eval(linear, norm)",
-        ),
-        (
-            "group_norm instance_norm layer_norm log_softmax norm rms_norm softmax",
-            "it divides by a variable, which is not supported yet: distill into a student without it",
-        ),
-        (
-            "div reciprocal rsqrt",
-            "division by a variable is not supported yet, but by a + b * x * x where a and b are positive constants: "
-            "divide by that or by constants, or multiply by a function of it",
-        ),
-        (
-            "abs clamp clamp_max clamp_min eq ge gt heaviside le lt maximum minimum ne sign where",
-            "it branches on the data: blend the sides with a smooth weight such as torch.sigmoid(k * x)",
-        ),
-        (
-            "bernoulli dropout native_dropout normal rand rand_like randint randn randn_like randperm uniform",
-            "it is random: use nn.Dropout, which is off in eval mode, or guard it by `if self.training:`",
-        ),
-        ("lerp", "write a + w * (b - a)"),
-        ("pow", "use an exponent of 1, 2, 3 or 4, or a product"),
-    )
-    for name in names.split()
-}
-"""What to write instead."""
-
-KEPT = {"linear", *ATEN, *REWRITES}
-"""Operators that stay whole in the exported graph: captured as they are, or named in an error as they are."""
+KEPT = {*(name.partition(".")[0] for name in CALCULATIONS), *REFUSED}
+"""Operators that stay whole in the graph: captured as they are, or named in an error as they are."""
 
 
 @cache
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """The way to core ATen, on which what is KEPT stays whole."""
+    """The way to core ATen, and of normalisations to sums, on which what is KEPT stays whole."""
     table = torch.export.default_decompositions()
-    return {each: table[each] for each in table if _operator(each) not in KEPT}
+    norms = {each: every for each, every in decomposition_table.items() if _operator(each) in NORMS}
+    return {each: every for each, every in {**norms, **table}.items() if _operator(each) not in KEPT}
 
 
-def read(
-    exported: torch.export.ExportedProgram,
-    name: str,
-    ins: tuple[Var, ...],
-    outs: tuple[Var, ...],
-    columns: Sequence[int],
-) -> Program:
-    """The Program of a graph with POINTS points, whose inputs have so many columns.
+def read(graph: fx.GraphModule, name: str, ins: tuple[Var, ...], outs: tuple[Var, ...]) -> Program:
+    """The Program of a recorded graph (`torch_trace.py`) from the columns `ins` to the columns `outs`.
 
     Raises CaptureError with all that is not captured at once.
     """
     builder = Builder(ins, reserved=[var.name for var in outs])
-    tensors = Tensors(builder)
-    given = ins if len(columns) == len(ins) else (builder.concat(ins),)
-    result = _Reader(exported, tensors).read([tensors.tensor(var) for var in given])
+    points = len(next(iter(graph.graph.nodes)).meta["val"])
+    tensors = Tensors(builder, points)
+    x = builder.concat(ins)
+    result = _Reader(graph, tensors).read(tensors.tensor(x, (1, x.size) if points == 1 else None))
     if not isinstance(result, Tensor):
         raise CaptureError("forward returns a constant; expected: a tensor that depends on the inputs")
-    whole = tensors.vector(result)
+    try:
+        whole = tensors.vector(result)
+    except Refusal as refusal:
+        raise CaptureError(f"what forward returns is not captured: {refusal}") from None
     ends = accumulate(var.size for var in outs)
     parts = [Slice(out, whole, end - out.size) for out, end in zip(outs, ends, strict=True)]
     return simplify(verify(Program(name, ins, outs, (*builder.ops, *parts))))
 
 
 class _Reader:
-    """Reads one exported graph."""
+    """Reads one recorded graph."""
 
-    def __init__(self, exported: torch.export.ExportedProgram, tensors: Tensors) -> None:
-        self.exported = exported
+    def __init__(self, graph: fx.GraphModule, tensors: Tensors) -> None:
+        self.graph = graph
         self.tensors = tensors
 
-    def read(self, arguments: Sequence[Tensor]) -> object:
-        """What the graph returns: a Tensor, or one of torch that depends on no input."""
-        signature = self.exported.graph_signature
-        specs = {spec.arg.name: spec for spec in signature.input_specs}
-        tensors = {**self.exported.constants, **self.exported.state_dict}
-        given = iter(arguments)
+    def read(self, x: Tensor) -> object:
+        """What the graph returns for x: a Tensor, or one of torch that depends on no input."""
         known: dict[Node, Any] = {}
         faults: list[str] = []
-        for node in self.exported.graph.nodes:
+        for node in self.graph.graph.nodes:
             if node.op == "placeholder":
-                spec = specs[node.name]
-                if spec.kind is InputKind.USER_INPUT:
-                    known[node] = next(given)
-                else:
-                    known[node] = tensors[spec.target]
+                known[node] = x
+            elif node.op == "get_attr":
+                known[node] = getattr(self.graph, node.target)
             elif node.op == "call_function":
                 try:
                     if all(each in known for each in node.all_input_nodes):
                         args, kwargs = (map_arg(each, known.__getitem__) for each in (node.args, node.kwargs))
                         known[node] = self._result(node, args, kwargs)
-                    elif _operator(node.target) not in {*MOVES, *CALCULATIONS}:
-                        raise Refusal(_unknown(_operator(node.target)))
+                    elif not _meaning(node.target) and _operator(node.target) not in OTHERS:
+                        raise Refusal(_reason(node.target))
                 except Refusal as refusal:
-                    faults.append(f"{_where(node)}: {_operator(node.target)} is not captured: {refusal}")
-        faults += (f"forward changes the buffer {name!r}" for name in signature.buffers_to_mutate.values())
+                    faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {refusal}")
         if faults:
             raise CaptureError(f"forward cannot be captured: {listing(list(dict.fromkeys(faults)))}")
-        (returned,) = signature.user_outputs
-        return {node.name: value for node, value in known.items()}[returned]
+        (returned,) = node.all_input_nodes
+        return known[returned]
 
     def _result(self, node: Node, args: Any, kwargs: Any) -> Any:
         target: Any = node.target
         name = _operator(target)
         if target is operator.getitem:
+            if args[1] >= len(args[0]):
+                raise Refusal(INDICES)
             return args[0][args[1]]
+        if isinstance(value := node.meta["val"], torch.Tensor) and value.is_complex():
+            raise Refusal(REFUSED["complex"])
         if not _tensors((args, kwargs)):
             if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
-                raise Refusal(_unknown(name))
+                raise Refusal(RANDOM)
             return target(*args, **kwargs)
-        if name == "sym_size":
-            return args[0].shape[args[1]]
-        if name == "_assert_tensor_metadata":
-            return None
-        if name == "full_like":
-            return torch.full(args[0].shape, args[1], dtype=torch.float64)
+        if name == "_to_copy":
+            return self._cast(node, args[0])
+        if name in LIKE:
+            return target(torch.zeros(args[0].shape, dtype=torch.float64), *args[1:], **kwargs)
+        if name == "scatter_add":
+            return self._scattered(args[0], lambda t: t.gather(args[1], args[2]), args[3])
+        if name == "index_put" and args[3:] == (True,):
+            return self._scattered(args[0], lambda t: torch.ops.aten.index(t, args[1]), args[2])
+        if name == "index_put" and _tensors(args[1]):
+            return self._masked(node, *args[:3])
         data = MOVES.get(name, ())
         if data and not _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
             return self._moved(target, data, args, kwargs)
-        value = node.meta["val"]
-        if not isinstance(value, torch.Tensor):
-            raise Refusal(_unknown(name))
-        return self._calculated(name, _arrays(args), _arrays(kwargs), value)
+        meaning = _meaning(target)
+        if meaning is None:
+            raise Refusal(_reason(target))
+        result = meaning(self.tensors, *_bound(target, args, kwargs))
+        return [_torch(each) for each in result] if isinstance(result, list) else _torch(result)
+
+    def _cast(self, node: Node, x: Tensor) -> Any:
+        """x in another type: every floating type stands for the precision of the export."""
+        (source,) = node.all_input_nodes
+        old, new = (each.meta["val"].dtype for each in (source, node))
+        if new == torch.bool and old != torch.bool:
+            return _torch(CALCULATIONS["ne"](self.tensors, x, 0.0))
+        if new.is_complex:
+            raise Refusal(REFUSED["complex"])
+        if old.is_floating_point and not new.is_floating_point:
+            raise Refusal(ROUNDS)
+        return x
+
+    def _masked(self, node: Node, x: Any, places: Sequence[Any], value: Any) -> Any:
+        """x with one value where a mask holds, over the first axes or with places in the others."""
+        masks = [each for each in node.args[1] if isinstance(each, Node)]  # type: ignore[union-attr]
+        if len(places) != 1 or masks[0].meta["val"].dtype != torch.bool or math.prod(shape_of(_arrays(value))) != 1:
+            raise Refusal("where it writes depends on the data: use torch.where(condition, a, b)")
+        missing = len(shape_of(_arrays(x))) - len(places[0].shape)
+        mask = self.tensors.move(lambda table: table.reshape(*table.shape, *(1,) * missing), places[0])
+        return _torch(self.tensors.select(mask, _arrays(value), _arrays(x)))
+
+    def _scattered(self, x: Any, picked: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
+        """x, with values added to the elements that `picked` finds."""
+        shape = shape_of(_arrays(x))
+        found = picked(torch.arange(math.prod(shape)).view(shape)).numpy()
+        places, table = (
+            np.broadcast_to(each, found.shape).reshape(-1) for each in (found, self.tensors.table(_arrays(values)))
+        )
+        nothing = self.tensors.table(np.zeros(shape)).reshape(-1)
+        total: Value = _arrays(x)
+        while len(places):
+            _, first = np.unique(places, return_index=True)
+            added = nothing.copy()
+            added[places[first]] = table[first]
+            total = self.tensors.add(total, self.tensors.value(added.reshape(shape)))
+            places, table = np.delete(places, first), np.delete(table, first)
+        return _torch(total)
 
     def _moved(self, target: Any, data: Sequence[int], args: Sequence[Any], kwargs: Any) -> Any:
         """`target`, carried out on the tables of the arguments at the places `data`."""
         moved = target(*(self._table(each) if i in data else each for i, each in enumerate(args)), **kwargs)
         if isinstance(moved, torch.Tensor):
-            return self._value(moved)
-        return [self._value(each) for each in moved]
+            return _torch(self.tensors.value(moved.numpy()))
+        return [_torch(self.tensors.value(each.numpy())) for each in moved]
 
     def _table(self, argument: Any) -> Any:
         if isinstance(argument, list | tuple):
             return [self._table(each) for each in argument]
+        if isinstance(argument, int | float):
+            return int(self.tensors.table(argument))
         return torch.from_numpy(self.tensors.table(_arrays(argument)).copy())
 
-    def _value(self, table: torch.Tensor) -> Any:
-        value = self.tensors.value(table.numpy())
-        return value if isinstance(value, Tensor) else torch.from_numpy(value)
 
-    def _calculated(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> Any:
-        for group in (self._elementwise, self._matrix, self._along_axes):
-            if (value := group(name, args, kwargs, result)) is not None:
-                return value
-        raise Refusal(_unknown(name))
+def _meaning(target: Any) -> Calculation | None:
+    """What an operator calculates, if that is known."""
+    name = _operator(target)
+    return CALCULATIONS.get(f"{name}.{getattr(target, '_overloadname', '')}") or CALCULATIONS.get(name)
 
-    def _elementwise(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> Any:
-        tensors = self.tensors
-        match name, args:
-            case "_to_copy", (x,):
-                if result.dtype != torch.float64:
-                    raise Refusal(f"it casts to {result.dtype}: an export chooses the precision, so remove the cast")
-                return x
-            case name, (x,) if name in ATEN:
-                return tensors.map(x, ATEN[name])
-            case "neg", (x,):
-                return tensors.negative(x)
-            case "add" | "sub", (a, b):
-                factor = kwargs.get("alpha", 1) * (1 if name == "add" else -1)
-                return tensors.add(a, b if factor == 1 else tensors.scale(b, factor))
-            case "mul", (a, b):
-                return tensors.multiply(a, b)
-            case "div", (a, b) if not kwargs:
-                return tensors.divide(a, b)
-            case "reciprocal", (x,):
-                return tensors.reciprocal(x)
-            case "pow", (Tensor() as x, int() | float() as exponent):
-                return tensors.power(x, exponent)
-        return None
 
-    def _matrix(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> Any:
-        tensors = self.tensors
-        match name, args:
-            case "linear", (x, weight, *bias):
-                y = tensors.matmul(x, tensors.move(np.transpose, weight))
-                return tensors.add(y, bias[0]) if bias and bias[0] is not None else y
-            case "mm" | "bmm" | "mv", (a, b):
-                return tensors.matmul(a, b)
-            case "addmm", (bias, a, b):
-                y, alpha, beta = tensors.matmul(a, b), kwargs.get("alpha", 1), kwargs.get("beta", 1)
-                return tensors.add(
-                    y if alpha == 1 else tensors.scale(y, alpha), bias if beta == 1 else tensors.scale(bias, beta)
-                )
-        return None
+def _reason(target: Any) -> str:
+    """Why an operator is not captured."""
+    return REFUSED.get(_operator(target), UNKNOWN)
 
-    def _along_axes(self, name: str, args: Any, kwargs: Any, result: torch.Tensor) -> Any:
-        tensors = self.tensors
-        match name, args:
-            case "sum", (x, over, *keep):
-                return tensors.sum(x, over or None, keepdims=any(keep))
-            case "mean", (x, over, *keep):
-                return tensors.mean(x, over or None, keepdims=any(keep))
-        return None
+
+def _bound(target: Any, args: Sequence[Any], kwargs: Any) -> list[Any]:
+    """The arguments of an operator in the order of its schema, as far as they are given."""
+    known = {**dict(zip((each.name for each in target._schema.arguments), args, strict=False)), **kwargs}
+    last = max(i for i, each in enumerate(target._schema.arguments) if each.name in known)
+    bound: list[Any] = _arrays(
+        [known.get(each.name, each.default_value) for each in target._schema.arguments[: last + 1]]
+    )
+    return bound
+
+
+def _torch(value: Value | list[Value]) -> Any:
+    """A constant as a tensor of torch, for torch to calculate with."""
+    return value if isinstance(value, Tensor) else torch.from_numpy(np.asarray(value))
 
 
 def _arrays(args: Any) -> Any:
@@ -272,26 +237,3 @@ def _operator(target: Any) -> str:
     """aten.add.Tensor -> add."""
     schema = getattr(target, "_schema", None)
     return schema.name.rpartition("::")[2] if schema else getattr(target, "__name__", str(target))
-
-
-def _unknown(name: str) -> str:
-    return REWRITES.get(name, f"it is unknown: write it with sums, products and {', '.join(FUNCTIONS)}")
-
-
-FRAME = re.compile(r'File "([^"]+)", line (\d+), in .*(?:\n\s+(.*))?')
-TORCH = str(Path(torch.__file__).parent) + os.sep
-
-
-def user_line(frames: list[str]) -> str:
-    """The innermost line of these traceback entries that is not in torch, if any."""
-    found = FRAME.findall("\n".join(frames))
-    own = [frame for frame in found if not frame[0].startswith(TORCH)]
-    return "{}:{}: {}".format(*own[-1]).removesuffix(": ") if own else ""
-
-
-def _where(node: Node) -> str:
-    """The user's line that a node comes from, and the layer of torch that it calls, as far as known."""
-    layers = list((node.meta.get("nn_module_stack") or {}).values())
-    path, kind = layers[-1] if layers else ("", "")
-    layer = f"layer {path} ({kind.rpartition('.')[2]})" if path and kind.startswith("torch.nn.") else ""
-    return ", ".join(filter(None, (user_line([node.meta.get("stack_trace") or ""]), layer))) or "forward"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.errors import EngineError, ProgramError
-from kdpinn_edge.functions import find_function, functions
+from kdpinn_edge.functions import kernel
 from kdpinn_edge.numerics.lanes import PROFILES, Lanes, canonical, fma, is_fast
 from kdpinn_edge.numerics.lanes import profile as rounding_of
 from kdpinn_edge.numerics.words import affine, where_positive
@@ -82,7 +82,7 @@ class _Rounded:
     """The operations in one precision and profile, on the entries of a variable along the first axis."""
 
     def __init__(self, program: Program, precision: str, profile: str) -> None:
-        self._functions = functions(profile)
+        self._profile = profile
         self._parameters = {op.out.name: [rounded(a, precision) for a in parameters(op)] for op in program.ops}
 
     def affine(self, op: Affine, x: Lanes) -> Lanes:
@@ -94,7 +94,7 @@ class _Rounded:
         return fma(weight[:, None], x, bias[:, None])
 
     def map(self, fn: str, x: Lanes) -> Lanes:
-        return self._functions[find_function(fn).name](x)
+        return kernel(fn, self._profile)(x)
 
     def add(self, a: Lanes, b: Lanes) -> Lanes:
         return a + b

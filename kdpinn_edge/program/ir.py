@@ -5,7 +5,7 @@
 
     Op = Affine(out, x, weight, bias)       out = weight @ x + bias
        | Scale(out, x, weight, bias)        out = weight * x + bias, elementwise
-       | Map(out, x, fn)                    out = fn(x), elementwise, fn in FUNCTIONS
+       | Map(out, x, fn)                    out = fn(x), elementwise, fn a function of `functions/`
        | Add(out, a, b) | Mul(out, a, b)    elementwise; a, b and out are of one size
        | Select(out, c, a, b)               out = a where c > 0, else b, elementwise; all of one size
        | Concat(out, xs)                    out = xs one after another

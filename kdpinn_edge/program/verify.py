@@ -7,8 +7,8 @@ import re
 import numpy as np
 
 from kdpinn_edge.errors import ProgramError, listing
+from kdpinn_edge.functions import find_function
 from kdpinn_edge.program.ir import (
-    FUNCTIONS,
     Add,
     Affine,
     Array,
@@ -104,8 +104,7 @@ def _op_faults(op: Op) -> list[str]:
             return sizes + _array_faults("weight", weight, (out.size,)) + _array_faults("bias", bias, (out.size,))
         case Map(out=out, x=x, fn=fn):
             sizes = [] if out.size == x.size else [f"sizes differ: {x} -> {out}"]
-            known = [] if fn in FUNCTIONS else [f"function {fn!r} is unknown; expected: {', '.join(FUNCTIONS)}"]
-            return sizes + known
+            return sizes + _function_faults(fn)
         case Add(out=out, a=a, b=b) | Mul(out=out, a=a, b=b):
             return [] if out.size == a.size == b.size else [f"sizes differ: {a}, {b} -> {out}"]
         case Select(out=out, c=c, a=a, b=b):
@@ -119,6 +118,14 @@ def _op_faults(op: Op) -> list[str]:
             return [] if inside else [f"[{start}:{start + out.size}] is outside {x}"]
         case _:
             raise unknown(op)
+
+
+def _function_faults(fn: str) -> list[str]:
+    try:
+        find_function(fn)
+    except ProgramError as error:
+        return [str(error)]
+    return []
 
 
 def _array_faults(what: str, array: Array, shape: tuple[int, ...]) -> list[str]:

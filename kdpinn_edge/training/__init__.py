@@ -3,7 +3,7 @@
 from kdpinn_edge.training.config import DistillConfig, TrainConfig
 from kdpinn_edge.training.pinn import Pinn
 from kdpinn_edge.training.progress import TrainingProgress
-from kdpinn_edge.training.stages import Trained, distill, train
+from kdpinn_edge.training.stages import Trained, teach, train
 from kdpinn_edge.training.weights import load_pinn
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "TrainConfig",
     "Trained",
     "TrainingProgress",
-    "distill",
     "load_pinn",
+    "teach",
     "train",
 ]

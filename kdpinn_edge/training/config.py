@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdpinn_edge.errors import TrainError
+from kdpinn_edge.problems import Problem
 from kdpinn_edge.training.activations import find_activation
 
 OPTIMISERS = ("lm", "ssbroyden", "lbfgs", "soap")
@@ -58,7 +59,8 @@ class DistillConfig(TrainConfig):
     """The recipe of a student, trained as a teacher is, under the loss of `objective.distillation`.
 
     sigma               σ of both Gaussians, in the units of the outputs
-    physics_weight      λ of the physics loss; 0 for a student that follows its teacher alone
+    physics_weight      λ of the physics loss; 0 for a student that follows its teacher alone. None, the default, is 1
+                        where there is an equation, else 0
     slope_weight        of the loss in the first derivatives
     """
 
@@ -67,15 +69,29 @@ class DistillConfig(TrainConfig):
     newton_rounds: int = 60
     newton_steps: int = 10
     sigma: float = 1e-2
-    physics_weight: float = 1.0
+    physics_weight: float | None = None
     slope_weight: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         faults = {
             "sigma": self.sigma <= 0,
-            "physics_weight": self.physics_weight < 0,
+            "physics_weight": self.physics_weight is not None and self.physics_weight < 0,
             "slope_weight": self.slope_weight < 0,
         }
         for name in (name for name, wrong in faults.items() if wrong):
             raise TrainError(f"{name} is {getattr(self, name)!r}; expected: sigma above 0, weights from 0")
+
+    def fitted(self, problem: Problem) -> DistillConfig:
+        """The recipe for a student of `problem`, its physics weight decided.
+
+        Raises TrainError where physics has a weight and the problem no equation.
+        """
+        if problem.equation:
+            return replace(self, physics_weight=1.0) if self.physics_weight is None else self
+        if self.physics_weight:
+            raise TrainError(
+                f"{problem.name} is a model without an equation; expected: physics_weight=0 (--physics-weight 0), to "
+                "follow it alone"
+            )
+        return replace(self, physics_weight=0.0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from kdpinn_edge.training.config import TrainConfig
+from kdpinn_edge.training.domain import Domain
 from kdpinn_edge.training.objective import Batch, Objective
 from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.optimisers import (
@@ -26,8 +27,7 @@ from kdpinn_edge.training.optimisers import (
 from kdpinn_edge.training.pinn import Pinn, Tape, jacobian
 from kdpinn_edge.training.progress import ProgressReport, TrainingProgress
 from kdpinn_edge.training.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
-from kdpinn_edge.training.sampling import draw, judged, uniform
-from kdpinn_edge.training.solution_errors import ReferencePoints
+from kdpinn_edge.training.sampling import draw, judged
 
 PACE_STEPS = 20
 
@@ -48,7 +48,14 @@ def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
 
 
 def fit(
-    net: Pinn, objective: Objective, config: TrainConfig, folder: Path, report: ProgressReport, *, resume: bool
+    net: Pinn,
+    objective: Objective,
+    domain: Domain,
+    config: TrainConfig,
+    folder: Path,
+    report: ProgressReport,
+    *,
+    resume: bool,
 ) -> State:
     """Train `net` until the config's last step or a KeyboardInterrupt, and leave it with its best weights.
 
@@ -56,7 +63,7 @@ def fit(
     training. Runs on one thread, so the bits of the result do not depend on how many there are.
     """
     with one_thread():
-        run = _Run(net, objective, config)
+        run = _Run(net, objective, domain, config)
         state = run.start()
         if resume and (found := read_checkpoint(folder, state)):
             state = found
@@ -78,10 +85,10 @@ def fit(
         return state
 
 
-def pace(net: Pinn, objective: Objective, config: TrainConfig) -> tuple[float, float]:
+def pace(net: Pinn, objective: Objective, domain: Domain, config: TrainConfig) -> tuple[float, float]:
     """CPU seconds of all of Adam, and of one round of what follows it: from some steps of each, on one thread."""
     with one_thread():
-        run = _Run(net, objective, config)
+        run = _Run(net, objective, domain, config)
         state, _ = run.advance(run.start())
         began = state.cpu_seconds
         for _ in range(PACE_STEPS):
@@ -96,14 +103,15 @@ def pace(net: Pinn, objective: Objective, config: TrainConfig) -> tuple[float, f
 class _Run:
     """The map from one State to the next; everything that changes is in the State."""
 
-    def __init__(self, net: Pinn, objective: Objective, config: TrainConfig) -> None:
-        self.net, self.objective, self.config = net, objective, config
+    def __init__(self, net: Pinn, objective: Objective, domain: Domain, config: TrainConfig) -> None:
+        self.net, self.objective, self.domain, self.config = net, objective, domain, config
         self.multi_indices = objective.multi_indices
         self.adam_steps = config.adam_rounds * config.adam_steps
         self.adam = Adam(config.adam_rate, self.adam_steps)
         self.newton = optimiser(config, net)
-        self.reference = ReferencePoints.on_grid(net.problem, coarser=3)
-        self.held_out = uniform(net.problem, config.n_held_out, self.generator(-1)).to(net.device)
+        self.reference = domain.reference(coarser=3)
+        self.held_out = domain.held_out(config.n_held_out, self.generator(-1)).to(net.device)
+        self.held_out_targets = objective.targets(self.held_out)
 
     def generator(self, step: int) -> torch.Generator:
         """Randomness is a function of seed and step, so a resumed run draws what an uninterrupted one does."""
@@ -184,12 +192,13 @@ class _Run:
     @torch.no_grad()
     def score(self, theta: Tensor) -> float:
         self.put(theta)
-        return float(self.objective.loss(*judged(self.net, self.held_out, self.objective)))
+        return float(self.objective.loss(*judged(self.net, self.held_out, self.objective, self.held_out_targets)))
 
     def draw(self, theta: Tensor, step: int) -> Batch:
         self.put(theta)
-        config = self.config
-        return draw(self.net, self.objective, config.n_points, config.n_candidates, self.generator(step))
+        generator = self.generator(step)
+        candidates = self.domain.candidates(self.config.n_candidates, generator)
+        return draw(self.net, self.objective, candidates, self.config.n_points, generator)
 
     def put(self, theta: Tensor) -> None:
         vector_to_parameters(theta, self.net.parameters())

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.bundle.manifest import read_manifest
-from kdpinn_edge.bundle.probe import probe_points
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.manifest import Input, Output, domain_fault
 from kdpinn_edge.errors import ProblemError, TrainError
 from kdpinn_edge.problems import Array, Math, Problem
-from kdpinn_edge.program.interp import interpret
+from kdpinn_edge.training.outputs import check_finite
 
-POINTS = 90_000
-"""Of the grid on which errors are measured, about."""
+CONSTANT = 1e-12
+"""The largest width of the values of an output, as a share of them, at which it is constant."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,6 @@ def followed(columns: Columns, exact: Callable[[Array], Array] | None = None) ->
     def unknown(points: Array) -> Array:
         raise ProblemError(f"{columns.name} follows a model, and the weights do not say which: it has no reference")
 
-    per_axis = max(2, round(POINTS ** (1 / len(columns.inputs))))
     return Followed(
         name=columns.name,
         equation="",
@@ -68,8 +63,8 @@ def followed(columns: Columns, exact: Callable[[Array], Array] | None = None) ->
         units=columns.units,
         exact=exact or unknown,
         exact_error=0.0,
-        resolution=(per_axis,) * len(columns.inputs),
-        terms=tuple(f"{output}_{x}" for output in columns.outputs for x in columns.inputs if len(x) == 1),
+        resolution=(),
+        terms=(),
         residual=lambda *terms: (),
         features=features,
         ansatz=ansatz,
@@ -77,30 +72,50 @@ def followed(columns: Columns, exact: Callable[[Array], Array] | None = None) ->
     )
 
 
-def followed_bundle(bundle: str | os.PathLike[str]) -> Followed:
-    """The problem of following the bundle. Raises TrainError where a side of its domain is open."""
-    manifest = read_manifest(bundle)
-    program = read_function(bundle, manifest)
-    open_sides = [column.name for column in manifest.inputs if column.lower is None or column.upper is None]
-    if open_sides:
+def check_box(inputs: Sequence[Input]) -> None:
+    """Raise TrainError where the domain of an input is open, or no interval."""
+    if open_sides := [column.name for column in inputs if column.lower is None or column.upper is None]:
         raise TrainError(
-            f"{bundle}: the domain of {', '.join(open_sides)} is open; expected: a bundle with bounds for every input: "
-            "export_bundle(…, inputs=[Input('x', -1.0, 1.0), …])"
+            f"the domain of {', '.join(open_sides)} is open; expected: bounds for every input, as in "
+            f'--inputs "{open_sides[0]}=0:1", in Python inputs="{open_sides[0]}=0:1"'
         )
-    values = interpret(program, probe_points(manifest.inputs, 1024))
-    outputs = manifest.functions["eval"].outputs
-    spread = values.std(axis=0)
+    for column in inputs:
+        if fault := domain_fault(column.lower, column.upper, "float32"):
+            raise TrainError(f"the domain of {column.name}: {fault}")
+
+
+def follow(
+    x: Array,
+    values: Array,
+    name: str,
+    inputs: Sequence[Input],
+    outputs: Sequence[Output],
+    exact: Callable[[Array], Array] | None = None,
+) -> Followed:
+    """The problem of following a model that has these `values` (n, n_out) at points x of the box of its inputs.
+
+    Outputs are scaled by mean and standard deviation of the values. Raises TrainError where an output is constant, or
+    not finite.
+    """
+    check_finite(x, values, [column.name for column in inputs], name)
+    size, spread = np.abs(values).max(axis=0), np.ptp(values, axis=0)
+    for column, largest, width, value in zip(outputs, size, spread, values[0], strict=True):
+        if width <= CONSTANT * largest:
+            raise TrainError(
+                f"the output {column.name} is {value:g} at all of {len(values)} points of the domain; expected: one "
+                "that changes. The usual cause is a wrong domain, or a network that was not trained; else leave it out"
+            )
     columns = Columns(
-        name=manifest.name,
-        inputs=tuple(column.name for column in manifest.inputs),
+        name=name,
+        inputs=tuple(column.name for column in inputs),
         outputs=tuple(column.name for column in outputs),
-        lower=tuple(float(column.lower or 0.0) for column in manifest.inputs),
-        upper=tuple(float(column.upper or 0.0) for column in manifest.inputs),
-        units=tuple(unit or "1" for unit in (*(c.unit for c in manifest.inputs), *(c.unit for c in outputs))),
+        lower=tuple(float(column.lower or 0.0) for column in inputs),
+        upper=tuple(float(column.upper or 0.0) for column in inputs),
+        units=tuple(unit or "1" for unit in (*(c.unit for c in inputs), *(c.unit for c in outputs))),
         center=tuple(map(float, values.mean(axis=0))),
-        scale=tuple(map(float, np.where(spread > 0, spread, 1.0))),
+        scale=tuple(map(float, values.std(axis=0))),
     )
-    return followed(columns, partial(interpret, program))
+    return followed(columns, exact)
 
 
 def read_columns(text: str) -> Columns:

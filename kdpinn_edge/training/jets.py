@@ -4,8 +4,8 @@
     f(a)_i = f′(a) a_i            f(a)_ij = f′(a) a_ij + f″(a) a_i a_j
 
 and third derivatives by the same rules. A multi-index names a derivative by the letters of its inputs: "" is the value,
-"x" is ∂/∂x, "xx" is ∂²/∂x². This module is a `Math`, as numpy and torch are, so a problem's features and ansatz run on
-jets unchanged.
+"x" is ∂/∂x, "xx" is ∂²/∂x²; an input with a longer name has a letter of its own (`letters`). This module is a `Math`,
+as numpy and torch are, so a problem's features and ansatz run on jets unchanged.
 """
 
 from __future__ import annotations
@@ -25,23 +25,30 @@ from kdpinn_edge.functions.slope import Operators, values
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.training.torch_functions import torch_function
 
+PRIVATE_USE = 0xE000
+
 
 def multi_indices(terms: Sequence[str], names: Names) -> tuple[str, ...]:
     """The derivatives that a residual in `terms` needs: ("u", "u_x", "u_xx") gives ("", "x", "xx").
 
     With a derivative come the lower ones that its product rule needs. Raises DerivativeError for a term without a
-    meaning, ProblemError above order 3 and for inputs of several letters.
+    meaning, ProblemError above order 3.
     """
-    found = []
+    found, letter = [], letters(names.inputs)
     for term in terms:
         match names.read(term):
             case InputColumn():
                 continue
-            case Derivative(_, multi_index) if len(multi_index) <= 3 and all(len(name) == 1 for name in multi_index):
-                found.append("".join(multi_index))
+            case Derivative(_, multi_index) if len(multi_index) <= 3:
+                found.append("".join(letter[name] for name in multi_index))
             case _:
-                raise ProblemError(f"{term}: expected in training: derivatives up to order 3, by inputs of one letter")
+                raise ProblemError(f"{term}: expected in training: derivatives up to order 3")
     return closed(found)
+
+
+def letters(inputs: Sequence[str]) -> dict[str, str]:
+    """The letter by which multi-indices name each input: its name, or for a longer one a character for private use."""
+    return {name: name if len(name) == 1 else chr(PRIVATE_USE + i) for i, name in enumerate(inputs)}
 
 
 def of(problem: Problem) -> tuple[str, ...]:
@@ -101,8 +108,8 @@ def columns(x: Tensor, inputs: Sequence[str], multi_indices: tuple[str, ...]) ->
     """The columns of the points x (n, n_in) as jets of width 1: the derivative of an input by itself is 1."""
     zero, one = torch.zeros_like(x[:, :1]), torch.ones_like(x[:, :1])
     return [
-        Jet(multi_indices, torch.stack([{"": x[:, i : i + 1], name: one}.get(each, zero) for each in multi_indices]))
-        for i, name in enumerate(inputs)
+        Jet(multi_indices, torch.stack([{"": x[:, i : i + 1], letter: one}.get(each, zero) for each in multi_indices]))
+        for i, letter in enumerate(letters(inputs).values())
     ]
 
 

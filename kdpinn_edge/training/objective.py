@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from kdpinn_edge.derive.names import Derivative, InputColumn, Names, Term
+from kdpinn_edge.errors import TrainError
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.training import jets
 from kdpinn_edge.training.jets import Jet
 from kdpinn_edge.training.teacher import Teacher
+
+MOST_INPUTS = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +97,8 @@ class Physics:
             case InputColumn(column):
                 return points[:, self.problem.inputs.index(column)]
             case Derivative(column, multi_index):
-                return u["".join(multi_index)][:, self.problem.outputs.index(column)]
+                letter = jets.letters(self.problem.inputs)
+                return u["".join(letter[name] for name in multi_index)][:, self.problem.outputs.index(column)]
         raise AssertionError(term)
 
 
@@ -122,7 +126,7 @@ class Divergence:
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
         """The values u_T of the teacher at the points, (n, n_out)."""
-        return self.teacher(points)
+        return _finite(self.teacher(points), points, self.teacher)
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """The residuals (u_S − u_T)/(√2 σ), (n_out, n)."""
@@ -152,7 +156,7 @@ class Slopes:
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
         """The first derivatives of u_T that the residual needs, side by side."""
-        return _slopes(self.teacher.jet(points, self.multi_indices))
+        return _finite(_slopes(self.teacher.jet(points, self.multi_indices)), points, self.teacher)
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """The residuals √w (∂u_S − ∂u_T), one row per output and input."""
@@ -220,6 +224,17 @@ def gaussian_kl(mean_p: Tensor, sigma_p: float, mean_q: Tensor, sigma_q: float) 
     return log(sigma_q / sigma_p) + ((sigma_p / sigma_q) ** 2 - 1 + ((mean_p - mean_q) / sigma_q) ** 2) / 2
 
 
+def _finite(targets: Tensor, points: Tensor, teacher: Teacher) -> Tensor:
+    """The targets. Raises TrainError where one is no number, with the point."""
+    if not (finite := targets.isfinite().all(1)).all():
+        point = points[int((~finite).nonzero()[0, 0])].tolist()
+        at = ", ".join(f"{name} = {x:g}" for name, x in zip(teacher.problem.inputs, point, strict=True))
+        raise TrainError(
+            f"the teacher is not finite at {at}; expected: finite values and slopes in all of {teacher.problem.domain}"
+        )
+    return targets
+
+
 def _slopes(u: Jet) -> Tensor:
     """All first derivatives of all outputs side by side: (n, inputs · n_out)."""
     count = sum(len(multi_index) == 1 for multi_index in u.multi_indices)
@@ -227,8 +242,15 @@ def _slopes(u: Jet) -> Tensor:
 
 
 def first_multi_indices(problem: Problem) -> tuple[str, ...]:
-    """The value, and the first derivatives that the residual of `problem` needs."""
+    """The value, and the first derivatives that the residual of `problem` needs; all where it has no equation."""
+    if not problem.equation:
+        return jets.closed(list(jets.letters(problem.inputs).values()))
     return tuple(multi_index for multi_index in jets.of(problem) if len(multi_index) <= 1)
+
+
+def drawn_by(problem: Problem) -> tuple[str, ...]:
+    """The derivatives by which points are drawn and weighed: none by MOST_INPUTS or more, of which each costs time."""
+    return first_multi_indices(problem) if len(problem.inputs) < MOST_INPUTS else ("",)
 
 
 def steepness(u: Jet) -> Tensor:
@@ -236,6 +258,9 @@ def steepness(u: Jet) -> Tensor:
     return _slopes(u).square().sum(1).sqrt()
 
 
-def batch_at(points: Tensor, u: Jet, objective: Objective) -> Batch:
-    """Make a batch of all of `points`. The weights are those of u now, and stay when u is trained further."""
-    return Batch(points, 1 / (1 + steepness(u)), objective.targets(points))
+def batch_at(points: Tensor, u: Jet, objective: Objective, targets: Tensor | None = None) -> Batch:
+    """Make a batch of all of `points`, with their `targets` where they are known.
+
+    The weights are those of u now, and stay when u is trained further.
+    """
+    return Batch(points, 1 / (1 + steepness(u)), objective.targets(points) if targets is None else targets)

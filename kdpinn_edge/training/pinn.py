@@ -78,10 +78,13 @@ class Pinn(nn.Module):
         if potentials is None:
             return self._made(x, multi_indices, tape)
         terms = [Names(self.problem.inputs, potentials.names).read(term) for term in potentials.terms]
+        letter = jets.letters(self.problem.inputs)
         slopes = [
-            (potentials.names.index(term.column), term.multi_index) for term in terms if isinstance(term, Derivative)
+            (potentials.names.index(term.column), tuple(letter[name] for name in term.multi_index))
+            for term in terms
+            if isinstance(term, Derivative)
         ]
-        order = self.problem.inputs.index
+        order = list(letter.values()).index
 
         def after(multi_index: str, slope: tuple[str, ...]) -> str:
             return "".join(sorted((*multi_index, *slope), key=order))
@@ -106,6 +109,14 @@ class Pinn(nn.Module):
                 tape.append((h.data, z.data))
             h = self._activation.jet(z)
         return jets.concat(self.problem.ansatz(jets, columns, *z.split()))
+
+
+def untrained(problem: Problem, hidden: Sequence[int], activation: str) -> Pinn:
+    """A network without a zero, which costs what a trained one does: the biases that training starts at are cheaper."""
+    net, generator = Pinn(problem, hidden, activation=activation), torch.Generator().manual_seed(0)
+    for tensor in net.parameters():
+        nn.init.normal_(tensor, generator=generator)
+    return net.eval()
 
 
 class Made(nn.Module):

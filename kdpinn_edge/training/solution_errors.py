@@ -1,4 +1,7 @@
-"""How wrong a network is: measured against its problem's reference, on a regular grid over the box."""
+"""How wrong a network is: measured against its problem's reference, on a regular grid over the box.
+
+A model that is followed is a reference too. It may have many inputs, and then no grid: it is asked at random points.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from kdpinn_edge.problems import Array, Problem
 from kdpinn_edge.training.pinn import Pinn
 
 POINTS_AT_ONCE = 1024
+DRAWN = 9000
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,21 @@ class ReferencePoints:
     def on_grid(problem: Problem, *, coarser: int = 1) -> ReferencePoints:
         """The reference on the problem's grid, corners included, or on one that is `coarser` times along each axis."""
         points = problem.grid([1 + (n - 1) // coarser for n in problem.resolution])
+        return ReferencePoints(points, problem.reference(points))
+
+    @staticmethod
+    def of(problem: Problem, *, coarser: int = 1) -> ReferencePoints:
+        """The reference of a problem on its grid; of a model that is followed at points drawn uniformly."""
+        if problem.equation:
+            return ReferencePoints.on_grid(problem, coarser=coarser)
+        return ReferencePoints.drawn(problem, DRAWN // coarser)
+
+    @staticmethod
+    @cache
+    def drawn(problem: Problem, n: int) -> ReferencePoints:
+        """The reference at n points that are uniform in the box, and such as float32 holds."""
+        points = np.random.default_rng(n).uniform(problem.lower, problem.upper, (n, len(problem.inputs)))
+        points = points.astype(np.float32).astype(np.float64).clip(problem.lower, problem.upper)
         return ReferencePoints(points, problem.reference(points))
 
     @torch.no_grad()

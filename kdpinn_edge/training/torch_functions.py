@@ -32,6 +32,7 @@ OPERATORS: Mapping[str, Callable[..., Tensor]] = {
     "Min": lambda a, b: torch.minimum(a, torch.as_tensor(b, dtype=a.dtype)),
     "Mul": torch.mul,
     "Neg": torch.neg,
+    "Pow": torch.pow,
     "Reciprocal": torch.reciprocal,
     "Relu": torch.relu,
     "Sigmoid": torch.sigmoid,

@@ -60,7 +60,7 @@ def generate(case: Case, n: int) -> Source:
 def _words(casadi: Any) -> Words:
     names = "acos acosh asin asinh atan atanh cos cosh erf exp log sign sin sinh sqrt tan tanh"
     operators = {name.title(): getattr(casadi, name) for name in names.split()}
-    operators |= {"Add": add, "Sub": sub, "Mul": mul, "Div": truediv, "Neg": neg, "Abs": casadi.fabs}
+    operators |= {"Add": add, "Sub": sub, "Mul": mul, "Div": truediv, "Pow": pow, "Neg": neg, "Abs": casadi.fabs}
     operators |= {"Max": casadi.fmax, "Min": casadi.fmin}
     operators |= {
         "Reciprocal": lambda x: 1 / x,

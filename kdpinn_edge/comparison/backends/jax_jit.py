@@ -70,7 +70,7 @@ def _columns(jax: Any) -> Words:
 def _function(jax: Any, fn: str) -> Callable[[Any], Any]:
     words = "abs acos acosh add asin asinh atan atanh cos cosh exp log reciprocal sign sin sinh sqrt tan tanh"
     operators = {word.title(): getattr(jax.numpy, word) for word in words.split()}
-    operators |= {"Div": truediv, "Mul": mul, "Neg": neg, "Sub": sub}
+    operators |= {"Div": truediv, "Mul": mul, "Neg": neg, "Pow": pow, "Sub": sub}
     operators |= {"Max": jax.numpy.maximum, "Min": jax.numpy.minimum}
     operators |= {"Erf": jax.lax.erf, "Relu": jax.nn.relu, "Sigmoid": jax.nn.sigmoid, "Softplus": jax.nn.softplus}
     own = {"expm1": jax.numpy.expm1, "log1p": jax.numpy.log1p, "silu": jax.nn.silu}

@@ -67,6 +67,7 @@ OPERATORS: Mapping[str, tuple[str, str | None]] = {
     "Min": ("MINIMUM", "MaximumMinimumOptions"),
     "Mul": ("MUL", "MulOptions"),
     "Neg": ("NEG", None),
+    "Pow": ("POW", "PowOptions"),
     "Relu": ("RELU", None),
     "Sigmoid": ("LOGISTIC", None),
     "Sign": ("SIGN", None),

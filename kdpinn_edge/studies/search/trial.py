@@ -9,20 +9,21 @@ from statistics import median
 
 import numpy as np
 
-from kdpinn_edge.bundle.manifest import Grade, Precision, Storage
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Manifest, read_manifest
 from kdpinn_edge.bundle.probe import timed_points
-from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.importers.model import find_model
+from kdpinn_edge.export.targets.table import target as find_target
+from kdpinn_edge.importers.model import Model, net_model
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.numerics.storage import store_as_float16
-from kdpinn_edge.problems import problem
+from kdpinn_edge.problems import Array
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.timing import PythonLoop, find_batch
-from kdpinn_edge.studies.study.measure import against_reference
-from kdpinn_edge.studies.study.plan import METHODS
-from kdpinn_edge.training import DistillConfig, distill
+from kdpinn_edge.studies.search.candidate import Candidate, Cost, cost_of, exported
+from kdpinn_edge.studies.study.measure import against, against_reference
+from kdpinn_edge.training import DistillConfig, Trained, teach
 from kdpinn_edge.training.budget import recipe_within
-from kdpinn_edge.training.teacher import find_teacher
+from kdpinn_edge.training.domain import Box
+from kdpinn_edge.training.lesson import Lesson
 
 BUNDLE = "bundle"
 SECONDS = 0.5
@@ -30,82 +31,91 @@ LEAST_SAMPLES, MOST_SAMPLES = 5, 200
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """The choices for a student: hidden layers, their activation and its grade, and how parameters lie in memory."""
-
-    hidden: tuple[int, ...]
-    activation: str
-    storage: Storage
-    grade: Grade = "accurate"
-
-    @property
-    def precision(self) -> Precision:
-        """The precision of the computation: float64 where the parameters are, else float32."""
-        return "float64" if self.storage == "float64" else "float32"
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """The result for a candidate: its error, the median time of a call, its code and constants in bytes.
+    """The result for a candidate: its error, the median time of a call where the target runs here, and its cost.
 
     `command` distils it again; `folder` has its run and its bundle, on the machine `machine`.
     """
 
     candidate: Candidate
     relative_l2: float
-    ns: float
-    flash: int
+    ns: float | None
+    cost: Cost
     command: str
     folder: str
     machine: str
 
+    @property
+    def price(self) -> float:
+        """What makes it fast: the time of a call, on a machine that is not here its instructions."""
+        return self.ns if self.ns is not None else float(self.cost.instructions or 0)
+
 
 @dataclass(frozen=True)
 class Task:
-    """The task that every student is made and measured by: one call with `points` points on `threads` threads."""
+    """The task that every student is made and measured by: one call with `points` points on `threads` threads.
+
+    `teacher` is the SHA-256 of what is followed, `target` what is exported for.
+    """
 
     problem: str
     teacher: str
     cpu_seconds: float
     points: int
     threads: int
+    target: str = "native"
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether a call can be timed."""
+        return find_target(self.target).runs_here()
 
 
-def evaluate(task: Task, candidate: Candidate, folder: Path) -> Outcome:
+def evaluate(task: Task, lesson: Lesson, candidate: Candidate, folder: Path) -> Outcome:
     """Distil the candidate in `folder` in the task's CPU seconds or one round, export it, and measure the library.
 
     Raises KeyboardInterrupt where that came while it was distilled.
     """
     config = DistillConfig(hidden=candidate.hidden, activation=candidate.activation, physics_weight=0.0)
-    guide, _ = find_teacher(task.teacher, problem(task.problem))
-    config = recipe_within(task.cpu_seconds, METHODS["values"].objective(guide, config), guide.problem, config)
+    config = recipe_within(task.cpu_seconds, lesson.objective(config), lesson.domain, config)
     config = replace(config, newton_rounds=max(1, config.newton_rounds))
-    trained = distill(task.problem, folder, config, teacher=task.teacher)
+    trained = teach(lesson, folder, config)
     if not trained.finished:
         raise KeyboardInterrupt
-    model = find_model(str(folder))
-    program = store_as_float16(model.program) if candidate.storage == "float16" else model.program
-    manifest = export_bundle(
-        model.program,
-        folder / BUNDLE,
-        name=task.problem,
-        precision=candidate.precision,
-        storage=candidate.storage,
-        grade=candidate.grade,
-        inputs=model.inputs,
-        outputs=model.outputs,
-    )
-    deployed = NumpyProgram(program, candidate.precision, manifest.profile)
-    found = against_reference(lambda x: deployed(x.astype(candidate.precision)), trained.net.problem)
+    return measured(task, lesson, candidate, trained)
+
+
+def measured(task: Task, lesson: Lesson, candidate: Candidate, trained: Trained) -> Outcome:
+    """Export a student into its run folder, unless that was done, and measure the library."""
+    model, bundle = net_model(trained.net), trained.folder / BUNDLE
+    if (bundle / MANIFEST_FILE).exists():
+        manifest = read_manifest(bundle)
+    else:
+        manifest = exported(model, candidate, task.target, bundle, lesson.problem.equation or None)
     return Outcome(
         candidate=candidate,
-        relative_l2=found.relative_l2,
-        ns=_call_ns(folder / BUNDLE, task),
-        flash=manifest.sizes.flash if manifest.sizes else 0,
+        relative_l2=_relative_l2(lesson, candidate, model, manifest),
+        ns=_call_ns(bundle, task) if task.runs_here else None,
+        cost=cost_of(manifest, task.points),
         command=trained.record["command"],
-        folder=str(folder.absolute()),
+        folder=str(trained.folder.absolute()),
         machine=platform.node(),
     )
+
+
+def _relative_l2(lesson: Lesson, candidate: Candidate, model: Model, manifest: Manifest) -> float:
+    """The error of a student as it is deployed, against the solution, or against the teacher where none is known."""
+    program = store_as_float16(model.program) if candidate.storage == "float16" else model.program
+    deployed = NumpyProgram(program, candidate.precision, manifest.profile)
+
+    def u(x: Array) -> Array:
+        y: Array = deployed(x.astype(candidate.precision))
+        return y
+
+    if isinstance(lesson.domain, Box) and lesson.problem.equation:
+        return against_reference(u, lesson.problem).relative_l2
+    reference = lesson.domain.reference()
+    return against(u, reference.points, reference.values).relative_l2
 
 
 def _call_ns(bundle: Path, task: Task) -> float:

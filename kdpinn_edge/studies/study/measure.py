@@ -46,7 +46,11 @@ def accuracy(program: Program, problem: Problem) -> NetAccuracy:
 
 def against_reference(u: Callable[[Array], Array], problem: Problem) -> Accuracy:
     """The accuracy of any function of points (n, n_in), of which it gets such as float32 can hold."""
-    points, exact = _values_on_grid(problem)
+    return against(u, *_values_on_grid(problem))
+
+
+def against(u: Callable[[Array], Array], points: Array, exact: Array) -> Accuracy:
+    """The accuracy of any function of points (n, n_in), at `points`, where the values are `exact`."""
     difference = u(points) - exact
     rmse = float(np.sqrt(np.mean(difference**2)))
     return Accuracy(_relative(difference, exact), float(np.abs(difference).max()), rmse)

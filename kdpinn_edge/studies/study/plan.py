@@ -13,6 +13,7 @@ from kdpinn_edge.problems import problem
 from kdpinn_edge.training import DistillConfig, TrainConfig, load_pinn
 from kdpinn_edge.training.budget import recipe_within
 from kdpinn_edge.training.device import find_device
+from kdpinn_edge.training.domain import Box
 from kdpinn_edge.training.objective import Objective, Physics, distillation
 from kdpinn_edge.training.run_folder import read_json, record_of, write_json
 from kdpinn_edge.training.teacher import Teacher, default_teacher
@@ -52,7 +53,7 @@ class StudyMethod:
     def objective(self, teacher: Teacher, config: TrainConfig) -> Objective:
         """The objective that the method minimises."""
         if isinstance(config, DistillConfig):
-            return distillation(teacher, config.sigma, config.physics_weight, config.slope_weight)
+            return distillation(teacher, config.sigma, self.physics_weight, self.slope_weight)
         return Physics(teacher.problem)
 
 
@@ -171,7 +172,7 @@ def make_plan(
 
 
 def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float) -> TrainConfig:
-    recipe = recipe_within(cpu_seconds, METHODS[name].objective(guide, config), guide.problem, config)
+    recipe = recipe_within(cpu_seconds, METHODS[name].objective(guide, config), Box(guide.problem), config)
     if recipe.newton_rounds < 1:
         raise StudyError(
             f"{name}, {size_name(config.hidden)}: {cpu_seconds:g} s do not hold Adam and one round; expected: more "

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
 
+from kdpinn_edge.distillation import distill
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.importers.model import captured, find_pinn
 from kdpinn_edge.studies.study.measure import accuracy
 from kdpinn_edge.studies.study.plan import Plan, StudyCell, read_plan, write_plan
-from kdpinn_edge.training import DistillConfig, distill, train
+from kdpinn_edge.training import DistillConfig, train
 from kdpinn_edge.training.run_folder import CONFIG_FILE, write_json
 
 ACCURACY_FILE = "accuracy.json"

@@ -1,0 +1,103 @@
+"""Where a search keeps what it knows: a database, by Optuna, which several workers share."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import warnings
+import zlib
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from kdpinn_edge.errors import SearchError, listing
+from kdpinn_edge.studies.search.candidate import Candidate, Cost
+from kdpinn_edge.studies.search.trial import Outcome, Task
+
+TASK, OUTCOME = "task", "outcome"
+PATIENCE = 4
+"""A trial is taken up again when so many heartbeats are missing."""
+SQLITE_PATIENCE_SECONDS = 60
+
+
+def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
+    """Open the search in the database at `url`, or start a new one where it holds none.
+
+    Raises SearchError where the database cannot be opened, or holds the search of another task.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    on_sqlite = url.startswith(("sqlite:", "sqlite+"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats and constraints
+        try:
+            storage = RDBStorage(
+                url,
+                {"connect_args": {"timeout": SQLITE_PATIENCE_SECONDS}} if on_sqlite else None,
+                heartbeat_interval=heartbeat_seconds,
+                grace_period=PATIENCE * heartbeat_seconds,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )
+        except (SQLAlchemyError, ImportError) as error:
+            raise SearchError(
+                f"{url!r} cannot be opened ({str(error).splitlines()[0]}); expected: the URL of a database, as in "
+                "sqlite:////shared/search.db, and the driver of its kind installed"
+            ) from error
+        if on_sqlite:
+            _write_from_the_start(storage.engine)
+        study = optuna.create_study(
+            storage=storage, study_name=task.problem, directions=["minimize", "minimize"], load_if_exists=True
+        )
+        worker = f"{platform.node()} {os.getpid()}"  # those that start together must not try the same
+        study.sampler = TPESampler(seed=zlib.crc32(worker.encode()))
+    described = asdict(task)
+    held = study.user_attrs.get(TASK, described)
+    faults = [f"{key} was {held.get(key)!r}, is now {now!r}" for key, now in described.items() if held.get(key) != now]
+    if faults:
+        raise SearchError(f"{url} holds another search; expected: its options, or another storage: {listing(faults)}")
+    study.set_user_attr(TASK, described)
+    return study
+
+
+def _write_from_the_start(engine: Engine) -> None:
+    """Begin every transaction of SQLite with the right to write.
+
+    Optuna claims a trial by SELECT FOR UPDATE, which SQLite does not have: two workers may both read that a trial
+    waits, and both take it.
+    """
+    engine.dispose()  # what was connected before has no listener
+    event.listen(engine, "connect", _leave_beginning_to_sqlalchemy)
+    event.listen(engine, "begin", _begin_immediately)
+
+
+def _leave_beginning_to_sqlalchemy(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None
+
+
+def _begin_immediately(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def finished(study: optuna.Study) -> int:
+    """The number of finished trials."""
+    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def outcomes(study: optuna.Study) -> list[Outcome]:
+    """The outcomes of all finished trials."""
+    return [outcome_of(trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+
+
+def outcome_of(trial: FrozenTrial) -> Outcome:
+    """The outcome of a finished trial."""
+    found: dict[str, Any] = trial.user_attrs[OUTCOME]
+    candidate = Candidate(**found["candidate"] | {"hidden": tuple(found["candidate"]["hidden"])})
+    return Outcome(**found | {"candidate": candidate, "cost": Cost(**found["cost"])})

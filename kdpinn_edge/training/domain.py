@@ -1,0 +1,59 @@
+"""Where a network is trained and judged: anywhere in its problem's box, or at the points of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from kdpinn_edge.problems import Problem
+from kdpinn_edge.training.solution_errors import ReferencePoints
+
+
+class Domain(Protocol):
+    """The points of a problem that there are to draw from; all are float64 and on the CPU."""
+
+    @property
+    def problem(self) -> Problem:
+        """The problem whose inputs the points are."""
+
+    def candidates(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw at most n points to train on, (n, n_in)."""
+
+    def held_out(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw at most n points that are never trained on: the loss there decides which weights are kept."""
+
+    def reference(self, *, coarser: int = 1) -> ReferencePoints:
+        """The points at which errors are reported, with the exact values; fewer where it may be `coarser`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """The box of a problem, of which any point may be drawn."""
+
+    problem: Problem
+
+    def candidates(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n points, as `uniform` does."""
+        return uniform(self.problem, n, generator)
+
+    def held_out(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n points, as `uniform` does."""
+        return uniform(self.problem, n, generator)
+
+    def reference(self, *, coarser: int = 1) -> ReferencePoints:
+        """The reference solution on the problem's grid, or a model that is followed at points of its own."""
+        return ReferencePoints.of(self.problem, coarser=coarser)
+
+
+def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
+    """Draw n points, uniform in the problem's box or in its inputs' logarithms, as it says: (n, n_in), float64, CPU."""
+    lower = torch.tensor(problem.lower, dtype=torch.float64)
+    upper = torch.tensor(problem.upper, dtype=torch.float64)
+    share = torch.rand(n, len(lower), generator=generator, dtype=torch.float64)
+    points = lower + (upper - lower) * share
+    for i in map(problem.inputs.index, problem.logarithmic):
+        points[:, i] = lower[i] * (upper[i] / lower[i]) ** share[:, i]
+    return points
