@@ -374,7 +374,7 @@ def test_every_unknown_operation_is_named_with_its_line_and_rewrite() -> None:
     expected = [
         rf"test_capture.py:{first + 1}: h = torch.floor\(self.first\(x\)\): floor is not captured: it rounds",
         rf"test_capture.py:{first + 2}: h = self.pool\(h\), layer pool \(AdaptiveMaxPool1d\): .* it is unknown: write",
-        rf"test_capture.py:{rounded.__code__.co_firstlineno + 1}: return .*: remainder is not captured: it rounds",
+        rf"test_capture.py:{rounded.__code__.co_firstlineno + 1}: return torch.rem.*: remainder is not captured: it rou",
     ]
     assert len(lines) == len(expected)
     for line, pattern in zip(lines, expected, strict=True):
@@ -412,15 +412,11 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "points in reverse": (lambda x: x.flip(0), MIXES),
     "first point": (lambda x: x - x[0], MIXES),
     "first points": (lambda x: x[:1].expand(x.shape[0], 2), MIXES),
-    "every other point": (lambda x: x[::2].repeat(2, 1), "forward fixes the number of points n, or mixes points"),
+    "every other point": (lambda x: x[::2].repeat(2, 1), r"returns shape \(6, 2\) for n = 5; expected: one tensor"),
     "all pairs": (lambda x: (x[:, :1] - x[:, 0]).sum(1, keepdim=True) + x, MIXES),
-    "reshape across points": (lambda x: x.reshape(2, -1).T, "forward fixes the number of points n, or mixes points"),
+    "reshape across points": (lambda x: x.reshape(2, -1).T, MIXES),
     "numbered points": (lambda x: x + torch.arange(x.shape[0])[:, None], "a constant differs from point to point"),
     "points at random": (lambda x: x[torch.randperm(x.shape[0])], "randperm is not captured: it is random"),
-    "number of points fixed": (
-        lambda x: x.view(len(x), 2) * 2,
-        "forward fixes the number of points n, or mixes points",
-    ),
     "number of points": (lambda x: x * x.shape[0], "differs from the module at x = .*number of points"),
     "control flow": (lambda x: x if x.sum() > 0 else -x, "test_capture.py:.*control flow depends on the data"),
     "out of torch": (lambda x: torch.from_numpy(np.sin(x.numpy())), "cannot be exported: .*test_capture.py:"),
@@ -439,7 +435,7 @@ UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "too few columns": (lambda x: x[:, :1], r"returns shape \(1024, 1\) for n = 1024; expected: one tensor \(n, 2\)"),
     "transposed": (lambda x: x.T, r"returns shape \(2, 1024\)"),
     "a constant": (lambda x: torch.zeros_like(x), r"returns a constant; expected: a tensor that depends"),
-    "several tensors": (lambda x: (x, x), "returns a tuple for n = 1024"),
+    "several tensors": (lambda x: (x, x), r"returns shape \(1024, 2\) for n = 1024; expected: \(n, 1\) as part 1"),
 }
 
 
@@ -449,29 +445,12 @@ def test_expression_is_refused(expression: Callable[[Tensor], Tensor], message: 
         capture(Of(expression), name="p", inputs=XT, outputs=("u", "v"))
 
 
-class Forgetful(nn.Module):
-    """Counts its calls, so that no two are alike."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("calls", torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        return x * self.calls
-
-
 def test_proof_names_the_worst_point_and_both_values() -> None:
     with pytest.raises(CaptureError) as caught:
         capture(
             Of(lambda x: x * x.shape[0]), name="p", inputs=XT, outputs=("u", "v"), probe=[[0.5, 0.25], [0.125, 1.0]]
         )
     assert "at x = 0.125, t = 1.0: v is 2.0 in the module and 5.0 in the Program" in str(caught.value)
-
-
-def test_state_that_changes_is_refused() -> None:
-    with pytest.raises(CaptureError, match="forward changes the buffer 'calls'"):
-        capture(Forgetful(), name="p", inputs=XT, outputs=("u", "v"))
 
 
 def test_proof_takes_place_in_the_domain() -> None:
@@ -487,25 +466,17 @@ def broken(value: float) -> nn.Module:
     return module
 
 
-def kept(tensor: Tensor) -> nn.Module:
-    module = Of(lambda x: x @ module.kept)
-    module.kept = tensor
-    return module
-
-
 ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
-    "module that cannot be copied": (
-        {"module": kept(torch.ones(2, requires_grad=True) * 2)},
-        "copied by copy.deepcopy",
-    ),
-    "tensor that stays float32": ({"module": kept(torch.ones(2, 2))}, r"register_buffer for every tensor"),
-    "not a module": ({"module": torch.sin}, "expected: a torch.nn.Module"),
+    "not a network": ({"module": 3}, "an int was given; expected: a torch.nn.Module"),
     "NaN in a parameter": ({"module": broken(math.nan)}, "parameters that are not finite: 0.bias holds"),
     "infinity in a parameter": ({"module": broken(math.inf)}, "0.bias holds a NaN or an infinity"),
     "inputs as text": ({"inputs": "xt"}, r"inputs is 'xt'; expected: a tuple of names"),
     "output named as an input": ({"outputs": ("u", "x")}, "x names an input and an output"),
     "no outputs": ({"outputs": ()}, r"outputs is \(\)"),
-    "too many inputs": ({"module": TwoTensors(), "inputs": ("x", "y", "t")}, "forward takes 2 tensors, but 3 inputs"),
+    "too many inputs": (
+        {"module": TwoTensors(), "inputs": ("x", "y", "t")},
+        r"takes 2 arguments \(x, t\), but 3 inputs",
+    ),
     "columns that do not fit": (
         {"inputs": ("x", "y", "t")},
         r"called in float64 with \(n, 3\), fails: .*mat1 and mat2",

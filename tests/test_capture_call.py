@@ -208,6 +208,17 @@ class Keyed(nn.Module):
         return {"c": self.callable(torch.cat([data[key] for key in self.input_keys], 1))}
 
 
+class OneKey(nn.Module):
+    """A node whose one key stands for all columns, and is the name of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callable, self.input_keys = NET, ["x"]
+
+    def forward(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return swapped(data["x"])
+
+
 class Solver:
     """An object that cannot be called and keeps its network in an attribute."""
 
@@ -264,6 +275,7 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "what solves": Solves,
     "points": Spaced,
     "keys": Keyed,
+    "one key": OneKey,
 }
 
 

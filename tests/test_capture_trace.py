@@ -1,4 +1,4 @@
-"""Capture of what is calculated: forwards that differentiate, float32 in float64, NumPy, changes in place, and lines."""
+"""Capture of what is calculated: derivatives, float32 in float64, NumPy, changes in place, and whose line it was."""
 
 from __future__ import annotations
 

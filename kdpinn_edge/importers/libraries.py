@@ -37,7 +37,12 @@ def network(given: Any, method: str | None = None) -> Callable[..., Any]:
     held = [each for name in HOLDERS if isinstance(each := getattr(given, name, None), nn.Module)]
     if len(held) != 1:
         raise CaptureError(
-            f"a {type(given).__name__} was given; expected: a torch.nn.Module, a function of tensors, or an object "
-            "with one network"
+            f"{_a(given)} was given; expected: a torch.nn.Module, a function of tensors, or an object with one network"
         )
     return network(held[0])
+
+
+def _a(value: object) -> str:
+    """The type of a value with its article."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"

@@ -31,6 +31,8 @@ class Reading:
     arguments: Callable[[Tensor, list[Tensor]], Arguments]
     one_by_one: bool = False
     """Whether the model takes one point, without the axis of points."""
+    container: bool = False
+    """Whether it is one container of tensors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,7 @@ def found_call(
             except Exception as error:
                 if not each.gradients and "does not require grad" in str(error):
                     continue
-                if failures and isinstance(error, TypeError | AttributeError | LookupError):
+                if reading.container and isinstance(error, TypeError | AttributeError | LookupError):
                     untaken.append(reading.words)
                 else:
                     failures.setdefault(failure(error), reading.words)
@@ -154,7 +156,8 @@ def _readings(model: Callable[..., Any], ins: tuple[Var, ...]) -> Iterator[Readi
     """Each way to call the model that its signature allows."""
     takes, names = _Takes(_signature(model)), [var.name for var in ins]
     keys = [*getattr(model, "input_keys", ())]
-    keys = keys if len(keys) == len(names) and not set(keys) & set(names) else names
+    if len(keys) not in (1, len(names)) or set(keys) == set(names):
+        keys = names
     words = f"the keywords {', '.join(names)}"
     shapes, row = ", ".join(f"(n, {var.size})" for var in ins), f"(n, {sum(var.size for var in ins)})"
 
@@ -171,7 +174,7 @@ def _readings(model: Callable[..., Any], ins: tuple[Var, ...]) -> Iterator[Readi
         return (tuple(parts),), {}
 
     def in_dict(x: Tensor, parts: list[Tensor]) -> Arguments:
-        return (dict(zip(keys, parts, strict=True)),), {}
+        return (dict(zip(keys, [x] if len(keys) == 1 else parts, strict=True)),), {}
 
     named, one, several = takes.names(names), takes.arguments(1), len(ins) > 1 and takes.arguments(len(ins))
     flat = all(var.size == 1 for var in ins)
@@ -183,15 +186,15 @@ def _readings(model: Callable[..., Any], ins: tuple[Var, ...]) -> Iterator[Readi
         (several and not takes.any_number, Reading(shapes, apart)),
         (takes.keywords(names), Reading(words, by_name)),
         (one, Reading("columns by their names", lambda x, parts: ((labelled(x, ins, model),), {}))),
-        (one, Reading("a tuple", in_tuple)),
-        (one, Reading("a list", lambda x, parts: ((parts,), {}))),
-        (one, Reading("a dict", in_dict)),
+        (one, Reading("a tuple", in_tuple, container=True)),
+        (one, Reading("a list", lambda x, parts: ((parts,), {}), container=True)),
+        (one, Reading("a dict", in_dict, container=True)),
         (flat and takes.keywords(names), Reading(f"{words}, each {of_one[:4]}", _flat(by_name))),
         (flat and (several or (one and len(ins) == 1)), Reading(of_one, _flat(apart))),
-        (flat and one and len(ins) > 1, Reading("a tuple of (n,)", _flat(in_tuple))),
-        (flat and one, Reading("a dict of (n,)", _flat(in_dict))),
+        (flat and one and len(ins) > 1, Reading("a tuple of (n,)", _flat(in_tuple), container=True)),
+        (flat and one, Reading("a dict of (n,)", _flat(in_dict), container=True)),
         (one, Reading(f"one point {row.replace('n, ', '').replace(')', ',)')} at a time", together, one_by_one=True)),
-        (one, Reading("a tuple of one point at a time", _each_in_a_batch(in_tuple), one_by_one=True)),
+        (one, Reading("a tuple of one point at a time", _each_in_a_batch(in_tuple), one_by_one=True, container=True)),
         (several, Reading("one point at a time", _each_in_a_batch(apart), one_by_one=True)),
         (several and flat, Reading("the numbers of one point at a time", _flat(apart), one_by_one=True)),
     ]

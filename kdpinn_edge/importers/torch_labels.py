@@ -41,7 +41,8 @@ class Labelled(Tensor):
         wanted = [names] if isinstance(names, str) else list(names)
         coordinates = self.coordinates
         parts = [coordinates[name] for name in wanted]
-        return _labelled(torch.cat(parts, -1), {name: part.shape[-1] for name, part in zip(wanted, parts, strict=True)})
+        sizes = {name: part.shape[-1] for name, part in zip(wanted, parts, strict=True)}
+        return _labelled(torch.cat(parts, -1), sizes, self.space)
 
     def __getitem__(self, item: Any) -> Any:
         """The columns of a name, or of several; otherwise as any tensor."""
@@ -72,16 +73,24 @@ def labelled(x: Tensor, ins: tuple[Var, ...], model: object) -> Labelled:
     """The columns with the names of the inputs, or those of the space that the model states."""
     sizes = {var.name: var.size for var in ins}
     space = getattr(model, "input_space", None)
-    if isinstance(space, Mapping):
-        if set(space) != set(sizes):
-            sizes = dict(space)
-        return _labelled(x, sizes, space)
-    return _labelled(x, sizes)
+    if isinstance(space, Mapping) and set(space) != set(sizes):
+        sizes = dict(space.items())
+    return _labelled(x, sizes, space)
 
 
-def _labelled(x: Tensor, sizes: Mapping[str, int], space: Any = None) -> Labelled:
+def _labelled(x: Tensor, sizes: Mapping[str, int], space: Any) -> Labelled:
     result = x.as_subclass(Labelled)
     ends = list(accumulate(sizes.values()))
     result.places = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
-    result.space = type(space)(dict(sizes)) if isinstance(space, Mapping) else None
+    result.space = _part(space, list(sizes)) if isinstance(space, Mapping) else None
     return result
+
+
+def _part(space: Any, names: list[str]) -> Any:
+    """The space of some of the names, in their order."""
+    if list(space) == names:
+        return space
+    try:
+        return space[names]
+    except TypeError:
+        return type(space)({name: space[name] for name in names})

@@ -186,7 +186,7 @@ class _Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _converted(func: Any, args: Any, kwargs: Any, *, tensors: bool, low: Collection[torch.dtype]) -> tuple[Any, Any]:
-    """The arguments of an operator on the CPU, tensors and the `low` dtypes as float64; what it changes stays itself."""
+    """The arguments of an operator on the CPU, tensors and `low` types as float64; what it changes stays itself."""
     changed = {id(each) for each in _changed(func, args, kwargs)}
 
     def convert(value: Any) -> Any:
