@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from kdpinn_edge.errors import CaptureError
+from kdpinn_edge.importers.libraries import network
 from kdpinn_edge.importers.tensors import POINTS
 from kdpinn_edge.importers.torch_call import Call, failure, found_call
-from kdpinn_edge.importers.libraries import network
 from kdpinn_edge.importers.torch_reader import read
 from kdpinn_edge.importers.torch_state import evaluating
 from kdpinn_edge.importers.torch_trace import recorded
