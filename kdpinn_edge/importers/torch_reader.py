@@ -93,6 +93,9 @@ class _Reader:
                         raise Refusal(_reason(node.target))
                 except Refusal as refusal:
                     faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {refusal}")
+                except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                    why = f"these arguments are unknown ({type(error).__name__}: {str(error).split(chr(10))[0]})"
+                    faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {why}")
         if faults:
             raise CaptureError(f"forward cannot be captured: {listing(list(dict.fromkeys(faults)))}")
         (returned,) = node.all_input_nodes
@@ -105,8 +108,6 @@ class _Reader:
             if args[1] >= len(args[0]):
                 raise Refusal(INDICES)
             return args[0][args[1]]
-        if isinstance(value := node.meta["val"], torch.Tensor) and value.is_complex():
-            raise Refusal(REFUSED["complex"])
         if not _tensors((args, kwargs)):
             if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
                 raise Refusal(RANDOM)
