@@ -221,8 +221,8 @@ class _File:
         except Exception as error:  # of NumPy and of the evaluator, as it comes
             reason = (str(error).strip().splitlines() or [""])[0]
             raise CaptureError(
-                f"{self.called} fails when ONNX's reference evaluator runs it ({type(error).__name__}: {reason}); expected: "
-                "a model that takes the points of its inputs"
+                f"{self.called} fails when ONNX's reference evaluator runs it ({type(error).__name__}: {reason}); "
+                "expected: a model that takes the points of its inputs"
             ) from error
         found: Array = np.concatenate(rows)[: len(points)].astype(np.float64)
         return found
