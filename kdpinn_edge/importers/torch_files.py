@@ -87,8 +87,6 @@ def _built(path: Path, factory: str, weights: Path | None) -> Any:
         raise ProgramError(
             f"{path} is a program; expected: also the function in it that makes the network, as in {path}:build"
         )
-    if not path.is_file():
-        raise ProgramError(f"{path}: no such file; expected: a Python program, as in model.py:build")
     built = _called(path, factory)
     if weights is not None:
         if not isinstance(built, nn.Module):
