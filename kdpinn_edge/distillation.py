@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from kdpinn_edge.importers.columns import Column
 from kdpinn_edge.importers.lesson import Source, find_lesson
+from kdpinn_edge.importers.model import Columns
 from kdpinn_edge.training import DistillConfig, Trained, teach
 from kdpinn_edge.training.progress import ProgressReport, silent
 
@@ -16,8 +16,8 @@ def distill(
     config: DistillConfig | None = None,
     *,
     teacher: Source | None = None,
-    inputs: str | tuple[Column, ...] | None = None,
-    outputs: str | tuple[Column, ...] | None = None,
+    inputs: Columns | None = None,
+    outputs: Columns | None = None,
     resume: bool = False,
     report: ProgressReport = silent,
 ) -> Trained:

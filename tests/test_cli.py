@@ -396,7 +396,7 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["train", "lunch", "--out", "{new}"], "no problem is called 'lunch'; expected: "),
         (["train", "burgers", "--out", "{bundle}"], "already holds other files"),
         (["train", "burgers", "--out", "{new}", "--resume"], "holds no run"),
-        (["distill", "burgers", "--out", "{new}", "--teacher", "{new}"], "no such file"),
+        (["distill", "burgers", "--out", "{new}", "--teacher", "{new}"], "no model is called"),
         (["check", "{new}"], "does not exist"),
         (["bench", "{bundle}", "--n", "0"], "expected: at least one n, from 1"),
         (["bench", "{bundle}", "--backend", "abacus"], "no backend is called 'abacus'; expected: library"),

@@ -219,6 +219,25 @@ def test_samples_are_trained_on_judged_and_reported_apart() -> None:
     assert set.union(*rows) == set(range(200))
 
 
+def test_samples_may_be_tensors() -> None:
+    x = some(60)
+    tensors = [torch.from_numpy(x), torch.from_numpy(plant(x)).float().requires_grad_()]
+    lesson = find_lesson(tensors, inputs="load, v", outputs="T, q")
+    expected = torch.from_numpy(plant(x)).float().double()
+    assert torch.equal(lesson.teacher(torch.from_numpy(x)), expected)
+
+
+def test_what_a_library_calls_a_model_is_followed_by_its_network() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.net = Plant().double()
+
+    x = some(5)
+    lesson = find_lesson(Model(), **COLUMNS)  # type: ignore[arg-type]
+    np.testing.assert_allclose(lesson.teacher(torch.from_numpy(x)).numpy(), plant(x), rtol=1e-15)
+    assert lesson.command(TINY).startswith("kdpinn_edge.distill(Model, ")
+
+
 def test_samples_at_one_point_are_averaged() -> None:
     x, u = some(60), np.arange(60.0)
     found = check_samples(np.concatenate([x, x]), np.concatenate([u, u + 2]), None, 2, 1)
@@ -276,10 +295,15 @@ ONE = {"inputs": "x=0:1, t=0:1", "outputs": "u"}
         ((X, many(X)), ONE, r"\d+ of 100 samples are outside the domain x ∈ \[0, 1\], t ∈ \[0, 1\]; the first is"),
         ((X, many(X) * 0), {"inputs": "x, t", "outputs": "u"}, "the output u is 0 at all of 100 points"),
         ((X,), ONE, r"a tuple of 1 is no samples; expected: \(x, u\) or \(x, u, du\)"),
+        ((X, [[1.0], [2.0, 3.0]]), ONE, "the samples cannot be followed: u is no array of NumPy"),
         (3, ONE, "int cannot be followed; expected: a problem, a model"),
         ("nothing_here", {}, "no model is called 'nothing_here'.*expected: a problem"),
         ("heat", ONE, "heat has its own columns and domain; expected: no inputs and no outputs"),
-        ("heat_student", {"inputs": "a=0:1, b=0:1"}, "inputs are a, b; expected: those of heat_student, x, "),
+        (
+            "heat_student",
+            {"inputs": "a=0:1, b=0:1"},
+            "--inputs states a, b, but the model has x, .*; expected: the same, in this order",
+        ),
     ],
 )
 def test_what_cannot_be_followed(source: object, stated: dict[str, str], message: str, tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ def find_model(
         find_model("model.onnx", inputs="x[m]=0:5000, T[K]=300:1500", outputs="u")
     """
     stated = Stated(
-        _columns(inputs, "inputs"),
-        _columns(outputs, "outputs"),
+        read_columns(inputs, "inputs"),
+        read_columns(outputs, "outputs"),
         None if weights is None else Path(weights),
         activation,
     )
@@ -85,7 +85,8 @@ def find_model(
     return _foreign(text, stated) or _described(_own(text), stated)
 
 
-def _columns(stated: Columns | None, what: str) -> tuple[Column, ...] | None:
+def read_columns(stated: Columns | None, what: str) -> tuple[Column, ...] | None:
+    """The columns that are stated, if any; `what` they are called in a message."""
     if isinstance(stated, str):
         return parse_columns(stated, what)
     return None if stated is None else tuple(stated)
@@ -170,12 +171,12 @@ def _foreign(text: str, stated: Stated) -> Model | None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a .safetensors file names its problem, as those of `train` do; also where it cannot be read at all."""
+    """Whether a .safetensors file names its problem or its columns, as ours do; also where it cannot be read at all."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size)) if size < LARGEST_HEADER else {}
-        return not isinstance(header, dict) or "problem" in header.get("__metadata__", {})
+        return not isinstance(header, dict) or not {"problem", "columns"}.isdisjoint(header.get("__metadata__", {}))
     except (OSError, ValueError):
         return True
 
