@@ -155,6 +155,8 @@ def _foreign(text: str, stated: Stated) -> Model | None:
     path = Path(text.partition(".py:")[0] + ".py") if ".py:" in text else Path(text)
     if path.suffix not in FOREIGN_SUFFIXES or (path.suffix == ".safetensors" and _is_ours(path)):
         return None
+    if not path.is_file():
+        raise ProgramError(f"{path}: no such file; expected: {FOREIGN}")
     name = model_name(path)
     if path.suffix == ".onnx":
         from kdpinn_edge.importers.onnx_model import read_onnx
