@@ -53,6 +53,7 @@ def export_bundle(
     outputs: Sequence[Output] | None = None,
     derivatives: Sequence[str] = (),
     residual: Program | None = None,
+    per_call: Sequence[str] = (),
     equation: str | None = None,
     cc: Sequence[str] | None = None,
     with_bench: bool = False,
@@ -75,6 +76,11 @@ def export_bundle(
 
         export_bundle(program, "wave", name="wave", derivatives=["u", "u_x", "u_xx"])
 
+    `per_call` names inputs that are constant during a call. There is then a second form of each function, as
+    NAME_eval_for(p, x, y, n): what depends on p alone is evaluated once per call, and the bits are those of NAME_eval.
+
+        export_bundle(deeponet, "heat", name="heat", per_call=["sensors"])
+
     `storage="float16"` keeps the parameters in half the space of float32 and computes in float32 all the same. The
     Programs of the bundle are then those with rounded parameters; `storage_errors` in the manifest says what that cost.
 
@@ -90,7 +96,7 @@ def export_bundle(
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
     that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
-    derivative is asked for that there is not. Nothing is left behind after an error.
+    derivative or an input of `per_call` is asked for that there is not. Nothing is left behind after an error.
     """
     model = prepare(
         program,
@@ -103,6 +109,7 @@ def export_bundle(
         outputs=outputs,
         derivatives=derivatives,
         residual=residual,
+        per_call=per_call,
     )
     interface = model.interface
     directory = Path(directory)
@@ -147,7 +154,9 @@ def _companions(
         for variant, kernel in zip(interface.target.compiled, model.kernels, strict=True)
     }
     networks = {
-        ONNX_FILES[function]: to_onnx(program, interface.precision).SerializeToString(deterministic=True)
+        ONNX_FILES[function]: to_onnx(
+            program, interface.precision, interface.inputs, model.outputs[function]
+        ).SerializeToString(deterministic=True)
         for function, program in model.programs.items()
     }
     page = web_files(library, interface, dict(model.outputs), equation) if interface.target.artifact == "wasm" else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,10 @@ NOT_MEASURED = Usage(None, {}, {}, "stack and instructions not measured: the mod
 
 @dataclass(frozen=True)
 class Loaded:
-    """Machine code in memory, as long as this object lives: `address` is that of the function NAME_model."""
+    """Machine code in memory, as long as this object lives: `addresses` are those of its C functions, by name."""
 
     manifest: Manifest
-    address: int
+    addresses: Mapping[str, int]
     engine: Any
 
 
@@ -41,5 +42,5 @@ def load_object(model: Prepared, max_relative_error: float) -> Loaded:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    address = engine.get_function_address(model.interface.symbol("model"))
-    return Loaded(model.manifest(NOT_MEASURED, errors), address, engine)
+    addresses = {symbol: engine.get_function_address(symbol) for symbol in model.interface.symbols}
+    return Loaded(model.manifest(NOT_MEASURED, errors), addresses, engine)

@@ -47,7 +47,7 @@ def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
             module.link_in(_parsed(STACK_PROBE, target))
         module.link_in(_functions(kernels[0], interface, target, ["outside"]))
         for kernel, variant in zip(_sharing(kernels), target.compiled, strict=True):
-            module.link_in(_functions(kernel, interface, variant, [*interface.functions, "selftest"]))
+            module.link_in(_functions(kernel, interface, variant, [*interface.evaluated, "selftest"]))
         _hide(module, interface.symbols)
         machine = _machine(target)
         passes = llvm.create_new_module_pass_manager()

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from typing import get_args
+from typing import Any, get_args
 
 import llvmlite.binding as llvm
 import numpy as np
+from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import (
     Errors,
@@ -30,6 +31,7 @@ from kdpinn_edge.bundle.manifest import (
 from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR, probe_points
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
+from kdpinn_edge.derive.per_call import check_per_call, split
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
 from kdpinn_edge.export.measure.accuracy import N_ERROR, measured_errors
@@ -106,6 +108,7 @@ class Prepared:
                 lanes=target.vectors(interface.precision).lanes,
             ),
             inputs=interface.inputs,
+            per_call=interface.per_call,
             functions={name: self._function(name, usage, *errors[name]) for name in self.programs},
             equation=equation,
             sizes=sizes,
@@ -141,12 +144,15 @@ def prepare(
     outputs: Sequence[Output] | None = None,
     derivatives: Sequence[str] = (),
     residual: Program | None = None,
+    per_call: Sequence[str] = (),
 ) -> Prepared:
     """Decide how a model is computed; the arguments are those of `export_bundle`.
 
     Raises ExportError for a name, a target or columns that do not fit, or an operation that cannot be lowered;
-    ProgramError where a parameter does not fit the precision, or a derivative is asked for that there is not.
+    ProgramError where a parameter does not fit the precision, a derivative is asked for that there is not, or an input
+    that is constant during a call.
     """
+    check_per_call(per_call, program.inputs)
     given = _functions(program, derivatives, residual)
     programs = {function: _stored(given[function], precision, storage) for function in given}
     described_in, described_out = _described(program, inputs, outputs, precision)
@@ -160,6 +166,7 @@ def prepare(
         target=target,
         inputs=described_in,
         outputs=columns_of,
+        per_call=per_call,
     )
     return replace(prepared, given=given)
 
@@ -174,14 +181,18 @@ def prepare_functions(
     storage: Storage | None = None,
     grade: Grade = "accurate",
     target: str = "native",
+    per_call: Sequence[str] = (),
 ) -> Prepared:
     """Decide how the functions of a model are computed, which are there already, with the columns of each."""
-    interface = _interface(programs, name, precision, grade, target, inputs)
+    constant = columns(check_per_call(per_call, programs["eval"].inputs))
+    interface = _interface(programs, name, precision, grade, target, inputs, constant)
     profile = interface.target.profile
     references = {function: NumpyProgram(programs[function], precision, profile) for function in programs}
     golden_x = probe_points(interface.inputs, N_GOLDEN).astype(PRECISIONS[precision])
     golden_x[-1] = np.nan
     golden_y = {function: references[function](golden_x) for function in programs}
+    splits = {function: split(program, per_call) for function, program in programs.items()} if per_call else {}
+    golden_for = _golden_for(interface, references, golden_x) if per_call else {}
     kernels = [
         make_kernel(
             programs,
@@ -194,10 +205,23 @@ def prepare_functions(
             golden_x=golden_x,
             golden_y=golden_y,
             storage=storage,
+            splits=splits,
+            golden_for=golden_for,
         )
         for variant in interface.target.compiled
     ]
     return Prepared(interface, storage or precision, programs, programs, references, outputs, kernels)
+
+
+def _golden_for(
+    interface: Interface, references: Mapping[FunctionName, NumpyProgram], golden_x: NDArray[Any]
+) -> dict[str, NDArray[Any]]:
+    """The golden points with the constant inputs of the first, which are given apart, and the values there."""
+    constant = list(interface.constant_columns)
+    x = golden_x.copy()
+    x[:, constant] = golden_x[0, constant]
+    values = {f"{function}_for".upper(): reference(x) for function, reference in references.items()}
+    return {"P": x[0, constant], "POINTS": x[:, list(interface.varying_columns)], **values}
 
 
 def _stored(program: Program, precision: Precision, storage: Storage | None) -> Program:
@@ -231,6 +255,7 @@ def _interface(
     grade: Grade,
     target: str,
     inputs: tuple[Input, ...],
+    per_call: tuple[str, ...],
 ) -> Interface:
     fault = name_fault(name)
     if fault:
@@ -241,7 +266,7 @@ def _interface(
         raise ExportError(f"grade {grade!r} is unknown; expected: {', '.join(get_args(Grade))}")
     if grade == "fast" and precision != "float32":
         raise ExportError(f"grade fast does not go with precision {precision}; expected: float32, or grade accurate")
-    return Interface(name, precision, find_target(target).graded(grade), inputs, functions)
+    return Interface(name, precision, find_target(target).graded(grade), inputs, functions, per_call)
 
 
 def _described(

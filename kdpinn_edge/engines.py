@@ -38,6 +38,7 @@ def compile(
     domain: tuple[ArrayLike, ArrayLike] | None = None,
     derivatives: Sequence[str] = (),
     residual: Program | Problem | None = None,
+    per_call: Sequence[str] = (),
     precision: Precision = "float32",
     grade: Grade = "accurate",
     name: str = "model",
@@ -49,8 +50,8 @@ def compile(
     module, which is captured: `inputs` and `outputs` name its columns then, as in `capture`, and are needed. A Program
     has names of its own. `domain` is (lower, upper), each (n_in,), the box that the model is meant for. `derivatives`
     asks for the function `jet`, as in ["u", "u_x"]; `residual` is that function, as a Program, or the problem whose
-    equation it belongs to. The errors in `engine.manifest` are measured at 256 points; rounding may make
-    `max_relative_error` of the values of them.
+    equation it belongs to. `per_call` names the inputs that are constant during a call, for `engine.eval_for`. The
+    errors in `engine.manifest` are measured at 256 points; rounding may make `max_relative_error` of the values of them.
 
         engine = compile(net, inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
         u = engine(np.array([[0.5, 0.1]], np.float32))
@@ -69,6 +70,7 @@ def compile(
         inputs=_bounded(program, domain),
         derivatives=derivatives,
         residual=residual_program(program, residual) if isinstance(residual, Problem) else residual,
+        per_call=per_call,
     )
     return _engine(prepared, max_relative_error)
 
@@ -118,7 +120,7 @@ def _engine(prepared: Prepared, max_relative_error: float = np.inf) -> Engine:
     from kdpinn_edge.runtime.library_engine import CompiledEngine
 
     loaded = load_object(prepared, max_relative_error)
-    return CompiledEngine(loaded.manifest, loaded.address, loaded.engine)
+    return CompiledEngine(loaded.manifest, loaded.addresses, loaded.engine)
 
 
 def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engine:
@@ -158,4 +160,5 @@ def _of_bundle(bundle: Path, manifest: Manifest) -> Prepared:
         grade=grade,
         inputs=manifest.inputs,
         outputs={function: stated.outputs for function, stated in manifest.functions.items()},
+        per_call=[var.name for var in programs["eval"].inputs if columns((var,))[0] in manifest.per_call],
     )

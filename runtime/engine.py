@@ -20,6 +20,7 @@ HOW_TO_EXPORT = {
     "jet": "export it with --derivatives \"u, u_x\", or export_bundle(…, derivatives=['u', 'u_x'])",
     "residual": "export it with --residual, or export_bundle(…, residual=residual_program(program, problem))",
 }
+PER_CALL = "export it with --per-call \"nu\", or export_bundle(…, per_call=['nu'])"
 
 
 class Engine(ABC):
@@ -61,8 +62,7 @@ class Engine(ABC):
 
             u_xx = engine.jet(x)["u_xx"]
         """
-        y = self._checked("jet", x, threads)
-        return {column.name: y[:, i] for i, column in enumerate(self.manifest.functions["jet"].outputs)}
+        return self._named(self._checked("jet", x, threads))
 
     def residual(self, x: Array, *, threads: int = 1) -> Array:
         """The residual of the equation at x (n, n_in), 0 for an exact solution: a new array (n, number of equations).
@@ -70,6 +70,25 @@ class Engine(ABC):
         `threads` is as in `eval`. Raises EngineError where the bundle does not have it.
         """
         return self._checked("residual", x, threads)
+
+    def eval_for(self, p: Array, x: Array, *, threads: int = 1) -> Array:
+        """The values at x (n, n_in - n_p) for the inputs p (n_p,) that are constant during a call: (n, n_out).
+
+        p has the inputs `manifest.per_call`, x the others, both in the order of the model. The bits are those of `eval`
+        with p repeated, and what depends on p alone is evaluated once. Raises EngineError where the bundle was exported
+        without such inputs.
+
+            u = engine.eval_for(sensors, x)
+        """
+        return self._checked_for("eval", p, x, threads)
+
+    def jet_for(self, p: Array, x: Array, *, threads: int = 1) -> dict[str, Array]:
+        """The derivatives that `jet` gives, for inputs as in `eval_for`."""
+        return self._named(self._checked_for("jet", p, x, threads))
+
+    def residual_for(self, p: Array, x: Array, *, threads: int = 1) -> Array:
+        """The residual that `residual` gives, for inputs as in `eval_for`."""
+        return self._checked_for("residual", p, x, threads)
 
     def bind(self, x: Array, y: Array, *, function: FunctionName = "eval", threads: int = 1) -> Callable[[], None]:
         """A call without arguments that evaluates at x (n, n_in) and stores into y (n, n_out): for the tight loop.
@@ -107,6 +126,32 @@ class Engine(ABC):
     def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
         """`bind` on one thread, for checked arrays."""
 
+    def _bind_for(self, function: FunctionName, p: Array, x: Array, y: Array) -> Callable[[], None]:
+        """`bind` on one thread for checked arrays, with the inputs p that are constant during a call beside x."""
+        constant = [column.name in self.manifest.per_call for column in self.manifest.inputs]
+        points = np.empty((len(x), self.n_in), self.dtype)
+        points[:, constant], points[:, ~np.array(constant)] = p, x
+        return self._bind(function, points, y)
+
+    def _named(self, y: Array) -> dict[str, Array]:
+        return {column.name: y[:, i] for i, column in enumerate(self.manifest.functions["jet"].outputs)}
+
+    def _checked_for(self, function: FunctionName, p: Array, x: Array, threads: int) -> Array:
+        check_function(self.manifest, function)
+        constant, varying = _apart(self.manifest)
+        _check_kind("p", p, self.manifest, f"({len(constant)},)")
+        if p.shape != (len(constant),):
+            raise EngineError(
+                f"p has shape {p.shape}; expected: ({len(constant)},), the inputs "
+                f"{', '.join(column.name for column in constant)}, which all points of a call share"
+            )
+        _check_array("x", x, self.manifest, varying)
+        _check_threads(threads)
+        p, x = dense(p), dense(x)
+        y = np.empty((len(x), self.manifest.functions[function].n_out), self.dtype)
+        self._run(lambda points: self._bind_for(function, p, x[points], y[points]), len(x), threads)()
+        return y
+
     def _checked(self, function: FunctionName, x: Array, threads: int) -> Array:
         check_function(self.manifest, function)
         check_points(self.manifest, x)
@@ -120,10 +165,24 @@ class Engine(ABC):
         return y
 
     def _bind_ranges(self, function: FunctionName, x: Array, y: Array, threads: int) -> Callable[[], None]:
+        return self._run(lambda points: self._bind(function, x[points], y[points]), len(x), threads)
+
+    def _run(self, bind: Callable[[slice], Callable[[], None]], n: int, threads: int) -> Callable[[], None]:
+        """A call that makes those of `bind(points)` for all of n points, in ranges that the threads share."""
         if threads == 1:
-            return self._bind(function, x, y)
-        parts = ranges(len(x), threads * RANGES_PER_THREAD)
-        return partial(self._threads.run, [self._bind(function, x[points], y[points]) for points in parts], threads)
+            return bind(slice(None))
+        parts = ranges(n, threads * RANGES_PER_THREAD)
+        return partial(self._threads.run, [bind(points) for points in parts], threads)
+
+
+def _apart(manifest: Manifest) -> tuple[list[Input], list[Input]]:
+    """The inputs that are constant during a call, and the others. Raises EngineError where there are none."""
+    if not manifest.per_call:
+        raise EngineError(f"the bundle of {manifest.name!r} has no inputs that are constant during a call: {PER_CALL}")
+    return (
+        [column for column in manifest.inputs if column.name in manifest.per_call],
+        [column for column in manifest.inputs if column.name not in manifest.per_call],
+    )
 
 
 def check_function(manifest: Manifest, function: str) -> None:
@@ -144,11 +203,12 @@ def check_values(manifest: Manifest, function: FunctionName, y: Array) -> None:
     _check_array("y", y, manifest, manifest.functions[function].outputs)
 
 
-def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[Input | Output]) -> None:
-    dtype, n_columns = manifest.precision, len(columns)
+def _check_kind(name: str, array: Array, manifest: Manifest, shape: str) -> None:
+    """Whether it is a NumPy array of the precision; `shape` is what it should have."""
+    dtype = manifest.precision
     if not isinstance(array, np.ndarray):
         raise EngineError(
-            f"{name} is a {type(array).__name__}; expected: a NumPy array (n, {n_columns}) of {dtype}, "
+            f"{name} is a {type(array).__name__}; expected: a NumPy array {shape} of {dtype}, "
             f"as in np.asarray({name}, dtype=np.{dtype})"
         )
     if array.dtype != dtype:
@@ -156,6 +216,11 @@ def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[
             f"{name} has dtype {array.dtype}; expected: {dtype}, the precision of {manifest.name!r}. "
             f"Convert it: {name}.astype(np.{dtype})"
         )
+
+
+def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[Input | Output]) -> None:
+    n_columns = len(columns)
+    _check_kind(name, array, manifest, f"(n, {n_columns})")
     if array.ndim != 2 or array.shape[1] != n_columns:
         fix = ""
         if array.shape == (n_columns,):

@@ -9,6 +9,11 @@
  *     int32_t NAME_selftest(void);                         replays golden vectors of all functions and compares bits
  *     const kdpinn_model *NAME_model(void);                the description below
  *
+ * Where inputs are constant during a call, there is a second form of eval, jet and residual:
+ *
+ *     int32_t NAME_eval_for(const T *p, const T *x, T *y, int64_t n);
+ *                                                          y[i] = u(p, x[i]);  p: those inputs, x: the others
+ *
  * with T = float or double. They allocate nothing, lock nothing, print nothing, keep no state and call nothing outside
  * the library: any number of threads may call them at once. The caller owns all buffers; natural alignment suffices;
  * x and y must not overlap. n = 0 is fine. Results do not depend on n: the same point gives the same bits.

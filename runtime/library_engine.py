@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from kdpinn_edge.runtime.processor import misfit, missing_instructions
 HEADER = Path(__file__).with_name("kdpinn_edge.h")
 ABI = 3
 NO_VARIANT = "none"
+SCALAR = {"float32": "float", "float64": "double"}
+PER_CALL = "int32_t {0}(const {1} *p, const {1} *x, {1} *y, int64_t n);"
 INSTEAD = "Export it for this machine, or load the bundle with engine='numpy'."
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -31,9 +33,10 @@ class CEngine(Engine):
     BundleError or EngineError.
 
     `target` is what the code that runs was compiled for: that of the manifest, or what was chosen of its variants.
+    `per_call` has NAME_eval_for, … where inputs are constant during a call.
     """
 
-    def __init__(self, manifest: Manifest, ffi: cffi.FFI, model: Any) -> None:
+    def __init__(self, manifest: Manifest, ffi: cffi.FFI, model: Any, per_call: Mapping[FunctionName, Any]) -> None:
         super().__init__(manifest)
         self._ffi = ffi
         self._compare(model)
@@ -45,6 +48,7 @@ class CEngine(Engine):
             function: model.functions[i].f32 if is_single else model.functions[i].f64
             for i, function in enumerate(manifest.functions)
         }
+        self._per_call = per_call
         self._outside = model.outside_f32 if is_single else model.outside_f64
 
     def outside(self, x: Array) -> int:
@@ -55,10 +59,16 @@ class CEngine(Engine):
     def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
         points = self._ffi.from_buffer(self._buffer_type, x)
         values = self._ffi.from_buffer(self._buffer_type, y, require_writable=True)
-        n, evaluate = len(x), self._functions[function]
+        return self._call(function, self._functions[function], points, values, len(x))
 
+    def _bind_for(self, function: FunctionName, p: Array, x: Array, y: Array) -> Callable[[], None]:
+        given = [self._ffi.from_buffer(self._buffer_type, array) for array in (p, x)]
+        values = self._ffi.from_buffer(self._buffer_type, y, require_writable=True)
+        return self._call(f"{function}_for", self._per_call[function], *given, values, len(x))
+
+    def _call(self, function: str, evaluate: Any, *arguments: Any) -> Callable[[], None]:
         def call() -> None:
-            if code := evaluate(points, values, n):
+            if code := evaluate(*arguments):
                 name = f"{self.manifest.name}_{function}"
                 raise EngineError(f"{name} returned {code}; kdpinn_edge.h says what that means")
 
@@ -135,29 +145,39 @@ class LibraryEngine(CEngine):
             raise MisfitError(f"{manifest.library} was made for {manifest.target.name}; {fault}. {INSTEAD}")
         ffi = _ffi()
         ffi.cdef(f"const kdpinn_model *{manifest.name}_model(void);")
+        for function in _per_call(manifest):
+            ffi.cdef(PER_CALL.format(f"{manifest.name}_{function}_for", SCALAR[manifest.precision]))
         library, descriptor = _opened(ffi, manifest, image)
         try:
             describe = getattr(library, f"{manifest.name}_model")
+            per_call = {each: getattr(library, f"{manifest.name}_{each}_for") for each in _per_call(manifest)}
         except AttributeError as error:
             _unload(ffi, library, descriptor)
             raise BundleError(
-                f"{manifest.library} has no function {manifest.name}_model, so it is not what the manifest describes: "
-                "export it again"
+                f"{manifest.library} has not all functions that the manifest describes ({error}): export it again"
             ) from error
         weakref.finalize(self, _unload, ffi, library, descriptor).atexit = False
-        super().__init__(manifest, ffi, describe())
+        super().__init__(manifest, ffi, describe(), per_call)
 
 
 class CompiledEngine(CEngine):
     """Machine code that was compiled in this process.
 
-    `address` is that of the function NAME_model, and `code` is what keeps it in memory.
+    `addresses` are those of its C functions, by their names, and `code` is what keeps them in memory.
     """
 
-    def __init__(self, manifest: Manifest, address: int, code: object) -> None:
+    def __init__(self, manifest: Manifest, addresses: Mapping[str, int], code: object) -> None:
         ffi = _ffi()
         self._code = code
-        super().__init__(manifest, ffi, ffi.cast("const kdpinn_model *(*)(void)", address)())
+        describe = ffi.cast("const kdpinn_model *(*)(void)", addresses[f"{manifest.name}_model"])
+        pointer = PER_CALL.format("(*)", SCALAR[manifest.precision]).rstrip(";")
+        per_call = {each: ffi.cast(pointer, addresses[f"{manifest.name}_{each}_for"]) for each in _per_call(manifest)}
+        super().__init__(manifest, ffi, describe(), per_call)
+
+
+def _per_call(manifest: Manifest) -> tuple[FunctionName, ...]:
+    """The functions that there are for inputs that are constant during a call."""
+    return tuple(manifest.functions) if manifest.per_call else ()
 
 
 def _opened(ffi: cffi.FFI, manifest: Manifest, image: bytes) -> tuple[Any, int]:

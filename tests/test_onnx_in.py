@@ -11,20 +11,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from strategies import mlp
 
 from kdpinn_edge import KdpinnError, Program, capture_onnx, interpret
 from kdpinn_edge.bundle.manifest import Input, Output
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.importers.onnx_model import read_onnx
-from strategies import mlp
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from onnx_node_tests import READ, cases, run
 
-WITHOUT_TESTS = tuple(
-    "Cast CastLike Equal EyeLike FeatureVectorizer LinearRegressor Normalizer Scaler Shape Size Trilu".split()
-)
+WITHOUT_TESTS = """Cast CastLike Equal EyeLike FeatureVectorizer LinearRegressor Normalizer Scaler Shape Size
+    Trilu"""
 """Operators of which ONNX has no tests, or whose result is the same for all points, or of integers."""
 RNG = np.random.default_rng(0)
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
@@ -75,7 +74,7 @@ def test_onnx_node_tests_pass(operator):
     """ONNX's own tests of every operator that is read; `tools/onnx_node_tests.py` writes them into the docs."""
     results = [run(operator, case) for case in cases(operator, expanded=False)]
     assert not [result for result in results if result.outcome == "failed"]
-    if operator not in WITHOUT_TESTS:
+    if operator not in WITHOUT_TESTS.split():
         assert "passed" in {result.outcome for result in results}, results
 
 
@@ -93,7 +92,7 @@ def test_keras_matrix(tmp_path):
     assert str(model.program).count("affine") == 2  # the bias belongs to the product
 
 
-@pytest.mark.parametrize("shape, out", [(("n", 2), ("n", 1)), ((7, 2), (7, 1)), ((1, 2), (1, 1)), (None, None)])
+@pytest.mark.parametrize(("shape", "out"), [(("n", 2), ("n", 1)), ((7, 2), (7, 1)), ((1, 2), (1, 1)), (None, None)])
 def test_axis_of_points(tmp_path, shape, out):
     """Free, fixed, of size 1, and not stated at all."""
     path = dense(tmp_path / "m.onnx", shape or ("n", 2), out or ("n", 1))
@@ -150,7 +149,7 @@ def test_metadata_names_columns(tmp_path):
     assert [v.name for v in (*program.inputs, *program.outputs)] == ["x", "t", "T"]
     assert [v.name for v in capture_onnx(path, "a, b").inputs] == ["a", "b"]
     path = dense(tmp_path / "m.onnx", metadata={"kdpinn.columns": '{"inputs": [{"name": "1x"}]}'})
-    with pytest.raises(KdpinnError, match="the metadata kdpinn.columns cannot be read"):
+    with pytest.raises(KdpinnError, match=r"the metadata kdpinn\.columns cannot be read"):
         capture_onnx(path)
 
 
@@ -266,9 +265,10 @@ def test_opsets(tmp_path, opset):
 
 # What is refused
 
+HUGE = [node("ConstantOfShape", "huge", "c"), node("ReduceSum", "c", "s"), node("Add", "x s", "u")]
 
-@pytest.mark.parametrize(
-    "nodes, said",
+
+@pytest.mark.parametrize(("nodes", "said"),
     [
         ([node("Ceil", "x", "u")], r"Ceil, node 'Ceil_of_u', is not read: its slope is 0"),
         ([node("ReduceMean", "x", "u", axes=[0])], r"ReduceMean, node 'ReduceMean_of_u', is not read: it mixes points"),
@@ -277,7 +277,7 @@ def test_opsets(tmp_path, opset):
         ([node("Cast", "x", "u", to=INT64)], "Cast.* it makes INT64 of what depends on the point"),
         ([helper.make_node("Fused", ["x"], ["u"], domain="com.example")], r"not of ONNX: com\.example\.Fused"),
         ([helper.make_node("Nothing", ["x"], ["u"])], "opset 17 has no such operator"),
-        ([node("ConstantOfShape", "huge", "c"), node("ReduceSum", "c", "s"), node("Add", "x s", "u")], "expected: at most 16777216 numbers"),
+        (HUGE, "expected: at most 16777216 numbers"),
         ([node("Transpose", "x", "t"), node("MatMul", "t x", "u")], "it mixes points"),
     ],
 )  # fmt: skip
@@ -367,7 +367,7 @@ def test_files_that_are_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "inputs, outputs, said",
+    ("inputs", "outputs", "said"),
     [
         ("x", None, r"--inputs states 1 columns, but .* takes 2: 'x' of 2"),
         ("x, t", "u, v", r"--outputs states 2 columns, but .* returns 1: 'u' of 1"),
@@ -382,6 +382,6 @@ def test_columns_that_do_not_fit(tmp_path, inputs, outputs, said):
 
 def test_where_a_file_is_not_defined(tmp_path):
     path = saved(tmp_path / "m.onnx", [node("Sqrt", "x", "u")], {}, {"x": ["n", 1]}, {"u": ["n", 1]})
-    with pytest.raises(KdpinnError, match="expected: finite numbers. The usual fix: give the domain"):
+    with pytest.raises(KdpinnError, match=r"expected: finite numbers\. The usual fix: give the domain"):
         capture_onnx(path)
     assert interpret(capture_onnx(path, "x=0:4"), np.array([[4.0]])) == 2

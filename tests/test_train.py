@@ -177,6 +177,14 @@ def test_an_activation_and_its_three_derivatives(name: str) -> None:
         function = torch.func.grad(function)
 
 
+@pytest.mark.parametrize(("name", "slopes"), [("abs", [-1, 0, 1]), ("relu", [0, 0, 1]), ("step", [0, 0, 0])])
+def test_jets_of_functions_whose_derivatives_are_constants(name: str, slopes: list[float]) -> None:
+    (column,) = jets.columns(torch.tensor([[-2.0], [0.0], [3.0]]), ("x",), ("", "x", "xx", "xxx"))
+    jet = jets.mapped(name, column)
+    assert jet["x"][:, 0].tolist() == slopes
+    assert not jet.data[2:].any()
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_weights_keep_their_activation(name: str, tmp_path: Path) -> None:
     net, x = Pinn(BURGERS, (7, 5), seed=3, activation=name), points(50)

@@ -10,7 +10,7 @@ from itertools import chain, count
 
 from kdpinn_edge.bundle.manifest import Artifact, FunctionName
 from kdpinn_edge.export.targets.interface import Interface
-from kdpinn_edge.program.ir import columns
+from kdpinn_edge.program.ir import Var, columns
 
 COMMON_HEADER = "kdpinn_edge.h"
 HEADER = {"model.h": "{}.h"}
@@ -63,8 +63,25 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -
         "inputs": ", ".join(column.name for column in interface.inputs),
     }
     functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]
+    constant = [_per_call(interface)] if interface.per_call else []
+    repeated = {"function": functions, "per_call": constant, "function_for": functions if constant else []}
     text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
-    return filled(text, {**model, **words}, functions).encode()
+    return filled(text, {**model, **words}, repeated).encode()
+
+
+def _per_call(interface: Interface) -> dict[str, str]:
+    inputs = interface.functions["eval"].inputs
+    constant = [var for var in inputs if columns((var,))[0] in interface.per_call]
+    return {
+        "n_p": str(len(interface.constant_columns)),
+        "p": _sized(constant),
+        "n_x": str(len(interface.varying_columns)),
+        "x": _sized([var for var in inputs if var not in constant]),
+    }
+
+
+def _sized(variables: Sequence[Var]) -> str:
+    return ", ".join(var.name if var.size == 1 else str(var) for var in variables)
 
 
 def _function(interface: Interface, function: FunctionName, index: int) -> dict[str, str]:
@@ -102,13 +119,16 @@ def c_words(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def filled(text: str, model: Mapping[str, str], functions: Sequence[Mapping[str, str]] = ()) -> str:
-    """`text` with @key@ replaced, and what stands between @each function@ and @end@ once for each of `functions`."""
+Repeated = Mapping[str, Sequence[Mapping[str, str]]]
+
+
+def filled(text: str, model: Mapping[str, str], repeated: Repeated | None = None) -> str:
+    """`text` with @key@ replaced, and what stands between @each name@ and @end@ once for each of `repeated[name]`."""
 
     def fill(text: str, values: Mapping[str, str]) -> str:
         return re.sub(r"@(\w+)@", lambda match: values[match[1]], text)
 
     def repeat(match: re.Match[str]) -> str:
-        return "".join(fill(match[1], {**model, **function}) for function in functions)
+        return "".join(fill(match[2], {**model, **each}) for each in (repeated or {})[match[1]])
 
-    return fill(re.sub(r"@each function@\n(.*?)@end@\n", repeat, text, flags=re.S), model)
+    return fill(re.sub(r"@each (\w+)@\n(.*?)@end@\n", repeat, text, flags=re.S), model)

@@ -45,7 +45,9 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
         {name: _named(name, array) for name, array in arrays.items()},
         lambda routine: _c_name(routine, interface),
     )
-    for function in kernel.functions.values():
+    for each in kernel.per_call.values():
+        source.routine(each.once.routines[1])
+    for function in kernel.evaluated.values():
         for routine in function.routines:
             source.routine(routine)
     source.routine(kernel.outside)

@@ -31,13 +31,16 @@ from kdpinn_edge.export.lowering.loops import (
 from kdpinn_edge.numerics.words import NEGATIVE_COUNT, NULL_POINTER
 
 WIDE = Type("int64")
+ALIGNED = 16
+"""Numbers of a cache line, in float32."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """A function of the model: numbers in and out per point, points in a batch, scratch memory of both kernels.
 
-    Up to `crossover` points of a batch go through the single-point kernel.
+    Up to `crossover` points of a batch go through the single-point kernel. `once` is the function of the inputs p that
+    are constant during a call: it is evaluated first, and its results lie where the scratch memory begins.
     """
 
     name: str
@@ -47,31 +50,54 @@ class Evaluation:
     points_per_batch: int
     crossover: int
     scratch: int
+    once: Evaluation | None = None
 
 
 def evaluate_all(evaluation: Evaluation) -> Routine:
-    """y[i] = f(x[i]) for n points, in batches or one by one; calls NAME_batch and NAME_single."""
-    scalar, n = evaluation.precision, Symbol("n", 64)
+    """y[i] = f(x[i]) for n points, in batches or one by one; calls NAME_batch and NAME_single.
+
+    With `once` it is y[i] = f(p, x[i]).
+    """
+    scalar, n, once = evaluation.precision, Symbol("n", 64), evaluation.once
     x = Buffer("x", scalar, linear(n) * evaluation.n_in, constant=True)
     y = Buffer("y", scalar, linear(n) * evaluation.n_out)
     s = Buffer("s", scalar, Linear(evaluation.scratch), scratch=True)
+    parameters: tuple[Buffer, ...] = (x, y)
     code = Code()
-    _check(code, n, STATUS, x, y)
-    with code.counting("p", Linear(0), linear(n), evaluation.points_per_batch, bits=64) as p:
+    if once:
+        p = Buffer("p", scalar, Linear(once.n_in), constant=True)
+        parameters = (p, x, y)
+    _check(code, n, STATUS, *parameters)
+    if once:
+        at_p = (p, Linear(0)), (s, Linear(0)), (s, Linear(_held(once)))
+        with code.when(apply("less", Number(WIDE, 0), Count(WIDE, linear(n)))):
+            code.statements.append(Call(f"{once.name}_single", at_p))
+    with code.counting("p", Linear(0), linear(n), evaluation.points_per_batch, bits=64) as at:
         m = Symbol("m", 32, least=1)
-        left = Count(WIDE, linear(n) - linear(p))
+        left = Count(WIDE, linear(n) - linear(at))
         code.statements.append(Integer(m, apply("min", Number(STATUS, evaluation.points_per_batch), left)))
-        at = (x, linear(p) * evaluation.n_in), (y, linear(p) * evaluation.n_out), (s, Linear(0))
+        together = (x, linear(at) * evaluation.n_in), (y, linear(at) * evaluation.n_out), (s, Linear(0))
         one_by_one = Code()
         with one_by_one.counting("i", Linear(0), linear(m), bits=32) as i:
-            q = linear(p) + linear(i)
+            q = linear(at) + linear(i)
             alone = (x, q * evaluation.n_in), (y, q * evaluation.n_out), (s, Linear(0))
             one_by_one.statements.append(Call(f"{evaluation.name}_single", alone))
         pays = apply("less", Number(STATUS, evaluation.crossover), Count(STATUS, linear(m)))
-        code.choose(pays, (Call(f"{evaluation.name}_batch", at, (linear(m),)),), one_by_one.body)
+        code.choose(pays, (Call(f"{evaluation.name}_batch", together, (linear(m),)),), one_by_one.body)
     code.statements.append(Return(Number(STATUS, 0)))
-    doc = f"y[i] = {evaluation.name}(x[i]) for n points: 0, or an error code of kdpinn_edge.h."
-    return Routine(evaluation.name, doc, (x, y, n), code.body, STATUS)
+    given = "p, x[i]" if once else "x[i]"
+    doc = f"y[i] = {evaluation.name}({given}) for n points: 0, or an error code of kdpinn_edge.h."
+    return Routine(evaluation.name, doc, (*parameters, n), code.body, STATUS)
+
+
+def scratch_of(once: Evaluation) -> int:
+    """The scratch memory that the evaluation of `once` takes, its results included."""
+    return _held(once) + once.scratch
+
+
+def _held(once: Evaluation) -> int:
+    """The room of its results, in whole cache lines."""
+    return once.n_out + -once.n_out % ALIGNED
 
 
 def _check(code: Code, n: Symbol, result: Type, *buffers: Buffer) -> None:
@@ -90,20 +116,23 @@ def _check(code: Code, n: Symbol, result: Type, *buffers: Buffer) -> None:
 def selftest(evaluations: Sequence[Evaluation], n_golden: int) -> Routine:
     """Replays the golden points, together and one by one; 0, or 1 + the first golden number whose bits differ.
 
-    The golden numbers are counted through the functions in order. They lie in GOLDEN_X and GOLDEN_NAME.
+    The golden numbers are counted through the functions in order. They lie in GOLDEN_X and GOLDEN_NAME; what is
+    constant during a call in GOLDEN_P, and the points beside it in GOLDEN_POINTS.
     """
     scalar, code = evaluations[0].precision, Code(narrow=True)
     most = max(evaluation.n_out for evaluation in evaluations) * n_golden
     y = Buffer("y", scalar, Linear(most), scratch=True)
-    points = Buffer("GOLDEN_X", scalar, Linear(n_golden * evaluations[0].n_in), constant=True)
     before = 0
     for evaluation in evaluations if n_golden else ():
+        once, home = evaluation.once, "GOLDEN_POINTS" if evaluation.once else "GOLDEN_X"
+        points = Buffer(home, scalar, Linear(n_golden * evaluation.n_in), constant=True)
+        given = ((Buffer("GOLDEN_P", scalar, Linear(once.n_in), constant=True), Linear(0)),) if once else ()
         golden = Buffer(f"GOLDEN_{evaluation.name.upper()}", scalar, Linear(n_golden * evaluation.n_out), constant=True)
-        together = (points, Linear(0)), (y, Linear(0))
+        together = *given, (points, Linear(0)), (y, Linear(0))
         code.statements.append(Call(evaluation.name, together, (Linear(n_golden),)))
         _compare(code, y, golden, before)
         with code.loop("p", 0, n_golden) as p:
-            alone = (points, place(0, (evaluation.n_in, p))), (y, place(0, (evaluation.n_out, p)))
+            alone = *given, (points, place(0, (evaluation.n_in, p))), (y, place(0, (evaluation.n_out, p)))
             code.statements.append(Call(evaluation.name, alone, (Linear(1),)))
         _compare(code, y, golden, before)
         before += n_golden * evaluation.n_out

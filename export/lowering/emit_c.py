@@ -272,7 +272,8 @@ class _Body:
         _, name = self.source.c_name(call.routine)
         pointers = [self._pointer(buffer, at) for buffer, at in call.pointers]
         arguments = ", ".join([*pointers, *map(self._sum, call.symbols)])
-        return f"(void){name}({arguments});" if call.routine in ENTRIES else f"{name}({arguments});"
+        unused = "(void)" if call.routine.removesuffix("_for") in ENTRIES else ""
+        return f"{unused}{name}({arguments});"
 
     def _pointer(self, buffer: Buffer, at: Linear) -> str:
         name = self.symbol(buffer)

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from kdpinn_edge import functions
 from kdpinn_edge.bundle.manifest import FunctionName
+from kdpinn_edge.derive.per_call import Split
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.constants import Constants, is_zero
-from kdpinn_edge.export.lowering.driver import Evaluation, evaluate_all, outside, selftest
+from kdpinn_edge.export.lowering.driver import Evaluation, evaluate_all, outside, scratch_of, selftest
 from kdpinn_edge.export.lowering.fusion import Step
 from kdpinn_edge.export.lowering.loops import Linear, Routine, Scalar, verify
 from kdpinn_edge.export.lowering.schedule import Lowered, Schedule, lower_program
@@ -42,13 +43,13 @@ Call = tuple[Token, ...]
 
 @dataclass(frozen=True)
 class Function:
-    """A function of the model.
+    """A function of the model, or one of the two parts of its form for inputs that are constant during a call.
 
     `calls` has every call of a word in its text, with the name of the value that it gives. `finishes` says of which
     step a value is the last one: its word is where the loops of the step stand.
     """
 
-    name: FunctionName
+    name: str
     lowered: Lowered
     batch: Schedule
     single: Schedule
@@ -81,11 +82,23 @@ def _routine(name: str, schedule: Schedule, doc: str) -> Routine:
 
 
 @dataclass(frozen=True)
+class PerCall:
+    """The form of a function for inputs p that are constant during a call: `once` is a function of them.
+
+    `varying` reads its results, and has its own points beside them.
+    """
+
+    once: Function
+    varying: Function
+
+
+@dataclass(frozen=True)
 class Kernel:
     """The printed module, a docstring `about` its Programs and its `code`; its `functions`, and its numbers.
 
     `constants` are the arrays of the artifact: the weights as they are stored, the domain box, the golden vectors.
-    `parameters` are the numbers that the text names, as they are computed with.
+    `parameters` are the numbers that the text names, as they are computed with. `per_call` has the other form of each
+    function, where inputs are constant during a call.
     """
 
     about: str
@@ -94,6 +107,13 @@ class Kernel:
     functions: Mapping[FunctionName, Function]
     constants: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, NDArray[Any] | float]
+    per_call: Mapping[FunctionName, PerCall]
+
+    @property
+    def evaluated(self) -> Mapping[str, Function]:
+        """By its name in C each function that is evaluated at points."""
+        every = (*self.functions.values(), *(each.varying for each in self.per_call.values()))
+        return {function.name: function for function in every}
 
     @property
     def source(self) -> str:
@@ -113,7 +133,7 @@ class Kernel:
     @cached_property
     def selftest(self) -> Routine:
         """The self-test of all functions."""
-        return selftest([function.evaluation for function in self.functions.values()], self.n_golden)
+        return selftest([function.evaluation for function in self.evaluated.values()], self.n_golden)
 
     @cached_property
     def outside(self) -> Routine:
@@ -142,6 +162,8 @@ def make_kernel(
     golden_x: NDArray[Any],
     golden_y: Mapping[FunctionName, NDArray[Any]],
     storage: str | None = None,
+    splits: Mapping[FunctionName, Split] | None = None,
+    golden_for: Mapping[str, NDArray[Any]] | None = None,
 ) -> Kernel:
     """The kernel of the functions `programs`, of the same inputs, in "float32" or "float64" for these vector registers.
 
@@ -149,18 +171,21 @@ def make_kernel(
     `lower` and `upper` (n_in,) are the domain box; `golden_x` (k, n_in) and for each function `golden_y` (k, n_out)
     are what the self-test replays. Loops of a `narrow` kernel count in 32 bits: for processors whose registers have no
     more. `storage` is how the parameters lie in memory: in `precision`, or "float16". Equal ones lie there once.
+    `splits` has each function in two parts, where inputs are constant during a call. The self-test replays them for the
+    numbers `golden_for`: P (n_p,), POINTS (k, n_in - n_p), and for each function, as EVAL_FOR (k, n_out).
 
     Raises ExportError for an operation that has no meaning in loops, ProgramError for a parameter that does not fit.
     """
     numbers, names = Constants(precision, vectors, storage), _Names(precision, storage or precision)
-    made = {
-        name: _function(
-            name, lower_program(shared(program), precision, profile, numbers, narrow=narrow), names, crossover
-        )
-        for name, program in programs.items()
-    }
+    lowered = partial(lower_program, precision=precision, profile=profile, constants=numbers, narrow=narrow)
+    made = {name: _function(name, lowered(shared(program)), names, crossover) for name, program in programs.items()}
+    per_call: dict[FunctionName, PerCall] = {}
+    for name, split in (splits or {}).items():
+        once = _function(f"{name}_once", lowered(split.constant), names, crossover)
+        varying = lowered(split.varying, held=split.constant.n_out)
+        per_call[name] = PerCall(once, _function(f"{name}_for", varying, names, crossover, once.evaluation))
     weights = numbers.numbers
-    for function in made.values():
+    for function in (*made.values(), *(part for each in per_call.values() for part in (each.once, each.varying))):
         for schedule in (function.batch, function.single):
             schedule.weights.size = Linear(weights.size)
             for body in (schedule.load, *schedule.steps, schedule.store):
@@ -172,27 +197,33 @@ def make_kernel(
         "BOX": np.concatenate([lower, upper]).astype(dtype),
         "GOLDEN_X": golden_x.ravel(),
         **{f"GOLDEN_{name.upper()}": golden_y[name].ravel() for name in programs},
+        **{f"GOLDEN_{name}": array.ravel() for name, array in (golden_for or {}).items()},
     }
     described = [line for name, program in programs.items() for line in _described(name, program)]
     head = f"Kernel for the numerics profile {profile}, {precision}, {vectors.lanes} lanes per register."
     about = "\n".join([f'"""{head}', *described, '"""', ""])
-    kernel = Kernel(about, _code(made, names, n_golden), precision, made, constants, names.parameters)
+    kernel = Kernel(
+        about, _code(made, per_call, names, n_golden), precision, made, constants, names.parameters, per_call
+    )
     verify(kernel.selftest.body)
     verify(kernel.outside.body)
     return kernel
 
 
-def _function(name: FunctionName, lowered: Lowered, names: _Names, crossover: int | None) -> Function:
+def _function(
+    name: str, lowered: Lowered, names: _Names, crossover: int | None, once: Evaluation | None = None
+) -> Function:
     text = _Text(lowered, names)
     batch, single = batch_schedule(lowered), single_schedule(lowered)
     evaluation = Evaluation(
         name,
         lowered.precision,
-        lowered.program.n_in,
+        lowered.n_x,
         lowered.program.n_out,
         lowered.points_per_batch,
         lowered.blocking.crossover if crossover is None else crossover,
-        max(batch.scratch.size.base, single.scratch.size.base),
+        max(batch.scratch.size.base, single.scratch.size.base, scratch_of(once) if once else 0),
+        once,
     )
     return Function(name, lowered, batch, single, evaluation, text.lines, text.calls, text.finishes)
 
@@ -336,6 +367,12 @@ def {name}_all(x, y, n):
     """y[i] = {name}(x[i]) for n points: 0, or an error code of kdpinn_edge.h."""
     return at_points({name}_at, x, y, n)
 '''
+ALL_POINTS_FOR = '''
+
+def {name}_all(p, x, y, n):
+    """y[i] = {name}(p, x[i]) for n points: 0, or an error code of kdpinn_edge.h."""
+    return at_points_for({once}_at, {name}_at, p, x, y, n)
+'''
 ENDING = '''
 
 def outside(x, n):
@@ -345,18 +382,23 @@ def outside(x, n):
 
 def selftest():
     """0, or the first golden number whose bits differ, counted from 1 through the functions in order."""
-    return first_difference(GOLDEN_X, {n_golden}, {golden})
+    return {compared}
 '''
 
 
-def _code(made: Mapping[FunctionName, Function], names: _Names, n_golden: int) -> str:
-    used = {str(call[0]) for function in made.values() for call in function.calls}
+def _code(
+    made: Mapping[FunctionName, Function], per_call: Mapping[FunctionName, PerCall], names: _Names, n_golden: int
+) -> str:
+    parts = [part for each in per_call.values() for part in (each.once, each.varying)]
+    used = {str(call[0]) for function in (*made.values(), *parts) for call in function.calls}
     profile = next(iter(made.values())).lowered.profile
     homes = {
         function.__name__: function.__module__
         for function in (*functions.functions(profile).values(), power, lanes.add, lanes.mul)
     }
-    imports: dict[str, set[str]] = {words.__name__: {"at_points", "count_outside", "first_difference"}}
+    imports: dict[str, set[str]] = {words.__name__: {"at_points", "count_outside"}}
+    compared, points = ("first_difference_for", "X, GOLDEN_P, GOLDEN_POINTS") if per_call else ("first_difference", "X")
+    used |= {compared, *(["at_points_for"] if per_call else [])}
     for word in used:
         imports.setdefault(homes.get(word, words.__name__), set()).add(word)
     arrays = [f"{name} {each.shape}" for name, each in names.parameters.items() if isinstance(each, np.ndarray)]
@@ -368,11 +410,18 @@ def _code(made: Mapping[FunctionName, Function], names: _Names, n_golden: int) -
         *numbers,
     ]
     for name, function in made.items():
-        lines += ["", "", f"def {name}_at({INPUT}):", *(f"    {line}" for line in function.lines)]
-        lines += ALL_POINTS.format(name=name).splitlines()
-    golden = ", ".join(f"{name}_all, GOLDEN_{name.upper()}" for name in made)
-    lines += ENDING.format(n_golden=n_golden, golden=golden).splitlines()
+        lines += [*_defined(function), *ALL_POINTS.format(name=name).splitlines()]
+    for each in per_call.values():
+        lines += [*_defined(each.once), *_defined(each.varying)]
+        lines += ALL_POINTS_FOR.format(name=each.varying.name, once=each.once.name).splitlines()
+    every = [*made, *(each.varying.name for each in per_call.values())]
+    golden = ", ".join(f"{name}_all, GOLDEN_{name.upper()}" for name in every)
+    lines += ENDING.format(compared=f"{compared}(GOLDEN_{points}, {n_golden}, {golden})").splitlines()
     return "\n".join(lines) + "\n"
+
+
+def _defined(function: Function) -> list[str]:
+    return ["", "", f"def {function.text}({INPUT}):", *(f"    {line}" for line in function.lines)]
 
 
 def _described(function: str, program: Program) -> list[str]:

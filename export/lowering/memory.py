@@ -13,14 +13,24 @@ from kdpinn_edge.program.ir import Op, Program, Slice, operands
 class Memory:
     """Where each variable lives in the scratch memory: a buffer is used again once its last reader has run.
 
-    `extent(op)` is the room that the result of an op needs; the inputs need `n_in` and come first.
+    `extent(op)` is the room that the result of an op needs; the inputs need `n_in` and come first, at `first`. With
+    `keep` nothing takes their room.
     """
 
-    def __init__(self, program: Program, steps: Sequence[Step], extent: Callable[[Op], int], n_in: int) -> None:
+    def __init__(
+        self,
+        program: Program,
+        steps: Sequence[Step],
+        extent: Callable[[Op], int],
+        n_in: int,
+        *,
+        first: int = 0,
+        keep: bool = False,
+    ) -> None:
         self.at: dict[str, int] = {}
-        self.size = n_in
+        self.size = first + n_in
         free: list[tuple[int, int]] = []
-        buffers = {"": (0, n_in)}
+        buffers = {} if keep else {"": (first, n_in)}
         owner = {var.name: "" for var in program.inputs}
         stored = [[op for op in step.ops if op.out in step.stored] for step in steps]
         for op in (op for ops in stored for op in ops):
@@ -30,7 +40,7 @@ class Memory:
         last |= {owner[name]: i for i, name in reads if name in owner}
         last |= {owner[var.name]: len(steps) for var in program.outputs}
 
-        ends = np.cumsum([var.size for var in program.inputs])
+        ends = first + np.cumsum([var.size for var in program.inputs])
         self.at |= {var.name: int(end) - var.size for var, end in zip(program.inputs, ends, strict=True)}
         for i, ops in enumerate(stored):
             for op in ops:

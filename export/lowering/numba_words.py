@@ -158,39 +158,45 @@ def _driver(function: Any, result: types.Type) -> Any:
     return register
 
 
+@_driver(words.at_points_for, types.int32)
 @_driver(words.at_points, types.int32)
 def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> ir.Value:
-    """The routine that calls the kernels, which Numba compiles from the same function of the text."""
-    named = sig.args[0].value
-    function: Function = named.function
-    machine = context.machine
+    """The routine that calls the kernels, which Numba compiles from the same functions of the text."""
+    named = [each.value for each in sig.args if isinstance(each, NamedType)]
+    kernels = {each.function.name: (each.function, each.body) for each in named if each.function is not None}
+    (*_, (evaluated, _)), machine = kernels.values(), context.machine
 
     def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
         kind: Literal["batch", "single"] = "batch" if integers else "single"
+        function, body = kernels[routine.removesuffix(f"_{kind}")]
         typ = Vector(function, kind, INPUT)
         value = ir.Constant(context.get_value_type(typ), ir.Undefined)
         for i, part in enumerate((*pointers, *(integers or [ir.Constant(ir.IntType(32), 1)]))):
             value = inner.insert_value(value, part, i)
         _place_of(inner, machine, typ, value).emit(typ.schedule.load)
         kernel = signature(types.none, typ)
-        description, library = compiled(named.body, [typ], types.none, context)
+        description, library = compiled(body, [typ], types.none, context)
         context.active_code_library.add_linking_library(library)
         context.call_internal_no_propagate(inner, description, kernel, [value])
 
-    parameters = [value.type for value in arguments[1:]]
-    emitted = _emitted(context, builder, function.routines[2], parameters, ir.IntType(32), call, inline=False)
-    return builder.call(emitted, arguments[1:], tail=True)
+    given = arguments[len(kernels) :]
+    parameters = [value.type for value in given]
+    emitted = _emitted(context, builder, evaluated.routines[2], parameters, ir.IntType(32), call, inline=False)
+    return builder.call(emitted, given, tail=True)
 
 
+@_driver(words.first_difference_for, types.int32)
 @_driver(words.first_difference, types.int32)
 def _first_difference(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
     """The self-test; it calls the functions of the model, which are not inlined."""
     kernel: Kernel = sig.args[0].value.body
     number = SCALARS[kernel.precision].as_pointer()
-    signature_ = ir.FunctionType(ir.IntType(32), [number, number, ir.IntType(64)])
 
     def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
-        symbol = _symbol(routine)
+        symbol, signature_ = (
+            _symbol(routine),
+            ir.FunctionType(ir.IntType(32), [number] * len(pointers) + [ir.IntType(64)]),
+        )
         callee = inner.module.globals.get(symbol) or ir.Function(inner.module, signature_, symbol)
         count = integers[0] if integers[0].type.width == 64 else inner.sext(integers[0], ir.IntType(64))
         inner.call(callee, [*pointers, count])
@@ -247,17 +253,22 @@ def compile_functions(
     globals_ = vars(module)
     for name in (*kernel.parameters, *(each for each in kernel.constants if each != "W")):
         globals_[name] = Named(name, body=kernel)
-    entries: dict[str, Any] = {name: globals_[f"{name}_all"] for name in kernel.functions}
-    for name, function in kernel.functions.items():
-        globals_[f"{name}_at"] = Named(function.text, function, globals_[f"{name}_at"])
+    entries: dict[str, Any] = {name: globals_[f"{name}_all"] for name in kernel.evaluated}
+    for function in (*kernel.evaluated.values(), *(each.once for each in kernel.per_call.values())):
+        globals_[function.text] = Named(function.text, function, globals_[function.text])
+    for name in kernel.evaluated:
         globals_[f"{name}_all"] = Named(f"{name}_all")
     target = TargetContext(attributes, machine)
     pointer = types.CPointer(NUMBA[kernel.precision])
-    evaluates = (pointer, pointer, types.int64), types.int32
-    signatures: dict[str, Any] = {"outside": ((pointer, types.int64), types.int64), "selftest": ((), types.int32)}
+    signatures: dict[str, Any] = {
+        **dict.fromkeys(kernel.functions, ((pointer, pointer, types.int64), types.int32)),
+        **{each.varying.name: ((*[pointer] * 3, types.int64), types.int32) for each in kernel.per_call.values()},
+        "outside": ((pointer, types.int64), types.int64),
+        "selftest": ((), types.int32),
+    }
     found = {}
     for name in names:
-        arguments, result = signatures.get(name, evaluates)
+        arguments, result = signatures[name]
         description, library = compiled(entries.get(name) or globals_[name], arguments, result, target)
         found[name] = description.mangled_name, library.modules
     return found

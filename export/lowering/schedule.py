@@ -40,6 +40,7 @@ class Lowered:
     """A Program as the steps of either kernel, and what was decided for them.
 
     `steps` are those of the printed text. Each is one of a kernel too, or two (`Step.parts`).
+    The first `held` numbers of the inputs are the same for all points, and lie where the scratch memory begins.
     """
 
     program: Program
@@ -51,6 +52,12 @@ class Lowered:
     constants: Constants
     blocking: Blocking
     narrow: bool
+    held: int
+
+    @property
+    def n_x(self) -> int:
+        """Numbers of x per point."""
+        return self.program.n_in - self.held
 
     @property
     def points_per_batch(self) -> int:
@@ -71,7 +78,9 @@ class Schedule:
     store: Body
 
 
-def lower_program(program: Program, precision: Scalar, profile: str, constants: Constants, *, narrow: bool) -> Lowered:
+def lower_program(
+    program: Program, precision: Scalar, profile: str, constants: Constants, *, narrow: bool, held: int = 0
+) -> Lowered:
     """Decide how `program` is computed, and give its parameters a place among `constants`.
 
     In a batch, the activation of a single product is a step of its own: its latency is hidden behind many vectors, and
@@ -83,7 +92,7 @@ def lower_program(program: Program, precision: Scalar, profile: str, constants: 
     single = batch if constants.vectors.in_order else [(step,) for step in steps]
     constants.place(steps)
     blocking = Blocking(_flat(batch), _flat(single), constants.vectors)
-    return Lowered(program, precision, profile, steps, batch, single, constants, blocking, narrow)
+    return Lowered(program, precision, profile, steps, batch, single, constants, blocking, narrow, held)
 
 
 def _flat(steps: Sequence[Sequence[Step]]) -> list[Step]:
@@ -231,7 +240,7 @@ def buffers(lowered: Lowered, points: Linear) -> tuple[Buffer, Buffer, Buffer, B
     scalar, program = lowered.precision, lowered.program
     stored: Scalar = "float16" if lowered.constants.widens else scalar
     return (
-        Buffer("x", scalar, points * program.n_in, constant=True),
+        Buffer("x", scalar, points * lowered.n_x, constant=True),
         Buffer("y", scalar, points * program.n_out),
         Buffer("s", scalar, Linear(0), scratch=True),
         Buffer("W", stored, Linear(0), constant=True),

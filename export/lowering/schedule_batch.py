@@ -51,7 +51,8 @@ class _Batch:
         self.lowered, self.program, self.constants = lowered, lowered.program, lowered.constants
         self.L = lowered.points_per_batch
         parts = [part for parts in lowered.batch_steps for part in parts]
-        self.memory = Memory(self.program, parts, lambda op: op.out.size, self.program.n_in)
+        held = -(-lowered.held // self.L)  # rows that the numbers take which are the same for all points
+        self.memory = Memory(self.program, parts, lambda op: op.out.size, self.program.n_in, first=held)
         self.size = self.memory.size * self.L
         self.vector = Type(lowered.precision, self.L)
         self.number = Type(lowered.precision)
@@ -69,13 +70,19 @@ class _Batch:
         return Schedule(self.x, self.y, self.s, self.w, load, steps, store)
 
     def _load(self) -> Body:
-        code, L, n_in = Code(), self.L, self.program.n_in
+        code, L, held, n_x = Code(), self.L, self.lowered.held, self.lowered.n_x
+        first = self.memory.at[self.program.inputs[0].name]
+        if held:
+            with code.loop("i", 0, held) as i:
+                number = Load(self.number, self.s, place(0, (1, i)))
+                code.store(self.s, place(first * L, (L, i)), splat(number, L))
         with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
-            for c in range(n_in):
-                code.store(self.s, place(c * L, (1, i)), Load(self.number, self.x, place(c, (n_in, i))))
+            for c in range(n_x):
+                at = place((first + held + c) * L, (1, i))
+                code.store(self.s, at, Load(self.number, self.x, place(c, (n_x, i))))
         with code.counting("i", linear(self.points), Linear(L), bits=32) as i:
-            for c in range(n_in):
-                code.store(self.s, place(c * L, (1, i)), Number(self.number, 0.0))
+            for c in range(n_x):
+                code.store(self.s, place((first + held + c) * L, (1, i)), Number(self.number, 0.0))
         return code.body
 
     def _store(self) -> Body:

@@ -52,7 +52,8 @@ class _Single:
         self.lowered, self.program, self.constants = lowered, lowered.program, lowered.constants
         self.V = self.constants.vectors.lanes
         parts = [part for parts in lowered.single_steps for part in parts]
-        self.memory = Memory(self.program, parts, self._extent, self._aligned(self.program.n_in))
+        room = self._aligned(self.program.n_in)
+        self.memory = Memory(self.program, parts, self._extent, room, keep=lowered.held > 0)
         self.size = self.memory.size + max(self.V, len(SUMS))  # a load of the last variable may reach so far beyond it
         self.number = Type(lowered.precision)
         self.x, self.y, self.s, self.w = buffers(lowered, Linear(1))
@@ -79,8 +80,8 @@ class _Single:
 
     def _load(self) -> Body:
         code = Code()
-        for c in range(self.program.n_in):
-            code.store(self.s, Linear(c), Load(self.number, self.x, Linear(c)))
+        for c in range(self.lowered.n_x):
+            code.store(self.s, Linear(self.lowered.held + c), Load(self.number, self.x, Linear(c)))
         return code.body
 
     def _store(self) -> Body:

@@ -22,11 +22,19 @@ VALGRIND = ("--tool=callgrind", "--compress-strings=no", "--compress-pos=no")
 
 @dataclass(frozen=True)
 class Call:
-    """A call of `symbol` with so many points, whose results take so many bytes; of a self-test, with none."""
+    """A call of `symbol` with so many points, whose results take so many bytes; of a self-test, with none.
+
+    With `per_call` the function is given what is constant during a call as well: the first numbers of x.
+    """
 
     symbol: str
     n_points: int
     y_bytes: int
+    per_call: bool = False
+
+    def words(self, library: Path, *, called: bool = True) -> list[str]:
+        """What the C program is told of it; where it is not to be called, the number of points is negative."""
+        return [str(library), self.symbol, str(self.n_points if called else -1), str(int(self.per_call))]
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def counted(library: bytes, target: Target, calls: Sequence[Call], x: bytes) -> 
         if target.runs_here():
             path = Path(folder) / "library.so"
             path.write_bytes(library)
-            each = [word for call in calls for word in (str(path), call.symbol, str(call.n_points))]
+            each = [word for call in calls for word in call.words(path)]
             stack = tuple(map(int, _run([str(program), *sides, "1", *each], x).split()))
             seen = "stack measured on this machine"
         valgrind = shutil.which("valgrind")
@@ -76,9 +84,9 @@ def counted(library: bytes, target: Target, calls: Sequence[Call], x: bytes) -> 
         copies = [[Path(folder) / f"{i}.{made}.so" for made in ("called", "loaded")] for i in range(len(evaluating))]
         each = []
         for (called, loaded), call in zip(copies, evaluating, strict=True):
-            for copy, n_points in ((called, call.n_points), (loaded, -1)):
+            for copy in (called, loaded):
                 copy.write_bytes(library)
-                each += [str(copy), call.symbol, str(n_points)]
+                each += call.words(copy, called=copy is called)
         out = Path(folder) / "counts"
         _run([valgrind, *VALGRIND, f"--callgrind-out-file={out}", str(program), *sides, "0", *each], x)
         text = out.read_text()

@@ -68,12 +68,12 @@ def _arm(model: str, mode: int = unicorn.UC_MODE_ARM) -> Processor:
 
 def _arm64(model: str) -> Processor:
     number = getattr(arm64_const, f"UC_CPU_ARM64_{model}")
-    names, registers, setup = arm64_const, ("X0", "X1", "X2", "LR"), {"CPACR_EL1": 3 << 20}
+    names, registers, setup = arm64_const, ("X0", "X1", "X2", "X3", "LR"), {"CPACR_EL1": 3 << 20}
     return Processor(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM, number, names, "UC_ARM64_REG", registers, setup)
 
 
 def _riscv64() -> Processor:
-    number, registers, setup = riscv_const.UC_CPU_RISCV64_ANY, ("A0", "A1", "A2", "RA"), {"MSTATUS": 3 << 13}
+    number, registers, setup = riscv_const.UC_CPU_RISCV64_ANY, ("A0", "A1", "A2", "A3", "RA"), {"MSTATUS": 3 << 13}
     mode = unicorn.UC_MODE_RISCV64
     return Processor(unicorn.UC_ARCH_RISCV, mode, number, riscv_const, "UC_RISCV_REG", registers, setup)
 
@@ -135,9 +135,11 @@ class Machine:
         return bool(self.processor.mode & unicorn.UC_MODE_THUMB)
 
     def call(self, symbol: str, *arguments: int) -> Call:
-        """Call a function that returns int32: its arguments are pointers, and after two of them an int64."""
+        """Call a function that returns int32: its arguments are two or three pointers and an int64, or none."""
         lengths: dict[tuple[int, int], int] = {}
-        instructions, deepest = 0, TOP
+        registers, pushed = self._placed(arguments)
+        top = TOP - len(pushed)
+        instructions, deepest = 0, top
 
         def block(uc: unicorn.Uc, address: int, size: int, _: object) -> None:
             nonlocal instructions, deepest
@@ -148,27 +150,34 @@ class Machine:
             instructions += length
 
         self.uc.mem_write(STACK, PAINT.tobytes())
+        self.uc.mem_write(top, pushed)
         hook = self.uc.hook_add(unicorn.UC_HOOK_BLOCK, block)
         try:
             self.uc.ctl_flush_tb()  # what was translated before calls the hook of before
-            result = self._run(symbol, arguments)
+            result = self._run(symbol, registers, top)
         finally:
             self.uc.hook_del(hook)
         painted = np.frombuffer(self.uc.mem_read(STACK, STACK_BYTES), np.uint8) == PAINT
-        touched = TOP if painted.all() else STACK + int(np.argmin(painted))
-        return Call(result, instructions, TOP - min(deepest, touched))
+        touched = top if painted.all() else min(top, STACK + int(np.argmin(painted)))
+        return Call(result, instructions, top - min(deepest, touched))
 
-    def evaluate(self, symbol: str, x: Array, n_out: int) -> tuple[Array, Call]:
-        """What a function of the model writes for x (n, n_in): y (n, n_out), and what the call took."""
+    def evaluate(self, symbol: str, x: Array, n_out: int, p: Array | None = None) -> tuple[Array, Call]:
+        """What a function of the model writes for x (n, n_in): y (n, n_out), and what the call took.
+
+        p are the inputs of one that are constant during a call.
+        """
         y = np.full((len(x) + 1, n_out), 7.25, x.dtype)
         place = DATA + -(-x.nbytes // 64) * 64
-        if place + y.nbytes > DATA + DATA_BYTES:
+        constant = place + -(-y.nbytes // 64) * 64
+        if constant + (0 if p is None else p.nbytes) > DATA + DATA_BYTES:
             raise ExportError(
                 f"{len(x)} points do not fit into the emulator; expected: {DATA_BYTES:,} bytes of x and y"
             )
         self.uc.mem_write(DATA, x.tobytes())
         self.uc.mem_write(place, y.tobytes())
-        call = self.call(symbol, DATA, place, len(x))
+        if p is not None:
+            self.uc.mem_write(constant, p.tobytes())
+        call = self.call(symbol, *([] if p is None else [constant]), DATA, place, len(x))
         y = np.frombuffer(self.uc.mem_read(place, y.nbytes), x.dtype).reshape(y.shape)
         if (y[-1] != 7.25).any():
             raise ExportError(f"{symbol} on the emulated {self.target.name} wrote behind its results")
@@ -185,14 +194,23 @@ class Machine:
             length += 1
         return length
 
-    def _run(self, symbol: str, arguments: tuple[int, ...]) -> int:
+    def _placed(self, arguments: tuple[int, ...]) -> tuple[tuple[int, ...], bytes]:
+        """The arguments in registers, and those on the stack.
+
+        Of 32 bits, an int64 takes a register of even number and the next, and lies on the stack where none is left.
+        """
+        *pointers, n = arguments or (0,)
+        if self.target.pointer_bits == 64 or not arguments:
+            return arguments, b""
+        if len(pointers) == 2:
+            return (*pointers, n & 0xFFFF_FFFF, n >> 32), b""
+        return tuple(pointers), n.to_bytes(8, "little")
+
+    def _run(self, symbol: str, words: tuple[int, ...], top: int) -> int:
         *places, link = self.processor.registers
-        words = list(arguments)
-        if self.target.pointer_bits == 32:
-            words[2:] = [word >> shift & 0xFFFF_FFFF for word in arguments[2:] for shift in (0, 32)]
         for name, word in zip(places, words, strict=False):
             self._set(name, word)
-        self._set("SP", TOP)
+        self._set("SP", top)
         self._set(link, RETURN | self.thumb)
         try:
             self.uc.emu_start(self.symbols[symbol] | self.thumb, RETURN, timeout=LONGEST_US)

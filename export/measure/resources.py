@@ -112,7 +112,12 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
         calls = {n: machine.evaluate(symbol, x[:n], program.n_out)[1] for n in N_POINTS}
         stacks[function] = max(call.stack for call in calls.values())
         instructions[function] = {str(n): call.instructions for n, call in calls.items()}
-    return Usage(max(test.stack, *stacks.values()), stacks, instructions, f"counted by unicorn {version('unicorn')}")
+    deepest = [test.stack, *stacks.values()]
+    p, others = x[0, list(interface.constant_columns)], x[:, list(interface.varying_columns)]
+    for program, symbol in zip(interface.functions.values(), interface.per_call_functions, strict=False):
+        for n in N_POINTS:
+            deepest.append(machine.evaluate(interface.symbol(symbol), others[:n], program.n_out, p)[1].stack)
+    return Usage(max(deepest), stacks, instructions, f"counted by unicorn {version('unicorn')}")
 
 
 def _counted(artifact: bytes, interface: Interface) -> Usage:
@@ -123,7 +128,12 @@ def _counted(artifact: bytes, interface: Interface) -> Usage:
         for n in N_POINTS
     }
     selftest = callgrind.Call(f"{interface.name}_selftest", 0, 0)
-    found = callgrind.counted(artifact, interface.target, [selftest, *calls.values()], x.tobytes())
+    others = [
+        callgrind.Call(interface.symbol(symbol), n, n * program.n_out * x.itemsize, per_call=True)
+        for symbol, program in zip(interface.per_call_functions, interface.functions.values(), strict=False)
+        for n in N_POINTS
+    ]
+    found = callgrind.counted(artifact, interface.target, [selftest, *calls.values(), *others], x.tobytes())
     stacks: dict[FunctionName, int] = {}
     instructions: dict[FunctionName, dict[str, int]] = {}
     for i, (function, n) in enumerate(calls):

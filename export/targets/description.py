@@ -21,6 +21,7 @@ def signatures(interface: Interface) -> dict[str, ir.FunctionType]:
     count = ir.IntType(64)
     return {
         **dict.fromkeys(interface.functions, ir.FunctionType(WORD, [x, x, count])),
+        **dict.fromkeys(interface.per_call_functions, ir.FunctionType(WORD, [x, x, x, count])),
         "outside": ir.FunctionType(count, [x, count]),
         "selftest": ir.FunctionType(WORD, []),
     }

@@ -20,7 +20,8 @@ SCALAR = {"float32": "float", "float64": "double"}
 class Interface:
     """`functions` as the C functions `name`_eval, …, of the same inputs: `inputs` has one entry per number of a point.
 
-    The functions are in the order of `manifest.FUNCTIONS`, and the first is "eval".
+    The functions are in the order of `manifest.FUNCTIONS`, and the first is "eval". `per_call` are the names of those
+    entries of `inputs` that are constant during a call of `name`_eval_for, …; none where there are no such functions.
     """
 
     name: str
@@ -28,11 +29,32 @@ class Interface:
     target: Target
     inputs: tuple[Input, ...]
     functions: Mapping[FunctionName, Program]
+    per_call: tuple[str, ...] = ()
+
+    @property
+    def constant_columns(self) -> tuple[int, ...]:
+        """Which numbers of a point are constant during a call."""
+        return tuple(i for i, column in enumerate(self.inputs) if column.name in self.per_call)
+
+    @property
+    def varying_columns(self) -> tuple[int, ...]:
+        """Which numbers of a point are not."""
+        return tuple(i for i, column in enumerate(self.inputs) if column.name not in self.per_call)
+
+    @property
+    def per_call_functions(self) -> tuple[str, ...]:
+        """What the functions are called in C that are given constant inputs apart."""
+        return tuple(f"{function}_for" for function in self.functions) if self.per_call else ()
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """What every function is called in C that is evaluated at points."""
+        return (*self.functions, *self.per_call_functions)
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """Every C function of the library, and nothing else is visible in it."""
-        return tuple(f"{self.name}_{suffix}" for suffix in (*self.functions, "outside", "selftest", "model"))
+        return tuple(f"{self.name}_{suffix}" for suffix in (*self.evaluated, "outside", "selftest", "model"))
 
     def symbol(self, function: str, variant: str | None = None) -> str:
         """The name of a C function; with `variant`, of its code for this one of several targets."""

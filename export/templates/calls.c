@@ -1,7 +1,8 @@
 /* Calls functions of copies of one library on a stack of their own. Prints for each call how many bytes it touched below
    the caller's stack pointer: the most for all alignments of that to 64 bytes.
    Arguments: bytes of x, which is read from stdin; bytes of y; 1 to look at the stack, 0 to make each call just once;
-   then path, symbol and number of points for each call, of which a negative number makes none. */
+   then for each call path, symbol, number of points, of which a negative number makes none, and 1 for a function that is
+   given what is constant during a call as well: the first numbers of x. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdint.h>
@@ -12,10 +13,12 @@
 
 enum { SIZE = 1 << 24, PAGE = 1 << 12, PAINT = 0xA5, ALIGNED = 64, STEP = 16 };
 typedef int32_t (*function)(const void *, void *, int64_t);
+typedef int32_t (*function_for)(const void *, const void *, void *, int64_t);
 
 static _Alignas(ALIGNED) unsigned char stack[SIZE], painted[PAGE];
 static ucontext_t here, there;
 static function called;
+static function_for called_for;
 static void *x, *y;
 static int64_t n;
 static int32_t status;
@@ -23,7 +26,7 @@ static int32_t status;
 static int32_t nothing(const void *a, void *b, int64_t c) { (void)a, (void)b, (void)c; return 0; }
 
 static void call(void) {
-    status = called(x, y, n);
+    status = called_for ? called_for(x, x, y, n) : called(x, y, n);
     swapcontext(&there, &here); /* touches no more of the stack than the call before did */
 }
 
@@ -53,11 +56,13 @@ int main(int count, char **given) {
     memset(painted, PAINT, PAGE);
     if (looking) memset(stack, PAINT, SIZE);
     const long above = looking ? touched(nothing, 0, 0) - (long)sizeof(void *) : 0; /* a call has its return address */
-    for (int i = 4; i + 2 < count; i += 3) {
+    for (int i = 4; i + 3 < count; i += 4) {
         void *library = dlopen(given[i], RTLD_NOW), *symbol = library ? dlsym(library, given[i + 1]) : NULL;
         if (symbol == NULL) return fprintf(stderr, "%s\n", dlerror()), 1;
         function f;
         memcpy(&f, &symbol, sizeof f);
+        called_for = NULL;
+        if (atoi(given[i + 3])) memcpy(&called_for, &symbol, sizeof symbol);
         const int64_t n_points = atoll(given[i + 2]);
         long most = 0;
         for (int offset = 0; looking && offset < ALIGNED; offset += STEP) {

@@ -33,6 +33,20 @@ enum { /* columns of y for @name@_@function@ */
 int32_t @name@_@function@(const @scalar@ *x, @scalar@ *y, int64_t n);
 
 @end@
+@each per_call@
+enum {
+    @NAME@_N_P = @n_p@, /* inputs that are constant during a call: @p@ */
+    @NAME@_N_X = @n_x@  /* columns of x beside them: @x@ */
+};
+
+@end@
+@each function_for@
+/* @name@_@function@ for one p (@NAME@_N_P numbers): what depends on p alone is computed once per call, with the same
+ * bits. x: (n, @NAME@_N_X), y: (n, @NAME@_@FUNCTION@_N_OUT), row-major; neither may overlap y.
+ */
+int32_t @name@_@function@_for(const @scalar@ *p, const @scalar@ *x, @scalar@ *y, int64_t n);
+
+@end@
 /* How many of the n points lie outside the domain box; a NaN does. A code < 0 on bad arguments. */
 int64_t @name@_outside(const @scalar@ *x, int64_t n);
 

@@ -157,10 +157,11 @@ class Sizes:
 class Manifest:
     """The contents of `manifest.json`. `files` maps each file's name to its SHA-256 in lower-case hex.
 
-    `inputs` has one entry per column of x, for every function. `functions` are some of FUNCTIONS in their order, "eval"
-    among them. `library` is one of `files`; where it is source code, it has no `sizes`. `stack` is the most that any C
-    function of the library takes, its self-test included; `measured` says how it and the instructions were measured, or
-    why they are None.
+    `inputs` has one entry per column of x, for every function; `per_call` are the names of those that functions such
+    as NAME_eval_for are given apart, as p, since they are constant during a call. `functions` are some of FUNCTIONS
+    in their order, "eval" among them. `library` is one of `files`; where it is source code, it has no `sizes`.
+    `stack` is the most that any C function of the library takes, its self-test included; `measured` says how it and
+    the instructions were measured, or why they are None.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Manifest:
     toolchain: Mapping[str, str]
     files: Mapping[str, str]
     library: str
+    per_call: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     @property
@@ -191,6 +193,8 @@ def write_manifest(manifest: Manifest, directory: str | os.PathLike[str]) -> Non
     Raises BundleError, with every fault, where `read_manifest` would refuse it; OSError where it cannot be written.
     """
     record = json.loads(json.dumps(asdict(manifest)))
+    if not manifest.per_call:
+        del record["per_call"]
     path = Path(directory) / MANIFEST_FILE
     _raise(_faults(record), path)
     write_whole(path, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
@@ -283,6 +287,13 @@ class Optional:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """A JSON value of this shape, whose key may be missing."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Table:
     """A JSON object with keys of the manifest's own choosing."""
 
@@ -330,7 +341,7 @@ FILE_NAME = Leaf(
     lambda value: _matches(FILE)(value) and value != MANIFEST_FILE,
 )
 
-Shape = Leaf | Table | Optional | list[Any] | dict[str, Any]
+Shape = Leaf | Table | Optional | Absent | list[Any] | dict[str, Any]
 
 ERRORS: dict[str, Shape] = {
     "max_abs": [MAGNITUDE],
@@ -347,6 +358,7 @@ SHAPE: dict[str, Shape] = {
     "storage": Leaf("float16, float32 or float64", lambda value: value in ("float16", "float32", "float64")),
     "profile": Leaf("a numerics profile such as fma-2", _matches(PROFILE)),
     "target": {"name": TEXT, "triple": TEXT, "cpu": TEXT_OR_EMPTY, "features": TEXT_OR_EMPTY, "lanes": POSITIVE},
+    "per_call": Absent([TEXT]),
     "inputs": [{"name": TEXT, "lower": BOUND, "upper": BOUND, "unit": TEXT_OR_NULL}],
     "functions": Table(
         Leaf(", ".join(FUNCTIONS), lambda value: value in FUNCTIONS),
@@ -385,6 +397,8 @@ def _misfits(value: Any, shape: Shape, where: str) -> list[str]:
     match shape:
         case Leaf(expected=expected, holds=holds):
             return [] if holds(value) else [f"{place}: {_shown(value)}; expected: {expected}"]
+        case Absent(shape=inner):
+            return _misfits(value, inner, where)
         case Optional(shape=inner):
             return [] if value is None else _misfits(value, inner, where)
         case Table(key=key, value=entry):
@@ -400,7 +414,8 @@ def _misfits(value: Any, shape: Shape, where: str) -> list[str]:
             if not isinstance(value, dict):
                 return [f"{place}: {_shown(value)}; expected: an object with {', '.join(shape)}"]
             prefix = f"{where}." if where else ""
-            missing = [f"{prefix}{key}: missing" for key in shape if key not in value]
+            needed = [key for key in shape if not isinstance(shape[key], Absent)]
+            missing = [f"{prefix}{key}: missing" for key in needed if key not in value]
             unknown = [f"{prefix}{key}: unknown; expected: {', '.join(shape)}" for key in value if key not in shape]
             known = [fault for key in shape if key in value for fault in _misfits(value[key], shape[key], prefix + key)]
             return missing + unknown + known
@@ -414,6 +429,9 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
         fault = domain_fault(column["lower"], column["upper"], record["precision"])
         faults += [f"inputs[{i}]: {fault}"] if fault else []
     faults += _twice("inputs", record["inputs"])
+    names, constant = [column["name"] for column in record["inputs"]], record.get("per_call", [])
+    if constant and (constant != [name for name in names if name in constant] or len(constant) == len(names)):
+        faults.append(f"per_call: {', '.join(constant)}; expected: some of {', '.join(names)}, in this order")
     if "eval" not in record["functions"]:
         faults.append(f"functions: {', '.join(record['functions'])}; expected: eval, and others beside it")
     for name, function in record["functions"].items():
@@ -440,6 +458,7 @@ def _manifest(record: dict[str, Any]) -> Manifest:
     fields = {
         "target": TargetRecord(**record["target"]),
         "inputs": tuple(Input(**column) for column in record["inputs"]),
+        "per_call": tuple(record.get("per_call", ())),
         "functions": {name: _function(record["functions"][name]) for name in FUNCTIONS if name in record["functions"]},
         "sizes": Sizes(**record["sizes"]) if record["sizes"] else None,
     }

@@ -30,6 +30,9 @@ from kdpinn_edge.program.ir import Array, Program, columns
 if TYPE_CHECKING:
     from kdpinn_edge.runtime import Engine
 
+N_PER_CALL = 64
+"""How many points are evaluated with inputs of their own that are constant during a call."""
+
 Status = Literal["passed", "failed", "skipped"]
 
 
@@ -71,6 +74,8 @@ def check(bundle: str | os.PathLike[str]) -> list[CheckResult]:
             f"{function}, onnx runtime": partial(_onnx_runtime, directory, function, parity),
             f"{function}, errors": partial(_errors, manifest.functions[function], parity),
         }
+        if manifest.per_call:
+            checks[f"{function}, per call"] = partial(_per_call, directory, function, parity)
     return verdicts + [_verdict(name, call) for name, call in checks.items()]
 
 
@@ -108,7 +113,8 @@ def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, 
     from kdpinn_edge.export.targets.interface import Interface
     from kdpinn_edge.export.targets.table import target
 
-    interface = Interface(manifest.name, manifest.precision, target(manifest.target.name), manifest.inputs, programs)
+    made_for, per_call = target(manifest.target.name), manifest.per_call
+    interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call)
     if manifest.sizes is None:
         raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")
     sizes = check_artifact((directory / manifest.library).read_bytes(), interface)
@@ -128,6 +134,25 @@ def _library(directory: Path, function: FunctionName, parity: Parity) -> str:
     y = np.empty_like(parity.bits)
     load(directory).bind(parity.x, y, function=function)()
     return _same_bits(parity, y)
+
+
+def _per_call(directory: Path, function: FunctionName, parity: Parity) -> str:
+    """The first points one by one, each with inputs of its own that are constant during the call."""
+    from kdpinn_edge.runtime import load
+
+    engine = load(directory)
+    constant = np.isin([column.name for column in engine.manifest.inputs], engine.manifest.per_call)
+    y = parity.bits.copy()
+    for i, point in enumerate(parity.x[:N_PER_CALL]):
+        given = point[constant], point[None, ~constant]
+        match function:
+            case "eval":
+                y[i] = engine.eval_for(*given)
+            case "jet":
+                y[i] = np.concatenate([*engine.jet_for(*given).values()])
+            case "residual":
+                y[i] = engine.residual_for(*given)
+    return f"{_same_bits(parity, y)}, {N_PER_CALL} of them by a call of their own"
 
 
 def _compiled_anew(directory: Path) -> Engine:

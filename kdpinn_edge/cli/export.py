@@ -63,6 +63,12 @@ def export(
     residual: Annotated[
         bool, typer.Option("--residual", help="Add the function `residual`: what is left of the equation.")
     ] = False,
+    per_call: Annotated[
+        str | None,
+        typer.Option(
+            help='Inputs that are constant during a call, as in "nu, s[100]": adds NAME_eval_for(p, x, y, n).'
+        ),
+    ] = None,
     with_bench: Annotated[
         bool, typer.Option("--with-bench", help="Add a program for the device: self-test, latency, JSON.")
     ] = False,
@@ -79,6 +85,7 @@ def export(
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
     with ended_by_interrupt(), _resting_collector():
         from kdpinn_edge.derive.names import parse_requests
+        from kdpinn_edge.derive.per_call import parse_per_call
         from kdpinn_edge.derive.residual import residual_program
         from kdpinn_edge.export.bundle import export_bundle
         from kdpinn_edge.export.measure.resources import parse_bytes
@@ -107,6 +114,7 @@ def export(
             outputs=found.outputs,
             derivatives=requests,
             residual=residual_program(found.program, found.problem) if residual and found.problem else None,
+            per_call=parse_per_call(per_call, found.program.inputs) if per_call is not None else (),
             equation=(found.problem.equation or None) if found.problem else None,
             cc=compiler_command(cc) if cc else None,
             with_bench=with_bench,

@@ -26,6 +26,7 @@ def manifest_facts(manifest: Manifest) -> dict[str, str]:
     facts = {
         "model": manifest.name + (f": {manifest.equation}" if manifest.equation else ""),
         "inputs": ", ".join(map(_side, manifest.inputs)),
+        **({"per call": f"{', '.join(manifest.per_call)} for the functions …_for"} if manifest.per_call else {}),
         "arithmetic": f"{manifest.precision}, numerics profile {manifest.profile}, weights in {manifest.storage}",
         "target": f"{target.name}, {target.lanes} lanes ({target.triple})",
         "flash": f"{sizes.flash:,} bytes: {sizes.text:,} of code, {sizes.rodata:,} of constants"

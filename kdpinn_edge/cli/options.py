@@ -6,10 +6,12 @@ import inspect
 import math
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -151,6 +153,23 @@ class SourceOptions:
         return find_model(
             source, inputs=self.inputs, outputs=self.outputs, weights=self.weights, activation=self.activation
         )
+
+    @contextmanager
+    def bundle(self, source: str) -> Iterator[Path]:
+        """The bundle that SOURCE is, or that it makes here in float32, for as long as it is needed."""
+        from kdpinn_edge.bundle.manifest import MANIFEST_FILE
+        from kdpinn_edge.export.bundle import export_bundle
+
+        if (Path(source) / MANIFEST_FILE).exists():
+            yield Path(source)
+            return
+        model = self.find(source)
+        name = model.name or "model"
+        with TemporaryDirectory() as folder:
+            out = Path(folder) / name
+            equation = (model.problem.equation or None) if model.problem else None
+            export_bundle(model.program, out, name=name, inputs=model.inputs, outputs=model.outputs, equation=equation)
+            yield out
 
 
 @dataclass(frozen=True)

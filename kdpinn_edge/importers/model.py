@@ -182,12 +182,12 @@ def _file(text: str) -> Path:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a .safetensors file names its problem, as those of `train` do; also where it cannot be read at all."""
+    """Whether a .safetensors file names its problem or its columns, as ours do; also where it cannot be read at all."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size)) if size < LARGEST_HEADER else {}
-        return not isinstance(header, dict) or "problem" in header.get("__metadata__", {})
+        return not isinstance(header, dict) or not {"problem", "columns"}.isdisjoint(header.get("__metadata__", {}))
     except (OSError, ValueError):
         return True
 

@@ -140,6 +140,8 @@ class GraphReader:
         if not any(isinstance(each, Tensor) for each in inputs):
             return self._folded(proto, schema, inputs)
         if name in MOVES and not any(isinstance(each, Tensor) for i, each in enumerate(inputs) if i not in MOVES[name]):
+            if node.attribute("reduction") not in (None, "none"):
+                raise Refusal("it combines what it scatters; expected: the reduction none")
             return self._moved(proto, inputs, MOVES[name])
         if name in self.operators:
             try:

@@ -118,7 +118,11 @@ def _called(path: Path, factory: str) -> Any:
     except KdpinnError:
         raise
     except (Exception, SystemExit) as error:
-        own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        own = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).resolve() == path.resolve()
+        ]
         line = f"{path}:{own[-1].lineno}" if own else f"{path}:{factory}"
         raise CaptureError(
             f"{line}: the program fails: {type(error).__name__}: {error}; expected: {factory} without arguments makes "

@@ -10,7 +10,7 @@ capture          does all this, and proves the result
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ from kdpinn_edge.importers.torch_trace import recorded
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Array, Program, Var
 from kdpinn_edge.program.ir import columns as named_columns
+
+Module = nn.Module
+"""What is captured as a rule."""
 
 ROUNDINGS = 32
 """Where terms cancel, the difference may be so many times what rounding to float64 makes of the Program itself."""
@@ -54,7 +57,32 @@ def capture(
 ) -> Program:
     """The Program of a network, simplified, and proved equal to the network on probe points.
 
-    TODO
+    `module` is a torch.nn.Module or any function of tensors, or what wraps one: torch.compile, DataParallel, an
+    ExportedProgram, a TorchScript module, a model, solver or solution of DeepXDE, PINA, neurodiffeq, TorchPhysics or
+    NeuroMancer. `method` names another method than `forward`.
+
+    `inputs` and `outputs` name the columns; a name stands for one column, a pair (name, k) for k of them. The network
+    is called in the first of these ways that works: with keywords of the inputs' names, one tensor (n, n_in), one
+    tensor (n, k) per input, a tensor with named columns (`x.extract(["x"])`), a tuple, a list or a dict of tensors
+    (n, k), tensors (n,), one point at a time. What it returns is taken as it fits the outputs: a tensor (n, n_out), or
+    (n,) for one column; a dict, a named tuple or an object with their names; a tuple or a list in their order.
+
+    A forward may be written with everything that `importers/aten.py` names, also by way of torch.func, and may
+    differentiate (torch.autograd.grad, jacrev, jvp, …). Control flow must not depend on the data. Parameters, buffers
+    and constants come along.
+
+    The network is called in eval mode, and what depends on the points is calculated in float64: float32 weights and
+    constants are taken at their float64 value, and casts of what depends on the points to float32 are left out.
+    Afterwards it is as it was.
+
+    The proof compares Program and network in float64 on `probe` (n, n_in), or on 1024 points drawn from the box
+    `domain = (lower, upper)`, by default [-1, 1] in every input, always the same ones; `PARITY` says how close.
+
+    Raises CaptureError where an operation is unknown or mixes points (all of them at once, each with its source line),
+    where parameters are not finite, no way to call the network works, a second call returns something else, or the
+    proof fails; ProgramError where a name is not one.
+
+        program = capture(pinn, name="burgers", inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
     """
     ins, outs = _variables("inputs", inputs), _variables("outputs", outputs)
     if shared := {var.name for var in ins} & {var.name for var in outs}:

@@ -59,7 +59,10 @@ def read(graph: fx.GraphModule, name: str, ins: tuple[Var, ...], outs: tuple[Var
     result = _Reader(graph, tensors).read(tensors.tensor(x, (1, x.size) if points == 1 else None))
     if not isinstance(result, Tensor):
         raise CaptureError("forward returns a constant; expected: a tensor that depends on the inputs")
-    whole = tensors.vector(result)
+    try:
+        whole = tensors.vector(result)
+    except Refusal as refusal:
+        raise CaptureError(f"what forward returns is not captured: {refusal}") from None
     ends = accumulate(var.size for var in outs)
     parts = [Slice(out, whole, end - out.size) for out, end in zip(outs, ends, strict=True)]
     return simplify(verify(Program(name, ins, outs, (*builder.ops, *parts))))
@@ -102,6 +105,8 @@ class _Reader:
             if args[1] >= len(args[0]):
                 raise Refusal(INDICES)
             return args[0][args[1]]
+        if isinstance(value := node.meta["val"], torch.Tensor) and value.is_complex():
+            raise Refusal(REFUSED["complex"])
         if not _tensors((args, kwargs)):
             if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
                 raise Refusal(RANDOM)
@@ -114,6 +119,8 @@ class _Reader:
             return self._scattered(args[0], lambda t: t.gather(args[1], args[2]), args[3])
         if name == "index_put" and args[3:] == (True,):
             return self._scattered(args[0], lambda t: torch.ops.aten.index(t, args[1]), args[2])
+        if name == "index_put" and _tensors(args[1]):
+            return self._masked(node, *args[:3])
         data = MOVES.get(name, ())
         if data and not _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
             return self._moved(target, data, args, kwargs)
@@ -135,11 +142,22 @@ class _Reader:
             raise Refusal(ROUNDS)
         return x
 
+    def _masked(self, node: Node, x: Any, places: Sequence[Any], value: Any) -> Any:
+        """x with one value where a mask holds, over the first axes or with places in the others."""
+        masks = [each for each in node.args[1] if isinstance(each, Node)]  # type: ignore[union-attr]
+        if len(places) != 1 or masks[0].meta["val"].dtype != torch.bool or math.prod(shape_of(_arrays(value))) != 1:
+            raise Refusal("where it writes depends on the data: use torch.where(condition, a, b)")
+        missing = len(shape_of(_arrays(x))) - len(places[0].shape)
+        mask = self.tensors.move(lambda table: table.reshape(*table.shape, *(1,) * missing), places[0])
+        return _torch(self.tensors.select(mask, _arrays(value), _arrays(x)))
+
     def _scattered(self, x: Any, picked: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
         """x, with values added to the elements that `picked` finds."""
         shape = shape_of(_arrays(x))
-        places = picked(torch.arange(math.prod(shape)).view(shape)).numpy().reshape(-1)
-        table = np.broadcast_to(self.tensors.table(_arrays(values)), places.shape).reshape(-1)
+        found = picked(torch.arange(math.prod(shape)).view(shape)).numpy()
+        places, table = (
+            np.broadcast_to(each, found.shape).reshape(-1) for each in (found, self.tensors.table(_arrays(values)))
+        )
         nothing = self.tensors.table(np.zeros(shape)).reshape(-1)
         total: Value = _arrays(x)
         while len(places):

@@ -7,6 +7,7 @@ NumPy, and the definition of the bits; in the export each word becomes loops ove
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,18 @@ def at_points(kernel: Body, x: Lanes | None, y: Lanes | None, n: int) -> int:
     return 0
 
 
+def at_points_for(once: Body, kernel: Body, p: Lanes | None, x: Lanes | None, y: Lanes | None, n: int) -> int:
+    """Store kernel(once(p), x) of n points into y; 0, or an error code. All points have the numbers p (n_p,)."""
+    if n > 0 and p is None:
+        return NULL_POINTER
+
+    def beside(x: Lanes) -> Lanes:
+        held = once(p[:, None])  # type: ignore[index]
+        return kernel(np.concatenate([np.broadcast_to(held, (len(held), x.shape[1])), x]))
+
+    return at_points(beside, x, y, n)
+
+
 def first_difference(x: Lanes, n: int, *functions: Any) -> int:
     """0, or 1 + the first number whose bits differ from the expected ones; they are counted through the functions.
 
@@ -104,6 +117,16 @@ def first_difference(x: Lanes, n: int, *functions: Any) -> int:
                 return 1 + before + int(different[0])
         before += expected.size
     return 0
+
+
+def first_difference_for(x: Lanes, p: Lanes, points: Lanes, n: int, *functions: Any) -> int:
+    """`first_difference` of the first half of the functions, and then of the others at (p, points)."""
+    half = len(functions) // 2
+    if first := first_difference(x, n, *functions[:half]):
+        return first
+    bound = [partial(each, p) if callable(each) else each for each in functions[half:]]
+    first = first_difference(points, n, *bound)
+    return first and first + sum(each.size for each in functions[1:half:2])
 
 
 def count_outside(x: Lanes | None, n: int, box: Lanes) -> int:
