@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdpinn_edge.bundle.manifest import Grade, Input, Manifest, Precision, check_files, read_manifest
-from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR
+from kdpinn_edge.bundle.manifest import (
+    MAX_RELATIVE_ERROR,
+    Grade,
+    Input,
+    Manifest,
+    Precision,
+    check_files,
+    read_manifest,
+)
 from kdpinn_edge.bundle.read import read_function
 from kdpinn_edge.derive.residual import residual_program
 from kdpinn_edge.errors import ExportError, ProfileError
