@@ -58,7 +58,7 @@ def compile(
     has names of its own. `domain` is (lower, upper), each (n_in,), the box that the model is meant for. `derivatives`
     asks for the function `jet`, as in ["u", "u_x"]; `residual` is that function, as a Program, or the problem whose
     equation it belongs to. `per_call` names the inputs that are constant during a call, for `engine.eval_for`. The
-    errors in `engine.manifest` are measured at 256 points; rounding may make `max_relative_error` of the values of them.
+    errors in `engine.manifest` are measured at 256 points; they may be `max_relative_error` of the largest value.
 
         engine = compile(net, inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
         u = engine(np.array([[0.5, 0.1]], np.float32))
