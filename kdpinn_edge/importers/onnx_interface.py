@@ -276,8 +276,8 @@ def _records(model: onnx.ModelProto, called: str) -> dict[str, list[dict[str, An
         return {side: [_record(each, side) for each in found.get(side, ())] for side in ("inputs", "outputs")}
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise CaptureError(
-            f'{called}: the metadata {METADATA} cannot be read ({error}); expected: {{"inputs": [{{"name": "x", "lower": '
-            '0, "upper": 1, "unit": "m"}], "outputs": [{"name": "u"}]}'
+            f"{called}: the metadata {METADATA} cannot be read ({error}); expected: "
+            '{"inputs": [{"name": "x", "lower": 0, "upper": 1, "unit": "m"}], "outputs": [{"name": "u"}]}'
         ) from error
 
 

@@ -30,7 +30,7 @@ from kdpinn_edge.importers.columns import Column, output_columns, parse_columns
 from kdpinn_edge.importers.onnx_file import EPSILON, check_model, in_float64, opsets, read_file
 from kdpinn_edge.importers.onnx_interface import GraphInput, Interface, interface, output_variables
 from kdpinn_edge.importers.onnx_operators import OPERATORS, REFUSED
-from kdpinn_edge.importers.onnx_reader import MOVES, GraphReader
+from kdpinn_edge.importers.onnx_reader import CONTROL, MOVES, RANDOM, GraphReader
 from kdpinn_edge.importers.proof import PARITY, probe_points, prove
 from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value
 from kdpinn_edge.program.builder import Builder
@@ -97,7 +97,7 @@ def read_onnx(
     """The Program in a file, and what is known of its columns; see `capture_onnx`."""
     called = str(path)
     written = read_file(path)
-    model = check_model(written, {*OPERATORS, *MOVES, *REFUSED}, called)
+    model = check_model(written, READ, called)
     given = interface(model, inputs, outputs, called)
     program = _own(written, inputs, outputs)
     if program is not None:
@@ -133,6 +133,10 @@ def _fitting(described: tuple[C, ...], variables: tuple[Var, ...], kind: type[C]
     """The columns as they are described, where they are those of the variables; else by name alone."""
     names = columns(variables)
     return described if tuple(each.name for each in described) == names else tuple(map(kind, names))
+
+
+READ = frozenset({*OPERATORS, *MOVES, *REFUSED, *RANDOM, *CONTROL, "Range"})
+"""The operators that stay whole: the standard defines Range by a loop, and it is of constants."""
 
 
 class Erf(OpRun):
@@ -221,8 +225,8 @@ class _File:
         except Exception as error:  # of NumPy and of the evaluator, as it comes
             reason = (str(error).strip().splitlines() or [""])[0]
             raise CaptureError(
-                f"{self.called} fails when ONNX's reference evaluator runs it ({type(error).__name__}: {reason}); expected: "
-                "a model that takes the points of its inputs"
+                f"{self.called} fails when ONNX's reference evaluator runs it ({type(error).__name__}: {reason}); "
+                "expected: a model that takes the points of its inputs"
             ) from error
         found: Array = np.concatenate(rows)[: len(points)].astype(np.float64)
         return found

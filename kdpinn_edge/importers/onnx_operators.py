@@ -27,6 +27,7 @@ STEPS = "its slope is 0 and it jumps, as no smooth network does; expected: a mod
 WHERE = "it returns places and not values; expected: a model that calculates with its inputs alone"
 IMAGES = """AveragePool Col2Im Conv ConvInteger ConvTranspose DeformConv GridSample LRN LpPool MaxPool Resize RoiAlign
     Upsample"""
+QUANTISED = "DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul QuantizeLinear"
 REFUSED = {
     **dict.fromkeys(("Ceil", "Floor", "Round", "Mod", "Hardmax"), STEPS),
     **dict.fromkeys(("ArgMax", "ArgMin", "TopK", "NonZero", "Unique", "OneHot"), WHERE),
@@ -38,7 +39,7 @@ REFUSED = {
         ("LSTM", "GRU", "RNN"), "it is recurrent; expected: a network whose outputs depend on one point alone"
     ),
     **dict.fromkeys(
-        ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearMatMul", "MatMulInteger", "QLinearConv"),
+        tuple(QUANTISED.split()),
         "it is quantised; expected: the network in floating point, as it was trained",
     ),
 }  # fmt: skip

@@ -149,6 +149,8 @@ class GraphReader:
             except (ValueError, TypeError, IndexError, KeyError) as error:  # of NumPy, about shapes
                 raise Refusal(f"its inputs do not fit ({_first_line(error)})") from error
             return made if isinstance(made, list | tuple) else [made]  # type: ignore[list-item]
+        if name in MOVES:
+            raise Refusal("which numbers it moves depends on the point; expected: constant places")
         raise Refusal(self._unknown(name))
 
     def _unknown(self, name: str) -> str:

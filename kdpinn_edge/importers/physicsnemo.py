@@ -94,8 +94,6 @@ def _entry(path: Path, name: str) -> bytes:
             with zipfile.ZipFile(path) as archive:
                 if archive.getinfo(name).file_size <= LARGEST_ENTRY:
                     return archive.read(name)
-    except FileNotFoundError as error:
-        raise CaptureError(f"{path}: no such file; expected: a .mdlus file that PhysicsNeMo saved") from error
     except (OSError, StopIteration, KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise CaptureError(f"{path}: not an archive with {name} in it; expected: a .mdlus file, whole") from error
     raise CaptureError(f"{path}: {name} takes more than {LARGEST_ENTRY} bytes; expected: a small network")

@@ -74,7 +74,8 @@ def _module(text: str, weights: Path | None, activation: str | None) -> Any:
     state = read_weights_file(path)
     if activation is None:
         raise ProgramError(
-            f"{text} holds weights and not what happens between them; add --activation for dense layers, one of "
+            f"{text} holds weights and not what happens between them; add --activation for dense layers (of "
+            f"distill and search: --source-activation), one of "
             f"{', '.join(ACTIVATIONS)}; or name the program that makes the network, as in model.py:build --weights "
             "weights.pt"
         )
@@ -87,8 +88,6 @@ def _built(path: Path, factory: str, weights: Path | None) -> Any:
         raise ProgramError(
             f"{path} is a program; expected: also the function in it that makes the network, as in {path}:build"
         )
-    if not path.is_file():
-        raise ProgramError(f"{path}: no such file; expected: a Python program, as in model.py:build")
     built = _called(path, factory)
     if weights is not None:
         if not isinstance(built, nn.Module):
@@ -117,11 +116,8 @@ def _called(path: Path, factory: str) -> Any:
     except KdpinnError:
         raise
     except (Exception, SystemExit) as error:
-        own = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename).resolve() == path.resolve()
-        ]
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()]
         line = f"{path}:{own[-1].lineno}" if own else f"{path}:{factory}"
         raise CaptureError(
             f"{line}: the program fails: {type(error).__name__}: {error}; expected: {factory} without arguments makes "
