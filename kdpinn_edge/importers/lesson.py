@@ -59,8 +59,8 @@ def find_lesson(
         guide = _guide(followed, said, itself=False)
         options = {} if teacher is None else {"teacher": _command_word(teacher)}
         in_python = _in_python(followed)
-        told = repr(source) if in_python else source
-        return _lesson(guide, solved, followed, told, options | _file_options(said), in_python=in_python)
+        word = repr(source) if in_python else source
+        return _lesson(guide, solved, followed, word, options | _file_options(said), in_python=in_python)
     if teacher is not None:
         raise TrainError(
             f"{_word(source)} is itself what is followed; expected: no teacher, or a problem "
