@@ -184,6 +184,7 @@ def test_a_problem_is_distilled_from_samples_and_functions(tmp_path: Path) -> No
         assert made.record["config"]["physics_weight"] == 1
         assert made.record["errors"]["relative_l2"] < 0.01
         assert made.net.problem is heat
+        assert made.record["command"].startswith("kdpinn_edge.distill('heat', folder, DistillConfig(hidden=(8,)")
 
 
 def test_a_network_of_ours_says_what_it_solves(tmp_path: Path) -> None:

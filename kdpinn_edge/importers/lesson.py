@@ -58,7 +58,9 @@ def find_lesson(
         said = Stated(tuple(map(Column, solved.inputs)), tuple(map(Column, solved.outputs)), of_file, activation)
         guide = _guide(followed, said, itself=False)
         options = {} if teacher is None else {"teacher": _command_word(teacher)}
-        return _lesson(guide, solved, followed, source, options | _file_options(said))
+        in_python = _in_python(followed)
+        word = repr(source) if in_python else source
+        return _lesson(guide, solved, followed, word, options | _file_options(said), in_python=in_python)
     if teacher is not None:
         raise TrainError(
             f"{_word(source)} is itself what is followed; expected: no teacher, or a problem "
@@ -68,9 +70,8 @@ def find_lesson(
     guide = _guide(source, said, itself=True)
     told = {"inputs": said.inputs, "outputs": said.outputs}
     options = {what: columns_text(stated) for what, stated in told.items() if stated is not None} | _file_options(said)
-    in_python = not isinstance(source, str | os.PathLike | Program)
     solved = guide.poses(model_name(Path(_word(source))))
-    return _lesson(guide, solved, source, _command_word(source), options, in_python=in_python)
+    return _lesson(guide, solved, source, _command_word(source), options, in_python=_in_python(source))
 
 
 def _lesson(
@@ -140,6 +141,11 @@ def _model_guide(source: str | os.PathLike[str] | Program, said: Stated, *, itse
         said = replace(said, inputs=None, outputs=None)
     model = find_model(source, **vars(said))
     return ModelGuide(replace(model, problem=None) if stated else model, word)
+
+
+def _in_python(source: Source) -> bool:
+    """Whether the command line has no word for a source."""
+    return not isinstance(source, str | os.PathLike | Program)
 
 
 def _are_samples(source: Source) -> bool:
