@@ -144,20 +144,22 @@ class LibraryEngine(CEngine):
         if fault := misfit(manifest):
             raise MisfitError(f"{manifest.library} was made for {manifest.target.name}; {fault}. {INSTEAD}")
         ffi = _ffi()
-        ffi.cdef(f"const kdpinn_model *{manifest.name}_model(void);")
-        for function in _per_call(manifest):
-            ffi.cdef(PER_CALL.format(f"{manifest.name}_{function}_for", SCALAR[manifest.precision]))
+        describe = f"{manifest.name}_model"
+        per_call = {function: f"{manifest.name}_{function}_for" for function in _per_call(manifest)}
+        ffi.cdef(f"const kdpinn_model *{describe}(void);")
+        for symbol in per_call.values():
+            ffi.cdef(PER_CALL.format(symbol, SCALAR[manifest.precision]))
         library, descriptor = _opened(ffi, manifest, image)
-        try:
-            describe = getattr(library, f"{manifest.name}_model")
-            per_call = {each: getattr(library, f"{manifest.name}_{each}_for") for each in _per_call(manifest)}
-        except AttributeError as error:
-            _unload(ffi, library, descriptor)
-            raise BundleError(
-                f"{manifest.library} has not all functions that the manifest describes ({error}): export it again"
-            ) from error
+        for symbol in (describe, *per_call.values()):
+            if not hasattr(library, symbol):
+                _unload(ffi, library, descriptor)
+                raise BundleError(
+                    f"{manifest.library} has no function {symbol}, so it is not what the manifest describes: "
+                    "export it again"
+                )
         weakref.finalize(self, _unload, ffi, library, descriptor).atexit = False
-        super().__init__(manifest, ffi, describe(), per_call)
+        found = {function: getattr(library, symbol) for function, symbol in per_call.items()}
+        super().__init__(manifest, ffi, getattr(library, describe)(), found)
 
 
 class CompiledEngine(CEngine):

@@ -420,6 +420,14 @@ def test_a_library_is_refused(build: Build, case: str) -> None:
     np.testing.assert_array_equal(load(bundle, "numpy")(X), expected(X))
 
 
+def test_a_library_without_the_functions_for_constant_inputs_is_refused(build: Build) -> None:
+    bundle = build()
+    manifest = read_manifest(bundle)
+    restate(bundle, manifest, per_call=(manifest.inputs[0].name,))
+    with pytest.raises(BundleError, match="libsum.so has no function sum_eval_for"):
+        load(bundle)
+
+
 def test_every_disagreement_is_listed(build: Build) -> None:
     bundle = build()
     manifest = read_manifest(bundle)
