@@ -239,7 +239,7 @@ class Solution:
 
     def __call__(self, *coordinates: Tensor, to_numpy: bool = False) -> Any:
         shape = coordinates[0].shape
-        u = [net(torch.cat([each.reshape(-1, 1) for each in coordinates], 1)) for net in self.nets][0]
+        u = self.nets[0](torch.cat([each.reshape(-1, 1) for each in coordinates], 1))
         columns = [each.reshape(shape) for each in u.unbind(1)]
         return [each.detach().numpy() for each in columns] if to_numpy else columns
 
@@ -326,6 +326,11 @@ def loss(x: Tensor) -> Tensor:
     return NET(x).square().mean()
 
 
+def traced(x: Tensor) -> Tensor:
+    result: Tensor = torch.jit.trace(lambda x: x.view(5, 2)[:, [0, 0, 1]], torch.zeros(5, 2, dtype=x.dtype))(x)
+    return result
+
+
 MISFITS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no network": ("net.pt", {}, "a str was given; expected: a torch.nn.Module, a function of tensors"),
     "a loss": (loss, {}, r"loss, called in float64 with \(n, 2\), returns one number for all points; expected: one"),
@@ -338,10 +343,12 @@ MISFITS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "more arguments": (lambda a, b: a, {"inputs": ("x", "y", "t")}, r"takes 2 arguments \(a, b\), but 3 inputs are n"),
     "no attribute": (lambda x: x.extract(["y"]), {}, "AttributeError: 'Tensor' object has no attribute 'extract'"),
     "names that are unknown": (lambda x: x.extract(["y"]), {}, r"called in float64 with \(n, 2\), fails: .*extract"),
+    "traced with 5 points": (traced, {}, "TorchScript|fails: .*test_capture_call"),
     "another size": (nn.Linear(3, 3), {}, r"Linear.forward, called in float64 with \(n, 2\), fails: .*mat1 and mat2"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize(("given", "changes", "message"), MISFITS.values(), ids=MISFITS)
 def test_misfits(given: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CaptureError, match=message):

@@ -162,7 +162,7 @@ class Counts(nn.Module):
 
 def test_results_that_count_calls_are_refused() -> None:
     module = Counts()
-    with pytest.raises(CaptureError, match="at the first call and .* at the second, for the same point"):
+    with pytest.raises(CaptureError, match=r"at the first call and .* at the second, for the same point"):
         capture(module, name="p", inputs=XT, outputs=("u", "v"))
     assert module.calls == 0
 

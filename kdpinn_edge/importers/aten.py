@@ -19,7 +19,7 @@ Calculation = Callable[..., Value | list[Value]]
 
 MOVES: Mapping[str, Sequence[int]] = {
     **dict.fromkeys((
-        "alias", "as_strided", "cat", "clone", "contiguous", "detach", "diagonal", "expand", "flip", "gather",
+        "alias", "cat", "clone", "contiguous", "detach", "diagonal", "expand", "flip", "gather",
         "getitem", "index", "index_select", "permute", "repeat", "roll", "select", "slice", "split", "split_with_sizes",
         "squeeze", "stack", "t", "transpose", "unbind", "unfold", "unsqueeze", "view",
     ), (0,)),

@@ -124,8 +124,10 @@ def failure(error: BaseException) -> str:
     if isinstance(error, Untraceable):
         return f"cannot be recorded: {error}"
     lines = [each.strip() for each in str(error).splitlines() if each.strip()]
-    script = bool(lines) and "TorchScript" in lines[0]
-    text = (lines[-1] if script else f"{type(error).__name__}: {lines[0]}") if lines else type(error).__name__
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if "TorchScript interpreter" in text:
+        # where it was traced or scripted, and the reason, which is lost where an operator fails in float64
+        text = f"{lines[2]}: {lines[-1]}".removesuffix(":")
     text = text if len(text) <= 200 else text[:200] + "…"
     return ": ".join(filter(None, ("fails", user_line(error), text)))
 

@@ -1,11 +1,11 @@
 """`capture(module)`: what torch calculates for a point becomes a Program.
 
-libraries.py     finds the network in what is given
-torch_state.py   puts it into eval mode meanwhile, and everything back afterwards
-torch_call.py    finds out how it is called and what it returns
-torch_trace.py   records a call as a graph of ATen operators
-torch_reader.py  reads the graph into the ops of a Program
-capture          does all this, and proves the result
+torch_libraries.py  finds the network in what is given
+torch_state.py      puts it into eval mode meanwhile, and everything back afterwards
+torch_call.py       finds out how it is called and what it returns
+torch_trace.py      records a call as a graph of ATen operators
+torch_reader.py     reads the graph into the ops of a Program
+capture             does all this, and proves the result
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from kdpinn_edge.errors import CaptureError
-from kdpinn_edge.importers.libraries import network
 from kdpinn_edge.importers.proof import probe_points, prove
 from kdpinn_edge.importers.tensors import POINTS
 from kdpinn_edge.importers.torch_call import Call, failure, found_call
+from kdpinn_edge.importers.torch_libraries import network
 from kdpinn_edge.importers.torch_reader import read
 from kdpinn_edge.importers.torch_state import evaluating
 from kdpinn_edge.importers.torch_trace import recorded

@@ -32,7 +32,7 @@ LIKE = {"full_like", "ones_like", "zeros_like", "empty_like", "new_zeros", "new_
 
 NORMS = {"native_layer_norm", "native_group_norm", "native_batch_norm", "_fused_rms_norm"}
 """Operators that core ATen has, with a backward pass, and that torch writes as sums and roots as well."""
-OTHERS = {*MOVES, *LIKE, "_to_copy", "scatter_add"}
+OTHERS = {*MOVES, *LIKE, "_to_copy", "as_strided", "scatter_add"}
 """Operators that are read here, though they calculate nothing."""
 
 KEPT = {*(name.partition(".")[0] for name in CALCULATIONS), *REFUSED}
@@ -93,6 +93,9 @@ class _Reader:
                         raise Refusal(_reason(node.target))
                 except Refusal as refusal:
                     faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {refusal}")
+                except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                    why = f"these arguments are unknown ({type(error).__name__}: {str(error).split(chr(10))[0]})"
+                    faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {why}")
         if faults:
             raise CaptureError(f"forward cannot be captured: {listing(list(dict.fromkeys(faults)))}")
         (returned,) = node.all_input_nodes
@@ -105,37 +108,41 @@ class _Reader:
             if args[1] >= len(args[0]):
                 raise Refusal(INDICES)
             return args[0][args[1]]
-        if isinstance(value := node.meta["val"], torch.Tensor) and value.is_complex():
-            raise Refusal(REFUSED["complex"])
         if not _tensors((args, kwargs)):
             if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
                 raise Refusal(RANDOM)
             return target(*args, **kwargs)
-        if name == "_to_copy":
-            return self._cast(node, args[0])
         if name in LIKE:
             return target(torch.zeros(args[0].shape, dtype=torch.float64), *args[1:], **kwargs)
-        if name == "scatter_add":
-            return self._scattered(args[0], lambda t: t.gather(args[1], args[2]), args[3])
-        if name == "index_put" and args[3:] == (True,):
-            return self._scattered(args[0], lambda t: torch.ops.aten.index(t, args[1]), args[2])
-        if name == "index_put" and _tensors(args[1]):
-            return self._masked(node, *args[:3])
-        data = MOVES.get(name, ())
-        if data and not _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
-            return self._moved(target, data, args, kwargs)
-        meaning = _meaning(target)
-        if meaning is None:
-            raise Refusal(_reason(target))
-        result = meaning(self.tensors, *_bound(target, args, kwargs))
-        return [_torch(each) for each in result] if isinstance(result, list) else _torch(result)
+        for read in (self._by_hand, self._moved, self._calculated):
+            if (result := read(node, name, args, kwargs)) is not NotImplemented:
+                return [_torch(each) for each in result] if isinstance(result, list) else _torch(result)
+        raise Refusal(_reason(target))
+
+    def _by_hand(self, node: Node, name: str, args: Any, kwargs: Any) -> Any:
+        match name, args:
+            case "_to_copy", (x, *_):
+                return self._cast(node, x)
+            case "as_strided", (x, *layout):
+                return self._strided(node.all_input_nodes[0].meta["val"], x, *layout)
+            case "scatter_add", (x, axis, index, values):
+                return self._scattered(x, lambda places: places.gather(axis, index), values)
+            case "index_put", (x, index, values, True):
+                return self._scattered(x, lambda places: torch.ops.aten.index(places, index), values)
+            case "index_put", (x, index, value, *_) if _tensors(index):
+                return self._masked(node, x, index, value)
+        return NotImplemented
+
+    def _calculated(self, node: Node, name: str, args: Any, kwargs: Any) -> Any:
+        meaning = _meaning(node.target)
+        return NotImplemented if meaning is None else meaning(self.tensors, *_bound(node.target, args, kwargs))
 
     def _cast(self, node: Node, x: Tensor) -> Any:
         """x in another type: every floating type stands for the precision of the export."""
         (source,) = node.all_input_nodes
         old, new = (each.meta["val"].dtype for each in (source, node))
         if new == torch.bool and old != torch.bool:
-            return _torch(CALCULATIONS["ne"](self.tensors, x, 0.0))
+            return CALCULATIONS["ne"](self.tensors, x, 0.0)
         if new.is_complex:
             raise Refusal(REFUSED["complex"])
         if old.is_floating_point and not new.is_floating_point:
@@ -149,7 +156,7 @@ class _Reader:
             raise Refusal("where it writes depends on the data: use torch.where(condition, a, b)")
         missing = len(shape_of(_arrays(x))) - len(places[0].shape)
         mask = self.tensors.move(lambda table: table.reshape(*table.shape, *(1,) * missing), places[0])
-        return _torch(self.tensors.select(mask, _arrays(value), _arrays(x)))
+        return self.tensors.select(mask, _arrays(value), _arrays(x))
 
     def _scattered(self, x: Any, picked: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
         """x, with values added to the elements that `picked` finds."""
@@ -166,14 +173,26 @@ class _Reader:
             added[places[first]] = table[first]
             total = self.tensors.add(total, self.tensors.value(added.reshape(shape)))
             places, table = np.delete(places, first), np.delete(table, first)
-        return _torch(total)
+        return total
 
-    def _moved(self, target: Any, data: Sequence[int], args: Sequence[Any], kwargs: Any) -> Any:
-        """`target`, carried out on the tables of the arguments at the places `data`."""
+    def _strided(self, source: torch.Tensor, x: Any, size: Any, stride: Any, offset: int | None = None) -> Value:
+        """What lies in the memory of x, whose layout is that of `source`, at other places."""
+        whole = source.untyped_storage().nbytes() // source.element_size()
+        memory = torch.full((whole,), self._table(math.nan))
+        memory.as_strided(source.shape, source.stride(), source.storage_offset()).copy_(self._table(x))
+        start = source.storage_offset() if offset is None else offset
+        return self.tensors.value(memory.as_strided(size, stride, start).numpy())
+
+    def _moved(self, node: Node, name: str, args: Any, kwargs: Any) -> Any:
+        """The operator, carried out on the tables of those of its arguments that hold the numbers."""
+        target: Any = node.target
+        data = MOVES.get(name, ())
+        if not data or _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
+            return NotImplemented
         moved = target(*(self._table(each) if i in data else each for i, each in enumerate(args)), **kwargs)
         if isinstance(moved, torch.Tensor):
-            return _torch(self.tensors.value(moved.numpy()))
-        return [_torch(self.tensors.value(each.numpy())) for each in moved]
+            return self.tensors.value(moved.numpy())
+        return [self.tensors.value(each.numpy()) for each in moved]
 
     def _table(self, argument: Any) -> Any:
         if isinstance(argument, list | tuple):

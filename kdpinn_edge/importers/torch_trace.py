@@ -29,6 +29,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from kdpinn_edge.importers.aten import RANDOM, REFUSED
 from kdpinn_edge.importers.torch_reader import decompositions
 
 HALF = frozenset({torch.float16, torch.bfloat16})
@@ -66,7 +67,6 @@ BRANCHES = (
     "student"
 )
 PICKS = "how many numbers it picks depends on the data: use torch.where(condition, a, b)"
-RANDOM = "it is random: use nn.Dropout, which is off in eval mode, or guard it by `if self.training:`"
 
 
 class Untraceable(Exception):  # noqa: N818
@@ -257,6 +257,8 @@ class _Recorder(_Float64):  # type: ignore[no-untyped-call]
     def followed(self, func: Any, args: Any, kwargs: Any, given: list[Tensor]) -> Any:
         """What an operator returns, written down. Raises Untraceable where its numbers leave torch."""
         known = all(_storage(each) in self._answers for each in given)
+        if REFUSED.get(_name(func)) == RANDOM:
+            raise self.refusal(f"{_name(func)} is not captured: {RANDOM}")
         if torch.Tag.data_dependent_output in func.tags:
             if not known:
                 raise self.refusal(BRANCHES)
@@ -270,6 +272,8 @@ class _Recorder(_Float64):  # type: ignore[no-untyped-call]
             self._begin(each)
         arguments, keywords = (tree_map(self._node, each) for each in (args, kwargs))
         out = func(*args, **kwargs)
+        if any(each.is_complex() for each in _tensors(out)):
+            raise self.refusal(f"{_name(func)} is not captured: {REFUSED['complex']}")
         node = self.graph.call_function(func, arguments, keywords)
         node.meta["where"] = self._where()
         self._made(out, node)
