@@ -63,6 +63,6 @@ def prove(program: Program, points: Array, expected: Array, source: str, cause: 
         at = [f"{name} = {value!r}" for name, value in zip(columns(program.inputs), points[row].tolist(), strict=True)]
         raise CaptureError(
             f"the Program differs from {source} at {', '.join(at[:SHOWN])}{', …' * (len(at) > SHOWN)}: "
-            f"{columns(program.outputs)[column]} is {float(expected[row, column])!r} there and "
+            f"{columns(program.outputs)[column]} is {float(expected[row, column])!r} in {source} and "
             f"{float(found[row, column])!r} in the Program; allowed: {allowed[column]:.3g}. {cause}"
         )
