@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kdpinn_edge.bundle.manifest import (
+    MAX_RELATIVE_ERROR,
     ONNX_FILES,
     PROGRAM_FILES,
     Grade,
@@ -23,7 +24,6 @@ from kdpinn_edge.bundle.manifest import (
     Storage,
     write_manifest,
 )
-from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from kdpinn_edge import cli, distill
 from kdpinn_edge.bundle.manifest import Input, Output, read_manifest
 from kdpinn_edge.errors import KdpinnError, TrainError
+from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.importers.lesson import find_lesson
 from kdpinn_edge.importers.model import captured, find_model
 from kdpinn_edge.problems import problem
@@ -263,6 +264,23 @@ def test_a_model_of_many_inputs(tmp_path: Path) -> None:
     names = ", ".join(f"s{i}=0:1" for i in range(40))
     made = distill(many, tmp_path / "run", replace(TINY, newton_rounds=1), inputs=names, outputs="u")
     assert made.record["errors"]["n_points"] == 9000
+
+
+def test_a_file_of_a_foreign_network_is_followed(tmp_path: Path) -> None:
+    """By its own columns as a model, and by those of a problem as its teacher."""
+    net = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    program = find_model(str(tmp_path / "net.pt"), inputs="x, t", outputs="u", activation="tanh").program
+    (tmp_path / "net.onnx").write_bytes(to_onnx(program, "float64").SerializeToString())
+    x = torch.rand(20, 2).double()
+    of_weights = find_lesson(str(tmp_path / "net.pt"), inputs="x=0:1, t=0:1", outputs="u", activation="tanh")
+    of_onnx = find_lesson(str(tmp_path / "net.onnx"), inputs="x=0:1, t=0:1", outputs="u")
+    taught = find_lesson("heat", teacher=str(tmp_path / "net.pt"), activation="tanh")
+    for lesson in (of_weights, of_onnx, taught):
+        torch.testing.assert_close(lesson.teacher(x), net(x).detach(), rtol=1e-12, atol=1e-12)
+    assert of_weights.problem.name == "net"
+    assert taught.problem.name == "heat"
+    assert taught.command(TINY).endswith(f"--teacher {tmp_path / 'net.pt'} --source-activation tanh")
 
 
 # What is refused, before anything is written

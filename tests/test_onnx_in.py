@@ -223,7 +223,8 @@ def test_shape_arithmetic_and_local_functions(tmp_path):
         node("ReduceSum", "x axes", "t", keepdims=0), node("Reshape", "t to", "r"), node("ConstantOfShape", "to", "z"),
         helper.make_node("twice", ["r"], ["d"], domain="mine"), node("Add", "d z", "y"),
         node("Range", "i0 i2 i1", "r01"), node("Cast", "r01", "f01", to=FLOAT), node("ReduceSum", "f01", "f1"),
-        node("Mul", "y f1", "h"), node("Equal", "one one", "yes"), helper.make_node("If", ["yes"], ["u"], then_branch=then, else_branch=other),
+        node("Mul", "y f1", "h"), node("Equal", "one one", "yes"),
+        helper.make_node("If", ["yes"], ["u"], then_branch=then, else_branch=other),
     ]  # fmt: skip
     function = helper.make_function(
         "mine", "twice", ["a"], ["b"], [node("Add", "a a", "b")], [helper.make_opsetid("", 17)]

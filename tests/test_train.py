@@ -606,6 +606,8 @@ def test_weights_whose_header_starts_like_a_pickle_are_read(tmp_path: Path) -> N
 def test_a_torch_archive_is_refused(tmp_path: Path) -> None:
     torch.save(Pinn(BURGERS, (3,)).state_dict(), tmp_path / "net.pth")
     with pytest.raises(TrainError, match=r"pickle.*safetensors\.torch\.save_file"):
+        load_pinn(tmp_path / "net.pth")
+    with pytest.raises(ProgramError, match=r"holds weights and not what happens between.*--source-activation"):
         distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=tmp_path / "net.pth")
     assert not (tmp_path / "run").exists()
 

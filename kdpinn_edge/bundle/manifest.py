@@ -27,6 +27,9 @@ MANIFEST_FILE = "manifest.json"
 PROGRAM_FILE = "program.npz"
 ONNX_FILE = "model.onnx"
 
+MAX_RELATIVE_ERROR = 0.01
+"""The share of the largest value that the error of an export may have, unless another is asked for."""
+
 FunctionName = Literal["eval", "jet", "residual"]
 Precision = Literal["float32", "float64"]
 Storage = Literal["float16", "float32", "float64"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR
+from kdpinn_edge.bundle.manifest import MAX_RELATIVE_ERROR
 from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import (

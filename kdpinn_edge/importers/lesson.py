@@ -14,8 +14,8 @@ from kdpinn_edge.bundle.manifest import MANIFEST_FILE
 from kdpinn_edge.errors import CaptureError, TrainError
 from kdpinn_edge.importers.columns import Column, columns_text, input_columns, output_columns
 from kdpinn_edge.importers.guides import Guide, ModelGuide, NetGuide, OutsideGuide, SamplesGuide
-from kdpinn_edge.importers.libraries import network
-from kdpinn_edge.importers.model import Columns, find_model, model_name, read_columns, zoo_name
+from kdpinn_edge.importers.model import Columns, Stated, find_model, is_foreign, model_name, read_columns, zoo_name
+from kdpinn_edge.importers.torch_libraries import network
 from kdpinn_edge.problems import Array, Problem, problem
 from kdpinn_edge.program.ir import Program
 from kdpinn_edge.training import load_pinn
@@ -34,9 +34,6 @@ from kdpinn_edge.training.teacher import default_teacher
 Source: TypeAlias = str | os.PathLike[str] | Program | Module | Callable[[Array], Any] | Sequence[Any]
 """What a student follows; or what a library calls a model, which holds one network."""
 
-FILES_OF_OTHERS = (".npz", ".onnx", ".pt2", ".py", ".mdlus")
-"""How the names of files end that hold no network of ours, but what `find_model` reads."""
-
 EXPECTED = (
     "a problem, a model (a Program, or what names one: a run folder, a bundle, a program.npz, …), a torch module, a "
     "function f(x) of NumPy arrays, or samples (x, u) or (x, u, du)"
@@ -49,23 +46,28 @@ def find_lesson(
     teacher: Source | None = None,
     inputs: Columns | None = None,
     outputs: Columns | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    activation: str | None = None,
 ) -> Lesson:
     """The Lesson that `source` gives; the arguments are those of `kdpinn_edge.distill`. Nothing is written."""
+    of_file = None if weights is None else Path(weights)
     if isinstance(source, str) and zoo_name(source) != source:
         if inputs is not None or outputs is not None:
             raise TrainError(f"{source} has its own columns and domain; expected: no inputs and no outputs")
         solved, followed = problem(source), default_teacher(source) if teacher is None else teacher
-        guide = _guide(followed, tuple(map(Column, solved.inputs)), tuple(map(Column, solved.outputs)), itself=False)
-        return _lesson(guide, solved, followed, source, {} if teacher is None else {"teacher": _command_word(teacher)})
+        said = Stated(tuple(map(Column, solved.inputs)), tuple(map(Column, solved.outputs)), of_file, activation)
+        guide = _guide(followed, said, itself=False)
+        options = {} if teacher is None else {"teacher": _command_word(teacher)}
+        return _lesson(guide, solved, followed, source, options | _file_options(said))
     if teacher is not None:
         raise TrainError(
             f"{_word(source)} is itself what is followed; expected: no teacher, or a problem "
             f"({', '.join(problems.names())}) that the teacher solves"
         )
-    stated_in, stated_out = read_columns(inputs, "inputs"), read_columns(outputs, "outputs")
-    guide = _guide(source, stated_in, stated_out, itself=True)
-    told = {"inputs": stated_in, "outputs": stated_out}
-    options = {what: columns_text(stated) for what, stated in told.items() if stated is not None}
+    said = Stated(read_columns(inputs, "inputs"), read_columns(outputs, "outputs"), of_file, activation)
+    guide = _guide(source, said, itself=True)
+    told = {"inputs": said.inputs, "outputs": said.outputs}
+    options = {what: columns_text(stated) for what, stated in told.items() if stated is not None} | _file_options(said)
     in_python = not isinstance(source, str | os.PathLike | Program)
     solved = guide.poses(model_name(Path(_word(source))))
     return _lesson(guide, solved, source, _command_word(source), options, in_python=in_python)
@@ -79,18 +81,23 @@ def _lesson(
     return Lesson(teacher, domain, {"name": name, "sha256": sha256}, source, options, in_python)
 
 
-Stated = tuple[Column, ...] | None
+def _file_options(said: Stated) -> dict[str, str]:
+    """What was said of a file that holds a foreign network, by the names of the options."""
+    options = {"weights": said.weights, "source-activation": said.activation}
+    return {name: str(text) for name, text in options.items() if text is not None}
 
 
-def _guide(source: Source, inputs: Stated, outputs: Stated, *, itself: bool) -> Guide:
+def _guide(source: Source, said: Stated, *, itself: bool) -> Guide:
     """What `source` is, under these columns.
 
     They are those that were stated of it, if any, where it is `itself` what is followed; else those of the problem that
     it teaches.
     """
-    word = _word(source)
+    word, inputs, outputs = _word(source), said.inputs, said.outputs
     if isinstance(source, str | os.PathLike | Program) and not _are_samples(source):
-        return _model_guide(source, inputs, outputs, itself=itself)
+        return _model_guide(source, said, itself=itself)
+    if faults := _file_options(said):
+        raise TrainError(f"--{next(iter(faults))} is given; expected: it with a file of weights, not with {word}")
     if inputs is None or outputs is None:
         missing = "inputs" if inputs is None else "outputs"
         raise TrainError(
@@ -121,18 +128,18 @@ def _called(source: object) -> Callable[..., Any]:
         raise TrainError(f"{_word(source)} cannot be followed; expected: {EXPECTED}") from error
 
 
-def _model_guide(
-    source: str | os.PathLike[str] | Program, inputs: Stated, outputs: Stated, *, itself: bool
-) -> NetGuide | ModelGuide:
+def _model_guide(source: str | os.PathLike[str] | Program, said: Stated, *, itself: bool) -> NetGuide | ModelGuide:
     """A network of ours, or a model; under columns that were stated it is without the equation that it may solve."""
     word = _word(source)
-    if not itself:
-        return NetGuide(load_pinn(zoo_name(word)), word) if _is_ours(source) else ModelGuide(find_model(source), word)
-    if inputs is not None or outputs is not None:
-        return ModelGuide(replace(find_model(source, inputs=inputs, outputs=outputs), problem=None), word)
-    if _is_ours(source) and (net := load_pinn(zoo_name(word))).problem.equation:
-        return NetGuide(net, word)
-    return ModelGuide(find_model(source), word)
+    stated = itself and (said.inputs, said.outputs) != (None, None)
+    if _is_ours(source) and not stated and not _file_options(said):
+        net = load_pinn(zoo_name(word))
+        if net.problem.equation or not itself:
+            return NetGuide(net, word)
+    if not stated and not is_foreign(source):
+        said = replace(said, inputs=None, outputs=None)
+    model = find_model(source, **vars(said))
+    return ModelGuide(replace(model, problem=None) if stated else model, word)
 
 
 def _are_samples(source: Source) -> bool:
@@ -140,7 +147,7 @@ def _are_samples(source: Source) -> bool:
 
 
 def _is_ours(source: str | os.PathLike[str] | Program) -> bool:
-    """Whether `source` names a network in the zoo, a run folder or a file of weights."""
+    """Whether `source` names a network in the zoo, a run folder or a file of weights of ours."""
     if isinstance(source, Program):
         return False
     path = Path(source)
@@ -148,7 +155,7 @@ def _is_ours(source: str | os.PathLike[str] | Program) -> bool:
         return True
     if path.is_dir():
         return not (path / MANIFEST_FILE).exists()
-    return path.exists() and path.suffix not in FILES_OF_OTHERS
+    return path.exists() and path.suffix != ".npz" and not is_foreign(source)
 
 
 def _word(source: object) -> str:

@@ -152,9 +152,9 @@ def _check_names(what: str, stated: Sequence[Column], names: tuple[str, ...]) ->
 
 def _foreign(text: str, stated: Stated) -> Model | None:
     """The Model in a file that this package did not write; None where `text` is something else."""
-    path = Path(text.partition(".py:")[0] + ".py") if ".py:" in text else Path(text)
-    if path.suffix not in FOREIGN_SUFFIXES or (path.suffix == ".safetensors" and _is_ours(path)):
+    if not is_foreign(text):
         return None
+    path = _file(text)
     if not path.is_file():
         raise ProgramError(f"{path}: no such file; expected: {FOREIGN}")
     name = model_name(path)
@@ -168,6 +168,19 @@ def _foreign(text: str, stated: Stated) -> Model | None:
 
     program = captured_file(text, name, stated.inputs, stated.outputs, stated.weights, stated.activation)
     return _described(Model(name, program), replace(stated, weights=None, activation=None))
+
+
+def is_foreign(source: str | os.PathLike[str] | Program) -> bool:
+    """Whether `source` names a file that this package did not write."""
+    if isinstance(source, Program):
+        return False
+    path = _file(os.fspath(source))
+    return path.suffix in FOREIGN_SUFFIXES and not (path.suffix == ".safetensors" and _is_ours(path))
+
+
+def _file(text: str) -> Path:
+    """The file in model.py:build, or that `text` names."""
+    return Path(text.partition(".py:")[0] + ".py") if ".py:" in text else Path(text)
 
 
 def _is_ours(path: Path) -> bool:

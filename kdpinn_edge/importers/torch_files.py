@@ -74,7 +74,8 @@ def _module(text: str, weights: Path | None, activation: str | None) -> Any:
     state = read_weights_file(path)
     if activation is None:
         raise ProgramError(
-            f"{text} holds weights and not what happens between them; add --activation for dense layers, one of "
+            f"{text} holds weights and not what happens between them; add --activation for dense layers (of "
+            f"distill and search: --source-activation), one of "
             f"{', '.join(ACTIVATIONS)}; or name the program that makes the network, as in model.py:build --weights "
             "weights.pt"
         )
