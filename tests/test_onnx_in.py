@@ -266,6 +266,48 @@ def test_opsets(tmp_path, opset):
     agrees(capture_onnx(path), path)
 
 
+SCALES = {"scale": np.float32([1.25, 0.5, -2, 1]), "bias": np.float32([0.1, -0.3, 0.7, 0])}
+PER_GROUP = {name: each[:2] for name, each in SCALES.items()}
+
+
+@pytest.mark.parametrize("element", [FLOAT, DOUBLE])
+@pytest.mark.parametrize(
+    ("operator", "opset", "constants", "attributes"),
+    [
+        ("Gelu", 20, {}, {"approximate": "tanh"}),
+        ("Gelu", 20, {}, {}),
+        ("HardSwish", 14, {}, {}),
+        ("Mish", 18, {}, {}),
+        ("GroupNormalization", 18, PER_GROUP, {"num_groups": 2}),
+        ("GroupNormalization", 21, SCALES, {"num_groups": 2}),
+        ("LayerNormalization", 17, SCALES, {}),
+        ("Celu", 12, {}, {"alpha": 0.7}),
+    ],
+)
+def test_operators_that_onnx_defines_by_others_are_proved_in_float64(
+    tmp_path, operator, opset, constants, attributes, element
+):
+    """The reference evaluator rounds to float32 in some of them, whatever the file is made of."""
+    dtype = np.float32 if element == FLOAT else np.float64
+    constants = {"W": weights(2, 4, dtype=dtype), **{name: each.astype(dtype) for name, each in constants.items()}}
+    last = node(operator, " ".join(["h", *list(constants)[1:]]), "u", **attributes)
+    nodes = [node("MatMul", "x W", "h"), last]
+    path = saved(tmp_path / "m.onnx", nodes, constants, {"x": ["n", 2]}, {"u": ["n", 4]}, opset=opset, element=element)
+    program = capture_onnx(path)
+    if operator == "Gelu" and attributes:
+        h = X @ constants["W"].astype(np.float64)
+        expected = h / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (h + 0.044715 * h**3)))
+        assert np.abs(interpret(program, X) - expected).max() < 1e-14
+
+
+def test_bilinear_layer(tmp_path):
+    """Both operands depend on the point, and the weight between them is constant."""
+    nodes = [node("Einsum", "x W x", "a", equation="bi,oij,bj->bo"), node("Add", "a c", "u")]
+    weight = weights(3, 2, 2)
+    path = saved(tmp_path / "m.onnx", nodes, {"W": weight, "c": weights(3)}, {"x": ["n", 2]}, {"u": ["n", 3]})
+    agrees(capture_onnx(path), path)
+
+
 # What is refused
 
 HUGE = [node("ConstantOfShape", "huge", "c"), node("ReduceSum", "c", "s"), node("Add", "x s", "u")]

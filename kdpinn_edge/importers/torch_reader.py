@@ -27,6 +27,11 @@ from kdpinn_edge.program.ir import Program, Slice, Var
 from kdpinn_edge.program.simplify import simplify
 from kdpinn_edge.program.verify import verify
 
+ROUNDINGS = 64
+"""By so many units in the last place of its largest number a constant may differ between points that it is equal for.
+
+The proof tells whether it was meant to differ.
+"""
 LIKE = {"full_like", "ones_like", "zeros_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"}
 """Operators that make constants, to whom a tensor tells its shape and its type."""
 
@@ -83,7 +88,7 @@ class _Reader:
             if node.op == "placeholder":
                 known[node] = x
             elif node.op == "get_attr":
-                known[node] = getattr(self.graph, node.target)
+                known[node] = _same_for_all(getattr(self.graph, node.target), self.tensors.points)
             elif node.op == "call_function":
                 try:
                     if all(each in known for each in node.all_input_nodes):
@@ -200,6 +205,20 @@ class _Reader:
         if isinstance(argument, int | float):
             return int(self.tensors.table(argument))
         return torch.from_numpy(self.tensors.table(_arrays(argument)).copy())
+
+
+def _same_for_all(constant: torch.Tensor, points: int) -> torch.Tensor:
+    """A constant; what is the same for all points but for rounding, as of the first.
+
+    A matrix product of equal rows need not have equal rows: some are calculated together and some one by one.
+    """
+    for axis in (axis for axis, size in enumerate(constant.shape) if size == points > 1):
+        first = constant.narrow(axis, 0, 1)
+        if constant.is_floating_point() and not torch.equal(constant, first.expand_as(constant)):
+            rounding = ROUNDINGS * torch.finfo(constant.dtype).eps * first.abs().max()
+            if (constant - first).abs().max() <= rounding:
+                return first.expand_as(constant)
+    return constant
 
 
 def _meaning(target: Any) -> Calculation | None:
