@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint zoo cards paper readme verify-activations verify-targets constraints
+.PHONY: help demo test lint zoo cards paper readme verify-activations verify-libraries verify-targets constraints
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
@@ -15,6 +15,8 @@ help:
 	@echo "make readme       write the comparison into README.md"
 	@echo "make verify-activations"
 	@echo "                  every activation on every float32 (20 minutes on 2 cores), into docs/numerics.md"
+	@echo "make verify-libraries"
+	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
 	@echo "                  the proofs: large networks on every target that can be emulated, references, shipped models (13 minutes)"
 	@echo "make constraints  pin what .venv holds now in constraints.txt; other pins stay"
@@ -77,6 +79,12 @@ verify-activations: .venv/.dev
 	$(BIN)/python tools/coefficients.py --check
 	$(BIN)/python benchmarks/verify_activations.py --write
 
+# One process for each library: some set types and backends for all of torch.
+verify-libraries: .venv-libraries/.done
+	for each in tests/libraries/test_*.py; do \
+		.venv-libraries/bin/python -m pytest --quiet --confcutdir=tests/libraries -W ignore $$each || exit 1; \
+	done
+
 verify-targets: .venv/.dev
 	$(BIN)/python -m pytest -m proof
 
@@ -94,3 +102,9 @@ constraints: .venv/.dev
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
+
+# The list is complete, so nothing is resolved: TorchPhysics asks for NumPy 1, and runs with NumPy 2.
+.venv-libraries/.done: tests/libraries/requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-libraries
+	.venv-libraries/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/libraries/requirements.txt -e .
+	touch $@

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kdpinn_edge.bundle.manifest import (
+    MAX_RELATIVE_ERROR,
     ONNX_FILES,
     PROGRAM_FILES,
     Grade,
@@ -23,7 +24,6 @@ from kdpinn_edge.bundle.manifest import (
     Storage,
     write_manifest,
 )
-from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
@@ -154,7 +154,9 @@ def _companions(
         for variant, kernel in zip(interface.target.compiled, model.kernels, strict=True)
     }
     networks = {
-        ONNX_FILES[function]: to_onnx(program, interface.precision).SerializeToString(deterministic=True)
+        ONNX_FILES[function]: to_onnx(
+            program, interface.precision, interface.inputs, model.outputs[function]
+        ).SerializeToString(deterministic=True)
         for function, program in model.programs.items()
     }
     page = web_files(library, interface, dict(model.outputs), equation) if interface.target.artifact == "wasm" else {}

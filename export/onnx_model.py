@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
@@ -26,7 +27,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from kdpinn_edge.bundle.manifest import Precision
+from kdpinn_edge.bundle.manifest import Input, Output, Precision
 from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.functions import FUNCTIONS, find_function
 from kdpinn_edge.functions.power import power_name
@@ -66,8 +67,12 @@ ENDS: Mapping[str, Sequence[tuple[str, Recipe]]] = {
 ACCEPTED = "expected: a model.onnx that `export` wrote"
 
 
-def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
+def to_onnx(
+    program: Program, precision: Precision, inputs: Sequence[Input] = (), outputs: Sequence[Output] = ()
+) -> onnx.ModelProto:
     """The ONNX model of `program`, its parameters rounded once to `precision` ("float32" or "float64").
+
+    `inputs` and `outputs` describe its columns; they go into the metadata, as `capture_onnx` reads them.
 
     Equal Programs with equal variable names give equal bytes. Raises ProgramError where a parameter is too large.
     """
@@ -94,6 +99,9 @@ def to_onnx(program: Program, precision: Precision) -> onnx.ModelProto:
         "kdpinn.precision": precision,
         "kdpinn.program_sha256": program.sha256,
     }
+    if inputs or outputs:
+        described = {"inputs": list(map(asdict, inputs)), "outputs": list(map(asdict, outputs))}
+        metadata["kdpinn.columns"] = json.dumps(described)
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     return model

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import (
+    MAX_RELATIVE_ERROR,
     Errors,
     Function,
     FunctionName,
@@ -28,7 +29,7 @@ from kdpinn_edge.bundle.manifest import (
     domain_fault,
     name_fault,
 )
-from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR, probe_points
+from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
 from kdpinn_edge.derive.per_call import check_per_call, split

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kdpinn_edge.engines import load as load
     from kdpinn_edge.errors import KdpinnError as KdpinnError
     from kdpinn_edge.export.bundle import export_bundle as export_bundle
+    from kdpinn_edge.importers.onnx_model import capture_onnx as capture_onnx
     from kdpinn_edge.importers.torch_module import capture as capture
     from kdpinn_edge.program.file import read_program as read_program
     from kdpinn_edge.program.file import write_program as write_program
@@ -37,6 +38,7 @@ _HOME = {
     "compile": "engines",
     "audit": "checks.audit",
     "capture": "importers.torch_module",
+    "capture_onnx": "importers.onnx_model",
     "check": "checks.check",
     "derivatives": "derive.derivatives",
     "distill": "distillation",

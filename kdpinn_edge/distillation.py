@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from kdpinn_edge.importers.columns import Column
 from kdpinn_edge.importers.lesson import Source, find_lesson
+from kdpinn_edge.importers.model import Columns
 from kdpinn_edge.training import DistillConfig, Trained, teach
 from kdpinn_edge.training.progress import ProgressReport, silent
 
@@ -16,8 +16,10 @@ def distill(
     config: DistillConfig | None = None,
     *,
     teacher: Source | None = None,
-    inputs: str | tuple[Column, ...] | None = None,
-    outputs: str | tuple[Column, ...] | None = None,
+    inputs: Columns | None = None,
+    outputs: Columns | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    activation: str | None = None,
     resume: bool = False,
     report: ProgressReport = silent,
 ) -> Trained:
@@ -34,7 +36,8 @@ def distill(
     A model that solves a problem of the package has that problem's student. Of all others no equation is known: the
     student is a plain network over the domain, scaled to [-1, 1], and its error that against the teacher at points
     of its own, or against samples that were held out. `inputs` and `outputs` then state the columns, where the source
-    does not: "x[m]=0:5000, t=0:1" and "u". The domain of samples is by default the box that they fill.
+    does not: "x[m]=0:5000, t=0:1" and "u". The domain of samples is by default the box that they fill. `weights` and
+    `activation` are said of a file of a foreign network, as in `importers.model.find_model`.
 
     Interrupt and resume are as for `train`. Raises TrainError, before anything is written, where source, columns,
     config or folder do not fit; ProblemError, ProgramError or BundleError where the source cannot be read.
@@ -42,5 +45,7 @@ def distill(
         student = distill("burgers", "runs/student", teacher="runs/teacher").net
         distill(f, "runs/f", DistillConfig(hidden=(16, 16)), inputs="x=0:1, t=0:1", outputs="u")
     """
-    lesson = find_lesson(source, teacher=teacher, inputs=inputs, outputs=outputs)
+    lesson = find_lesson(
+        source, teacher=teacher, inputs=inputs, outputs=outputs, weights=weights, activation=activation
+    )
     return teach(lesson, folder, config, resume=resume, report=report)

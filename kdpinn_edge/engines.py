@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdpinn_edge.bundle.manifest import Grade, Input, Manifest, Precision, check_files, read_manifest
-from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR
+from kdpinn_edge.bundle.manifest import (
+    MAX_RELATIVE_ERROR,
+    Grade,
+    Input,
+    Manifest,
+    Precision,
+    check_files,
+    read_manifest,
+)
 from kdpinn_edge.bundle.read import read_function
 from kdpinn_edge.derive.residual import residual_program
 from kdpinn_edge.errors import ExportError, ProfileError
@@ -51,7 +58,7 @@ def compile(
     has names of its own. `domain` is (lower, upper), each (n_in,), the box that the model is meant for. `derivatives`
     asks for the function `jet`, as in ["u", "u_x"]; `residual` is that function, as a Program, or the problem whose
     equation it belongs to. `per_call` names the inputs that are constant during a call, for `engine.eval_for`. The
-    errors in `engine.manifest` are measured at 256 points; rounding may make `max_relative_error` of the values of them.
+    errors in `engine.manifest` are measured at 256 points; they may be `max_relative_error` of the largest value.
 
         engine = compile(net, inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
         u = engine(np.array([[0.5, 0.1]], np.float32))

@@ -13,6 +13,8 @@ from hypothesis import settings
 settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing about its result
 settings.load_profile("unhurried")
 
+collect_ignore = ["libraries"]  # in an environment of their own: make verify-libraries
+
 Need = Callable[[str], str]
 
 

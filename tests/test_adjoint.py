@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from strategies import mlp, points, programs
 
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.derive.forward import tangent
 from kdpinn_edge.derive.reverse import adjoint
 from kdpinn_edge.errors import DerivativeError
@@ -30,6 +31,17 @@ def test_gradients_agree_with_tangents(drawn: Program) -> None:
         np.testing.assert_allclose(found[:, 0], interpret(drawn, x)[:, i], rtol=1e-12, atol=1e-13)
         assert result.inputs == drawn.inputs
         assert simplify(result) == result
+
+
+@pytest.mark.parametrize(("fn", "slopes"), [("abs", [-1, 0, 1]), ("relu", [0, 0, 1]), ("step", [0, 0, 0])])
+def test_both_modes_have_constant_slopes(fn: str, slopes: list[float]) -> None:
+    """Where f′ is a constant, and f″ is 0."""
+    program = Program("p", (X,), (U,), (Map(U, X, fn),))
+    x = np.array([[-2.0], [0.0], [3.0]])
+    assert interpret(adjoint(program, "u"), x)[:, 1].tolist() == slopes
+    found = interpret(derivatives(program, ["u_x", "u_xx", "u_xxx", "laplacian(u)"]), x)
+    assert found[:, 0].tolist() == slopes
+    assert not found[:, 1:].any()
 
 
 def test_a_gradient_costs_about_one_more_evaluation_however_many_inputs_there_are() -> None:

@@ -298,6 +298,9 @@ def test_numbers_are_exact_and_as_short_as_they_can_be() -> None:
         for x in (info.max, info.tiny, info.smallest_subnormal, -info.eps, dtype(1 / 3), dtype(1e30)):
             text = real.literal(float(x)).removesuffix("f") if real is single else real.literal(float(x))
             assert dtype(float.fromhex(text)) == x
+        for x in (np.inf, -np.inf, np.nan):  # C99 has no literal for them
+            bits = np.array(int(real.bits_of(x).removesuffix("u"), 16), f"uint{real.width}").view(dtype)
+            np.testing.assert_array_equal(bits, dtype(x))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from kdpinn_edge import cli, distill
 from kdpinn_edge.bundle.manifest import Input, Output, read_manifest
 from kdpinn_edge.errors import KdpinnError, TrainError
+from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.importers.lesson import find_lesson
 from kdpinn_edge.importers.model import captured, find_model
 from kdpinn_edge.problems import problem
@@ -183,6 +184,7 @@ def test_a_problem_is_distilled_from_samples_and_functions(tmp_path: Path) -> No
         assert made.record["config"]["physics_weight"] == 1
         assert made.record["errors"]["relative_l2"] < 0.01
         assert made.net.problem is heat
+        assert made.record["command"].startswith("kdpinn_edge.distill('heat', folder, DistillConfig(hidden=(8,)")
 
 
 def test_a_network_of_ours_says_what_it_solves(tmp_path: Path) -> None:
@@ -219,6 +221,25 @@ def test_samples_are_trained_on_judged_and_reported_apart() -> None:
     assert set.union(*rows) == set(range(200))
 
 
+def test_samples_may_be_tensors() -> None:
+    x = some(60)
+    tensors = [torch.from_numpy(x), torch.from_numpy(plant(x)).float().requires_grad_()]
+    lesson = find_lesson(tensors, inputs="load, v", outputs="T, q")
+    expected = torch.from_numpy(plant(x)).float().double()
+    assert torch.equal(lesson.teacher(torch.from_numpy(x)), expected)
+
+
+def test_what_a_library_calls_a_model_is_followed_by_its_network() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.net = Plant().double()
+
+    x = some(5)
+    lesson = find_lesson(Model(), **COLUMNS)  # type: ignore[arg-type]
+    np.testing.assert_allclose(lesson.teacher(torch.from_numpy(x)).numpy(), plant(x), rtol=1e-15)
+    assert lesson.command(TINY).startswith("kdpinn_edge.distill(Model, ")
+
+
 def test_samples_at_one_point_are_averaged() -> None:
     x, u = some(60), np.arange(60.0)
     found = check_samples(np.concatenate([x, x]), np.concatenate([u, u + 2]), None, 2, 1)
@@ -244,6 +265,23 @@ def test_a_model_of_many_inputs(tmp_path: Path) -> None:
     names = ", ".join(f"s{i}=0:1" for i in range(40))
     made = distill(many, tmp_path / "run", replace(TINY, newton_rounds=1), inputs=names, outputs="u")
     assert made.record["errors"]["n_points"] == 9000
+
+
+def test_a_file_of_a_foreign_network_is_followed(tmp_path: Path) -> None:
+    """By its own columns as a model, and by those of a problem as its teacher."""
+    net = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    program = find_model(str(tmp_path / "net.pt"), inputs="x, t", outputs="u", activation="tanh").program
+    (tmp_path / "net.onnx").write_bytes(to_onnx(program, "float64").SerializeToString())
+    x = torch.rand(20, 2).double()
+    of_weights = find_lesson(str(tmp_path / "net.pt"), inputs="x=0:1, t=0:1", outputs="u", activation="tanh")
+    of_onnx = find_lesson(str(tmp_path / "net.onnx"), inputs="x=0:1, t=0:1", outputs="u")
+    taught = find_lesson("heat", teacher=str(tmp_path / "net.pt"), activation="tanh")
+    for lesson in (of_weights, of_onnx, taught):
+        torch.testing.assert_close(lesson.teacher(x), net(x).detach(), rtol=1e-12, atol=1e-12)
+    assert of_weights.problem.name == "net"
+    assert taught.problem.name == "heat"
+    assert taught.command(TINY).endswith(f"--teacher {tmp_path / 'net.pt'} --source-activation tanh")
 
 
 # What is refused, before anything is written
@@ -276,10 +314,15 @@ ONE = {"inputs": "x=0:1, t=0:1", "outputs": "u"}
         ((X, many(X)), ONE, r"\d+ of 100 samples are outside the domain x ∈ \[0, 1\], t ∈ \[0, 1\]; the first is"),
         ((X, many(X) * 0), {"inputs": "x, t", "outputs": "u"}, "the output u is 0 at all of 100 points"),
         ((X,), ONE, r"a tuple of 1 is no samples; expected: \(x, u\) or \(x, u, du\)"),
+        ((X, [[1.0], [2.0, 3.0]]), ONE, "the samples cannot be followed: u is no array of NumPy"),
         (3, ONE, "int cannot be followed; expected: a problem, a model"),
         ("nothing_here", {}, "no model is called 'nothing_here'.*expected: a problem"),
         ("heat", ONE, "heat has its own columns and domain; expected: no inputs and no outputs"),
-        ("heat_student", {"inputs": "a=0:1, b=0:1"}, "inputs are a, b; expected: those of heat_student, x, "),
+        (
+            "heat_student",
+            {"inputs": "a=0:1, b=0:1"},
+            "--inputs states a, b, but the model has x, .*; expected: the same, in this order",
+        ),
     ],
 )
 def test_what_cannot_be_followed(source: object, stated: dict[str, str], message: str, tmp_path: Path) -> None:

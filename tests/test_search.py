@@ -191,7 +191,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kdpinn_edge.studies.search.run.DEPTHS", (1,))
     monkeypatch.setattr("kdpinn_edge.studies.search.run.WIDTHS", (8, 64))
     monkeypatch.setattr("kdpinn_edge.studies.search.candidate.STORAGES", ("float32",))
-    monkeypatch.setattr("kdpinn_edge.studies.search.run.ACTIVATIONS", {"tanh": None})
+    for module in ("run", "candidate"):
+        monkeypatch.setattr(f"kdpinn_edge.studies.search.{module}.ACTIVATIONS", {"tanh": None})
     monkeypatch.setattr(
         "kdpinn_edge.studies.search.trial.recipe_within",
         lambda seconds, objective, domain, config: replace(

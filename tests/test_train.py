@@ -177,6 +177,14 @@ def test_an_activation_and_its_three_derivatives(name: str) -> None:
         function = torch.func.grad(function)
 
 
+@pytest.mark.parametrize(("name", "slopes"), [("abs", [-1, 0, 1]), ("relu", [0, 0, 1]), ("step", [0, 0, 0])])
+def test_jets_of_functions_whose_derivatives_are_constants(name: str, slopes: list[float]) -> None:
+    (column,) = jets.columns(torch.tensor([[-2.0], [0.0], [3.0]]), ("x",), ("", "x", "xx", "xxx"))
+    jet = jets.mapped(name, column)
+    assert jet["x"][:, 0].tolist() == slopes
+    assert not jet.data[2:].any()
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_weights_keep_their_activation(name: str, tmp_path: Path) -> None:
     net, x = Pinn(BURGERS, (7, 5), seed=3, activation=name), points(50)
@@ -598,6 +606,8 @@ def test_weights_whose_header_starts_like_a_pickle_are_read(tmp_path: Path) -> N
 def test_a_torch_archive_is_refused(tmp_path: Path) -> None:
     torch.save(Pinn(BURGERS, (3,)).state_dict(), tmp_path / "net.pth")
     with pytest.raises(TrainError, match=r"pickle.*safetensors\.torch\.save_file"):
+        load_pinn(tmp_path / "net.pth")
+    with pytest.raises(ProgramError, match=r"holds weights and not what happens between.*--source-activation"):
         distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=tmp_path / "net.pth")
     assert not (tmp_path / "run").exists()
 

@@ -12,9 +12,6 @@ from kdpinn_edge.program.ir import Array
 N_DEVICE = 100
 """How many points a device is timed at; where more are asked for, it takes these again."""
 
-MAX_RELATIVE_ERROR = 0.01
-"""The share of the largest value that the error of an export may have, unless another is asked for."""
-
 DEVICE_SCHEMA = 1
 """Of the document that a device prints."""
 

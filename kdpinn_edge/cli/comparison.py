@@ -7,23 +7,25 @@ from typing import Annotated
 
 import typer
 
-from kdpinn_edge.cli.options import AsJson, BenchOptions, BundlePath, PointsPerCall, option_groups
+from kdpinn_edge.cli.options import AsJson, BenchOptions, PointsPerCall, SourceOptions, SourceText, option_groups
 from kdpinn_edge.cli.output import FAILED, print_json, stderr, stdout
 from kdpinn_edge.errors import BenchError
 
 
 @option_groups
 def bench(
-    bundle: BundlePath,
+    source: SourceText,
+    source_options: SourceOptions,
     options: BenchOptions,
     frontier: Annotated[bool, typer.Option("--frontier", help="How many points fit into the budget?")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the backends of a bundle; or hold one to a budget."""
+    """Compare the backends of a bundle, or of any model, exported for here; or hold one to a budget."""
     from kdpinn_edge.cli import bench as command
 
     run = command.frontier if frontier else command.table if options.budget is None else command.gate
-    document, passed = run(bundle, options, stdout(), stderr(), quiet=as_json)
+    with source_options.bundle(source) as bundle:
+        document, passed = run(bundle, options, stdout(), stderr(), quiet=as_json)
     if as_json:
         print_json(document)
     if not passed:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from kdpinn_edge.bundle.probe import MAX_RELATIVE_ERROR
+from kdpinn_edge.bundle.manifest import MAX_RELATIVE_ERROR
 from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
-from kdpinn_edge.cli.options import AsJson, Graded, Scalar, Stored, compiler_command, numbers
+from kdpinn_edge.cli.options import (
+    AsJson,
+    Graded,
+    Scalar,
+    SourceOptions,
+    SourceText,
+    Stored,
+    compiler_command,
+    numbers,
+    option_groups,
+)
 from kdpinn_edge.cli.output import print_facts, print_json, stderr, stdout, text_table
 
 if TYPE_CHECKING:
@@ -23,18 +33,17 @@ if TYPE_CHECKING:
     from kdpinn_edge.importers.model import Model
 
 
+@option_groups
 def export(
-    model: Annotated[
-        str,
-        typer.Argument(help="A problem (its student), a model of the zoo, a run folder, a bundle, a program.npz."),
-    ],
+    source: SourceText,
+    source_options: SourceOptions,
     out: Annotated[Path, typer.Option(help="The folder to make.")],
-    name: Annotated[str | None, typer.Option(help="Names the library and its functions.  [default: MODEL's]")] = None,
+    name: Annotated[str | None, typer.Option(help="Names the library and its functions.  [default: SOURCE's]")] = None,
     lower: Annotated[
         str | None,
         typer.Option(help='The domain from below, as in "0, -1", inf where it is open.  [default: MODEL\'s]'),
     ] = None,
-    upper: Annotated[str | None, typer.Option(help="The domain from above.  [default: MODEL's]")] = None,
+    upper: Annotated[str | None, typer.Option(help="The domain from above.  [default: SOURCE's]")] = None,
     precision: Annotated[Scalar, typer.Option(help="What the library computes in.")] = Scalar.float32,
     storage: Annotated[
         Stored | None, typer.Option(help="How weights are kept: float16 halves them.  [default: the precision]")
@@ -80,17 +89,16 @@ def export(
         from kdpinn_edge.derive.residual import residual_program
         from kdpinn_edge.export.bundle import export_bundle
         from kdpinn_edge.export.measure.resources import parse_bytes
-        from kdpinn_edge.importers.model import find_model
 
         requests = parse_requests(derivatives) if derivatives is not None else ()
-        found = find_model(model)
+        found = source_options.find(source)
         called = name or found.name
         if called is None:
-            message = f"{model} does not say what its library is called; add --name"
+            message = f"{source} does not say what its library is called; add --name"
             raise typer.BadParameter(message, param_hint="--name")
         if residual and (found.problem is None or not found.problem.equation):
             raise typer.BadParameter(
-                f"{model} does not say what equation it solves; expected: a problem, a model of the zoo, the run "
+                f"{source} does not say what equation it solves; expected: a problem, a model of the zoo, the run "
                 "folder of a problem. In Python: export_bundle(…, residual=residual_program(program, problem))",
                 param_hint="--residual",
             )
@@ -116,7 +124,7 @@ def export(
             report=partial(stderr().print, markup=False),
         )
     if as_json:
-        print_json({"bundle": str(out), "manifest": asdict(manifest)})
+        print_json({"bundle": str(out), "manifest": manifest.record})
     else:
         print_facts({"bundle": str(out), **manifest_facts(manifest)})
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.markup import escape
 
 from kdpinn_edge.cli.facts import manifest_facts, model_facts
-from kdpinn_edge.cli.options import AsJson
+from kdpinn_edge.cli.options import AsJson, SourceOptions, SourceText, option_groups
 from kdpinn_edge.cli.output import print_facts, print_json, stdout
 
 if TYPE_CHECKING:
@@ -40,25 +39,26 @@ def problems(as_json: AsJson = False) -> None:
         print_facts(facts)
 
 
+@option_groups
 def info(
-    subject: Annotated[str, typer.Argument(help="A bundle, or what `export` takes as MODEL.")],
+    source: SourceText,
+    source_options: SourceOptions,
     as_json: AsJson = False,
 ) -> None:
     """Show what something is: its columns and its Program; of a bundle also sizes, errors and hashes."""
     from kdpinn_edge.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
     from kdpinn_edge.bundle.read import read_function
-    from kdpinn_edge.importers.model import find_model
 
-    folder = Path(subject)
+    folder = Path(source)
     if (folder / MANIFEST_FILE).exists():
         manifest = read_manifest(folder)
         check_files(folder, manifest)
         programs = {name: read_function(folder, manifest, name) for name in manifest.functions}
         records = {name: _program_record(program) for name, program in programs.items()}
-        document = {"manifest": asdict(manifest), "programs": records}
+        document = {"manifest": manifest.record, "programs": records}
         facts = manifest_facts(manifest)
     else:
-        found = find_model(subject)
+        found = source_options.find(source)
         programs = {"eval": found.program}
         document = {"program": _program_record(found.program)} | (
             {"inputs": list(map(asdict, found.inputs)), "outputs": list(map(asdict, found.outputs))}

@@ -6,16 +6,20 @@ import inspect
 import math
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
+    from kdpinn_edge.importers.model import Model
     from kdpinn_edge.training import TrainConfig
+    from kdpinn_edge.training.lesson import Lesson
 
 Config = TypeVar("Config", bound="TrainConfig")
 
@@ -64,12 +68,18 @@ FoundTeacher = Annotated[
 ]
 DistilledSource = Annotated[
     str,
-    typer.Argument(help="A problem, or what is followed: a run folder, a bundle, a program.npz, …, samples.npz."),
+    typer.Argument(
+        metavar="SOURCE",
+        help="A problem, or what is followed: what `export` takes, or samples in an .npz file with x, u and maybe du.",
+    ),
 ]
 StatedInputs = Annotated[
-    str | None, typer.Option(help='The inputs, as in "x[m]=0:5000, t=0:1".  [default: those of SOURCE]')
+    str | None, typer.Option(help='Names, units, sizes and domain, as in "x[m]=0:5000, T[K]=300:1500, s[100]".')
 ]
-StatedOutputs = Annotated[str | None, typer.Option(help='The outputs, as in "u[m/s], v".  [default: those of SOURCE]')]
+StatedOutputs = Annotated[str | None, typer.Option(help='Names, units and sizes, as in "u[m/s], v".')]
+StatedWeights = Annotated[
+    Path | None, typer.Option(help="Of model.py:build: a .pt, .pth, .ckpt or .safetensors file, read as data.")
+]
 Device = Annotated[str, typer.Option(help="What calculates: cpu, cuda, or as in cuda:1.")]
 CpuSeconds = Annotated[float, typer.Option(min=1, callback=finite, help="CPU time for each.")]
 PointsPerCall = Annotated[
@@ -115,6 +125,77 @@ class Swept(StrEnum):
     library = "library"
     numpy = "numpy"
     onnx = "onnx"
+
+
+SourceText = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A problem (its student), a model of the zoo, a run folder, a bundle, a program.npz; or a foreign "
+        "network: model.onnx, model.pt2, model.py:build, weights of dense layers, model.mdlus.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the commands that take a SOURCE are told of it."""
+
+    inputs: StatedInputs = None
+    outputs: StatedOutputs = None
+    weights: StatedWeights = None
+    activation: Annotated[str | None, typer.Option(help="Of dense layers whose weights are all there is.")] = None
+
+    def find(self, source: str) -> Model:
+        """The Model that SOURCE is."""
+        from kdpinn_edge.importers.model import find_model
+
+        return find_model(
+            source, inputs=self.inputs, outputs=self.outputs, weights=self.weights, activation=self.activation
+        )
+
+    @contextmanager
+    def bundle(self, source: str) -> Iterator[Path]:
+        """The bundle that SOURCE is, or that it makes here in float32, for as long as it is needed."""
+        from kdpinn_edge.bundle.manifest import MANIFEST_FILE
+        from kdpinn_edge.export.bundle import export_bundle
+
+        if (Path(source) / MANIFEST_FILE).exists():
+            yield Path(source)
+            return
+        model = self.find(source)
+        name = model.name or "model"
+        with TemporaryDirectory() as folder:
+            out = Path(folder) / name
+            equation = (model.problem.equation or None) if model.problem else None
+            export_bundle(model.program, out, name=name, inputs=model.inputs, outputs=model.outputs, equation=equation)
+            yield out
+
+
+@dataclass(frozen=True)
+class LessonOptions:
+    """What the commands that distil are told of their SOURCE."""
+
+    inputs: StatedInputs = None
+    outputs: StatedOutputs = None
+    weights: StatedWeights = None
+    source_activation: Annotated[
+        str | None, typer.Option(help="Of dense layers whose weights are all that SOURCE has.")
+    ] = None
+    teacher: FoundTeacher = None
+
+    def find(self, source: str) -> Lesson:
+        """The Lesson that SOURCE gives."""
+        from kdpinn_edge.importers.lesson import find_lesson
+
+        return find_lesson(
+            source,
+            teacher=self.teacher,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            weights=self.weights,
+            activation=self.source_activation,
+        )
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ from kdpinn_edge.cli.options import (
     CpuSeconds,
     Device,
     DistilledSource,
-    FoundTeacher,
+    LessonOptions,
     OptimiserChoice,
     ProblemName,
-    StatedInputs,
-    StatedOutputs,
     finite,
     layers,
+    option_groups,
 )
 from kdpinn_edge.cli.output import FAILED, INTERRUPTED, print_json, stderr, stdout
 
@@ -87,8 +86,10 @@ def study(
         print_report(stdout(), found)
 
 
+@option_groups
 def search(
     source: DistilledSource,
+    stated: LessonOptions,
     target: Annotated[str, typer.Option(help="What to fit it to: native, or one of `kdpinn-edge targets`.")] = "native",
     budget: Annotated[str | None, typer.Option(help="For a call with POINTS points here, as in 10ms.")] = None,
     max_instructions: Annotated[
@@ -100,9 +101,6 @@ def search(
         float | None, typer.Option(min=0, callback=finite, help="Largest relative L2 error; the fastest student wins.")
     ] = None,
     max_flash: Annotated[str | None, typer.Option(help="For code and constants, as in 32k.")] = None,
-    inputs: StatedInputs = None,
-    outputs: StatedOutputs = None,
-    teacher: FoundTeacher = None,
     trials: Annotated[int, typer.Option(min=1, help="Students that all workers make together.")] = 30,
     seconds: CpuSeconds = 30.0,
     rounds: Annotated[
@@ -120,7 +118,6 @@ def search(
     """
     from kdpinn_edge.comparison.durations import parse_duration
     from kdpinn_edge.export.measure.resources import parse_bytes
-    from kdpinn_edge.importers.lesson import find_lesson
     from kdpinn_edge.studies.search import Goal, Task, finish
     from kdpinn_edge.studies.search import search as run
     from kdpinn_edge.studies.search.text_summary import line, print_front, print_nearest, print_winner
@@ -133,7 +130,7 @@ def search(
         max_flash=parse_bytes(max_flash) if max_flash is not None else None,
         max_instructions=max_instructions,
     )
-    lesson = find_lesson(source, teacher=teacher, inputs=inputs, outputs=outputs)
+    lesson = stated.find(source)
     name = lesson.problem.name
     task = Task(name, lesson.named["sha256"], seconds, points, threads, target)
     folder = out or Path("runs", f"{name}_search")

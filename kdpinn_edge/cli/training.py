@@ -10,10 +10,8 @@ import typer
 from kdpinn_edge.cli.options import (
     AsJson,
     DistilledSource,
-    FoundTeacher,
+    LessonOptions,
     ProblemName,
-    StatedInputs,
-    StatedOutputs,
     TrainingOptions,
     finite,
     option_groups,
@@ -47,10 +45,8 @@ def train(
 def distill(
     source: DistilledSource,
     options: TrainingOptions,
-    inputs: StatedInputs = None,
-    outputs: StatedOutputs = None,
+    stated: LessonOptions,
     out: Annotated[Path | None, typer.Option(help="The run folder.  [default: runs/NAME_student]")] = None,
-    teacher: FoundTeacher = None,
     physics_weight: Annotated[
         float | None,
         typer.Option(
@@ -68,12 +64,11 @@ def distill(
 
     SOURCE is a problem, whose teacher is then followed; or it is followed itself: a model, or samples in an .npz file.
     """
-    from kdpinn_edge.importers.lesson import find_lesson
     from kdpinn_edge.training import DistillConfig, teach
     from kdpinn_edge.training.progress_bar import live
 
     config = options.configure(DistillConfig(), physics_weight=physics_weight, slope_weight=slope_weight)
-    lesson = find_lesson(source, teacher=teacher, inputs=inputs, outputs=outputs)
+    lesson = stated.find(source)
     folder = out or Path("runs", f"{lesson.problem.name}_student")
     with live(stderr(), lesson.problem.name) as report:
         trained = teach(lesson, folder, config, resume=options.resume, report=report)

@@ -206,7 +206,7 @@ SOFTPLUS = Function(
 EXPM1 = Function(
     name="expm1",
     exact=np.expm1,
-    accurate=Computation(expm1, both(2.5)),
+    accurate=Computation(expm1, both(2.2)),
     slope=Y + 1,
     onnx=(
         (  # tanh(x/2) (1 + exp x)

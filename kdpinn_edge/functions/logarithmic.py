@@ -109,7 +109,7 @@ def _log1p_by_log() -> Recipe:
 LOG = Function(
     name="log",
     exact=np.log,
-    accurate=Computation(log, both(1.5)),
+    accurate=Computation(log, both(1.0)),
     slope=Applied("reciprocal", X),
     onnx=(one("Log"),),
     aten=("log",),
@@ -119,7 +119,7 @@ LOG = Function(
 LOG1P = Function(
     name="log1p",
     exact=np.log1p,
-    accurate=Computation(log1p, both(2.0)),
+    accurate=Computation(log1p, both(1.6)),
     slope=Applied("reciprocal", 1 + X),
     onnx=(_log1p_by_log(),),
     aten=("log1p",),

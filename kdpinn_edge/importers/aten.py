@@ -12,13 +12,14 @@ import numpy as np
 
 from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.importers import rewritings as r
+from kdpinn_edge.importers import windows as w
 from kdpinn_edge.importers.tensors import Constant, Operand, Refusal, Tensor, Tensors, Value, shape_of
 
 Calculation = Callable[..., Value | list[Value]]
 
 MOVES: Mapping[str, Sequence[int]] = {
     **dict.fromkeys((
-        "alias", "as_strided", "cat", "clone", "contiguous", "detach", "diagonal", "expand", "flip", "gather",
+        "alias", "cat", "clone", "contiguous", "detach", "diagonal", "expand", "flip", "gather",
         "getitem", "index", "index_select", "permute", "repeat", "roll", "select", "slice", "split", "split_with_sizes",
         "squeeze", "stack", "t", "transpose", "unbind", "unfold", "unsqueeze", "view",
     ), (0,)),
@@ -70,6 +71,62 @@ def _pad(t: Tensors, x: Operand, pad: Sequence[int], value: float = 0.0) -> Valu
     cut = tuple(slice(max(-a, 0), size - max(-b, 0)) for (a, b), size in zip(pairs, shape_of(x), strict=True))
     more = [(max(a, 0), max(b, 0)) for a, b in pairs]
     return t.move(lambda table, fill: np.pad(table[cut], more, constant_values=fill), x, value)
+
+
+def _solve(t: Tensors, a: Operand, b: Operand, left: bool = True, *_: Any) -> list[Value]:
+    """The solution X of a X = b, or of X a = b, for a constant matrix."""
+    if isinstance(a, Tensor):
+        raise Refusal("the matrix of the equations depends on the point: write the solution with its entries")
+    inverse = np.linalg.inv(a)
+    return [t.matmul(inverse, b) if left else t.matmul(b, inverse)]
+
+
+def _convolution(
+    t: Tensors,
+    x: Operand,
+    weight: Operand,
+    bias: Operand | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> Value:
+    if transposed:
+        raise Refusal(UNKNOWN)
+    return w.convolution(t, x, weight, bias, stride, padding, padding, dilation, groups)
+
+
+def _average_pool(
+    t: Tensors,
+    x: Operand,
+    size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0, 0),
+    ceil: bool = False,
+    counted: bool = True,
+    divisor: int | None = None,
+) -> Value:
+    if ceil or divisor or (any(padding) and not counted):
+        raise Refusal(
+            "a pool whose windows count differently: leave out ceil_mode, divisor_override, count_include_pad"
+        )
+    return w.average_pool(t, x, size, stride or size, padding)
+
+
+def _largest_pool(
+    t: Tensors,
+    x: Operand,
+    size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    ceil: bool = False,
+) -> list[Value]:
+    if ceil:
+        raise Refusal("a pool whose windows have different sizes: leave out ceil_mode")
+    return [w.largest_pool(t, x, size, stride or size, padding, dilation)]
 
 
 def _divide(t: Tensors, a: Operand, b: Operand, rounding_mode: str | None = None) -> Value:
@@ -159,6 +216,17 @@ def _norm(t: Tensors, x: Operand, order: float | None = 2, axes: Any = None, kee
     return r.norm(t, x, 2.0 if order is None else float(order), _axes(axes), keepdims=keepdims)
 
 
+def _cdist_backward(t: Tensors, grad: Operand, a: Operand, b: Operand, p: float, *_: Any) -> Value:
+    """The cotangent of the rows of a, for distances of p = 2."""
+    if p != 2:
+        raise Refusal(f"the derivative of distances with p = {p:g}; expected: p = 2, or torch.linalg.vector_norm")
+    rows = t.move(lambda table: table[..., :, None, :], a)
+    difference = t.subtract(rows, t.move(lambda table: table[..., None, :, :], b))
+    square = t.sum(t.multiply(difference, difference), [-1])
+    factor = t.multiply(grad, t.select(square, r.rsqrt(t, t.select(square, square, 1.0)), 0.0))
+    return t.sum(t.multiply(difference, t.move(lambda table: table[..., None], factor)), [-2])
+
+
 def _mask(t: Tensors, x: Operand) -> Value:
     return r.different(t, x, 0.0)
 
@@ -211,6 +279,8 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "constant_pad_nd": _pad,
     "addmm": _addmm,
     "baddbmm": _addmm,
+    "addmv": _addmm,
+    "_linalg_solve_ex": _solve,
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "matmul"), lambda t, a, b: t.matmul(a, b)),
     # elementary functions
     "reciprocal": lambda t, x: t.reciprocal(x),
@@ -221,6 +291,9 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "log10": lambda t, x: r.logarithm(t, x, 10.0),
     "log2": lambda t, x: r.logarithm(t, x, 2.0),
     "logit": lambda t, x, eps=None: r.logit(t, x if eps is None else r.clamp(t, x, eps, 1 - eps)),
+    "xlogy": r.x_log_y,
+    "special_xlog1py": lambda t, x, y: r.x_log_y(t, x, t.scale(y, 1.0, 1.0)),
+    "special_entr": lambda t, x: t.negative(r.x_log_y(t, x, x)),
     "logaddexp": r.log_add_exp,
     "sinh": r.sinh,
     "cosh": r.cosh,
@@ -245,9 +318,10 @@ CALCULATIONS: Mapping[str, Calculation] = {
     **dict.fromkeys(("sign", "sgn"), r.sign),
     "heaviside": r.heaviside,
     "copysign": r.copysign,
-    "nan_to_num": lambda t, x, *_: t.scale(x, 1.0),
-    **dict.fromkeys(("isnan", "isinf"), lambda t, x: np.zeros(shape_of(x), dtype=bool)),
-    "isfinite": lambda t, x: np.ones(shape_of(x), dtype=bool),
+    "nan_to_num": r.nan_to_num,
+    "isfinite": r.finite,
+    "isnan": r.nan,
+    "isinf": r.infinite,
     "where": lambda t, mask, a, b: t.select(mask, a, b),
     "masked_fill": lambda t, x, mask, value: t.select(mask, value, x),
     # masks
@@ -272,7 +346,7 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "prelu": _prelu,
     "rrelu": _rrelu,
     **dict.fromkeys(
-        ("rrelu_with_noise", "rrelu_with_noise_functional"), lambda t, x, noise, *rest: [_rrelu(t, x, *rest)]
+        ("rrelu_with_noise", "rrelu_with_noise_functional"), lambda t, x, noise, *rest: [_rrelu(t, x, *rest), noise]
     ),
     "relu6": lambda t, x: r.hardtanh(t, x, 0.0, 6.0),
     "hardtanh": r.hardtanh,
@@ -286,7 +360,7 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "softplus": r.softplus,
     "softsign": r.softsign,
     "log_sigmoid": r.log_sigmoid,
-    "log_sigmoid_forward": lambda t, x: [r.log_sigmoid(t, x)],
+    "log_sigmoid_forward": lambda t, x: [r.log_sigmoid(t, x), t.map(t.negative(t.map(x, "abs")), "exp")],
     "hardshrink": r.hardshrink,
     "softshrink": r.softshrink,
     "tanhshrink": r.tanhshrink,
@@ -326,6 +400,11 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "sort.stable": lambda t, x, stable, axis=-1, descending=False: _sort(t, x, axis, descending),
     "topk": _topk,
     "median.dim": lambda t, x, axis, keepdims=False: [r.median(t, x, axis, keepdims=keepdims)],
+    # windows
+    "convolution": _convolution,
+    "avg_pool2d": _average_pool,
+    "max_pool2d_with_indices": _largest_pool,
+    "_adaptive_avg_pool2d": w.adaptive_average_pool,
     # normalisations
     "layer_norm": lambda t, x, normalized, weight=None, bias=None, eps=1e-5, *_: r.layer_norm(
         t, x, _last(x, normalized), weight, bias, eps
@@ -339,10 +418,20 @@ CALCULATIONS: Mapping[str, Calculation] = {
     "_native_batch_norm_legit_no_training": lambda t, x, weight, bias, mean, variance, momentum, eps: [
         r.batch_norm(t, x, weight, bias, mean, variance, eps)
     ],
+    # backward passes of operators that stay whole, as far as torch has no other words for them
+    **dict.fromkeys(
+        ("hardshrink_backward", "softshrink_backward"),
+        lambda t, grad, x, limit: t.select(t.scale(t.map(x, "abs"), 1.0, -limit), grad, 0.0),
+    ),
+    "rrelu_with_noise_backward": lambda t, grad, x, noise, lower, upper, *_: t.select(
+        x, grad, t.scale(grad, (lower + upper) / 2)
+    ),
+    "logit_backward": lambda t, grad, x, *_: t.divide(grad, t.multiply(x, t.scale(x, -1.0, 1.0))),
+    "_cdist_backward": _cdist_backward,
 }
 """What each operator calculates; the overload is named where overloads differ."""
 
-UNKNOWN = "it is unknown: write it with arithmetic, elementary functions, activations, torch.where and reductions over columns"
+UNKNOWN = "it is unknown: write it with arithmetic, activations, elementary functions, torch.where, sums over columns"
 INDICES = "it gives the place of a number, which depends on the data: use the value alone, such as torch.amax"
 
 REFUSED: Mapping[str, str] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from kdpinn_edge import problems, zoo
-from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, name_fault
-from kdpinn_edge.errors import TrainError
-from kdpinn_edge.importers.columns import Column, columns_text, input_columns, output_columns, parse_columns
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE
+from kdpinn_edge.errors import CaptureError, TrainError
+from kdpinn_edge.importers.columns import Column, columns_text, input_columns, output_columns
 from kdpinn_edge.importers.guides import Guide, ModelGuide, NetGuide, OutsideGuide, SamplesGuide
-from kdpinn_edge.importers.model import Model, find_model, zoo_name
+from kdpinn_edge.importers.model import Columns, Stated, find_model, is_foreign, model_name, read_columns, zoo_name
+from kdpinn_edge.importers.torch_libraries import network
 from kdpinn_edge.problems import Array, Problem, problem
-from kdpinn_edge.program.ir import Program, columns
+from kdpinn_edge.program.ir import Program
 from kdpinn_edge.training import load_pinn
 from kdpinn_edge.training.lesson import Lesson
 from kdpinn_edge.training.outside import (
@@ -31,11 +31,8 @@ from kdpinn_edge.training.outside import (
 from kdpinn_edge.training.samples import check_samples, is_samples_file, read_samples
 from kdpinn_edge.training.teacher import default_teacher
 
-Source: TypeAlias = str | os.PathLike[str] | Program | Module | Callable[[Array], Any] | tuple[Any, ...]
-"""What a student follows."""
-
-FILES_OF_OTHERS = (".npz", ".onnx", ".pt2", ".py", ".mdlus")
-"""How the names of files end that hold no network of ours, but what `find_model` reads."""
+Source: TypeAlias = str | os.PathLike[str] | Program | Module | Callable[[Array], Any] | Sequence[Any]
+"""What a student follows; or what a library calls a model, which holds one network."""
 
 EXPECTED = (
     "a problem, a model (a Program, or what names one: a run folder, a bundle, a program.npz, …), a torch module, a "
@@ -47,34 +44,34 @@ def find_lesson(
     source: Source,
     *,
     teacher: Source | None = None,
-    inputs: str | Sequence[Column] | None = None,
-    outputs: str | Sequence[Column] | None = None,
+    inputs: Columns | None = None,
+    outputs: Columns | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    activation: str | None = None,
 ) -> Lesson:
     """The Lesson that `source` gives; the arguments are those of `kdpinn_edge.distill`. Nothing is written."""
+    of_file = None if weights is None else Path(weights)
     if isinstance(source, str) and zoo_name(source) != source:
         if inputs is not None or outputs is not None:
             raise TrainError(f"{source} has its own columns and domain; expected: no inputs and no outputs")
         solved, followed = problem(source), default_teacher(source) if teacher is None else teacher
-        guide = _guide(followed, tuple(map(Input, solved.inputs)), tuple(map(Output, solved.outputs)))
-        return _lesson(guide, solved, followed, source, {} if teacher is None else {"teacher": _command_word(teacher)})
+        said = Stated(tuple(map(Column, solved.inputs)), tuple(map(Column, solved.outputs)), of_file, activation)
+        guide = _guide(followed, said, itself=False)
+        options = {} if teacher is None else {"teacher": _command_word(teacher)}
+        in_python = _in_python(followed)
+        word = repr(source) if in_python else source
+        return _lesson(guide, solved, followed, word, options | _file_options(said), in_python=in_python)
     if teacher is not None:
         raise TrainError(
             f"{_word(source)} is itself what is followed; expected: no teacher, or a problem "
             f"({', '.join(problems.names())}) that the teacher solves"
         )
-    stated_in = parse_columns(inputs, "inputs") if isinstance(inputs, str) else inputs
-    stated_out = parse_columns(outputs, "outputs") if isinstance(outputs, str) else outputs
-    guide = _guide(
-        source,
-        None if stated_in is None else input_columns(stated_in),
-        None if stated_out is None else output_columns(stated_out),
-        itself=True,
-    )
-    told = {"inputs": stated_in, "outputs": stated_out}
-    options = {what: columns_text(stated) for what, stated in told.items() if stated is not None}
-    in_python = not isinstance(source, str | os.PathLike | Program)
-    solved = guide.poses(_name(_word(source)))
-    return _lesson(guide, solved, source, _command_word(source), options, in_python=in_python)
+    said = Stated(read_columns(inputs, "inputs"), read_columns(outputs, "outputs"), of_file, activation)
+    guide = _guide(source, said, itself=True)
+    told = {"inputs": said.inputs, "outputs": said.outputs}
+    options = {what: columns_text(stated) for what, stated in told.items() if stated is not None} | _file_options(said)
+    solved = guide.poses(model_name(Path(_word(source))))
+    return _lesson(guide, solved, source, _command_word(source), options, in_python=_in_python(source))
 
 
 def _lesson(
@@ -85,90 +82,97 @@ def _lesson(
     return Lesson(teacher, domain, {"name": name, "sha256": sha256}, source, options, in_python)
 
 
-def _guide(
-    source: Source, inputs: tuple[Input, ...] | None, outputs: tuple[Output, ...] | None, *, itself: bool = False
-) -> Guide:
-    """What `source` is. Columns are those that were stated of it, or, where it is not `itself` what is followed, those
-    of the problem that it teaches."""
-    stated = itself and (inputs is not None or outputs is not None)
-    if isinstance(source, Program):
-        return _model_guide(Model(source.name, source), source.name, inputs, outputs, stated=stated)
-    if isinstance(source, str | os.PathLike):
-        text = os.fspath(source)
-        if is_samples_file(text):
-            inputs, outputs = _columns(text, inputs, outputs)
-            return SamplesGuide(read_samples(text, len(inputs), len(outputs)), inputs, outputs)
-        if _is_ours(text):
-            net = load_pinn(zoo_name(text))
-            if not itself or (net.problem.equation and not stated):
-                return NetGuide(net, text)
-        return _model_guide(find_model(text), text, inputs, outputs, stated=stated)
-    if isinstance(source, tuple):
-        inputs, outputs = _columns("a tuple of samples", inputs, outputs)
-        if not 2 <= len(source) <= 3:
-            raise TrainError(f"a tuple of {len(source)} is no samples; expected: (x, u) or (x, u, du)")
-        x, u, du = (*source, None)[:3]
-        return SamplesGuide(check_samples(x, u, du, len(inputs), len(outputs)), inputs, outputs)
-    word = _word(source)
-    if is_module(source):
-        inputs, outputs = _columns(word, inputs, outputs)
-        return OutsideGuide(word, partial(module_values, source), partial(ModuleTeacher, source), inputs, outputs)
-    if callable(source):
-        inputs, outputs = _columns(word, inputs, outputs)
-        return OutsideGuide(word, partial(function_values, source), partial(FunctionTeacher, source), inputs, outputs)
-    raise TrainError(f"{word} cannot be followed; expected: {EXPECTED}")
+def _file_options(said: Stated) -> dict[str, str]:
+    """What was said of a file that holds a foreign network, by the names of the options."""
+    options = {"weights": said.weights, "source-activation": said.activation}
+    return {name: str(text) for name, text in options.items() if text is not None}
 
 
-def _model_guide(
-    model: Model, name: str, inputs: tuple[Input, ...] | None, outputs: tuple[Output, ...] | None, *, stated: bool
-) -> ModelGuide:
-    """A model under the columns that were stated of it, and then without the equation that it may solve elsewhere."""
-    if not stated:
-        return ModelGuide(model, name)
-    for what, given, own in (("inputs", inputs, model.program.inputs), ("outputs", outputs, model.program.outputs)):
-        if given is not None and (found := tuple(column.name for column in given)) != columns(own):
-            raise TrainError(f"{what} are {', '.join(found)}; expected: those of {name}, {', '.join(columns(own))}")
-    inputs, outputs = inputs or model.inputs, outputs or model.outputs
-    return ModelGuide(replace(model, inputs=inputs, outputs=outputs, problem=None), name)
+def _guide(source: Source, said: Stated, *, itself: bool) -> Guide:
+    """What `source` is, under these columns.
 
-
-def _columns(
-    name: str, inputs: tuple[Input, ...] | None, outputs: tuple[Output, ...] | None
-) -> tuple[tuple[Input, ...], tuple[Output, ...]]:
+    They are those that were stated of it, if any, where it is `itself` what is followed; else those of the problem that
+    it teaches.
+    """
+    word, inputs, outputs = _word(source), said.inputs, said.outputs
+    if isinstance(source, str | os.PathLike | Program) and not _are_samples(source):
+        return _model_guide(source, said, itself=itself)
+    if faults := _file_options(said):
+        raise TrainError(f"--{next(iter(faults))} is given; expected: it with a file of weights, not with {word}")
     if inputs is None or outputs is None:
         missing = "inputs" if inputs is None else "outputs"
         raise TrainError(
-            f"{name} does not say what its {missing} are called; expected: both, as in "
+            f"{word} does not say what its {missing} are called; expected: both, as in "
             '--inputs "x=0:1, t=0:1" --outputs u, in Python inputs="x=0:1, t=0:1", outputs="u"'
         )
-    return inputs, outputs
+    columns = input_columns(inputs), output_columns(outputs)
+    shape = len(columns[0]), len(columns[1])
+    if isinstance(source, str | os.PathLike):
+        return SamplesGuide(read_samples(source, *shape), *columns)
+    if isinstance(source, tuple | list):
+        if not 2 <= len(source) <= 3:
+            raise TrainError(
+                f"a {type(source).__name__} of {len(source)} is no samples; expected: (x, u) or (x, u, du)"
+            )
+        x, u, du = (*source, None)[:3]
+        return SamplesGuide(check_samples(x, u, du, *shape), *columns)
+    if is_module(found := _called(source)):
+        return OutsideGuide(word, partial(module_values, found), partial(ModuleTeacher, found), *columns)
+    return OutsideGuide(word, partial(function_values, found), partial(FunctionTeacher, found), *columns)
 
 
-def _is_ours(text: str) -> bool:
-    """Whether `text` names a network in the zoo, a run folder or a file of weights."""
-    path = Path(text)
-    if zoo_name(text) in zoo.names():
+def _called(source: object) -> Callable[..., Any]:
+    """The module or function that `source` is, or holds. Raises TrainError where it is none."""
+    try:
+        return network(source)
+    except CaptureError as error:
+        raise TrainError(f"{_word(source)} cannot be followed; expected: {EXPECTED}") from error
+
+
+def _model_guide(source: str | os.PathLike[str] | Program, said: Stated, *, itself: bool) -> NetGuide | ModelGuide:
+    """A network of ours, or a model; under columns that were stated it is without the equation that it may solve."""
+    word = _word(source)
+    stated = itself and (said.inputs, said.outputs) != (None, None)
+    if _is_ours(source) and not stated and not _file_options(said):
+        net = load_pinn(zoo_name(word))
+        if net.problem.equation or not itself:
+            return NetGuide(net, word)
+    if not stated and not is_foreign(source):
+        said = replace(said, inputs=None, outputs=None)
+    model = find_model(source, **vars(said))
+    return ModelGuide(replace(model, problem=None) if stated else model, word)
+
+
+def _in_python(source: Source) -> bool:
+    """Whether the command line has no word for a source."""
+    return not isinstance(source, str | os.PathLike | Program)
+
+
+def _are_samples(source: Source) -> bool:
+    return isinstance(source, str | os.PathLike) and is_samples_file(source)
+
+
+def _is_ours(source: str | os.PathLike[str] | Program) -> bool:
+    """Whether `source` names a network in the zoo, a run folder or a file of weights of ours."""
+    if isinstance(source, Program):
+        return False
+    path = Path(source)
+    if zoo_name(os.fspath(source)) in zoo.names():
         return True
     if path.is_dir():
         return not (path / MANIFEST_FILE).exists()
-    return path.exists() and path.suffix not in FILES_OF_OTHERS
+    return path.exists() and path.suffix != ".npz" and not is_foreign(source)
 
 
 def _word(source: object) -> str:
     """What a message calls a source."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
-    if isinstance(source, tuple):
+    if isinstance(source, tuple | list):
         return "samples"
-    return getattr(source, "__name__", type(source).__name__)
+    return str(getattr(source, "__name__", type(source).__name__))
 
 
 def _command_word(source: Source) -> str:
     """What a command has for a source; a Program is one that the command line has as a file."""
     return f"{source.name}.npz" if isinstance(source, Program) else _word(source)
-
-
-def _name(text: str) -> str:
-    """A name for the library of a student, as near to `text` as C allows."""
-    name = re.sub(r"[^a-z0-9]+", "_", Path(text).name.partition(".")[0].lower()).strip("_")[:31]
-    return "student" if name_fault(name) else name

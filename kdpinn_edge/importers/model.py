@@ -1,17 +1,21 @@
-"""`find_model(text)`: what the command line means by MODEL."""
+"""`find_model(source)`: what the command line means by SOURCE."""
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdpinn_edge import problems, zoo
-from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, check_files, read_manifest
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, check_files, name_fault, read_manifest
 from kdpinn_edge.bundle.read import read_function
 from kdpinn_edge.derive.residual import outputs_program
 from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.importers.columns import Column, input_columns, output_columns, parse_columns
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.ir import Program, columns
@@ -31,12 +35,65 @@ class Model:
     problem: Problem | None = None
 
 
-def find_model(text: str) -> Model:
-    """The Model that `text` names: a bundle, a program.npz, a model of the zoo, or else what `find_pinn` finds.
+Columns = str | Sequence[Column]
+"""Columns, or the text that states them."""
 
-    A program.npz alone does not say what its library is called: its `name` is None. Only a network needs torch, to be
-    captured. Raises BundleError, ProgramError, TrainError or CaptureError.
+
+@dataclass(frozen=True)
+class Stated:
+    """What a person says of a foreign file beside its name; None where it is for the file to say."""
+
+    inputs: tuple[Column, ...] | None = None
+    outputs: tuple[Column, ...] | None = None
+    weights: Path | None = None
+    activation: str | None = None
+
+
+def find_model(
+    source: str | os.PathLike[str] | Program,
+    *,
+    inputs: Columns | None = None,
+    outputs: Columns | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    activation: str | None = None,
+) -> Model:
+    """The Model that `source` is or names.
+
+    - a Program, a bundle, a program.npz, a problem (its student), another model of the zoo, a run folder, a
+      .safetensors file of `train`;
+    - a network of somebody else in a file: FOREIGN says which there are.
+
+    `inputs` and `outputs` state the columns of a foreign network, as `parse_columns` reads them or as Columns, and the
+    domain in which it is proved to be read right; of any other model they state units and bounds, under its own names.
+    `weights` is a file of weights for `model.py:build`, `activation` the function between the dense layers of a file
+    that holds nothing but weights.
+
+    A model.npz alone does not say what its library is called: its `name` is None. Raises BundleError, ProgramError,
+    TrainError or CaptureError.
+
+        find_model("model.onnx", inputs="x[m]=0:5000, T[K]=300:1500", outputs="u")
     """
+    stated = Stated(
+        read_columns(inputs, "inputs"),
+        read_columns(outputs, "outputs"),
+        None if weights is None else Path(weights),
+        activation,
+    )
+    if isinstance(source, Program):
+        return _described(Model(source.name, source), stated)
+    text = os.fspath(source)
+    return _foreign(text, stated) or _described(_own(text), stated)
+
+
+def read_columns(stated: Columns | None, what: str) -> tuple[Column, ...] | None:
+    """The columns that are stated, if any; `what` they are called in a message."""
+    if isinstance(stated, str):
+        return parse_columns(stated, what)
+    return None if stated is None else tuple(stated)
+
+
+def _own(text: str) -> Model:
+    """The Model in a file or folder that this package wrote, or in the zoo."""
     if (Path(text) / MANIFEST_FILE).exists():
         return _of_bundle(Path(text))
     if text.endswith(".npz"):
@@ -44,18 +101,103 @@ def find_model(text: str) -> Model:
     if (name := zoo_name(text)) in zoo.names():
         program = read_program(zoo.program(name))
         return _model(program, problems.problem(zoo.record(name)["problem"]))
-    if Path(text).suffix == ".onnx":
-        raise ProgramError(
-            f"{text}: a model in ONNX is not read; expected: the torch module that it was made from, which "
-            "kdpinn_edge.capture turns into a Program (docs/training.md)"
-        )
     if not Path(text).exists():
         raise ProgramError(
             f"no model is called {text!r}, and no folder or file; expected: a problem ({', '.join(problems.names())}), "
             f"another model of the zoo ({', '.join(zoo.names())}), a run folder, a bundle, a program.npz, a "
-            ".safetensors file"
+            ".safetensors file, or a foreign network in a file: {FOREIGN}"
+        )
+    if Path(text).is_file() and Path(text).suffix != ".safetensors":
+        raise ProgramError(
+            f"{text} is no file of a model; expected: a program.npz, a .safetensors file, or a foreign network: "
+            f"{FOREIGN}"
         )
     return net_model(find_pinn(text))
+
+
+def _described(model: Model, stated: Stated) -> Model:
+    """A model of ours, its columns with the units and the domain that were stated."""
+    if stated.weights or stated.activation:
+        what = "--weights" if stated.weights else "--activation"
+        raise ProgramError(f"{what} is given, but the model has its own; expected: it with {WITH[what]}")
+    program = model.program
+    inputs, outputs = model.inputs, model.outputs
+    if stated.inputs is not None:
+        _check_names("inputs", stated.inputs, columns(program.inputs))
+        inputs = input_columns(stated.inputs)
+    if stated.outputs is not None:
+        _check_names("outputs", stated.outputs, columns(program.outputs))
+        outputs = output_columns(stated.outputs)
+    return replace(model, inputs=inputs, outputs=outputs)
+
+
+FOREIGN_SUFFIXES = (".onnx", ".pt2", ".py", ".pt", ".pth", ".ckpt", ".safetensors", ".mdlus")
+FOREIGN = (
+    "model.onnx, model.pt2, model.py:build (with --weights weights.pt), weights alone of dense layers (.pt, .pth, "
+    ".ckpt, .safetensors, with --activation), PhysicsNeMo's model.mdlus"
+)
+LARGEST_HEADER = 100_000_000
+"""Bytes that the header of a .safetensors file may have."""
+WITH = {"--weights": "model.py:build", "--activation": "a file that holds nothing but the weights of dense layers"}
+
+
+def _check_names(what: str, stated: Sequence[Column], names: tuple[str, ...]) -> None:
+    found = tuple(name for column in stated for name in column.names)
+    if found != names:
+        raise ProgramError(
+            f"--{what} states {', '.join(found)}, but the model has {', '.join(names)}; expected: the same, in "
+            "this order"
+        )
+
+
+def _foreign(text: str, stated: Stated) -> Model | None:
+    """The Model in a file that this package did not write; None where `text` is something else."""
+    if not is_foreign(text):
+        return None
+    path = _file(text)
+    if not path.is_file():
+        raise ProgramError(f"{path}: no such file; expected: {FOREIGN}")
+    name = model_name(path)
+    if path.suffix == ".onnx":
+        from kdpinn_edge.importers.onnx_model import read_onnx
+
+        if stated.weights or stated.activation:
+            raise ProgramError(f"{text} has weights and activations of its own; expected: neither from outside")
+        return Model(name, *read_onnx(path, name, stated.inputs, stated.outputs))
+    from kdpinn_edge.importers.torch_files import captured_file
+
+    program = captured_file(text, name, stated.inputs, stated.outputs, stated.weights, stated.activation)
+    return _described(Model(name, program), replace(stated, weights=None, activation=None))
+
+
+def is_foreign(source: str | os.PathLike[str] | Program) -> bool:
+    """Whether `source` names a file that this package did not write."""
+    if isinstance(source, Program):
+        return False
+    path = _file(os.fspath(source))
+    return path.suffix in FOREIGN_SUFFIXES and not (path.suffix == ".safetensors" and _is_ours(path))
+
+
+def _file(text: str) -> Path:
+    """The file in model.py:build, or that `text` names."""
+    return Path(text.partition(".py:")[0] + ".py") if ".py:" in text else Path(text)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a .safetensors file names its problem or its columns, as ours do; also where it cannot be read at all."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size < LARGEST_HEADER else {}
+        return not isinstance(header, dict) or not {"problem", "columns"}.isdisjoint(header.get("__metadata__", {}))
+    except (OSError, ValueError):
+        return True
+
+
+def model_name(path: Path) -> str:
+    """What the model in a file is called: the file's name, as far as C allows it."""
+    name = re.sub(r"[^a-z0-9]+", "_", path.name.partition(".")[0].lower()).strip("_")[:31]
+    return "model" if name_fault(name) else name
 
 
 def _of_bundle(folder: Path) -> Model:

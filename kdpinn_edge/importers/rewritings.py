@@ -60,6 +60,21 @@ def all_(t: Tensors, mask: Operand, axes: Sequence[int] | None = None, *, keepdi
     return not_(t, any_(t, not_(t, mask), axes, keepdims=keepdims))
 
 
+def finite(t: Tensors, x: Operand) -> Value:
+    """Where x is neither a NaN nor an infinity. There x - x is 0, elsewhere a NaN."""
+    return t.select(t.scale(t.subtract(x, x), 1.0, 1.0), 1.0, 0.0)
+
+
+def nan(t: Tensors, x: Operand) -> Value:
+    """Where x is a NaN, which is not finite, not positive and not negative."""
+    return t.select(finite(t, x), 0.0, t.select(x, 0.0, t.select(t.negative(x), 0.0, 1.0)))
+
+
+def infinite(t: Tensors, x: Operand) -> Value:
+    """Where x is an infinity."""
+    return t.select(finite(t, x), 0.0, t.select(x, 1.0, t.select(t.negative(x), 1.0, 0.0)))
+
+
 # Choices
 
 
@@ -105,6 +120,15 @@ def copysign(t: Tensors, x: Operand, y: Operand) -> Value:
     """|x| where y ≥ 0, else -|x|."""
     magnitude = t.map(x, "abs")
     return t.select(t.negative(y), t.negative(magnitude), magnitude)
+
+
+def nan_to_num(
+    t: Tensors, x: Operand, at_nan: float | None = None, above: float | None = None, below: float | None = None
+) -> Value:
+    """x with numbers in place of NaN, ∞ and -∞: 0 and the largest ones, unless others are given."""
+    largest = float(np.finfo(np.float64).max)
+    negative = t.select(t.negative(x), -largest if below is None else below, 0.0 if at_nan is None else at_nan)
+    return t.select(finite(t, x), x, t.select(x, largest if above is None else above, negative))
 
 
 def heaviside(t: Tensors, x: Operand, at_zero: Operand) -> Value:
@@ -266,6 +290,12 @@ def logarithm(t: Tensors, x: Operand, base: float) -> Value:
     return t.scale(t.map(x, "log"), 1 / math.log(base))
 
 
+def x_log_y(t: Tensors, x: Operand, y: Operand) -> Value:
+    """x ln y, and 0 where x = 0."""
+    zero = not_(t, t.map(t.map(x, "abs"), "step"))
+    return t.select(zero, 0.0, t.multiply(x, t.map(t.select(zero, 1.0, y), "log")))
+
+
 def logit(t: Tensors, x: Operand) -> Value:
     """ln(x / (1 - x))."""
     return t.subtract(t.map(x, "log"), t.map(t.negative(x), "log1p"))
@@ -385,7 +415,7 @@ def log_add_exp(t: Tensors, a: Operand, b: Operand) -> Value:
 
 
 def _tree(t: Tensors, combine: Callable[[Value, Value], Value], *, in_order: bool = False) -> Callable[[Value], Value]:
-    """`combine`, which is associative, of all numbers along the last axis, as a balanced tree; of neighbours `in_order`."""
+    """`combine`, which is associative, along the last axis, as a balanced tree; of neighbours where `in_order`."""
 
     def combined(terms: Value) -> Value:
         while (n := terms.shape[-1]) > 1:

@@ -167,12 +167,7 @@ class Tensors:
 
     def map(self, x: Operand, function: str) -> Value:
         """A function of the Program, of every element."""
-
-        def exactly(c: Array) -> Array:
-            with np.errstate(all="ignore"):
-                return find_function(function).exact(c)
-
-        return self._by_element(lambda var: self.builder.map(var, function), exactly, [x])
+        return self._by_element(lambda var: self.builder.map(var, function), find_function(function).exact, [x])
 
     def scale(self, x: Operand, weight: Constant, bias: Constant = 0.0) -> Value:
         """The value weight * x + bias, with constants."""
@@ -187,7 +182,11 @@ class Tensors:
         def exactly(c: Array, a: Array, b: Array) -> Array:
             return np.where(c > 0, a, b)
 
-        return self._by_element(self.builder.select, exactly, [self._before_step(c), a, b])
+        if (opposite := self._before(c, self._negated)) is not None:
+            c, a, b = opposite, b, a
+        while (argument := self._before(c, self._stepped)) is not None:
+            c = argument
+        return self._by_element(self.builder.select, exactly, [c, a, b])
 
     def negative(self, x: Operand) -> Value:
         """The value -x."""
@@ -282,7 +281,8 @@ class Tensors:
     ) -> Value:
         """`apply` of the builder to vectors of the operands, and to `constants`; `exactly` to what is constant."""
         if not any(isinstance(x, Tensor) for x in operands):
-            return np.asarray(exactly(*(np.asarray(x, dtype=np.float64) for x in operands), *constants))
+            with np.errstate(all="ignore"):
+                return np.asarray(exactly(*(np.asarray(x, dtype=np.float64) for x in operands), *constants))
         numbers = [_finite(c) for c in constants]
         arrays = np.broadcast_arrays(*map(self.table, operands), *numbers)
         points, entries = _separated(np.stack([each.reshape(-1) for each in arrays[: len(operands)]], axis=-1))
@@ -296,7 +296,8 @@ class Tensors:
                 if variable:
                     made[chosen] = self._made(apply(*map(self._vector, columns), *own))
                 else:
-                    made[chosen] = self.table(exactly(*map(self._numbers, columns), *own))
+                    with np.errstate(all="ignore"):
+                        made[chosen] = self.table(exactly(*map(self._numbers, columns), *own))
         return self._placed(made[same], points, arrays[0].shape)
 
     def _total(self, terms: Value) -> Value:
@@ -369,16 +370,28 @@ class Tensors:
                 return self.builder.scale(bell, 1 / bias, np.zeros(z.size))
         return self.builder.map(var, "reciprocal")
 
-    def _before_step(self, c: Tensor) -> Tensor:
-        """The argument of step where c is one, as either is positive where the other is."""
-        table, entries = c.table, c.table % ROW
+    def _before(self, x: Tensor, argument: Callable[[Var], Var | None]) -> Tensor | None:
+        """The Tensor that has the entries of `argument` of each variable in place of its own, if all have one."""
+        table, entries = x.table, x.table % ROW
         for var in {self._variables[i] for i in np.unique(self._owners(entries[table >= 0]))}:
-            made_by, start = self.builder.made_by(var), self._starts[var.name]
-            if not (isinstance(made_by, Map) and made_by.fn == "step"):
-                return c
-            inside = (c.table >= 0) & (entries >= start) & (entries < start + var.size)
-            table = np.where(inside, c.table + self._start(made_by.x) - start, table)
-        return Tensor(table, self.points)
+            found, start = argument(var), self._starts[var.name]
+            if found is None:
+                return None
+            inside = (x.table >= 0) & (entries >= start) & (entries < start + var.size)
+            table = np.where(inside, x.table + self._start(found) - start, table)
+        return None if (table < 0).any() else Tensor(table, self.points)
+
+    def _stepped(self, var: Var) -> Var | None:
+        """The argument of step, which is positive where step is."""
+        made_by = self.builder.made_by(var)
+        return made_by.x if isinstance(made_by, Map) and made_by.fn == "step" else None
+
+    def _negated(self, var: Var) -> Var | None:
+        """The step s in 1 - s, which is positive where that is not."""
+        made_by = self.builder.made_by(var)
+        if isinstance(made_by, Scale) and (made_by.weight == -1).all() and (made_by.bias == 1).all():
+            return made_by.x if self._stepped(made_by.x) is not None else None
+        return None
 
     def _owners(self, entries: Table) -> Table:
         """The places in `_variables` of the variables that entries are of; -1 for constants."""

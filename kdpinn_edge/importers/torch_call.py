@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdpinn_edge.errors import CaptureError, listing
+from kdpinn_edge.importers.torch_labels import labelled
+from kdpinn_edge.importers.torch_outputs import SCALAR, Misfit, outputs
 from kdpinn_edge.importers.torch_trace import Untraceable, in_float64, user_line
 from kdpinn_edge.program.ir import Array, Var
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-SCALAR = "returns one number for all points"
-
-
-class Misfit(Exception):  # noqa: N818
-    """Why what was returned holds no outputs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +31,8 @@ class Reading:
     arguments: Callable[[Tensor, list[Tensor]], Arguments]
     one_by_one: bool = False
     """Whether the model takes one point, without the axis of points."""
+    container: bool = False
+    """Whether it is one container of tensors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Call:
         """The outputs at the points x."""
         if self.gradients:
             x = x.detach().requires_grad_()
-        args, kwargs = self.reading.arguments(x, list(x.split([var.size for var in self.ins], 1)))
+        args, kwargs = self.reading.arguments(x, list(torch.split(x, [var.size for var in self.ins], 1)))
         model = torch.vmap(self.model) if self.reading.one_by_one else self.model
         return outputs(model(*args, **kwargs), self.outs, len(x))
 
@@ -65,7 +61,7 @@ class Call:
         x = torch.from_numpy(points)
         size = self.points or len(x)
         whole = torch.cat([x, x[-1:].expand(-len(x) % size, -1)])
-        y: Array = torch.cat([self._at(part.clone()) for part in whole.split(size)])[: len(x)].numpy()
+        y: Array = torch.cat([self._at(part.clone()) for part in torch.split(whole, size)])[: len(x)].numpy()
         return y
 
     def _at(self, x: Tensor) -> Tensor:
@@ -90,7 +86,7 @@ def found_call(
 
     Raises CaptureError, which tells of all that were tried.
     """
-    failures: dict[str, list[str]] = {}
+    failures: dict[str, str] = {}
     untaken: list[str] = []
     for reading in _readings(model, ins):
         if reading.one_by_one and any(SCALAR in why for why in failures):
@@ -104,10 +100,10 @@ def found_call(
             except Exception as error:
                 if not each.gradients and "does not require grad" in str(error):
                     continue
-                if failures and isinstance(error, TypeError | AttributeError | LookupError):
+                if reading.container and isinstance(error, TypeError | AttributeError | LookupError):
                     untaken.append(reading.words)
                 else:
-                    failures.setdefault(failure(error), []).append(reading.words)
+                    failures.setdefault(failure(error), reading.words)
                 break
     if not failures:
         raise CaptureError(
@@ -115,7 +111,7 @@ def found_call(
             f"expected: one tensor (n, {sum(var.size for var in ins)}), or one tensor per input. Columns that belong "
             'together are one input, as ("x", 3)'
         )
-    told = [f"called in float64 with {' or '.join(readings)}, {why}" for why, readings in failures.items()]
+    told = [f"called in float64 with {words}, {why}" for why, words in failures.items()]
     if len(told) > 1 and untaken:
         told.append(f"it takes no {', '.join(untaken)}".replace("no a ", "no "))
     raise CaptureError(f"{called(model)}, {told[0]}" if len(told) == 1 else f"{called(model)}: {listing(told)}")
@@ -128,8 +124,10 @@ def failure(error: BaseException) -> str:
     if isinstance(error, Untraceable):
         return f"cannot be recorded: {error}"
     lines = [each.strip() for each in str(error).splitlines() if each.strip()]
-    script = bool(lines) and "TorchScript" in lines[0]
-    text = (lines[-1] if script else f"{type(error).__name__}: {lines[0]}") if lines else type(error).__name__
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if "TorchScript interpreter" in text:
+        # where it was traced or scripted, and the reason, which is lost where an operator fails in float64
+        text = f"{lines[2]}: {lines[-1]}".removesuffix(":")
     text = text if len(text) <= 200 else text[:200] + "…"
     return ": ".join(filter(None, ("fails", user_line(error), text)))
 
@@ -158,29 +156,17 @@ def _fixed_points(model: Callable[..., Any]) -> int | None:
 
 def _readings(model: Callable[..., Any], ins: tuple[Var, ...]) -> Iterator[Reading]:
     """Each way to call the model that its signature allows."""
-    signature = _signature(model)
-
-    def fits(count: int, names: Sequence[str] = ()) -> bool:
-        try:
-            if signature is not None:
-                signature.bind(*range(count), **dict.fromkeys(names))
-        except TypeError:
-            return False
-        return True
-
-    names = [var.name for var in ins]
-    kinds = [] if signature is None else [each.kind for each in signature.parameters.values()]
-    named = signature is not None and set(names) <= set(signature.parameters) and fits(0, names)
-    any_number = inspect.Parameter.VAR_POSITIONAL in kinds and len(ins) > 1
-    one, several, flat = fits(1), len(ins) > 1 and fits(len(ins)), all(var.size == 1 for var in ins)
+    takes, names = _Takes(_signature(model)), [var.name for var in ins]
+    keys = [*getattr(model, "input_keys", ())]
+    if len(keys) not in (1, len(names)) or set(keys) == set(names):
+        keys = names
+    words = f"the keywords {', '.join(names)}"
     shapes, row = ", ".join(f"(n, {var.size})" for var in ins), f"(n, {sum(var.size for var in ins)})"
-    words = ", ".join(names)
-    keywords = fits(0, names) and (named or inspect.Parameter.VAR_KEYWORD in kinds)
 
     def together(x: Tensor, parts: list[Tensor]) -> Arguments:
         return (x,), {}
 
-    def each(x: Tensor, parts: list[Tensor]) -> Arguments:
+    def apart(x: Tensor, parts: list[Tensor]) -> Arguments:
         return tuple(parts), {}
 
     def by_name(x: Tensor, parts: list[Tensor]) -> Arguments:
@@ -189,45 +175,59 @@ def _readings(model: Callable[..., Any], ins: tuple[Var, ...]) -> Iterator[Readi
     def in_tuple(x: Tensor, parts: list[Tensor]) -> Arguments:
         return (tuple(parts),), {}
 
-    keys = [*getattr(model, "input_keys", ())]
-    keys = keys if len(keys) == len(names) and not set(keys) & set(names) else names
-
     def in_dict(x: Tensor, parts: list[Tensor]) -> Arguments:
-        return (dict(zip(keys, parts, strict=True)),), {}
+        return (dict(zip(keys, [x] if len(keys) == 1 else parts, strict=True)),), {}
 
-    if named and len(ins) > 1:
-        yield Reading(f"the keywords {words}", by_name)
-    if several and any_number:
-        yield Reading(shapes, each)
-    if one:
-        yield Reading(row, together)
-    if several and not any_number:
-        yield Reading(shapes, each)
-    if keywords and not (named and len(ins) > 1):
-        yield Reading(f"the keywords {words}", by_name)
-    if one:
-        yield Reading("columns by their names", lambda x, parts: ((labelled(x, ins, model),), {}))
-        yield Reading("a tuple", in_tuple)
-        yield Reading("a list", lambda x, parts: ((parts,), {}))
-        yield Reading("a dict", in_dict)
-    if flat:
-        yield from (
-            Reading(f"{reading} of (n,)" if reading != shapes else ", ".join("(n,)" for _ in ins), _flat(arguments))
-            for reading, arguments, wanted in (
-                (f"the keywords {words}", by_name, keywords),
-                (shapes, each, several or (one and len(ins) == 1)),
-                ("a tuple", in_tuple, one and len(ins) > 1),
-                ("a dict", in_dict, one),
-            )
-            if wanted
-        )
-    if one:
-        yield Reading(f"one point ({sum(var.size for var in ins)},) at a time", together, one_by_one=True)
-        yield Reading("a tuple of one point at a time", _each_in_a_batch(in_tuple), one_by_one=True)
-    if several:
-        yield Reading("one point at a time", _each_in_a_batch(each), one_by_one=True)
-    if several and flat:
-        yield Reading("the numbers of one point at a time", _flat(each), one_by_one=True)
+    named, one, several = takes.names(names), takes.arguments(1), len(ins) > 1 and takes.arguments(len(ins))
+    flat = all(var.size == 1 for var in ins)
+    of_one = ", ".join("(n,)" for _ in ins)
+    ways = [
+        (named and len(ins) > 1, Reading(words, by_name)),
+        (several and takes.any_number, Reading(shapes, apart)),
+        (one, Reading(row, together)),
+        (several and not takes.any_number, Reading(shapes, apart)),
+        (takes.keywords(names), Reading(words, by_name)),
+        (one, Reading("columns by their names", lambda x, parts: ((labelled(x, ins, model),), {}))),
+        (one, Reading("a tuple", in_tuple, container=True)),
+        (one, Reading("a list", lambda x, parts: ((parts,), {}), container=True)),
+        (one, Reading("a dict", in_dict, container=True)),
+        (flat and takes.keywords(names), Reading(f"{words}, each {of_one[:4]}", _flat(by_name))),
+        (flat and (several or (one and len(ins) == 1)), Reading(of_one, _flat(apart))),
+        (flat and one and len(ins) > 1, Reading("a tuple of (n,)", _flat(in_tuple), container=True)),
+        (flat and one, Reading("a dict of (n,)", _flat(in_dict), container=True)),
+        (one, Reading(f"one point {row.replace('n, ', '').replace(')', ',)')} at a time", together, one_by_one=True)),
+        (one, Reading("a tuple of one point at a time", _each_in_a_batch(in_tuple), one_by_one=True, container=True)),
+        (several, Reading("one point at a time", _each_in_a_batch(apart), one_by_one=True)),
+        (several and flat, Reading("the numbers of one point at a time", _flat(apart), one_by_one=True)),
+    ]
+    return (reading for possible, reading in ways if possible)
+
+
+class _Takes:
+    """What a signature allows; everything where it is not known."""
+
+    def __init__(self, signature: inspect.Signature | None) -> None:
+        self.signature = signature
+        kinds = [] if signature is None else [each.kind for each in signature.parameters.values()]
+        self.any_number = inspect.Parameter.VAR_POSITIONAL in kinds
+        self.any_keyword = inspect.Parameter.VAR_KEYWORD in kinds
+
+    def arguments(self, count: int, names: Sequence[str] = ()) -> bool:
+        """Whether so many arguments may be given, and some by name."""
+        try:
+            if self.signature is not None:
+                self.signature.bind(*range(count), **dict.fromkeys(names))
+        except TypeError:
+            return False
+        return True
+
+    def names(self, names: Sequence[str]) -> bool:
+        """Whether the arguments have these names."""
+        return self.signature is not None and set(names) <= set(self.signature.parameters) and self.arguments(0, names)
+
+    def keywords(self, names: Sequence[str]) -> bool:
+        """Whether arguments of these names may be given."""
+        return (self.names(names) or self.any_keyword) and self.arguments(0, names)
 
 
 def _each_in_a_batch(
@@ -242,164 +242,3 @@ def _flat(
 ) -> Callable[[Tensor, list[Tensor]], Arguments]:
     """The same arguments, with tensors (n,) instead of (n, 1)."""
     return lambda x, parts: arguments(x, [part.squeeze(1) for part in parts])
-
-
-class Labelled(Tensor):
-    """Columns with names, as libraries have them: `x.extract(["x"])`, `x["t"]`, `x.labels`, `x.coordinates`."""
-
-    __torch_function__ = torch._C._disabled_torch_function_impl
-    places: dict[str, slice]
-    space: Any
-
-    @property
-    def labels(self) -> list[str]:
-        """The names."""
-        return list(self.places)
-
-    @property
-    def tensor(self) -> Tensor:
-        """The columns without names."""
-        return self.as_subclass(Tensor)
-
-    as_tensor = tensor
-
-    @property
-    def coordinates(self) -> dict[str, Tensor]:
-        """The columns of each name."""
-        return {name: self.tensor[..., place] for name, place in self.places.items()}
-
-    def extract(self, names: str | Sequence[str]) -> Labelled:
-        """The columns of some names, in the order asked for."""
-        wanted = [names] if isinstance(names, str) else list(names)
-        coordinates = self.coordinates
-        parts = [coordinates[name] for name in wanted]
-        return _labelled(torch.cat(parts, -1), {name: part.shape[-1] for name, part in zip(wanted, parts, strict=True)})
-
-    def __getitem__(self, item: Any) -> Any:
-        """The columns of a name, or of several; otherwise as any tensor."""
-        last = item[-1] if isinstance(item, tuple) and item else item
-        several = isinstance(last, list | tuple) and all(isinstance(each, str) for each in last)
-        if isinstance(last, str) or (several and last):
-            return self.extract(last)
-        return self.tensor[item]
-
-    def requires_grad_(self, requires_grad: bool = True) -> Labelled:
-        """Itself, with a gradient."""
-        super().requires_grad_(requires_grad)
-        return self
-
-    def clone(self, **_: Any) -> Labelled:
-        """A copy with the same names."""
-        return self._again(self.tensor.clone())
-
-    def detach(self) -> Labelled:
-        """The same without a history."""
-        return self._again(self.tensor.detach())
-
-    def _again(self, x: Tensor) -> Labelled:
-        return _labelled(x, {name: place.stop - place.start for name, place in self.places.items()}, self.space)
-
-
-def labelled(x: Tensor, ins: tuple[Var, ...], model: object) -> Labelled:
-    """The columns with the names of the inputs, or those of the space that the model states."""
-    sizes = {var.name: var.size for var in ins}
-    space = getattr(model, "input_space", None)
-    if isinstance(space, Mapping):
-        if set(space) != set(sizes):
-            sizes = dict(space)
-        return _labelled(x, sizes, type(space)(sizes))  # type: ignore[call-arg]
-    return _labelled(x, sizes)
-
-
-def _labelled(x: Tensor, sizes: Mapping[str, int], space: Any = None) -> Labelled:
-    result = x.as_subclass(Labelled)
-    ends = list(accumulate(sizes.values()))
-    result.places = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
-    result.space = type(space)(dict(sizes)) if isinstance(space, Mapping) else None
-    return result
-
-
-def outputs(returned: Any, outs: tuple[Var, ...], n: int) -> Tensor:
-    """The outputs (n, n_out) in what was returned for n points. Raises Misfit."""
-    returned = _plain(returned)
-    if isinstance(returned, Tensor):
-        size = sum(var.size for var in outs)
-        return _columns(returned, size, n, f"one tensor (n, {size}), the columns of {', '.join(map(str, outs))}")
-    if (by_name := _named(returned, outs)) is not None:
-        parts = by_name
-    elif isinstance(returned, list | tuple):
-        parts = list(_flattened(returned))
-    else:
-        raise Misfit(f"returns a {type(returned).__name__}; expected: tensors with the columns of {_names(outs)}")
-    if len(parts) == len(outs):
-        sizes = [var.size for var in outs]
-    else:
-        sizes = [part.shape[-1] if isinstance(part, Tensor) and part.ndim > 1 else 1 for part in parts]
-    if sum(sizes) != sum(var.size for var in outs):
-        raise Misfit(
-            f"returns {len(parts)} parts with {sum(sizes)} columns; expected: {sum(var.size for var in outs)}, those "
-            f"of {_names(outs)}"
-        )
-    wanted = (f"(n, {size}) as part {i + 1}" for i, size in enumerate(sizes))
-    found = zip(parts, sizes, wanted, strict=True)
-    return torch.cat([_columns(part, size, n, text, constant=True) for part, size, text in found], 1)
-
-
-def _names(variables: tuple[Var, ...]) -> str:
-    return ", ".join(map(str, variables))
-
-
-def _plain(value: Any) -> Any:
-    """A tensor without its names: what libraries wrap it in has it as an attribute."""
-    if isinstance(value, Tensor):
-        return value.as_subclass(Tensor)
-    if isinstance(inner := getattr(value, "as_tensor", None), Tensor):
-        return inner
-    return value
-
-
-def _named(returned: Any, outs: tuple[Var, ...]) -> list[Any] | None:
-    """The parts with the names of the outputs, or None where parts have no names."""
-    names = [var.name for var in outs]
-    if isinstance(returned, Mapping):
-        parts = dict(returned)
-        if not set(names) <= set(parts):
-            if len(parts) == len(names) == 1:
-                return [_plain(each) for each in parts.values()]
-            raise Misfit(f"returns a dict with the keys {', '.join(map(str, parts))}; expected: {', '.join(names)}")
-        return [_plain(parts[name]) for name in names]
-    if isinstance(returned, tuple) and not hasattr(returned, "_fields"):
-        return None
-    if not isinstance(returned, list) and all(hasattr(returned, name) for name in names):
-        return [_plain(getattr(returned, name)) for name in names]
-    if dataclasses.is_dataclass(returned):
-        return [_plain(getattr(returned, field.name)) for field in dataclasses.fields(returned)]
-    return None
-
-
-def _flattened(parts: Sequence[Any]) -> Iterator[Any]:
-    for part in parts:
-        if isinstance(part, list | tuple):
-            yield from _flattened(part)
-        else:
-            yield _plain(part)
-
-
-def _columns(part: Any, size: int, n: int, expected: str, *, constant: bool = False) -> Tensor:
-    """A part of what was returned as (n, size): it has n points along its first axis, or is a constant if it may be."""
-    if isinstance(part, int | float) and constant:
-        part = torch.tensor(float(part))
-    if not isinstance(part, Tensor):
-        raise Misfit(f"returns a {type(part).__name__} for n = {n}; expected: {expected}")
-    if part.is_complex():
-        raise Misfit("returns complex numbers; expected: real and imaginary part as two outputs")
-    if constant and part.numel() == size and part.ndim < 2 and part.shape != (n,):
-        part = part.reshape(1, size).expand(n, size)
-    if not part.ndim:
-        raise Misfit(f"{SCALAR}; expected: {expected}")
-    if len(part) != n or part.numel() != n * size:
-        raise Misfit(
-            f"returns shape {tuple(part.shape)} for n = {n}; expected: {expected}. The usual fix: a name in outputs= "
-            "for each column"
-        )
-    return part.reshape(n, size).to(torch.float64)

@@ -1,16 +1,16 @@
 """`capture(module)`: what torch calculates for a point becomes a Program.
 
-libraries.py     finds the network in what is given
-torch_state.py   puts it into eval mode meanwhile, and everything back afterwards
-torch_call.py    finds out how it is called and what it returns
-torch_trace.py   records a call as a graph of ATen operators
-torch_reader.py  reads the graph into the ops of a Program
-capture          does all this, and proves the result
+torch_libraries.py  finds the network in what is given
+torch_state.py      puts it into eval mode meanwhile, and everything back afterwards
+torch_call.py       finds out how it is called and what it returns
+torch_trace.py      records a call as a graph of ATen operators
+torch_reader.py     reads the graph into the ops of a Program
+capture             does all this, and proves the result
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,27 +19,18 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from kdpinn_edge.errors import CaptureError
-from kdpinn_edge.importers.libraries import network
+from kdpinn_edge.importers.proof import probe_points, prove
 from kdpinn_edge.importers.tensors import POINTS
 from kdpinn_edge.importers.torch_call import Call, failure, found_call
+from kdpinn_edge.importers.torch_libraries import network
 from kdpinn_edge.importers.torch_reader import read
 from kdpinn_edge.importers.torch_state import evaluating
 from kdpinn_edge.importers.torch_trace import recorded
-from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Array, Program, Var
-from kdpinn_edge.program.ir import columns as named_columns
 
-ROUNDINGS = 32
-"""Where terms cancel, the difference may be so many times what rounding to float64 makes of the Program itself."""
-PARITY = 1e-12
-"""Largest difference of Program and module, relative to the largest |output| of that name on the probe points.
-
-Both calculate in float64 and differ in the order of sums and in functions by a few units in the last place, 1e-16.
-Depth, width and frequency amplify this: to 7e-15 in a sine network of 6 layers of 128 with frequency 60. An operation
-that was misread shows above 1e-6.
-"""
-PROBES = 1024
-"""Probe points, where the caller gives none."""
+CAUSE = "The usual cause: forward depends on the number of points, or on attributes that it changes"
+Module = nn.Module
+"""What is captured as a rule."""
 
 
 def capture(
@@ -54,19 +45,45 @@ def capture(
 ) -> Program:
     """The Program of a network, simplified, and proved equal to the network on probe points.
 
-    TODO
+    `module` is a torch.nn.Module or any function of tensors, or what wraps one: torch.compile, DataParallel, an
+    ExportedProgram, a TorchScript module, a model, solver or solution of DeepXDE, PINA, neurodiffeq, TorchPhysics or
+    NeuroMancer. `method` names another method than `forward`.
+
+    `inputs` and `outputs` name the columns; a name stands for one column, a pair (name, k) for k of them. The network
+    is called in the first of these ways that works: with keywords of the inputs' names, one tensor (n, n_in), one
+    tensor (n, k) per input, a tensor with named columns (`x.extract(["x"])`), a tuple, a list or a dict of tensors
+    (n, k), tensors (n,), one point at a time. What it returns is taken as it fits the outputs: a tensor (n, n_out), or
+    (n,) for one column; a dict, a named tuple or an object with their names; a tuple or a list in their order.
+
+    A forward may be written with everything that `importers/aten.py` names, also by way of torch.func, and may
+    differentiate (torch.autograd.grad, jacrev, jvp, …). Control flow must not depend on the data. Parameters, buffers
+    and constants come along.
+
+    The network is called in eval mode, and what depends on the points is calculated in float64: float32 weights and
+    constants are taken at their float64 value, and casts of what depends on the points to float32 are left out.
+    Afterwards it is as it was.
+
+    The proof compares Program and network in float64 on `probe` (n, n_in), or on 1024 points drawn from the box
+    `domain = (lower, upper)`, by default [-1, 1] in every input, always the same ones; `PARITY` in
+    `importers/proof.py` says how close.
+
+    Raises CaptureError where an operation is unknown or mixes points (all of them at once, each with its source line),
+    where parameters are not finite, no way to call the network works, a second call returns something else, or the
+    proof fails; ProgramError where a name is not one.
+
+        program = capture(pinn, name="burgers", inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
     """
     ins, outs = _variables("inputs", inputs), _variables("outputs", outputs)
     if shared := {var.name for var in ins} & {var.name for var in outs}:
         raise CaptureError(f"{', '.join(sorted(shared))} names an input and an output; expected: different names")
-    points = _probe_points(ins, probe, domain)
+    points = probe_points(sum(var.size for var in ins), probe, domain)
     model = network(module, method)
     with evaluating(model):
         call, expected = found_call(model, ins, outs, points)
         graph = _recorded(call, points)
         _check_repeats(call, points, expected)
         program = read(graph, name, ins, outs)
-    _prove(program, points, expected)
+    prove(program, points, expected, "the module", CAUSE)
     return program
 
 
@@ -74,23 +91,6 @@ def _variables(what: str, names: Sequence[str | tuple[str, int]]) -> tuple[Var, 
     if isinstance(names, str) or not names:
         raise CaptureError(f'{what} is {names!r}; expected: a tuple of names or (name, size) pairs, such as ("x", "t")')
     return tuple(Var(each, 1) if isinstance(each, str) else Var(*each) for each in names)
-
-
-def _probe_points(ins: tuple[Var, ...], probe: ArrayLike | None, domain: tuple[ArrayLike, ArrayLike] | None) -> Array:
-    n_in = sum(var.size for var in ins)
-    if probe is not None:
-        if domain is not None:
-            raise CaptureError("probe and domain are both given; expected: probe points, or a domain to draw them from")
-        points = np.asarray(probe, dtype=np.float64)
-        if points.ndim != 2 or points.shape[1] != n_in or len(points) == 0 or not np.isfinite(points).all():
-            raise CaptureError(f"probe has shape {points.shape}; expected: finite numbers (n, {n_in}), n at least 1")
-        return points
-    box = [np.asarray(bound, dtype=np.float64) for bound in ((-1.0, 1.0) if domain is None else domain)]
-    lower, upper = box[0], box[-1]
-    fits = len(box) == 2 and {lower.shape, upper.shape} <= {(), (n_in,)}
-    if not fits or not (np.isfinite(upper - lower) & (lower < upper)).all():
-        raise CaptureError(f"domain is {domain}; expected: (lower, upper), each a number or {n_in}, with lower < upper")
-    return np.random.default_rng(0).uniform(lower, upper, (PROBES, n_in))
 
 
 def _check_repeats(call: Call, points: Array, expected: Array) -> None:
@@ -114,27 +114,3 @@ def _recorded(call: Call, points: Array) -> torch.fx.GraphModule:
         raise
     except Exception as error:
         raise CaptureError(f"{call} {failure(error)}") from error
-
-
-def _prove(program: Program, points: Array, expected: Array) -> None:
-    undefined = ~np.isfinite(expected).all(axis=1)
-    if undefined.any():
-        raise CaptureError(
-            f"the module returns {expected[undefined][0].tolist()} at {points[undefined][0].tolist()}; expected: "
-            "finite numbers. The usual fix: give the domain, or probe points, on which it is defined"
-        )
-    found = interpret(program, points)
-    allowed = PARITY * abs(expected).max(axis=0)
-    difference = np.nan_to_num(abs(found - expected), nan=np.inf)
-    if (difference > allowed).any():
-        rounding = abs(interpret(program, points.astype(np.longdouble)) - found).max(axis=0)
-        allowed = np.maximum(allowed, ROUNDINGS * rounding.astype(np.float64))
-    if (difference > allowed).any():
-        row, column = np.unravel_index(np.argmax(difference - allowed), difference.shape)
-        at = zip(named_columns(program.inputs), points[row].tolist(), strict=True)
-        raise CaptureError(
-            f"the Program differs from the module at {', '.join(f'{name} = {value!r}' for name, value in at)}: "
-            f"{named_columns(program.outputs)[column]} is {float(expected[row, column])!r} in the module and "
-            f"{float(found[row, column])!r} in the Program; allowed: {allowed[column]:.3g}. The usual cause: forward "
-            "depends on the number of points, or on attributes that it changes"
-        )

@@ -32,7 +32,7 @@ LIKE = {"full_like", "ones_like", "zeros_like", "empty_like", "new_zeros", "new_
 
 NORMS = {"native_layer_norm", "native_group_norm", "native_batch_norm", "_fused_rms_norm"}
 """Operators that core ATen has, with a backward pass, and that torch writes as sums and roots as well."""
-OTHERS = {*MOVES, *LIKE, "_to_copy", "scatter_add"}
+OTHERS = {*MOVES, *LIKE, "_to_copy", "as_strided", "scatter_add"}
 """Operators that are read here, though they calculate nothing."""
 
 KEPT = {*(name.partition(".")[0] for name in CALCULATIONS), *REFUSED}
@@ -59,7 +59,10 @@ def read(graph: fx.GraphModule, name: str, ins: tuple[Var, ...], outs: tuple[Var
     result = _Reader(graph, tensors).read(tensors.tensor(x, (1, x.size) if points == 1 else None))
     if not isinstance(result, Tensor):
         raise CaptureError("forward returns a constant; expected: a tensor that depends on the inputs")
-    whole = tensors.vector(result)
+    try:
+        whole = tensors.vector(result)
+    except Refusal as refusal:
+        raise CaptureError(f"what forward returns is not captured: {refusal}") from None
     ends = accumulate(var.size for var in outs)
     parts = [Slice(out, whole, end - out.size) for out, end in zip(outs, ends, strict=True)]
     return simplify(verify(Program(name, ins, outs, (*builder.ops, *parts))))
@@ -90,6 +93,9 @@ class _Reader:
                         raise Refusal(_reason(node.target))
                 except Refusal as refusal:
                     faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {refusal}")
+                except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                    why = f"these arguments are unknown ({type(error).__name__}: {str(error).split(chr(10))[0]})"
+                    faults.append(f"{node.meta['where']}: {_operator(node.target)} is not captured: {why}")
         if faults:
             raise CaptureError(f"forward cannot be captured: {listing(list(dict.fromkeys(faults)))}")
         (returned,) = node.all_input_nodes
@@ -106,40 +112,59 @@ class _Reader:
             if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
                 raise Refusal(RANDOM)
             return target(*args, **kwargs)
-        if name == "_to_copy":
-            return self._cast(node, args[0])
         if name in LIKE:
             return target(torch.zeros(args[0].shape, dtype=torch.float64), *args[1:], **kwargs)
-        if name == "scatter_add":
-            return self._scattered(args[0], lambda t: t.gather(args[1], args[2]), args[3])
-        if name == "index_put" and args[3:] == (True,):
-            return self._scattered(args[0], lambda t: torch.ops.aten.index(t, args[1]), args[2])
-        data = MOVES.get(name, ())
-        if data and not _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
-            return self._moved(target, data, args, kwargs)
-        meaning = _meaning(target)
-        if meaning is None:
-            raise Refusal(_reason(target))
-        result = meaning(self.tensors, *_bound(target, args, kwargs))
-        return [_torch(each) for each in result] if isinstance(result, list) else _torch(result)
+        for read in (self._by_hand, self._moved, self._calculated):
+            if (result := read(node, name, args, kwargs)) is not NotImplemented:
+                return [_torch(each) for each in result] if isinstance(result, list) else _torch(result)
+        raise Refusal(_reason(target))
+
+    def _by_hand(self, node: Node, name: str, args: Any, kwargs: Any) -> Any:
+        match name, args:
+            case "_to_copy", (x, *_):
+                return self._cast(node, x)
+            case "as_strided", (x, *layout):
+                return self._strided(node.all_input_nodes[0].meta["val"], x, *layout)
+            case "scatter_add", (x, axis, index, values):
+                return self._scattered(x, lambda places: places.gather(axis, index), values)
+            case "index_put", (x, index, values, True):
+                return self._scattered(x, lambda places: torch.ops.aten.index(places, index), values)
+            case "index_put", (x, index, value, *_) if _tensors(index):
+                return self._masked(node, x, index, value)
+        return NotImplemented
+
+    def _calculated(self, node: Node, name: str, args: Any, kwargs: Any) -> Any:
+        meaning = _meaning(node.target)
+        return NotImplemented if meaning is None else meaning(self.tensors, *_bound(node.target, args, kwargs))
 
     def _cast(self, node: Node, x: Tensor) -> Any:
         """x in another type: every floating type stands for the precision of the export."""
         (source,) = node.all_input_nodes
         old, new = (each.meta["val"].dtype for each in (source, node))
         if new == torch.bool and old != torch.bool:
-            return _torch(CALCULATIONS["ne"](self.tensors, x, 0.0))
+            return CALCULATIONS["ne"](self.tensors, x, 0.0)
         if new.is_complex:
             raise Refusal(REFUSED["complex"])
         if old.is_floating_point and not new.is_floating_point:
             raise Refusal(ROUNDS)
         return x
 
+    def _masked(self, node: Node, x: Any, places: Sequence[Any], value: Any) -> Any:
+        """x with one value where a mask holds, over the first axes or with places in the others."""
+        masks = [each for each in node.args[1] if isinstance(each, Node)]  # type: ignore[union-attr]
+        if len(places) != 1 or masks[0].meta["val"].dtype != torch.bool or math.prod(shape_of(_arrays(value))) != 1:
+            raise Refusal("where it writes depends on the data: use torch.where(condition, a, b)")
+        missing = len(shape_of(_arrays(x))) - len(places[0].shape)
+        mask = self.tensors.move(lambda table: table.reshape(*table.shape, *(1,) * missing), places[0])
+        return self.tensors.select(mask, _arrays(value), _arrays(x))
+
     def _scattered(self, x: Any, picked: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
         """x, with values added to the elements that `picked` finds."""
         shape = shape_of(_arrays(x))
-        places = picked(torch.arange(math.prod(shape)).view(shape)).numpy().reshape(-1)
-        table = np.broadcast_to(self.tensors.table(_arrays(values)), places.shape).reshape(-1)
+        found = picked(torch.arange(math.prod(shape)).view(shape)).numpy()
+        places, table = (
+            np.broadcast_to(each, found.shape).reshape(-1) for each in (found, self.tensors.table(_arrays(values)))
+        )
         nothing = self.tensors.table(np.zeros(shape)).reshape(-1)
         total: Value = _arrays(x)
         while len(places):
@@ -148,14 +173,26 @@ class _Reader:
             added[places[first]] = table[first]
             total = self.tensors.add(total, self.tensors.value(added.reshape(shape)))
             places, table = np.delete(places, first), np.delete(table, first)
-        return _torch(total)
+        return total
 
-    def _moved(self, target: Any, data: Sequence[int], args: Sequence[Any], kwargs: Any) -> Any:
-        """`target`, carried out on the tables of the arguments at the places `data`."""
+    def _strided(self, source: torch.Tensor, x: Any, size: Any, stride: Any, offset: int | None = None) -> Value:
+        """What lies in the memory of x, whose layout is that of `source`, at other places."""
+        whole = source.untyped_storage().nbytes() // source.element_size()
+        memory = torch.full((whole,), self._table(math.nan))
+        memory.as_strided(source.shape, source.stride(), source.storage_offset()).copy_(self._table(x))
+        start = source.storage_offset() if offset is None else offset
+        return self.tensors.value(memory.as_strided(size, stride, start).numpy())
+
+    def _moved(self, node: Node, name: str, args: Any, kwargs: Any) -> Any:
+        """The operator, carried out on the tables of those of its arguments that hold the numbers."""
+        target: Any = node.target
+        data = MOVES.get(name, ())
+        if not data or _tensors(([each for i, each in enumerate(args) if i not in data], kwargs)):
+            return NotImplemented
         moved = target(*(self._table(each) if i in data else each for i, each in enumerate(args)), **kwargs)
         if isinstance(moved, torch.Tensor):
-            return _torch(self.tensors.value(moved.numpy()))
-        return [_torch(self.tensors.value(each.numpy())) for each in moved]
+            return self.tensors.value(moved.numpy())
+        return [self.tensors.value(each.numpy()) for each in moved]
 
     def _table(self, argument: Any) -> Any:
         if isinstance(argument, list | tuple):

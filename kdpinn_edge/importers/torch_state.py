@@ -6,8 +6,9 @@ call may change is put back instead: attributes, what is in lists, dicts and set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -15,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
 from kdpinn_edge.errors import CaptureError, listing
 from kdpinn_edge.importers.torch_trace import LOW
-
 
 CONTAINERS = (list, dict, set, OrderedDict, defaultdict)
 
@@ -40,12 +41,15 @@ def evaluating(model: Callable[..., Any]) -> Iterator[None]:
             kept.object(each)
 
     def met(module: nn.Module, _: Any) -> None:
-        with _disable_current_modes():
+        with _disable_current_modes(), temporarily_clear_interpreter_stack():
             kept.modules(module, met=True)
 
     handle = register_module_forward_pre_hook(met)
     try:
-        with torch.random.fork_rng(devices=()):
+        with torch.random.fork_rng(devices=()), warnings.catch_warnings():
+            # about the hook above, and about what torch itself does
+            warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks", UserWarning)
+            warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
             yield
     finally:
         handle.remove()

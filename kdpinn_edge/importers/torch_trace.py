@@ -5,7 +5,7 @@ below automatic differentiation and below `torch.func`, so that a forward that d
 its backward pass. What does not depend on x is calculated at once and becomes a constant.
 
 What depends on x is calculated in float64 on the CPU (`in_float64`): a cast of it to float32 is none, and constants of
-float32 mean their float64 value.
+float32 mean their float64 value. Constants are calculated as torch does, but never in half precision.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import operator
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,13 +24,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.jit._fuser import optimized_execution
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from kdpinn_edge.importers.aten import RANDOM, REFUSED
 from kdpinn_edge.importers.torch_reader import decompositions
 
-LOW = frozenset({torch.float16, torch.bfloat16, torch.float32})
+HALF = frozenset({torch.float16, torch.bfloat16})
+LOW = HALF | {torch.float32}
 """What is calculated in float64 instead."""
 
 TORCH = str(Path(torch.__file__).parent) + os.sep
@@ -64,7 +67,6 @@ BRANCHES = (
     "student"
 )
 PICKS = "how many numbers it picks depends on the data: use torch.where(condition, a, b)"
-RANDOM = "it is random: use nn.Dropout, which is off in eval mode, or guard it by `if self.training:`"
 
 
 class Untraceable(Exception):  # noqa: N818
@@ -84,7 +86,7 @@ def in_float64(x: Tensor) -> Iterator[None]:
 def _surroundings() -> Iterator[None]:
     setattr(Tensor, "__array_ufunc__", _by_torch)  # noqa: B010
     try:
-        with torch.compiler.set_stance("force_eager"), torch.jit.optimized_execution(False), torch.enable_grad():
+        with torch.compiler.set_stance("force_eager"), optimized_execution(False), torch.enable_grad():
             yield
     finally:
         delattr(Tensor, "__array_ufunc__")
@@ -142,11 +144,11 @@ class _Replay(fx.Interpreter):
         return self.states[target] if target in self.states else super().get_attr(target, args, kwargs)
 
 
-class _Float64(TorchDispatchMode):
+class _Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Carries out every operator: on the CPU, and in float64 where an argument depends on the point."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._sharing: dict[int, list[Tensor]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -154,8 +156,12 @@ class _Float64(TorchDispatchMode):
         tensors = _tensors((args, kwargs))
         given = [] if _name(func) in SHAPES else [each for each in tensors if self.depends(each)]
         double = bool(given) or any(each.dtype == torch.float64 for each in tensors)
-        args, kwargs = _converted(func, args, kwargs, tensors=double, dtypes=bool(given) or _name(func) in BLANKS)
-        return _as_wanted(func, self.followed(func, args, kwargs, given) if given else self.constant(func, args, kwargs))
+        args, kwargs = _converted(
+            func, args, kwargs, tensors=double, low=LOW if given or _name(func) in BLANKS else HALF
+        )
+        return _as_wanted(
+            func, self.followed(func, args, kwargs, given) if given else self.constant(func, args, kwargs)
+        )
 
     def depends(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on x."""
@@ -179,19 +185,19 @@ class _Float64(TorchDispatchMode):
         return out
 
 
-def _converted(func: Any, args: Any, kwargs: Any, *, tensors: bool, dtypes: bool) -> tuple[Any, Any]:
-    """The arguments of an operator on the CPU, tensors and dtypes as float64; what it changes stays itself."""
+def _converted(func: Any, args: Any, kwargs: Any, *, tensors: bool, low: Collection[torch.dtype]) -> tuple[Any, Any]:
+    """The arguments of an operator on the CPU, tensors and `low` types as float64; what it changes stays itself."""
     changed = {id(each) for each in _changed(func, args, kwargs)}
 
     def convert(value: Any) -> Any:
         match value:
             case Tensor():
-                low = tensors and value.dtype in LOW
-                if id(value) in changed or not (low or value.device.type != "cpu"):
+                lift = tensors and value.dtype in LOW
+                if id(value) in changed or not (lift or value.device.type != "cpu"):
                     return value
-                return value.to("cpu", torch.float64 if low else value.dtype)
+                return value.to("cpu", torch.float64 if lift else value.dtype)
             case torch.dtype():
-                return torch.float64 if dtypes and value in LOW else value
+                return torch.float64 if value in low else value
             case torch.device():
                 return torch.device("cpu")
         return value
@@ -225,7 +231,7 @@ def _as_wanted(func: Any, out: Any) -> Any:
     return out
 
 
-class _Recorder(_Float64):
+class _Recorder(_Float64):  # type: ignore[no-untyped-call]
     """Writes down the operators that depend on x."""
 
     def __init__(self, x: Tensor, layers: Mapping[int, str]) -> None:
@@ -251,6 +257,8 @@ class _Recorder(_Float64):
     def followed(self, func: Any, args: Any, kwargs: Any, given: list[Tensor]) -> Any:
         """What an operator returns, written down. Raises Untraceable where its numbers leave torch."""
         known = all(_storage(each) in self._answers for each in given)
+        if REFUSED.get(_name(func)) == RANDOM:
+            raise self.refusal(f"{_name(func)} is not captured: {RANDOM}")
         if torch.Tag.data_dependent_output in func.tags:
             if not known:
                 raise self.refusal(BRANCHES)
@@ -264,6 +272,8 @@ class _Recorder(_Float64):
             self._begin(each)
         arguments, keywords = (tree_map(self._node, each) for each in (args, kwargs))
         out = func(*args, **kwargs)
+        if any(each.is_complex() for each in _tensors(out)):
+            raise self.refusal(f"{_name(func)} is not captured: {REFUSED['complex']}")
         node = self.graph.call_function(func, arguments, keywords)
         node.meta["where"] = self._where()
         self._made(out, node)

@@ -13,6 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ def read_samples(path: str | os.PathLike[str], n_in: int, n_out: int) -> Samples
 def check_samples(x: ArrayLike, u: ArrayLike, du: ArrayLike | None, n_in: int, n_out: int) -> Samples:
     """The samples, those at one point averaged. Raises TrainError, with every fault, where they are none."""
     given = {"x": x, "u": u} | ({} if du is None else {"du": du})
-    arrays = {name: np.asarray(array) for name, array in given.items()}
+    arrays = {name: _array(name, values) for name, values in given.items()}
     n = len(arrays["x"]) if arrays["x"].ndim else 0
     shapes = {"x": (n, n_in), "u": (n, n_out), "du": (n, n_out, n_in)}
     faults = []
@@ -121,6 +122,13 @@ def check_samples(x: ArrayLike, u: ArrayLike, du: ArrayLike | None, n_in: int, n
         return Samples(numbers["x"].copy(), numbers["u"], numbers.get("du"))
     averaged = {name: _averaged(numbers[name], which.ravel(), len(points)) for name in numbers if name != "x"}
     return Samples(points, averaged["u"], averaged.get("du"))
+
+
+def _array(name: str, values: object) -> NDArray[Any]:
+    try:
+        return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    except Exception as error:  # of libraries whose arrays these are
+        raise TrainError(f"the samples cannot be followed: {name} is no array of NumPy ({error})") from error
 
 
 def _averaged(values: Array, which: Rows, n: int) -> Array:

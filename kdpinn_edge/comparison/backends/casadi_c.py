@@ -68,10 +68,11 @@ def _words(casadi: Any) -> Words:
         "Sigmoid": lambda x: 1 / (1 + casadi.exp(-x)),
         "Softplus": lambda x: casadi.fmax(x, 0) + casadi.log1p(casadi.exp(-casadi.fabs(x))),
     }
+    own = {"expm1": casadi.expm1, "log1p": casadi.log1p}
     return Words(
         affine=lambda weight, bias, x: casadi.mtimes(weight, x) + bias,
         scale=lambda weight, bias, x: weight * x + bias,
-        function=partial(library_function, "CasADi", {}, operators),
+        function=partial(library_function, "CasADi", own, operators),
         select=lambda c, a, b: casadi.if_else(c > 0, a, b),
         concat=lambda xs: casadi.vertcat(*xs),
         part=lambda x, start, stop: x[start:stop],

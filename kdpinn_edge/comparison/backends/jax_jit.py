@@ -73,7 +73,8 @@ def _function(jax: Any, fn: str) -> Callable[[Any], Any]:
     operators |= {"Div": truediv, "Mul": mul, "Neg": neg, "Pow": pow, "Sub": sub}
     operators |= {"Max": jax.numpy.maximum, "Min": jax.numpy.minimum}
     operators |= {"Erf": jax.lax.erf, "Relu": jax.nn.relu, "Sigmoid": jax.nn.sigmoid, "Softplus": jax.nn.softplus}
-    return library_function("JAX", {"silu": jax.nn.silu}, operators, fn)
+    own = {"expm1": jax.numpy.expm1, "log1p": jax.numpy.log1p, "silu": jax.nn.silu}
+    return library_function("JAX", own, operators, fn)
 
 
 PACKAGES = ("jax", "jaxlib", "numpy")

@@ -31,13 +31,18 @@ def network(given: Any, method: str | None = None) -> Callable[..., Any]:
     if isinstance(given, nn.Module) and "_orig_mod" in given._modules:
         return network(given._modules["_orig_mod"])
     if isinstance(given, nn.Module) or (callable(given) and not isinstance(given, type)):
-        return given  # type: ignore[no-any-return]
+        return given
     if callable(solution := getattr(given, "get_solution", None)):
         return network(solution())
     held = [each for name in HOLDERS if isinstance(each := getattr(given, name, None), nn.Module)]
     if len(held) != 1:
         raise CaptureError(
-            f"a {type(given).__name__} was given; expected: a torch.nn.Module, a function of tensors, or an object with "
-            "one network"
+            f"{_a(given)} was given; expected: a torch.nn.Module, a function of tensors, or an object with one network"
         )
     return network(held[0])
+
+
+def _a(value: object) -> str:
+    """The type of a value with its article."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"

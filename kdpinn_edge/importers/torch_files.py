@@ -1,0 +1,127 @@
+"""Networks of torch in files: each becomes a module, and `capture` makes it a Program.
+
+model.py:build          the user's own program, run because it is named; weights from a file
+model.pt2               an ExportedProgram, read as data
+.pt .pth .ckpt          weights of dense layers alone, read as data
+.safetensors            the same
+.mdlus                  PhysicsNeMo's FullyConnected, read as data
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from kdpinn_edge.bundle.probe import probed
+from kdpinn_edge.errors import CaptureError, KdpinnError, ProgramError
+from kdpinn_edge.importers.columns import EXAMPLE, Column, input_columns
+from kdpinn_edge.importers.dense import ACTIVATIONS, dense
+from kdpinn_edge.importers.physicsnemo import read_mdlus
+from kdpinn_edge.importers.torch_archive import read_pt2
+from kdpinn_edge.importers.torch_module import capture
+from kdpinn_edge.importers.torch_weights import load_into, read_weights_file
+from kdpinn_edge.program.ir import Program
+
+
+def captured_file(
+    text: str,
+    name: str,
+    inputs: tuple[Column, ...] | None,
+    outputs: tuple[Column, ...] | None,
+    weights: Path | None,
+    activation: str | None,
+) -> Program:
+    """The Program of the network in a file, or of what `model.py:build` makes.
+
+    Raises CaptureError, ProgramError or TrainError before anything is captured where something is missing.
+    """
+    if inputs is None or outputs is None:
+        missing = " and ".join(what for what, given in (("--inputs", inputs), ("--outputs", outputs)) if given is None)
+        raise ProgramError(
+            f'{text} does not say what its columns are called; add {missing}, as in --inputs "{EXAMPLE}" '
+            '--outputs "u, v"'
+        )
+    module = _module(text, weights, activation)
+    if isinstance(module, Program):
+        return module
+    sides = list(zip(*map(probed, input_columns(inputs)), strict=True))
+    return capture(
+        module,
+        name=name,
+        inputs=[column.variable for column in inputs],
+        outputs=[column.variable for column in outputs],
+        domain=(sides[0], sides[1]),
+    )
+
+
+def _module(text: str, weights: Path | None, activation: str | None) -> Any:
+    file, _, factory = text.rpartition(":") if ".py:" in text else (text, "", "")
+    path = Path(file)
+    suffix = path.suffix
+    if weights is not None and suffix != ".py":
+        raise ProgramError(f"--weights goes with model.py:build; {text} has its own weights")
+    if suffix == ".py":
+        return _built(path, factory, weights)
+    if suffix == ".pt2":
+        return read_pt2(path)
+    if suffix == ".mdlus":
+        return read_mdlus(path)
+    state = read_weights_file(path)
+    if activation is None:
+        raise ProgramError(
+            f"{text} holds weights and not what happens between them; add --activation for dense layers (of "
+            f"distill and search: --source-activation), one of "
+            f"{', '.join(ACTIVATIONS)}; or name the program that makes the network, as in model.py:build --weights "
+            "weights.pt"
+        )
+    return dense(state, activation, text)
+
+
+def _built(path: Path, factory: str, weights: Path | None) -> Any:
+    """What the user's program makes under this name, with weights from a file where one is given."""
+    if not factory:
+        raise ProgramError(
+            f"{path} is a program; expected: also the function in it that makes the network, as in {path}:build"
+        )
+    built = _called(path, factory)
+    if weights is not None:
+        if not isinstance(built, nn.Module):
+            raise ProgramError(
+                f"{path}:{factory} is a {type(built).__name__}; expected: a torch.nn.Module for --weights"
+            )
+        load_into(built, read_weights_file(weights), str(weights))
+    return built
+
+
+def _called(path: Path, factory: str) -> Any:
+    """The object of this name in the user's program, called where it is a function or a class of modules."""
+    name = f"{path.stem}_program" if path.stem in sys.modules else path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ProgramError(f"{path} cannot be run as a program; expected: a Python file")
+    program = importlib.util.module_from_spec(spec)
+    sys.modules[name] = program
+    sys.path.insert(0, str(path.parent.absolute()))
+    try:
+        spec.loader.exec_module(program)
+        if not hasattr(program, factory):
+            raise ProgramError(f"{path} has no {factory}; expected: a function or a module of this name")
+        found = getattr(program, factory)
+        return found if isinstance(found, nn.Module | Program) or not callable(found) else found()
+    except KdpinnError:
+        raise
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+        line = f"{path}:{own[-1].lineno}" if own else f"{path}:{factory}"
+        raise CaptureError(
+            f"{line}: the program fails: {type(error).__name__}: {error}; expected: {factory} without arguments makes "
+            "the network"
+        ) from error
+    finally:
+        sys.path.remove(str(path.parent.absolute()))
