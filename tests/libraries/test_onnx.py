@@ -213,6 +213,7 @@ def test_the_page_for_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_page_for_keras_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layers = keras.layers
     model = keras.Sequential([layers.Input((2,)), layers.Dense(8, "tanh"), layers.Dense(1)])
+    model.predict(X, verbose=0)  # Keras exports what was called
     made = run_snippets("Keras", tmp_path, monkeypatch, model=model)
     x = X.astype(np.float32)
     assert relative(interpret(made["program"], x.astype(np.float64)), model.predict(x, verbose=0)) <= SINGLE
