@@ -233,7 +233,7 @@ def test_the_page_for_what_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     def function(x: NDArray[Any]) -> NDArray[Any]:
         return np.sin(x[:, :1]) * x[:, 1:]
 
-    quick = functools.partial(kdpinn_edge.distill, config=DistillConfig(n_points=200, newton_rounds=1, newton_steps=2, adam_steps=5))
-    monkeypatch.setattr(kdpinn_edge, "distill", quick)
+    config = DistillConfig(n_points=200, newton_rounds=1, newton_steps=2, adam_steps=5)
+    monkeypatch.setattr(kdpinn_edge, "distill", functools.partial(kdpinn_edge.distill, config=config))
     run_snippets("When something is refused", tmp_path, monkeypatch, function=function)
     check_bundle(tmp_path / "student_bundle")
