@@ -140,6 +140,44 @@ def cartesian(pair: tuple[Tensor, Tensor]) -> Tensor:
     return NET(every.reshape(-1, 2)).reshape(len(x), len(t), 3)
 
 
+class Positions(dict[str, int]):
+    """The space of a library: names and sizes."""
+
+    def __hash__(self) -> int:
+        raise TypeError("unhashable")
+
+
+class Points:
+    """What a library has instead of a tensor."""
+
+    def __init__(self, x: Tensor, space: Positions | None = None) -> None:
+        self.as_tensor, self.space = x, space
+
+
+class LabelTensor(Tensor):
+    """A tensor of a library, with a name for each column."""
+
+    labels: list[str]
+
+
+def appended(x: Any) -> Tensor:
+    """A feature as a column more, under its name."""
+    feature = torch.sin(x.extract(["x"]).as_subclass(Tensor)).as_subclass(LabelTensor)
+    feature.labels = ["wave"]
+    more = x.append(feature).to(torch.float32)
+    assert more.labels == [*more.stored_labels[1]["dof"]] == ["x", "t", "wave"]
+    return NET(more.extract(["x", "t"])) + more.extract("wave") - torch.sin(more["x"])
+
+
+def joined(points: Any) -> Tensor:
+    """Coordinates of the inputs and of the outputs of a network in one, as a constraint takes them."""
+    net = Points(NET(points.as_tensor), Positions(u=1, vp=2))
+    both = points.join(net).coordinates
+    assert set(points.variables) == {"x", "t"}
+    assert list(both) == ["x", "t", "u", "vp"]
+    return torch.cat([both["u"], both["vp"]], 1)
+
+
 TAKEN: dict[str, Callable[..., Any]] = {
     "one matrix": NET,
     "a tensor for each": lambda a, b: NET(torch.cat([a, b], 1)),
@@ -156,6 +194,9 @@ TAKEN: dict[str, Callable[..., Any]] = {
     "labels in another order": lambda x: NET(x.extract(["t", "x"]).flip(1)),
     "labels by index": lambda x: NET(torch.cat([x["x"], x[:, ["t"]]], 1)),
     "labels of a clone": lambda x: NET(x.requires_grad_().clone().detach().extract(x.labels)),
+    "labels that are appended": appended,
+    "points that are joined": joined,
+    "points, if there are any": lambda points: NET(points.as_tensor if points else torch.zeros(1, 2)),
     "one axis each": one_axis,
     "a pair of one axis each": lambda pair: one_axis(*pair),
     "one point": lifts,
@@ -167,20 +208,6 @@ TAKEN: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("function", TAKEN.values(), ids=TAKEN)
 def test_inputs(function: Callable[..., Any]) -> None:
     is_net(function)
-
-
-class Positions(dict[str, int]):
-    """The space of a library: names and sizes."""
-
-    def __hash__(self) -> int:
-        raise TypeError("unhashable")
-
-
-class Points:
-    """What a library returns instead of a tensor."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.as_tensor = x
 
 
 class Spaced(nn.Module):
@@ -195,6 +222,15 @@ class Spaced(nn.Module):
         if points.space != self.input_space:
             points = points[..., list(self.input_space)]
         return Points(self.net(points.coordinates["x"] * torch.tensor([1.0, 0]) + points["t"] * torch.tensor([0.0, 1])))
+
+
+class Constrained(Spaced):
+    """A network whose constraint reads the space of inputs and outputs together."""
+
+    def forward(self, points: Any) -> Points:
+        both = points.join(Points(super().forward(points).as_tensor, Positions(y=3)))
+        assert both.space == {"t": 1, "x": 1, "y": 3}
+        return Points(both[..., ["y"]].as_tensor)
 
 
 class Keyed(nn.Module):
@@ -217,6 +253,31 @@ class OneKey(nn.Module):
 
     def forward(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return swapped(data["x"])
+
+
+def operator_net(pair: tuple[Tensor, Tensor]) -> Tensor:
+    """A function at sensors, and where it is evaluated."""
+    sensors, points = pair
+    return NET(points) * sensors[:, :3]
+
+
+@pytest.mark.parametrize("function", [operator_net, lambda f, at: operator_net((f, at))])
+@pytest.mark.parametrize("inputs", [(("f", 4), ("xt", 2)), (("f", 4), "x", "t")])
+def test_columns_after_a_vector_belong_together(function: Callable[..., Any], inputs: Any) -> None:
+    points = np.column_stack([POINTS, POINTS, POINTS])
+    program = capture(function, name="p", inputs=inputs, outputs=("u", "v", "p"))
+    np.testing.assert_allclose(interpret(program, points), reference(points[:, 4:]) * points[:, :3], rtol=1e-13)
+
+
+def further(state: Tensor, *args: Tensor) -> Tensor:
+    """A step of Euler's method; one column broadcasts against all of them."""
+    return state + 0.1 * torch.tanh(torch.cat([state, *args], -1))
+
+
+def test_readings_that_agree() -> None:
+    is_net(lambda x, *others: NET(torch.cat([x, *others], 1)))
+    program = capture(further, name="p", inputs=(("x", 2),), outputs=("u", "v"))
+    np.testing.assert_allclose(interpret(program, POINTS), POINTS + 0.1 * np.tanh(POINTS), rtol=1e-14)
 
 
 class Solver:
@@ -274,6 +335,7 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "solution": Solution,
     "what solves": Solves,
     "points": Spaced,
+    "points and outputs": Constrained,
     "keys": Keyed,
     "one key": OneKey,
 }
@@ -341,8 +403,28 @@ MISFITS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "nothing": (lambda x: None, {}, "returns a NoneType; expected: tensors"),
     "complex": (lambda x: torch.complex(x, x)[:, [0, 0, 0]], {}, "returns complex numbers; expected: real and imag"),
     "more arguments": (lambda a, b: a, {"inputs": ("x", "y", "t")}, r"takes 2 arguments \(a, b\), but 3 inputs are n"),
-    "no attribute": (lambda x: x.extract(["y"]), {}, "AttributeError: 'Tensor' object has no attribute 'extract'"),
-    "names that are unknown": (lambda x: x.extract(["y"]), {}, r"called in float64 with \(n, 2\), fails: .*extract"),
+    "no attribute": (lambda x: x.extracted(), {}, r"with \(n, 2\), fails: .*'Tensor' object has no attribute 'extracted"),
+    "names that are unknown": (
+        lambda x: x.extract(["y"]),
+        {},
+        r"<lambda>, called in float64 with columns by their names, fails: .*no column is called 'y': they are x, t",
+    ),
+    "an open signature": (
+        further,
+        {"inputs": ("x", "y", "t")},
+        r"two ways, .*: with \(n, 3\), and with \(n, 1\), \(n, 1\), \(n, 1\); .*"
+        r"\(\"x\", 3\), or .*lambda x, y, t: model\(x, y, t\)",
+    ),
+    "an open signature behind another": (
+        lambda *args, **kwargs: further(*args, **kwargs),
+        {"inputs": ("x", "y", "t")},
+        r"two ways, .*: with \(n, 1\), \(n, 1\), \(n, 1\), and with \(n, 3\)",
+    ),
+    "columns of one tensor of a tuple": (
+        lambda pair: NET(pair[1]) * pair[0],
+        {"inputs": ("q", "x", "t")},
+        r'columns that belong to one tensor of a tuple are one input, as \("x", 2\)',
+    ),
     "traced with 5 points": (traced, {}, "TorchScript|fails: .*test_capture_call"),
     "another size": (nn.Linear(3, 3), {}, r"Linear.forward, called in float64 with \(n, 2\), fails: .*mat1 and mat2"),
 }

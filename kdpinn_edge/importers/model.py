@@ -105,7 +105,7 @@ def _own(text: str) -> Model:
         raise ProgramError(
             f"no model is called {text!r}, and no folder or file; expected: a problem ({', '.join(problems.names())}), "
             f"another model of the zoo ({', '.join(zoo.names())}), a run folder, a bundle, a program.npz, a "
-            ".safetensors file, or a foreign network in a file: {FOREIGN}"
+            f".safetensors file, or a foreign network in a file: {FOREIGN}"
         )
     if Path(text).is_file() and Path(text).suffix != ".safetensors":
         raise ProgramError(

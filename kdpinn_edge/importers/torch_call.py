@@ -2,6 +2,9 @@
 
 There is a list of readings of the arguments, from the plainest to the rarest, and the first one that works is taken:
 the call returns what the named outputs can be found in. If none does, the error tells what was tried.
+
+Names decide: arguments that are called as the inputs get them. Where a signature leaves open which argument gets which
+columns, every reading is tried: (n, 1) broadcasts against (n, k), so the wrong one may work as well. They must agree.
 """
 
 from __future__ import annotations
@@ -9,8 +12,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +26,12 @@ from kdpinn_edge.importers.torch_trace import Untraceable, in_float64, user_line
 from kdpinn_edge.program.ir import Array, Var
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+DIFFERENCE = 1e-9
+"""Two readings give different values, if they differ by more of the largest one than rounding makes."""
+NAMED = "columns by their names"
+UNNAMED = "'Tensor' object"
+"""What Python calls columns without names that are asked for what only named ones have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +44,8 @@ class Reading:
     """Whether the model takes one point, without the axis of points."""
     container: bool = False
     """Whether it is one container of tensors."""
+    open: bool = False
+    """Whether the signature leaves open that another reading is meant, which gives arguments other columns."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,23 +101,28 @@ def found_call(
     """
     failures: dict[str, str] = {}
     untaken: list[str] = []
-    for reading in _readings(model, ins):
+    for_names: set[str] = set()
+    readings = list(_readings(model, ins))
+    for i, reading in enumerate(readings):
         if reading.one_by_one and any(SCALAR in why for why in failures):
             break
-        call = Call(model, ins, outs, reading, _fixed_points(model))
-        for each in (call, dataclasses.replace(call, gradients=True)):
-            try:
-                return each, each.evaluated(points)
-            except CaptureError:
-                raise
-            except Exception as error:
-                if not each.gradients and "does not require grad" in str(error):
-                    continue
-                if reading.container and isinstance(error, TypeError | AttributeError | LookupError):
-                    untaken.append(reading.words)
-                else:
-                    failures.setdefault(failure(error), reading.words)
-                break
+        try:
+            call, found = _tried(Call(model, ins, outs, reading, _fixed_points(model)), points)
+        except CaptureError:
+            raise
+        except Exception as error:
+            if reading.container and isinstance(error, TypeError | AttributeError | LookupError):
+                untaken.append(reading.words)
+            else:
+                why = failure(error).replace("'Labelled' object", UNNAMED)
+                failures.setdefault(why, reading.words)
+                if isinstance(error, AttributeError) and UNNAMED in str(error):
+                    for_names.add(why)
+        else:
+            _check_alternatives(call, found, readings[i + 1 :], points)
+            return call, found
+    if NAMED in failures.values():
+        failures = {why: words for why, words in failures.items() if words == NAMED or why not in for_names}
     if not failures:
         raise CaptureError(
             f"{called(model)} takes {_takes(model)}, but {len(ins)} inputs are named: {', '.join(map(str, ins))}; "
@@ -114,7 +132,39 @@ def found_call(
     told = [f"called in float64 with {words}, {why}" for why, words in failures.items()]
     if len(told) > 1 and untaken:
         told.append(f"it takes no {', '.join(untaken)}".replace("no a ", "no "))
+    if len(ins) > 2 and any(words.startswith("a tuple") for words in failures.values()):
+        told.append('columns that belong to one tensor of a tuple are one input, as ("x", 2)')
     raise CaptureError(f"{called(model)}, {told[0]}" if len(told) == 1 else f"{called(model)}: {listing(told)}")
+
+
+def _tried(call: Call, points: Array) -> tuple[Call, Array]:
+    """The call, with gradients where the model needs them, and the outputs at the points."""
+    try:
+        return call, call.evaluated(points)
+    except Exception as error:
+        if "does not require grad" not in str(error):
+            raise
+    call = dataclasses.replace(call, gradients=True)
+    return call, call.evaluated(points)
+
+
+def _check_alternatives(call: Call, found: Array, readings: list[Reading], points: Array) -> None:
+    """Raise CaptureError where the signature leaves open that another reading is meant, and it gives other values."""
+    for reading in readings:
+        if not (call.reading.open and reading.open):
+            continue
+        try:
+            _, other = _tried(dataclasses.replace(call, reading=reading, gradients=False), points)
+        except Exception:  # noqa: S112  it is no alternative then, whatever fails
+            continue
+        if not np.allclose(other, found, rtol=0, atol=DIFFERENCE * np.abs(found).max(), equal_nan=True):
+            names = ", ".join(var.name for var in call.ins)
+            raise CaptureError(
+                f"{called(call.model)} can be called in two ways, and returns different numbers: with "
+                f"{call.reading.words}, and with {reading.words}; expected: one way. The usual fix: name the columns "
+                f'of one tensor as one input, as ("x", {sum(var.size for var in call.ins)}), or say what each argument '
+                f"is: capture(lambda {names}: model({names}), …)"
+            )
 
 
 def failure(error: BaseException) -> str:
@@ -178,19 +228,32 @@ def _readings(model: Callable[..., Any], ins: tuple[Var, ...]) -> Iterator[Readi
     def in_dict(x: Tensor, parts: list[Tensor]) -> Arguments:
         return (dict(zip(keys, [x] if len(keys) == 1 else parts, strict=True)),), {}
 
+    in_groups = _groups(ins)
+    grouped = ", ".join(f"(n, {sum(var.size for var in group)})" for group in in_groups)
+
+    def apart_in_groups(x: Tensor, parts: list[Tensor]) -> Arguments:
+        return torch.split(x, [sum(var.size for var in group) for group in in_groups], 1), {}
+
+    def grouped_in_tuple(x: Tensor, parts: list[Tensor]) -> Arguments:
+        return apart_in_groups(x, parts)[:1], {}
+
     named, one, several = takes.names(names), takes.arguments(1), len(ins) > 1 and takes.arguments(len(ins))
+    fewer = 1 < len(in_groups) < len(ins)
     flat = all(var.size == 1 for var in ins)
     of_one = ", ".join("(n,)" for _ in ins)
+    each, matrix = Reading(shapes, apart, open=True), Reading(row, together, open=True)
     ways = [
         (named and len(ins) > 1, Reading(words, by_name)),
-        (several and takes.any_number, Reading(shapes, apart)),
-        (one, Reading(row, together)),
-        (several and not takes.any_number, Reading(shapes, apart)),
-        (takes.keywords(names), Reading(words, by_name)),
-        (one, Reading("columns by their names", lambda x, parts: ((labelled(x, ins, model),), {}))),
+        (several and takes.only_any_number, each),
+        (one, matrix),
+        (several and not takes.only_any_number, each),
+        (takes.keywords(names), Reading(words, by_name, open=True)),
+        (fewer and takes.arguments(len(in_groups)), Reading(grouped, apart_in_groups, open=True)),
+        (one, Reading(NAMED, lambda x, parts: ((labelled(x, ins, model),), {}))),
         (one, Reading("a tuple", in_tuple, container=True)),
         (one, Reading("a list", lambda x, parts: ((parts,), {}), container=True)),
         (one, Reading("a dict", in_dict, container=True)),
+        (one and fewer, Reading(f"a tuple of {grouped}", grouped_in_tuple, container=True)),
         (flat and takes.keywords(names), Reading(f"{words}, each {of_one[:4]}", _flat(by_name))),
         (flat and (several or (one and len(ins) == 1)), Reading(of_one, _flat(apart))),
         (flat and one and len(ins) > 1, Reading("a tuple of (n,)", _flat(in_tuple), container=True)),
@@ -203,13 +266,19 @@ def _readings(model: Callable[..., Any], ins: tuple[Var, ...]) -> Iterator[Readi
     return (reading for possible, reading in ways if possible)
 
 
+def _groups(ins: tuple[Var, ...]) -> list[tuple[Var, ...]]:
+    """The inputs, those of one column at the end together: a function at sensors, and where it is evaluated."""
+    last = len(list(takewhile(lambda var: var.size == 1, reversed(ins))))
+    return [*((var,) for var in ins[: len(ins) - last]), *([ins[len(ins) - last :]] if last else [])]
+
+
 class _Takes:
     """What a signature allows; everything where it is not known."""
 
     def __init__(self, signature: inspect.Signature | None) -> None:
         self.signature = signature
         kinds = [] if signature is None else [each.kind for each in signature.parameters.values()]
-        self.any_number = inspect.Parameter.VAR_POSITIONAL in kinds
+        self.only_any_number = inspect.Parameter.VAR_POSITIONAL in kinds[:1]
         self.any_keyword = inspect.Parameter.VAR_KEYWORD in kinds
 
     def arguments(self, count: int, names: Sequence[str] = ()) -> bool:

@@ -13,7 +13,7 @@ from kdpinn_edge.program.ir import Var
 
 
 class Labelled(Tensor):
-    """Columns with names, as libraries have them: `x.extract(["x"])`, `x["t"]`, `x.labels`, `x.coordinates`."""
+    """Columns with names, as libraries have them: `x.extract(["x"])`, `x["t"]`, `x.append(y)`, `x.coordinates`."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     places: dict[str, slice]
@@ -23,6 +23,16 @@ class Labelled(Tensor):
     def labels(self) -> list[str]:
         """The names."""
         return list(self.places)
+
+    @property
+    def stored_labels(self) -> dict[int, dict[str, Any]]:
+        """The names of the columns by the axis that they are the names of."""
+        return {self.ndim - 1: {"dof": self.labels, "name": self.ndim - 1}}
+
+    @property
+    def variables(self) -> set[str]:
+        """The names, in no order."""
+        return set(self.places)
 
     @property
     def tensor(self) -> Tensor:
@@ -40,9 +50,28 @@ class Labelled(Tensor):
         """The columns of some names, in the order asked for."""
         wanted = [names] if isinstance(names, str) else list(names)
         coordinates = self.coordinates
+        if unknown := [name for name in wanted if name not in coordinates]:
+            raise KeyError(f"no column is called {', '.join(map(repr, unknown))}: they are {', '.join(coordinates)}")
         parts = [coordinates[name] for name in wanted]
         sizes = {name: part.shape[-1] for name, part in zip(wanted, parts, strict=True)}
         return _labelled(torch.cat(parts, -1), sizes, self.space)
+
+    def append(self, other: Any, mode: str = "std") -> Labelled:
+        """Its columns, and after them those of another that has names: `labels` or a `space`."""
+        if mode != "std":
+            raise ValueError(f"append in the mode {mode!r} makes other points; expected: 'std'")
+        space = getattr(other, "space", None)
+        sizes = dict(space if isinstance(space, Mapping) else dict.fromkeys(other.labels, 1))
+        columns = other if isinstance(other, Tensor) else other.as_tensor
+        whole = torch.cat([self.tensor, columns.as_subclass(Tensor)], -1)
+        both = None if self.space is None else type(self.space)({**self.space, **sizes})
+        return _labelled(whole, {**self._sizes, **sizes}, both)
+
+    join = append
+
+    def __bool__(self) -> bool:
+        """Whether there are any points."""
+        return len(self) > 0
 
     def __getitem__(self, item: Any) -> Any:
         """The columns of a name, or of several; otherwise as any tensor."""
@@ -61,12 +90,20 @@ class Labelled(Tensor):
         """A copy with the same names."""
         return self._again(self.tensor.clone())
 
+    def to(self, *args: Any, **kwargs: Any) -> Labelled:
+        """The same in another type or on another device."""
+        return self._again(self.tensor.to(*args, **kwargs))
+
     def detach(self) -> Labelled:
         """The same without a history."""
         return self._again(self.tensor.detach())
 
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return {name: place.stop - place.start for name, place in self.places.items()}
+
     def _again(self, x: Tensor) -> Labelled:
-        return _labelled(x, {name: place.stop - place.start for name, place in self.places.items()}, self.space)
+        return _labelled(x, self._sizes, self.space)
 
 
 def labelled(x: Tensor, ins: tuple[Var, ...], model: object) -> Labelled:
