@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import kdpinn_edge
 from kdpinn_edge.errors import CaptureError
-from kdpinn_edge.importers.torch_module import capture
+from kdpinn_edge.importers.pytorch.module import capture
 from kdpinn_edge.program.interp import interpret
 
 torch.set_num_threads(1)
@@ -403,7 +403,11 @@ MISFITS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "nothing": (lambda x: None, {}, "returns a NoneType; expected: tensors"),
     "complex": (lambda x: torch.complex(x, x)[:, [0, 0, 0]], {}, "returns complex numbers; expected: real and imag"),
     "more arguments": (lambda a, b: a, {"inputs": ("x", "y", "t")}, r"takes 2 arguments \(a, b\), but 3 inputs are n"),
-    "no attribute": (lambda x: x.extracted(), {}, r"with \(n, 2\), fails: .*'Tensor' object has no attribute 'extracted"),
+    "no attribute": (
+        lambda x: x.extracted(),
+        {},
+        r"with \(n, 2\), fails: .*'Tensor' object has no attribute 'extracted",
+    ),
     "names that are unknown": (
         lambda x: x.extract(["y"]),
         {},
