@@ -1,7 +1,7 @@
 """kdpinn_edge: distilled physics-informed neural networks as small, bit-exact C libraries.
 
 The public list is `__all__`; each name is imported when it is first used, so `import kdpinn_edge` costs nothing.
-Folders are nouns, as in `kdpinn_edge.importers.torch_module`; functions are verbs, as in `capture`.
+Folders are nouns, as in `kdpinn_edge.importers.pytorch.module`; functions are verbs, as in `capture`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from kdpinn_edge.engines import load as load
     from kdpinn_edge.errors import KdpinnError as KdpinnError
     from kdpinn_edge.export.bundle import export_bundle as export_bundle
-    from kdpinn_edge.importers.onnx_model import capture_onnx as capture_onnx
-    from kdpinn_edge.importers.torch_module import capture as capture
+    from kdpinn_edge.importers.onnx_files.model import capture_onnx as capture_onnx
+    from kdpinn_edge.importers.pytorch.module import capture as capture
     from kdpinn_edge.program.file import read_program as read_program
     from kdpinn_edge.program.file import write_program as write_program
     from kdpinn_edge.program.interp import interpret as interpret
@@ -37,8 +37,8 @@ _HOME = {
     "Var": "program.ir",
     "compile": "engines",
     "audit": "checks.audit",
-    "capture": "importers.torch_module",
-    "capture_onnx": "importers.onnx_model",
+    "capture": "importers.pytorch.module",
+    "capture_onnx": "importers.onnx_files.model",
     "check": "checks.check",
     "derivatives": "derive.derivatives",
     "distill": "distillation",

@@ -17,7 +17,7 @@ class _Callable(ModuleType):
 def __getattr__(name: str) -> object:
     if name not in {"capture", "__signature__"}:
         raise AttributeError(f"module 'kdpinn_edge.capture' has no attribute {name!r}; it has: capture")
-    from kdpinn_edge.importers.torch_module import capture
+    from kdpinn_edge.importers.pytorch.module import capture
 
     return capture if name == "capture" else inspect.signature(capture)
 

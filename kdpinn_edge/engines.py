@@ -31,7 +31,7 @@ from kdpinn_edge.runtime.load import EngineName as BundleEngineName
 
 if TYPE_CHECKING:
     from kdpinn_edge.export.preparation import Prepared
-    from kdpinn_edge.importers.torch_module import Module
+    from kdpinn_edge.importers.pytorch.module import Module
 
 EngineName = BundleEngineName | Literal["numba"]
 Names = Sequence[str | tuple[str, int]]
@@ -95,7 +95,7 @@ def _program(
                 "a torch module does not say what its columns are called; expected: inputs and outputs, as in "
                 'inputs=("x", "t"), outputs=("u",)'
             )
-        from kdpinn_edge.importers.torch_module import capture
+        from kdpinn_edge.importers.pytorch.module import capture
 
         return capture(model, name=name, inputs=inputs, outputs=outputs, domain=domain)
     for what, given, own in (("inputs", inputs, model.inputs), ("outputs", outputs, model.outputs)):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kdpinn_edge.errors import CaptureError, ProgramError
 from kdpinn_edge.importers.proof import PARITY
-from kdpinn_edge.importers.torch_module import capture
+from kdpinn_edge.importers.pytorch.module import capture
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Affine, Array, Map, Program, Var
 from kdpinn_edge.program.simplify import multiply_adds, simplify

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdpinn_edge.errors import CaptureError
-from kdpinn_edge.importers.torch_module import capture
+from kdpinn_edge.importers.pytorch.module import capture
 from kdpinn_edge.program.interp import interpret
 
 torch.set_num_threads(1)

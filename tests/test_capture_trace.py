@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
 
 from kdpinn_edge.errors import CaptureError
-from kdpinn_edge.importers.torch_module import capture
+from kdpinn_edge.importers.pytorch.module import capture
 from kdpinn_edge.program.interp import interpret
 
 torch.set_num_threads(1)

@@ -17,7 +17,7 @@ from kdpinn_edge import KdpinnError, Program, capture_onnx, interpret
 from kdpinn_edge.bundle.manifest import Input, Output
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.importers.model import find_model
-from kdpinn_edge.importers.onnx_model import read_onnx
+from kdpinn_edge.importers.onnx_files.model import read_onnx
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from onnx_node_tests import READ, cases, run

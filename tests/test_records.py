@@ -31,7 +31,7 @@ from kdpinn_edge.functions.slope import (
     formula,
     values,
 )
-from kdpinn_edge.importers.torch_module import capture
+from kdpinn_edge.importers.pytorch.module import capture
 from kdpinn_edge.program.ir import Map, Program, Var
 from kdpinn_edge.training.torch_functions import OPERATORS, torch_function
 

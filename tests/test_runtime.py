@@ -424,7 +424,7 @@ def test_a_library_without_the_functions_for_constant_inputs_is_refused(build: B
     bundle = build()
     manifest = read_manifest(bundle)
     restate(bundle, manifest, per_call=(manifest.inputs[0].name,))
-    with pytest.raises(BundleError, match="libsum.so has no function sum_eval_for"):
+    with pytest.raises(BundleError, match=r"libsum.so has no function sum_eval_for"):
         load(bundle)
 
 

@@ -21,7 +21,7 @@ from kdpinn_edge import KdpinnError, interpret
 from kdpinn_edge.bundle.manifest import Input, Output
 from kdpinn_edge.importers.columns import Column, parse_columns
 from kdpinn_edge.importers.model import Model, find_model, model_name
-from kdpinn_edge.importers.torch_weights import load_into
+from kdpinn_edge.importers.pytorch.weights import load_into
 
 X = np.random.default_rng(0).uniform(0, 1, (50, 2))
 COLUMNS = {"inputs": "x[m]=0:1, t=0:2", "outputs": "u[K]"}

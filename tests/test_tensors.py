@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from kdpinn_edge import compile
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.derive.reverse import adjoint
-from kdpinn_edge.importers import rewritings
-from kdpinn_edge.importers.tensors import Refusal, Tensors, Value
-from kdpinn_edge.importers.tensors import Tensor as Entries
-from kdpinn_edge.importers.torch_module import capture
+from kdpinn_edge.importers.pytorch.module import capture
+from kdpinn_edge.importers.tensors import rewritings
+from kdpinn_edge.importers.tensors.tensors import Refusal, Tensors, Value
+from kdpinn_edge.importers.tensors.tensors import Tensor as Entries
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.interp import interpret

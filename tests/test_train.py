@@ -26,7 +26,7 @@ from kdpinn_edge.derive.names import Names
 from kdpinn_edge.distillation import distill
 from kdpinn_edge.errors import ProblemError, ProgramError, TrainError
 from kdpinn_edge.importers.model import captured, find_model, publish
-from kdpinn_edge.importers.torch_module import capture
+from kdpinn_edge.importers.pytorch.module import capture
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.file import read_program, write_program
 from kdpinn_edge.program.interp import interpret

@@ -29,9 +29,9 @@ from onnx import TensorProto, helper, numpy_helper
 from kdpinn_edge import capture_onnx, interpret
 from kdpinn_edge.errors import KdpinnError
 from kdpinn_edge.importers.columns import Column
-from kdpinn_edge.importers.onnx_file import OLDEST_OPSET
-from kdpinn_edge.importers.onnx_operators import OPERATORS
-from kdpinn_edge.importers.onnx_reader import MOVES
+from kdpinn_edge.importers.onnx_files.file import OLDEST_OPSET
+from kdpinn_edge.importers.onnx_files.operators import OPERATORS
+from kdpinn_edge.importers.onnx_files.reader import MOVES
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Program
 

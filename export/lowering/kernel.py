@@ -58,6 +58,10 @@ class Function:
     calls: Mapping[Call, str]
     finishes: Mapping[str, int]
 
+    def schedule(self, kind: str) -> Schedule:
+        """The loops of its kernel of this kind, "batch" or "single"."""
+        return {"batch": self.batch, "single": self.single}[kind]
+
     @property
     def text(self) -> str:
         """The name of its values in the printed module."""

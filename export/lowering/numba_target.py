@@ -13,9 +13,10 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import codegen, compiler, cpu, typing
-from numba.core.compiler_machinery import PassManager
+from numba.core.compiler_machinery import AnalysisPass, PassManager, register_pass
 from numba.core.imputils import Registry as Implementations
-from numba.core.typed_passes import IRLegalization, NativeLowering, NoPythonBackend, NopythonTypeInference
+from numba.core.targetconfig import ConfigStack
+from numba.core.typed_passes import IRLegalization, NativeLowering, NopythonTypeInference
 from numba.core.typing.templates import Registry as Templates
 from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
 
@@ -88,17 +89,31 @@ class Pipeline(compiler.CompilerBase):
     """The passes that straight-line code needs: it has no closures, no loops, and sets each variable once."""
 
     def define_pipelines(self) -> list[PassManager]:
-        """From bytecode to typed IR, and from there to LLVM."""
+        """From bytecode to typed IR; `Typed` makes LLVM of that."""
         passes = PassManager("kernel")
         passes.add_pass(TranslateByteCode, "read the bytecode")
         passes.add_pass(FixupArgs, "know the arguments")
         passes.add_pass(IRProcessing, "find out how long variables live")
         passes.add_pass(NopythonTypeInference, "infer types")
         passes.add_pass(IRLegalization, "check what can be lowered")
-        passes.add_pass(NativeLowering, "ask each word for its code")
-        passes.add_pass(NoPythonBackend, "keep the result")
+        passes.add_pass(Typing, "keep the result")
         passes.finalize()
         return [passes]
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class Typing(AnalysisPass):
+    """The end of the passes: what is known then is the result."""
+
+    _name = "typing"
+
+    def __init__(self) -> None:
+        AnalysisPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        """Give the state of the compilation as its result."""
+        state.cr = state
+        return False
 
 
 class TypingContext(typing.BaseContext):
@@ -115,6 +130,7 @@ class TargetContext(cpu.CPUContext):
     def __init__(self, attributes: Sequence[str], machine: Machine) -> None:
         self.function_attributes = attributes
         self.machine = machine
+        self.kind = ""
         super().__init__(TypingContext())
 
     def init(self) -> None:
@@ -126,6 +142,10 @@ class TargetContext(cpu.CPUContext):
         """Know the words, and none of the thousands of functions that Numba has."""
         self.install_registry(IMPLEMENTATIONS)
         self.typing_context.refresh()
+
+    def mangler(self, *arguments: Any, **options: Any) -> str:
+        """The name of a function in LLVM, which has one for each kind."""
+        return f"{super().mangler(*arguments, **options)}.{self.kind}"
 
     def post_lowering(self, mod: ir.Module, library: Library) -> None:
         """Leave out what Numba needs of its runtime."""
@@ -142,10 +162,20 @@ def set_attributes(function: ir.Function, attributes: Sequence[str]) -> None:
         function.attributes.add(attribute)
 
 
-def compiled(
-    function: Any, arguments: Sequence[types.Type], result: types.Type, target: TargetContext
-) -> tuple[Any, Library]:
-    """The description of a compiled function, and the modules that it consists of."""
-    contexts = target.typing_context, target
-    done = compiler.compile_extra(*contexts, function, tuple(arguments), result, FLAGS, {}, pipeline_class=Pipeline)
-    return done.fndesc, done.library
+class Typed:
+    """A function of the printed module whose types are known: its words are asked for code of one kind or several."""
+
+    def __init__(
+        self, function: Any, arguments: Sequence[types.Type], result: types.Type, target: TargetContext
+    ) -> None:
+        contexts = target.typing_context, target
+        passes = {"locals": {}, "pipeline_class": Pipeline}
+        self._state = compiler.compile_extra(*contexts, function, tuple(arguments), result, FLAGS, **passes)
+
+    def lowered(self, kind: str = "") -> tuple[Any, Library]:
+        """The description of the function, and the modules that it consists of; words have `kind` in their context."""
+        state = compiler.StateDict(self._state)
+        state.targetctx, state.library = state.targetctx.subtarget(kind=kind), None
+        with ConfigStack().enter(FLAGS.copy()):
+            NativeLowering().run_pass(state)
+        return state.cr.fndesc, state.library

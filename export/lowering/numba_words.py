@@ -1,13 +1,14 @@
 """The words of a kernel for Numba: what type each gives, and the loops that stand for it.
 
-A value is a `Vector`: a name in the text of a function, and one of its two kernels. In compiled code it is where the
-kernel works: the points, the results, the scratch memory. A word that finishes a step emits the loops of that step.
+A value is a `Vector`: a name in the text of a function. In compiled code it is where a kernel works: the points, the
+results, the scratch memory. A word that finishes a step emits the loops of that step, those of the batch kernel or of
+the single-point kernel: the text is typed once, and lowered once for each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -18,7 +19,7 @@ from numba.extending import models, register_model, typeof_impl
 from kdpinn_edge.export.lowering.emit_llvm import SCALARS, Emitter, Machine
 from kdpinn_edge.export.lowering.kernel import INPUT, Function, Kernel
 from kdpinn_edge.export.lowering.loops import Routine
-from kdpinn_edge.export.lowering.numba_target import IMPLEMENTATIONS, TEMPLATES, TargetContext, compiled, set_attributes
+from kdpinn_edge.export.lowering.numba_target import IMPLEMENTATIONS, TEMPLATES, TargetContext, Typed, set_attributes
 from kdpinn_edge.export.lowering.schedule import Schedule
 from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.functions.power import power
@@ -62,23 +63,17 @@ def _constant(context: TargetContext, builder: ir.IRBuilder, typ: types.Type, va
 
 
 class Vector(types.Type):
-    """A value of a kernel, by its name in the text."""
+    """A value of a function, by its name in the text."""
 
-    def __init__(self, function: Function, kind: Literal["batch", "single"], name: str) -> None:
+    def __init__(self, function: Function, name: str) -> None:
         self.function = function
-        self.kind = kind
         self.value = name
-        super().__init__(name=f"Vector({function.name}, {kind}, {name})")
-
-    @property
-    def schedule(self) -> Schedule:
-        """The loops of the kernel that it is a value of."""
-        return self.function.batch if self.kind == "batch" else self.function.single
+        super().__init__(name=f"Vector({function.name}, {name})")
 
     @property
     def key(self) -> Any:
-        """Values of different kernels are of different types, whatever their names are."""
-        return id(self.function), self.kind, self.value
+        """Values of different functions are of different types, whatever their names are."""
+        return id(self.function), self.value
 
 
 @register_model(Vector)
@@ -88,11 +83,11 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, typ, ir.LiteralStructType([number, number, number, ir.IntType(32)]))
 
 
-def _place_of(builder: ir.IRBuilder, machine: Machine, typ: Vector, value: ir.Value) -> Emitter:
+def _place_of(builder: ir.IRBuilder, machine: Machine, schedule: Schedule, value: ir.Value) -> Emitter:
     """What emits loops where a vector is: its pointers, and how many points there are."""
     x, y, scratch, points = (builder.extract_value(value, i) for i in range(4))
     emitter = Emitter(builder, machine, {"x": x, "y": y, "s": scratch})
-    emitter.integers.update((symbol, points) for _, symbol in typ.schedule.x.size.terms)
+    emitter.integers.update((symbol, points) for _, symbol in schedule.x.size.terms)
     return emitter
 
 
@@ -111,18 +106,19 @@ def _word(function: Any) -> None:
             found = vector.function.calls.get((name, *map(_token, arguments)))
             if found is None:
                 return None
-            result = types.none if name == "outputs" else Vector(vector.function, vector.kind, found)
+            result = types.none if name == "outputs" else Vector(vector.function, found)
             return signature(result, *arguments)
 
     def implementation(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
         i, typ = next((i, each) for i, each in enumerate(sig.args) if isinstance(each, Vector))
-        emitter = _place_of(builder, context.machine, typ, arguments[i])
+        schedule = typ.function.schedule(context.kind)
+        emitter = _place_of(builder, context.machine, schedule, arguments[i])
         if name == "outputs":
-            emitter.emit(typ.schedule.store)
+            emitter.emit(schedule.store)
             return context.get_dummy_value()
         step = typ.function.finishes.get(sig.return_type.value)
         if step is not None:
-            emitter.emit(typ.schedule.steps[step])
+            emitter.emit(schedule.steps[step])
         return arguments[i]
 
     TEMPLATES.register_global(function, types.Function(Template))
@@ -165,17 +161,20 @@ def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, argument
     named = [each.value for each in sig.args if isinstance(each, NamedType)]
     kernels = {each.function.name: (each.function, each.body) for each in named if each.function is not None}
     (*_, (evaluated, _)), machine = kernels.values(), context.machine
+    typed: dict[str, Typed] = {}
 
     def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
-        kind: Literal["batch", "single"] = "batch" if integers else "single"
+        kind = "batch" if integers else "single"
         function, body = kernels[routine.removesuffix(f"_{kind}")]
-        typ = Vector(function, kind, INPUT)
+        typ, schedule = Vector(function, INPUT), function.schedule(kind)
         value = ir.Constant(context.get_value_type(typ), ir.Undefined)
         for i, part in enumerate((*pointers, *(integers or [ir.Constant(ir.IntType(32), 1)]))):
             value = inner.insert_value(value, part, i)
-        _place_of(inner, machine, typ, value).emit(typ.schedule.load)
+        _place_of(inner, machine, schedule, value).emit(schedule.load)
         kernel = signature(types.none, typ)
-        description, library = compiled(body, [typ], types.none, context)
+        if function.name not in typed:
+            typed[function.name] = Typed(body, [typ], types.none, context)
+        description, library = typed[function.name].lowered(kind)
         context.active_code_library.add_linking_library(library)
         context.call_internal_no_propagate(inner, description, kernel, [value])
 
@@ -269,7 +268,7 @@ def compile_functions(
     found = {}
     for name in names:
         arguments, result = signatures[name]
-        description, library = compiled(entries.get(name) or globals_[name], arguments, result, target)
+        description, library = Typed(entries.get(name) or globals_[name], arguments, result, target).lowered()
         found[name] = description.mangled_name, library.modules
     return found
 

@@ -135,7 +135,7 @@ class Machine:
         return bool(self.processor.mode & unicorn.UC_MODE_THUMB)
 
     def call(self, symbol: str, *arguments: int) -> Call:
-        """Call a function that returns int32: its arguments are two or three pointers and an int64, or none."""
+        """Call a function that returns int32: its arguments are pointers, and after two or three of them an int64."""
         lengths: dict[tuple[int, int], int] = {}
         registers, pushed = self._placed(arguments)
         top = TOP - len(pushed)
@@ -199,9 +199,9 @@ class Machine:
 
         Of 32 bits, an int64 takes a register of even number and the next, and lies on the stack where none is left.
         """
-        *pointers, n = arguments or (0,)
-        if self.target.pointer_bits == 64 or not arguments:
+        if self.target.pointer_bits == 64 or len(arguments) < 3:
             return arguments, b""
+        *pointers, n = arguments
         if len(pointers) == 2:
             return (*pointers, n & 0xFFFF_FFFF, n >> 32), b""
         return tuple(pointers), n.to_bytes(8, "little")

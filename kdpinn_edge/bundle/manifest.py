@@ -189,15 +189,21 @@ class Manifest:
         """The numbers per input point."""
         return len(self.inputs)
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """The manifest as the file has it: what only some models have is left out of the others."""
+        record = asdict(self)
+        if not self.per_call:
+            del record["per_call"]
+        return record
+
 
 def write_manifest(manifest: Manifest, directory: str | os.PathLike[str]) -> None:
     """Write `manifest` as `directory`/manifest.json; equal manifests give equal bytes.
 
     Raises BundleError, with every fault, where `read_manifest` would refuse it; OSError where it cannot be written.
     """
-    record = json.loads(json.dumps(asdict(manifest)))
-    if not manifest.per_call:
-        del record["per_call"]
+    record = json.loads(json.dumps(manifest.record))
     path = Path(directory) / MANIFEST_FILE
     _raise(_faults(record), path)
     write_whole(path, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())

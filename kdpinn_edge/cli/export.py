@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
@@ -124,7 +124,7 @@ def export(
             report=partial(stderr().print, markup=False),
         )
     if as_json:
-        print_json({"bundle": str(out), "manifest": asdict(manifest)})
+        print_json({"bundle": str(out), "manifest": manifest.record})
     else:
         print_facts({"bundle": str(out), **manifest_facts(manifest)})
 

@@ -55,7 +55,7 @@ def info(
         check_files(folder, manifest)
         programs = {name: read_function(folder, manifest, name) for name in manifest.functions}
         records = {name: _program_record(program) for name, program in programs.items()}
-        document = {"manifest": asdict(manifest), "programs": records}
+        document = {"manifest": manifest.record, "programs": records}
         facts = manifest_facts(manifest)
     else:
         found = source_options.find(source)

@@ -15,7 +15,7 @@ from kdpinn_edge.errors import CaptureError, TrainError
 from kdpinn_edge.importers.columns import Column, columns_text, input_columns, output_columns
 from kdpinn_edge.importers.guides import Guide, ModelGuide, NetGuide, OutsideGuide, SamplesGuide
 from kdpinn_edge.importers.model import Columns, Stated, find_model, is_foreign, model_name, read_columns, zoo_name
-from kdpinn_edge.importers.torch_libraries import network
+from kdpinn_edge.importers.pytorch.libraries import network
 from kdpinn_edge.problems import Array, Problem, problem
 from kdpinn_edge.program.ir import Program
 from kdpinn_edge.training import load_pinn

@@ -159,12 +159,12 @@ def _foreign(text: str, stated: Stated) -> Model | None:
         raise ProgramError(f"{path}: no such file; expected: {FOREIGN}")
     name = model_name(path)
     if path.suffix == ".onnx":
-        from kdpinn_edge.importers.onnx_model import read_onnx
+        from kdpinn_edge.importers.onnx_files.model import read_onnx
 
         if stated.weights or stated.activation:
             raise ProgramError(f"{text} has weights and activations of its own; expected: neither from outside")
         return Model(name, *read_onnx(path, name, stated.inputs, stated.outputs))
-    from kdpinn_edge.importers.torch_files import captured_file
+    from kdpinn_edge.importers.pytorch.files import captured_file
 
     program = captured_file(text, name, stated.inputs, stated.outputs, stated.weights, stated.activation)
     return _described(Model(name, program), replace(stated, weights=None, activation=None))
@@ -237,7 +237,7 @@ def _called(name: str) -> str:
 
 def captured(net: Pinn, name: str) -> Program:
     """The Program of a network: what its ansatz makes, captured, and the outputs that are derivatives of it."""
-    from kdpinn_edge.importers.torch_module import capture
+    from kdpinn_edge.importers.pytorch.module import capture
     from kdpinn_edge.training.pinn import Made
 
     problem = net.problem

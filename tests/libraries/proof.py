@@ -118,16 +118,21 @@ def relative(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float
     return float((abs(found - expected).max(axis=0) / scale).max())
 
 
-def run_snippets(section: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **given: Any) -> dict[str, Any]:
-    """Run the code of a section of docs/bring_your_own.md in `folder`, and return its names. `given` is the user's."""
-    text = next(part for part in PAGE.read_text(encoding="utf-8").split("\n## ") if part.startswith(f"{section}\n"))
+def run_snippets(
+    section: str, folder: Path, monkeypatch: pytest.MonkeyPatch, page: Path = PAGE, **given: Any
+) -> dict[str, Any]:
+    """Run the code of a section of a page in `folder`, and return its names. `given` is the user's."""
+    text = next(part for part in page.read_text(encoding="utf-8").split("\n## ") if part.startswith(f"{section}\n"))
     monkeypatch.chdir(folder)
     names = dict(given)
     for language, code in re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         if language == "python":
-            exec(compile(code, f"{PAGE.name}: {section}", "exec"), names)  # noqa: S102
-        else:
-            subprocess.run([sys.executable, "-m", "kdpinn_edge", *shlex.split(code)[1:]], check=True)
+            exec(compile(code, f"{page.name}: {section}", "exec"), names)  # noqa: S102
+            continue
+        for program, *options in map(shlex.split, re.split(r"\n| && ", code.strip())):
+            command = [sys.executable, "-m", "kdpinn_edge"] if program == "kdpinn-edge" else [program]
+            if program != "pip":
+                subprocess.run(command + options, check=True)
     return names
 
 

@@ -18,7 +18,7 @@ import pytest
 import skl2onnx
 from flax import linen, nnx
 from numpy.typing import NDArray
-from proof import check_bundle, check_compiled, relative, run_snippets
+from proof import PAGE, check_bundle, check_compiled, relative, run_snippets
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -213,6 +213,7 @@ def test_the_page_for_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_page_for_keras_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layers = keras.layers
     model = keras.Sequential([layers.Input((2,)), layers.Dense(8, "tanh"), layers.Dense(1)])
+    model.predict(X, verbose=0)  # Keras exports what was called
     made = run_snippets("Keras", tmp_path, monkeypatch, model=model)
     x = X.astype(np.float32)
     assert relative(interpret(made["program"], x.astype(np.float64)), model.predict(x, verbose=0)) <= SINGLE
@@ -221,11 +222,18 @@ def test_the_page_for_keras_and_files(tmp_path: Path, monkeypatch: pytest.Monkey
     check_bundle(tmp_path / "keras_bundle")
 
 
+def test_the_front_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = MLPRegressor(hidden_layer_sizes=(12,), activation="tanh", max_iter=20).fit(X, Y[:, 0])
+    (tmp_path / "model.onnx").write_bytes(skl2onnx.to_onnx(network, X[:1].astype(np.float32)).SerializeToString())
+    run_snippets("Your own network", tmp_path, monkeypatch, PAGE.parents[1] / "README.md")
+    check_bundle(tmp_path / "bundle")
+
+
 def test_the_page_for_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def function(x: NDArray[Any]) -> NDArray[Any]:
         return np.sin(x[:, :1]) * x[:, 1:]
 
-    quick = functools.partial(kdpinn_edge.distill, config=DistillConfig(points=200, rounds=1, steps=5))
-    monkeypatch.setattr(kdpinn_edge, "distill", quick)
+    config = DistillConfig(n_points=200, newton_rounds=1, newton_steps=2, adam_steps=5)
+    monkeypatch.setattr(kdpinn_edge, "distill", functools.partial(kdpinn_edge.distill, config=config))
     run_snippets("When something is refused", tmp_path, monkeypatch, function=function)
     check_bundle(tmp_path / "student_bundle")

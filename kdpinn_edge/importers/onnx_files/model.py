@@ -1,8 +1,8 @@
 """`capture_onnx(path)`: an ONNX file becomes a Program.
 
-onnx_file.py       reads the file as data, checks it, widens it to float64
-onnx_interface.py  says what its inputs and outputs are: points, columns, names
-onnx_reader.py     reads its nodes; onnx_operators.py has what they calculate
+file.py       reads the file as data, checks it, widens it to float64
+interface.py  says what its inputs and outputs are: points, columns, names
+reader.py     reads its nodes; operators.py has what they calculate
 capture_onnx       does all this, and proves the result with ONNX's reference evaluator
 """
 
@@ -27,12 +27,12 @@ from kdpinn_edge.bundle.probe import probed
 from kdpinn_edge.errors import CaptureError, ProgramError, listing
 from kdpinn_edge.export.onnx_model import from_onnx
 from kdpinn_edge.importers.columns import Column, output_columns, parse_columns
-from kdpinn_edge.importers.onnx_file import EPSILON, check_model, in_float64, opsets, read_file
-from kdpinn_edge.importers.onnx_interface import GraphInput, Interface, interface, output_variables
-from kdpinn_edge.importers.onnx_operators import OPERATORS, REFUSED
-from kdpinn_edge.importers.onnx_reader import CONTROL, MOVES, RANDOM, GraphReader
+from kdpinn_edge.importers.onnx_files.file import EPSILON, check_model, in_float64, opsets, read_file
+from kdpinn_edge.importers.onnx_files.interface import GraphInput, Interface, interface, output_variables
+from kdpinn_edge.importers.onnx_files.operators import OPERATORS, REFUSED
+from kdpinn_edge.importers.onnx_files.reader import CONTROL, MOVES, RANDOM, GraphReader
 from kdpinn_edge.importers.proof import PARITY, probe_points, prove
-from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value
+from kdpinn_edge.importers.tensors.tensors import Refusal, Tensor, Tensors, Value
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.ir import Array, Program, Slice, Var, columns
 from kdpinn_edge.program.simplify import simplify

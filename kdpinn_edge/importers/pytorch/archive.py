@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from kdpinn_edge.errors import CaptureError
-from kdpinn_edge.importers.torch_weights import data_only
+from kdpinn_edge.importers.pytorch.weights import data_only
 
 MODEL, SAMPLES = "models/model.json", "data/sample_inputs/model.pt"
 CONFIGS = "data/weights/model_weights_config.json", "data/constants/model_constants_config.json"

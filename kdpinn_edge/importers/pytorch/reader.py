@@ -20,8 +20,17 @@ from torch._decomp import decomposition_table
 from torch.fx.node import Node, map_arg
 
 from kdpinn_edge.errors import CaptureError, listing
-from kdpinn_edge.importers.aten import CALCULATIONS, INDICES, MOVES, RANDOM, REFUSED, ROUNDS, UNKNOWN, Calculation
-from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value, shape_of
+from kdpinn_edge.importers.pytorch.aten import (
+    CALCULATIONS,
+    INDICES,
+    MOVES,
+    RANDOM,
+    REFUSED,
+    ROUNDS,
+    UNKNOWN,
+    Calculation,
+)
+from kdpinn_edge.importers.tensors.tensors import Refusal, Tensor, Tensors, Value, shape_of
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.ir import Program, Slice, Var
 from kdpinn_edge.program.simplify import simplify
@@ -53,7 +62,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
 
 
 def read(graph: fx.GraphModule, name: str, ins: tuple[Var, ...], outs: tuple[Var, ...]) -> Program:
-    """The Program of a recorded graph (`torch_trace.py`) from the columns `ins` to the columns `outs`.
+    """The Program of a recorded graph (`trace.py`) from the columns `ins` to the columns `outs`.
 
     Raises CaptureError with all that is not captured at once.
     """

@@ -29,8 +29,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kdpinn_edge.importers.aten import RANDOM, REFUSED
-from kdpinn_edge.importers.torch_reader import decompositions
+from kdpinn_edge.importers.pytorch.aten import RANDOM, REFUSED
+from kdpinn_edge.importers.pytorch.reader import decompositions
 
 HALF = frozenset({torch.float16, torch.bfloat16})
 LOW = HALF | {torch.float32}

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from kdpinn_edge.functions import FUNCTIONS
-from kdpinn_edge.importers import rewritings as r
-from kdpinn_edge.importers import windows as w
-from kdpinn_edge.importers.tensors import Constant, Operand, Refusal, Tensor, Tensors, Value, shape_of
+from kdpinn_edge.importers.tensors import rewritings as r
+from kdpinn_edge.importers.tensors import windows as w
+from kdpinn_edge.importers.tensors.tensors import Constant, Operand, Refusal, Tensor, Tensors, Value, shape_of
 
 Calculation = Callable[..., Value | list[Value]]
 

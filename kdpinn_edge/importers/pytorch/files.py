@@ -20,11 +20,11 @@ from torch import nn
 from kdpinn_edge.bundle.probe import probed
 from kdpinn_edge.errors import CaptureError, KdpinnError, ProgramError
 from kdpinn_edge.importers.columns import EXAMPLE, Column, input_columns
-from kdpinn_edge.importers.dense import ACTIVATIONS, dense
-from kdpinn_edge.importers.physicsnemo import read_mdlus
-from kdpinn_edge.importers.torch_archive import read_pt2
-from kdpinn_edge.importers.torch_module import capture
-from kdpinn_edge.importers.torch_weights import load_into, read_weights_file
+from kdpinn_edge.importers.pytorch.archive import read_pt2
+from kdpinn_edge.importers.pytorch.dense import ACTIVATIONS, dense
+from kdpinn_edge.importers.pytorch.module import capture
+from kdpinn_edge.importers.pytorch.physicsnemo import read_mdlus
+from kdpinn_edge.importers.pytorch.weights import load_into, read_weights_file
 from kdpinn_edge.program.ir import Program
 
 

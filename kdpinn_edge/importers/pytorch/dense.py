@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdpinn_edge.errors import CaptureError
-from kdpinn_edge.importers.torch_weights import State
+from kdpinn_edge.importers.pytorch.weights import State
 
 Function = Callable[[Tensor], Tensor]
 

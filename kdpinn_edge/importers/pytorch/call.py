@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from kdpinn_edge.errors import CaptureError, listing
-from kdpinn_edge.importers.torch_labels import labelled
-from kdpinn_edge.importers.torch_outputs import SCALAR, Misfit, outputs
-from kdpinn_edge.importers.torch_trace import Untraceable, in_float64, user_line
+from kdpinn_edge.importers.pytorch.labels import labelled
+from kdpinn_edge.importers.pytorch.outputs import SCALAR, Misfit, outputs
+from kdpinn_edge.importers.pytorch.trace import Untraceable, in_float64, user_line
 from kdpinn_edge.program.ir import Array, Var
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

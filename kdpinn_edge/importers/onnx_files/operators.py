@@ -1,6 +1,6 @@
 """What the operators of ONNX calculate, in terms of `tensors.py` and `rewritings.py`: a table of names.
 
-Operators that only move numbers, and constants, are not here (`onnx_reader.py`).
+Operators that only move numbers, and constants, are not here (`reader.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 from onnx import TensorProto
 
 from kdpinn_edge.functions import FUNCTIONS
-from kdpinn_edge.importers import rewritings
-from kdpinn_edge.importers.onnx_file import FLOATS
-from kdpinn_edge.importers.onnx_reader import Node, Operator
-from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value, shape_of
+from kdpinn_edge.importers.onnx_files.file import FLOATS
+from kdpinn_edge.importers.onnx_files.reader import Node, Operator
+from kdpinn_edge.importers.tensors import rewritings
+from kdpinn_edge.importers.tensors.tensors import Refusal, Tensor, Tensors, Value, shape_of
 
 FUNCTION_OF = {
     recipe[0].operator: function.name for function in FUNCTIONS.values() for recipe in function.onnx if len(recipe) == 1

@@ -22,8 +22,8 @@ import onnx
 from kdpinn_edge.bundle.manifest import Input, Output
 from kdpinn_edge.errors import CaptureError
 from kdpinn_edge.importers.columns import Column, input_columns, output_columns
-from kdpinn_edge.importers.onnx_file import FLOATS
-from kdpinn_edge.importers.tensors import POINTS
+from kdpinn_edge.importers.onnx_files.file import FLOATS
+from kdpinn_edge.importers.tensors.tensors import POINTS
 from kdpinn_edge.program.ir import Var, columns
 
 METADATA = "kdpinn.columns"

@@ -22,7 +22,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
 from kdpinn_edge.errors import CaptureError, listing
-from kdpinn_edge.importers.torch_trace import LOW
+from kdpinn_edge.importers.pytorch.trace import LOW
 
 CONTAINERS = (list, dict, set, OrderedDict, defaultdict)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kdpinn_edge.functions.power import MOST, power_name
-from kdpinn_edge.importers.tensors import Constant, Operand, Refusal, Table, Tensor, Tensors, Value, shape_of
+from kdpinn_edge.importers.tensors.tensors import Constant, Operand, Refusal, Table, Tensor, Tensors, Value, shape_of
 
 LARGEST_SORT = 32
 """So many numbers are sorted at most: their comparisons grow with the square."""

@@ -1,10 +1,10 @@
 """`capture(module)`: what torch calculates for a point becomes a Program.
 
-torch_libraries.py  finds the network in what is given
-torch_state.py      puts it into eval mode meanwhile, and everything back afterwards
-torch_call.py       finds out how it is called and what it returns
-torch_trace.py      records a call as a graph of ATen operators
-torch_reader.py     reads the graph into the ops of a Program
+libraries.py  finds the network in what is given
+state.py      puts it into eval mode meanwhile, and everything back afterwards
+call.py       finds out how it is called and what it returns
+trace.py      records a call as a graph of ATen operators
+reader.py     reads the graph into the ops of a Program
 capture             does all this, and proves the result
 """
 
@@ -20,12 +20,12 @@ from torch import nn
 
 from kdpinn_edge.errors import CaptureError
 from kdpinn_edge.importers.proof import probe_points, prove
-from kdpinn_edge.importers.tensors import POINTS
-from kdpinn_edge.importers.torch_call import Call, failure, found_call
-from kdpinn_edge.importers.torch_libraries import network
-from kdpinn_edge.importers.torch_reader import read
-from kdpinn_edge.importers.torch_state import evaluating
-from kdpinn_edge.importers.torch_trace import recorded
+from kdpinn_edge.importers.pytorch.call import Call, failure, found_call
+from kdpinn_edge.importers.pytorch.libraries import network
+from kdpinn_edge.importers.pytorch.reader import read
+from kdpinn_edge.importers.pytorch.state import evaluating
+from kdpinn_edge.importers.pytorch.trace import recorded
+from kdpinn_edge.importers.tensors.tensors import POINTS
 from kdpinn_edge.program.ir import Array, Program, Var
 
 CAUSE = "The usual cause: forward depends on the number of points, or on attributes that it changes"
@@ -55,7 +55,7 @@ def capture(
     (n, k), tensors (n,), one point at a time. What it returns is taken as it fits the outputs: a tensor (n, n_out), or
     (n,) for one column; a dict, a named tuple or an object with their names; a tuple or a list in their order.
 
-    A forward may be written with everything that `importers/aten.py` names, also by way of torch.func, and may
+    A forward may be written with everything that `importers/pytorch/aten.py` names, also by way of torch.func, and may
     differentiate (torch.autograd.grad, jacrev, jvp, …). Control flow must not depend on the data. Parameters, buffers
     and constants come along.
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.importers import rewritings
-from kdpinn_edge.importers.tensors import Operand, Table, Tensors, Value, shape_of
+from kdpinn_edge.importers.tensors import rewritings
+from kdpinn_edge.importers.tensors.tensors import Operand, Table, Tensors, Value, shape_of
 
 
 def windows(

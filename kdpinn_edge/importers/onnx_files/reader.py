@@ -1,7 +1,7 @@
 """`GraphReader`: reads the nodes of an ONNX graph into Tensors, one after another.
 
 A node of which every input is a constant is calculated by ONNX's reference evaluator. One that only moves numbers is
-too, on the tables of its tensors. What calculates with variables is in `onnx_operators.py`.
+too, on the tables of its tensors. What calculates with variables is in `operators.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import infer_node_outputs
 
-from kdpinn_edge.importers.tensors import Refusal, Tensor, Tensors, Value
+from kdpinn_edge.importers.tensors.tensors import Refusal, Tensor, Tensors, Value
 
 LARGEST_CONSTANT = 1 << 24
 """Numbers that a constant may have which a graph calculates."""

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from kdpinn_edge.errors import CaptureError
-from kdpinn_edge.importers.dense import ACTIVATIONS, Function
-from kdpinn_edge.importers.torch_weights import State, data_only, state_dict_in
+from kdpinn_edge.importers.pytorch.dense import ACTIVATIONS, Function
+from kdpinn_edge.importers.pytorch.weights import State, data_only, state_dict_in
 
 LARGEST_ENTRY = 1 << 30
 """Bytes that an entry of the archive may have."""

@@ -1,0 +1,1 @@
+"""Networks of torch, live or in files, become Programs."""

@@ -1,0 +1,1 @@
+"""Tensors whose numbers a Program calculates, and what networks do with them."""
