@@ -245,6 +245,27 @@ class Labels(Tensor):
         return Labels(self.as_subclass(Tensor)[:, place : place + 1], [name])
 
 
+def from_the_boundary(net: nn.Module, x: Tensor) -> Tensor:
+    """A network and its slope at the boundary, for every point, as boundary conditions are built in."""
+    start = torch.full_like(x, -1.0, requires_grad=True)
+    at_start = net(start)
+    (slope,) = torch.autograd.grad(at_start, start, torch.ones_like(at_start), create_graph=True)
+    return net(x) - at_start + slope
+
+
+def equal_but_for_rounding(x: Tensor) -> Tensor:
+    """A constant whose rows differ in the last place, as those of a product of equal rows may."""
+    return x + 0.3 * (1 + 2.0**-52 * (torch.arange(len(x))[:, None] % 2).double())
+
+
+def test_what_is_the_same_for_all_points_but_for_rounding() -> None:
+    program = capture(lambda x: from_the_boundary(NET, x), name="p", inputs=XY, outputs=("u", "v"))
+    expected = from_the_boundary(DOUBLE, POINTS).detach().numpy()
+    np.testing.assert_allclose(interpret(program, POINTS.numpy()), expected, rtol=1e-13, atol=1e-13)
+    program = capture(equal_but_for_rounding, name="p", inputs=XY, outputs=("u", "v"))
+    np.testing.assert_array_equal(interpret(program, POINTS.numpy()), POINTS.numpy() + 0.3)
+
+
 def test_a_subclass_that_forward_makes() -> None:
     def forward(x: Tensor) -> Tensor:
         labels = Labels(x, ["x", "y"])

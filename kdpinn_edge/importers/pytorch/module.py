@@ -68,8 +68,8 @@ def capture(
     `importers/proof.py` says how close.
 
     Raises CaptureError where an operation is unknown or mixes points (all of them at once, each with its source line),
-    where parameters are not finite, no way to call the network works, a second call returns something else, or the
-    proof fails; ProgramError where a name is not one.
+    where parameters are not finite, no way to call the network works, or two work that differ, a second call returns
+    something else, or the proof fails; ProgramError where a name is not one.
 
         program = capture(pinn, name="burgers", inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
     """
