@@ -75,6 +75,7 @@ RETURNED: dict[str, Callable[[Tensor], Any]] = {
     "a named tuple": lambda x: UVP(*parts(x)),
     "a dataclass": lambda x: Fields(**swapped(x)),
     "an object": lambda x: SimpleNamespace(**swapped(x)),
+    "an axis of size 1 first": lambda x: NET(x)[None],
     "three axes": lambda x: NET(x).reshape(-1, 3, 1),
     "float32": lambda x: NET(x).float(),
 }

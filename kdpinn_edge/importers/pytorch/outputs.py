@@ -85,7 +85,10 @@ def _flattened(parts: Sequence[Any]) -> Iterator[Any]:
 
 
 def _columns(part: Any, size: int, n: int, expected: str, *, constant: bool = False) -> Tensor:
-    """A part of what was returned as (n, size): it has n points along its first axis, or is a constant if it may be."""
+    """A part of what was returned as (n, size): it has n points along its first axis, or is a constant if it may be.
+
+    Axes of size 1 before the points count for nothing.
+    """
     if isinstance(part, int | float) and constant:
         part = torch.tensor(float(part))
     if not isinstance(part, Tensor):
@@ -94,6 +97,8 @@ def _columns(part: Any, size: int, n: int, expected: str, *, constant: bool = Fa
         raise Misfit("returns complex numbers; expected: real and imaginary part as two outputs")
     if constant and part.numel() == size and part.ndim < 2 and part.shape != (n,):
         part = part.reshape(1, size).expand(n, size)
+    while part.ndim > 1 and len(part) == 1 != n:
+        part = part[0]
     if not part.ndim:
         raise Misfit(f"{SCALAR}; expected: {expected}")
     if len(part) != n or part.numel() != n * size:
