@@ -99,10 +99,7 @@ ONE: dict[str, tuple[Any, Any]] = {
 }
 
 
-SLOPES = pytest.param("slopes at two ends", marks=pytest.mark.xfail(reason="a slope at a fixed point is not read yet"))
-
-
-@pytest.mark.parametrize("name", [SLOPES, *sorted(ONE.keys() - {"slopes at two ends"})])
+@pytest.mark.parametrize("name", ONE)
 def test_solutions_of_one_coordinate(name: str) -> None:
     equation, condition = ONE[name]
     solver = solved(Solver1D(equation, [condition], t_min=0.0, t_max=1.0, nets=[FCNN(hidden_units=(12,))]))

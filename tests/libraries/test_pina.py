@@ -128,7 +128,6 @@ class Features(nn.Module):
         return self.net(p.append(LabelTensor(wave.as_subclass(Tensor), ["wave"])))
 
 
-@pytest.mark.xfail(reason="labelled points have no append yet")
 def test_extra_features_that_are_appended() -> None:
     prove(case(Features()))
 
