@@ -268,7 +268,7 @@ def evaluated(value: Expr, memory: NDArray[Any]) -> tuple[NDArray[Any], NDArray[
     module = ir.Module("loops")
     pointer = ir.FloatType().as_pointer()
     builder = ir.IRBuilder(ir.Function(module, ir.FunctionType(ir.IntType(32), [pointer]), "f").append_basic_block())
-    emitter = Emitter(builder, Processor(64, in_order=False, fuses=True, selects=True))
+    emitter = Emitter(builder, Processor(64, in_order=False, fuses=True, selects=True, widens=True))
     emitter.bind(buffer, builder.function.args[0])
     emitter.emit(body)
     llvm.initialize_native_target()

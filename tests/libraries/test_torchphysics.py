@@ -102,10 +102,7 @@ def deeponet(trunk_input_copied: bool, dimension: Any = U) -> Any:
     return tp.models.DeepONet(trunk, branch, dimension, output_neurons=8)
 
 
-COPIED = pytest.param(True, marks=pytest.mark.xfail(reason="the trunk takes its first input for all of them"))
-
-
-@pytest.mark.parametrize("copied", [COPIED, False])
+@pytest.mark.parametrize("copied", [True, False])
 def test_deeponet_of_a_function_that_is_fixed(copied: bool) -> None:
     """The branch is evaluated once, and the trunk for each point."""
     model = deeponet(copied)
