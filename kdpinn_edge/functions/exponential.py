@@ -199,7 +199,6 @@ SOFTPLUS = Function(
             Step("Neg", ("log",)),
         ),
     ),
-    aten=("softplus",),
     arguments=80.0,
     lower=0.0,
 )
