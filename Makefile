@@ -14,7 +14,7 @@ help:
 	@echo "make paper        the paper's claims: large teachers, their students, both timed (50 minutes)"
 	@echo "make readme       write the comparison into README.md"
 	@echo "make verify-activations"
-	@echo "                  every activation on every float32 (20 minutes on 2 cores), into docs/numerics.md"
+	@echo "                  every function on every float32 (about an hour on 2 cores), into docs/numerics.md"
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"

@@ -38,23 +38,24 @@ IN_DOUBLE = ("onnxruntime, run", "jax, jit", "torch, eager", "casadi -O3, cffi",
 ONE_THREAD = ("library, C loop", "numba, in process", "numpy program", "emx", "casadi")
 NAMED = {backend.name: backend for backend in BACKENDS}
 OF_TORCH = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
+COMPILES_FOR_LONG = ("torch.compile", "AOTInductor")
 MARKS = {
-    "torch.compile": [pytest.mark.slow, pytest.mark.filterwarnings(OF_TORCH)],
-    "AOTInductor": [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
+    ("student", "torch.compile"): [pytest.mark.slow, pytest.mark.filterwarnings(OF_TORCH)],
+    ("everything", "torch.compile"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
+    ("everything", "AOTInductor"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
 }
-COMPILES_FOR_LONG = tuple(MARKS)
 SUBJECTS = [
     pytest.param(
         subject,
         backend,
         id=f"{subject}-{backend.name}",
-        marks=MARKS.get(backend.name, []),
+        marks=MARKS.get((subject, backend.name), []),
     )
     for subject in ("student", "everything")
     for backend in BACKENDS
-    if subject == "everything" or backend.name not in COMPILES_FOR_LONG
+    if (subject, backend.name) in MARKS or backend.name not in COMPILES_FOR_LONG
 ]
-"""What each backend computes: those that compile for half a minute, only the network that has everything."""
+"""What each backend computes; the network that has everything is a proof where it compiles for minutes."""
 
 
 def mlp_of_everything(rng: np.random.Generator) -> Program:
