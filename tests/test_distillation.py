@@ -26,6 +26,7 @@ from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.training import DistillConfig, Pinn, jets, load_pinn
 from kdpinn_edge.training.objective import first_multi_indices
 from kdpinn_edge.training.one_thread import one_thread
+from kdpinn_edge.training.outputs import as_columns
 from kdpinn_edge.training.samples import Samples, check_samples
 from kdpinn_edge.training.weights import write_weights
 
@@ -348,6 +349,13 @@ def test_a_weight_of_what_is_not_known(config: DistillConfig, source: object, me
 def test_a_model_is_no_problem_for_another_teacher(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="heat_student is itself what is followed; expected: no teacher, or a problem"):
         distill("heat_student", tmp_path / "run", TINY, teacher="heat_teacher")
+
+
+def test_a_dict_is_read_by_the_names_of_the_outputs() -> None:
+    x = np.arange(3.0)
+    by_name = as_columns({"v": x, "u": -x}, 3, ("u", "v"), "f")
+    assert by_name.tolist() == np.stack([-x, x], 1).tolist()
+    assert as_columns({"a": x, "b": -x}, 3, ("u", "v"), "f").tolist() == np.stack([x, -x], 1).tolist()
 
 
 def test_a_file_of_samples_holds_numbers_alone(tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from kdpinn_edge.problems import Array
 def as_columns(found: object, n: int, outputs: Sequence[str], name: str) -> Tensor:
     """The values (n, n_out), float64, that `name` returned for n points.
 
-    An array or a tensor (n, n_out), or (n,) for one output; or a tuple or dict of such, side by side. Raises TrainError
-    for anything else.
+    An array or a tensor (n, n_out), or (n,) for one output; or a tuple or dict of such, side by side, a dict that has
+    the names of the outputs in their order. Raises TrainError for anything else.
     """
-    parts = list(found.values()) if isinstance(found, Mapping) else list(found) if isinstance(found, tuple) else [found]
+    if isinstance(found, Mapping):
+        found = tuple(found[each] for each in (outputs if set(outputs) <= set(found) else found))
+    parts = list(found) if isinstance(found, tuple) else [found]
     read = [_column(part, name) for part in parts]
     shapes = " and ".join(str(tuple(part.shape)) for part in read)
     read = [part[:, None] if part.ndim == 1 else part for part in read]
