@@ -69,8 +69,10 @@ class Prepared:
         """The errors of each function at up to `most_points` points, and those that storage makes, if it rounds.
 
         Raises ExportError where a value is not finite, or rounding makes an error of more than `max_relative_error`
-        times the values.
+        times the values, or where that is no share.
         """
+        if not max_relative_error > 0:
+            raise ExportError(f"max_relative_error is {max_relative_error}; expected: a share above 0, or infinity")
         measured: dict[FunctionName, tuple[Errors, Errors | None]] = {}
         for name, program in self.programs.items():
             measure = partial(

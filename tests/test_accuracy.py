@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kdpinn_edge import compile
 from kdpinn_edge.bundle.manifest import Errors, FunctionName, Input
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.measure.accuracy import measured_errors
@@ -69,3 +70,9 @@ def test_a_point_on_the_other_side_of_a_jump_is_no_error() -> None:
     assert found.max_abs[0] in (0.0, 1.0)
     with pytest.raises(ExportError, match="an error of 1 in u"):
         errors(JUMP, 0.3 - 1e-7, 0.3 + 1e-7)
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, np.nan])
+def test_a_share_that_is_none(share: float) -> None:
+    with pytest.raises(ExportError, match=r"max_relative_error is .*; expected: a share above 0, or infinity"):
+        compile(SINE, max_relative_error=share)
