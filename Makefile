@@ -18,7 +18,7 @@ help:
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
-	@echo "                  the proofs: large networks on every target that can be emulated, references, shipped models (13 minutes)"
+	@echo "                  the proofs: large networks on every target that can be emulated, references, shipped models (15 minutes)"
 	@echo "make constraints  pin what .venv holds now in constraints.txt; other pins stay"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 

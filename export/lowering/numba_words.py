@@ -192,10 +192,8 @@ def _first_difference(context: TargetContext, builder: ir.IRBuilder, sig: Any, a
     number = SCALARS[kernel.precision].as_pointer()
 
     def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
-        symbol, signature_ = (
-            _symbol(routine),
-            ir.FunctionType(ir.IntType(32), [number] * len(pointers) + [ir.IntType(64)]),
-        )
+        symbol = _symbol(routine)
+        signature_ = ir.FunctionType(ir.IntType(32), [number] * len(pointers) + [ir.IntType(64)])
         callee = inner.module.globals.get(symbol) or ir.Function(inner.module, signature_, symbol)
         count = integers[0] if integers[0].type.width == 64 else inner.sext(integers[0], ir.IntType(64))
         inner.call(callee, [*pointers, count])

@@ -38,8 +38,8 @@ def verify(program: Program) -> Program:
 
     Well-formed: the name is an ASCII identifier of at most 48 characters, those of variables may be names of
     derivatives too, such as v[0]_x; every variable is defined exactly once, before it is used, with one size in
-    1..4096; operand sizes and parameter shapes fit; parameters are finite; every function is in `ir.FUNCTIONS`; there
-    is an input and an output, and outputs are distinct.
+    1..4096; operand sizes and parameter shapes fit; parameters are finite; every function is one that
+    `find_function` knows; there is an input and an output, and outputs are distinct.
     """
     scope = _Scope()
     for var in program.inputs:
