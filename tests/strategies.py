@@ -10,9 +10,8 @@ import numpy as np
 from function_cases import FUNCTION_CASES
 from hypothesis import strategies as st
 
-from kdpinn_edge import functions
+from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.program.ir import (
-    FUNCTIONS,
     Add,
     Affine,
     Array,
@@ -89,7 +88,7 @@ def programs(
             weight, bias = scale * _coefficients(draw, rng, x.size), scale * _coefficients(draw, rng, x.size)
             emit(Scale(fresh(x.size), x, weight, bias), 2 * scale * magnitude[x])
         elif kind is Map:
-            fn = draw(st.sampled_from(FUNCTIONS if any_function else ANALYTIC))
+            fn = draw(st.sampled_from(tuple(FUNCTIONS) if any_function else ANALYTIC))
             limited = fn in LIMITED and not any_function
             x = tame(x, 1.0 if limited else bound if _largest(fn, magnitude[x]) <= bound else 0.0)
             x = emit(Map(fresh(x.size), x, "exp"), np.e) if limited else x
@@ -115,7 +114,7 @@ def programs(
 
 def _largest(fn: str, magnitude: float) -> float:
     """The largest |fn(x)| for |x| up to `magnitude`: functions have bounds, or are largest at an end."""
-    function = functions.FUNCTIONS[fn]
+    function = FUNCTIONS[fn]
     if np.isfinite(function.lower) and np.isfinite(function.upper):
         return max(abs(function.lower), abs(function.upper))
     span = (1 / np.e, np.e) if fn in LIMITED else (-min(magnitude, 700), min(magnitude, 700))

@@ -29,9 +29,10 @@ from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.lowering.loops import Apply, Get, Let, Routine, Type, Variable
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import TARGETS, Target
+from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.numerics.storage import store_as_float16
-from kdpinn_edge.program.ir import FUNCTIONS, Map, Op, Program, Var, columns
+from kdpinn_edge.program.ir import Map, Op, Program, Var, columns
 from kdpinn_edge.program.verify import verify
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")

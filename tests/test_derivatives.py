@@ -20,10 +20,11 @@ from kdpinn_edge.derive.derivatives import derivatives, parse_requests
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.errors import DerivativeError
 from kdpinn_edge.export.onnx_model import from_onnx, to_onnx
+from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.file import read_program, write_program
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import FUNCTIONS, Affine, Array, Concat, Map, Mul, Program, Scale, Var, columns
+from kdpinn_edge.program.ir import Affine, Array, Concat, Map, Mul, Program, Scale, Var, columns
 from kdpinn_edge.program.simplify import multiply_adds, simplify
 
 X, T, NU, U = Var("x", 1), Var("t", 1), Var("nu", 1), Var("u", 1)

@@ -27,11 +27,12 @@ from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.lowering.loops import Block, Body, For, Let, Store
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import TARGETS, Target, Vectors, target
+from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.numerics.lanes import profile
 from kdpinn_edge.numerics.reference import NumpyProgram, rounded
 from kdpinn_edge.numerics.words import partial_sums
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import FUNCTIONS, Affine, Map, Program, Scale, Var, columns
+from kdpinn_edge.program.ir import Affine, Map, Program, Scale, Var, columns
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
 ULPS = {"float32": 2.0**-23, "float64": 2.0**-52}
@@ -180,7 +181,7 @@ def test_jets_of_a_library_are_the_numpy_program(
 @pytest.mark.parametrize("shape", [(20, 3), (33, 2)], ids=str)
 def test_many_points(shape: tuple[int, int], crossover: int, precision: Precision) -> None:
     width, depth = shape
-    program = mlp(2, width, depth, 3, fn=FUNCTIONS[width % len(FUNCTIONS)])
+    program = mlp(2, width, depth, 3, fn=[*FUNCTIONS][width % len(FUNCTIONS)])
     library = Library(program, precision, target("native"), crossover)
     x = wild(program, 10_000 if precision == "float32" else 1_000, precision)  # exact fma in float64 is slow
     expected = NumpyProgram(program, precision)(x)

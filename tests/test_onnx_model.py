@@ -20,9 +20,9 @@ from strategies import mlp, points, programs
 from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.export.onnx_model import ELEMENT, IN_FLOAT32, IR_VERSION, OPSET, RUNTIME_LACKS, from_onnx, to_onnx
+from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import (
-    FUNCTIONS,
     Add,
     Affine,
     Concat,

@@ -21,10 +21,11 @@ from strategies import mlp, points, programs, renamed
 from kdpinn_edge.derive.forward import tangent
 from kdpinn_edge.errors import EngineError, ProgramError
 from kdpinn_edge.export.onnx_model import to_onnx
+from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.file import read_program, write_program
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import FUNCTIONS, Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var
 from kdpinn_edge.program.simplify import simplify
 from kdpinn_edge.program.verify import verify
 

@@ -17,9 +17,9 @@ from kdpinn_edge.derive.forward import Tangent, tangent
 from kdpinn_edge.derive.laplacian import LaplacianStream
 from kdpinn_edge.derive.streams import Draft
 from kdpinn_edge.errors import DerivativeError, ProgramError
+from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import (
-    FUNCTIONS,
     Add,
     Affine,
     Array,

@@ -26,13 +26,9 @@ from typing import Never, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kdpinn_edge import functions
 from kdpinn_edge.errors import ProgramError
 
 Array = NDArray[np.float64]
-
-FUNCTIONS = tuple(functions.FUNCTIONS)
-"""The names of the functions; `kdpinn_edge/functions` has what they are."""
 
 
 def frozen_array(values: ArrayLike) -> Array:
