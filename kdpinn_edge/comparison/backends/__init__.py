@@ -23,6 +23,7 @@ from kdpinn_edge.comparison.backends.tables import (
 from kdpinn_edge.comparison.backends.torch_aot import TORCH_AOT
 from kdpinn_edge.comparison.backends.torch_compile import TORCH_COMPILE
 from kdpinn_edge.comparison.backends.torch_eager import TORCH_EAGER
+from kdpinn_edge.comparison.backends.tract_onnx import TRACT
 
 BACKENDS: tuple[Backend, ...] = (
     LIBRARY_C_LOOP,
@@ -34,6 +35,7 @@ BACKENDS: tuple[Backend, ...] = (
     OPENVINO,
     LITERT,
     IREE,
+    TRACT,
     JAX,
     JAX_COLUMNS,
     TORCH_EAGER,
