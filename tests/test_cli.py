@@ -25,6 +25,7 @@ from kdpinn_edge.bundle.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
 from kdpinn_edge.comparison import selection, session
 from kdpinn_edge.comparison.backend import Backend
 from kdpinn_edge.comparison.backend_config import NotInstalledError
+from kdpinn_edge.errors import did_you_mean
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Map, Program, Var
@@ -443,6 +444,39 @@ def test_bad_input_is_refused(
         *(a.format(program=program_file, bundle=exported, new=new, here=tmp_path) for a in arguments)
     )
     assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["train", "Burger"], "burgers"),
+        (["study", "heet"], "heat"),
+        (["export", "burgers_techer", "--out", "{new}"], "burgers_teacher"),
+        (["distill", "heat", "--teacher", "heat_student_", "--out", "{new}"], "heat_student"),
+        (["export", "heat", "--target", "cortexm4", "--out", "{new}"], "cortex-m4"),
+        (["export", "heat", "--target", "x86-64-V3", "--out", "{new}"], "x86-64-v3"),
+        (["export", "heat", "--derivatives", "U_xx", "--out", "{new}"], "u_xx"),
+        (["export", "heat", "--per-call", "X", "--out", "{new}"], "x"),
+        (["export", "heat", "--inputs", "x, T=0:1", "--out", "{new}"], "t"),
+        (["bench", "{bundle}", "--backend", "lib"], "library, C loop"),
+        (["bench", "{bundle}", "--backend", "torch eager"], "torch, eager"),
+        (["bench-zoo", "taylorgreen"], "taylor_green"),
+        (["train", "heat", "--activation", "tahn", "--out", "{new}"], "tanh"),
+        (["study", "heat", "--method", "value"], "values"),
+        (["sesrch"], "search"),
+    ],
+)
+def test_a_misspelt_name_is_answered_by_the_nearest(
+    arguments: list[str], meant: str, exported: Path, tmp_path: Path
+) -> None:
+    said = refused(*(a.format(bundle=exported, new=tmp_path / "new") for a in arguments))
+    assert said.endswith(f"Did you mean '{meant}'?") or f"Did you mean '{meant}'?" in said.partition("Error")[2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_like_no_other_is_answered_by_none() -> None:
+    assert did_you_mean("lunch", ["burgers", "heat"]) == did_you_mean("", ["burgers"]) == ""
+    assert did_you_mean("HEAT", iter(["burgers", "heat"])) == ". Did you mean 'heat'?"
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:

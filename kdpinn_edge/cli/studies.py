@@ -60,7 +60,6 @@ def study(
     if page:
         check_page(page)
     folder = out or Path("runs", f"{problem}_study")
-    stderr().print("counting the steps that fit into each budget")
     plan = make_plan(
         problem,
         teacher=teacher,
@@ -71,6 +70,7 @@ def study(
         device=device,
         cpu_seconds=seconds,
         known=read_plan(folder),
+        report=stderr().print,
     )
     with live(stderr(), problem) as progress:
         finished = run(plan, folder, jobs=jobs, report=progress)
