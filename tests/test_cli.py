@@ -103,7 +103,7 @@ def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path, monkeyp
     compared = document("bench", out, "--n", "1", "--backend", "torch, eager", "--backend", selection.LIBRARY)
     assert isinstance(compared, dict)
     assert [entry["name"] for entry in compared["entries"]] == ["torch, eager", selection.LIBRARY]
-    assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher").stdout
+    assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher", "--program").stdout
 
 
 def test_a_domain_is_given_and_goes_on_with_the_bundle(program_file: Path, tmp_path: Path) -> None:
@@ -159,9 +159,17 @@ def test_export_with_every_function(tmp_path: Path, need: Callable[[str], str]) 
     assert [program["outputs"] for program in described["programs"].values()] == [
         [{"name": column["name"], "size": 1} for column in function["outputs"]] for function in functions.values()
     ]
-    text = run("info", out).stdout
-    for words in ("jet work", "laplacian(u, x) at most", "residual error", "residual is"):
-        assert words in text
+    text, whole = run("info", out).stdout, run("info", out, "--program").stdout
+    assert len(text.splitlines()) <= 16
+    assert whole.startswith(text)
+    for words in ("jet work", "laplacian(u, x) at most", "residual errors", "residual is"):
+        assert words in whole
+        assert words not in text
+    header = (out / "burgers.h").read_text()
+    assert len(header.partition("*/")[0].splitlines()) <= 10
+    for function, stated in functions.items():
+        assert f"burgers_{function} is the Program {stated['program_sha256']}" in header
+        assert f"the Program {stated['program_sha256']}" in whole
     checks = document("check", out)
     assert isinstance(checks, dict)
     assert checks["passed"]
@@ -186,7 +194,8 @@ def test_info_prints_the_program(exported: Path, program_file: Path) -> None:
     assert str(PROGRAM.sha256) in run("info", program_file).stdout.replace("\n", "")
     text = run("info", exported).stdout
     assert "x0 ∈ (-∞, ∞)" in text
-    assert "tanh(" in text
+    assert "tanh(" not in text
+    assert "tanh(" in run("info", exported, "--program").stdout
     found = document("info", exported)
     assert isinstance(found, dict)
     assert found["manifest"]["functions"]["eval"]["program_sha256"] == found["programs"]["eval"]["sha256"]
