@@ -109,14 +109,21 @@ def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path, monkeyp
 def test_a_domain_is_given_and_goes_on_with_the_bundle(program_file: Path, tmp_path: Path) -> None:
     """As text, and as the bundle says it when that is the model of another export."""
     out, again = tmp_path / "net", tmp_path / "again"
-    options = ("--name", "net", "--target", "c99", "--lower", "-2, 0", "--upper", "1,inf")
+    options = ("--name", "net", "--target", "c99", "--inputs", "x0=-2:1, x1=0:inf")
     assert run("export", program_file, "--out", out, *options).exit_code == 0
-    assert run("export", out, "--out", again, "--target", "c99", "--lower=-1, 0").exit_code == 0
+    assert run("export", out, "--out", again, "--target", "c99").exit_code == 0
+    assert read_manifest(again).inputs == read_manifest(out).inputs
+    shutil.rmtree(again)
+    assert run("export", out, "--out", again, "--target", "c99", "--inputs", "x0=-1:1, x1=0:").exit_code == 0
     sides = [[(side.lower, side.upper) for side in read_manifest(folder).inputs] for folder in (out, again)]
     assert sides == [[(-2.0, 1.0), (0.0, None)], [(-1.0, 1.0), (0.0, None)]]
-    for bounds in ("0", "0, nan", "0, x", "0, 1, 2"):
-        said = refused("export", out, "--out", tmp_path / "none", "--lower", bounds)
-        assert "expected: 2 numbers with commas between" in said
+    for stated, found in {
+        "x0=0:1": "--inputs states x0, but the model has x0, x1; expected: the same",
+        "x0=0:nan, x1": "the bound 'nan' of x0 is no number; expected: as in x0=0:5000",
+        "x0=0:1, x1=a:": "the bound 'a' of x1 is no number",
+        "x0=0, x1": "'x0=0' is no column; expected: columns as in",
+    }.items():
+        assert found in refused("export", out, "--out", tmp_path / "none", "--inputs", stated)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "net"]
 
 
@@ -124,7 +131,7 @@ def test_a_model_that_is_not_finite_in_its_domain(tmp_path: Path) -> None:
     x, u = Var("x", 1), Var("u", 1)
     write_program(Program("steep", (x,), (u,), (Map(u, x, "exp"),)), tmp_path / "steep.npz")
     export = ("export", tmp_path / "steep.npz", "--name", "steep", "--target", "c99", "--out", tmp_path / "steep")
-    said = refused(*export, "--lower", "0", "--upper", "1000")
+    said = refused(*export, "--inputs", "x=0:1000")
     assert "eval: u is not finite in float32 at [" in said
     assert "a point of x ∈ [0, 1000]. The usual cause is an open or a wrong domain" in said
     assert [path.name for path in tmp_path.iterdir()] == ["steep.npz"]
@@ -436,8 +443,8 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["study", "heat", "--page", "{new}/page.md", "--out", "{new}"], "there is no folder"),
         (["study", "heat", "--page", "page.png", "--out", "{new}"], "the suffix '.png' is unknown; expected: .md"),
         (["study", "heat", "--seconds", "inf", "--out", "{new}"], "--seconds"),
-        (["export", "heat", "--lower", "1,0", "--upper", "0,1", "--out", "{new}"], "input x: lower 1.0 is not below"),
-        (["export", "heat", "--lower=-3e38,0", "--upper", "3e38,1", "--out", "{new}"], "too far for float32"),
+        (["export", "heat", "--inputs", "x=1:0, t=0:1", "--out", "{new}"], "inputs: x=1:0 is no interval; expected: "),
+        (["export", "heat", "--inputs", "x=-3e38:3e38, t=0:1", "--out", "{new}"], "too far for float32"),
         (
             ["search", "heat", "--max-error", "1", "--storage", "nonsense", "--out", "{new}"],
             "'nonsense' cannot be opened",

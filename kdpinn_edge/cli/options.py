@@ -259,17 +259,6 @@ class BenchOptions:
     threads: Annotated[int, typer.Option(min=1, help="Threads that every backend may use.")] = 1
 
 
-def numbers(text: str, count: int, option: str) -> list[float | None]:
-    """Read one number per input; None stands for one that is infinite."""
-    try:
-        found = [float(number) for number in text.split(",")]
-    except ValueError:
-        found = []
-    if len(found) != count or any(map(math.isnan, found)):
-        raise typer.BadParameter(f"{text!r}; expected: {count} numbers with commas between", param_hint=option)
-    return [number if math.isfinite(number) else None for number in found]
-
-
 def compiler_command(text: str) -> list[str]:
     """Read the words of a command as a shell does."""
     try:
