@@ -10,7 +10,7 @@ help:
 	@echo "make test         the tests"
 	@echo "make lint         ruff, mypy --strict, import-linter"
 	@echo "make zoo          train the shipped models again (30 minutes; runs/zoo keeps what is done)"
-	@echo "make cards        write docs/zoo.md: their errors, latencies and commands"
+	@echo "make cards        write docs/zoo.md: their errors, sizes, instructions and commands"
 	@echo "make paper        the paper's claims: large teachers, their students, both timed (50 minutes)"
 	@echo "make readme       write the comparison into README.md"
 	@echo "make verify-activations"

@@ -34,7 +34,7 @@ def problems(as_json: AsJson = False) -> None:
         for name, record in shipped.items():
             if record["problem"] == p.name:
                 facts[name.removeprefix(f"{p.name}_")] = (
-                    f"{name}, relative L2 error {record['errors']['relative_l2']:.1e}"
+                    f"{name}, relative L2 error {record['errors']['relative_l2']:.1e} in float64"
                 )
         stdout().print(f"[bold]{p.name}[/]")
         print_facts(facts)
