@@ -106,6 +106,24 @@ def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path, monkeyp
     assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher", "--program").stdout
 
 
+def test_a_bundle_is_replaced_when_it_is_forced(program_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net"
+    export = ("export", program_file, "--out", out, "--target", "c99", "--name")
+    assert run(*export, "net").exit_code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert "already holds a bundle; expected: a folder that is new or empty" in refused(*export, "other")
+    assert "is taken by C" in refused(*export, "double", "--force")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (out / "notes.txt").write_text("mine")
+    assert "other files than those of a bundle (notes.txt)" in refused(*export, "other", "--force")
+    (out / "notes.txt").unlink()
+    assert run(*export, "other", "--force").exit_code == 0
+    assert read_manifest(out).name == "other"
+    assert not (out / "net.c").exists()
+    assert run("export", out, "--out", out, "--target", "c99", "--force").exit_code == 0  # what it is made of
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
 def test_a_domain_is_given_and_goes_on_with_the_bundle(program_file: Path, tmp_path: Path) -> None:
     """As text, and as the bundle says it when that is the model of another export."""
     out, again = tmp_path / "net", tmp_path / "again"
@@ -389,7 +407,19 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "{program}", "--out", "{new}", "--name", "double"], "'double' is taken by C"),
         (["export", "{program}", "--out", "{new}", "--name", "n", "--target", "pdp11"], "'pdp11' is unknown"),
         (["export", "{program}", "--out", "{new}", "--precision", "float16"], "'float16' is not one of"),
-        (["export", "{program}", "--out", "{bundle}", "--name", "net"], "exists already"),
+        (["export", "{program}", "--out", "{bundle}", "--name", "net"], "replace the bundle by --force (in Python"),
+        (["export", "{program}", "--out", "{program}", "--name", "net", "--force"], "is no folder; expected: a folder"),
+        (["train", "heat", "--out", "{bundle}", "--force"], "already holds other files than those of a run (ex"),
+        (["train", "heat", "--out", "{new}", "--force", "--resume"], "--force begins a new run and --resume goes on"),
+        (["study", "heat", "--out", "{bundle}", "--force"], "already holds other files than those of a study"),
+        (
+            ["search", "heat", "--max-error", "1", "--out", "{bundle}", "--force"],
+            "already holds other files than those of a search",
+        ),
+        (
+            ["search", "heat", "--max-error", "1", "--storage", "sqlite:///x", "--out", "{new}", "--force"],
+            "other workers may use it; expected: a new storage",
+        ),
         (
             ["export", "{program}", "--out", "{new}", "--name", "net", "--residual"],
             "does not say what equation it solves",

@@ -16,6 +16,7 @@ from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import (
     AsJson,
+    Force,
     Graded,
     Scalar,
     SourceOptions,
@@ -69,6 +70,7 @@ def export(
         float,
         typer.Option(help="Refuse what rounding makes a larger error in than this share of the values; inf: nothing."),
     ] = MAX_RELATIVE_ERROR,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
@@ -110,6 +112,7 @@ def export(
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,
             max_relative_error=max_relative_error,
+            force=force,
             report=partial(stderr().print, markup=False),
         )
     if as_json:

@@ -60,6 +60,9 @@ def finite(value: float | None) -> float | None:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace what the same command left in OUT; no other folder is ever replaced.")
+]
 BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
 ProblemName = Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`.")]
 FoundTeacher = Annotated[
@@ -218,6 +221,7 @@ class TrainingOptions:
     ] = 0
     device: Device = "cpu"
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False
+    force: Force = False
 
     def configure(self, config: Config, **weights: float | None) -> Config:
         """Replace in `config` what was given; what is None keeps its default."""

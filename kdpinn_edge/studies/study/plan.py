@@ -159,7 +159,10 @@ def make_plan(
     plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, (), device)
     before = known.cells if known else ()
     if known and (faults := _faults(known, plan)):
-        raise StudyError(f"the folder holds another study; expected: a new folder, or the same options: {faults}")
+        raise StudyError(
+            "the folder holds another study; expected: a new folder, the same options, or --force to begin anew: "
+            f"{faults}"
+        )
     recipes = {(cell.method, cell.config.hidden): cell.config for cell in before}
     report("counting the steps that fit into each budget")
     for key in [(name, hidden) for hidden in sizes for name in methods]:
