@@ -67,31 +67,35 @@ RECIPES: dict[str, str] = {
 
 INTRODUCTION = """# The zoo
 
-Trained networks that are shipped: for each equation a teacher, a student, and a smaller one, `_small`. The name of an
-equation alone, as in `kdpinn-edge export burgers`, is its student, `burgers_student`. Teachers are accurate and small
-themselves, up to 1,400 parameters: where a student is no faster, ship the teacher. Errors are those
-of the float32 library against the reference on the problem's grid; *slopes* is the relative L2 error of all first
-derivatives. Latencies are of the exported library in a C loop, one thread, on {cpu}: one point, and per point of
-{many}.
+<!-- no block is run: each command trains a network; make zoo runs them all -->
 
-`make zoo` trains them again; `make cards` writes this page.
+The zoo holds the trained networks that the package ships: for each equation a teacher, a student, and a smaller one,
+`_small`. The name of an equation alone, as in `kdpinn-edge export burgers`, stands for its student, `burgers_student`.
+The teachers are small themselves, with up to 1,400 parameters: where a student is no faster, ship the teacher. Errors
+are those of the float32 library against the reference on the problem's grid; *slopes* is the relative L2 error of all
+first derivatives. Latencies are of the exported library in a C loop, one thread, on {cpu}:
+for one point, and per point of {many}.
+
+`make zoo` trains the networks again; `make cards` writes this page.
 """
 SEEDED = """
 ## Teachers over {seeds} seeds
 
-The same command with `--seed 0` to `--seed 4` (`python tools/zoo.py seeds`): medians, and the range in brackets. Errors
-are in float64; *mean error* is mean |u − u*|.
+Each teacher's command with `--seed 0` to `--seed 4` (`python tools/zoo.py seeds`): medians, with the range in
+brackets. Errors are in float64; *mean error* is mean |u − u*|.
 """
 CARD = """### {name}
 
 {equation}
 
-    {command}
+```sh
+{command}
+```
 
-Seed {seed}{teacher}; {seconds:g} s of CPU time; torch {torch}, Python {python}, {machine}. In float64: relative L2
-error {relative_l2:.2e}, at most {max_abs:.2e}, at {points:,} points, against a reference within {reference:.0e}.
-{licence}. SHA-256 of
-the weights: `{sha256}`
+Seed {seed}{teacher}; {seconds:g} s of CPU time; torch {torch}, Python {python}, {machine}. In float64 the
+relative L2 error is {relative_l2:.2e}, the largest error {max_abs:.2e}, at {points:,} points,
+against a reference within {reference:.0e}.
+{licence}. SHA-256 of the weights: `{sha256}`
 """
 
 
@@ -115,7 +119,7 @@ def seeds(names: Sequence[str]) -> None:
 
 
 def _over_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of the records of one teacher's runs: medians, and the least and the largest error."""
+    """Of the records of one teacher's runs: medians, and the least, the largest error."""
     errors = [record["errors"] for record in records]
     all_l2 = [each["relative_l2"] for each in errors]
     return {
