@@ -20,6 +20,7 @@ help:
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
 	@echo "                  the proofs: large networks on every target that can be emulated, references, shipped models (15 minutes)"
+	@echo "make release      sdist, wheel and SHA256SUMS of a tagged commit, in dist/; uploads nothing"
 	@echo "make constraints  pin what .venv holds now in constraints.txt; other pins stay"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 
@@ -91,6 +92,9 @@ verify-libraries: .venv-libraries/.done
 
 verify-targets: .venv/.dev
 	$(BIN)/python -m pytest -m proof
+
+release: .venv/.dev
+	$(BIN)/python tools/release.py
 
 constraints: .venv/.dev
 	{ $(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//'; cat constraints.txt; } \
