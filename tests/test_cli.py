@@ -355,7 +355,7 @@ def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Pat
     assert re.search(r"^0 of \d+ figures changed beyond noise$", again.stdout, re.M)
 
 
-def test_the_quick_comparison_says_who_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quick_comparison_says_who_else_there_is(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def check_installed(backend: Backend) -> None:
@@ -368,8 +368,8 @@ def test_the_quick_comparison_says_who_else_there_is(monkeypatch: pytest.MonkeyP
     assert installed == "--full also compares: numpy program; torch.compile; AOTInductor"
     assert missing.startswith("not installed: openvino; litert; iree; jax, jit; ")
     assert missing.endswith("; --full compares them after: pip install 'kdpinn-edge[peers]'")
-    everyone = {config.name for config in selection.full(Path("net")) if config.threads}
-    assert {*asked, *selection.QUICK_NAMES} == everyone
+    everyone = {config.name for config in selection.full(exported) if config.threads}
+    assert {*asked, *selection.QUICK_NAMES} == everyone - {*selection.RIVALS}
 
 
 @pytest.mark.usefixtures("brief")

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kdpinn_edge.errors import ProblemError, did_you_mean
+from kdpinn_edge.problems._known import Front, Mirror, Zero
+
+__all__ = ["Array", "Front", "Math", "Mirror", "Potentials", "Problem", "Zero", "names", "problem"]
 
 Array = NDArray[np.float64]
 
@@ -74,6 +77,8 @@ class Problem:
     weight          (math, *columns) -> (n, 1): what residuals are multiplied by in training; 1 where there is none
     potentials      what the ansatz makes, where that is not the outputs
     net_columns     how many columns the network has, where that is not as many as the ansatz makes
+    known           what is known of the solution's shape before it is computed: a table that a network is compared
+                    with is laid out by it, as features and ansatz are
     """
 
     name: str
@@ -96,6 +101,7 @@ class Problem:
     weight: Callable[..., Any] | None = None
     potentials: Potentials | None = None
     net_columns: int | None = None
+    known: tuple[Mirror | Zero | Front, ...] = ()
 
     def reference(self, x: ArrayLike) -> Array:
         """The solution at the points x (n, n_in), float64 (n, n_out), within `exact_error`.
