@@ -11,7 +11,7 @@ from kdpinn_edge.comparison.backend_config import BackendConfig, NotInstalledErr
 from kdpinn_edge.comparison.backends import BACKENDS
 from kdpinn_edge.comparison.backends.solved import find_solved
 from kdpinn_edge.comparison.record import MODES, Protocol
-from kdpinn_edge.errors import BenchError
+from kdpinn_edge.errors import BenchError, did_you_mean
 
 DEADLINE_NS = 10_000_000
 N_POINTS = (1, 100, 10_000, 100_000)
@@ -99,5 +99,7 @@ def named(names: Sequence[str], bundle: Path) -> list[BackendConfig]:
     """The backends called `names`, on one thread. Raises BenchError for an unknown name."""
     known = {backend.name: backend for backend in BACKENDS}
     if unknown := [name for name in names if name not in known]:
-        raise BenchError(f"no backend is called {unknown[0]!r}; expected: {'; '.join(known)}")
+        raise BenchError(
+            f"no backend is called {unknown[0]!r}; expected: {'; '.join(known)}{did_you_mean(unknown[0], known)}"
+        )
     return [BackendConfig(name, known[name], bundle) for name in names]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.errors import ProblemError, did_you_mean
 from kdpinn_edge.problems._known import Front, Mirror, Zero
 
 __all__ = ["Array", "Front", "Math", "Mirror", "Potentials", "Problem", "Zero", "names", "problem"]
@@ -148,6 +148,8 @@ def names() -> tuple[str, ...]:
 def problem(name: str) -> Problem:
     """The equation called `name`. Raises ProblemError for an unknown name, listing the known ones."""
     if name not in names():
-        raise ProblemError(f"no problem is called {name!r}; expected: {', '.join(names())}")
+        raise ProblemError(
+            f"no problem is called {name!r}; expected: {', '.join(names())}{did_you_mean(name, names())}"
+        )
     found: Problem = import_module(f"{__name__}.{name}").PROBLEM
     return found

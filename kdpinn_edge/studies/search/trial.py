@@ -25,7 +25,7 @@ from kdpinn_edge.training.budget import recipe_within
 from kdpinn_edge.training.domain import Box
 from kdpinn_edge.training.lesson import Lesson
 
-BUNDLE = "bundle"
+BUNDLE, LOCK_FILE = "bundle", "best.lock"
 SECONDS = 0.5
 LEAST_SAMPLES, MOST_SAMPLES = 5, 200
 
