@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from artifacts import Artifacts
 
-from kdpinn_edge.bundle.manifest import PROGRAM_FILE, read_manifest
+from kdpinn_edge.bundle.manifest import PROGRAM_FILE, Precision, read_manifest
 from kdpinn_edge.classical.accuracy import against_reference
+from kdpinn_edge.classical.formula_c import formula_source
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.backend import Case, CFunction
+from kdpinn_edge.comparison.backends.c_source import Interface, Source, build
 from kdpinn_edge.comparison.backends.closed_form import CLOSED_FORM, CLOSED_FORM_C_LOOP
 from kdpinn_edge.derive.closed_form import closed_form_program
 from kdpinn_edge.derive.residual import residual_program
-from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.errors import BenchError, ProblemError, ProgramError
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import names, problem
@@ -53,6 +55,27 @@ def test_which_problems_have_one() -> None:
         closed_form_program(problem("burgers"))
 
 
+@pytest.mark.parametrize("name", SOLVED)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_its_c_computes_it(name: str, precision: Precision, tmp_path: Path) -> None:
+    solved = problem(name)
+    program = closed_form_program(solved)
+    x = np.random.default_rng(0).uniform(solved.lower, solved.upper, (65, len(solved.inputs))).astype(precision)
+    interface = Interface(precision, len(solved.inputs), len(solved.outputs))
+    library = build(Source("formula", formula_source(program, precision)), "-Ofast", interface, tmp_path)
+    with compiled_harness() as harness, harness.loop(library, "peer", x) as loop:
+        y = loop.values(x.dtype).reshape(len(x), -1)
+    expected = interpret(program, x)
+    # sin of 8π errs by the rounding of its argument: 25 times that of a number below 1
+    tolerance = 3e-6 if precision == "float32" else 1e-14
+    np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def test_what_is_no_formula_has_no_c() -> None:
+    with pytest.raises(ProgramError, match=r"has no C of <math.h>; expected: arithmetic of single numbers, and cos"):
+        formula_source(find_model("heat").program, "float32")
+
+
 @pytest.fixture(scope="module")
 def student(artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Case:
     found = find_model("heat")
@@ -67,6 +90,8 @@ def test_it_is_a_backend(student: Case) -> None:
     prepared = CLOSED_FORM.prepare(student, 1)
     found = against_reference(lambda x: prepared.evaluate(x.astype(np.float32)), HEAT)
     assert 0 < found.max_abs < 4e-7  # float32
+    with pytest.raises(BenchError, match="asked for 2 threads"):
+        CLOSED_FORM.prepare(student, 2)
     in_loop = CLOSED_FORM_C_LOOP.prepare(student, 1)
     x = np.random.default_rng(0).uniform(HEAT.lower, HEAT.upper, (70, 2)).astype(np.float32)
     y = np.empty((70, 1), np.float32)
