@@ -223,7 +223,7 @@ int main(void)
     sha = TINY["eval"].sha256
     expected = f"1 4 2 1 model {FUSED.profile} c99 x0 x1 -1 inf eval {sha} u 1 1 1 0"
     assert run(tmp_path / "main") == expected
-    weight = REAL["float32"].literal(kernel(TINY, "float32", FUSED, 1).constants["W"][0].item())
+    weight = REAL["float32"].literal(kernel(TINY, "float32", FUSED, 1).weights["W_EVAL"][0].item())
     source.write_text(source.read_text().replace(weight, "0.5f", 1))
     run("gcc", *STRICT, source, main, "-o", tmp_path / "main")
     assert run(tmp_path / "main") == expected.removesuffix("0") + "1"
