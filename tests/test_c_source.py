@@ -174,7 +174,8 @@ def test_parameters_of_16_bits_stay_so(tmp_path: Path) -> None:
     functions: Functions = {"eval": store_as_float16(mlp(2, 20, 2, 2))}
     halves = kernel(functions, "float32", FUSED, 5, storage="float16")
     source = write(tmp_path, halves, interface_of(functions, "float32", FUSED))
-    assert f"static const uint16_t W[{halves.constants['W'].size}]" in source.read_text()
+    size = halves.weights["W_EVAL"].size
+    assert f"static const uint16_t W_EVAL[{size}]" in source.read_text()
     x = wild(functions["eval"], 500, "float32")
     for compiler in COMPILERS:
         library = CLibrary(source, functions, "float32", compiler)

@@ -60,7 +60,7 @@ def test_printed_kernel_is_the_numpy_program(program: Program, chosen: Target, p
 
 def machine(made: Kernel) -> Machine:
     routines = [routine for function in made.functions.values() for routine in function.routines]
-    return Machine([*routines, made.selftest, made.outside], made.constants)
+    return Machine([*routines, made.selftest, made.outside], made.arrays)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
