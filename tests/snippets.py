@@ -10,6 +10,8 @@
 | ```sh | it is run by bash, which stops at the first command that fails |
 | ```python | it is run in the session of the page |
 | ```c | it is a fragment: its #include lines, then `int main(void)` around the rest, compiled and run |
+| ```{toctree} | nothing: it is for the site |
+| ```{code-cell} ipython3 | nothing here: the page is a notebook, which `make docs` runs |
 
 A comment of HTML says what the reader does not have to read:
 
@@ -39,7 +41,9 @@ ITEM = re.compile(
 FILE = re.compile(r"(?:#|//|/\*) file: (\S+)(?: \*/)?\n")
 REASON = re.compile(r"(not run|no block is run|run by make (\S+)): \S", re.DOTALL)
 INSTALL = re.compile(r"^pip install .*$", re.MULTILINE)
-LANGUAGES = ("text", "json", "sh", "python", "c")
+NOTEBOOK = "---\nfile_format: mystnb\n"
+RUN = ("json", "sh", "python", "c")
+LANGUAGES = (*RUN, "text", "{toctree}", "{code-cell} ipython3")
 """What a block may be in; another one has to name a file, or say why it is not run."""
 
 
@@ -53,6 +57,11 @@ class Block:
     skipped: bool = False
     given: bool = False
     compiler_options: str = ""
+
+    @property
+    def is_run(self) -> bool:
+        """Whether something is done with it."""
+        return not self.skipped and (self.file is not None or self.language in RUN)
 
     @property
     def file(self) -> str | None:
@@ -80,7 +89,7 @@ def read(path: Path, section: str | None = None) -> Page:
         first += text.count("\n", 0, start.start())
         text = re.split(r"^## ", text[start.end() :], maxsplit=1, flags=re.MULTILINE)[0]
     blocks: list[Block] = []
-    run_by: str | None = ""
+    run_by: str | None = "docs" if text.startswith(NOTEBOOK) else ""
     skipped, compiler_options = False, ""
     for item in ITEM.finditer(text):
         line = first + text.count("\n", 0, item.start())
@@ -118,7 +127,7 @@ def run(page: Page, names: dict[str, Any] | None = None) -> dict[str, Any]:
     names = {} if names is None else names
     for block in page.blocks:
         place = f"{page.path.name}, line {block.line}"
-        if block.skipped:
+        if not block.is_run:
             continue
         if block.file:
             Path(block.file).write_text(block.code, encoding="utf-8")
@@ -128,7 +137,7 @@ def run(page: Page, names: dict[str, Any] | None = None) -> dict[str, Any]:
             _shell(place, INSTALL.sub("", block.code))
         elif block.language == "python":
             exec(compile(block.code, place, "exec"), names)  # noqa: S102
-        elif block.language == "c":
+        else:
             _fragment(place, block)
     return names
 
