@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-libraries verify-targets verify-docs-images constraints
+.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-libraries verify-targets release constraints
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
@@ -11,17 +11,19 @@ help:
 	@echo "make lint         ruff, mypy --strict, import-linter, codespell"
 	@echo "make docs         build the documentation into site/, its tutorials executed (5 minutes; again as far as it changed)"
 	@echo "make zoo          train the shipped models again (30 minutes; runs/zoo keeps what is done)"
-	@echo "make cards        write docs/zoo.md: their errors, latencies and commands"
+	@echo "make cards        write docs/zoo.md: their errors, sizes, instructions and commands"
 	@echo "make paper        the paper's claims: large teachers, their students, both timed (50 minutes)"
-	@echo "make readme       write the comparison into README.md"
+	@echo "make readme       write the table of README.md"
 	@echo "make verify-activations"
 	@echo "                  every function on every float32 (about an hour on 2 cores), into docs/numerics.md"
+	@echo "make verify-docs  README and the long pages of docs/, as printed, in fresh environments (10 minutes)"
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
 	@echo "                  the proofs: large networks on every target that can be emulated, references, shipped models (15 minutes)"
 	@echo "make verify-docs-images"
 	@echo "                  the site in Chromium, narrow and wide, light and dark, beside the pictures in tests/golden/site"
+	@echo "make release      sdist, wheel and SHA256SUMS of a tagged commit, in dist/; uploads nothing"
 	@echo "make constraints  pin what .venv holds now in constraints.txt; other pins stay"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 
@@ -89,12 +91,15 @@ paper: $(LARGE:%=runs/large/%_student)
 		$(BIN)/kdpinn-edge bench-zoo $$each --teacher runs/large/$$each --student runs/large/$${each}_student --n 10000 || exit 1; \
 	done
 
-readme: demo
-	$(BIN)/python benchmarks/readme.py --bundle demo/burgers
+readme: .venv/.dev
+	$(BIN)/python benchmarks/readme.py
 
 verify-activations: .venv/.dev
 	$(BIN)/python tools/coefficients.py --check
 	$(BIN)/python benchmarks/verify_activations.py --write
+
+verify-docs: .venv/.dev
+	$(BIN)/python tools/verify_docs.py
 
 # One process for each library: some set types and backends for all of torch.
 verify-libraries: .venv-libraries/.done
@@ -107,6 +112,9 @@ verify-targets: .venv/.dev
 
 verify-docs-images: docs
 	$(BIN)/python tools/site_pages/screenshots.py check
+
+release: .venv/.dev
+	$(BIN)/python tools/release.py
 
 constraints: .venv/.dev
 	{ $(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//'; cat constraints.txt; } \

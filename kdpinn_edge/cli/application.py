@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from kdpinn_edge.cli import checks, comparison, export, models, studies, training
 from kdpinn_edge.cli.output import BAD_INPUT, FAILED, INTERRUPTED, stderr
 from kdpinn_edge.errors import BudgetError, KdpinnError
+from kdpinn_edge.extras import what_is_missing
 
 
 class Commands(TyperGroup):
@@ -27,7 +28,7 @@ class Commands(TyperGroup):
         except (KdpinnError, OSError) as error:
             message, code = str(error), FAILED if isinstance(error, BudgetError) else BAD_INPUT
         except ModuleNotFoundError as error:
-            message, code = f"{error.name} is not installed; it comes with: pip install 'kdpinn-edge[all]'", BAD_INPUT
+            message, code = what_is_missing(error.name or "a package", ctx.invoked_subcommand or ""), BAD_INPUT
         except KeyboardInterrupt:
             message, code = "interrupted", INTERRUPTED
         stderr().print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)

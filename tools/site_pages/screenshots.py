@@ -4,10 +4,10 @@
                                                     files, complains, or is wider than the window
     python tools/site_pages/screenshots.py write    keeps the pictures of now: look at them before you commit them
 
-Every text is set in DejaVu Sans (Debian: fonts-dejavu-core), as a page lays itself out by the fonts of a machine. Their
-hinting differs all the same, so pixels are not compared. A picture is reduced to the mean brightness of cells of 20 × 20
-pixels, in which a line of text is a grey. Two runs differ by up to 0.001 of full brightness, another weight of the font
-by 0.005 to 0.05; a page without its style, pictures or sidebar, in the other theme or 40 % narrower by 0.025 to 0.85.
+Every text is set in DejaVu Sans (Debian: fonts-dejavu-core), as a page lays itself out by the fonts of a machine.
+Their hinting differs all the same, so pixels are not compared. A picture is reduced to the mean brightness of cells of
+20 × 20 pixels, in which a line of text is a grey. Two runs differ by up to 0.001 of full brightness; a page without its
+style, pictures or sidebar, in the other theme or 40 % narrower by 0.025 to 0.85.
 """
 
 from __future__ import annotations
