@@ -9,9 +9,8 @@
 | first line `# file: NAME`, `// file: NAME` or `/* file: NAME */`, in any language | it is written to NAME |
 | ```sh | it is run by bash, which stops at the first command that fails |
 | ```python | it is run in the session of the page |
+| ```{code-cell} | it is a cell of a notebook, which `make docs` executes |
 | ```c | it is a fragment: its #include lines, then `int main(void)` around the rest, compiled and run |
-| ```{toctree} | nothing: it is for the site |
-| ```{code-cell} ipython3 | nothing here: the page is a notebook, which `make docs` runs |
 
 A comment of HTML says what the reader does not have to read:
 
@@ -41,9 +40,13 @@ ITEM = re.compile(
 FILE = re.compile(r"(?:#|//|/\*) file: (\S+)(?: \*/)?\n")
 REASON = re.compile(r"(not run|no block is run|run by make (\S+)): \S", re.DOTALL)
 INSTALL = re.compile(r"^pip install .*$", re.MULTILINE)
-NOTEBOOK = "---\nfile_format: mystnb\n"
+ROOT = Path(__file__).parents[1]
+GENERATED = (ROOT / "docs" / "gallery.md", ROOT / "docs" / "reference")
+"""What `make docs` writes into docs/, and git ignores."""
+NOTEBOOK = "docs"
+"""The make target that runs the cells of notebooks."""
 RUN = ("json", "sh", "python", "c")
-LANGUAGES = (*RUN, "text", "{toctree}", "{code-cell} ipython3")
+LANGUAGES = (*RUN, "text")
 """What a block may be in; another one has to name a file, or say why it is not run."""
 
 
@@ -79,6 +82,12 @@ class Page:
     run_by: str | None
 
 
+def pages(*patterns: str) -> list[Path]:
+    """The pages of the repository that are written by hand."""
+    found = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
+    return [path for path in found if not any(path.is_relative_to(each) for each in GENERATED)]
+
+
 def read(path: Path, section: str | None = None) -> Page:
     """Find the blocks of a page, or of the section with this heading."""
     text = path.read_text(encoding="utf-8")
@@ -89,7 +98,7 @@ def read(path: Path, section: str | None = None) -> Page:
         first += text.count("\n", 0, start.start())
         text = re.split(r"^## ", text[start.end() :], maxsplit=1, flags=re.MULTILINE)[0]
     blocks: list[Block] = []
-    run_by: str | None = "docs" if text.startswith(NOTEBOOK) else ""
+    run_by: str | None = ""
     skipped, compiler_options = False, ""
     for item in ITEM.finditer(text):
         line = first + text.count("\n", 0, item.start())
@@ -116,6 +125,7 @@ def faults(page: Page) -> list[str]:
         f"expected: {', '.join(LANGUAGES)}, a first line `# file: NAME`, or <!-- not run: REASON --> above it"
         for block in page.blocks
         if page.run_by is not None and not block.skipped and not block.file and block.language not in LANGUAGES
+        if not (page.run_by == NOTEBOOK and block.language.startswith("{code-cell}"))
     ]
 
 
