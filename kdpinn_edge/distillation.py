@@ -21,6 +21,7 @@ def distill(
     weights: str | os.PathLike[str] | None = None,
     activation: str | None = None,
     resume: bool = False,
+    force: bool = False,
     report: ProgressReport = silent,
 ) -> Trained:
     """Teacher → Student: minimise divergence from the teacher plus physics loss (`training.objective.distillation`).
@@ -39,8 +40,8 @@ def distill(
     does not: "x[m]=0:5000, t=0:1" and "u". The domain of samples is by default the box that they fill. `weights` and
     `activation` are said of a file of a foreign network, as in `importers.model.find_model`.
 
-    Interrupt and resume are as for `train`. Raises TrainError, before anything is written, where source, columns,
-    config or folder do not fit; ProblemError, ProgramError or BundleError where the source cannot be read.
+    Interrupt, resume and force are as for `train`. Raises TrainError, before anything is written, where source,
+    columns, config or folder do not fit; ProblemError, ProgramError or BundleError where the source cannot be read.
 
         student = distill("burgers", "runs/student", teacher="runs/teacher").net
         distill(f, "runs/f", DistillConfig(hidden=(16, 16)), inputs="x=0:1, t=0:1", outputs="u")
@@ -48,4 +49,4 @@ def distill(
     lesson = find_lesson(
         source, teacher=teacher, inputs=inputs, outputs=outputs, weights=weights, activation=activation
     )
-    return teach(lesson, folder, config, resume=resume, report=report)
+    return teach(lesson, folder, config, resume=resume, force=force, report=report)

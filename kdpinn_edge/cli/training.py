@@ -37,7 +37,7 @@ def train(
     folder = out or Path("runs", f"{problem}_teacher")
     config = options.configure(TrainConfig())
     with live(stderr(), problem) as report:
-        trained = run(problem, folder, config, resume=options.resume, report=report)
+        trained = run(problem, folder, config, resume=options.resume, force=options.force, report=report)
     _print_trained(trained, as_json)
 
 
@@ -71,7 +71,7 @@ def distill(
     lesson = stated.find(source)
     folder = out or Path("runs", f"{lesson.problem.name}_student")
     with live(stderr(), lesson.problem.name) as report:
-        trained = teach(lesson, folder, config, resume=options.resume, report=report)
+        trained = teach(lesson, folder, config, resume=options.resume, force=options.force, report=report)
     _print_trained(trained, as_json)
 
 

@@ -82,7 +82,8 @@ class Rival:
 class Choice:
     """The backend to use for n points at one place. `equals` are as fast, `open` are those of which that is not
     decidable here, `smaller` is the fastest of those that take up to NEAR times as long and are far smaller, and
-    `other` the fastest on the other side: of this project, or outside it.
+    `other` the fastest on the other side: of this project, or outside it. `way` is the fastest of those that evaluate
+    the solution in another way, which are never recommended: their error is their distance to the network.
     """
 
     n: int
@@ -92,6 +93,7 @@ class Choice:
     open: tuple[Rival, ...]
     smaller: Rival | None
     other: Rival | None
+    way: Rival | None
 
 
 def place_of(entry: Entry) -> Place:
@@ -101,10 +103,11 @@ def place_of(entry: Entry) -> Place:
 
 def choose(table: RowTable, entries: Sequence[Entry], n: int, place: Place) -> Choice | None:
     """The Choice among `entries` for n points; None where none of them qualifies."""
-    here = [e for e in entries if place_of(e) == place and e.promise != "another function" and table.ratio(e, n)]
-    ranked = table.ranked([entry for entry in here if entry.is_deployed], n)
+    here = [e for e in entries if place_of(e) == place and e.is_deployed and table.ratio(e, n)]
+    ranked = table.ranked([entry for entry in here if entry.promise != "another function"], n)
     if not ranked:
         return None
+    others = table.ranked([entry for entry in here if entry.promise == "another function"], n)
     fastest = ranked[0]
     equals = [entry for entry in ranked if _is_equal(table, entry, fastest, n)]
     entry = next((other for other in equals if is_far_better(other, fastest)), fastest)
@@ -118,6 +121,7 @@ def choose(table: RowTable, entries: Sequence[Entry], n: int, place: Place) -> C
         open=tuple(r for r in rivals if not r.times.is_decidable and not r.times.is_longer),
         smaller=next((r for r in rivals if r.times.factor < NEAR and _is_far_smaller(r.entry, entry)), None),
         other=next((r for r in rivals if (r.entry.promise == "same bits") != is_ours), None),
+        way=next((Rival(other, times(table, other, entry, n)) for other in others), None),
     )
 
 
@@ -170,7 +174,16 @@ def sentence(record: Record) -> str:
     parts = [_part(choice) for choice in found if choice.place == place and choice.other]
     if not parts:
         return f"Nothing was there to compare {found[0].entry.name} with." if found else ""
-    return f"Called {place}, {'; '.join(parts)}."
+    ways = [_way(choice) for choice in found if choice.way]
+    return f"Called {place}, {'; '.join([*parts, *ways])}."
+
+
+def _way(choice: Choice) -> str:
+    if choice.way is None:
+        return ""
+    found, n = choice.way.times, f"{choice.n:,} point{'s' if choice.n != 1 else ''}"
+    factor = f"{three_digits(found.factor)} times" if found.is_decidable else "times not decidable here"
+    return f"{choice.place}, {choice.way.entry.name} takes {factor} as long as {choice.entry.name} for {n}"
 
 
 def _part(choice: Choice) -> str:

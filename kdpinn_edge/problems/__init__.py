@@ -15,7 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.errors import ProblemError, did_you_mean
+from kdpinn_edge.problems._known import Front, Mirror, Zero
+
+__all__ = ["Array", "Front", "Math", "Mirror", "Potentials", "Problem", "Zero", "names", "problem"]
 
 Array = NDArray[np.float64]
 
@@ -74,6 +77,8 @@ class Problem:
     weight          (math, *columns) -> (n, 1): what residuals are multiplied by in training; 1 where there is none
     potentials      what the ansatz makes, where that is not the outputs
     net_columns     how many columns the network has, where that is not as many as the ansatz makes
+    known           what is known of the solution's shape before it is computed: a table that a network is compared
+                    with is laid out by it, as features and ansatz are
     """
 
     name: str
@@ -96,6 +101,7 @@ class Problem:
     weight: Callable[..., Any] | None = None
     potentials: Potentials | None = None
     net_columns: int | None = None
+    known: tuple[Mirror | Zero | Front, ...] = ()
 
     def reference(self, x: ArrayLike) -> Array:
         """The solution at the points x (n, n_in), float64 (n, n_out), within `exact_error`.
@@ -142,6 +148,8 @@ def names() -> tuple[str, ...]:
 def problem(name: str) -> Problem:
     """The equation called `name`. Raises ProblemError for an unknown name, listing the known ones."""
     if name not in names():
-        raise ProblemError(f"no problem is called {name!r}; expected: {', '.join(names())}")
+        raise ProblemError(
+            f"no problem is called {name!r}; expected: {', '.join(names())}{did_you_mean(name, names())}"
+        )
     found: Problem = import_module(f"{__name__}.{name}").PROBLEM
     return found

@@ -15,7 +15,10 @@ from kdpinn_edge.training.progress import ProgressReport, TrainingProgress
 
 @contextmanager
 def live(console: Console, title: str) -> Iterator[ProgressReport]:
-    """Show a bar with phase, loss, relative L2 error, elapsed and remaining time; yields the `report`."""
+    """Show a bar with phase, loss, relative L2 error, elapsed and remaining time; yields the `report`.
+
+    It appears with the first report, so that input that is refused is not announced as work.
+    """
     bar = Bar(
         TextColumn("{task.description}"),
         TextColumn("{task.fields[phase]}"),
@@ -26,17 +29,21 @@ def live(console: Console, title: str) -> Iterator[ProgressReport]:
         TimeRemainingColumn(),
         console=console,
     )
-    with bar:
-        task = bar.add_task(title, total=None, phase="", loss="–", error="–")
+    task = bar.add_task(title, total=None, phase="", loss="–", error="–")
 
-        def report(progress: TrainingProgress) -> None:
-            bar.update(
-                task,
-                total=progress.steps,
-                completed=progress.step,
-                phase=progress.phase,
-                loss=f"{progress.loss:.2e}",
-                error="–" if isnan(progress.relative_l2) else f"{progress.relative_l2:.2e}",
-            )
+    def report(progress: TrainingProgress) -> None:
+        bar.start()
+        bar.update(
+            task,
+            total=progress.steps,
+            completed=progress.step,
+            phase=progress.phase,
+            loss=f"{progress.loss:.2e}",
+            error="–" if isnan(progress.relative_l2) else f"{progress.relative_l2:.2e}",
+        )
 
+    try:
         yield report
+    finally:
+        if bar.live.is_started:
+            bar.stop()

@@ -43,21 +43,23 @@ def train(
     config: TrainConfig | None = None,
     *,
     resume: bool = False,
+    force: bool = False,
     report: ProgressReport = silent,
 ) -> Trained:
     """Problem → Teacher: minimise the physics loss (`objective.Physics`) and leave the teacher in `folder`.
 
     A KeyboardInterrupt ends the run early: the best weights so far are written, and `finished` is False. With
     `resume` the run in `folder`, which must have the same config, goes on where it stopped and ends with the weights
-    of an uninterrupted run. Raises ProblemError for an unknown problem, TrainError where the folder does not fit or the
-    config's device is not there. Whatever the device, the network that is returned is on the CPU.
+    of an uninterrupted run. `force` replaces the run that the folder holds; any other folder is never replaced.
+    Raises ProblemError for an unknown problem, TrainError where the folder does not fit or the config's device is not
+    there. Whatever the device, the network that is returned is on the CPU.
 
         teacher = train("burgers", "runs/teacher", TrainConfig(seed=1)).net
     """
     config = config or TrainConfig()
     net = Pinn(problem(problem_name), config.hidden, config.seed, config.activation).to(find_device(config.device))
     source = {"role": "teacher", "command": command("train", problem_name, config, TrainConfig())}
-    return _run(net, Physics(net.problem), Box(net.problem), config, source, Path(folder), report, resume)
+    return _run(net, Physics(net.problem), Box(net.problem), config, source, Path(folder), report, resume, force)
 
 
 def teach(
@@ -66,11 +68,12 @@ def teach(
     config: DistillConfig | None = None,
     *,
     resume: bool = False,
+    force: bool = False,
     report: ProgressReport = silent,
 ) -> Trained:
     """Teacher → Student: minimise divergence from the teacher plus physics loss (`objective.distillation`).
 
-    Interrupt, resume and errors are as for `train`.
+    Interrupt, resume, force and errors are as for `train`.
     """
     config = (config or DistillConfig()).fitted(lesson.problem)
     device = find_device(config.device)
@@ -80,7 +83,7 @@ def teach(
     objective.targets(lesson.domain.candidates(1, torch.Generator()).to(device))  # before anything is written
     net = Pinn(lesson.problem, config.hidden, config.seed, config.activation).to(device)
     source = {"role": "student", "command": lesson.command(config), "teacher": dict(lesson.named)}
-    return _run(net, objective, lesson.domain, config, source, Path(folder), report, resume)
+    return _run(net, objective, lesson.domain, config, source, Path(folder), report, resume, force)
 
 
 def _run(
@@ -92,9 +95,10 @@ def _run(
     folder: Path,
     report: ProgressReport,
     resume: bool,
+    force: bool,
 ) -> Trained:
     description = {**source, "problem": net.problem.name, "seed": config.seed, "config": asdict(config)}
-    open_run(folder, description, resume=resume)
+    open_run(folder, description, resume=resume, force=force)
     state = fit(net, objective, domain, config, folder, report, resume=resume)
     net.eval().cpu()
     weights, record_file = run_files(folder)

@@ -184,6 +184,9 @@ def _rivals(choice: Choice) -> list[str]:
         is_ours = choice.entry.promise == "same bits"
         who = "Fastest outside this project" if is_ours else "Fastest of this project"
         said.append(f"{who}: {_compared(choice.other)}.")
+    if choice.way:
+        error = q.error(choice.way.entry.error)
+        said.append(f"The solution in another way: {_compared(choice.way)}; it differs from the network by {error}.")
     return said
 
 
