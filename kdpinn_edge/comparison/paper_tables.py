@@ -9,7 +9,7 @@ from rich.table import Table
 
 from kdpinn_edge.comparison.durations import duration
 from kdpinn_edge.comparison.paper import ROLES, PaperComparison, SpeedUp
-from kdpinn_edge.comparison.text_tables import print_absent, print_table
+from kdpinn_edge.comparison.text_tables import interval, print_absent, print_table, times
 
 
 def print_paper(console: Console, comparison: PaperComparison) -> None:
@@ -53,5 +53,4 @@ def _table(names: Sequence[str], n_points: Sequence[int]) -> Table:
 
 
 def _factor(found: SpeedUp) -> str:
-    digits = 1 if found.factor < 100 else 0
-    return f"{found.factor:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    return f"{times(found.times)} {interval(found.times)}"
