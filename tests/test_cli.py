@@ -610,6 +610,19 @@ def test_an_interrupted_export_leaves_nothing_behind(program_file: Path, tmp_pat
     assert list(out.parent.iterdir()) == []
 
 
+def test_a_check_shows_each_verdict_at_once_and_ends_an_interrupt_in_one_line(exported: Path) -> None:
+    lines = ["import signal", "signal.signal(signal.SIGINT, signal.default_int_handler)"]
+    code = "\n".join([*lines, "from kdpinn_edge.__main__ import main", "main()"])
+    command = [sys.executable, "-u", "-c", code, "check", str(exported)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("manifest ")
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate()
+    assert (child.returncode, err) == (130, "error: interrupted\n")
+    assert "onnx runtime" not in out
+
+
 def test_an_interrupt_that_is_swallowed_comes_again() -> None:
     code = """
 import sys, time
