@@ -22,10 +22,11 @@ def print_paper(console: Console, comparison: PaperComparison) -> None:
         f"[bold]{comparison.problem}[/]: RMSE against the reference: {errors} ({increase:+.2f} %)", soft_wrap=True
     )
 
-    threads = "threads of its own choice" if comparison.threads is None else f"{comparison.threads} thread(s)"
+    own = "threads of its own choice"
+    threads = own if comparison.threads is None else f"{comparison.threads} thread(s)"
     console.print(
-        f'{comparison.precision}, {threads}; n is the number of points per call. "Student for teacher" compares both in '
-        "one runtime.",
+        f"{comparison.precision}, {threads}; n is the number of points per call. "
+        '"Student for teacher" compares both in one runtime.',
         soft_wrap=True,
         markup=False,
     )
