@@ -10,7 +10,7 @@ from rich.table import Table
 from kdpinn_edge.comparison.durations import duration
 from kdpinn_edge.comparison.paper import ROLES, PaperComparison, SpeedUp
 from kdpinn_edge.comparison.published import PAPER
-from kdpinn_edge.comparison.text_tables import print_absent, print_table
+from kdpinn_edge.comparison.text_tables import interval, print_absent, print_table, times
 
 
 def print_paper(console: Console, comparison: PaperComparison) -> None:
@@ -22,9 +22,11 @@ def print_paper(console: Console, comparison: PaperComparison) -> None:
         f"[bold]{comparison.problem}[/]: RMSE against the reference: {errors} ({increase:+.2f} %)", soft_wrap=True
     )
 
-    threads = "threads of its own choice" if comparison.threads is None else f"{comparison.threads} thread(s)"
+    own = "threads of its own choice"
+    threads = own if comparison.threads is None else f"{comparison.threads} thread(s)"
     console.print(
-        f"{comparison.precision}, {threads}; n is the number of points per call; teacher and student in one runtime.",
+        f"{comparison.precision}, {threads}; n is the number of points per call. "
+        '"Student for teacher" compares both in one runtime.',
         soft_wrap=True,
         markup=False,
     )
@@ -71,5 +73,4 @@ def _table(names: Sequence[str], n_points: Sequence[int]) -> Table:
 
 
 def _factor(found: SpeedUp) -> str:
-    digits = 1 if found.factor < 100 else 0
-    return f"{found.factor:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    return f"{times(found.times)} {interval(found.times)}"

@@ -16,16 +16,24 @@ from kdpinn_edge.errors import BenchError, did_you_mean
 DEADLINE_NS = 10_000_000
 N_POINTS = (1, 100, 10_000, 100_000)
 QUICK = Protocol(
-    n_points=N_POINTS,
+    n_points=(1, 100, 10_000),
     modes=("closed", "periodic"),
-    processes=3,
+    processes=4,
     rounds=2,
-    turn_seconds=0.05,
+    turn_seconds=0.06,
     deadline_ns=DEADLINE_NS,
     seed=0,
+    budget_s=40.0,
 )
 FULL = Protocol(
-    n_points=N_POINTS, modes=MODES, processes=4, rounds=1, turn_seconds=0.04, deadline_ns=DEADLINE_NS, seed=0
+    n_points=N_POINTS,
+    modes=MODES,
+    processes=4,
+    rounds=1,
+    turn_seconds=0.06,
+    deadline_ns=DEADLINE_NS,
+    seed=0,
+    budget_s=300.0,
 )
 
 TAIL_SAMPLES = 3000  # none late in so many: less than 0.1 % are, with 95 % confidence
@@ -34,7 +42,6 @@ LIBRARY = "library, cffi"
 QUICK_NAMES = (
     "library, C loop",
     LIBRARY,
-    "numba, in process",
     "onnxruntime, io-binding",
     "onnxruntime, run",
     "torch, eager",
