@@ -20,7 +20,6 @@ from kdpinn_edge.bundle.manifest import (
     read_manifest,
 )
 from kdpinn_edge.bundle.read import read_function
-from kdpinn_edge.derive.residual import residual_program
 from kdpinn_edge.errors import ExportError, ProfileError
 from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.problems import Problem
@@ -76,7 +75,7 @@ def compile(
         grade=grade,
         inputs=_bounded(program, domain),
         derivatives=derivatives,
-        residual=residual_program(program, residual) if isinstance(residual, Problem) else residual,
+        residual=residual,
         per_call=per_call,
     )
     return _engine(prepared, max_relative_error)

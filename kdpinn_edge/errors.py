@@ -5,6 +5,9 @@ A message says what was found, where, what was expected, and the usual fix.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class KdpinnError(Exception):
     """The root of all errors of this package."""
@@ -16,6 +19,10 @@ class ProblemError(KdpinnError):
 
 class TrainError(KdpinnError):
     """Training or distillation cannot start, resume or read its weights."""
+
+
+class TrainingWarning(UserWarning):
+    """A run came to an end, and something about its result calls for a second look."""
 
 
 class CaptureError(KdpinnError):
@@ -73,3 +80,14 @@ class SearchError(KdpinnError):
 def listing(faults: list[str]) -> str:
     """Write several faults as one message: each on its own line when there is more than one."""
     return faults[0] if len(faults) == 1 else "".join(f"\n  - {fault}" for fault in faults)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Write which of the `known` names was probably meant by `name`, as a sentence to end a message with; or nothing.
+
+    Upper and lower case count as the same, and the beginning of a name as the name.
+    """
+    folded = {each.casefold(): each for each in known}
+    begun = [each for each in folded if name and each.startswith(name.casefold())]
+    close = get_close_matches(name.casefold(), folded, n=1) or begun
+    return f". Did you mean {folded[close[0]]!r}?" if close else ""

@@ -50,6 +50,7 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
+    from kdpinn_edge.problems import problem as find
     from kdpinn_edge.studies.study import make_plan, read_plan
     from kdpinn_edge.studies.study import study as run
     from kdpinn_edge.studies.study.page import check_page, write_page
@@ -59,10 +60,11 @@ def study(
 
     if page:
         check_page(page)
-    folder = out or Path("runs", f"{problem}_study")
+    solved = find(problem)
+    folder = out or Path("runs", f"{solved.name}_study")
     stderr().print("counting the steps that fit into each budget")
     plan = make_plan(
-        problem,
+        solved,
         teacher=teacher,
         sizes=[layers(text, "--size") for text in size] if size else SIZES,
         seeds=seeds,
@@ -72,7 +74,7 @@ def study(
         cpu_seconds=seconds,
         known=read_plan(folder),
     )
-    with live(stderr(), problem) as progress:
+    with live(stderr(), solved.name) as progress:
         finished = run(plan, folder, jobs=jobs, report=progress)
     if not finished:
         stderr().print(f"interrupted: the same command goes on with {folder}", soft_wrap=True, markup=False)

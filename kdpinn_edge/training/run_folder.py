@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from importlib.metadata import version
+from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 from kdpinn_edge import zoo
 from kdpinn_edge.errors import TrainError, listing
 from kdpinn_edge.files import write_whole
+from kdpinn_edge.training.config import TrainConfig
 from kdpinn_edge.training.optimisers import Memory
 from kdpinn_edge.training.weights import WEIGHTS_FILE, read_tensors
 
@@ -24,6 +27,8 @@ CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 RECORD_FILE = "model.json"
+
+Config = TypeVar("Config", bound=TrainConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +55,7 @@ MEMORIES = tuple(field.name for field in fields(State) if field.type == "Memory"
 
 
 def open_run(folder: Path, description: dict[str, Any], *, resume: bool) -> None:
-    """Make `folder` for a new run of this description, or find the same run in it.
+    """Make `folder` for a new run of this description, or find the same run in it, maybe with other rounds.
 
     Raises TrainError where a new run would meet other files, or a resumed run another description.
     """
@@ -66,15 +71,45 @@ def open_run(folder: Path, description: dict[str, Any], *, resume: bool) -> None
         write_json(folder / CONFIG_FILE, {**described, "versions": versions()})
         return
     found = read_json(folder / CONFIG_FILE)
-    faults = [
-        f"{key} was {found.get(key)!r}, is now {described[key]!r}"
-        for key in described
-        if found.get(key) != described[key]
-    ]
-    if faults:
+    rows = read_metrics(folder) if (folder / METRICS_FILE).exists() else []
+    if rows and rows[-1]["step"] > (steps := _steps(described["config"])):
+        raise TrainError(
+            f"{folder} has already done {rows[-1]['step']} steps, and this recipe has {steps}; expected: as many "
+            "rounds or more"
+        )
+    if faults := list(_changes(found, described)):
         raise TrainError(
             f"{folder} holds another run; resume it with the options it was started with: {listing(faults)}"
         )
+    if found["config"] != described["config"]:
+        write_json(folder / CONFIG_FILE, {**described, "versions": found.get("versions")})
+
+
+def _steps(config: dict[str, Any]) -> int:
+    steps: int = config["adam_rounds"] * config["adam_steps"] + config["newton_rounds"] * config["newton_steps"]
+    return steps
+
+
+def _changes(found: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """What is another now than it was, but for what a run may have more of: the rounds after Adam."""
+    before, after = (dict(each.get("config") or {}) for each in (found, now))
+    changed = before.pop("newton_rounds", None) != after.pop("newton_rounds", None)
+    if changed and after.get("optimiser") == "soap":
+        yield "the rate of SOAP falls over all of its rounds, so that there cannot be other rounds"
+    for key in (key for key in now if key not in ("command", "config") and found.get(key) != now[key]):
+        yield f"{key} was {found.get(key)!r}, is now {now[key]!r}"
+    for key in (key for key in after if before.get(key) != after[key]):
+        yield f"{key} was {before.get(key)!r}, is now {after[key]!r}"
+
+
+def run_config(folder: Path, kind: type[Config]) -> Config:
+    """The recipe of the run in `folder`. Raises TrainError where it holds none of this kind."""
+    found: Any = read_json(folder / CONFIG_FILE).get("config")
+    try:
+        return kind(**{**found, "hidden": tuple(found["hidden"])})
+    except (KeyError, TypeError) as error:
+        stage = "train" if kind is TrainConfig else "distill"
+        raise TrainError(f"{folder} holds no run of {stage} ({error}); expected: one that it made") from error
 
 
 def write_checkpoint(folder: Path, state: State) -> None:
@@ -110,9 +145,21 @@ def read_checkpoint(folder: Path, like: State) -> State | None:
 
 
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:
-    """Add one line to the metrics."""
+    """Add one line to the metrics; what is not known of it, a NaN, is null."""
+    known = {key: None if isinstance(value, float) and isnan(value) else value for key, value in row.items()}
     with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(json.dumps(known) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the metrics. Raises TrainError where there are none."""
+    path = folder / METRICS_FILE
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError as error:
+        raise TrainError(f"{path}: no such file; expected: the folder of a run") from error
+    except ValueError as error:
+        raise TrainError(f"{path}: holds a line that is no JSON ({error}); the usual cause is an edit") from error
 
 
 def drop_metrics_after(folder: Path, step: int) -> None:
