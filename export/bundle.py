@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import glob
 import hashlib
 import os
 import shutil
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kdpinn_edge.bundle.manifest import (
+    MANIFEST_FILE,
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
     PROGRAM_FILES,
@@ -22,11 +24,12 @@ from kdpinn_edge.bundle.manifest import (
     Output,
     Precision,
     Storage,
+    read_manifest,
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.equation.problem import Problem
-from kdpinn_edge.errors import ExportError
+from kdpinn_edge.errors import BundleError, ExportError
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
@@ -37,7 +40,7 @@ from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.resources import Budget, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
-from kdpinn_edge.files import undisturbed
+from kdpinn_edge.files import Kind, check_free, move_into_place, undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
 
@@ -62,6 +65,7 @@ def export_bundle(
     max_flash: int | None = None,
     max_stack: int | None = None,
     max_relative_error: float = MAX_RELATIVE_ERROR,
+    force: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write the bundle of `program` to the new folder `directory`; returns its manifest.
@@ -94,6 +98,8 @@ def export_bundle(
     `max_relative_error` is the share of the largest value that rounding may cost, at the points where the errors are
     measured; infinity lets everything pass (`measure/accuracy.py`).
 
+    `force` replaces the bundle that `directory` holds, in the end and at once; any other folder is never replaced.
+
     `report` is told what is compiled, once everything that can be known before has been found right.
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
@@ -118,10 +124,7 @@ def export_bundle(
     )
     interface = model.interface
     directory = Path(directory)
-    if directory.exists():
-        raise ExportError(
-            f"{directory} exists already; expected: a folder that export makes. Remove it, or name another."
-        )
+    check_free(directory, _kind(directory), ExportError, force=force)
     command = tuple(cc) if cc else linker(interface)
     if with_bench:
         check_bench(interface.target)
@@ -169,6 +172,15 @@ def _companions(
     return {**kernels, **networks, **c_files(interface), **page, **bench}
 
 
+def _kind(directory: Path) -> Kind:
+    """What a bundle is: the files that its manifest names, and no other."""
+    try:
+        files = tuple(map(glob.escape, read_manifest(directory).files))
+    except BundleError:
+        files = ()
+    return Kind("bundle", MANIFEST_FILE, (MANIFEST_FILE, *files))
+
+
 @contextmanager
 def _new_folder(directory: Path) -> Iterator[Path]:
     """A folder beside `directory` that becomes it in the end, or is gone after an error or an interrupt."""
@@ -182,7 +194,7 @@ def _new_folder(directory: Path) -> Iterator[Path]:
         with undisturbed():
             if signal.SIGINT in signal.sigpending():
                 raise KeyboardInterrupt
-            building.rename(directory)
+            move_into_place(building, directory)
     except OSError as error:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
     finally:

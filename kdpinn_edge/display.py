@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,14 @@ def table_html(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -
 
 
 def new_figure(width: float, height: float, **options: Any) -> tuple[Figure, Any]:
-    """Make a figure of so many inches and its axes."""
-    from kdpinn_edge.figure import ShownFigure
+    """Make a figure of so many inches and its axes; it belongs to no window, and a notebook shows it."""
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            drawn = io.BytesIO()
+            self.savefig(drawn, format="png", dpi=110)
+            return drawn.getvalue()
 
     figure = ShownFigure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(**options)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.bundle.manifest import FUNCTIONS, FunctionName, Input, Manifest, Output
 from kdpinn_edge.bundle.probe import probed
 from kdpinn_edge.display import draw_function, facts_html, facts_text
-from kdpinn_edge.errors import EngineError
+from kdpinn_edge.errors import EngineError, did_you_mean
 from kdpinn_edge.runtime.threads import RANGES_PER_THREAD, Threads, ranges
 
 if TYPE_CHECKING:
@@ -219,7 +219,10 @@ def _apart(manifest: Manifest) -> tuple[list[Input], list[Input]]:
 def check_function(manifest: Manifest, function: str) -> None:
     """Raise EngineError unless the model has `function`."""
     if function not in FUNCTIONS:
-        raise EngineError(f"function {function!r} is unknown; expected: {', '.join(manifest.functions)}")
+        raise EngineError(
+            f"function {function!r} is unknown; expected: {', '.join(manifest.functions)}"
+            f"{did_you_mean(function, manifest.functions)}"
+        )
     if function not in manifest.functions:
         raise EngineError(f"the bundle of {manifest.name!r} has no {function}: {HOW_TO_EXPORT[function]}")
 

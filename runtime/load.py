@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from kdpinn_edge.bundle.manifest import ONNX_FILES, PROGRAM_FILES, FunctionName, Manifest, check_files, read_manifest
-from kdpinn_edge.errors import EngineError
+from kdpinn_edge.errors import EngineError, did_you_mean
 from kdpinn_edge.runtime.engine import Engine
 from kdpinn_edge.runtime.library_engine import LibraryEngine
 from kdpinn_edge.runtime.numpy_engine import NumpyEngine
@@ -49,7 +49,10 @@ def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engi
         case "numpy":
             programs = _listed(manifest, PROGRAM_FILES, engine)
             return NumpyEngine(manifest, {function: directory / file for function, file in programs.items()})
-    raise EngineError(f"engine {engine!r} is unknown; expected: library, onnx, numpy, or numba in kdpinn_edge.load")
+    raise EngineError(
+        f"engine {engine!r} is unknown; expected: library, onnx, numpy, or numba in kdpinn_edge.load"
+        f"{did_you_mean(engine, ('library', 'onnx', 'numpy'))}"
+    )
 
 
 def _listed(manifest: Manifest, files: Mapping[FunctionName, str], engine: str) -> dict[FunctionName, str]:

@@ -20,11 +20,12 @@ from artifacts import Artifacts
 from strategies import mlp
 from typer.testing import CliRunner, Result
 
-from kdpinn_edge import __main__, cli
+from kdpinn_edge import cli
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE, ONNX_FILE, read_manifest
 from kdpinn_edge.comparison import selection, session
 from kdpinn_edge.comparison.backend import Backend
 from kdpinn_edge.comparison.backend_config import NotInstalledError
+from kdpinn_edge.errors import did_you_mean
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Map, Program, Var
@@ -102,20 +103,45 @@ def test_the_shipped_student_is_compared_with_its_module(tmp_path: Path, monkeyp
     compared = document("bench", out, "--n", "1", "--backend", "torch, eager", "--backend", selection.LIBRARY)
     assert isinstance(compared, dict)
     assert [entry["name"] for entry in compared["entries"]] == ["torch, eager", selection.LIBRARY]
-    assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher").stdout
+    assert "burgers_teacher: x[1], t[1] -> u[1]" in run("info", "burgers_teacher", "--program").stdout
+
+
+def test_a_bundle_is_replaced_when_it_is_forced(program_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net"
+    export = ("export", program_file, "--out", out, "--target", "c99", "--name")
+    assert run(*export, "net").exit_code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert "already holds a bundle; expected: a folder that is new or empty" in refused(*export, "other")
+    assert "is taken by C" in refused(*export, "double", "--force")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (out / "notes.txt").write_text("mine")
+    assert "other files than those of a bundle (notes.txt)" in refused(*export, "other", "--force")
+    (out / "notes.txt").unlink()
+    assert run(*export, "other", "--force").exit_code == 0
+    assert read_manifest(out).name == "other"
+    assert not (out / "net.c").exists()
+    assert run("export", out, "--out", out, "--target", "c99", "--force").exit_code == 0  # what it is made of
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
 
 
 def test_a_domain_is_given_and_goes_on_with_the_bundle(program_file: Path, tmp_path: Path) -> None:
     """As text, and as the bundle says it when that is the model of another export."""
     out, again = tmp_path / "net", tmp_path / "again"
-    options = ("--name", "net", "--target", "c99", "--lower", "-2, 0", "--upper", "1,inf")
+    options = ("--name", "net", "--target", "c99", "--inputs", "x0=-2:1, x1=0:inf")
     assert run("export", program_file, "--out", out, *options).exit_code == 0
-    assert run("export", out, "--out", again, "--target", "c99", "--lower=-1, 0").exit_code == 0
+    assert run("export", out, "--out", again, "--target", "c99").exit_code == 0
+    assert read_manifest(again).inputs == read_manifest(out).inputs
+    shutil.rmtree(again)
+    assert run("export", out, "--out", again, "--target", "c99", "--inputs", "x0=-1:1, x1=0:").exit_code == 0
     sides = [[(side.lower, side.upper) for side in read_manifest(folder).inputs] for folder in (out, again)]
     assert sides == [[(-2.0, 1.0), (0.0, None)], [(-1.0, 1.0), (0.0, None)]]
-    for bounds in ("0", "0, nan", "0, x", "0, 1, 2"):
-        said = refused("export", out, "--out", tmp_path / "none", "--lower", bounds)
-        assert "expected: 2 numbers with commas between" in said
+    for stated, found in {
+        "x0=0:1": "--inputs states x0, but the model has x0, x1; expected: the same",
+        "x0=0:nan, x1": "the bound 'nan' of x0 is no number; expected: as in x0=0:5000",
+        "x0=0:1, x1=a:": "the bound 'a' of x1 is no number",
+        "x0=0, x1": "'x0=0' is no column; expected: columns as in",
+    }.items():
+        assert found in refused("export", out, "--out", tmp_path / "none", "--inputs", stated)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "net"]
 
 
@@ -123,7 +149,7 @@ def test_a_model_that_is_not_finite_in_its_domain(tmp_path: Path) -> None:
     x, u = Var("x", 1), Var("u", 1)
     write_program(Program("steep", (x,), (u,), (Map(u, x, "exp"),)), tmp_path / "steep.npz")
     export = ("export", tmp_path / "steep.npz", "--name", "steep", "--target", "c99", "--out", tmp_path / "steep")
-    said = refused(*export, "--lower", "0", "--upper", "1000")
+    said = refused(*export, "--inputs", "x=0:1000")
     assert "eval: u is not finite in float32 at [" in said
     assert "a point of x ∈ [0, 1000]. The usual cause is an open or a wrong domain" in said
     assert [path.name for path in tmp_path.iterdir()] == ["steep.npz"]
@@ -158,9 +184,17 @@ def test_export_with_every_function(tmp_path: Path, need: Callable[[str], str]) 
     assert [program["outputs"] for program in described["programs"].values()] == [
         [{"name": column["name"], "size": 1} for column in function["outputs"]] for function in functions.values()
     ]
-    text = run("info", out).stdout
-    for words in ("jet work", "laplacian(u, x) at most", "residual error", "residual is"):
-        assert words in text
+    text, whole = run("info", out).stdout, run("info", out, "--program").stdout
+    assert len(text.splitlines()) <= 16
+    assert whole.startswith(text)
+    for words in ("jet work", "laplacian(u, x) at most", "residual errors", "residual is"):
+        assert words in whole
+        assert words not in text
+    header = (out / "burgers.h").read_text()
+    assert len(header.partition("*/")[0].splitlines()) <= 10
+    for function, stated in functions.items():
+        assert f"burgers_{function} is the Program {stated['program_sha256']}" in header
+        assert f"the Program {stated['program_sha256']}" in whole
     checks = document("check", out)
     assert isinstance(checks, dict)
     assert checks["passed"]
@@ -185,7 +219,8 @@ def test_info_prints_the_program(exported: Path, program_file: Path) -> None:
     assert str(PROGRAM.sha256) in run("info", program_file).stdout.replace("\n", "")
     text = run("info", exported).stdout
     assert "x0 ∈ (-∞, ∞)" in text
-    assert "tanh(" in text
+    assert "tanh(" not in text
+    assert "tanh(" in run("info", exported, "--program").stdout
     found = document("info", exported)
     assert isinstance(found, dict)
     assert found["manifest"]["functions"]["eval"]["program_sha256"] == found["programs"]["eval"]["sha256"]
@@ -320,7 +355,7 @@ def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Pat
     assert re.search(r"^0 of \d+ figures changed beyond noise$", again.stdout, re.M)
 
 
-def test_the_quick_comparison_says_who_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quick_comparison_says_who_else_there_is(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def check_installed(backend: Backend) -> None:
@@ -333,8 +368,8 @@ def test_the_quick_comparison_says_who_else_there_is(monkeypatch: pytest.MonkeyP
     assert installed == "--full also compares: numpy program; torch.compile; AOTInductor"
     assert missing.startswith("not installed: openvino; litert; iree; jax, jit; ")
     assert missing.endswith("; --full compares them after: pip install 'kdpinn-edge[peers]'")
-    everyone = {config.name for config in selection.full(Path("net")) if config.threads}
-    assert {*asked, *selection.QUICK_NAMES} == everyone
+    everyone = {config.name for config in selection.full(exported) if config.threads}
+    assert {*asked, *selection.QUICK_NAMES} == everyone - {*selection.RIVALS}
 
 
 @pytest.mark.usefixtures("brief")
@@ -372,7 +407,19 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "{program}", "--out", "{new}", "--name", "double"], "'double' is taken by C"),
         (["export", "{program}", "--out", "{new}", "--name", "n", "--target", "pdp11"], "'pdp11' is unknown"),
         (["export", "{program}", "--out", "{new}", "--precision", "float16"], "'float16' is not one of"),
-        (["export", "{program}", "--out", "{bundle}", "--name", "net"], "exists already"),
+        (["export", "{program}", "--out", "{bundle}", "--name", "net"], "replace the bundle by --force (in Python"),
+        (["export", "{program}", "--out", "{program}", "--name", "net", "--force"], "is no folder; expected: a folder"),
+        (["train", "heat", "--out", "{bundle}", "--force"], "already holds other files than those of a run (ex"),
+        (["train", "heat", "--out", "{new}", "--force", "--resume"], "--force begins a new run and --resume goes on"),
+        (["study", "heat", "--out", "{bundle}", "--force"], "already holds other files than those of a study"),
+        (
+            ["search", "heat", "--max-error", "1", "--out", "{bundle}", "--force"],
+            "already holds other files than those of a search",
+        ),
+        (
+            ["search", "heat", "--max-error", "1", "--storage", "sqlite:///x", "--out", "{new}", "--force"],
+            "other workers may use it; expected: a new storage",
+        ),
         (
             ["export", "{program}", "--out", "{new}", "--name", "net", "--residual"],
             "does not say what equation it solves",
@@ -426,8 +473,8 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["study", "heat", "--page", "{new}/page.md", "--out", "{new}"], "there is no folder"),
         (["study", "heat", "--page", "page.png", "--out", "{new}"], "the suffix '.png' is unknown; expected: .md"),
         (["study", "heat", "--seconds", "inf", "--out", "{new}"], "--seconds"),
-        (["export", "heat", "--lower", "1,0", "--upper", "0,1", "--out", "{new}"], "input x: lower 1.0 is not below"),
-        (["export", "heat", "--lower=-3e38,0", "--upper", "3e38,1", "--out", "{new}"], "too far for float32"),
+        (["export", "heat", "--inputs", "x=1:0, t=0:1", "--out", "{new}"], "inputs: x=1:0 is no interval; expected: "),
+        (["export", "heat", "--inputs", "x=-3e38:3e38, t=0:1", "--out", "{new}"], "too far for float32"),
         (
             ["search", "heat", "--max-error", "1", "--storage", "nonsense", "--out", "{new}"],
             "'nonsense' cannot be opened",
@@ -443,6 +490,39 @@ def test_bad_input_is_refused(
         *(a.format(program=program_file, bundle=exported, new=new, here=tmp_path) for a in arguments)
     )
     assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["train", "Burger"], "burgers"),
+        (["study", "heet"], "heat"),
+        (["export", "burgers_techer", "--out", "{new}"], "burgers_teacher"),
+        (["distill", "heat", "--teacher", "heat_student_", "--out", "{new}"], "heat_student"),
+        (["export", "heat", "--target", "cortexm4", "--out", "{new}"], "cortex-m4"),
+        (["export", "heat", "--target", "x86-64-V3", "--out", "{new}"], "x86-64-v3"),
+        (["export", "heat", "--derivatives", "U_xx", "--out", "{new}"], "u_xx"),
+        (["export", "heat", "--per-call", "X", "--out", "{new}"], "x"),
+        (["export", "heat", "--inputs", "x, T=0:1", "--out", "{new}"], "t"),
+        (["bench", "{bundle}", "--backend", "lib"], "library, C loop"),
+        (["bench", "{bundle}", "--backend", "torch eager"], "torch, eager"),
+        (["bench-zoo", "taylorgreen"], "taylor_green"),
+        (["train", "heat", "--activation", "tahn", "--out", "{new}"], "tanh"),
+        (["study", "heat", "--method", "value"], "values"),
+        (["sesrch"], "search"),
+    ],
+)
+def test_a_misspelt_name_is_answered_by_the_nearest(
+    arguments: list[str], meant: str, exported: Path, tmp_path: Path
+) -> None:
+    said = refused(*(a.format(bundle=exported, new=tmp_path / "new") for a in arguments))
+    assert said.endswith(f"Did you mean '{meant}'?") or f"Did you mean '{meant}'?" in said.partition("Error")[2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_like_no_other_is_answered_by_none() -> None:
+    assert did_you_mean("lunch", ["burgers", "heat"]) == did_you_mean("", ["burgers"]) == ""
+    assert did_you_mean("HEAT", iter(["burgers", "heat"])) == ". Did you mean 'heat'?"
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
@@ -474,20 +554,14 @@ def test_help_is_quick_and_lists_every_command() -> None:
     assert not {"torch", "numba", "onnx", "onnxruntime", "numpy", "cffi"} & set(result.stderr.split())
 
 
-def test_without_typer_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in [name for name in sys.modules if name.split(".")[:2] == ["kdpinn_edge", "cli"]]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "typer", None)
-    with pytest.raises(SystemExit, match=r"needs typer: pip install 'kdpinn-edge\[export\]'"):
-        __main__.main()
-
-
 def test_a_missing_package_is_named_with_its_extra(program_file: Path, tmp_path: Path) -> None:
     code = "import sys; sys.modules['llvmlite'] = None; from kdpinn_edge.__main__ import main; main()"
     command = [sys.executable, "-c", code, "export", program_file, "--out", tmp_path / "new", "--name", "net"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
-    assert "'kdpinn-edge[all]'" in " ".join(result.stderr.replace("│", "").split())
+    assert result.stderr == (
+        "error: llvmlite is not installed, which `kdpinn-edge export` needs: pip install 'kdpinn-edge[export]'\n"
+    )
     assert not (tmp_path / "new").exists()
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tomllib
+import venv
 import zipfile
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import pytest
 
 import kdpinn_edge
+from kdpinn_edge import extras
+from kdpinn_edge.cli.application import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
@@ -144,6 +149,105 @@ def test_importing_the_package_loads_nothing(tmp_path: Path) -> None:
 def test_the_public_list_is_what_the_package_has() -> None:
     for name in kdpinn_edge.__all__:
         assert getattr(kdpinn_edge, name).__name__.rpartition(".")[2] == name
-    assert dir(kdpinn_edge) == sorted(kdpinn_edge.__all__)
-    with pytest.raises(AttributeError, match="it has: Engine, KdpinnError"):
+    assert dir(kdpinn_edge) == sorted((*kdpinn_edge.__all__, "__version__"))
+    with pytest.raises(AttributeError, match="it has: DistillConfig, Engine"):
         _ = kdpinn_edge.Sesame
+
+
+# The extras
+
+
+@pytest.fixture(scope="module")
+def base(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `python` of an environment that has the wheel, and what it depends on without any extra."""
+    root = tmp_path_factory.mktemp("base")
+    venv.create(root, symlinks=True)
+    (packages,) = root.glob("lib/python3*/site-packages")
+    for package in ("numpy", "cffi", "pycparser"):
+        home = Path(str(distribution(package).locate_file("")))
+        tops = {Path(file).parts[0] for file in distribution(package).files or () if ".." not in Path(file).parts}
+        for top in tops:
+            (packages / top).symlink_to(home / top)
+    for path in installed.iterdir():
+        (packages / path.name).symlink_to(path)
+    return root / "bin" / "python"
+
+
+def kdpinn_edge_of(python: Path, *arguments: str) -> tuple[int, str, str]:
+    found = subprocess.run([python, "-m", "kdpinn_edge", *arguments], capture_output=True, text=True, cwd=python.parent)
+    return found.returncode, found.stdout, found.stderr
+
+
+def test_the_base_install_answers_help_and_version(base: Path) -> None:
+    code, out, err = kdpinn_edge_of(base, "--version")
+    assert (code, out, err) == (0, f"{version('kdpinn-edge')}\n", "")
+    for arguments in (["--help"], []):
+        code, out, err = kdpinn_edge_of(base, *arguments)
+        assert (code, err) == (0, "")
+        for command, needed in extras.COMMANDS.items():
+            assert re.search(rf"^  {command} +pip install 'kdpinn-edge\[{','.join(needed)}\]'$", out, re.MULTILINE)
+
+
+def test_the_base_install_names_what_a_command_needs(base: Path) -> None:
+    code = "import kdpinn_edge.runtime, kdpinn_edge.problems; print('ready')"
+    assert subprocess.run([base, "-c", code], capture_output=True, text=True, check=True).stdout == "ready\n"
+    said = "error: typer is not installed, which `kdpinn-edge {}` needs: pip install 'kdpinn-edge[{}]'\n"
+    assert kdpinn_edge_of(base, "train", "heat") == (2, "", said.format("train", "train"))
+    assert kdpinn_edge_of(base, "bench", "--full", "heat") == (2, "", said.format("bench", "export,compare"))
+    code, _, err = kdpinn_edge_of(base, "trian")
+    assert (
+        code,
+        err.endswith("search, export, targets, check, bench, bench-zoo, audit, info. Did you mean 'train'?\n"),
+    ) == (2, True)
+
+
+def test_every_command_has_its_extras() -> None:
+    assert list(extras.COMMANDS) == list(COMMANDS)
+    assert not {"all", "dev", "demo"} & set().union(*extras.COMMANDS.values())
+
+
+WITH_ITS_EXTRAS = """
+import sys
+from typer.testing import CliRunner
+from kdpinn_edge import extras
+from kdpinn_edge.cli import app
+command, *arguments = sys.argv[1:]
+needed = extras.COMMANDS[command]
+lacking = {package for extra in extras._extras() for package in extras._brought_by(extra)}
+lacking -= set().union(*map(extras._brought_by, needed))
+for package in lacking:
+    sys.modules[package.replace("-", "_")] = None
+result = CliRunner().invoke(app, [command, *arguments])
+print(len(lacking), result.exit_code, result.stderr)
+"""
+"""Run a command where every package is missing that its extras do not bring."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("problems", ""),
+        ("targets", ""),
+        ("train nosuch", "no problem is called 'nosuch'"),
+        ("study nosuch", "no problem is called 'nosuch'"),
+        ("search nosuch --max-error 1", "no model is called 'nosuch'"),
+        ("export heat --out out --target c99 --derivatives u_x --residual", "compiling heat for c99"),
+        ("bench nosuch", "no model is called 'nosuch'"),
+        ("info heat", ""),
+    ],
+)
+def test_its_extras_are_all_that_a_command_needs(arguments: str, said: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITH_ITS_EXTRAS, *arguments.split()]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    lacking, code, err = found.split(" ", 2)
+    assert int(lacking) > 5
+    assert said in err
+    assert (code == "0") == ("nosuch" not in arguments), err
+
+
+def test_a_package_of_no_command_is_named_with_the_extra_that_brings_it() -> None:
+    assert extras.what_is_missing("torch.nn", "export").endswith("needed for this: pip install 'kdpinn-edge[train]'")
+    assert extras.what_is_missing("elftools.elf", "check").startswith(
+        "pyelftools is not installed, which `kdpinn-edge ch"
+    )
+    assert extras.what_is_missing("abacus", "train").endswith("no extra of kdpinn-edge brings it; install it by itself")

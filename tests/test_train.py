@@ -504,6 +504,18 @@ def test_the_bar_shows_phase_loss_and_error(tmp_path: Path) -> None:
     console.file.close()
 
 
+def test_a_run_is_replaced_when_it_is_forced(tmp_path: Path) -> None:
+    first = train("heat", tmp_path / "run", TINY)
+    with pytest.raises(TrainError, match="replace the run by --force"):
+        train("heat", tmp_path / "run", replace(TINY, seed=1))
+    with pytest.raises(TrainError, match="abacus"):
+        train("heat", tmp_path / "run", replace(TINY, device="abacus"), force=True)
+    assert json.loads((tmp_path / "run" / "model.json").read_text())["sha256"] == first.record["sha256"]
+    second = train("heat", tmp_path / "run", replace(TINY, seed=1), force=True)
+    assert (second.record["seed"], second.finished) == (1, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 # Bad input
 
 
@@ -513,7 +525,7 @@ def test_a_folder_that_holds_something_is_refused(teacher_run: Path, tmp_path: P
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(TrainError, match="already holds other files"):
         train("burgers", tmp_path, TINY)
-    with pytest.raises(TrainError, match="already holds other files"):
+    with pytest.raises(TrainError, match="is no folder"):
         train("burgers", tmp_path / "notes.txt", TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

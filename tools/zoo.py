@@ -2,7 +2,7 @@
 
     python tools/zoo.py make [NAME …]     train what runs/zoo does not hold yet and put it into the zoo
     python tools/zoo.py seeds [NAME …]    train teachers with further seeds, two at a time, and write zoo_seeds.json
-    python tools/zoo.py cards             write docs/zoo.md, with latencies measured now
+    python tools/zoo.py cards             write docs/zoo.md, with what each model takes, measured now
 
 A student follows the teacher of its problem that is in the zoo, so teachers come first.
 """
@@ -12,17 +12,23 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdpinn_edge import zoo
-from kdpinn_edge.comparison.machine import this_machine
-from kdpinn_edge.importers.model import find_model, publish
+from kdpinn_edge.bundle.manifest import Manifest
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.export.measure.resources import N_POINTS
+from kdpinn_edge.importers.model import Model, find_model, publish
 from kdpinn_edge.problems import Problem, problem
-from kdpinn_edge.studies.study.latency import MANY, NetLatency, latencies
+from kdpinn_edge.program.file import read_program
+from kdpinn_edge.program.ir import Map
+from kdpinn_edge.program.simplify import multiply_adds
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy
 from kdpinn_edge.training.run_folder import read_json, run_files, write_json
 
@@ -32,6 +38,8 @@ PAGE = ROOT / "docs" / "zoo.md"
 SEEDED_FILE = Path(__file__).with_name("zoo_seeds.json")
 """What the teachers came to over several seeds, by name: medians, least and largest."""
 SEEDS = 5
+PC, BOARD = "x86-64-v3", "cortex-m7"
+MANY = max(N_POINTS)
 
 RECIPES: dict[str, str] = {
     "allen_cahn_teacher": "train allen_cahn --hidden 20,20,20 --points 2000 --rounds 60 --steps 10",
@@ -40,7 +48,6 @@ RECIPES: dict[str, str] = {
     "black_scholes_teacher": "train black_scholes --hidden 16,16 --points 2000 --rounds 300",
     "black_scholes_small": "distill black_scholes --hidden 8 --points 300 --rounds 200 --physics-weight 0.0",
     "black_scholes_student": "distill black_scholes --hidden 8,8 --physics-weight 0.0",
-    "black_scholes_accurate": "distill black_scholes --points 1500 --physics-weight 0.0",
     "burgers_teacher": "train burgers --hidden 20,20,20 --points 3000 --rounds 200 --steps 10",
     "burgers_small": "distill burgers --hidden 8,8 --physics-weight 0.0",
     "burgers_student": "distill burgers --rounds 160 --physics-weight 0.0",
@@ -58,7 +65,7 @@ RECIPES: dict[str, str] = {
     "kovasznay_student": "distill kovasznay --points 1200 --physics-weight 0.0",
     "taylor_green_teacher": "train taylor_green --hidden 16,16 --points 700 --rounds 40 --steps 10",
     "taylor_green_small": "distill taylor_green --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
-    "taylor_green_student": "distill taylor_green --points 1200 --physics-weight 0.0",
+    "taylor_green_student": "distill taylor_green --hidden 12,12 --points 600 --rounds 200 --physics-weight 0.0",
     "wave_teacher": "train wave --hidden 20,20 --points 2000 --rounds 200 --steps 10",
     "wave_small": "distill wave --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
     "wave_student": "distill wave --hidden 16,16 --rounds 100 --physics-weight 0.0",
@@ -67,31 +74,39 @@ RECIPES: dict[str, str] = {
 
 INTRODUCTION = """# The zoo
 
-Trained networks that are shipped: for each equation a teacher, a student, and a smaller one, `_small`. The name of an
-equation alone, as in `kdpinn-edge export burgers`, is its student, `burgers_student`. Teachers are accurate and small
-themselves, up to 1,400 parameters: where a student is no faster, ship the teacher. Errors are those
-of the float32 library against the reference on the problem's grid; *slopes* is the relative L2 error of all first
-derivatives. Latencies are of the exported library in a C loop, one thread, on {cpu}: one point, and per point of
-{many}.
+<!-- no block is run: each command trains a network; make zoo runs them all -->
 
-`make zoo` trains them again; `make cards` writes this page.
+The zoo holds the trained networks that the package ships: for each equation a teacher, a student, and a smaller one,
+`_small`. The name of an equation alone, as in `kdpinn-edge export burgers`, stands for its student, `burgers_student`.
+The teachers are accurate and small themselves, with up to 1,400 parameters: where a student is no faster, ship the
+teacher. No model is beaten by another one of the same equation in accuracy, parameters, bytes and instructions at once.
+
+Errors are against the reference on the problem's grid: the relative L2 error in float64, which `kdpinn-edge problems`
+prints, and in float32, as the exported library computes; *largest* and *slopes* (the relative L2 error of all first
+derivatives) are in float32 too. *Bytes* count code and constants. *Instructions* are counted exactly: for one point,
+and after the slash for each of {many}. PC is the target `{pc}`, M7 the target `{board}`; `kdpinn-edge bench MODEL` says
+how long they take on your machine.
+
+`make zoo` trains the models again; `make cards` writes this page.
 """
 SEEDED = """
 ## Teachers over {seeds} seeds
 
-The same command with `--seed 0` to `--seed 4` (`python tools/zoo.py seeds`): medians, and the range in brackets. Errors
-are in float64; *mean error* is mean |u − u*|.
+Each teacher's command with `--seed 0` to `--seed 4` (`python tools/zoo.py seeds`): medians, with the range in
+brackets. Errors are in float64; *mean error* is mean |u − u*|.
 """
 CARD = """### {name}
 
 {equation}
 
-    {command}
+```sh
+{command}
+```
 
-Seed {seed}{teacher}; {seconds:g} s of CPU time; torch {torch}, Python {python}, {machine}. In float64: relative L2
-error {relative_l2:.2e}, at most {max_abs:.2e}, at {points:,} points, against a reference within {reference:.0e}.
-{licence}. SHA-256 of
-the weights: `{sha256}`
+Seed {seed}{teacher}; {seconds:g} s of CPU time; torch {torch}, Python {python}, {machine}. In float64 the
+relative L2 error is {relative_l2:.2e}, the largest error {max_abs:.2e}, at {points:,} points,
+against a reference within {reference:.0e}.
+{licence}. SHA-256 of the weights: `{sha256}`
 """
 
 
@@ -115,7 +130,7 @@ def seeds(names: Sequence[str]) -> None:
 
 
 def _over_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of the records of one teacher's runs: medians, and the least and the largest error."""
+    """Of the records of one teacher's runs: medians, and the least, the largest error."""
     errors = [record["errors"] for record in records]
     all_l2 = [each["relative_l2"] for each in errors]
     return {
@@ -145,16 +160,24 @@ def _finished(folder: Path) -> bool:
 
 
 def cards() -> None:
-    """Write PAGE from the records of the zoo, SEEDED_FILE, and latencies measured now."""
+    """Write PAGE from the records of the zoo, SEEDED_FILE, and what each model takes, measured now.
+
+    Raises SystemExit where a model is dominated by another one: it has no place in the zoo.
+    """
     models = {name: find_model(name) for name in RECIPES}
     solved = {name: problem(zoo.record(name)["problem"]) for name in RECIPES}
-    rows = [
-        _row(name, accuracy(models[name].program, solved[name]), timed) for name, timed in latencies(models).items()
-    ]
-    head = ("model", "hidden", "parameters", "relative L2", "largest error", "slopes", "one point", "per point")
+    exported = {name: tuple(_exported(model, target) for target in (PC, BOARD)) for name, model in models.items()}
+    columns = {name: [*costs(name), *map(_bytes, made), *map(_one_point, made)] for name, made in exported.items()}
+    if beaten := dominated(columns):
+        sys.exit("\n".join(f"{name} is dominated by {better}" for name, better in beaten.items()))
+    rows = [_row(name, accuracy(models[name].program, solved[name]), *made) for name, made in exported.items()]
+    head = (
+        *("model", "hidden", "parameters", "float64", "float32", "largest", "slopes"),
+        *("bytes, PC", "instructions, PC", "bytes, M7", "instructions, M7"),
+    )
     seeded = [_seeded_row(name, found, solved[name]) for name, found in read_json(SEEDED_FILE).items()]
     lines = [
-        INTRODUCTION.format(cpu=this_machine().cpu, many=f"{MANY:,}"),
+        INTRODUCTION.format(pc=PC, board=BOARD, many=MANY),
         *_table(head, rows),
         SEEDED.format(seeds=SEEDS),
         *_table(("teacher", "seeds", "relative L2", "of each output", "mean error", "CPU-s"), seeded),
@@ -164,17 +187,75 @@ def cards() -> None:
     PAGE.write_text("\n".join(lines), encoding="utf-8")
 
 
-def _row(name: str, found: NetAccuracy, timed: NetLatency) -> tuple[str, ...]:
+def costs(name: str) -> list[float]:
+    """Of a model, the error in float64 and what its Program takes on any machine: parameters, multiply-adds, …."""
+    record, program = zoo.record(name), read_program(zoo.program(name))
+    activations = sum(op.out.size for op in program.ops if isinstance(op, Map))
+    return [
+        record["errors"]["relative_l2"],
+        record["architecture"]["parameters"],
+        multiply_adds(program),
+        activations,
+    ]
+
+
+def dominated(columns: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """The models that another one of the same problem is as good as in every column, and better in one; and by which.
+
+    `columns` has numbers of which less is better, and the same ones for each model.
+    """
+    return {
+        name: other
+        for (name, own), (other, others) in permutations(columns.items(), 2)
+        if zoo.record(name)["problem"] == zoo.record(other)["problem"]
+        and list(own) != list(others)
+        and all(theirs <= mine for mine, theirs in zip(own, others, strict=True))
+    }
+
+
+def _exported(model: Model, target: str) -> Manifest:
+    with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
+        return export_bundle(
+            model.program,
+            Path(folder, "model"),
+            name="model",
+            target=target,
+            inputs=model.inputs,
+            outputs=model.outputs,
+        )
+
+
+def _bytes(made: Manifest) -> int:
+    assert made.sizes is not None  # noqa: S101
+    return made.sizes.flash
+
+
+def _one_point(made: Manifest) -> int:
+    counts = made.functions["eval"].instructions
+    if counts is None:
+        sys.exit(f"no instructions counted for {made.target.name}: {made.measured}")
+    return counts["1"]
+
+
+def _instructions(made: Manifest) -> str:
+    counts = made.functions["eval"].instructions or {}
+    return f"{counts['1']:,} / {counts[str(MANY)] / MANY:,.0f}"
+
+
+def _row(name: str, found: NetAccuracy, pc: Manifest, board: Manifest) -> tuple[str, ...]:
     made = zoo.record(name)["architecture"]
     return (
         f"`{name}`",
         "×".join(map(str, made["hidden"])),
         f"{made['parameters']:,}",
+        f"{zoo.record(name)['errors']['relative_l2']:.1e}",
         f"{found.relative_l2:.1e}",
         f"{found.max_abs:.1e}",
         f"{found.slopes_l2:.1e}",
-        f"{timed.one_ns:.0f} ns",
-        f"{timed.per_point_ns:.3g} ns",
+        f"{_bytes(pc):,}",
+        _instructions(pc),
+        f"{_bytes(board):,}",
+        _instructions(board),
     )
 
 

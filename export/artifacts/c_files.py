@@ -8,7 +8,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from itertools import chain, count
 
-from kdpinn_edge.bundle.manifest import Artifact, FunctionName
+from kdpinn_edge.bundle.manifest import PROGRAM_FILES, Artifact, FunctionName
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import Var, columns
 
@@ -96,6 +96,7 @@ def _function(interface: Interface, function: FunctionName, index: int) -> dict[
         "meaning": MEANING[function],
         "n_out": str(program.n_out),
         "sha256": program.sha256,
+        "file": PROGRAM_FILES[function],
         "program": "\n".join(f" *     {line}" for line in str(program).splitlines()),
         "names": quoted(names),
         "columns": "\n".join(f"    {prefix}_{word} = {i}, /* {name} */" for i, (word, name) in numbered),

@@ -48,7 +48,7 @@ def measured_errors(
         raise ExportError(
             f"{function}: {names[column]} is not finite in {reference.dtype} at {x[row].tolist()}, a point of "
             f"{_box(inputs)}. The usual cause is an open or a wrong domain: give the one that the model is meant for, "
-            "by --lower and --upper, or in Python by inputs=[Input(name, lower, upper), …]"
+            'by --inputs "x=-1:1, t=0:1", or in Python by inputs=[Input(name, lower, upper), …]'
         )
     if function != "residual":
         judged = scale if function == "eval" else np.full_like(scale, scale.max())

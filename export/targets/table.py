@@ -10,7 +10,7 @@ import llvmlite.binding as llvm
 
 from kdpinn_edge.bundle.manifest import LIBRARY_FILES, Artifact, Grade, Precision
 from kdpinn_edge.bundle.x86 import best_level
-from kdpinn_edge.errors import ExportError
+from kdpinn_edge.errors import ExportError, did_you_mean
 from kdpinn_edge.numerics.lanes import FAST_SUFFIX
 
 
@@ -177,7 +177,10 @@ def target(name: str) -> Target:
     if name in REFUSED:
         raise ExportError(f"target {name!r} is refused: {REFUSED[name]}; expected: {', '.join(TARGETS)}")
     if name not in TARGETS:
-        raise ExportError(f"target {name!r} is unknown; expected: native, {', '.join(TARGETS)}")
+        raise ExportError(
+            f"target {name!r} is unknown; expected: native, {', '.join(TARGETS)}"
+            f"{did_you_mean(name, ('native', *TARGETS, *REFUSED))}"
+        )
     return TARGETS[name]
 
 

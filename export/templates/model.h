@@ -2,11 +2,10 @@
  *
  * numerics profile @profile@
 @each function@
- *
- * @name@_@function@ is the Program @sha256@
- *
-@program@
+ * @name@_@function@ is the Program @sha256@ in @file@
 @end@
+ *
+ * To read them: kdpinn-edge info --program, with the folder that this file is in.
  */
 #ifndef KDPINN_MODEL_@NAME@_H
 #define KDPINN_MODEL_@NAME@_H

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from kdpinn_edge.cli import checks, comparison, export, models, studies, training
 from kdpinn_edge.cli.output import BAD_INPUT, FAILED, INTERRUPTED, stderr
 from kdpinn_edge.errors import BudgetError, KdpinnError
+from kdpinn_edge.extras import what_is_missing
 
 
 class Commands(TyperGroup):
@@ -27,11 +28,20 @@ class Commands(TyperGroup):
         except (KdpinnError, OSError) as error:
             message, code = str(error), FAILED if isinstance(error, BudgetError) else BAD_INPUT
         except ModuleNotFoundError as error:
-            message, code = f"{error.name} is not installed; it comes with: pip install 'kdpinn-edge[all]'", BAD_INPUT
+            message, code = what_is_missing(error.name or "a package", ctx.invoked_subcommand or ""), BAD_INPUT
         except KeyboardInterrupt:
             message, code = "interrupted", INTERRUPTED
         stderr().print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
         raise typer.Exit(code)
+
+
+class Command(TyperCommand):
+    """A command whose help is plain text. typer reads it as Rich's markup, in which the unit of `x[m]` vanishes."""
+
+    def __init__(self, name: str | None, **rest: Any) -> None:
+        super().__init__(name, **rest)
+        for parameter in self.params:
+            parameter.help = escape(parameter.help or "")  # type: ignore[attr-defined]
 
 
 app = typer.Typer(
@@ -66,4 +76,4 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "info": models.info,
 }
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=Command)(command)

@@ -107,8 +107,9 @@ def _configs(bundle: Path, options: BenchOptions, default: Sequence[str] = ()) -
         if options.threads > 1:
             raise BenchError(f"--threads {options.threads}: not for everyone; expected: without --full, which has both")
         return selection.full(bundle)
-    named = selection.named(options.backends or default or selection.QUICK_NAMES, bundle)
-    return [replace(config, threads=options.threads) for config in named]
+    names = options.backends or default
+    chosen = selection.named(names, bundle) if names else selection.quick(bundle)
+    return [replace(config, threads=options.threads) for config in chosen]
 
 
 def _refuse(options: BenchOptions, what: str, *others: str) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated, get_args
 
 import typer
 
@@ -17,20 +16,16 @@ from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import (
     AsJson,
+    Force,
     Graded,
     Scalar,
     SourceOptions,
     SourceText,
     Stored,
     compiler_command,
-    numbers,
     option_groups,
 )
 from kdpinn_edge.cli.output import print_facts, print_json, stderr, stdout, text_table
-
-if TYPE_CHECKING:
-    from kdpinn_edge.bundle.manifest import Input
-    from kdpinn_edge.importers.model import Model
 
 
 @option_groups
@@ -39,11 +34,6 @@ def export(
     source_options: SourceOptions,
     out: Annotated[Path, typer.Option(help="The folder to make.")],
     name: Annotated[str | None, typer.Option(help="Names the library and its functions.  [default: SOURCE's]")] = None,
-    lower: Annotated[
-        str | None,
-        typer.Option(help='The domain from below, as in "0, -1", inf where it is open.  [default: MODEL\'s]'),
-    ] = None,
-    upper: Annotated[str | None, typer.Option(help="The domain from above.  [default: SOURCE's]")] = None,
     precision: Annotated[Scalar, typer.Option(help="What the library computes in.")] = Scalar.float32,
     storage: Annotated[
         Stored | None, typer.Option(help="How weights are kept: float16 halves them.  [default: the precision]")
@@ -80,6 +70,7 @@ def export(
         float,
         typer.Option(help="Refuse what rounding makes a larger error in than this share of the values; inf: nothing."),
     ] = MAX_RELATIVE_ERROR,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
@@ -109,7 +100,7 @@ def export(
             storage=storage.value if storage else None,
             grade=grade.value,
             target=target,
-            inputs=_bounded(found, lower, upper),
+            inputs=found.inputs,
             outputs=found.outputs,
             derivatives=requests,
             residual=found.problem if residual else None,
@@ -120,6 +111,7 @@ def export(
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,
             max_relative_error=max_relative_error,
+            force=force,
             report=partial(stderr().print, markup=False),
         )
     if as_json:
@@ -172,18 +164,3 @@ def targets(as_json: AsJson = False) -> None:
     for reason in dict.fromkeys(REFUSED.values()):
         names = ", ".join(name for name in REFUSED if REFUSED[name] == reason)
         stdout().print(f"\nRefused: {names}: {reason}.", soft_wrap=True)
-
-
-def _bounded(model: Model, lower: str | None, upper: str | None) -> tuple[Input, ...]:
-    """The inputs of a model within the domain that was given, or else its own."""
-    from kdpinn_edge.bundle.manifest import Input
-    from kdpinn_edge.program.ir import columns
-
-    inputs = model.inputs or tuple(map(Input, columns(model.program.inputs)))
-    if lower is not None:
-        sides = numbers(lower, len(inputs), "--lower")
-        inputs = tuple(replace(column, lower=side) for column, side in zip(inputs, sides, strict=True))
-    if upper is not None:
-        sides = numbers(upper, len(inputs), "--upper")
-        inputs = tuple(replace(column, upper=side) for column, side in zip(inputs, sides, strict=True))
-    return inputs

@@ -11,17 +11,22 @@ if TYPE_CHECKING:
 
 def model_facts(model: Model) -> dict[str, str]:
     """The facts known of a model, in the order of printing."""
+    from kdpinn_edge.program.ir import Map
+    from kdpinn_edge.program.simplify import multiply_adds
+
+    program = model.program
     facts = {}
     if model.problem and model.problem.equation:
         facts["equation"] = model.problem.equation
     if model.inputs and model.outputs:
         facts["inputs"] = ", ".join(map(_side, model.inputs))
         facts["outputs"] = ", ".join(map(_with_unit, model.outputs))
-    return facts | {"program": f"SHA-256 {model.program.sha256}"}
+    activations = sum(op.out.size for op in program.ops if isinstance(op, Map))
+    return facts | {"work": _work(multiply_adds(program), activations), "program": f"SHA-256 {program.sha256}"}
 
 
 def manifest_facts(manifest: Manifest) -> dict[str, str]:
-    """The facts that a manifest states of its bundle, in the order of printing."""
+    """What a manifest states of its bundle in short, in the order of printing."""
     sizes, target = manifest.sizes, manifest.target
     facts = {
         "model": manifest.name + (f": {manifest.equation}" if manifest.equation else ""),
@@ -36,16 +41,38 @@ def manifest_facts(manifest: Manifest) -> dict[str, str]:
         "measured": manifest.measured,
     }
     for name, function in manifest.functions.items():
-        work, storage = function.operations, function.storage_errors
+        storage = function.storage_errors
+        stored = f", storage by up to {_share(storage)}" if storage else ""
         facts |= {
             name: ", ".join(map(_with_unit, function.outputs)),
-            f"{name} error": _off(function, function.errors),
-            **({f"{name} storage": _off(function, storage)} if storage else {}),
-            f"{name} work": f"{work.multiply_adds:,} multiply-adds and {work.activations:,} activations per point",
+            f"{name} error": f"rounding by up to {_share(function.errors)} of the largest value{stored}",
             f"{name} call": _call(function),
+        }
+    return facts
+
+
+def function_facts(manifest: Manifest) -> dict[str, str]:
+    """What a manifest states of each function beyond `manifest_facts`: errors of every column, work, identity."""
+    facts: dict[str, str] = {}
+    for name, function in manifest.functions.items():
+        work, storage = function.operations, function.storage_errors
+        facts |= {
+            f"{name} errors": _off(function, function.errors),
+            **({f"{name} storage": _off(function, storage)} if storage else {}),
+            f"{name} work": _work(work.multiply_adds, work.activations),
             f"{name} is": f"the Program {function.program_sha256}",
         }
     return facts
+
+
+def _share(errors: Errors) -> str:
+    """The largest error of any column, as a share of the largest value of that column."""
+    shares = [largest / scale for largest, scale in zip(errors.max_abs, errors.scale, strict=True) if scale]
+    return f"{max(shares, default=0.0):.1e}"
+
+
+def _work(multiply_adds: int, activations: int) -> str:
+    return f"{multiply_adds:,} multiply-adds and {activations:,} activations per point"
 
 
 def _call(function: Function) -> str:
@@ -53,8 +80,11 @@ def _call(function: Function) -> str:
     if function.instructions is None:
         return f"instructions not counted{stack}"
     counts = {int(n): count for n, count in function.instructions.items()}
-    shown = (f"{count:,}" if n == 1 else f"{count / n:,.0f} per point of {n}" for n, count in sorted(counts.items()))
-    return f"instructions for one point {', '.join(shown)}{stack}"
+    shown = (
+        f"{count:,} instructions for one point" if n == 1 else f"{count / n:,.0f} per point of {n}"
+        for n, count in sorted(counts.items())
+    )
+    return f"{', '.join(shown)}{stack}"
 
 
 def _with_unit(column: Output) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.markup import escape
 
-from kdpinn_edge.cli.facts import manifest_facts, model_facts
+from kdpinn_edge.cli.facts import function_facts, manifest_facts, model_facts
 from kdpinn_edge.cli.options import AsJson, SourceOptions, SourceText, option_groups
 from kdpinn_edge.cli.output import print_facts, print_json, stdout
 
@@ -33,7 +34,7 @@ def problems(as_json: AsJson = False) -> None:
         for name, record in shipped.items():
             if record["problem"] == p.name:
                 facts[name.removeprefix(f"{p.name}_")] = (
-                    f"{name}, relative L2 error {record['errors']['relative_l2']:.1e}"
+                    f"{name}, relative L2 error {record['errors']['relative_l2']:.1e} in float64"
                 )
         stdout().print(f"[bold]{p.name}[/]")
         print_facts(facts)
@@ -43,9 +44,12 @@ def problems(as_json: AsJson = False) -> None:
 def info(
     source: SourceText,
     source_options: SourceOptions,
+    with_program: Annotated[
+        bool, typer.Option("--program", help="Print the Programs too, and the errors of every column.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what something is: its columns and its Program; of a bundle also sizes, errors and hashes."""
+    """Show what something is: its columns and its work; of a bundle also sizes and errors."""
     from kdpinn_edge.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
     from kdpinn_edge.bundle.read import read_function
 
@@ -56,7 +60,7 @@ def info(
         programs = {name: read_function(folder, manifest, name) for name in manifest.functions}
         records = {name: _program_record(program) for name, program in programs.items()}
         document = {"manifest": manifest.record, "programs": records}
-        facts = manifest_facts(manifest)
+        facts, rest = manifest_facts(manifest), function_facts(manifest)
     else:
         found = source_options.find(source)
         programs = {"eval": found.program}
@@ -65,11 +69,13 @@ def info(
             if found.inputs and found.outputs
             else {}
         )
-        facts = model_facts(found)
+        facts, rest = model_facts(found), {}
     if as_json:
         print_json(document)
-    else:
-        print_facts(facts)
+        return
+    print_facts(facts)
+    if with_program:
+        print_facts(rest)
         for program in programs.values():
             stdout().print(f"\n{escape(str(program))}", soft_wrap=True)
 

@@ -59,6 +59,9 @@ def finite(value: float | None) -> float | None:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace what the same command left in OUT; no other folder is ever replaced.")
+]
 BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
 ProblemName = Annotated[
     str, typer.Argument(help="One of `kdpinn-edge problems`, or a file that defines one, as in ./fisher.py.")
@@ -222,6 +225,7 @@ class TrainingOptions:
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in the folder, with its options; --rounds extends it.")
     ] = False
+    force: Force = False
 
     def configure(self, config: Config, **weights: float | None) -> Config:
         """Replace in `config` what was given; what is None keeps its default."""
@@ -261,17 +265,6 @@ class BenchOptions:
     percentile: Annotated[float, typer.Option(callback=finite, help="For how many % of the calls.")] = 99.0
     samples: Annotated[int | None, typer.Option(help="Calls of the gate.  [default: what PERCENTILE needs]")] = None
     threads: Annotated[int, typer.Option(min=1, help="Threads that every backend may use.")] = 1
-
-
-def numbers(text: str, count: int, option: str) -> list[float | None]:
-    """Read one number per input; None stands for one that is infinite."""
-    try:
-        found = [float(number) for number in text.split(",")]
-    except ValueError:
-        found = []
-    if len(found) != count or any(map(math.isnan, found)):
-        raise typer.BadParameter(f"{text!r}; expected: {count} numbers with commas between", param_hint=option)
-    return [number if math.isfinite(number) else None for number in found]
 
 
 def compiler_command(text: str) -> list[str]:

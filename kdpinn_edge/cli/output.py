@@ -15,8 +15,9 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 def print_facts(facts: Mapping[str, str]) -> None:
     """Print each fact on stdout behind its name."""
+    width = max([14, *map(len, facts)])
     for name, fact in facts.items():
-        stdout().print(f"[bold]{name:14}[/]  {escape(fact)}", soft_wrap=True)
+        stdout().print(f"[bold]{name:{width}}[/]  {escape(fact)}", soft_wrap=True)
 
 
 def text_table(*columns: str) -> Table:

@@ -14,6 +14,7 @@ from kdpinn_edge.cli.options import (
     CpuSeconds,
     Device,
     DistilledSource,
+    Force,
     LessonOptions,
     OptimiserChoice,
     ProblemName,
@@ -46,23 +47,24 @@ def study(
         Path | None,
         typer.Option(help="The study's folder; what is there is kept.  [default: runs/PROBLEM_study]"),
     ] = None,
+    force: Force = False,
     page: Annotated[Path | None, typer.Option(help="Write what came out as a page: an .md file, with a .png.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
     from kdpinn_edge.problems import problem as find
-    from kdpinn_edge.studies.study import make_plan, read_plan
+    from kdpinn_edge.studies.study import make_plan
     from kdpinn_edge.studies.study import study as run
     from kdpinn_edge.studies.study.page import check_page, write_page
     from kdpinn_edge.studies.study.plan import METHODS, SIZES
     from kdpinn_edge.studies.study.report import report
+    from kdpinn_edge.studies.study.run import find_plan
     from kdpinn_edge.studies.study.text_report import live, print_report
 
     if page:
         check_page(page)
     solved = find(problem)
     folder = out or Path("runs", f"{solved.name}_study")
-    stderr().print("counting the steps that fit into each budget")
     plan = make_plan(
         solved,
         teacher=teacher,
@@ -72,10 +74,11 @@ def study(
         optimiser=optimiser.value,
         device=device,
         cpu_seconds=seconds,
-        known=read_plan(folder),
+        known=find_plan(folder, force=force),
+        report=stderr().print,
     )
     with live(stderr(), solved.name) as progress:
-        finished = run(plan, folder, jobs=jobs, report=progress)
+        finished = run(plan, folder, jobs=jobs, force=force, report=progress)
     if not finished:
         stderr().print(f"interrupted: the same command goes on with {folder}", soft_wrap=True, markup=False)
         raise typer.Exit(INTERRUPTED)
@@ -112,6 +115,7 @@ def search(
         str | None, typer.Option(help="A database that workers share, as Optuna takes it.  [default: SQLite in OUT]")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder of the runs.  [default: runs/NAME_search]")] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the student that fits: layers, activation, precision; the winner is distilled in full, exported and checked.
@@ -143,6 +147,7 @@ def search(
         folder,
         trials=trials,
         storage=storage,
+        force=force,
         report=lambda n, outcome: stderr().print(f"{n}/{trials} {line(outcome, task)}", soft_wrap=True, markup=False),
     )
     finalist = found.best or found.nearest

@@ -57,9 +57,9 @@ def train(
 
     solved = find(problem)
     folder = out or Path("runs", f"{solved.name}_teacher")
-    config = options.configure(recipe(None, TrainConfig, folder, resume=options.resume))
+    config = options.configure(recipe(None, TrainConfig, folder, resume=options.resume and not options.force))
     with live(stderr(), solved.name) as report, _unwarned():
-        trained = run(solved, folder, config, resume=options.resume, report=report)
+        trained = run(solved, folder, config, resume=options.resume, force=options.force, report=report)
     _print_trained(trained, as_json)
 
 
@@ -93,12 +93,12 @@ def distill(
     lesson = stated.find(source)
     folder = out or Path("runs", f"{lesson.problem.name}_student")
     config = options.configure(
-        recipe(None, DistillConfig, folder, resume=options.resume),
+        recipe(None, DistillConfig, folder, resume=options.resume and not options.force),
         physics_weight=physics_weight,
         slope_weight=slope_weight,
     )
     with live(stderr(), lesson.problem.name) as report, _unwarned():
-        trained = teach(lesson, folder, config, resume=options.resume, report=report)
+        trained = teach(lesson, folder, config, resume=options.resume, force=options.force, report=report)
     _print_trained(trained, as_json)
 
 

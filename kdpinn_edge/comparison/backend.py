@@ -24,7 +24,8 @@ Layer = Literal["kernel in C", "call from Python", "framework call"]
 that takes and returns its own tensors. Figures of different layers answer different questions."""
 
 Promise = Literal["same bits", "same function", "another function"]
-"""What a backend owes the Program: the last is a teacher's, whose error is its distance to the student."""
+"""What a backend owes the Program. The last is a rival's that evaluates the solution in its own way, as a table does:
+its error is its distance to the network."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.record import Protocol, Record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure
 from kdpinn_edge.comparison.statistics import LatencyRow, Percentile, rows, summary
-from kdpinn_edge.errors import BenchError
+from kdpinn_edge.errors import BenchError, did_you_mean
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import Model, find_model
 from kdpinn_edge.problems import Problem
@@ -135,7 +135,10 @@ def paper_comparison(
     `measure` does.
     """
     if not (teacher and student) and problem not in pairs():
-        raise BenchError(f"the zoo has no teacher and student of {problem!r}; expected: {', '.join(pairs())}")
+        raise BenchError(
+            f"the zoo has no teacher and student of {problem!r}; expected: {', '.join(pairs())}"
+            f"{did_you_mean(problem, pairs())}"
+        )
     solved = problems.problem(problem)
     names = {"teacher": teacher or f"{problem}_teacher", "student": student or f"{problem}_student"}
     models = {role: _model(names[role], role, solved) for role in ROLES}

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.comparison.backend_config import BackendConfig, NotInstalledError, check_installed
 from kdpinn_edge.comparison.backends import BACKENDS
+from kdpinn_edge.comparison.backends.solved import find_solved
 from kdpinn_edge.comparison.record import MODES, Protocol
-from kdpinn_edge.errors import BenchError
+from kdpinn_edge.errors import BenchError, did_you_mean
 
 DEADLINE_NS = 10_000_000
 N_POINTS = (1, 100, 10_000, 100_000)
@@ -37,7 +39,11 @@ QUICK_NAMES = (
     "onnxruntime, run",
     "torch, eager",
 )
-VARIANTS = tuple(b.name for b in BACKENDS if "-O3" in b.name or "columns" in b.name)  # of others: only when asked for
+RIVALS = tuple(b.name for b in BACKENDS if b.promise == "another function")  # they evaluate the solution
+QUICK_RIVALS = ("table of equal error, C loop",)
+VARIANTS = tuple(  # of others: only when asked for
+    b.name for b in BACKENDS if "-O3" in b.name or "columns" in b.name or (b.name in RIVALS and "cffi" in b.name)
+)
 THREADED = (LIBRARY, "onnxruntime, io-binding", "openvino", "litert", "jax, jit", "torch, eager")
 OWN_THREADS = "{}, own threads"
 
@@ -46,7 +52,7 @@ def full(bundle: Path) -> list[BackendConfig]:
     """Every backend on one thread, and also with threads of its own choice where it has more."""
     every = [
         replace(config, tail_samples=TAIL_SAMPLES if config.backend.promise == "same bits" else 1)
-        for config in named([backend.name for backend in BACKENDS if backend.name not in VARIANTS], bundle)
+        for config in named([*_others(), *_rivals(RIVALS, bundle)], bundle)
     ]
     own = [
         BackendConfig(OWN_THREADS.format(config.name), config.backend, bundle, threads=None)
@@ -56,12 +62,28 @@ def full(bundle: Path) -> list[BackendConfig]:
     return every + own
 
 
+def quick(bundle: Path) -> list[BackendConfig]:
+    """The backends that load in seconds, and where the solution of a shipped problem is evaluated, its rivals."""
+    return named([*QUICK_NAMES, *_rivals(QUICK_RIVALS, bundle)], bundle)
+
+
+def _others() -> list[str]:
+    """The names of the backends that evaluate the network."""
+    return [backend.name for backend in BACKENDS if backend.name not in (*VARIANTS, *RIVALS)]
+
+
+def _rivals(names: Sequence[str], bundle: Path) -> list[str]:
+    """Those of `names` that exist for the bundle: all where it names the equation of a shipped problem."""
+    is_solved = find_solved(read_manifest(bundle)) is not None
+    return [name for name in names if is_solved and name not in VARIANTS]
+
+
 def beyond_quick() -> Iterator[str]:
     """Who else is compared when everyone is, in lines: those that are installed, and what installs the others."""
     installed: list[str] = []
     missing: dict[str, list[str]] = {}
     for backend in BACKENDS:
-        if backend.name not in (*QUICK_NAMES, *VARIANTS):
+        if backend.name not in (*QUICK_NAMES, *VARIANTS, *RIVALS):
             try:
                 check_installed(backend)
                 installed.append(backend.name)
@@ -77,5 +99,7 @@ def named(names: Sequence[str], bundle: Path) -> list[BackendConfig]:
     """The backends called `names`, on one thread. Raises BenchError for an unknown name."""
     known = {backend.name: backend for backend in BACKENDS}
     if unknown := [name for name in names if name not in known]:
-        raise BenchError(f"no backend is called {unknown[0]!r}; expected: {'; '.join(known)}")
+        raise BenchError(
+            f"no backend is called {unknown[0]!r}; expected: {'; '.join(known)}{did_you_mean(unknown[0], known)}"
+        )
     return [BackendConfig(name, known[name], bundle) for name in names]

@@ -18,7 +18,7 @@ import numpy as np
 
 from kdpinn_edge.derive.names import Derivative, Names, spelled
 from kdpinn_edge.derive.streams import Draft, Stream, is_zero, joined, zeros
-from kdpinn_edge.errors import DerivativeError
+from kdpinn_edge.errors import DerivativeError, did_you_mean
 from kdpinn_edge.functions import slopes
 from kdpinn_edge.functions.slope import values
 from kdpinn_edge.program.ir import (
@@ -48,8 +48,11 @@ def tangent(program: Program, column: str) -> Program:
     called u_x, that of u_x then u_xx, and that of u_t is u_xt; where that name is taken, a number follows.
     Raises DerivativeError for a column that is none, ProgramError where `program` is malformed.
     """
-    if column not in columns(program.inputs):
-        raise DerivativeError(f"{column!r} is no input column; expected: {', '.join(columns(program.inputs))}")
+    known = columns(program.inputs)
+    if column not in known:
+        raise DerivativeError(
+            f"{column!r} is no input column; expected: {', '.join(known)}{did_you_mean(column, known)}"
+        )
     program = simplify(program)
     draft = Draft(program)
     along = Tangent.along(draft, program.inputs, column)

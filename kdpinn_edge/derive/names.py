@@ -14,11 +14,11 @@ ways is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from kdpinn_edge.errors import DerivativeError
+from kdpinn_edge.errors import DerivativeError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ class Names:
                 f"{request!r} is {' or '.join(map(str, map(_described, readings)))}; expected: a request with one "
                 "reading. Write each input alone, as in u_x_t, or rename an output or an input."
             )
-        raise DerivativeError(f"{request!r} is no column and no derivative of one; expected: {self._expected()}")
+        raise DerivativeError(
+            f"{request!r} is no column and no derivative of one; expected: {self._expected()}"
+            f"{did_you_mean(request.strip(), self._usual())}"
+        )
 
     def spell(self, term: Term) -> str:
         """The name of `term`. Raises DerivativeError where every spelling could also be read as something else."""
@@ -139,6 +142,15 @@ class Names:
             f"{_described(term)} has no name of its own: {spelled(term.column, term.multi_index)} is also something "
             "else; expected: names that differ. Rename an output or an input."
         )
+
+    def _usual(self) -> Iterator[str]:
+        """The columns and their first and second derivatives."""
+        yield from self.inputs
+        for column in self.outputs:
+            yield column
+            for name in self.inputs:
+                yield spelled(column, (name,))
+                yield spelled(column, (name, name))
 
     def _expected(self) -> str:
         column, last = self.outputs[0], self.inputs[-1]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.errors import ProgramError, did_you_mean
 from kdpinn_edge.program.ir import Op, Program, Var, operands
 from kdpinn_edge.program.simplify import shared
 from kdpinn_edge.program.verify import verify
@@ -53,7 +53,9 @@ def check_per_call(names: Sequence[str], inputs: Sequence[Var]) -> tuple[Var, ..
     known, every = [var.name for var in inputs], ", ".join(map(str, inputs))
     for name in names:
         if name not in known:
-            raise ProgramError(f"per_call: the model has no input {name!r}; expected: some of {every}")
+            raise ProgramError(
+                f"per_call: the model has no input {name!r}; expected: some of {every}{did_you_mean(name, known)}"
+            )
         if list(names).count(name) > 1:
             raise ProgramError(f"per_call: {name!r} occurs twice; expected: each input once")
     if names and len(names) == len(known):

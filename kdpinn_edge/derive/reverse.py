@@ -16,7 +16,7 @@ import numpy as np
 from kdpinn_edge.derive.forward import chained, slope
 from kdpinn_edge.derive.names import Derivative, Names
 from kdpinn_edge.derive.streams import Draft, Stream, joined, zeros
-from kdpinn_edge.errors import DerivativeError
+from kdpinn_edge.errors import DerivativeError, did_you_mean
 from kdpinn_edge.program.ir import (
     Add,
     Affine,
@@ -43,7 +43,9 @@ def adjoint(program: Program, output: str) -> Program:
     """
     names = Names(columns(program.inputs), columns(program.outputs))
     if output not in names.outputs:
-        raise DerivativeError(f"{output!r} is no output column; expected: {', '.join(names.outputs)}")
+        raise DerivativeError(
+            f"{output!r} is no output column; expected: {', '.join(names.outputs)}{did_you_mean(output, names.outputs)}"
+        )
     program = simplify(program)
     draft = Draft(program)
     value = draft.column(program.outputs, output)

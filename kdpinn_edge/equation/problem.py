@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kdpinn_edge.equation.known import Front, Mirror, Zero
 from kdpinn_edge.errors import ProblemError, listing
 
 Array = NDArray[np.float64]
@@ -100,6 +101,8 @@ class Problem:
                     there is none
     potentials      what the ansatz makes, where that is not the outputs
     net_columns     how many columns the network has, where that is not as many as the ansatz makes
+    known           what is known of the solution's shape before it is computed: a table that a network is compared
+                    with is laid out by it, as features and ansatz are
     origin          the file that defines it, where that is none of the package's
 
     Residual, features and the others calculate with numbers of which only this is known: + − * /, powers, and the
@@ -127,6 +130,7 @@ class Problem:
     weight: Callable[..., Any] | Causal | None = None
     potentials: Potentials | None = None
     net_columns: int | None = None
+    known: tuple[Mirror | Zero | Front, ...] = ()
     origin: Origin | None = None
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.errors import ProgramError, did_you_mean
 from kdpinn_edge.functions.error_function import ERROR_FUNCTION
 from kdpinn_edge.functions.exponential import EXPONENTIAL
 from kdpinn_edge.functions.hyperbolic import HYPERBOLIC
@@ -38,7 +38,10 @@ def find_function(name: str) -> Function:
     """The function of this name, of the table or of the family of powers. Raises ProgramError where there is none."""
     found = FUNCTIONS.get(name) or find_power(name)
     if found is None:
-        raise ProgramError(f"the function {name!r} is unknown; expected: {', '.join(FUNCTIONS)}, or as in power(1.5)")
+        raise ProgramError(
+            f"the function {name!r} is unknown; expected: {', '.join(FUNCTIONS)}, or as in power(1.5)"
+            f"{did_you_mean(name, FUNCTIONS)}"
+        )
     return found
 
 

@@ -14,7 +14,7 @@ from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, check_files, name_fault, read_manifest
 from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.bundle.read import read_function
-from kdpinn_edge.errors import ProgramError
+from kdpinn_edge.errors import ProgramError, did_you_mean
 from kdpinn_edge.importers.columns import Column, input_columns, output_columns, parse_columns
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.file import read_program
@@ -103,9 +103,10 @@ def _own(text: str) -> Model:
         return _model(program, problems.problem(zoo.record(name)["problem"]))
     if not Path(text).exists():
         raise ProgramError(
-            f"no model is called {text!r}, and no folder or file; expected: a problem ({', '.join(problems.names())}), "
-            f"another model of the zoo ({', '.join(zoo.names())}), a run folder, a bundle, a program.npz, a "
-            f".safetensors file, or a foreign network in a file: {FOREIGN}"
+            f"no model is called {text!r}, and no folder or file; expected: a problem or a model of the zoo "
+            "(`kdpinn-edge problems` lists both), a run folder, a bundle, a program.npz, a .safetensors file, or a "
+            f"foreign network in a file: {FOREIGN}"
+            f"{did_you_mean(text, (*problems.names(), *zoo.names()))}"
         )
     if Path(text).is_file() and Path(text).suffix != ".safetensors":
         raise ProgramError(
@@ -144,9 +145,10 @@ WITH = {"--weights": "model.py:build", "--activation": "a file that holds nothin
 def _check_names(what: str, stated: Sequence[Column], names: tuple[str, ...]) -> None:
     found = tuple(name for column in stated for name in column.names)
     if found != names:
+        wrong = next((name for name in found if name not in names), "")
         raise ProgramError(
             f"--{what} states {', '.join(found)}, but the model has {', '.join(names)}; expected: the same, in "
-            "this order"
+            f"this order{did_you_mean(wrong, names)}"
         )
 
 

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from kdpinn_edge.equation.known import Front, Mirror, Zero
 from kdpinn_edge.equation.problem import NAME, Array, Causal, Math, Origin, Potentials, Problem, causal
 from kdpinn_edge.errors import ProblemError, did_you_mean
 from kdpinn_edge.user_program import running
@@ -23,11 +24,14 @@ from kdpinn_edge.user_program import running
 __all__ = [
     "Array",
     "Causal",
+    "Front",
     "Math",
+    "Mirror",
     "Origin",
     "Potentials",
     "Problem",
     "ProblemSource",
+    "Zero",
     "causal",
     "is_problem",
     "is_shipped",

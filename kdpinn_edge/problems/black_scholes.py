@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.problems import Array, Math, Problem
+from kdpinn_edge.problems import Array, Front, Math, Problem
 from kdpinn_edge.problems._special import erf, inverse_root
 
 STRIKE, RATE, SIGMA = 50.0, 0.05, 0.2
@@ -95,4 +95,5 @@ PROBLEM = Problem(
     ansatz=_ansatz,
     net_columns=1,
     weight=_weight,
+    known=(Front("S", STRIKE, 2.0), Front("t", 0.0, 0.01)),
 )

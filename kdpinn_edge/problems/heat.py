@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.problems import Array, Math, Problem
+from kdpinn_edge.problems import Array, Math, Problem, Zero
 
 DIFFUSIVITY = 0.4
 
@@ -51,4 +51,5 @@ PROBLEM = Problem(
     residual=_residual,
     features=_features,
     ansatz=_ansatz,
+    known=(Zero("x", 0.0), Zero("x", 1.0)),
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.problems import Array, Math, Problem
+from kdpinn_edge.problems import Array, Math, Mirror, Problem
 
 K = 4 * pi
 
@@ -56,4 +56,5 @@ PROBLEM = Problem(
     source=_source,
     features=_features,
     ansatz=_ansatz,
+    known=tuple(Mirror(side, at, (-1,)) for side in ("x", "y") for at in (0.0, 1.0)),
 )

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.problems import Array, Math, Potentials, Problem
+from kdpinn_edge.problems import Array, Math, Mirror, Potentials, Problem
 
 NU = 0.1
 
@@ -75,4 +75,8 @@ PROBLEM = Problem(
     features=_features,
     ansatz=_ansatz,
     potentials=Potentials(("psi", "a", "b"), ("psi_y", "psi_x", "a_x", "b_y"), _outputs),
+    known=(
+        *(Mirror("x", at, (1, -1, 1)) for at in (0.0, pi)),
+        *(Mirror("y", at, (-1, 1, 1)) for at in (0.0, pi)),
+    ),
 )

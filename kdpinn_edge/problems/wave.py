@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.problems import Array, Math, Problem
+from kdpinn_edge.problems import Array, Math, Mirror, Problem
 
 SPEED = 2.0
 
@@ -59,4 +59,8 @@ PROBLEM = Problem(
     residual=_residual,
     features=_features,
     ansatz=_ansatz,
+    known=(
+        *(Mirror("x", 0.0, (-1,)), Mirror("x", 1.0, (-1,))),
+        *(Mirror("t", 0.0, (1,)), Mirror("t", 0.5, (1,))),
+    ),
 )

@@ -344,6 +344,8 @@ def name(program: Program) -> Program:
 
 def _reading(op: AnyOp, names: Mapping[str, Var]) -> AnyOp:
     """`op` with its operands replaced."""
+    if not any(var.name in names for var in operands(op)):
+        return op
     match op:
         case Add(a=a, b=b) | Mul(a=a, b=b):
             return replace(op, a=names.get(a.name, a), b=names.get(b.name, b))
@@ -359,4 +361,5 @@ def _reading(op: AnyOp, names: Mapping[str, Var]) -> AnyOp:
 
 def _renamed(op: Op, names: Mapping[str, Var]) -> Op:
     """`op` with its operands and its result replaced."""
-    return replace(_reading(op, names), out=names.get(op.out.name, op.out))
+    op = _reading(op, names)
+    return replace(op, out=names[op.out.name]) if op.out.name in names else op

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from kdpinn_edge.errors import TrainError
+from kdpinn_edge.errors import TrainError, did_you_mean
 from kdpinn_edge.training import jets
 from kdpinn_edge.training.jets import Jet
 from kdpinn_edge.training.torch_functions import torch_function
@@ -44,5 +44,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
 def find_activation(name: str) -> Activation:
     """The activation of this name. Raises TrainError where there is none."""
     if name not in ACTIVATIONS:
-        raise TrainError(f"no activation is called {name!r}; expected: {', '.join(ACTIVATIONS)}")
+        raise TrainError(
+            f"no activation is called {name!r}; expected: {', '.join(ACTIVATIONS)}{did_you_mean(name, ACTIVATIONS)}"
+        )
     return ACTIVATIONS[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kdpinn_edge.errors import TrainError
+from kdpinn_edge.errors import TrainError, did_you_mean
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.training.activations import find_activation
 
@@ -46,7 +46,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         find_activation(self.activation)
         if self.optimiser not in OPTIMISERS:
-            raise TrainError(f"no optimiser is called {self.optimiser!r}; expected: {', '.join(OPTIMISERS)}")
+            raise TrainError(
+                f"no optimiser is called {self.optimiser!r}; expected: {', '.join(OPTIMISERS)}"
+                f"{did_you_mean(self.optimiser, OPTIMISERS)}"
+            )
 
     @property
     def steps(self) -> int:

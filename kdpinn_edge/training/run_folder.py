@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kdpinn_edge import zoo
 from kdpinn_edge.errors import TrainError, listing
-from kdpinn_edge.files import write_whole
+from kdpinn_edge.files import Kind, check_free, clear, write_whole
 from kdpinn_edge.training.config import TrainConfig
 from kdpinn_edge.training.optimisers import Memory
 from kdpinn_edge.training.weights import WEIGHTS_FILE, read_tensors
@@ -27,6 +27,7 @@ CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 RECORD_FILE = "model.json"
+RUN = Kind("run", CONFIG_FILE, (CONFIG_FILE, METRICS_FILE, CHECKPOINT_FILE, WEIGHTS_FILE, RECORD_FILE))
 
 Config = TypeVar("Config", bound=TrainConfig)
 
@@ -54,19 +55,18 @@ TENSORS = tuple(field.name for field in fields(State) if field.type == "Tensor")
 MEMORIES = tuple(field.name for field in fields(State) if field.type == "Memory")
 
 
-def open_run(folder: Path, description: dict[str, Any], *, resume: bool) -> None:
+def open_run(folder: Path, description: dict[str, Any], *, resume: bool, force: bool = False) -> None:
     """Make `folder` for a new run of this description, or find the same run in it, maybe with other rounds.
 
-    Raises TrainError where a new run would meet other files, or a resumed run another description.
+    Raises TrainError where a new run would meet other files than those of a run that `force` removes, or a resumed run
+    another description.
     """
     described = json.loads(json.dumps(description))
+    if resume and force:
+        raise TrainError("--force begins a new run and --resume goes on with one; expected: one of them")
     if not resume:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            holds = "a run" if (folder / CONFIG_FILE).exists() else "other files"
-            raise TrainError(
-                f"{folder} already holds {holds}; expected: a folder that is new or empty. Give another folder, "
-                "continue the run with resume=True (--resume), or delete it."
-            )
+        check_free(folder, RUN, TrainError, force=force, otherwise="continue the run by --resume (resume=True), ")
+        clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CONFIG_FILE, {**described, "versions": versions()})
         return

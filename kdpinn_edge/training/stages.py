@@ -40,6 +40,7 @@ def train(
     *,
     seed: int | None = None,
     resume: bool = False,
+    force: bool = False,
     report: ProgressReport | None = None,
 ) -> Trained:
     """Problem → Teacher: minimise the physics loss (`objective.Physics`) and leave the teacher in `folder`.
@@ -50,20 +51,21 @@ def train(
 
     A KeyboardInterrupt ends the run early: the best weights so far are written, and `finished` is False. With
     `resume` the run in `folder` goes on where it stopped, and ends with the weights of an uninterrupted run. Its config
-    is that of the run, unless one is given, which may have other rounds than it had and nothing else. Raises
-    ProblemError for an unknown problem, and one that could not be exported; TrainError where the folder does not fit or
-    the config's device is not there. Whatever the device, the network that is returned is on the CPU.
+    is that of the run, unless one is given, which may have other rounds than it had and nothing else. `force`
+    replaces the run that the folder holds; any other folder is never replaced. Raises ProblemError for an unknown
+    problem, and one that could not be exported; TrainError where the folder does not fit or the config's device is not
+    there. Whatever the device, the network that is returned is on the CPU.
 
         teacher = train("burgers", "runs/teacher", TrainConfig(seed=1)).net
         train("./fisher.py").plot()
     """
     solved = problem(source)
     run = Path(folder) if folder is not None else Path("runs", f"{solved.name}_teacher")
-    config = recipe(config, TrainConfig, run, seed=seed, resume=resume)
+    config = recipe(config, TrainConfig, run, seed=seed, resume=resume and not force)
     check_trainable(solved)
     net = Pinn(solved, config.hidden, config.seed, config.activation).to(find_device(config.device))
     made = {"role": "teacher", "command": command("train", source_word(solved), config, TrainConfig())}
-    return _run(net, Physics(solved), Box(solved), config, made, run, report, resume)
+    return _run(net, Physics(solved), Box(solved), config, made, run, report, resume, force)
 
 
 def teach(
@@ -72,13 +74,14 @@ def teach(
     config: DistillConfig | None = None,
     *,
     resume: bool = False,
+    force: bool = False,
     report: ProgressReport | None = None,
 ) -> Trained:
     """Teacher → Student: minimise divergence from the teacher plus physics loss (`objective.distillation`).
 
-    Interrupt, resume, report and errors are as for `train`.
+    Interrupt, resume, force, report and errors are as for `train`.
     """
-    config = recipe(config, DistillConfig, Path(folder), resume=resume).fitted(lesson.problem)
+    config = recipe(config, DistillConfig, Path(folder), resume=resume and not force).fitted(lesson.problem)
     check_trainable(lesson.problem)
     device = find_device(config.device)
     if isinstance(lesson.teacher, Pinn):
@@ -87,7 +90,7 @@ def teach(
     objective.targets(lesson.domain.candidates(1, torch.Generator()).to(device))  # before anything is written
     net = Pinn(lesson.problem, config.hidden, config.seed, config.activation).to(device)
     source = {"role": "student", "command": lesson.command(config), "teacher": dict(lesson.named)}
-    return _run(net, objective, lesson.domain, config, source, Path(folder), report, resume)
+    return _run(net, objective, lesson.domain, config, source, Path(folder), report, resume, force)
 
 
 def recipe(
@@ -116,11 +119,13 @@ def _run(
     folder: Path,
     report: ProgressReport | None,
     resume: bool,
+    force: bool,
 ) -> Trained:
     solved = net.problem
     posed = {"problem": solved.name} | ({"origin": asdict(solved.origin)} if solved.origin else {})
     check_finite_start(net, objective, domain)
-    open_run(folder, {**source, **posed, "seed": config.seed, "config": asdict(config)}, resume=resume)
+    description = {**source, **posed, "seed": config.seed, "config": asdict(config)}
+    open_run(folder, description, resume=resume, force=force)
     with watched(solved.name, report) as told:
         state = fit(net, objective, domain, config, folder, told, resume=resume)
     net.eval().cpu()

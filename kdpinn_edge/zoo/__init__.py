@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from kdpinn_edge.errors import TrainError
+from kdpinn_edge.errors import TrainError, did_you_mean
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
 
@@ -60,5 +60,7 @@ def publish(run: str | os.PathLike[str], name: str, program: Program, folder: Pa
 
 def _file(name: str, suffix: str) -> Path:
     if name not in names():
-        raise TrainError(f"no model of the zoo is called {name!r}; expected: {', '.join(names())}")
+        raise TrainError(
+            f"no model of the zoo is called {name!r}; expected: {', '.join(names())}{did_you_mean(name, names())}"
+        )
     return FOLDER / f"{name}{suffix}"

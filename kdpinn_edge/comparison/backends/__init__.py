@@ -14,6 +14,12 @@ from kdpinn_edge.comparison.backends.numpy_program import NUMPY_PROGRAM
 from kdpinn_edge.comparison.backends.onnx_runtime import ONNX_BINDING, ONNX_RUN
 from kdpinn_edge.comparison.backends.openvino_cpu import OPENVINO
 from kdpinn_edge.comparison.backends.shared_library import LIBRARY, LIBRARY_C_LOOP
+from kdpinn_edge.comparison.backends.tables import (
+    TABLE_OF_BYTES,
+    TABLE_OF_BYTES_C_LOOP,
+    TABLE_OF_ERROR,
+    TABLE_OF_ERROR_C_LOOP,
+)
 from kdpinn_edge.comparison.backends.torch_aot import TORCH_AOT
 from kdpinn_edge.comparison.backends.torch_compile import TORCH_COMPILE
 from kdpinn_edge.comparison.backends.torch_eager import TORCH_EAGER
@@ -41,4 +47,8 @@ BACKENDS: tuple[Backend, ...] = (
     CASADI_FAST,
     CASADI_O3_C_LOOP,
     CASADI_O3,
+    TABLE_OF_ERROR_C_LOOP,
+    TABLE_OF_ERROR,
+    TABLE_OF_BYTES_C_LOOP,
+    TABLE_OF_BYTES,
 )

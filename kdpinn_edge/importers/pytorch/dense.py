@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from kdpinn_edge.errors import CaptureError
+from kdpinn_edge.errors import CaptureError, did_you_mean
 from kdpinn_edge.importers.pytorch.weights import State
 
 Function = Callable[[Tensor], Tensor]
@@ -50,7 +50,10 @@ LAYER = re.compile(r"(.*?)\.?(weight|bias)")
 def find_activation(name: str, called: str) -> Function:
     """The activation of this name. Raises CaptureError where there is none."""
     if name not in ACTIVATIONS:
-        raise CaptureError(f"{called}: no activation is called {name!r}; expected: {', '.join(ACTIVATIONS)}")
+        raise CaptureError(
+            f"{called}: no activation is called {name!r}; expected: {', '.join(ACTIVATIONS)}"
+            f"{did_you_mean(name, ACTIVATIONS)}"
+        )
     return ACTIVATIONS[name]
 
 

@@ -17,15 +17,25 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kdpinn_edge.bundle.manifest import Grade, Storage
+from kdpinn_edge.errors import SearchError
+from kdpinn_edge.files import Kind, check_free, clear
 from kdpinn_edge.studies.search.candidate import DEPTHS, WIDTHS, Candidate, Cost, storages
 from kdpinn_edge.studies.search.costs import Costs, check_measurable
 from kdpinn_edge.studies.search.goal import Goal, unbeaten
 from kdpinn_edge.studies.search.storage import OUTCOME, finished, open_study, outcome_of, outcomes
-from kdpinn_edge.studies.search.trial import Outcome, Task, evaluate
+from kdpinn_edge.studies.search.trial import BUNDLE, LOCK_FILE, Outcome, Task, evaluate
 from kdpinn_edge.training.activations import ACTIVATIONS
 from kdpinn_edge.training.lesson import Lesson
+from kdpinn_edge.training.run_folder import RUN
 
 HEARTBEAT_SECONDS = 20
+_RUN_FILES = (*RUN.patterns, f"{BUNDLE}/*")
+DATABASE = "search.db"
+SEARCH = Kind(
+    "search",
+    DATABASE,
+    (f"{DATABASE}*", LOCK_FILE, *(f"{run}/{file}" for run in ("trial_*", "best_*") for file in _RUN_FILES)),
+)
 
 
 @dataclass(frozen=True)
@@ -50,23 +60,31 @@ def search(
     *,
     trials: int = 30,
     storage: str | None = None,
+    force: bool = False,
     heartbeat_seconds: int = HEARTBEAT_SECONDS,
     report: Callable[[int, Outcome], None] = lambda finished, outcome: None,
 ) -> Found:
     """Work on the search in `storage` until it has as many finished trials; the runs of this worker lie in `folder`.
 
     `storage` is a database URL as Optuna takes it, by default an SQLite file in `folder`. What costs more than the goal
-    allows is not trained, and is no trial; where nothing costs less, there are none. Raises SearchError where a limit
-    cannot be measured on the target, or the storage holds the search of another task, KeyboardInterrupt where that
-    came; what is finished stays.
+    allows is not trained, and is no trial; where nothing costs less, there are none. `force` begins anew: the search
+    that the folder holds is removed, which needs the default storage. Raises SearchError where a limit cannot be
+    measured on the target, the storage holds the search of another task, or the folder something else than a search,
+    KeyboardInterrupt where that came; what is finished stays.
     """
     check_measurable(task, goal)
+    if force and storage is not None:
+        raise SearchError(f"--force with --storage {storage}: other workers may use it; expected: a new storage")
+    if storage is None and (force or not (folder / DATABASE).exists()):
+        check_free(folder, SEARCH, SearchError, force=force)
     costs = Costs(task, lesson, goal)
     if not costs.affordable():
         return Found((), (), None, None, costs.rejected)
     if storage is None:
+        if force:
+            clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        storage = f"sqlite:///{(folder / 'search.db').absolute()}"
+        storage = f"sqlite:///{(folder / DATABASE).absolute()}"
     study = open_study(task, storage, heartbeat_seconds)
     folder.mkdir(parents=True, exist_ok=True)
     work = _Work(study, lesson, task, goal, costs, folder)

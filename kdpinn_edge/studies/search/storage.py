@@ -62,7 +62,10 @@ def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
     held = study.user_attrs.get(TASK, described)
     faults = [f"{key} was {held.get(key)!r}, is now {now!r}" for key, now in described.items() if held.get(key) != now]
     if faults:
-        raise SearchError(f"{url} holds another search; expected: its options, or another storage: {listing(faults)}")
+        raise SearchError(
+            f"{url} holds another search; expected: its options, another storage, or --force to begin anew in OUT: "
+            f"{listing(faults)}"
+        )
     study.set_user_attr(TASK, described)
     return study
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kdpinn_edge.checks.check import CheckResult, check
 from kdpinn_edge.studies.search.goal import Goal
-from kdpinn_edge.studies.search.trial import BUNDLE, Outcome, Task, measured
+from kdpinn_edge.studies.search.trial import BUNDLE, LOCK_FILE, Outcome, Task, measured
 from kdpinn_edge.training import DistillConfig, teach
 from kdpinn_edge.training.lesson import Lesson
 from kdpinn_edge.training.progress import ProgressReport
@@ -63,6 +63,6 @@ def finish(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Wait until no other process is in here with this folder; the system ends the wait when that process dies."""
-    with (folder / "best.lock").open("w") as file:
+    with (folder / LOCK_FILE).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.polynomial.chebyshev import chebpts1, chebvander
 from scipy.interpolate import RegularGridInterpolator
 
+from kdpinn_edge.classical.accuracy import Accuracy, against_reference
 from kdpinn_edge.problems import Array, Problem
 from kdpinn_edge.runtime.timing import PythonLoop, find_batch
-from kdpinn_edge.studies.study.measure import Accuracy, against_reference
 
 LEAST_KNOTS = 4
 TIMED_POINTS = 1024

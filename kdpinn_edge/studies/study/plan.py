@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kdpinn_edge.errors import StudyError, listing
+from kdpinn_edge.errors import StudyError, did_you_mean, listing
 from kdpinn_edge.problems import Problem, ProblemSource, is_shipped, problem
 from kdpinn_edge.training import DistillConfig, TrainConfig, load_pinn
 from kdpinn_edge.training.budget import recipe_within
@@ -137,16 +137,20 @@ def make_plan(
     cpu_seconds: float = CPU_SECONDS,
     device: str = "cpu",
     known: Plan | None = None,
+    report: Callable[[str], None] = lambda doing: None,
 ) -> Plan:
     """Count the points and the rounds of each method and size, on this machine, now.
 
     `known` is a plan that this one adds to: its cells stay, and its counts hold for further seeds. Seeds come first, so
-    that a study that is cut short has every method and size. Raises StudyError for an unknown method, where a
+    that a study that is cut short has every method and size. `report` is told what is counted, once the arguments have
+    been found right. Raises StudyError for an unknown method, where a
     budget does not hold one round, and where `known` has another problem, teacher, optimiser, budget or device;
     TrainError where the device is not there.
     """
     if unknown := [name for name in methods if name not in METHODS]:
-        raise StudyError(f"no method is called {unknown[0]!r}; expected: {', '.join(METHODS)}")
+        raise StudyError(
+            f"no method is called {unknown[0]!r}; expected: {', '.join(METHODS)}{did_you_mean(unknown[0], METHODS)}"
+        )
     solved = problem(source)
     word = _word(solved)
     if teacher is None and not is_shipped(solved):
@@ -162,8 +166,12 @@ def make_plan(
     plan = Plan(word, teacher, optimiser, cpu_seconds, taken, (), device)
     before = known.cells if known else ()
     if known and (faults := _faults(known, plan)):
-        raise StudyError(f"the folder holds another study; expected: a new folder, or the same options: {faults}")
+        raise StudyError(
+            "the folder holds another study; expected: a new folder, the same options, or --force to begin anew: "
+            f"{faults}"
+        )
     recipes = {(cell.method, cell.config.hidden): cell.config for cell in before}
+    report("counting the steps that fit into each budget")
     for key in [(name, hidden) for hidden in sizes for name in methods]:
         if key not in recipes:
             name, hidden = key

@@ -12,14 +12,16 @@ from threading import Thread
 
 from kdpinn_edge.distillation import distill
 from kdpinn_edge.errors import StudyError
+from kdpinn_edge.files import Kind, check_free, clear
 from kdpinn_edge.importers.model import captured, find_pinn
 from kdpinn_edge.studies.study.measure import accuracy
-from kdpinn_edge.studies.study.plan import Plan, StudyCell, read_plan, write_plan
+from kdpinn_edge.studies.study.plan import PLAN_FILE, Plan, StudyCell, read_plan, write_plan
 from kdpinn_edge.training import DistillConfig, train
-from kdpinn_edge.training.run_folder import CONFIG_FILE, write_json
+from kdpinn_edge.training.run_folder import CONFIG_FILE, RUN, write_json
 
 ACCURACY_FILE = "accuracy.json"
 TEACHER = "teacher"
+STUDY = Kind("study", PLAN_FILE, (PLAN_FILE, *(f"*/{file}" for file in (ACCURACY_FILE, *RUN.patterns))))
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,23 @@ class StudyProgress:
 
 
 def study(
-    plan: Plan, folder: Path, *, jobs: int = 2, report: Callable[[StudyProgress], None] = lambda progress: None
+    plan: Plan,
+    folder: Path,
+    *,
+    jobs: int = 2,
+    force: bool = False,
+    report: Callable[[StudyProgress], None] = lambda progress: None,
 ) -> bool:
     """Train and measure all cells of `plan` that `folder` lacks; return whether it has them all now.
 
-    A KeyboardInterrupt ends it early: what is finished stays, what is not goes on next time where it stopped. Raises
-    StudyError where `folder` holds another study.
+    `force` begins anew: the study that the folder holds is removed. A KeyboardInterrupt ends it early: what is finished
+    stays, what is not goes on next time where it stopped. Raises StudyError where `folder` holds another study, or
+    other files.
     """
-    found = read_plan(folder)
-    if found is not None and not set(found.cells) <= set(plan.cells):
+    found = find_plan(folder, force=force)
+    if found is None:
+        clear(folder)
+    elif not set(found.cells) <= set(plan.cells):
         raise StudyError(f"{folder} holds other cells; expected: a new folder, or a plan that was made from its own")
     write_plan(plan, folder)
     _measure_teacher(plan, folder)
@@ -61,6 +71,17 @@ def study(
         finally:
             pool.shutdown(cancel_futures=True)
     return True
+
+
+def find_plan(folder: Path, *, force: bool) -> Plan | None:
+    """The plan that a study in `folder` goes on with; None where it begins anew, as `force` has it.
+
+    Raises StudyError where the folder holds something else than a study.
+    """
+    if not force and (plan := read_plan(folder)) is not None:
+        return plan
+    check_free(folder, STUDY, StudyError, force=force)
+    return None
 
 
 def _end_with_the_study() -> None:

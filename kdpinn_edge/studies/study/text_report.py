@@ -18,15 +18,20 @@ from kdpinn_edge.studies.study.run import StudyProgress
 
 @contextmanager
 def live(console: Console, title: str) -> Iterator[Callable[[StudyProgress], None]]:
-    """Show a bar over the cells; yields the function to give as `report`."""
+    """Show a bar over the cells, from the first report on; yields the function to give as `report`."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Bar(*columns, TextColumn("{task.fields[latest]}"), console=console) as bar:
-        task = bar.add_task(title, total=None, latest="")
+    bar = Bar(*columns, TextColumn("{task.fields[latest]}"), console=console)
+    task = bar.add_task(title, total=None, latest="")
 
-        def report(progress: StudyProgress) -> None:
-            bar.update(task, total=progress.cells, completed=progress.done, latest=progress.name or "")
+    def report(progress: StudyProgress) -> None:
+        bar.start()
+        bar.update(task, total=progress.cells, completed=progress.done, latest=progress.name or "")
 
+    try:
         yield report
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def print_report(console: Console, found: StudyReport) -> None:
