@@ -347,12 +347,19 @@ def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Pat
     out, page = tmp_path / "record.json", tmp_path / "page.html"
     result = run("bench", exported, "--n", "1", "--out", out, "--report", page)
     assert result.exit_code == 0, result.output
-    for part in ("library, cffi", "closed loop", "Protocol: 1 processes", "Machine: ", "Noise baseline", "--full also"):
+    for part in (
+        "library, cffi",
+        "how many times as long as the library",
+        "Machine: ",
+        "Noise baseline",
+        "--full also",
+        "Next: ",
+    ):
         assert part in result.stdout
     assert "measuring" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "record.json"]
     again = run("bench", exported, "--n", "1", "--out", out, "--resume", "--compare", out)
-    assert re.search(r"^0 of \d+ figures changed beyond noise$", again.stdout, re.M)
+    assert re.search(r"^0 of \d+ ratios changed beyond noise$", again.stdout, re.M)
 
 
 def test_the_quick_comparison_says_who_else_there_is(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +373,7 @@ def test_the_quick_comparison_says_who_else_there_is(exported: Path, monkeypatch
     monkeypatch.setattr(selection, "check_installed", check_installed)
     installed, missing = selection.beyond_quick()
     assert installed == "--full also compares: numpy program; torch.compile; AOTInductor"
-    assert missing.startswith("not installed: openvino; litert; iree; jax, jit; ")
+    assert missing.startswith("not installed: openvino; litert; iree; tract; jax, jit; ")
     assert missing.endswith("; --full compares them after: pip install 'kdpinn-edge[peers]'")
     everyone = {config.name for config in selection.full(exported) if config.threads}
     assert {*asked, *selection.QUICK_NAMES} == everyone - {*selection.RIVALS}
@@ -381,14 +388,14 @@ def test_bench_leaves_out_what_is_missing(exported: Path, tmp_path: Path, monkey
 
 
 @pytest.mark.usefixtures("brief")
-@pytest.mark.parametrize(("budget", "said", "exit_code"), [("10s", "kept by", 0), ("1ns", "missed by", 1)])
+@pytest.mark.parametrize(("budget", "said", "exit_code"), [("10s", "10.0 s held", 0), ("1ns", "1.00 ns missed", 1)])
 def test_a_budget_is_kept_or_missed(budget: str, said: str, exit_code: int, exported: Path) -> None:
     result = run("bench", exported, "--budget", budget, "--points", "20", "--percentile", "50")
     assert result.exit_code == exit_code, result.output
     assert said in result.stdout
     found = document("bench", exported, "--budget", budget, "--percentile", "50", exit_code=exit_code)
     assert isinstance(found, dict)
-    assert found["verdict"]["holds"] == (exit_code == 0)
+    assert found["verdict"]["verdict"] == ("missed" if exit_code else "held")
 
 
 @pytest.mark.usefixtures("brief")
@@ -601,6 +608,19 @@ def test_an_interrupted_export_leaves_nothing_behind(program_file: Path, tmp_pat
     found = interrupted(code, "export", program_file, "--out", out, "--name", "net")
     assert found == (130, "compiling net for native\nerror: interrupted\n")
     assert list(out.parent.iterdir()) == []
+
+
+def test_a_check_shows_each_verdict_at_once_and_ends_an_interrupt_in_one_line(exported: Path) -> None:
+    lines = ["import signal", "signal.signal(signal.SIGINT, signal.default_int_handler)"]
+    code = "\n".join([*lines, "from kdpinn_edge.__main__ import main", "main()"])
+    command = [sys.executable, "-u", "-c", code, "check", str(exported)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("manifest ")
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate()
+    assert (child.returncode, err) == (130, "error: interrupted\n")
+    assert "onnx runtime" not in out
 
 
 def test_an_interrupt_that_is_swallowed_comes_again() -> None:

@@ -247,9 +247,9 @@ class TrainingOptions:
 class BenchOptions:
     """The options of `bench`."""
 
-    full: Annotated[
-        bool, typer.Option("--full", help="Every backend and mode, in less than 5 minutes; else the usual ones.")
-    ] = False
+    full: Annotated[bool, typer.Option("--full", help="Every backend and mode, in 5 minutes; else the usual ones.")] = (
+        False
+    )
     backends: Annotated[list[str] | None, typer.Option("--backend", help="Only this one; repeatable.")] = None
     n_points: PointsPerCall = None
     out: Annotated[Path | None, typer.Option(help="Keep the record, with every sample: a JSON file.")] = None

@@ -78,7 +78,7 @@ class Backend:
     runs, besides Python and kdpinn-edge: none for a library that a C program calls. `prepare(case, threads)` loads it
     with exactly `threads` threads, or, where that is None, as its own defaults have it. It is pickled by name into
     another process: a function of a module. It raises KdpinnError, ImportError or anything else where it cannot; the
-    message becomes the reason.
+    message becomes the reason. One that is not `is_deployed` serves development alone, and is never recommended.
     """
 
     name: str
@@ -88,3 +88,4 @@ class Backend:
     extra: str
     prepare: Callable[[Case, int | None], Prepared]
     runtime: tuple[str, ...] = ()
+    is_deployed: bool = True

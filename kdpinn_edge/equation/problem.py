@@ -101,6 +101,7 @@ class Problem:
                     there is none
     potentials      what the ansatz makes, where that is not the outputs
     net_columns     how many columns the network has, where that is not as many as the ansatz makes
+    closed_form     (m, *columns) -> the outputs of the exact solution, where it has a formula
     known           what is known of the solution's shape before it is computed: a table that a network is compared
                     with is laid out by it, as features and ansatz are
     origin          the file that defines it, where that is none of the package's
@@ -130,6 +131,7 @@ class Problem:
     weight: Callable[..., Any] | Causal | None = None
     potentials: Potentials | None = None
     net_columns: int | None = None
+    closed_form: Callable[..., Sequence[Any]] | None = None
     known: tuple[Mirror | Zero | Front, ...] = ()
     origin: Origin | None = None
 

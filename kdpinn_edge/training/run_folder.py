@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kdpinn_edge import zoo
 from kdpinn_edge.errors import TrainError, listing
-from kdpinn_edge.files import Kind, check_free, clear, write_whole
+from kdpinn_edge.files import Kind, check_free, clear, naming, write_whole
 from kdpinn_edge.training.config import TrainConfig
 from kdpinn_edge.training.optimisers import Memory
 from kdpinn_edge.training.weights import WEIGHTS_FILE, read_tensors
@@ -68,7 +68,11 @@ def open_run(folder: Path, description: dict[str, Any], *, resume: bool, force: 
         check_free(folder, RUN, TrainError, force=force, otherwise="continue the run by --resume (resume=True), ")
         clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CONFIG_FILE, {**described, "versions": versions()})
+        try:
+            write_json(folder / CONFIG_FILE, {**described, "versions": versions()})
+        except OSError:
+            folder.rmdir()
+            raise
         return
     found = read_json(folder / CONFIG_FILE)
     rows = read_metrics(folder) if (folder / METRICS_FILE).exists() else []
@@ -147,19 +151,19 @@ def read_checkpoint(folder: Path, like: State) -> State | None:
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:
     """Add one line to the metrics; what is not known of it, a NaN, is null."""
     known = {key: None if isinstance(value, float) and isnan(value) else value for key, value in row.items()}
-    with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+    path = folder / METRICS_FILE
+    with naming(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(known) + "\n")
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the metrics. Raises TrainError where there are none."""
+    """The whole lines of the metrics. Raises TrainError where there are none, or one is no line of metrics."""
     path = folder / METRICS_FILE
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError as error:
         raise TrainError(f"{path}: no such file; expected: the folder of a run") from error
-    except ValueError as error:
-        raise TrainError(f"{path}: holds a line that is no JSON ({error}); the usual cause is an edit") from error
+    return [_row(line, f"{path}, line {i}") for i, line in enumerate(lines, 1) if line.endswith("\n")]
 
 
 def drop_metrics_after(folder: Path, step: int) -> None:
@@ -168,21 +172,21 @@ def drop_metrics_after(folder: Path, step: int) -> None:
     Raises TrainError where a line is none of metrics, and leaves them as they are.
     """
     path = folder / METRICS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    kept = [
-        line for i, line in enumerate(lines, 1) if line.endswith("\n") and _step_of(line, f"{path}, line {i}") <= step
-    ]
-    write_whole(path, "".join(kept).encode())
+    rows = read_metrics(folder) if path.exists() else []
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step).encode())
 
 
-def _step_of(line: str, where: str) -> int:
+def _row(line: str, where: str) -> dict[str, Any]:
     try:
-        return int(json.loads(line)["step"])
+        row = json.loads(line)
+        int(row["step"])
     except (ValueError, TypeError, KeyError) as error:
         raise TrainError(
             f"{where}: {line.strip()!r} is no line of metrics; expected: a JSON object with its step. "
             "The usual cause is an edited file: delete the line"
         ) from error
+    found: dict[str, Any] = row
+    return found
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
