@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
     MANIFEST_FILE,
@@ -27,7 +28,8 @@ from kdpinn_edge.bundle.manifest import (
     read_manifest,
     write_manifest,
 )
-from kdpinn_edge.errors import BundleError, ExportError
+from kdpinn_edge.errors import BudgetError, BundleError, ExportError
+from kdpinn_edge.export.alternatives import with_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
@@ -91,7 +93,8 @@ def export_bundle(
     `grade="fast"`, for float32, takes the activations that cost less and err more (docs/numerics.md); the numerics
     profile names it.
 
-    `max_flash` and `max_stack` are the bytes that the library may take. BudgetError says by how much it takes more.
+    `max_flash` and `max_stack` are the bytes that the library may take. BudgetError says by how much it takes more, and
+    which other options would fit: they are compiled to find out.
 
     `max_relative_error` is the share of the largest value that rounding may cost, at the points where the errors are
     measured; infinity lets everything pass (`measure/accuracy.py`).
@@ -104,19 +107,19 @@ def export_bundle(
     that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
     derivative or an input of `per_call` is asked for that there is not. Nothing is left behind after an error.
     """
-    model = prepare(
-        program,
-        name=name,
-        precision=precision,
-        storage=storage,
-        grade=grade,
-        target=target,
-        inputs=inputs,
-        outputs=outputs,
-        derivatives=derivatives,
-        residual=residual,
-        per_call=per_call,
-    )
+    stated: dict[str, Any] = {
+        "name": name,
+        "precision": precision,
+        "storage": storage,
+        "grade": grade,
+        "target": target,
+        "inputs": inputs,
+        "outputs": outputs,
+        "derivatives": derivatives,
+        "residual": residual,
+        "per_call": per_call,
+    }
+    model = prepare(program, **stated)
     interface = model.interface
     directory = Path(directory)
     check_free(directory, _kind(directory), ExportError, force=force)
@@ -140,7 +143,10 @@ def export_bundle(
         sizes = check_artifact(library, interface) if code else None
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
-        usage = measure(library, interface, sizes, Budget(max_flash, max_stack))
+        try:
+            usage = measure(library, interface, sizes, Budget(max_flash, max_stack))
+        except BudgetError as error:
+            raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
         manifest = model.manifest(usage, errors, sizes=sizes, equation=equation, files=files)
         write_manifest(manifest, folder)

@@ -42,7 +42,11 @@ class ProfileError(ExportError):
 
 
 class BudgetError(ExportError):
-    """An artifact takes more of its target than it may."""
+    """An artifact `takes` more bytes of `what`, "flash" or "stack", than the `limit`."""
+
+    def __init__(self, message: str, *, what: str, takes: int, limit: int) -> None:
+        super().__init__(message)
+        self.what, self.takes, self.limit = what, takes, limit
 
 
 class BundleError(KdpinnError):

@@ -16,14 +16,24 @@ from kdpinn_edge.errors import KdpinnError
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path`, all of it or nothing. Raises OSError where it cannot be written."""
+    """Write `data` to `path`, all of it or nothing. Raises OSError, with the path, where it cannot be written."""
     target = Path(path)
     unfinished = target.with_name(f"{target.name}.unfinished")
+    with naming(target):
+        try:
+            unfinished.write_bytes(data)
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name `path` in every OSError: the system's own names none where a disk is full."""
     try:
-        unfinished.write_bytes(data)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def check_folder(path: Path, error: type[KdpinnError]) -> None:

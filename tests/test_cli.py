@@ -373,7 +373,7 @@ def test_the_quick_comparison_says_who_else_there_is(exported: Path, monkeypatch
     monkeypatch.setattr(selection, "check_installed", check_installed)
     installed, missing = selection.beyond_quick()
     assert installed == "--full also compares: numpy program; torch.compile; AOTInductor"
-    assert missing.startswith("not installed: openvino; litert; iree; jax, jit; ")
+    assert missing.startswith("not installed: openvino; litert; iree; tract; jax, jit; ")
     assert missing.endswith("; --full compares them after: pip install 'kdpinn-edge[peers]'")
     everyone = {config.name for config in selection.full(exported) if config.threads}
     assert {*asked, *selection.QUICK_NAMES} == everyone - {*selection.RIVALS}
@@ -608,6 +608,19 @@ def test_an_interrupted_export_leaves_nothing_behind(program_file: Path, tmp_pat
     found = interrupted(code, "export", program_file, "--out", out, "--name", "net")
     assert found == (130, "compiling net for native\nerror: interrupted\n")
     assert list(out.parent.iterdir()) == []
+
+
+def test_a_check_shows_each_verdict_at_once_and_ends_an_interrupt_in_one_line(exported: Path) -> None:
+    lines = ["import signal", "signal.signal(signal.SIGINT, signal.default_int_handler)"]
+    code = "\n".join([*lines, "from kdpinn_edge.__main__ import main", "main()"])
+    command = [sys.executable, "-u", "-c", code, "check", str(exported)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("manifest ")
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate()
+    assert (child.returncode, err) == (130, "error: interrupted\n")
+    assert "onnx runtime" not in out
 
 
 def test_an_interrupt_that_is_swallowed_comes_again() -> None:

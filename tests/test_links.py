@@ -1,4 +1,4 @@
-"""Links of README and docs lead somewhere, tutorials name what exists. `make docs` runs these, and checks the site."""
+"""Links of README and docs lead somewhere, and tutorials name what exists; `make docs` executes them."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -45,23 +45,33 @@ class CheckResult:
     detail: str
 
 
-def check(bundle: str | os.PathLike[str]) -> list[CheckResult]:
+def check(
+    bundle: str | os.PathLike[str], *, report: Callable[[CheckResult], None] = lambda verdict: None
+) -> list[CheckResult]:
     """Every verdict on the bundle in the directory `bundle`; nothing of it is run before its files are proved.
 
     A check is skipped where what it needs is not installed, or is another machine. The list ends early where the rest
-    would be meaningless.
+    would be meaningless. `report` is told each verdict as soon as it is known.
     """
-    directory = Path(bundle)
+    verdicts = []
+    for verdict in _verdicts(Path(bundle)):
+        report(verdict)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _verdicts(directory: Path) -> Iterator[CheckResult]:
     try:
         manifest = read_manifest(directory)
     except KdpinnError as error:
-        return [CheckResult("manifest", "failed", str(error))]
-    verdicts = [CheckResult("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")]
-    verdicts.append(_verdict("hashes", partial(_hashes, directory, manifest)))
-    if verdicts[-1].result != "failed":
-        verdicts.append(_verdict("programs", partial(_programs, directory, manifest)))
-    if verdicts[-1].result == "failed":
-        return verdicts
+        yield CheckResult("manifest", "failed", str(error))
+        return
+    yield CheckResult("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")
+    for name, call in {"hashes": _hashes, "programs": _programs}.items():
+        verdict = _verdict(name, partial(call, directory, manifest))
+        yield verdict
+        if verdict.result == "failed":
+            return
     programs = {function: read_function(directory, manifest, function) for function in manifest.functions}
     checks = {"gates": partial(_gates, directory, manifest, programs), "selftest": partial(_selftest, directory)}
     anew = cache(partial(_compiled_anew, directory))
@@ -76,7 +86,8 @@ def check(bundle: str | os.PathLike[str]) -> list[CheckResult]:
         }
         if manifest.per_call:
             checks[f"{function}, per call"] = partial(_per_call, directory, function, parity)
-    return verdicts + [_verdict(name, call) for name, call in checks.items()]
+    for name, check_it in checks.items():
+        yield _verdict(name, check_it)
 
 
 def _verdict(name: str, call: Callable[[], str]) -> CheckResult:

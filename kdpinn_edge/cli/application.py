@@ -25,7 +25,9 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:  # typer ends quietly, as `| head` wants
             raise
-        except (KdpinnError, OSError) as error:
+        except OSError as error:
+            message, code = _said(error), BAD_INPUT
+        except KdpinnError as error:
             message, code = str(error), FAILED if isinstance(error, BudgetError) else BAD_INPUT
         except ModuleNotFoundError as error:
             message, code = what_is_missing(error.name or "a package", ctx.invoked_subcommand or ""), BAD_INPUT
@@ -42,6 +44,11 @@ class Command(TyperCommand):
         super().__init__(name, **rest)
         for parameter in self.params:
             parameter.help = escape(parameter.help or "")  # type: ignore[attr-defined]
+
+
+def _said(error: OSError) -> str:
+    """What the system says, behind the file that it is about."""
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
 
 
 app = typer.Typer(

@@ -17,16 +17,18 @@ COLOUR = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 def check(bundle: BundlePath, as_json: AsJson = False) -> None:
     """Prove a bundle: hashes, gates, self-test, parity of every backend."""
+    from kdpinn_edge.checks.check import CheckResult
     from kdpinn_edge.checks.check import check as verdicts_on
 
-    verdicts = verdicts_on(bundle)
+    def show(verdict: CheckResult) -> None:
+        if not as_json:
+            result = f"[{COLOUR[verdict.result]}]{verdict.result}[/]"
+            stdout().print(f"{verdict.name:22}  {result}  {escape(verdict.detail)}", soft_wrap=True)
+
+    verdicts = verdicts_on(bundle, report=show)
     passed = all(verdict.result != "failed" for verdict in verdicts)
     if as_json:
         print_json({"bundle": str(bundle), "passed": passed, "checks": [asdict(verdict) for verdict in verdicts]})
-    else:
-        for verdict in verdicts:
-            result = f"[{COLOUR[verdict.result]}]{verdict.result}[/]"
-            stdout().print(f"{verdict.name:22}  {result}  {escape(verdict.detail)}", soft_wrap=True)
     if not passed:
         raise typer.Exit(FAILED)
 

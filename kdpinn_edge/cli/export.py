@@ -36,7 +36,8 @@ def export(
     name: Annotated[str | None, typer.Option(help="Names the library and its functions.  [default: SOURCE's]")] = None,
     precision: Annotated[Scalar, typer.Option(help="What the library computes in.")] = Scalar.float32,
     storage: Annotated[
-        Stored | None, typer.Option(help="How weights are kept: float16 halves them.  [default: the precision]")
+        Stored | None,
+        typer.Option(help="How weights are kept; float16 halves them, adds code.  [default: the precision]"),
     ] = None,
     grade: Annotated[
         Graded, typer.Option(help="Of the activations: fast has a cheaper tanh, off by 5 ULP instead of 2; float32.")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kdpinn_edge import zoo
 from kdpinn_edge.errors import TrainError, listing
-from kdpinn_edge.files import Kind, check_free, clear, write_whole
+from kdpinn_edge.files import Kind, check_free, clear, naming, write_whole
 from kdpinn_edge.training.optimisers import Memory
 from kdpinn_edge.training.weights import WEIGHTS_FILE, read_tensors
 
@@ -63,7 +63,11 @@ def open_run(folder: Path, description: dict[str, Any], *, resume: bool, force: 
         check_free(folder, RUN, TrainError, force=force, otherwise="continue the run by --resume (resume=True), ")
         clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CONFIG_FILE, {**described, "versions": versions()})
+        try:
+            write_json(folder / CONFIG_FILE, {**described, "versions": versions()})
+        except OSError:
+            folder.rmdir()
+            raise
         return
     found = read_json(folder / CONFIG_FILE)
     faults = [
@@ -111,7 +115,8 @@ def read_checkpoint(folder: Path, like: State) -> State | None:
 
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:
     """Add one line to the metrics."""
-    with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+    path = folder / METRICS_FILE
+    with naming(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
