@@ -44,6 +44,10 @@ RIVALS = {
 }
 """What is timed, and what the page calls it."""
 
+CAPTION = (
+    "one thread, by `make readme`. Times are for 1 and for 10,000 points per call, as multiples of the library's, "
+    "called from the same language; 95 of 100 repetitions are expected in the brackets."
+)
 DEPTH = 4
 POINTS = (64, 1024, 100_000)
 
@@ -68,18 +72,15 @@ def front() -> str:
         record = measure(named(list(RIVALS), Path(folder) / PC), PROTOCOL, name=MODEL)
     both = list(made.values())
     rows = [
-        ("Burgers student, 3×16, float32", f"PC, {made[PC].target.name}", "Cortex-M7, emulated"),
+        ("Burgers student, 3×16, float32", f"PC, {made[PC].target.name}", "Cortex-M7 (emulated)"),
         ("---", "---", "---"),
-        ("error of the solution, relative L2", error, f"{error}, the same bits"),
+        ("error of the solution, relative L2", error, f"{error}, same bits"),
         ("flash: code and constants", *(f"{each.sizes.flash / 1000:.1f} KB" for each in both if each.sizes)),
         ("stack of a call", *(f"{each.functions['eval'].stack:,} bytes" for each in both)),
         ("instructions for one point", *(f"{_instructions(each):,}" for each in both)),
         *beside_rivals(record),
     ]
-    return (
-        f"{_table(rows)}\n{record.machine.cpu}, one thread, by `make readme`. Times are multiples of the library's, "
-        "called from the same language; in brackets, where 95 of 100 repetitions are expected.\n"
-    )
+    return f"{_table(rows)}\n{record.machine.cpu}, {CAPTION}\n"
 
 
 def beside_rivals(record: Record) -> list[tuple[str, ...]]:
@@ -87,7 +88,7 @@ def beside_rivals(record: Record) -> list[tuple[str, ...]]:
     table, entries = RowTable(record), {entry.name: entry for entry in record.entries}
     return [
         (
-            f"time of {title}: 1 point, {PROTOCOL.n_points[-1]:,} points",
+            f"{title} takes",
             ", ".join(_times(table.ratio(entries[name], n)) for n in PROTOCOL.n_points),
             "–",
         )
