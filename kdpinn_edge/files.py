@@ -61,6 +61,9 @@ def check_free(folder: Path, kind: Kind, error: type[KdpinnError], *, force: boo
     it is of this kind.
     """
     if not folder.exists() and not folder.is_symlink():
+        above = next(each for each in folder.absolute().parents if each.exists())
+        if not above.is_dir():
+            raise error(f"{folder}: {above} is no folder, so there can be none in it; expected: another path")
         return
     whole = f"expected: a folder that is new or empty, or a {kind.word} and nothing else, which --force replaces"
     if folder.is_symlink() or not folder.is_dir():

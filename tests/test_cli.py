@@ -431,7 +431,25 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "{program}", "--out", "{new}", "--name", "net", "--derivatives", "u,"], "a request is empty"),
         (["export", "{program}", "--out", "{new}", "--name", "net", "--derivatives", ""], "a request is empty"),
         (["export", "nothing.npz", "--out", "{new}", "--name", "net"], "no such file"),
-        (["export", "{here}", "--out", "{new}"], "model.safetensors: no such file"),
+        (
+            ["export", "{here}", "--out", "{new}"],
+            "holds no model: neither manifest.json, as a bundle does, nor model.s",
+        ),
+        (["export", "", "--out", "{new}"], "no model is called ''"),
+        (["export", "{folder}.npz", "--out", "{new}"], "folder.npz: Is a directory; expected: a program.npz that can"),
+        (["export", "{folder}.onnx", "--out", "{new}"], "folder.onnx: this is a folder; expected: model.onnx"),
+        (["export", "{empty}", "--name", "n", "--out", "{new}"], "not a Program file (ValueError: no NumPy archive)"),
+        (
+            ["export", "{junk}", "--inputs", "x", "--outputs", "u", "--out", "{new}"],
+            "junk.pt: not a file that torch.save wrote",
+        ),
+        (["export", "heat", "--name", "", "--out", "{new}"], "'' is not a model name"),
+        (["export", "heat", "--cc", "", "--out", "{new}"], "it is empty; expected: a command as in a shell"),
+        (["export", "heat", "--cc", "no-such-cc", "--out", "{new}"], "the linker no-such-cc cannot be run: No such f"),
+        (["export", "heat", "--out", "{program}/new"], "program.npz is no folder, so there can be none in it"),
+        (["train", "heat", "--out", "{program}/new"], "program.npz is no folder, so there can be none in it"),
+        (["export", "heat", "--target", "c99", "--max-flash", "9k", "--out", "{new}"], "heat.c is source code"),
+        (["distill", "heat", "--teacher", "{here}", "--out", "{new}"], "a model of the zoo (`kdpinn-edge problems` l"),
         (
             ["export", "lunch", "--out", "{new}"],
             "no model is called 'lunch', and no folder or file; expected: a problem",
@@ -485,10 +503,15 @@ def test_the_frontier_is_printed(exported: Path) -> None:
 def test_bad_input_is_refused(
     arguments: list[str], message: str, program_file: Path, exported: Path, tmp_path: Path
 ) -> None:
-    new = tmp_path / "new"
-    assert message in refused(
-        *(a.format(program=program_file, bundle=exported, new=new, here=tmp_path) for a in arguments)
-    )
+    new, junk, empty = tmp_path / "new", tmp_path / "junk.pt", tmp_path / "empty.npz"
+    junk.write_text("junk")
+    empty.write_bytes(b"PK\x05\x06" + bytes(18))
+    for suffix in ("npz", "onnx"):
+        (tmp_path / f"folder.{suffix}").mkdir()
+    named = {"program": program_file, "bundle": exported, "folder": tmp_path / "folder", "here": tmp_path}
+    said = refused(*(a.format(new=new, junk=junk, empty=empty, **named) for a in arguments))
+    assert message in said
+    assert not any(word in said for word in ("compiling", "counting"))  # nothing is announced
     assert not new.exists()
 
 

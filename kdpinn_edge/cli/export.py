@@ -84,7 +84,7 @@ def export(
 
         requests = parse_requests(derivatives) if derivatives is not None else ()
         found = source_options.find(source)
-        called = name or found.name
+        called = found.name if name is None else name
         if called is None:
             message = f"{source} does not say what its library is called; add --name"
             raise typer.BadParameter(message, param_hint="--name")
@@ -108,7 +108,7 @@ def export(
             residual=residual_program(found.program, found.problem) if residual and found.problem else None,
             per_call=parse_per_call(per_call, found.program.inputs) if per_call is not None else (),
             equation=(found.problem.equation or None) if found.problem else None,
-            cc=compiler_command(cc) if cc else None,
+            cc=compiler_command(cc) if cc is not None else None,
             with_bench=with_bench,
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,

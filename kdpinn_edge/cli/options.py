@@ -266,7 +266,10 @@ class BenchOptions:
 def compiler_command(text: str) -> list[str]:
     """Read the words of a command as a shell does."""
     try:
-        return shlex.split(text)
+        words = shlex.split(text)
+        if not words:
+            raise ValueError("it is empty")
+        return words
     except ValueError as error:
         raise typer.BadParameter(f"{text!r}: {error}; expected: a command as in a shell", param_hint="--cc") from error
 

@@ -11,7 +11,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def read_program(path: str | os.PathLike[str]) -> Program:
     """Read the Program in `path`. Raises ProgramError where the file is not one, or holds a malformed Program."""
     try:
         data = io.BytesIO(Path(path).read_bytes())
-        if not is_zipfile(data):
+        if not is_zipfile(data) or not ZipFile(data).namelist():
             raise ValueError("no NumPy archive")
         with np.load(data, allow_pickle=False) as archive:
             structure = json.loads(archive["structure"].tobytes())
@@ -77,6 +77,8 @@ def read_program(path: str | os.PathLike[str]) -> Program:
         raise
     except FileNotFoundError as error:
         raise ProgramError(f"{path}: no such file; expected: a program.npz that write_program wrote") from error
+    except OSError as error:
+        raise ProgramError(f"{path}: {error.strerror}; expected: a program.npz that can be read") from error
     except Exception as error:  # damaged bytes reach zipfile, zlib, tokenize and json, which raise what they like
         raise ProgramError(
             f"{path}: not a Program file ({type(error).__name__}: {error}); expected: a program.npz that "
