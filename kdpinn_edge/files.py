@@ -37,7 +37,9 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def check_folder(path: Path, error: type[KdpinnError]) -> None:
-    """Raise `error` where the folder that the file `path` goes to is not there: call it before long work."""
+    """Raise `error` where no file can be at `path`, since it is a folder or in none: call it before long work."""
+    if path.is_dir():
+        raise error(f"{path}: this is a folder; expected: the file to write")
     if not path.parent.is_dir():
         raise error(f"{path}: there is no folder {path.parent}; make it first")
 

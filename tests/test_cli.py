@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -462,7 +463,11 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["train", "burgers", "--out", "{bundle}"], "already holds other files"),
         (["train", "burgers", "--out", "{new}", "--resume"], "holds no run"),
         (["distill", "burgers", "--out", "{new}", "--teacher", "{new}"], "no model is called"),
-        (["check", "{new}"], "does not exist"),
+        (["check", "{new}"], "is no bundle: no such folder; expected: a folder that `kdpinn-edge export` wr"),
+        (["check", "{program}"], "program.npz is no bundle: a file; expected: a folder"),
+        (["audit", "{here}"], "is no bundle: it has no manifest.json; expected: a folder"),
+        (["bench", "{bundle}", "--report", "{here}"], "this is a folder; expected: the file to write"),
+        (["bench-zoo", "heat", "--student", "burgers"], "error: the student burgers solves burgers; expected: a mod"),
         (["bench", "{bundle}", "--n", "0"], "expected: at least one n, from 1"),
         (["bench", "{bundle}", "--backend", "abacus"], "no backend is called 'abacus'; expected: library"),
         (
@@ -565,6 +570,33 @@ def test_export_without_a_compiler_says_what_to_install(
     message = refused("export", program_file, "--out", tmp_path / "new", "--name", "net")
     assert "Install a C compiler" in message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("train he", ["heat", "helmholtz"]),
+        ("study wav", ["wave"]),
+        ("export burgers_t", ["burgers_teacher"]),
+        ("distill heat --teacher heat_s", ["heat_small", "heat_student"]),
+        ("export heat --target cortex-m", ["cortex-m4", "cortex-m7", "cortex-m33"]),
+        ("search heat --target nat", ["native"]),
+        ("bench-zoo heat kov", ["kovasznay"]),
+        ("export ./", []),
+    ],
+)
+def test_a_shell_completes_names(words: str, completed: list[str]) -> None:
+    """As the shell asks, in a process that has no torch."""
+    asked = {
+        "_KDPINN_EDGE_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"kdpinn-edge {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    code = "import sys; sys.modules['torch'] = None; sys.argv[0] = 'kdpinn-edge'"
+    code += "; from kdpinn_edge.__main__ import main; main()"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True)
+    assert (found.stdout.split(), found.stderr) == (completed, "")
 
 
 def test_help_is_quick_and_lists_every_command() -> None:

@@ -22,6 +22,7 @@ from kdpinn_edge.cli.options import (
     SourceOptions,
     SourceText,
     Stored,
+    TargetName,
     compiler_command,
     option_groups,
 )
@@ -42,9 +43,7 @@ def export(
     grade: Annotated[
         Graded, typer.Option(help="Of the activations: fast has a cheaper tanh, off by 5 ULP instead of 2; float32.")
     ] = Graded.accurate,
-    target: Annotated[
-        str, typer.Option(help="What to compile for: native, or one of `kdpinn-edge targets`.")
-    ] = "native",
+    target: TargetName = "native",
     cc: Annotated[
         str | None, typer.Option(help="Link with this C compiler and its options.  [default: cc here, else ziglang]")
     ] = None,
