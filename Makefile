@@ -3,22 +3,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint zoo cards paper readme verify-activations verify-libraries verify-targets constraints
+.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-libraries verify-targets release constraints
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
 	@echo "make test         the tests"
-	@echo "make lint         ruff, mypy --strict, import-linter"
+	@echo "make lint         ruff, mypy --strict, import-linter, codespell"
+	@echo "make docs         build the documentation into site/, its tutorials executed (5 minutes; again as far as it changed)"
 	@echo "make zoo          train the shipped models again (30 minutes; runs/zoo keeps what is done)"
 	@echo "make cards        write docs/zoo.md: their errors, sizes, instructions and commands"
 	@echo "make paper        the paper's claims: large teachers, their students, both timed (50 minutes)"
-	@echo "make readme       write the comparison into README.md"
+	@echo "make readme       write the table of README.md"
 	@echo "make verify-activations"
 	@echo "                  every function on every float32 (about an hour on 2 cores), into docs/numerics.md"
+	@echo "make verify-docs  README and the long pages of docs/, as printed, in fresh environments (10 minutes)"
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
 	@echo "                  the proofs: large networks on every target that can be emulated, references, shipped models (15 minutes)"
+	@echo "make verify-docs-images"
+	@echo "                  the site in Chromium, narrow and wide, light and dark, beside the pictures in tests/golden/site"
+	@echo "make release      sdist, wheel and SHA256SUMS of a tagged commit, in dist/; uploads nothing"
 	@echo "make constraints  pin what .venv holds now in constraints.txt; other pins stay"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 
@@ -38,6 +43,20 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+
+docs: .venv/.docs build/docs/.models
+	@for tool in cc qemu-system-arm; do command -v $$tool >/dev/null || { echo "make docs: the tutorials need $$tool; on Debian: apt-get install build-essential qemu-system-arm" >&2; exit 1; }; done
+	$(BIN)/sphinx-build -q -W --keep-going -d build/docs/doctrees docs build/docs/html
+	$(BIN)/python tools/site_pages/check.py build/docs/html
+	rm -rf site
+	cp -r build/docs/html site
+
+# What pages show that the package calculates: models in the gallery, tutorials in the pages that Sphinx remembers.
+build/docs/.models: $(shell find kdpinn_edge/ export/ runtime/ -name '*.py' -o -path '*/templates/*') tools/site_pages/gallery.py | .venv/.docs
+	rm -rf build/docs
+	$(BIN)/python tools/site_pages/gallery.py
+	touch $@
 
 zoo: .venv/.dev
 	$(BIN)/python tools/zoo.py make
@@ -72,12 +91,15 @@ paper: $(LARGE:%=runs/large/%_student)
 		$(BIN)/kdpinn-edge bench-zoo $$each --teacher runs/large/$$each --student runs/large/$${each}_student --n 10000 || exit 1; \
 	done
 
-readme: demo
-	$(BIN)/python benchmarks/readme.py --bundle demo/burgers
+readme: .venv/.dev
+	$(BIN)/python benchmarks/readme.py
 
 verify-activations: .venv/.dev
 	$(BIN)/python tools/coefficients.py --check
 	$(BIN)/python benchmarks/verify_activations.py --write
+
+verify-docs: .venv/.dev
+	$(BIN)/python tools/verify_docs.py
 
 # One process for each library: some set types and backends for all of torch.
 verify-libraries: .venv-libraries/.done
@@ -88,15 +110,21 @@ verify-libraries: .venv-libraries/.done
 verify-targets: .venv/.dev
 	$(BIN)/python -m pytest -m proof
 
+verify-docs-images: docs
+	$(BIN)/python tools/site_pages/screenshots.py check
+
+release: .venv/.dev
+	$(BIN)/python tools/release.py
+
 constraints: .venv/.dev
 	{ $(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//'; cat constraints.txt; } \
 		| LC_ALL=C sort -s -f -u -t= -k1,1 > constraints.new
 	mv constraints.new constraints.txt
 
-# Two extras of pyproject.toml: what the demo uses, and on top of it what all other targets use.
-.venv/.dev: .venv/.demo
+# Extras of pyproject.toml: what the demo uses, on top of it what most targets use, and what builds the site.
+.venv/.dev .venv/.docs: .venv/.demo
 
-.venv/.demo .venv/.dev: .venv/.%: pyproject.toml constraints.txt
+.venv/.demo .venv/.dev .venv/.docs: .venv/.%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is missing or older than Python 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv with [$*] from constraints.txt (a few minutes the first time)"
 	@$(PYTHON) -m venv .venv

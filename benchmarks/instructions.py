@@ -2,7 +2,7 @@
 
     python benchmarks/instructions.py
     python benchmarks/instructions.py aarch64 cortex-m4 --width 32 --precision float64
-    python benchmarks/instructions.py --write                       into README.md and docs/targets.md
+    python benchmarks/instructions.py --write                       into docs/targets.md
 
 Prints a Markdown table; "per point" is of a call with 64. 4×64 in float32 is held to limits, and the exit code is 1
 where one is exceeded. Needs the extras `emulate` and `cross`, and for x86-64 valgrind.
@@ -24,7 +24,7 @@ from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.program.ir import Affine, Map, Op, Program, Var
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "targets.md")
+DOCUMENT = ROOT / "docs" / "targets.md"
 BLOCK = "<!-- instructions: begin -->.*<!-- instructions: end -->"
 NONE = (float("inf"), float("inf"))
 LIMITS: dict[str, tuple[float, float]] = {
@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--write", action="store_true", help="write the table into the documents")
+    parser.add_argument("--write", action="store_true", help="write the table into the page")
     options = parser.parse_args()
     held = (options.depth, options.width, options.precision) == (4, 64, "float32")
     program, exceeded = network(options.depth, options.width), False
@@ -96,9 +96,8 @@ def main() -> int:
         show(name, *counts, *cells)
     if options.write:
         block = "<!-- instructions: begin -->\n" + "\n".join(lines) + "\n<!-- instructions: end -->"
-        for document in DOCUMENTS:
-            text = document.read_text(encoding="utf-8")
-            document.write_text(re.sub(BLOCK, lambda _: block, text, flags=re.S), encoding="utf-8")
+        text = DOCUMENT.read_text(encoding="utf-8")
+        DOCUMENT.write_text(re.sub(BLOCK, lambda _: block, text, flags=re.S), encoding="utf-8")
     return int(exceeded)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from kdpinn_edge.bundle.manifest import check_files, read_manifest
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.runtime.engine import Array, check_points, dense
-from kdpinn_edge.runtime.timing import Latency, find_batch, latency
+from kdpinn_edge.runtime.timing import WORK_SAMPLES, Latency, Pace, Pairs, Timed, find_batch, latency
 
 SOURCE = Path(__file__).with_name("harness.c")
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
@@ -40,32 +40,55 @@ class CLoop:
         self.load_ns = float(self._answer()[0])
         self.process_ns = perf_counter_ns() - begun_ns - self.load_ns
 
+    @property
+    def partner(self) -> Timed:
+        """The timing of the partner that `paired` alternates with."""
+        return _Partner(self)
+
     def clock_ns(self) -> float:
         """Measure what it costs to read the clock."""
-        return float(self._ask("clock")[0])
+        return float(self.ask("clock")[0])
 
     def once(self) -> float:
-        """Time one call, with nothing before it."""
-        return float(self._ask("once")[0])
+        """Time one call, with nothing before it: its time on the core."""
+        return float(self.ask("once")[0])
 
     def closed(self, batch: int, count: int) -> Array:
         """Take `count` samples, each the mean of `batch` calls."""
-        return self._ask(f"closed {batch} {count}")
+        return self.ask(f"closed {batch} {count}")
+
+    def paired(self, pace: Pace, partner: Pace, seconds: float) -> Pairs:
+        """Alternate calls with those of the partner for so many seconds, two pairs at least."""
+        shape = f"{pace.batch} {pace.samples} {partner.batch} {partner.samples}"
+        answered = self.ask(f"paired {shape} {round(seconds * 1e9)}")
+        end = 1 + 2 * int(answered[0])
+        return Pairs(answered[end:], answered[1:end].reshape(-1, 2))
 
     def periodic(self, period_ns: int, count: int) -> Array:
-        """Measure the latencies of `count` calls, one every `period_ns`."""
-        return self._ask(f"periodic {period_ns} {count}")
+        """Measure `count` calls, one every `period_ns`: latencies (count, 2) from their intended starts, and what they
+        would be if every call had had the core for itself.
+        """
+        return self.ask(f"periodic {period_ns} {count}").reshape(count, 2)
 
     def cold(self, sweep_bytes: int, count: int) -> Array:
         """Time `count` calls after as many sweeps of other memory."""
-        return self._ask(f"cold {sweep_bytes} {count}")
+        return self.ask(f"cold {sweep_bytes} {count}")
+
+    def alone(self, count: int) -> Array:
+        """Measure the time on the core of each of `count` calls, after one that is not timed."""
+        return self.ask(f"alone 1 {count}")
+
+    def known_work_ns(self) -> float:
+        """Measure the time on the core of a loop that is always the same."""
+        return float(np.median(self.ask(f"work 1 {WORK_SAMPLES}")))
 
     def values(self, dtype: np.dtype[np.generic]) -> Array:
         """The values that the model gave, one number after another."""
-        self._ask("values")
+        self.ask("values")
         return np.fromfile(self._values, dtype)
 
-    def _ask(self, line: str) -> Array:
+    def ask(self, line: str) -> Array:
+        """Ask the program one line, and wait for its numbers."""
         with suppress(BrokenPipeError):  # it failed, and the answer says why
             print(line, file=self._stdin, flush=True)
         return self._answer()
@@ -77,6 +100,28 @@ class CLoop:
             self._stderr.seek(0)
             raise BenchError(f"harness failed with exit code {code}: {self._stderr.read().strip()}")
         return np.array(answered.split(), np.float64)
+
+
+class _Partner:
+    """The Timed of the partner in `loop`."""
+
+    def __init__(self, loop: CLoop) -> None:
+        self._loop = loop
+
+    def clock_ns(self) -> float:
+        return self._loop.clock_ns()
+
+    def closed(self, batch: int, count: int) -> Array:
+        return self._loop.ask(f"partner {batch} {count}")
+
+
+@dataclass(frozen=True)
+class CModel:
+    """The function `name`_eval of the model that `library` describes as in kdpinn_edge.h, at the points x."""
+
+    library: Path
+    name: str
+    x: Array
 
 
 @dataclass(frozen=True)
@@ -109,14 +154,21 @@ class CHarness:
             return measured, loop.values(x.dtype).reshape(len(x), n_out)
 
     @contextmanager
-    def loop(self, library: Path, name: str, x: Array) -> Iterator[CLoop]:
-        """The CLoop of the function `name`_eval in `library`, or one that DOES_NOTHING, at the points x."""
+    def loop(self, library: Path, name: str, x: Array, partner: CModel | None = None) -> Iterator[CLoop]:
+        """The CLoop of the function `name`_eval in `library`, or one that DOES_NOTHING, at the points x.
+
+        It is paired with `partner`, at as many points, or with a loop that is always the same.
+        """
         with TemporaryDirectory(prefix="kdpinn_edge_") as folder, open(Path(folder) / "stderr", "w+") as stderr:
-            points, values = Path(folder) / "points", Path(folder) / "values"
+            points, values, theirs = (Path(folder) / name for name in ("points", "values", "partner"))
             dense(x).tofile(points)
-            command = [str(part) for part in (self.executable, library, name, len(x), points, values)]
+            command = [self.executable, library, name, len(x), points, values]
+            if partner is not None:
+                dense(partner.x).tofile(theirs)
+                command += [partner.library, partner.name, theirs]
             pipe, begun_ns = subprocess.PIPE, perf_counter_ns()
-            with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=stderr, text=True) as process:  # noqa: S603
+            started = [str(part) for part in command]
+            with subprocess.Popen(started, stdin=pipe, stdout=pipe, stderr=stderr, text=True) as process:  # noqa: S603
                 yield CLoop(process, begun_ns, values, stderr)
 
 

@@ -30,6 +30,10 @@ class Engine(ABC):
     Values are not checked: NaN and infinities, and points outside the domain, give what the model's arithmetic gives;
     a NaN among a point's inputs never changes the values of other points. Several threads may call one engine, and one
     call may use several threads; those that it starts stay with the engine, idle, and end with it.
+
+    An engine can be copied and pickled, for the processes of multiprocessing, joblib or SciPy's `workers`: it travels
+    as what it was made of, the manifest and the contents of its files, and is made of them anew where it arrives, with
+    the same checks.
     """
 
     def __init__(self, manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""Backends of all manners. The processes that load them import this module, so it imports little."""
+"""Backends of all manners, and a load. The processes that they run in import this module, so it imports little."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 
 from kdpinn_edge.comparison.backend import Array, Case, CFunction, Prepared
 from kdpinn_edge.runtime import load
@@ -57,3 +57,11 @@ def leaves_files(case: Case, threads: int | None) -> Prepared:
 def library_loop(case: Case, threads: int | None) -> Prepared:
     engine = load(case.bundle)
     return Prepared(engine, lambda x, y: CFunction(case.bundle / case.manifest.library, case.manifest.name), "")
+
+
+def busy(core: int, seconds: float) -> None:
+    """Keep one core busy."""
+    os.sched_setaffinity(0, {core})
+    end_s = monotonic() + seconds
+    while monotonic() < end_s:
+        pass

@@ -9,10 +9,12 @@ from typing import get_args
 import numpy as np
 
 from kdpinn_edge.comparison.record import (
+    KNOWN_WORK,
     Absent,
     Block,
     Cell,
     Conditions,
+    Disturbance,
     Entry,
     Layer,
     Machine,
@@ -24,7 +26,10 @@ from kdpinn_edge.comparison.record import (
     Start,
     Subject,
 )
+from kdpinn_edge.comparison.statistics import REFERENCE
 
+QUIET = Disturbance(100_000_000, 1_000_000, 0, 3, (4_000.0, 4_100.0))
+LIBRARY_NS = {"kernel in C": (50, 12.9), "call from Python": (340, 13.1), "framework call": (340, 13.1)}
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 PROTOCOL = Protocol(
     n_points=(1, 100, 10_000, 100_000),
@@ -47,6 +52,8 @@ BACKENDS: dict[str, tuple[Layer, Promise, int | None, float, float, float, int |
     "library, cffi": ("call from Python", "same bits", 1, 340, 13.1, 8.9e-7, 25_000, 33_000_000),
     "library, C loop": ("kernel in C", "same bits", 1, 50, 12.9, 8.9e-7, 25_000, 0),
 }
+DEVELOPMENT = ("numba, in memory", "numpy program")
+WORK_NS, PAIRS = 4_000.0, 20
 WAKE_NS = {"periodic": 6_000.0, "periodic, load": 40_000.0}
 
 
@@ -117,6 +124,8 @@ def _entry(rng: np.random.Generator, name: str, processes: int) -> Entry:
         threads=threads,
         layer=layer,
         promise=promise,
+        is_deployed=name not in DEVELOPMENT,
+        partner=KNOWN_WORK if name in ("library, C loop", "library, cffi") else REFERENCE[layer],
         error=error,
         threads_set="its own default" if threads is None else "num_threads=1",
         cpus=(0, 1) if threads is None else (1,),
@@ -133,6 +142,10 @@ def _cell(rng: np.random.Generator, protocol: Protocol, name: str, n: int, mode:
     batch = max(1, int(2500 / typical_ns)) if mode == "closed" else 1
     period_ns = max(1_000_000, int(2.5 * typical_ns)) if mode.startswith("periodic") else None
     per_block = {"first": 1, "cold": 10}.get(mode, 250)
+    layer = BACKENDS[name][0] if name in BACKENDS else "kernel in C"
+    fixed_ns, point_ns = LIBRARY_NS[layer]
+    is_library = name.startswith("library")
+    library_ns = WORK_NS if is_library or name not in BACKENDS else fixed_ns + n * point_ns
     blocks = []
     for process in range(protocol.processes):
         process_ns = typical_ns * rng.lognormal(0, 0.01)
@@ -140,5 +153,14 @@ def _cell(rng: np.random.Generator, protocol: Protocol, name: str, n: int, mode:
             ns = process_ns * rng.lognormal(0, 0.01) * rng.lognormal(0.02, 0.03, per_block)
             ns += WAKE_NS.get(mode, 0.0) * rng.lognormal(0, 0.4, per_block)
             ns += (rng.random(per_block) < 0.004) * rng.exponential(60_000, per_block) / batch
-            blocks.append(Block(rng.integers(1 << 20).item(), process, tuple(np.round(ns, 1).tolist())))
+            pairs, on_core = (), ()
+            if mode == "closed":
+                drift = rng.lognormal(0, 0.2)  # of the machine, which both of a pair have
+                own, theirs = (drift * t * rng.lognormal(0, 0.02, PAIRS) for t in (process_ns, library_ns))
+                pairs = tuple(zip(np.round(own, 2).tolist(), np.round(theirs, 2).tolist(), strict=True))
+            elif mode.startswith("periodic"):
+                on_core = tuple(np.round(ns, 1).tolist())
+            turn = rng.integers(1 << 20).item()
+            samples = tuple(np.round(ns, 1).tolist())
+            blocks.append(Block(turn, process, samples, pairs, on_core, None if mode == "first" else QUIET))
     return Cell(name, n, mode, batch, period_ns, tuple(blocks))

@@ -201,3 +201,29 @@ def test_what_was_not_measured_neither_holds_nor_fails(report: Any) -> None:
     assert {v.holds for v in found} == {None}
     assert all(v.worst is None and not math.isnan(v.required) for v in found)
     assert "not measured" in report.verdict_table(found)
+
+
+def test_the_page_shows_the_fastest_peer_of_each_number_of_points(bench: Any) -> None:
+    readme = importlib.import_module("readme")
+
+    def document(ours_ns: float) -> dict[str, Any]:
+        times = {
+            ("kdpinn", 64): ours_ns,
+            ("kdpinn", 1): 1.0,  # from Python, where one point is not shown
+            ("kdpinn, 2 threads", 64): 1.0,
+            ("slow", 64): 3 * ours_ns,
+            ("quick", 64): 2 * ours_ns,
+            ("kdpinn, C loop", 1): 4 * ours_ns,
+            ("quick, C loop", 1): 6 * ours_ns,
+            **{(name, n): factor * ours_ns for n in (1024, 100_000) for name, factor in (("kdpinn", 1), ("slow", 5))},
+        }
+        rows = [
+            {"width": 16, "depth": 4, "n": n, "engine": engine, "ns_per_point": ns} for (engine, n), ns in times.items()
+        ]
+        return {"rows": rows + [{**row, "depth": 3, "ns_per_point": 0.1} for row in rows]}
+
+    lines = readme.kernels({"accurate": document(123.4), "fast": document(12.34)}).splitlines()
+    assert lines[2] == "| 4×16 | accurate | 494, 1.50× quick | 123, 2.00× quick | 123, 5.00× slow | 123, 5.00× slow |"
+    assert lines[3] == "|  | fast | 49.4, 1.50× quick | 12.3, 2.00× quick | 12.3, 5.00× slow | 12.3, 5.00× slow |"
+    page = (BENCHMARKS.parent / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert "\n".join(lines[:2]) in page

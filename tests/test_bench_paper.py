@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from records import example_record
+from rich.console import Console
 from typer.testing import CliRunner
 
 from kdpinn_edge import problems
@@ -22,14 +25,16 @@ from kdpinn_edge.comparison.paper import (
     pairs,
     paper_comparison,
 )
-from kdpinn_edge.comparison.record import Block, Cell, Entry, Mode, Record, read_record
+from kdpinn_edge.comparison.paper_tables import print_paper
+from kdpinn_edge.comparison.record import KNOWN_WORK, Block, Cell, Entry, Mode, Record, read_record
 from kdpinn_edge.errors import BenchError
 
+STUDENT_NS = 500.0
 TIMES_NS = {  # at n = 1 and at n = 100
     entry_name(FRAMEWORK, "teacher"): (80_000.0, 800_000.0),
     entry_name(FRAMEWORK, "student"): (40_000.0, 100_000.0),
     entry_name(NATIVE, "teacher"): (2_000.0, 100_000.0),
-    entry_name(NATIVE, "student"): (500.0, 10_000_001.0),
+    entry_name(NATIVE, "student"): (STUDENT_NS, 10_000_001.0),
 }
 TINY = replace(selection.QUICK, n_points=(1,), modes=("closed", "periodic"), processes=1, rounds=1, turn_seconds=0.002)
 
@@ -55,11 +60,15 @@ def made_up() -> PaperComparison:
 
 def _entry(entry: Entry, name: str) -> Entry:
     backend, role = name.split(": ")
-    return replace(entry, name=name, backend=backend, subject=f"burgers_{role}")
+    partner = KNOWN_WORK if name == entry_name(NATIVE, "student") else NATIVE
+    return replace(
+        entry, name=name, backend=backend, subject=f"burgers_{role}", layer="call from Python", partner=partner
+    )
 
 
 def _cell(entry: str, n: int, mode: Mode, ns: float) -> Cell:
-    blocks = tuple(Block(turn, turn, (ns,) * 300) for turn in range(4))
+    pairs = ((ns, STUDENT_NS),) * 3 if mode == "closed" else ()
+    blocks = tuple(Block(turn, turn, (ns,) * 300, pairs) for turn in range(4))
     return Cell(entry, n, mode, 1, None if mode == "closed" else 10**6, blocks)
 
 
@@ -72,16 +81,16 @@ def test_the_error_of_a_role_needs_no_entry() -> None:
 
 def test_the_speed_ups_separate_distilling_from_leaving_the_framework() -> None:
     factors = {(s.gain, s.slow.split(":")[0], s.slow.split(": ")[1], s.n): s for s in made_up().speed_ups()}
-    assert factors["student for teacher", FRAMEWORK, "teacher", 1].factor == pytest.approx(2)
-    assert factors["student for teacher", NATIVE, "teacher", 1].factor == pytest.approx(4)
-    assert factors["native for framework", FRAMEWORK, "teacher", 1].factor == pytest.approx(40)
-    assert factors["native for framework", FRAMEWORK, "student", 1].factor == pytest.approx(80)
-    assert factors["both", FRAMEWORK, "teacher", 1].factor == pytest.approx(160)
+    assert factors["student for teacher", FRAMEWORK, "teacher", 1].times.factor == pytest.approx(2)
+    assert factors["student for teacher", NATIVE, "teacher", 1].times.factor == pytest.approx(4)
+    assert factors["native for framework", FRAMEWORK, "teacher", 1].times.factor == pytest.approx(40)
+    assert factors["native for framework", FRAMEWORK, "student", 1].times.factor == pytest.approx(80)
+    assert factors["both", FRAMEWORK, "teacher", 1].times.factor == pytest.approx(160)
     assert factors["both", FRAMEWORK, "teacher", 1].fast == entry_name(NATIVE, "student")
     assert len(factors) == 2 * 5
     for found in factors.values():
-        assert found.low == pytest.approx(found.factor)
-        assert found.high == pytest.approx(found.factor)
+        assert found.times.low == pytest.approx(found.times.factor)
+        assert found.times.high == pytest.approx(found.times.factor)
 
 
 def test_what_was_not_measured_has_no_speed_up() -> None:
@@ -119,6 +128,21 @@ def test_the_document_has_the_errors_of_both() -> None:
     assert "cells" not in document
 
 
+def test_precision_and_threads_are_said_and_the_papers_latency_is_a_number_of_points() -> None:
+    comparison = made_up()
+    assert comparison.points_within(1e6) == {FRAMEWORK: 1000, NATIVE: 9}
+    document = comparison.document()
+    assert (document["precision"], document["threads"]) == ("float32", 1)
+    assert document["paper"]["points_within_student_ns"] == {FRAMEWORK: 5300, NATIVE: 52}
+    console = Console(width=200, record=True, file=StringIO())
+    print_paper(console, comparison)
+    shown = console.export_text()
+    assert "float32, 1 thread(s); n is the number of points per call" in shown
+    assert "arXiv 2512.13336, first version" in shown
+    assert "Not stated: points per call, precision, threads, processor" in shown
+    assert re.search(r"5,300 points of this student in 5\.3 ms: torch, eager", shown)
+
+
 def test_the_zoo_has_pairs() -> None:
     assert set(pairs()) <= set(problems.names())
     assert "burgers" in pairs()
@@ -154,7 +178,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert 0 < found.rmse("teacher") < 1e-4
     assert 0 < found.rmse("student") < 1e-3
     assert {s.gain for s in found.speed_ups()} == {"student for teacher", "native for framework", "both"}
-    assert all(s.low <= s.factor <= s.high for s in found.speed_ups())
+    assert all(s.times.factor > 0 for s in found.speed_ups())
 
 
 def test_the_command_refuses_what_is_not_in_the_zoo(tmp_path: Path) -> None:

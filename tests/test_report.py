@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from records import example_record
 
+from kdpinn_edge.comparison.conclusion import RowTable
 from kdpinn_edge.comparison.record import Absent, Block, Mode, Record
 from kdpinn_edge.comparison.report import EMBEDDED_BYTES, html, quantities, svg, thinned, write_report
-from kdpinn_edge.comparison.report.answer import RowTable, answers, judge, late
+from kdpinn_edge.comparison.report.answer import answers, judge, late
 from kdpinn_edge.comparison.report.look import N_HUES, looks
 from kdpinn_edge.comparison.report.page import page
-from kdpinn_edge.comparison.statistics import rows
 
 WIDTHS = (390, 1400)
 THEMES = ("light", "dark")
@@ -147,15 +147,15 @@ def test_each_backend_has_a_look_of_its_own(record: Record) -> None:
 def test_the_answer_is_the_fastest_backend(record: Record) -> None:
     entries = [entry for entry in record.entries if entry.subject == "burgers" and entry.threads is not None]
     closed = replace(record, cells=tuple(cell for cell in record.cells if cell.mode == "closed"))
-    found = answers(RowTable(closed, rows(closed)), entries, closed.subjects[0])
+    found = answers(RowTable(closed), entries, closed.subjects[0])
     assert [answer.n for answer in found] == [1, 10_000]
     for answer in found:
         from_c, from_python = answer.picks
         assert from_c.entry.name == "library, C loop"
-        assert from_python.entry.name == {1: "numba, in memory", 10_000: "library, cffi"}[answer.n]
-        assert any("onnx, io-binding" in rival for rival in from_python.rivals)
+        assert from_python.entry.name == "library, cffi"  # numba is faster at one point, and nobody deploys it
+        assert any("“onnx, " in rival for rival in from_python.rivals)
     others = [entry for entry in entries if entry.promise == "same function"]
-    found = answers(RowTable(closed, rows(closed)), others, closed.subjects[0])
+    found = answers(RowTable(closed), others, closed.subjects[0])
     assert found
     for answer in found:
         assert [pick.entry.name.split(",")[0] for pick in answer.picks] == ["onnx"]
@@ -163,21 +163,28 @@ def test_the_answer_is_the_fastest_backend(record: Record) -> None:
 
 @pytest.mark.parametrize(
     ("late_of_3000", "verdict", "shown"),
-    [(0, "holds", 99.9), (1, "open", 99.84), (4, "missed", None), (3000, "missed", None)],
+    [
+        (0, "held", 99.9),
+        (1, "not decidable here", 99.84),
+        (4, "not decidable here", 99.69),
+        (9, "missed", None),
+        (3000, "missed", None),
+    ],
 )
 def test_the_limit_is_judged_by_the_share_of_late_calls(
     record: Record, late_of_3000: int, verdict: str, shown: float | None
 ) -> None:
-    """0 of 3 000: below 0.1 % with 95 % confidence. 1: it may be more. 4: more than 0.1 % were."""
+    """0 of 3 000: below 0.1 % with 95 % confidence. 1 or 4: it may be more or less. 9: more than 0.1 % are."""
     samples = [1e6] * (3000 - late_of_3000) + [2e7] * late_of_3000
     changed = with_samples(only(record, "library, cffi", 10_000), "library, cffi", 10_000, samples)
     (entry,) = (entry for entry in changed.entries if entry.name == "library, cffi")
-    table = RowTable(changed, rows(changed))
+    table = RowTable(changed)
     found = judge(table, entry, 10_000)
     assert (found.verdict, found.shown["periodic"]) == (verdict, shown)
-    assert late(table.rows(entry, 10_000)["periodic"]).startswith(
-        "all 3" if late_of_3000 == 3000 else f"{late_of_3000} of 3"
-    )
+    row = table.row(entry, 10_000, "periodic")
+    assert row is not None
+    assert row.misses is not None
+    assert late(row.misses).startswith("all 3" if late_of_3000 == 3000 else f"{late_of_3000} of 3")
 
 
 def test_a_limit_that_is_missed_once_is_missed(record: Record) -> None:
@@ -185,21 +192,31 @@ def test_a_limit_that_is_missed_once_is_missed(record: Record) -> None:
     found = only(record, "library, cffi", 100, "periodic", "periodic, load")
     few, many = (
         replace(cell, blocks=(Block(0, 0, ns),))
-        for cell, ns in zip(found.cells, [(1e3,) * 6, (1e3,) * 2995 + (2e7,) * 5], strict=True)
+        for cell, ns in zip(found.cells, [(1e3,) * 6, (1e3,) * 2985 + (2e7,) * 15], strict=True)
     )
-    table = RowTable(found, rows(replace(found, cells=(few, many))))
+    table = RowTable(replace(found, cells=(few, many)))
     (entry,) = (entry for entry in found.entries if entry.name == "library, cffi")
     limit = judge(table, entry, 100)
     assert limit.verdict == "missed"
-    assert "5 of 3" in limit.reason
+    assert "15 of 3" in limit.reason
 
 
-def test_means_of_several_calls_judge_nothing(record: Record) -> None:
+def test_calls_that_the_machine_stalled_decide_nothing(record: Record) -> None:
+    found = only(record, "library, cffi", 100, "periodic")
+    stalled = tuple(
+        replace(cell, blocks=(Block(0, 0, (1e3,) * 2990 + (2e7,) * 10, on_core_ns=(1e3,) * 3000),))
+        for cell in found.cells
+    )
+    (entry,) = (entry for entry in found.entries if entry.name == "library, cffi")
+    limit = judge(RowTable(replace(found, cells=stalled)), entry, 100)
+    assert limit.verdict == "not decidable here"  # 2 990 calls are too few to exclude 0.1 %
+    assert "10 more that the machine stalled" in limit.reason
+
+
+def test_calls_back_to_back_judge_no_limit(record: Record) -> None:
     (entry,) = (entry for entry in record.entries if entry.name == "library, C loop")
-    closed = only(record, "library, C loop", 1, "closed")
-    assert closed.cells[0].batch > 1
-    found = judge(RowTable(closed, rows(closed)), entry, 1)
-    assert (found.verdict, found.shown) == ("open", {})
+    found = judge(RowTable(only(record, "library, C loop", 1, "closed")), entry, 1)
+    assert (found.verdict, found.shown) == ("not decidable here", {})
 
 
 def test_a_busy_machine_is_told(record: Record, text: str) -> None:
@@ -228,8 +245,10 @@ def test_the_page_says_what_was_found(text: str) -> None:
     for expected in (
         "For 1 point per call use library, C loop from C",
         "For 10 000 points per call use library, C loop from C",
-        "The 10 ms limit holds at p99.9.",
-        "With 10 000 points, 6 of 7 backends keep 10 ms at p99.9; “numpy program” misses it.",
+        "The 10 ms limit is held at p99.9.",
+        "With 10 000 points, 6 of 7 backends hold 10 ms at p99.9; “numpy program” misses it.",
+        "Called from Python, “library, cffi” being 1",
+        "from a new process to the first value",
         "Off by 8.9 × 10⁻⁷ at most",
         "25.0 kB for the model, no runtime.",
         "0 of 3 000 late, &lt; 0.10 %",
@@ -334,7 +353,7 @@ def test_chromium_shows_the_page(browser: Page, tmp_path: Path, text: str, width
     assert image.width == width
     assert browser.evaluate("document.documentElement.scrollWidth") == width
     assert (sum(image.getpixel((2, 2))) > 3 * 128) == (theme == "light")  # type: ignore[arg-type]
-    assert "The 10\xa0ms limit holds at p99.9." in browser.evaluate("document.getElementById('answer').innerText")
+    assert "The 10\xa0ms limit is held at p99.9." in browser.evaluate("document.getElementById('answer').innerText")
     charts = browser.evaluate(VISIBLE_CHARTS)
     assert len(charts) == 8
     for chart in charts:
@@ -399,7 +418,7 @@ def test_controls_work(browser: Page, tmp_path: Path, text: str) -> None:
     assert browser.evaluate("document.querySelectorAll('.dim').length") > 0
 
     browser.call("Emulation.setEmulatedMedia", media="print")
-    assert browser.evaluate(tables) == 3
+    assert browser.evaluate(tables) == 2
     assert browser.evaluate(ground) == "rgba(0, 0, 0, 0)"
     browser.call("Emulation.setDeviceMetricsOverride", width=720, height=1000, deviceScaleFactor=1, mobile=False)
     assert browser.evaluate("document.documentElement.scrollWidth") == 720

@@ -5,23 +5,27 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import os
 import platform
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter_ns, sleep
+from time import perf_counter_ns, process_time_ns, sleep
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from conftest import Need
+from entrants import busy
 from numpy.typing import NDArray
 from strategies import mlp
 
@@ -47,13 +51,14 @@ from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Affine, Program, Var
 from kdpinn_edge.runtime import load
-from kdpinn_edge.runtime.c_harness import DOES_NOTHING, FLAGS, SOURCE, compiled_harness
+from kdpinn_edge.runtime.c_harness import DOES_NOTHING, FLAGS, SOURCE, CModel, compiled_harness
 from kdpinn_edge.runtime.engine import Engine
 from kdpinn_edge.runtime.library_engine import ABI, HEADER, _interface
 from kdpinn_edge.runtime.load import EngineName
+from kdpinn_edge.runtime.on_core import OnCore
 from kdpinn_edge.runtime.onnx_engine import OnnxEngine
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
-from kdpinn_edge.runtime.timing import Loop, PythonLoop, find_batch, latency
+from kdpinn_edge.runtime.timing import Loop, Pace, PythonLoop, find_batch, latency
 
 Array = NDArray[Any]
 Build = Callable[..., Path]
@@ -663,25 +668,35 @@ def check_loop(loop: Loop) -> None:
     """Every loop gives what it was asked for, in nanoseconds that are possible."""
     assert loop.once() > 0
     assert loop.clock_ns() >= 0
-    closed, cold = loop.closed(3, 7), loop.cold(1 << 16, 5)
-    assert (closed.shape, cold.shape) == ((7,), (5,))
-    assert (closed > 0).all()
-    assert (cold > 0).all()
+    closed, cold, alone = loop.closed(3, 7), loop.cold(1 << 16, 5), loop.alone(4)
+    assert (closed.shape, cold.shape, alone.shape) == ((7,), (5,), (4,))
+    assert (loop.partner.closed(2, 3) > 0).all()
+    assert all((samples > 0).all() for samples in (closed, cold, alone))
+    assert loop.known_work_ns() > 0
     begun_ns = perf_counter_ns()
-    assert loop.periodic(100_000, 20).shape == (20,)
+    latencies_ns, on_core_ns = loop.periodic(100_000, 20).T
     assert perf_counter_ns() - begun_ns >= 20 * 100_000
+    assert (latencies_ns >= on_core_ns).all()
+    assert (on_core_ns > 0).all()
+    pace = Pace(3, 100_000.0)
+    found = loop.paired(pace, pace, 1e-4)
+    assert pace.samples == 2
+    assert len(found.pairs_ns) >= 2
+    assert found.samples_ns.shape == (2 * len(found.pairs_ns),)
+    assert (found.pairs_ns > 0).all()
 
 
 def test_the_loops_of_python() -> None:
     calls: list[int] = []
-    loop = PythonLoop(lambda: calls.append(len(calls)))
+    loop = PythonLoop(lambda: calls.append(len(calls)), int)
     check_loop(loop)
-    assert len(calls) == 1 + (1 + 3 * 7) + 5 + (1 + 20)
+    n_paired = len(calls) - (1 + (1 + 3 * 7) + 5 + (1 + 4) + (1 + 20))
+    assert n_paired % (1 + 2 * 3) == 0
     assert gc.isenabled()
 
 
 def test_a_stall_delays_the_calls_behind_it() -> None:
-    """No coordinated omission: latency is counted from the intended start."""
+    """No coordinated omission: latency is counted from the intended start. Sleeping is the call's own time."""
     calls: list[int] = []
 
     def stalls_once() -> None:
@@ -689,8 +704,43 @@ def test_a_stall_delays_the_calls_behind_it() -> None:
         if len(calls) == 3:
             sleep(0.05)
 
-    samples_ns = PythonLoop(stalls_once).periodic(10_000_000, 6)
-    assert (samples_ns[1:4] >= [49e6, 39e6, 29e6]).all()
+    latencies_ns, on_core_ns = PythonLoop(stalls_once).periodic(10_000_000, 6).T
+    assert (latencies_ns[1:4] >= [49e6, 39e6, 29e6]).all()
+    assert (on_core_ns[1:4] >= [49e6, 39e6, 29e6]).all()
+
+
+@pytest.fixture
+def contended() -> Iterator[None]:
+    """This process and another one share a core."""
+    affinity = os.sched_getaffinity(0)
+    core = min(affinity)
+    other = get_context("spawn").Process(target=busy, args=(core, 30.0), daemon=True)
+    other.start()
+    os.sched_setaffinity(0, {core})
+    try:
+        while psutil.Process(other.pid).cpu_times().user < 0.1:
+            sleep(0.01)
+        yield
+    finally:
+        os.sched_setaffinity(0, affinity)
+        other.kill()
+        other.join()
+
+
+@pytest.mark.usefixtures("contended")
+def test_what_others_take_from_the_core_is_not_the_works_own() -> None:
+    """The other process never sleeps, so it gets about half of the core."""
+    with OnCore() as watch:
+        watch.start()
+        begun_ns, cpu_ns = perf_counter_ns(), process_time_ns()
+        while process_time_ns() - cpu_ns < 100e6:
+            pass
+        own_ns, wall_ns = watch.stop(), perf_counter_ns() - begun_ns
+        assert own_ns == pytest.approx(100e6, rel=0.05)
+        assert wall_ns > 1.2 * own_ns
+        watch.start()
+        sleep(0.05)
+        assert watch.stop() >= 50e6
 
 
 def test_a_call_that_fails_is_not_hidden() -> None:
@@ -717,8 +767,12 @@ def test_the_loops_of_c(build: Build, need: Need) -> None:
             assert loop.process_ns > 0
             check_loop(loop)
             np.testing.assert_array_equal(loop.values(x.dtype), expected(x).ravel())
-        with harness.loop(DOES_NOTHING, "nothing", x) as loop:
+        partner = CModel(bundle / "libsum.so", "sum", x)
+        with harness.loop(DOES_NOTHING, "nothing", x, partner) as loop:
             check_loop(loop)
+            paces = (Pace(1000, 1.0), Pace(1, 1000.0))
+            own_ns, partner_ns = np.median(loop.paired(*paces, 1e-3).pairs_ns, axis=0)
+            assert own_ns < partner_ns  # nothing, and sums
             with pytest.raises(BenchError, match="not understood: closed 0 1"):
                 loop.closed(0, 1)
 

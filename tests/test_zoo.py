@@ -118,7 +118,7 @@ def test_a_student_names_the_weights_that_it_followed(name: str) -> None:
 def test_a_model_has_a_card_that_is_up_to_date(name: str) -> None:
     page = (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
     assert f"\n### {name}\n" in page
-    assert f"    {zoo.record(name)['command']}\n" in page
+    assert f"\n{zoo.record(name)['command']}\n" in page
     assert zoo.record(name)["sha256"] in page
 
 

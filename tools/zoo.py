@@ -74,35 +74,39 @@ RECIPES: dict[str, str] = {
 
 INTRODUCTION = """# The zoo
 
-Trained networks that are shipped: for each equation a teacher, a student, and a smaller one, `_small`. The name of an
-equation alone, as in `kdpinn-edge export burgers`, is its student, `burgers_student`. Teachers are accurate and small
-themselves, up to 1,400 parameters: where a student is no faster, ship the teacher. No model of an equation is beaten by
-another one of it in accuracy, parameters, bytes and instructions at once.
+<!-- no block is run: each command trains a network; make zoo runs them all -->
 
-Errors are against the reference on the problem's grid: relative L2 in float64, as `kdpinn-edge problems` says it, and
-in float32, as the exported library computes; *largest* and *slopes* (the relative L2 error of all first derivatives)
-are in float32 too. *Bytes* are those of code and constants. *Instructions* are counted exactly: for one point, and
-behind the stroke for each of {many}. PC is the target `{pc}`, M7 the target `{board}`; `kdpinn-edge bench MODEL` says
-what they take in time on yours.
+The zoo holds the trained networks that the package ships: for each equation a teacher, a student, and a smaller one,
+`_small`. The name of an equation alone, as in `kdpinn-edge export burgers`, stands for its student, `burgers_student`.
+The teachers are accurate and small themselves, with up to 1,400 parameters: where a student is no faster, ship the
+teacher. No model is beaten by another one of the same equation in accuracy, parameters, bytes and instructions at once.
+
+Errors are against the reference on the problem's grid: the relative L2 error in float64, which `kdpinn-edge problems`
+prints, and in float32, as the exported library computes; *largest* and *slopes* (the relative L2 error of all first
+derivatives) are in float32 too. *Bytes* count code and constants. *Instructions* are counted exactly: for one point,
+and after the slash for each of {many}. PC is the target `{pc}`, M7 the target `{board}`; `kdpinn-edge bench MODEL` says
+how long they take on your machine.
 
 `make zoo` trains the models again; `make cards` writes this page.
 """
 SEEDED = """
 ## Teachers over {seeds} seeds
 
-The same command with `--seed 0` to `--seed 4` (`python tools/zoo.py seeds`): medians, and the range in brackets. Errors
-are in float64; *mean error* is mean |u − u*|.
+Each teacher's command with `--seed 0` to `--seed 4` (`python tools/zoo.py seeds`): medians, with the range in
+brackets. Errors are in float64; *mean error* is mean |u − u*|.
 """
 CARD = """### {name}
 
 {equation}
 
-    {command}
+```sh
+{command}
+```
 
-Seed {seed}{teacher}; {seconds:g} s of CPU time; torch {torch}, Python {python}, {machine}. In float64: relative L2
-error {relative_l2:.2e}, at most {max_abs:.2e}, at {points:,} points, against a reference within {reference:.0e}.
-{licence}. SHA-256 of
-the weights: `{sha256}`
+Seed {seed}{teacher}; {seconds:g} s of CPU time; torch {torch}, Python {python}, {machine}. In float64 the
+relative L2 error is {relative_l2:.2e}, the largest error {max_abs:.2e}, at {points:,} points,
+against a reference within {reference:.0e}.
+{licence}. SHA-256 of the weights: `{sha256}`
 """
 
 
@@ -126,7 +130,7 @@ def seeds(names: Sequence[str]) -> None:
 
 
 def _over_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of the records of one teacher's runs: medians, and the least and the largest error."""
+    """Of the records of one teacher's runs: medians, and the least, the largest error."""
     errors = [record["errors"] for record in records]
     all_l2 = [each["relative_l2"] for each in errors]
     return {

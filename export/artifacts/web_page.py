@@ -51,13 +51,14 @@ class Axes:
 def axes(inputs: Sequence[Input]) -> Axes:
     """Inputs named t or tau are time; x, y, z, r, x1, x[0] are space; others are parameters.
 
-    Where none is space, time is the axis; where there is no time either, every input is taken for space.
+    Where none is space, what stands before time is, as S in (S, t); where nothing does, time is the axis; where there
+    is no time either, every input is taken for space.
     """
     everything = range(len(inputs))
     time = next((i for i in everything if inputs[i].name in TIME), None)
     space = [i for i in everything if SPACE.fullmatch(inputs[i].name)]
     if not space:
-        space = list(everything) if time is None else [time]
+        space = list(everything[:time]) or [time or 0]
     across = space[0]
     up = space[1] if len(space) > 1 else time if time != across else None
     sliders = sorted((i for i in everything if i != across), key=lambda i: (i != time, i))

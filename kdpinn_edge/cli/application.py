@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from kdpinn_edge.cli import checks, comparison, export, models, studies, training
 from kdpinn_edge.cli.output import BAD_INPUT, FAILED, INTERRUPTED, stderr
@@ -35,6 +35,15 @@ class Commands(TyperGroup):
             message, code = "interrupted", INTERRUPTED
         stderr().print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
         raise typer.Exit(code)
+
+
+class Command(TyperCommand):
+    """A command whose help is plain text. typer reads it as Rich's markup, in which the unit of `x[m]` vanishes."""
+
+    def __init__(self, name: str | None, **rest: Any) -> None:
+        super().__init__(name, **rest)
+        for parameter in self.params:
+            parameter.help = escape(parameter.help or "")  # type: ignore[attr-defined]
 
 
 def _said(error: OSError) -> str:
@@ -73,4 +82,4 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "info": models.info,
 }
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=Command)(command)

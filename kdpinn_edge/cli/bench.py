@@ -55,6 +55,7 @@ def table(bundle: Path, options: BenchOptions, out: Console, status: Console, qu
                 out.print(line, soft_wrap=True, markup=False)
         if comparison:
             text_tables.print_comparison(out, comparison)
+        out.print(f"Next: {_next(bundle, options)}", soft_wrap=True, markup=False)
     if options.report:
         from kdpinn_edge.comparison.report import write_report
 
@@ -73,9 +74,7 @@ def gate(bundle: Path, options: BenchOptions, out: Console, status: Console, qui
     found = verdict(record, options.percentile)
     if not quiet:
         text_tables.print_verdict(out, found)
-    return summary(record) | {
-        "verdict": asdict(found) | {"holds": found.holds, "excess_ns": found.excess_ns}
-    }, found.holds
+    return summary(record) | {"verdict": asdict(found) | {"verdict": found.verdict}}, found.verdict == "held"
 
 
 def frontier(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
@@ -96,6 +95,13 @@ def frontier(bundle: Path, options: BenchOptions, out: Console, status: Console,
     return document | {"absent": [asdict(missing) for missing in absent]}, True
 
 
+def _next(bundle: Path, options: BenchOptions) -> str:
+    """What to do with the figures: the page of everything, or the way to use the library."""
+    if not options.report:
+        return f"kdpinn-edge bench {bundle} --full --out bench.json --report bench.html"
+    return f"kdpinn-edge bench {bundle} --budget {BUDGET} --points 10000, or open {options.report}"
+
+
 def _budget_ns(options: BenchOptions) -> int:
     """The budget that is named, or BUDGET. Raises BenchError for what is no duration."""
     return parse_duration(BUDGET if options.budget is None else options.budget)
@@ -107,8 +113,9 @@ def _configs(bundle: Path, options: BenchOptions, default: Sequence[str] = ()) -
         if options.threads > 1:
             raise BenchError(f"--threads {options.threads}: not for everyone; expected: without --full, which has both")
         return selection.full(bundle)
-    named = selection.named(options.backends or default or selection.QUICK_NAMES, bundle)
-    return [replace(config, threads=options.threads) for config in named]
+    names = options.backends or default
+    chosen = selection.named(names, bundle) if names else selection.quick(bundle)
+    return [replace(config, threads=options.threads) for config in chosen]
 
 
 def _refuse(options: BenchOptions, what: str, *others: str) -> None:
@@ -137,7 +144,7 @@ def _measured(
     if options.out:
         check_folder(options.out, BenchError)
     status.print(
-        f"measuring {bundle}: {len(configs)} backends, about {duration(estimate_s(configs, protocol) * 1e9)}",
+        f"measuring {bundle}: {len(configs)} backends in {estimate_s(configs, protocol):.0f} s",
         soft_wrap=True,
         markup=False,
     )

@@ -66,9 +66,7 @@ def bundle_folder(path: Path) -> Path:
     from kdpinn_edge.bundle.manifest import MANIFEST_FILE
 
     if not (path / MANIFEST_FILE).is_file():
-        found = (
-            f"it has no {MANIFEST_FILE}" if path.is_dir() else "a file" if path.exists() else "there is no such folder"
-        )
+        found = f"it has no {MANIFEST_FILE}" if path.is_dir() else "a file" if path.exists() else "no such folder"
         raise typer.BadParameter(f"{path} is no bundle: {found}; expected: a folder that `kdpinn-edge export` wrote")
     return path
 
@@ -266,9 +264,9 @@ class TrainingOptions:
 class BenchOptions:
     """The options of `bench`."""
 
-    full: Annotated[
-        bool, typer.Option("--full", help="Every backend and mode, in less than 5 minutes; else the usual ones.")
-    ] = False
+    full: Annotated[bool, typer.Option("--full", help="Every backend and mode, in 5 minutes; else the usual ones.")] = (
+        False
+    )
     backends: Annotated[list[str] | None, typer.Option("--backend", help="Only this one; repeatable.")] = None
     n_points: PointsPerCall = None
     out: Annotated[Path | None, typer.Option(help="Keep the record, with every sample: a JSON file.")] = None

@@ -24,7 +24,8 @@ Layer = Literal["kernel in C", "call from Python", "framework call"]
 that takes and returns its own tensors. Figures of different layers answer different questions."""
 
 Promise = Literal["same bits", "same function", "another function"]
-"""What a backend owes the Program: the last is a teacher's, whose error is its distance to the student."""
+"""What a backend owes the Program. The last is a rival's that evaluates the solution in its own way, as a table does:
+its error is its distance to the network."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Backend:
     runs, besides Python and kdpinn-edge: none for a library that a C program calls. `prepare(case, threads)` loads it
     with exactly `threads` threads, or, where that is None, as its own defaults have it. It is pickled by name into
     another process: a function of a module. It raises KdpinnError, ImportError or anything else where it cannot; the
-    message becomes the reason.
+    message becomes the reason. One that is not `is_deployed` serves development alone, and is never recommended.
     """
 
     name: str
@@ -87,3 +88,4 @@ class Backend:
     extra: str
     prepare: Callable[[Case, int | None], Prepared]
     runtime: tuple[str, ...] = ()
+    is_deployed: bool = True

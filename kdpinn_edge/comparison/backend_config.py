@@ -33,19 +33,27 @@ class BackendConfig:
     rmse: float | None = None
     tail_samples: int = 1
 
-    def cpus(self, affinity: tuple[int, ...]) -> tuple[int, ...]:
-        """The processors of `affinity` for its threads: as many, the last ones; all, where threads are its choice."""
-        return affinity if self.threads is None else affinity[-self.threads :]
+    def cpus(self, affinity: tuple[int, ...], process: int) -> tuple[int, ...]:
+        """The processors of `affinity` for the threads of the process of this number: as many, from the end; all, where
+        threads are its choice. One thread alternates between the last two processors, which are of one kind.
+        """
+        if self.threads is None:
+            return affinity
+        those = affinity[-2:]
+        return (those[process % len(those)],) if self.threads == 1 else affinity[-self.threads :]
 
 
-def start(config: BackendConfig, affinity: tuple[int, ...], folder: Path, stack: ExitStack) -> Worker:
-    """Start the process of `config`, not yet loaded; it ends with `stack`. `folder` is its own, and outlives it."""
+def start(config: BackendConfig, partner: Path | None, cpus: tuple[int, ...], folder: Path, stack: ExitStack) -> Worker:
+    """Start the process of `config` on `cpus`, not yet loaded; it ends with `stack`. `folder` is its own, and outlives
+    it. Its calls are paired with those of the library in the bundle `partner`.
+    """
     task = WorkerTask(
         backend=config.backend,
         bundle=config.bundle.absolute(),
+        partner=partner and partner.absolute(),
         folder=folder,
         threads=config.threads,
-        cpus=config.cpus(affinity),
+        cpus=cpus,
     )
     return stack.enter_context(started(task, folder.with_suffix(".log")))
 

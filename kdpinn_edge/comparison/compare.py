@@ -1,36 +1,37 @@
-"""What changed between two records, beyond what a repetition would change."""
+"""What changed between two records, beyond what a repetition would change.
+
+Ratios to the library are compared, which do not depend on how fast the machine was. The library itself is compared by
+its ratio to a loop that is always the same.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdpinn_edge.comparison.record import Mode, Record
-from kdpinn_edge.comparison.statistics import Percentile, rows
+from kdpinn_edge.comparison.record import Record
+from kdpinn_edge.comparison.statistics import LatencyRow, Ratio, has_changed, rows
 
 LEAST_EFFECT = 0.05
-COMPARED: tuple[Mode, ...] = ("closed", "periodic", "periodic, load")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One percentile of one cell in both records, in nanoseconds."""
+    """The ratio of one backend at n points in both records."""
 
     entry: str
     n: int
-    mode: Mode
-    before: Percentile
-    after: Percentile
+    before: Ratio
+    after: Ratio
 
     @property
     def factor(self) -> float:
         """The factor by which it takes longer now."""
-        return self.after.ns / self.before.ns
+        return self.after.factor / self.before.factor
 
     @property
     def is_beyond_noise(self) -> bool:
-        """Whether the intervals are apart, and the effect is at least 5 %."""
-        apart = self.after.low_ns > self.before.high_ns or self.after.high_ns < self.before.low_ns
-        return apart and max(self.factor, 1 / self.factor) >= 1 + LEAST_EFFECT
+        """Whether the two differ by more than their errors explain, and by at least 5 %."""
+        return has_changed(self.before, self.after) and max(self.factor, 1 / self.factor) >= 1 + LEAST_EFFECT
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,24 @@ class Comparison:
 
 
 def compare(before: Record, after: Record) -> Comparison:
-    """Compare the p50 and p99 of every cell that both have."""
-    earlier = {(row.entry, row.n, row.mode): row for row in rows(before) if row.mode in COMPARED}
-    changes = []
-    for row in rows(after):
-        if old := earlier.get((row.entry, row.n, row.mode)):
-            pairs = [(old.percentile(p), row.percentile(p)) for p in (50.0, 99.0)]
-            changes += [Change(row.entry, row.n, row.mode, a, b) for a, b in pairs if a and b]
+    """Compare the ratios of every backend and n that both have."""
+    earlier = {(row.entry, row.n): found for row in rows(before) if (found := _compared(row))}
+    changes = tuple(
+        Change(row.entry, row.n, earlier[row.entry, row.n], found)
+        for row in rows(after)
+        if (found := _compared(row)) and (row.entry, row.n) in earlier
+    )
     names = [{entry.name for entry in record.entries} for record in (before, after)]
     return Comparison(
-        changes=tuple(changes),
+        changes=changes,
         differences=tuple(_differences(before, after)),
         gone=tuple(sorted(names[0] - names[1])),
         new=tuple(sorted(names[1] - names[0])),
     )
+
+
+def _compared(row: LatencyRow) -> Ratio | None:
+    return row.work or row.ratio
 
 
 def _differences(before: Record, after: Record) -> list[str]:
@@ -67,9 +72,11 @@ def _differences(before: Record, after: Record) -> list[str]:
         old, new = getattr(before, field), getattr(after, field)
         if old != new:
             found.append(f"{field}: {old}, now {new}")
-    versions = {entry.name: entry.versions for entry in before.entries}
+    known = {entry.name: entry for entry in before.entries}
     for entry in after.entries:
-        old = versions.get(entry.name, entry.versions)
-        if old != entry.versions:
-            found.append(f"{entry.name}: {dict(old)}, now {dict(entry.versions)}")
+        old = known.get(entry.name, entry)
+        if old.versions != entry.versions:
+            found.append(f"{entry.name}: {dict(old.versions)}, now {dict(entry.versions)}")
+        if old.partner != entry.partner:
+            found.append(f"{entry.name}: compared with {old.partner}, now with {entry.partner}")
     return found

@@ -33,3 +33,9 @@ def duration(ns: float) -> str:
     value = ns / NS[unit]
     digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
     return f"{value:,.{digits}f} {unit}"
+
+
+def short_duration(ns: float) -> str:
+    """Write a duration that somebody chose, without zeros behind the point: 10 ms, 2.5 s."""
+    value, unit = duration(ns).split(" ")
+    return f"{value.rstrip('0').rstrip('.') if '.' in value else value} {unit}"

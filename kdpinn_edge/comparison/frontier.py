@@ -15,7 +15,7 @@ from kdpinn_edge.comparison.backend_config import BackendConfig, absence, admit,
 from kdpinn_edge.comparison.machine import this_machine
 from kdpinn_edge.comparison.record import Absent
 from kdpinn_edge.comparison.reference import Reference
-from kdpinn_edge.comparison.statistics import samples_for
+from kdpinn_edge.comparison.statistics import Array, samples_for, share_bounds
 from kdpinn_edge.comparison.worker import Worker
 from kdpinn_edge.errors import BenchError
 
@@ -27,9 +27,10 @@ TRIALS = 9  # of which the median counts, while searching
 
 @dataclass(frozen=True)
 class Fit:
-    """The `n` points that `backend` evaluates in `ns` at the percentile, within the budget; 0 where not even one fits.
+    """The `n` points that `backend` evaluates within the budget at the percentile with 95 % confidence, in `ns` at that
+    percentile on the core; 0 where not even one fits.
 
-    `n_above` points were found not to fit; None where even 16 million did.
+    `n_above` points were found not to fit; None where even 16 million did. What lies between is not decidable here.
     """
 
     backend: str
@@ -61,7 +62,7 @@ def frontier(
                 if config.bundle not in references:
                     references[config.bundle] = Reference(config.bundle)
                 reference = references[config.bundle]
-                worker = start(config, this_machine().affinity, folder, stack)
+                worker = start(config, None, config.cpus(this_machine().affinity, 0), folder, stack)
                 admit(worker, config, reference)
                 fits.append(_search(config.name, worker, reference, budget_ns, percentile))
             except BenchError as error:
@@ -70,18 +71,26 @@ def frontier(
 
 
 def _search(name: str, worker: Worker, reference: Reference, budget_ns: int, percentile: float) -> Fit:
-    """Bracket the budget with medians, then go down until the percentile itself is within it."""
+    """Bracket the budget with medians, then go down until the bound of the late calls' share is small enough.
 
-    def latency_ns(n: int, count: int, p: float) -> float:
+    Every time is one on the core: what others take from it would decide otherwise how many points fit.
+    """
+
+    def on_core_ns(n: int, count: int) -> Array:
         worker.bind(reference.points(n))
-        return float(np.percentile(worker.sample(n, "closed", 1, count), p, method="inverted_cdf"))
+        return worker.sample(n, "alone", count)[0]
 
-    n, above = bracket(lambda n: latency_ns(n, TRIALS, 50.0), budget_ns)
+    n, above = bracket(lambda n: float(np.median(on_core_ns(n, TRIALS))), budget_ns)
+    allowed = 1 - percentile / 100
     while n:
-        ns = latency_ns(n, samples_for(percentile), percentile)
-        if ns <= budget_ns:
-            return Fit(name, n, ns, above)
-        above, n = n, 0 if n == 1 else _two_digits(n * max(min(budget_ns / ns, 1 / CLOSE), 1 / STEP))
+        samples_ns = on_core_ns(n, samples_for(percentile))
+        below, least = share_bounds(int((samples_ns > budget_ns).sum()), samples_ns.size)
+        if below <= allowed:
+            return Fit(name, n, float(np.quantile(samples_ns, percentile / 100, method="inverted_cdf")), above)
+        if least > allowed:
+            above = n
+        tail_ns = float(np.quantile(samples_ns, 1 - allowed / 3, method="inverted_cdf"))
+        n = 0 if n == 1 else _two_digits(n * max(min(budget_ns / tail_ns, 1 / CLOSE), 1 / STEP))
     return Fit(name, 0, 0.0, above)
 
 

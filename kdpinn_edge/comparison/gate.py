@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.record import Cell, Protocol, Record
-from kdpinn_edge.comparison.statistics import Misses, Percentile, misses, percentiles, samples_for
+from kdpinn_edge.comparison.statistics import Misses, Percentile, Verdict, misses, percentiles, samples_for
 from kdpinn_edge.errors import BenchError
 
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """The finding of the gate: the latency at `percentile`, from the intended start of periodic calls, and the budget.
-
-    `holds` is whether the one is within the other; `excess_ns` is by how much it is not, negative where it is.
+    """The finding of the gate on periodic calls, each timed from its intended start: `latency` is the percentile as it
+    was here, `on_core` what it would be on a core that nobody else used, and `misses` the late calls, by which the gate
+    decides.
     """
 
     backend: str
@@ -24,17 +22,13 @@ class GateVerdict:
     budget_ns: int
     period_ns: int
     latency: Percentile
+    on_core: Percentile
     misses: Misses
 
     @property
-    def holds(self) -> bool:
-        """Whether the budget is kept."""
-        return self.excess_ns <= 0
-
-    @property
-    def excess_ns(self) -> float:
-        """The nanoseconds by which the budget is exceeded."""
-        return self.latency.ns - self.budget_ns
+    def verdict(self) -> Verdict:
+        """Whether the budget is held at the percentile, with 95 % confidence."""
+        return self.misses.verdict(self.latency.p)
 
 
 def gate_protocol(n: int, budget_ns: int, percentile: float, samples: int | None = None) -> Protocol:
@@ -55,6 +49,7 @@ def gate_protocol(n: int, budget_ns: int, percentile: float, samples: int | None
         rounds=4,
         deadline_ns=budget_ns,
         least_samples=samples or needed,
+        budget_s=None,
     )
 
 
@@ -64,7 +59,8 @@ def verdict(record: Record, percentile: float) -> GateVerdict:
         reasons = "; ".join(f"{absent.name}: {absent.reason}" for absent in record.absent)
         raise BenchError(f"nothing was measured: {reasons}")
     cell: Cell = record.cells[0]
-    samples = np.concatenate([block.samples_ns for block in cell.blocks])
-    (latency,) = percentiles(cell, [percentile])
+    own = replace(cell, blocks=tuple(replace(block, samples_ns=block.on_core_ns) for block in cell.blocks))
+    (latency,), (on_core,) = (percentiles(those, [percentile]) for those in (cell, own))
     budget_ns = record.protocol.deadline_ns
-    return GateVerdict(cell.entry, cell.n, budget_ns, cell.period_ns or 0, latency, misses(samples, budget_ns))
+    found = misses(cell.blocks, budget_ns)
+    return GateVerdict(cell.entry, cell.n, budget_ns, cell.period_ns or 0, latency, on_core, found)

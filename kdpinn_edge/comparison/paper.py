@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import exp, hypot, log
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -22,9 +21,10 @@ from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.backend_config import BackendConfig
+from kdpinn_edge.comparison.published import PAPER
 from kdpinn_edge.comparison.record import Protocol, Record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure
-from kdpinn_edge.comparison.statistics import LatencyRow, Percentile, rows, summary
+from kdpinn_edge.comparison.statistics import LatencyRow, Ratio, quotient, rows, summary
 from kdpinn_edge.errors import BenchError, did_you_mean
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import Model, find_model
@@ -37,25 +37,22 @@ Gain = Literal["student for teacher", "native for framework", "both"]
 ROLES: tuple[Role, ...] = ("teacher", "student")
 FRAMEWORK, NATIVE = "torch, eager", selection.LIBRARY
 BACKENDS = (FRAMEWORK, "onnxruntime, run", "numba, in process", NATIVE)
-PROTOCOL = replace(selection.QUICK, turn_seconds=0.1)  # a teacher in torch takes 0.2 s for 100 000 points
+PROTOCOL = replace(
+    selection.QUICK, n_points=selection.N_POINTS, turn_seconds=0.1, budget_s=180.0
+)  # a teacher in torch takes 0.2 s for 100 000 points
 LIMITS_NS = (100_000, 1_000_000, 10_000_000)
 REFERENCE_POINTS = 20_000
 
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """The factor by which the entry `slow` takes longer than `fast` at n points: medians of the closed loop.
-
-    A repetition of the run is expected in [low, high] in 95 of 100 cases.
-    """
+    """The Ratio `times` of the entry `slow` to `fast` at n points, both called back to back."""
 
     gain: Gain
     n: int
     slow: str
     fast: str
-    factor: float
-    low: float
-    high: float
+    times: Ratio
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class PaperComparison:
 
     def speed_ups(self) -> tuple[SpeedUp, ...]:
         """Every SpeedUp of what was measured."""
-        medians = {(row.entry, row.n): row.percentiles[0] for row in rows(self.record) if row.mode == "closed"}
+        ratios = {(row.entry, row.n): row.ratio for row in rows(self.record) if row.ratio}
         wanted: list[tuple[Gain, str, str]] = [
             ("student for teacher", entry_name(backend, "teacher"), entry_name(backend, "student"))
             for backend in dict.fromkeys(entry.backend for entry in self.record.entries)
@@ -91,20 +88,42 @@ class PaperComparison:
         wanted += [("native for framework", entry_name(FRAMEWORK, role), entry_name(NATIVE, role)) for role in ROLES]
         wanted.append(("both", entry_name(FRAMEWORK, "teacher"), entry_name(NATIVE, "student")))
         return tuple(
-            _speed_up(gain, n, slow, fast, medians[slow, n], medians[fast, n])
+            SpeedUp(gain, n, slow, fast, quotient(ratios[slow, n], ratios[fast, n]))
             for gain, slow, fast in wanted
             for n in self.record.protocol.n_points
-            if (slow, n) in medians and (fast, n) in medians
+            if (slow, n) in ratios and (fast, n) in ratios
         )
 
     def tails(self) -> tuple[Tail, ...]:
         """The limit that each row is within, judged at p99 or the highest percentile that the samples support."""
         return tuple(_tail(row) for row in rows(self.record) if row.mode == "periodic")
 
+    @property
+    def precision(self) -> str:
+        """The precision in which both networks are evaluated, by every backend."""
+        return self.record.subjects[0].precision
+
+    @property
+    def threads(self) -> int | None:
+        """The threads of every backend; None where they are its own choice."""
+        return self.record.entries[0].threads
+
+    def points_within(self, ns: float) -> dict[str, int]:
+        """How many points of the student each backend evaluates in `ns`, at its pace for the most that were timed."""
+        paces: dict[str, tuple[int, float]] = {}
+        for row in rows(self.record):
+            if row.mode == "closed" and row.entry.endswith(entry_name("", "student")):
+                paces[row.entry] = max(paces.get(row.entry, (0, 0.0)), (row.n, row.percentiles[0].ns))
+        backends = {entry.name: entry.backend for entry in self.record.entries}
+        return {backends[name]: int(ns * n / call_ns) for name, (n, call_ns) in paces.items()}
+
     def document(self) -> dict[str, Any]:
         """The comparison as a document for JSON."""
         return summary(self.record) | {
             "problem": self.problem,
+            "precision": self.precision,
+            "threads": self.threads,
+            "paper": asdict(PAPER) | {"points_within_student_ns": self.points_within(PAPER.student_ns)},
             "rmse": {role: self.rmse(role) for role in ROLES},
             "speed_ups": [asdict(found) for found in self.speed_ups()],
             "tails": [asdict(found) for found in self.tails()],
@@ -185,12 +204,6 @@ def _rmse(bundle: Path, problem: Problem) -> float:
     x = probe_points(engine.manifest.inputs, REFERENCE_POINTS, seed=4).astype(engine.dtype)
     inside = np.clip(x.astype(np.float64), problem.lower, problem.upper)  # rounding may have left the box
     return float(np.sqrt(np.mean((engine(x) - problem.reference(inside)) ** 2)))
-
-
-def _speed_up(gain: Gain, n: int, slow: str, fast: str, before: Percentile, after: Percentile) -> SpeedUp:
-    factor = before.ns / after.ns
-    spread = exp(hypot(log(before.high_ns / before.ns), log(after.high_ns / after.ns)))
-    return SpeedUp(gain, n, slow, fast, factor, factor / spread, factor * spread)
 
 
 def _tail(row: LatencyRow) -> Tail:

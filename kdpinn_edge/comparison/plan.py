@@ -1,13 +1,18 @@
-"""The order of a run: what takes its turn when. The same for the same protocol and cells, so that a run can go on."""
+"""The order of a run, and its clock: what takes its turn when, and for how long."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 
 from kdpinn_edge.comparison.record import Mode, Protocol
+
+SHORTEST_TURN_S = 0.02
+LONGEST_TURN = 3.0  # times the turn of the protocol
+GRACE = 1.1  # times the plan: then the run ends, wherever it is
 
 
 @dataclass(frozen=True)
@@ -16,18 +21,81 @@ class Turn:
 
     index: int
     process: int
+    round: int
     entry: str
     n: int
     mode: Mode
 
 
 def plan(protocol: Protocol, cells: Sequence[tuple[str, int, Mode]]) -> list[Turn]:
-    """Every Turn: in each round of each process every cell (entry, n, mode) has one, in random order."""
+    """Every Turn: in each round of each process every cell (entry, n, mode) has one, in random order.
+
+    The same for the same protocol and cells, so that a run can go on.
+    """
     rng = np.random.default_rng(protocol.seed)
     order = [
-        (process, cells[k])
+        (process, number, cells[k])
         for process in range(protocol.processes)
-        for _ in range(protocol.rounds)
+        for number in range(protocol.rounds)
         for k in rng.permutation(len(cells))
     ]
-    return [Turn(index, process, *cell) for index, (process, cell) in enumerate(order)]
+    return [Turn(index, process, number, *cell) for index, (process, number, cell) in enumerate(order)]
+
+
+class Timetable:
+    """The clock of a run that takes `planned_s` in `processes` generations of processes.
+
+    What loading takes is known when it has happened; the rest is divided equally among the turns that are left, again
+    at each turn. A round that has no time for SHORTEST_TURN_S per turn is left out, with those behind it; so is a
+    generation that cannot be loaded in time. Only the first round of the first generation is taken in any case.
+    Without `is_binding` every turn is taken, as long as the protocol says.
+    """
+
+    def __init__(self, planned_s: float, processes: int, turn_s: float, *, is_binding: bool) -> None:
+        self.planned_s = planned_s
+        self._processes, self._turn_s, self._is_binding = processes, turn_s, is_binding
+        self._begun_s = monotonic()
+        self._loading_s = 0.0  # the longest of a generation
+        self._started_s = self._begun_s
+        self._generation = 0
+        self._until_s = self._begun_s + planned_s
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return monotonic() - self._begun_s
+
+    def has_time_to_load(self, generation: int, n_turns: int) -> bool:
+        """Whether generation 0, 1, … can be loaded and take `n_turns` short turns. Its loading begins now."""
+        self._started_s = monotonic()
+        needed_s = self._loading_s + n_turns * SHORTEST_TURN_S
+        return not self._is_binding or generation == 0 or self.elapsed_s + needed_s <= self.planned_s
+
+    def loaded(self, generation: int) -> None:
+        """Note that the generation is loaded: its turns share what is left with the generations behind it."""
+        now_s, behind = monotonic(), self._processes - generation - 1
+        self._generation = generation
+        self._loading_s = max(self._loading_s, now_s - self._started_s)
+        left_s = self.planned_s - self.elapsed_s
+        own_s = (left_s - behind * self._loading_s) / (behind + 1)
+        if own_s < 0:  # the last ones will be left out
+            own_s = left_s / 2 if behind else left_s
+        self._until_s = now_s + own_s
+
+    def has_time(self, number: int, n_turns: int) -> bool:
+        """Whether round 0, 1, … of a generation, of `n_turns`, can begin."""
+        if not self._is_binding or number == 0:
+            return True
+        return (self._until_s - monotonic()) / n_turns >= SHORTEST_TURN_S
+
+    def is_over(self, number: int) -> bool:
+        """Whether the time is up even for round 0, 1, … of the generation, which has begun."""
+        is_needed = self._generation == 0 and number == 0
+        return self._is_binding and not is_needed and self.elapsed_s > GRACE * self.planned_s
+
+    def turn_s(self, n_turns: int, overhead_s: float) -> float:
+        """The seconds of the next turn, where `n_turns` are left in the generation, each with an overhead."""
+        if not self._is_binding:
+            return self._turn_s
+        own_s = (self._until_s - monotonic()) / n_turns - overhead_s
+        return min(max(own_s, SHORTEST_TURN_S), LONGEST_TURN * self._turn_s)

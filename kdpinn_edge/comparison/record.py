@@ -18,12 +18,15 @@ from kdpinn_edge.comparison.backend import Layer, Promise
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.files import write_whole
 
-SCHEMA = 2
+SCHEMA = 3
 
 Mode = Literal["closed", "periodic", "periodic, load", "cold", "first"]
-"""How calls follow each other: closed is back to back; periodic at a fixed rate, each latency measured from the
-intended start, on a quiet machine or beside a background load; cold after the caches were swept; first is the first
-call after `bind`, once per process."""
+"""How calls follow each other: closed is back to back, in pairs with a partner; periodic at a fixed rate, each latency
+measured from the intended start, on a quiet machine or beside a background load; cold after the caches were swept;
+first is the first call after `bind`, once per process."""
+
+KNOWN_WORK = "known work"
+"""The partner of those that have no library to be compared with: a loop that is always the same."""
 
 MODES: tuple[Mode, ...] = ("closed", "periodic", "periodic, load", "cold", "first")
 
@@ -34,8 +37,9 @@ class Protocol:
 
     Each backend is loaded in `processes` processes, one after another, each taking `rounds` turns per n and mode in a
     random order that `seed` decides; a turn lasts about `turn_seconds`, in periodic modes longer where `least_samples`
-    in all need it. `deadline_ns` is what a latency may not exceed. Entries with threads of their own choice are
-    measured in the modes "closed" and "first" alone.
+    in all need it. With a `budget_s` the run keeps to so many seconds: turns get shorter, and the last rounds and
+    processes are left out, where the machine is slow. `deadline_ns` is what a latency may not exceed. Entries with
+    threads of their own choice are measured in the modes "closed" and "first" alone.
     """
 
     n_points: tuple[int, ...]
@@ -46,6 +50,7 @@ class Protocol:
     deadline_ns: int
     seed: int
     least_samples: int = 1
+    budget_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ class Subject:
 @dataclass(frozen=True)
 class Start:
     """One process, from its start to its first values: nanoseconds from exec to a ready interpreter, of loading the
-    backend and the model, and of the first call at one point; resident memory after loading, all of it and above that
-    of the ready interpreter.
+    backend and the model, and of the first call at one point, all of them on the core; resident memory after loading,
+    all of it and above that of the ready interpreter.
     """
 
     process_ns: int
@@ -106,8 +111,9 @@ class Start:
 class Entry:
     """One backend on one subject with one choice of threads (None: the backend's own), admitted by parity.
 
-    `error` is absolute, the largest difference to the float64 Program of the subject. `threads_set` says what was set,
-    `cpus` where it ran. `artifact_bytes` is shipped per model, `installed_bytes` is the runtime on disk.
+    `is_deployed` is Backend's. `partner` is what its calls were paired with: a backend's name or KNOWN_WORK. `error` is
+    absolute, the largest difference to the float64 Program of the subject. `threads_set` says what was set, `cpus`
+    where its processes ran. `artifact_bytes` is shipped per model, `installed_bytes` is the runtime on disk.
     """
 
     name: str
@@ -116,6 +122,8 @@ class Entry:
     threads: int | None
     layer: Layer
     promise: Promise
+    is_deployed: bool
+    partner: str
     error: float
     threads_set: str
     cpus: tuple[int, ...]
@@ -140,12 +148,33 @@ class Absent:
 
 
 @dataclass(frozen=True)
+class Disturbance:
+    """What the machine did during one turn of `wall_ns`: how long the process waited for its core while others had it,
+    what other virtual machines took (in steps of 10 ms), how often the process was put off the core; and what a loop
+    that is always the same took on the core before the turn and after it.
+    """
+
+    wall_ns: int
+    waited_ns: int
+    stolen_ns: int
+    switches: int
+    work_ns: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Block:
-    """The samples of one turn, in order: `turn` is its place in the plan, `process` counts processes of the run."""
+    """The samples of one turn, in order: `turn` is its place in the plan, `process` counts processes of the run.
+
+    In the closed mode `pairs_ns` has the times on the core of a call and of a call of the partner, pair by pair; in
+    periodic modes `on_core_ns` has for each sample what the latency would be on a core that nobody else used.
+    """
 
     turn: int
     process: int
     samples_ns: tuple[float, ...]
+    pairs_ns: tuple[tuple[float, float], ...] = ()
+    on_core_ns: tuple[float, ...] = ()
+    disturbance: Disturbance | None = None
 
 
 @dataclass(frozen=True)
@@ -220,7 +249,8 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Record:
-    """A comparison, whole (`is_complete`) or interrupted between two turns.
+    """A comparison, whole (`is_complete`) or interrupted between two turns. A whole one lacks the turns for which the
+    protocol's budget had no time.
 
     `entries` and `absent` are in the order of the tables. `conditions` has the machine before, and after each session.
     `devices` are no entries: other machines have figures of their own.
@@ -253,8 +283,8 @@ def read_record(path: str | os.PathLike[str]) -> Record:
         schema = msgspec.json.decode(text, type=_Schema).schema
         if schema != SCHEMA:
             raise BenchError(
-                f"{path}: a record of schema {schema}; this version reads {SCHEMA}. Measure again, or use the version "
-                "that wrote it."
+                f"{path}: a record of schema {schema}; expected: {SCHEMA}, which has pairs of calls and times on the "
+                "core. They cannot be made of other records: measure again."
             )
         return msgspec.json.decode(text, type=Record)
     except OSError as error:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdpinn_edge.comparison.backend_config import BackendConfig, absence, admit, check_installed, start
 from kdpinn_edge.comparison.background import Background, background
 from kdpinn_edge.comparison.baseline import BASELINES
 from kdpinn_edge.comparison.machine import conditions, this_machine, versions
-from kdpinn_edge.comparison.plan import Turn, plan
+from kdpinn_edge.comparison.plan import Timetable, Turn, plan
 from kdpinn_edge.comparison.record import (
+    KNOWN_WORK,
     MODES,
     Absent,
     Block,
@@ -33,17 +37,18 @@ from kdpinn_edge.comparison.record import (
 )
 from kdpinn_edge.comparison.reference import Reference
 from kdpinn_edge.comparison.sizes import installed_bytes
-from kdpinn_edge.comparison.worker import Worker
+from kdpinn_edge.comparison.statistics import REFERENCE
+from kdpinn_edge.comparison.worker import Bound, Loaded, Worker
 from kdpinn_edge.errors import BenchError, listing
+from kdpinn_edge.runtime.timing import Pace
 
-START_S = 2.0  # to start a process and load a backend: from 0.3 s to 30 s, guessed
+LOAD_S, LOAD_ALL_S = 0.8, 3.0  # to start and load one of many backends, and whatever their number is: guessed
 SAVE_S = 2.0
 SETTLE_S = 0.002  # between turns: what the last one woke goes back to sleep
 BACKGROUND_S = 0.02  # until a background load is at work
 BACKGROUND_AT_MOST_S = 60.0
 TOO_SLOW_TURNS = 4  # of one call
 SWEEP_S = 0.02
-LEAST_CLOSED = 3
 MOST_KEPT = 1250  # samples of a turn: eight turns have a p99.9
 LONGEST_S = 0.4  # of a turn, for the sake of a tail
 LEAST_PERIOD_NS = 200_000
@@ -55,7 +60,7 @@ FLOOR = "nothing"
 
 @dataclass(frozen=True)
 class MeasurementProgress:
-    """The progress of a run, in seconds of its estimate."""
+    """The progress of a run: seconds since it began, and those that it is planned to take."""
 
     done_s: float
     total_s: float
@@ -63,9 +68,10 @@ class MeasurementProgress:
 
 
 def estimate_s(configs: Sequence[BackendConfig], protocol: Protocol) -> float:
-    """Estimate the seconds that `measure` will take: backends that are slow to load or to call take longer."""
-    turns = len(_turns(configs, protocol))
-    return turns * _turn_s(protocol) + len(configs) * protocol.processes * START_S
+    """The seconds that `measure` will take: it keeps to them where the protocol has a budget."""
+    loading_s = protocol.processes * (LOAD_ALL_S + LOAD_S * len(configs))
+    needed_s = loading_s + len(_turns(configs, protocol)) * _turn_s(protocol)
+    return needed_s if protocol.budget_s is None else min(needed_s, protocol.budget_s)
 
 
 def measure(
@@ -79,17 +85,22 @@ def measure(
 ) -> Record:
     """Measure the backends `configs` as `protocol` has it; benchmarks/README.md says the rest.
 
-    The record is in `out` from the first turn on, readable at every moment, and is_complete at the end; with `resume`
-    the one that is there, if any, is continued. Raises BenchError for arguments that make no comparison, for a file
-    `out` that exists where it is not resumed, and for one to resume that is of another bundle, machine, version or
-    protocol; BundleError for a damaged bundle.
+    Calls are paired with those of the library of the smallest model among them. The record is in `out` from the
+    beginning on, readable at every moment, and is_complete at the end; with `resume` the one that is there, if any, is
+    continued. Raises BenchError for arguments that make no comparison, for a file `out` that exists where it is not
+    resumed, and for one to resume that is of another bundle, machine, version or protocol; BundleError for a damaged
+    bundle.
     """
     _check(configs, protocol)
     if out is not None and out.exists() and not resume:
         raise BenchError(f"{out} exists; expected: a new file, or --resume to continue the record in it")
     run = _Run(configs, protocol, name)
     if out is not None and out.exists():
-        run.resume(read_record(out), out)
+        earlier = read_record(out)
+        run.resume(earlier, out)
+        if earlier.is_complete:
+            report(MeasurementProgress(0.0, 0.0, "done"))
+            return run.record(is_complete=True)
     run.measure(out, report)
     return run.record(is_complete=True)
 
@@ -104,15 +115,15 @@ class _Run:
         for config in configs:
             if config.bundle not in self._references:
                 self._references[config.bundle] = Reference(config.bundle, config.rmse)
+        self._smallest = min(self._references, key=lambda bundle: self._references[bundle].subject.multiply_adds)
         self._entries: dict[str, Entry] = {}
         self._absent: dict[tuple[str, int | None], Absent] = {}
         self._cells: dict[tuple[str, int, Mode], Cell] = {}
         self._devices: tuple[Device, ...] = ()
         self._clocks_ns: dict[str, float] = {}
         self._conditions = [conditions()]
-        self._paces: dict[tuple[str, int], tuple[int, float]] = {}
+        self._paces: dict[tuple[str, int], tuple[Pace, Pace]] = {}
         self._first_process = 0
-        self._done_s = 0.0
 
     def record(self, is_complete: bool) -> Record:
         keys = [key for key in _cells_of(self._configs.values(), self._protocol) if key in self._cells]
@@ -167,26 +178,38 @@ class _Run:
         self._first_process = 1 + max((b.process for c in self._cells.values() for b in c.blocks), default=-1)
 
     def measure(self, out: Path | None, report: Callable[[MeasurementProgress], None]) -> None:
-        """Take every turn that is not yet in the record, and keep `out` up to date."""
+        """Take the turns that are not yet in the record, as the timetable has them, and keep `out` up to date."""
         done = {block.turn for cell in self._cells.values() for block in cell.blocks}
         todo = [turn for turn in self._turns if turn.index not in done and not self._is_absent(turn)]
         processes = sorted({turn.process for turn in todo})
-        total_s = len(todo) * _turn_s(self._protocol) + len(processes) * len(self._configs) * START_S
+        planned_s = estimate_s(list(self._configs.values()), self._protocol) * len(todo) / max(len(self._turns), 1)
+        table = Timetable(
+            planned_s,
+            len(processes),
+            self._protocol.turn_seconds,
+            is_binding=self._protocol.budget_s is not None,
+        )
 
-        def advance(seconds: float, doing: str) -> None:
-            report(MeasurementProgress(self._done_s, total_s, doing))
-            self._done_s += seconds
+        def advance(doing: str) -> None:
+            report(MeasurementProgress(min(table.elapsed_s, planned_s), planned_s, doing))
 
+        self._save(out)
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="kdpinn_edge_", ignore_cleanup_errors=True)))
             for number in range(len(self._configs) + len(BASELINES)):
                 (folder / str(number)).mkdir()
-            load = stack.enter_context(background(self._machine.affinity))
-            for process in processes:
+            cpus = self._machine.affinity if "periodic, load" in self._protocol.modes else ()
+            load = stack.enter_context(background(cpus))
+            for generation, process in enumerate(processes):
+                turns = [turn for turn in todo if turn.process == process]
+                if not table.has_time_to_load(generation, len(turns)):
+                    break
                 with ExitStack() as those:
                     workers = self._start(process, folder, those, advance)
-                    self._take_turns([t for t in todo if t.process == process], workers, load, out, advance)
-            report(MeasurementProgress(total_s, total_s, "done"))
+                    self._save(out)
+                    table.loaded(generation)
+                    self._take_turns(turns, workers, load, table, out, advance)
+        report(MeasurementProgress(planned_s, planned_s, "done"))
         if out is not None:
             write_record(self.record(is_complete=True), out)
 
@@ -195,67 +218,116 @@ class _Run:
         turns: Sequence[Turn],
         workers: dict[str, Worker],
         load: Background,
+        table: Timetable,
         out: Path | None,
-        advance: Callable[[float, str], None],
+        advance: Callable[[str], None],
     ) -> None:
-        saved_s = monotonic()
+        """Take `turns` of one generation, round by round, while there is time."""
+        saved_s, left = monotonic(), len(turns)
         try:
-            for turn in turns:
-                advance(_turn_s(self._protocol), f"{turn.entry}, {turn.n:,} points, {turn.mode}")
-                if turn.entry in workers and not self._is_absent(turn):
-                    try:
-                        self._take(turn, workers[turn.entry], load)
-                    except BenchError as error:
-                        del workers[turn.entry]
-                        self._leave_out(turn.entry, error)
-                if out is not None and monotonic() - saved_s > SAVE_S:
-                    write_record(self.record(is_complete=False), out)
-                    saved_s = monotonic()
+            for number in sorted({turn.round for turn in turns}):
+                those = [turn for turn in turns if turn.round == number]
+                if not table.has_time(number, len(those)):
+                    return
+                for turn in those:
+                    if table.is_over(number):
+                        return
+                    if turn.entry in workers and not self._is_absent(turn):
+                        advance(f"{turn.entry}, {turn.n:,} points, {turn.mode}")
+                        try:
+                            self._take(turn, workers[turn.entry], load, table.turn_s(left, SETTLE_S))
+                        except BenchError as error:
+                            del workers[turn.entry]
+                            self._leave_out(turn.entry, error)
+                    left -= 1
+                    if monotonic() - saved_s > SAVE_S:
+                        self._save(out)
+                        saved_s = monotonic()
         finally:
-            if out is not None:
-                write_record(self.record(is_complete=False), out)
+            self._save(out)
 
-    def _start(
-        self, process: int, folder: Path, stack: ExitStack, advance: Callable[[float, str], None]
-    ) -> dict[str, Worker]:
-        """A loaded worker for every backend that keeps its promise, and for the baselines, started in random order."""
+    def _save(self, out: Path | None) -> None:
+        if out is not None:
+            write_record(self.record(is_complete=False), out)
+
+    def _start(self, process: int, folder: Path, stack: ExitStack, advance: Callable[[str], None]) -> dict[str, Worker]:
+        """A loaded worker for every backend that keeps its promise, and for the baselines, started in random order.
+
+        All load at once: what their loading takes is measured on the core, so that they do not see each other in it.
+        """
         label, workers = self._first_process + process, {}
         names = list(self._configs)
-        for k in np.random.default_rng((self._protocol.seed, process)).permutation(len(names)):
-            config = self._configs[names[k]]
-            advance(START_S, f"loading {config.name}")
-            if (config.name, None) in self._absent:
-                continue
+        order = [names[k] for k in np.random.default_rng((self._protocol.seed, process)).permutation(len(names))]
+        pool = stack.enter_context(ThreadPoolExecutor(len(names) + len(BASELINES)))
+        processes = stack.enter_context(ExitStack())  # ends before the pool, whose threads wait for these processes
+        loading: dict[str, Future[_Admitted]] = {}
+        advance(f"loading {len(names)} backends")
+        for name in order:
+            if (name, None) not in self._absent:
+                config = self._configs[name]
+                cpus = config.cpus(self._machine.affinity, names.index(name) + process)
+                try:
+                    check_installed(config.backend)
+                    worker = start(config, self._partner(config), cpus, folder / self._number(name), processes)
+                except BenchError as error:
+                    self._leave_out(name, error)
+                    continue
+                loading[name] = pool.submit(self._admit, config, cpus, worker)
+        floors = self._baselines(folder, processes, pool) if process == 0 else {}
+        for name, admitted in loading.items():
+            advance(f"loading {name}")
             try:
-                workers[config.name] = self._admit(config, label, folder, stack)
+                workers[name] = self._enter(self._configs[name], label, admitted.result())
             except BenchError as error:
-                self._leave_out(config.name, error)
-        some = next(iter(self._configs.values()))
-        for backend in BASELINES:
-            baseline = BackendConfig(backend.name, backend, some.bundle)
-            try:
-                worker = start(baseline, self._machine.affinity, folder / str(self._number(baseline.name)), stack)
-                x = self._references[some.bundle].points(1)
-                worker.load(x)
-                worker.bind(x)
-                clock_ns = worker.clock_ns(1)
-            except BenchError:
-                continue  # no C compiler, which the backends that need it say
-            self._clocks_ns[backend.name] = min(clock_ns, self._clocks_ns.get(backend.name, clock_ns))
-            workers[backend.name] = worker
+                self._leave_out(name, error)
+        for name, floor in floors.items():
+            with suppress(BenchError):  # no C compiler, which the backends that need it say
+                workers[name], self._clocks_ns[name] = floor.result()
         return workers
 
-    def _admit(self, config: BackendConfig, label: int, folder: Path, stack: ExitStack) -> Worker:
-        """A worker whose values are right at the probe points; each n at which they are not is left out."""
-        backend, reference = config.backend, self._references[config.bundle]
-        check_installed(backend)
-        worker = start(config, self._machine.affinity, folder / str(self._number(config.name)), stack)
+    def _baselines(
+        self, folder: Path, stack: ExitStack, pool: ThreadPoolExecutor
+    ) -> dict[str, Future[tuple[Worker, float]]]:
+        """Workers for the calls that do nothing, and what reading the clock costs in them."""
+        found, x = {}, self._references[self._smallest].points(1)
+
+        def load(worker: Worker) -> tuple[Worker, float]:
+            worker.load(x)
+            worker.bind(x)
+            return worker, worker.clock_ns(1)
+
+        for backend in BASELINES:
+            baseline = BackendConfig(backend.name, backend, self._smallest)
+            cpus = baseline.cpus(self._machine.affinity, 0)
+            worker = start(baseline, None, cpus, folder / self._number(backend.name), stack)
+            found[backend.name] = pool.submit(load, worker)
+        return found
+
+    def _partner(self, config: BackendConfig) -> Path | None:
+        """The bundle whose library the calls of `config` are paired with; None for that library itself."""
+        is_it = config.backend.name == REFERENCE[config.backend.layer] and config.threads == 1
+        return None if is_it and config.bundle == self._smallest else self._smallest
+
+    def _admit(self, config: BackendConfig, cpus: tuple[int, ...], worker: Worker) -> _Admitted:
+        """Load `worker` and call it at each n; its values are right at the probe points, or BenchError is raised."""
+        reference = self._references[config.bundle]
         loaded, error = admit(worker, config, reference)
+        bound: dict[int, Bound | BenchError] = {}
         for n in self._protocol.n_points:
-            if (config.name, n) in self._absent:
-                continue
+            if (config.name, n) not in self._absent:
+                try:
+                    bound[n] = worker.bind(reference.points(n))
+                except BenchError as fault:
+                    bound[n] = fault
+        return _Admitted(worker, cpus, loaded, error, bound)
+
+    def _enter(self, config: BackendConfig, label: int, admitted: _Admitted) -> Worker:
+        """The worker of a backend that is in the comparison now; each n at which its values are wrong is left out."""
+        backend, reference, loaded = config.backend, self._references[config.bundle], admitted.loaded
+        for n, bound in admitted.bound.items():
             try:
-                bound = worker.bind(reference.points(n))
+                if isinstance(bound, BenchError):
+                    raise bound
                 reference.judge_timed(bound.values, n, backend.promise)
                 self._check_pace(bound.first_ns, bound.second_ns)
             except BenchError as fault:
@@ -263,7 +335,7 @@ class _Run:
                 continue
             if "first" in self._protocol.modes:
                 self._add((config.name, n, "first"), 1, None, Block(-1, label, (round(bound.first_ns, 1),)))
-        starts = self._entries[config.name].starts if config.name in self._entries else ()
+        earlier = self._entries.get(config.name)
         self._entries[config.name] = Entry(
             name=config.name,
             backend=backend.name,
@@ -271,49 +343,56 @@ class _Run:
             threads=config.threads,
             layer=backend.layer,
             promise=backend.promise,
-            error=error,
+            is_deployed=backend.is_deployed,
+            partner=REFERENCE[backend.layer] if loaded.is_paired else KNOWN_WORK,
+            error=admitted.error,
             threads_set=loaded.threads,
-            cpus=config.cpus(self._machine.affinity),
+            cpus=tuple(sorted({*(earlier.cpus if earlier else ()), *admitted.cpus})),
             versions=versions(backend.packages),
             artifact_bytes=loaded.artifact_bytes,
             installed_bytes=installed_bytes(backend.runtime),
-            starts=(*starts, loaded.start),
+            starts=(*(earlier.starts if earlier else ()), loaded.start),
         )
-        return worker
+        return admitted.worker
 
-    def _take(self, turn: Turn, worker: Worker, load: Background) -> None:
-        """Measure one turn and keep its samples."""
+    def _take(self, turn: Turn, worker: Worker, load: Background, seconds: float) -> None:
+        """Measure one turn of so many seconds and keep its samples."""
         sleep(SETTLE_S)
-        pace, key = (turn.entry, turn.n), (turn.entry, turn.n, turn.mode)
-        if pace not in self._paces:
-            self._paces[pace] = worker.find_batch(turn.n)
-        batch, call_ns = self._paces[pace]
+        key = (turn.entry, turn.n, turn.mode)
+        if key[:2] not in self._paces:
+            self._paces[key[:2]] = worker.paces(turn.n)
+        own, partner = self._paces[key[:2]]
         earlier = self._cells.get(key)
-        turn_ns = self._protocol.turn_seconds * 1e9
-        period_ns = None
+        process, index = self._first_process + turn.process, turn.index
         match turn.mode:
             case "closed":
-                batch = earlier.batch if earlier else batch
-                count = max(LEAST_CLOSED, round(turn_ns / (batch * call_ns)))
-                samples = worker.sample(turn.n, "closed", batch, count)[:: -(-count // MOST_KEPT)]
+                own = replace(own, batch=earlier.batch) if earlier else own
+                pairs, disturbance = worker.paired(turn.n, (own, partner), seconds)
+                kept = pairs.samples_ns[:: -(-len(pairs.samples_ns) // MOST_KEPT)]
+                those = tuple((a, b) for a, b in _rounded(pairs.pairs_ns, digits=2))
+                block = Block(index, process, tuple(_rounded(kept)), pairs_ns=those, disturbance=disturbance)
+                self._add(key, own.batch, None, block)
             case "cold":
-                batch, count = 1, max(1, round(turn_ns / (call_ns + SWEEP_S * 1e9)))
-                samples = worker.sample(turn.n, "cold", 2 * self._machine.cache_bytes, count)
+                count = max(1, round(seconds * 1e9 / (own.call_ns + SWEEP_S * 1e9)))
+                samples, disturbance = worker.sample(turn.n, "cold", 2 * self._machine.cache_bytes, count)
+                self._add(key, 1, None, Block(index, process, tuple(_rounded(samples)), disturbance=disturbance))
             case _:
-                period_ns = (earlier.period_ns if earlier else None) or period_for(call_ns)
-                batch, count = 1, max(self._least_samples(turn.entry, period_ns), round(turn_ns / period_ns))
+                period_ns = (earlier.period_ns if earlier else None) or period_for(own.call_ns)
+                count = max(self._least_samples(turn.entry, period_ns, seconds), round(seconds * 1e9 / period_ns))
                 with load.running(BACKGROUND_AT_MOST_S) if turn.mode == "periodic, load" else nullcontext():
                     sleep(BACKGROUND_S)
-                    samples = worker.sample(turn.n, "periodic", period_ns, count)
-        kept = tuple(np.round(samples, 1).tolist())
-        self._add(key, batch, period_ns, Block(turn.index, self._first_process + turn.process, kept))
+                    samples, disturbance = worker.sample(turn.n, "periodic", period_ns, count)
+                late, on_core = (tuple(_rounded(column)) for column in samples.T)
+                block = Block(index, process, late, on_core_ns=on_core, disturbance=disturbance)
+                self._add(key, 1, period_ns, block)
 
-    def _least_samples(self, entry: str, period_ns: int) -> int:
-        """How many periodic calls a turn has at least."""
+    def _least_samples(self, entry: str, period_ns: int, seconds: float) -> int:
+        """How many periodic calls a turn of so many seconds has at least."""
         config, turns = self._configs.get(entry), self._protocol.processes * self._protocol.rounds
         needed = -(-self._protocol.least_samples // turns)
         wanted = -(-config.tail_samples // turns) if config else 1
-        return max(needed, wanted if wanted * period_ns <= LONGEST_S * 1e9 else 1)
+        longest_s = LONGEST_S * min(seconds / self._protocol.turn_seconds, 1)
+        return max(needed, wanted if wanted * period_ns <= longest_s * 1e9 else 1)
 
     def _add(self, key: tuple[str, int, Mode], batch: int, period_ns: int | None, block: Block) -> None:
         cell = self._cells.get(key, Cell(*key, batch, period_ns, ()))
@@ -334,8 +413,24 @@ class _Run:
     def _is_absent(self, turn: Turn) -> bool:
         return not self._absent.keys().isdisjoint({(turn.entry, None), (turn.entry, turn.n)})
 
-    def _number(self, name: str) -> int:
-        return [*self._configs, *(backend.name for backend in BASELINES)].index(name)
+    def _number(self, name: str) -> str:
+        return str([*self._configs, *(backend.name for backend in BASELINES)].index(name))
+
+
+@dataclass(frozen=True)
+class _Admitted:
+    """A worker that was loaded and called at each n, or why it could not be."""
+
+    worker: Worker
+    cpus: tuple[int, ...]
+    loaded: Loaded
+    error: float
+    bound: dict[int, Bound | BenchError]
+
+
+def _rounded(values: NDArray[Any], digits: int = 1) -> list[Any]:
+    rounded: list[Any] = np.round(values, digits).tolist()
+    return rounded
 
 
 def period_for(call_ns: float) -> int:
@@ -360,9 +455,13 @@ def _cells_of(configs: Iterable[BackendConfig], protocol: Protocol) -> list[tupl
 
 
 def _turns(configs: Iterable[BackendConfig], protocol: Protocol) -> list[Turn]:
-    """The plan, which is the same whatever the order of the backends: a record that is resumed names its turns."""
+    """The plan, which is the same whatever the order of the backends: a record that is resumed names its turns. The
+    baselines are measured in the first generation alone.
+    """
     ordered = sorted(configs, key=lambda config: config.name)
-    return plan(protocol, [cell for cell in _cells_of(ordered, protocol) if cell[2] != "first"])
+    turns = plan(protocol, [cell for cell in _cells_of(ordered, protocol) if cell[2] != "first"])
+    baselines = {backend.name for backend in BASELINES}
+    return [turn for turn in turns if turn.process == 0 or turn.entry not in baselines]
 
 
 def _turn_s(protocol: Protocol) -> float:
@@ -376,10 +475,11 @@ def _check(configs: Sequence[BackendConfig], protocol: Protocol) -> None:
         faults.append(f"n_points={protocol.n_points}; expected: at least one n, from 1, each once")
     if not protocol.modes:
         faults.append(f"no mode; expected: some of {', '.join(MODES)}")
-    if protocol.processes < 1 or protocol.rounds < 1 or not protocol.turn_seconds > 0 or protocol.deadline_ns < 1:
+    counts, budget_s = (protocol.processes, protocol.rounds, protocol.deadline_ns), protocol.budget_s
+    if min(counts) < 1 or not protocol.turn_seconds > 0 or not (budget_s is None or budget_s > 0):
         faults.append(
             f"processes={protocol.processes}, rounds={protocol.rounds}, turn_seconds={protocol.turn_seconds}, "
-            f"deadline_ns={protocol.deadline_ns}; expected: all from 1, or above 0"
+            f"deadline_ns={protocol.deadline_ns}, budget_s={budget_s}; expected: all from 1, or above 0"
         )
     names = [config.name for config in configs]
     if not names or len(set(names)) < len(names):

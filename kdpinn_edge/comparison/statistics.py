@@ -1,7 +1,8 @@
-"""From raw samples to rows: percentiles with intervals in which a repetition is expected, and missed deadlines."""
+"""From raw samples to rows: how many times as long as the library, percentiles, and missed deadlines."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -11,46 +12,90 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, stdtrit
 
-from kdpinn_edge.comparison.record import Cell, Device, Mode, Record
+from kdpinn_edge.comparison.disturbance import is_spoilt
+from kdpinn_edge.comparison.record import KNOWN_WORK, Block, Cell, Device, Entry, Mode, Record
 from kdpinn_edge.errors import BenchError
 
 Array = NDArray[Any]
+Verdict = Literal["held", "missed", "not decidable here"]
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 BEYOND = 10  # samples beyond a percentile, for it to be one
 CONFIDENCE = 0.95
-DRAWS = 200
-SHORTEST_NS = 0.01  # a sample of 0 has no logarithm
+DRAWS = 400
+WIDEST = 2.0
+"""An interval whose ends are further apart than this factor decides nothing."""
+
+REFERENCE = {"kernel in C": "library, C loop", "call from Python": "library, cffi", "framework call": "library, cffi"}
+"""For each layer the backend that the others are compared with."""
 
 
 @dataclass(frozen=True)
 class Percentile:
-    """The p-th percentile in nanoseconds, by nearest rank; a repetition of the run is expected in [low_ns, high_ns]
-    in 95 of 100 cases.
-    """
+    """The p-th percentile in nanoseconds, by nearest rank."""
 
     p: float
     ns: float
-    low_ns: float
-    high_ns: float
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long one call takes as another, in time on the core: `factor`.
+
+    A repetition of the run is expected in [low, high] in 95 of 100 cases. `spread` is the standard error of the
+    logarithm, with `freedom` degrees. The three are None, and `freedom` is 0, where there is one turn alone. It rests
+    on `turns`; `spoilt` others were left out.
+    """
+
+    factor: float
+    low: float | None
+    high: float | None
+    spread: float | None
+    freedom: float
+    turns: int
+    spoilt: int
+
+    @property
+    def is_decidable(self) -> bool:
+        """Whether the interval is narrow enough to say anything."""
+        return self.low is not None and self.high is not None and self.high <= WIDEST * self.low
+
+    @property
+    def is_longer(self) -> bool:
+        """Whether the call takes longer than the other, beyond noise: how many times as long may be open."""
+        return self.low is not None and self.low > 1
 
 
 @dataclass(frozen=True)
 class Misses:
-    """Late calls: `count` of `samples` latencies exceeded the deadline. The true share is below `share_bound` with 95 %
-    confidence: none in N means below 3/N.
+    """Late calls: of `samples`, `count` exceeded the deadline by themselves. `stalled` others exceeded it because the
+    machine gave their core to somebody else; they say nothing and are not among the samples.
+
+    With 95 % confidence the true share lies below `share_bound` (none in N means below 3/N), and, also with 95 %
+    confidence, above `share_least`: the bounds of Clopper and Pearson.
     """
 
     count: int
     samples: int
+    stalled: int
     share_bound: float
+    share_least: float
+
+    def verdict(self, p: float) -> Verdict:
+        """Whether the deadline is held at the p-th percentile."""
+        if self.share_bound <= 1 - p / 100:
+            return "held"
+        return "missed" if self.share_least > 1 - p / 100 else "not decidable here"
 
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """The summary of one Cell. `percentiles` are those of PERCENTILES that have ten samples beyond them; p50 always.
+    """The summary of one Cell. `percentiles`, in wall time, are those of PERCENTILES that have ten samples beyond them;
+    p50 always.
 
-    `misses` is None where a sample is a mean of several calls.
+    `ratio` is to the library, called in the same layer: exactly 1 for the library itself, None in modes without pairs.
+    `work` is to a loop that is always the same, for the library alone: how its own speed is compared with another run.
+    `misses` is None but in periodic modes.
     """
 
     entry: str
@@ -62,6 +107,8 @@ class LatencyRow:
     percentiles: tuple[Percentile, ...]
     min_ns: float
     max_ns: float
+    ratio: Ratio | None
+    work: Ratio | None
     misses: Misses | None
 
     def percentile(self, p: float) -> Percentile | None:
@@ -118,7 +165,8 @@ def device_rows(device: Device) -> tuple[DeviceRow, ...]:
 
 def rows(record: Record) -> tuple[LatencyRow, ...]:
     """A LatencyRow for each Cell of `record`, in its order."""
-    return tuple(row(cell, record.protocol.deadline_ns) for cell in record.cells)
+    entries = {entry.name: entry for entry in record.entries}
+    return tuple(row(cell, entries.get(cell.entry), record.protocol.deadline_ns) for cell in record.cells)
 
 
 def summary(record: Record) -> dict[str, Any]:
@@ -134,17 +182,39 @@ def summary(record: Record) -> dict[str, Any]:
         {
             "layer": f.layer,
             "clock_ns": f.clock_ns,
-            "rows": [asdict(row(c, record.protocol.deadline_ns)) for c in f.cells],
+            "rows": [asdict(row(c, None, record.protocol.deadline_ns)) for c in f.cells],
         }
         for f in record.baselines
     ]
-    return document | {"baselines": baselines, "devices": devices, "rows": [asdict(found) for found in rows(record)]}
+    turns, spoilt = spoilt_turns(record)
+    return document | {
+        "turns": turns,
+        "spoilt_turns": spoilt,
+        "baselines": baselines,
+        "devices": devices,
+        "rows": [asdict(found) for found in rows(record)],
+    }
 
 
-def row(cell: Cell, deadline_ns: float) -> LatencyRow:
-    """The LatencyRow of `cell`."""
+def spoilt_turns(record: Record) -> tuple[int, int]:
+    """Count the turns of `record`, and those of them that the machine spoilt."""
+    blocks = [block for cell in record.cells for block in cell.blocks if block.disturbance]
+    return len(blocks), sum(is_spoilt(block.disturbance) for block in blocks)
+
+
+def is_reference(entry: Entry) -> bool:
+    """Whether `entry` is the library that the others of its layer are compared with."""
+    return entry.partner == KNOWN_WORK and entry.backend == REFERENCE[entry.layer]
+
+
+def row(cell: Cell, entry: Entry | None, deadline_ns: float) -> LatencyRow:
+    """The LatencyRow of `cell`, which is of `entry`; None where it is of no backend."""
     pooled = np.concatenate([block.samples_ns for block in cell.blocks])
     enough = [p for p in PERCENTILES if p == PERCENTILES[0] or pooled.size >= samples_for(p)]
+    of_pairs = ratio(cell) if any(block.pairs_ns for block in cell.blocks) else None
+    is_library = entry is not None and is_reference(entry)
+    is_other = entry is not None and entry.partner != KNOWN_WORK
+    own = of_pairs and replace(of_pairs, factor=1.0, low=1.0, high=1.0, spread=0.0)
     return LatencyRow(
         entry=cell.entry,
         n=cell.n,
@@ -155,7 +225,9 @@ def row(cell: Cell, deadline_ns: float) -> LatencyRow:
         percentiles=percentiles(cell, enough),
         min_ns=float(pooled.min()),
         max_ns=float(pooled.max()),
-        misses=misses(pooled, deadline_ns) if cell.batch == 1 else None,
+        ratio=own if is_library else of_pairs if is_other else None,
+        work=of_pairs if is_library else None,
+        misses=misses(cell.blocks, deadline_ns) if cell.period_ns is not None else None,
     )
 
 
@@ -166,55 +238,107 @@ def samples_for(p: float) -> int:
     return round(BEYOND / (1 - p / 100))
 
 
-def misses(samples_ns: Array, deadline_ns: float) -> Misses:
-    """Count how many of `samples_ns` are above the deadline; the bound is that of Clopper and Pearson."""
-    count, n = int((samples_ns > deadline_ns).sum()), samples_ns.size
-    return Misses(count, n, 1.0 if count == n else float(betaincinv(count + 1, n - count, CONFIDENCE)))
+def misses(blocks: Sequence[Block], deadline_ns: float) -> Misses:
+    """Count the late calls of periodic `blocks`, and those that the machine stalled.
+
+    A call was stalled that is late, but would not be on a core that nobody else used. What other virtual machines take
+    is counted by the kernel per turn and not per call: of the late calls of a turn those with the least delay count as
+    stalled, until what was stolen in it explains no more.
+    """
+    count = stalled = samples = 0
+    for block in blocks:
+        late = np.asarray(block.samples_ns) > deadline_ns
+        own_ns = np.asarray(block.on_core_ns or block.samples_ns)
+        excess_ns = np.sort(own_ns[late & (own_ns > deadline_ns)]) - deadline_ns
+        stolen_ns = block.disturbance.stolen_ns if block.disturbance else 0
+        explained = int((np.cumsum(excess_ns) <= stolen_ns).sum())
+        stalled += int(late.sum()) - excess_ns.size + explained
+        count += excess_ns.size - explained
+        samples += len(block.samples_ns)
+    samples -= stalled
+    return Misses(count, samples, stalled, *share_bounds(count, samples))
+
+
+def share_bounds(count: int, n: int) -> tuple[float, float]:
+    """The share below which, and that above which `count` of n says that the true one lies, each with 95 % confidence:
+    the bounds of Clopper and Pearson.
+    """
+    above = 1.0 if count == n else float(betaincinv(count + 1, n - count, CONFIDENCE))
+    below = 0.0 if count == 0 else float(betaincinv(count, n - count + 1, 1 - CONFIDENCE))
+    return above, below
 
 
 def percentiles(cell: Cell, ps: Sequence[float]) -> tuple[Percentile, ...]:
-    """The percentiles `ps` of all samples of `cell`, and where a repetition of the run is expected.
-
-    The bootstrap draws processes with replacement, and of each its blocks: samples of one block resemble each other,
-    and so do blocks of one process. With s the standard deviation of the logarithm over the draws and P processes (or
-    blocks, where there is one process), a repetition departs from this run by t √2 s √(P / (P − 1)), t being Student's
-    quantile for P − 1 degrees of freedom: √2, because it has an error of its own. No interval reaches beyond the
-    smallest and the largest sample. Seeded: equal samples, equal rows.
-    """
+    """The percentiles `ps` of all samples of `cell`, by nearest rank."""
     samples = np.concatenate([block.samples_ns for block in cell.blocks])
-    order = np.argsort(samples, kind="stable")
-    ordered = samples[order]
-    found = ordered[_ranks(np.arange(1, ordered.size + 1)[None], ps)[0]]
-
-    clusters = _clusters(cell)
-    P = len(clusters)
-    if P == 1:
-        return tuple(
-            Percentile(p, ns, float(ordered[0]), float(ordered[-1])) for p, ns in zip(ps, found.tolist(), strict=True)
-        )
-    rng = np.random.default_rng(0)
-    drawn = np.empty((DRAWS, len(cell.blocks)), np.int32)  # how often each block is drawn
-    times = rng.multinomial(P, np.full(P, 1 / P), DRAWS)
-    for c, blocks in enumerate(clusters):
-        drawn[:, blocks] = rng.multinomial(times[:, c] * blocks.size, np.full(blocks.size, 1 / blocks.size))
-    block_of = np.repeat(np.arange(len(cell.blocks)), [len(block.samples_ns) for block in cell.blocks])[order]
-    ranks = _ranks(np.cumsum(drawn[:, block_of], axis=1), ps)
-    s = np.log(np.maximum(ordered[ranks], SHORTEST_NS)).std(axis=0)
-    factor = np.exp(stdtrit(P - 1, (1 + CONFIDENCE) / 2) * np.sqrt(2 * P / (P - 1)) * s)
-    low, high = np.maximum(found / factor, ordered[0]), np.minimum(found * factor, ordered[-1])
-    return tuple(map(Percentile, ps, found.tolist(), low.tolist(), high.tolist()))
+    found = np.quantile(samples, np.asarray(ps) / 100, method="inverted_cdf")
+    return tuple(map(Percentile, ps, found.tolist()))
 
 
-def _ranks(cumulative: Array, ps: Sequence[float]) -> Array:
-    """Where the nearest rank of each percentile lies (rows, len(ps)) among samples of these cumulative weights."""
-    wanted = np.ceil(np.asarray(ps) / 100 * cumulative[:, -1:] - 1e-9)
-    return np.array([np.searchsorted(row, w) for row, w in zip(cumulative, wanted, strict=True)])
+def ratio(cell: Cell) -> Ratio:
+    """The Ratio of the calls of `cell` to those of their partner.
 
-
-def _clusters(cell: Cell) -> list[Array]:
-    """The indices of the blocks of each process; of each block, where there is one process."""
-    processes = np.array([block.process for block in cell.blocks])
+    A turn's figure is the median over its pairs of the difference of logarithms: whatever the machine did to both of a
+    pair cancels, and what it did to one is an outlier. A process' figure is the mean of its turns, and the run's the
+    mean of its processes. The bootstrap draws processes with replacement, and turns within them, since pairs of one
+    turn resemble each other, and so do turns of one process. With s the standard deviation over the draws and P
+    processes (or turns, where there is one process), the standard error is s √(P / (P − 1)), and a repetition departs
+    from this run by Student's quantile for P − 1 degrees of freedom times √2 standard errors: √2, because it has an
+    error of its own.
+    Turns that the machine spoilt are left out, by the rule of disturbance.py; where all are, none is. Seeded: equal
+    pairs, equal ratios.
+    """
+    sound = [block for block in cell.blocks if not is_spoilt(block.disturbance)] or list(cell.blocks)
+    turns = np.array([np.median(-np.diff(np.log(block.pairs_ns), axis=1)) for block in sound])
+    processes = np.array([block.process for block in sound])
     labels = np.unique(processes)
-    if labels.size == 1:
-        return [np.array([i]) for i in range(processes.size)]
-    return [np.flatnonzero(processes == label) for label in labels]
+    clusters = [turns[processes == label] for label in labels] if labels.size > 1 else list(turns[:, None])
+    P, centre = len(clusters), float(np.mean([cluster.mean() for cluster in clusters]))
+    spoilt = len(cell.blocks) - len(sound)
+    if P == 1:
+        return Ratio(math.exp(centre), None, None, None, 0.0, turns.size, spoilt)
+    rng = np.random.default_rng(0)
+    means = np.empty((DRAWS, P))
+    for c, drawn in enumerate(rng.integers(P, size=(P, DRAWS))):
+        for k, cluster in enumerate(clusters):
+            those = np.flatnonzero(drawn == k)
+            means[those, c] = cluster[rng.integers(cluster.size, size=(those.size, cluster.size))].mean(axis=1)
+    spread = float(means.mean(axis=1).std()) * math.sqrt(P / (P - 1))
+    return _within(centre, spread, P - 1.0, turns.size, spoilt)
+
+
+def quotient(one: Ratio, other: Ratio) -> Ratio:
+    """How many times as long `one` takes as `other`, both being ratios to the same partner."""
+    centre, joint = math.log(one.factor / other.factor), _joint(one, other)
+    turns, spoilt = one.turns + other.turns, one.spoilt + other.spoilt
+    if joint is None:
+        return Ratio(math.exp(centre), None, None, None, 0.0, turns, spoilt)
+    return _within(centre, *joint, turns, spoilt)
+
+
+def has_changed(before: Ratio, after: Ratio) -> bool:
+    """Whether two runs differ by more than their errors explain, with 95 % confidence."""
+    joint = _joint(before, after)
+    return joint is not None and abs(math.log(after.factor / before.factor)) > _student(joint[1]) * joint[0]
+
+
+def _joint(one: Ratio, other: Ratio) -> tuple[float, float] | None:
+    """The standard error of a difference of logarithms, and its degrees of freedom by Welch and Satterthwaite; None
+    where one of them has no error.
+    """
+    if one.spread is None or other.spread is None:
+        return None
+    variance = one.spread**2 + other.spread**2
+    inverse = one.spread**4 / max(one.freedom, 1) + other.spread**4 / max(other.freedom, 1)
+    return math.sqrt(variance), variance**2 / inverse if inverse else 1.0
+
+
+def _within(centre: float, spread: float, freedom: float, turns: int, spoilt: int) -> Ratio:
+    reach = _student(freedom) * math.sqrt(2) * spread
+    low, high = math.exp(centre - reach), math.exp(centre + reach)
+    return Ratio(math.exp(centre), low, high, spread, freedom, turns, spoilt)
+
+
+def _student(freedom: float) -> float:
+    """The quantile of Student's distribution that CONFIDENCE needs on two sides."""
+    return float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2))

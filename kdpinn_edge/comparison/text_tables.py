@@ -1,4 +1,4 @@
-"""Records, verdicts and comparisons on a terminal; and the progress of a run."""
+"""Records, verdicts and comparisons on a terminal; and the progress of a run. Tables of usual names fit 80 columns."""
 
 from __future__ import annotations
 
@@ -8,60 +8,75 @@ from statistics import median
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
 from kdpinn_edge.comparison.backend import Layer
 from kdpinn_edge.comparison.compare import Comparison
-from kdpinn_edge.comparison.durations import duration
+from kdpinn_edge.comparison.conclusion import sentence, three_digits
+from kdpinn_edge.comparison.durations import duration, short_duration
 from kdpinn_edge.comparison.frontier import Fit
 from kdpinn_edge.comparison.gate import GateVerdict
 from kdpinn_edge.comparison.record import Absent, Device, Entry, Mode, Protocol, Record
 from kdpinn_edge.comparison.session import MeasurementProgress
-from kdpinn_edge.comparison.statistics import LatencyRow, Percentile, device_rows, percentiles, rows
+from kdpinn_edge.comparison.statistics import (
+    WIDEST,
+    LatencyRow,
+    Percentile,
+    Ratio,
+    device_rows,
+    percentiles,
+    rows,
+    spoilt_turns,
+)
 
-LAYERS: Mapping[Layer, str] = {"kernel in C": "C", "call from Python": "Python", "framework call": "framework"}
+LAYERS: Sequence[Layer] = ("kernel in C", "call from Python", "framework call")
 TITLES: Mapping[Mode, str] = {
-    "closed": "closed loop: calls follow each other",
-    "periodic": "periodic: one call per period, timed from its intended start",
-    "periodic, load": "periodic, beside a process on each core that writes through memory",
-    "cold": "cold: one call after the caches were swept",
+    "closed": "calls follow each other: how many times as long as the library",
+    "periodic": "one call per period, timed from its intended start",
+    "periodic, load": "the same, beside a process on each core that writes through memory",
+    "cold": "one call after the caches were swept",
     "first": "first call of a process",
 }
 MOST_WIDTH = 250
-START_FIELDS = ("process_ns", "load_ns", "first_call_ns", "resident_bytes")
-CLOSED = ("p50 µs", "±", "p99 µs", "ns/point", "error")
+JUDGED = 99.0
+UNDECIDED = "not decidable"
+CLOSED = ("points", "backend", "times", "95 %", "p50 µs", "p99 µs", "error")
+TEXTS = ("backend", "target", "function", "device")
 
 
 @contextmanager
 def live(console: Console) -> Iterator[Callable[[MeasurementProgress], None]]:
-    """Show a bar with what is being measured; yields the function to give as `report`."""
+    """Show a bar with the time left and what is being measured; yields the function to give as `report`."""
     bar = Bar(
         BarColumn(bar_width=16),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]:>5} left"),
         TextColumn("{task.description}"),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
     with bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("", total=None, left="")
 
         def report(progress: MeasurementProgress) -> None:
-            bar.update(task, description=progress.doing, total=progress.total_s, completed=progress.done_s)
+            left = f"{progress.total_s - progress.done_s:.0f} s"
+            bar.update(task, description=progress.doing, total=progress.total_s, completed=progress.done_s, left=left)
 
         yield report
 
 
 def print_record(console: Console, record: Record) -> None:
-    """Print the tables of `record`, one per mode; what loading takes; who is absent; protocol and machine."""
+    """Print the tables of `record`, one per mode; what loading takes; who is absent; protocol and machine; and which
+    backend to use.
+    """
     found = {(row.entry, row.n, row.mode): row for row in rows(record)}
     for subject in record.subjects:
         console.print(
             f"[bold]{subject.name}[/] {subject.precision}, {subject.target}, profile {subject.profile}, "
-            f"Program {subject.program_sha256[:16]}"
+            f"Program {subject.program_sha256[:16]}",
+            soft_wrap=True,
         )
         if subject.storage_error is not None:
             console.print(f"its weights were rounded for storage: off by {subject.storage_error:.1e} more in every row")
@@ -77,6 +92,24 @@ def print_record(console: Console, record: Record) -> None:
     print_absent(console, record.absent)
     for line in (*protocol_lines(record.protocol), *_machine_lines(record)):
         console.print(line, soft_wrap=True)
+    if said := sentence(record):
+        console.print(f"\n[bold]{escape(said)}[/]", soft_wrap=True)
+
+
+def times(ratio: Ratio | None) -> str:
+    """Write a factor; "?" where it is not decidable here, "" where there is none."""
+    if ratio is None:
+        return ""
+    return three_digits(ratio.factor) if ratio.is_decidable else "?"
+
+
+def interval(ratio: Ratio | None) -> str:
+    """Write where a repetition is expected; "" for the library itself, which is what the others are compared with."""
+    if ratio is None or ratio.spread == 0:
+        return ""
+    if not ratio.is_decidable or ratio.low is None or ratio.high is None:
+        return UNDECIDED
+    return f"{three_digits(ratio.low)}–{three_digits(ratio.high)}"
 
 
 def _print_mode(
@@ -88,13 +121,13 @@ def _print_mode(
     title: str,
 ) -> None:
     """The rows of `entries` in `mode`, layer by layer at each n; nothing where there are none."""
-    table = _table("points", "layer", "backend", *(CLOSED if mode == "closed" else _single_calls(record)))
+    table = _table(*(CLOSED if mode == "closed" else _single_calls(record, mode)))
     for n in record.protocol.n_points:
         is_first = True
-        for entry in sorted(entries, key=lambda entry: list(LAYERS).index(entry.layer)):
+        for entry in sorted(entries, key=lambda entry: LAYERS.index(entry.layer)):
             if row := found.get((entry.name, n, mode)):
                 figures = _closed(row, entry) if mode == "closed" else _single(row)
-                table.add_row(f"{n:,}" if is_first else "", LAYERS[entry.layer], entry.name, *figures)
+                table.add_row(f"{n:,}" if is_first else "", entry.name, *figures)
                 is_first = False
     if table.row_count:
         console.print(f"\n[bold]{title}[/]")
@@ -151,31 +184,32 @@ def print_absent(console: Console, absent: Sequence[Absent]) -> None:
         console.print(f"{missing.kind}: {missing.name}{at}: {escape(missing.reason)}", soft_wrap=True)
 
 
-def print_verdict(console: Console, verdict: GateVerdict) -> None:
+def print_verdict(console: Console, found: GateVerdict) -> None:
     """Print what the gate found, in one sentence, and what it rests on."""
-    colour, said = ("green", "kept by") if verdict.holds else ("bold red", "missed by")
-    p = f"p{verdict.latency.p:g}"
+    colour = {"held": "green", "missed": "bold red"}.get(found.verdict, "bold yellow")
+    p = f"p{found.latency.p:g}"
     console.print(
-        f"[{colour}]{duration(verdict.budget_ns)} {said} {duration(abs(verdict.excess_ns))}[/]: {verdict.backend}, "
-        f"{verdict.n:,} points, {p} {duration(verdict.latency.ns)}",
+        f"[{colour}]{duration(found.budget_ns)} {found.verdict}[/]: {found.backend}, {found.n:,} points, {p} "
+        f"{duration(found.on_core.ns)} on the core, {duration(found.latency.ns)} here",
         soft_wrap=True,
     )
+    late = found.misses
     console.print(
-        f"a repetition is expected from {duration(verdict.latency.low_ns)} to {duration(verdict.latency.high_ns)}; "
-        f"{verdict.misses.count} of {verdict.misses.samples:,} calls were late, with 95 % confidence less than "
-        f"{verdict.misses.share_bound:.2%} are; "
-        f"one call every {duration(verdict.period_ns)}, timed from its intended start",
+        f"{late.count} of {late.samples:,} calls were late by themselves, with 95 % confidence less than "
+        f"{late.share_bound:.2%} are; {late.stalled} more were late because the machine gave their core to others; "
+        f"one call every {duration(found.period_ns)}, timed from its intended start",
         soft_wrap=True,
     )
 
 
 def print_frontier(console: Console, fits: Sequence[Fit], budget_ns: int, percentile: float) -> None:
     """Print how many points fit, most first."""
-    table = _table(f"points in {duration(budget_ns)}", "backend", f"p{percentile:g}", "points that do not fit")
+    table = _table(f"points in {duration(budget_ns)}", "backend", f"p{percentile:g} on the core", "do not fit")
     for fit in sorted(fits, key=lambda fit: -fit.n):
         above = "none tried" if fit.n_above is None else f"{fit.n_above:,}"
         table.add_row(f"{fit.n:,}", fit.backend, duration(fit.ns) if fit.n else "", above)
     print_table(console, table)
+    console.print("what lies between the two numbers of points is not decidable here, with 95 % confidence")
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
@@ -188,26 +222,25 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         console.print(f"new: {name}", markup=False)
     changed = sorted((c for c in comparison.changes if c.is_beyond_noise), key=lambda c: -c.factor)
     if changed:
-        table = _table("times as long", "backend", "points", "mode", "", "before", "now")
+        table = _table("times as long", "backend", "points", "ratio before", "now")
         for change in changed:
             colour = "bold red" if change.factor > 1 else "green"
-            times = duration(change.before.ns), duration(change.after.ns)
-            figures = f"{change.n:,}", change.mode, f"p{change.after.p:g}", *times
-            table.add_row(f"[{colour}]{change.factor:.2f}[/]", change.entry, *figures)
+            ratios = three_digits(change.before.factor), three_digits(change.after.factor)
+            table.add_row(f"[{colour}]{change.factor:.2f}[/]", change.entry, f"{change.n:,}", *ratios)
         print_table(console, table)
-    console.print(f"{len(changed)} of {len(comparison.changes)} figures changed beyond noise")
+    console.print(f"{len(changed)} of {len(comparison.changes)} ratios changed beyond noise")
 
 
 def protocol_lines(protocol: Protocol) -> tuple[str, ...]:
     """Describe what was timed and what was not; benchmarks/README.md says it in full."""
     return (
-        f"Protocol: {protocol.processes} processes of each backend, {protocol.rounds} turns of "
-        f"{protocol.turn_seconds * 1e3:g} ms each per row, in random order (seed {protocol.seed}). Timed is a call on "
-        "arrays that are ready: no loading, compiling, binding, conversion. A closed sample is the mean of as many "
-        "calls as make the clock less than 1 % of it; all others are single calls. Parity comes first, at 1,024 points "
-        "and at those that are timed; error is the largest difference to the Program in float64.",
-        "± is where a repetition of the run is expected in 95 of 100 cases. A percentile has at least ten samples "
-        "beyond it, or is not shown. Late calls: with 95 % confidence their share is below what stands in brackets.",
+        f"Protocol: up to {protocol.processes} processes of each backend with {protocol.rounds} turns of about "
+        f"{protocol.turn_seconds * 1e3:g} ms per row, in random order (seed {protocol.seed}). Timed is a call on "
+        "arrays that are ready: no loading, compiling, binding, conversion. Parity comes first, at 1,024 points and at "
+        "those that are timed; error is the largest difference to the Program in float64.",
+        "times: calls alternate with calls of the library in the same layer and process, half a millisecond each, in "
+        "time on the core, which leaves out what the machine gave to others. A repetition is expected in the interval "
+        f"in 95 of 100 cases; one wider than a factor {WIDEST:g} is not decidable here. p50 and p99 are wall time.",
     )
 
 
@@ -216,62 +249,67 @@ def _machine_lines(record: Record) -> Iterator[str]:
     yield (
         f"Machine: {machine.cpu}, {machine.cores} cores, affinity {machine.affinity}, governor {machine.governor}, "
         f"clock {machine.clocksource}, {machine.kernel}, Python {machine.python}; load average "
-        f"{before.load_average[0]:.2f} before and {after.load_average[0]:.2f} after, "
-        f"{after.stolen_seconds - before.stolen_seconds:.1f} s stolen."
+        f"{before.load_average[0]:.2f} before and {after.load_average[0]:.2f} after."
     )
+    found = [block.disturbance for cell in record.cells for block in cell.blocks if block.disturbance]
+    if found:
+        wall_ns = sum(turn.wall_ns for turn in found)
+        turns, spoilt = spoilt_turns(record)
+        taken, stolen = (sum(ns) / wall_ns for ns in zip(*((t.waited_ns, t.stolen_ns) for t in found), strict=True))
+        yield (
+            f"The machine gave {taken:.0%} of the turns' time to other processes and {stolen:.1%} to other virtual "
+            f"machines, and spoilt {spoilt} of {turns} turns, which no ratio uses."
+        )
     for baseline in record.baselines:
         medians = "; ".join(f"{cell.mode} {duration(percentiles(cell, [50.0])[0].ns)}" for cell in baseline.cells)
         yield f"Noise baseline, {baseline.layer}: clock {duration(baseline.clock_ns)}; no work, p50: {medians}."
 
 
-def _single_calls(record: Record) -> tuple[str, ...]:
-    late = f"later than {duration(record.protocol.deadline_ns)}"
-    return ("period", "p50 µs", "±", "p99 µs", "p99.9 µs", "max µs", late)
+def _single_calls(record: Record, mode: Mode) -> tuple[str, ...]:
+    columns = ("points", "backend", "p50 µs", "p99 µs", "max µs")
+    judged = f"{short_duration(record.protocol.deadline_ns)} at p{JUDGED:g}"
+    return (*columns, "stalled", judged, "late") if mode.startswith("periodic") else columns
 
 
 def _closed(row: LatencyRow, entry: Entry) -> tuple[str, ...]:
-    p50 = row.percentiles[0]
-    return (_us(p50), _spread(p50), _us(row.percentile(99.0)), _four_digits(p50.ns / row.n), f"{entry.error:.1e}")
+    tail = row.percentile(99.0)
+    return (times(row.ratio), interval(row.ratio), _us(row.percentiles[0]), _us(tail), f"{entry.error:.0e}")
 
 
 def _single(row: LatencyRow) -> tuple[str, ...]:
-    p50 = row.percentiles[0]
-    period = duration(row.period_ns) if row.period_ns else ""
-    tail = (_us(row.percentile(p)) for p in (99.0, 99.9))
-    late = f"{row.misses.count} of {row.misses.samples:,} (< {row.misses.share_bound:.2%})" if row.misses else ""
-    return (period, _us(p50), _spread(p50), *tail, _four_digits(row.max_ns / 1e3), late)
+    figures = (_us(row.percentiles[0]), _us(row.percentile(99.0)), _digits(row.max_ns / 1e3))
+    if row.misses is None:
+        return figures
+    late, said = row.misses, row.misses.verdict(JUDGED)
+    return (*figures, f"{late.stalled:,}", said.removesuffix(" here"), f"< {late.share_bound:.2%}")
 
 
 def _starts(entries: Sequence[Entry]) -> Table:
-    times = ("process ms", "load ms", "first call ms")
-    table = _table("backend", *times, "memory MB", "model kB", "runtime MB", "threads")
+    table = _table("backend", "start ms", "load ms", "call ms", "memory MB", "model kB", "runtime MB")
     for entry in entries:
-        medians = [median(getattr(start, field) for start in entry.starts) / 1e6 for field in START_FIELDS]
+        process, load, call, memory = (
+            median(getattr(start, field) for start in entry.starts) / 1e6
+            for field in ("process_ns", "load_ns", "first_call_ns", "resident_bytes")
+        )
         model, runtime = (
-            "" if size is None else _four_digits(size / unit)
+            "" if size is None else _digits(size / unit)
             for size, unit in ((entry.artifact_bytes, 1e3), (entry.installed_bytes, 1e6))
         )
-        table.add_row(entry.name, *map(_four_digits, medians), model, runtime, entry.threads_set)
+        table.add_row(entry.name, *map(_digits, (process, load, call, memory)), model, runtime)
     return table
 
 
 def _us(percentile: Percentile | None) -> str:
-    return "" if percentile is None else _four_digits(percentile.ns / 1e3)
+    return "" if percentile is None else _digits(percentile.ns / 1e3)
 
 
-def _spread(percentile: Percentile) -> str:
-    """How far a repetition may go up, in %; intervals are symmetrical in the logarithm."""
-    return f"{percentile.high_ns / percentile.ns - 1:.1%}"
-
-
-def _four_digits(value: float) -> str:
-    digits = next((digits for digits, bound in ((3, 10), (2, 100), (1, 1000)) if value < bound), 0)
-    return f"{value:,.{digits}f}"
+def _digits(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.{next((digits for digits, bound in ((3, 1), (2, 10), (1, 100)) if value < bound), 0)}f}"
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        is_text = name in ("layer", "backend", "mode", "threads", "device", "target", "function")
-        table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=True)
     return table

@@ -15,19 +15,23 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
 from typing import Any
 
 import numpy as np
 import psutil
 
 from kdpinn_edge.bundle.manifest import read_manifest
+from kdpinn_edge.bundle.probe import timed_points
 from kdpinn_edge.bundle.read import read_function
-from kdpinn_edge.comparison.backend import Array, Backend, Case, CFunction, Prepared
-from kdpinn_edge.comparison.record import Start
+from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, CFunction, Prepared
+from kdpinn_edge.comparison.disturbance import watched
+from kdpinn_edge.comparison.record import Disturbance, Start
 from kdpinn_edge.errors import BenchError, KdpinnError
-from kdpinn_edge.runtime.c_harness import CHarness, CLoop, compiled_harness
-from kdpinn_edge.runtime.timing import Loop, PythonLoop, find_batch
+from kdpinn_edge.runtime import Engine, load
+from kdpinn_edge.runtime.c_harness import CHarness, CLoop, CModel, compiled_harness
+from kdpinn_edge.runtime.on_core import OnCore, waited_ns
+from kdpinn_edge.runtime.timing import Loop, Pace, Pairs, PythonLoop, find_batch
 
 PATIENCE_S = 300.0  # torch.compile takes a minute on a slow machine
 LOG_CHARS = 500
@@ -36,10 +40,14 @@ TIMER_SLACK = Path("/proc/self/timerslack_ns")
 
 @dataclass(frozen=True)
 class WorkerTask:
-    """The task of a worker: what it evaluates, on which processors; `folder` is Case's."""
+    """The task of a worker: what it evaluates, on which processors; `folder` is Case's. Its calls are paired with those
+    of the library in the bundle `partner`, called in the same layer; with a loop that is always the same where that is
+    None, or where that library does not run here.
+    """
 
     backend: Backend
     bundle: Path
+    partner: Path | None
     folder: Path
     threads: int | None
     cpus: tuple[int, ...]
@@ -47,16 +55,19 @@ class WorkerTask:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A backend after its first call at one point."""
+    """A backend after its first call at one point; `is_paired` is whether it has its partner."""
 
     start: Start
+    is_paired: bool
     threads: str
     artifact_bytes: int | None
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A backend bound to n points: its first call and the next one, in nanoseconds, and its values (n, n_out)."""
+    """A backend bound to n points: its first call and the next one, in nanoseconds on the core, and its values
+    (n, n_out).
+    """
 
     first_ns: float
     second_ns: float
@@ -89,15 +100,20 @@ class Worker:
         spent: float = self._ask("clock_ns", n)
         return spent
 
-    def find_batch(self, n: int) -> tuple[int, float]:
-        """Find the batch of the loop for n points, as `timing.find_batch` does."""
-        found: tuple[int, float] = self._ask("find_batch", n)
+    def paces(self, n: int) -> tuple[Pace, Pace]:
+        """Find the paces of a call with n points and of its partner's."""
+        found: tuple[Pace, Pace] = self._ask("paces", n)
         return found
 
-    def sample(self, n: int, loop: str, interval: int, count: int) -> Array:
-        """Take `count` samples of `loop` ("closed", "periodic", "cold") of n points, with its first argument."""
-        samples_ns: Array = self._ask("sample", n, loop, interval, count)
-        return samples_ns
+    def paired(self, n: int, paces: tuple[Pace, Pace], seconds: float) -> tuple[Pairs, Disturbance]:
+        """Alternate calls with n points with those of the partner for so many seconds."""
+        found: tuple[Pairs, Disturbance] = self._ask("paired", n, paces, seconds)
+        return found
+
+    def sample(self, n: int, loop: str, *arguments: int) -> tuple[Array, Disturbance]:
+        """Take samples of `loop` ("periodic", "cold", "alone") of n points, with its arguments."""
+        found: tuple[Array, Disturbance] = self._ask("sample", n, loop, *arguments)
+        return found
 
     def _ask(self, verb: str, *arguments: Any) -> Any:
         try:
@@ -145,7 +161,8 @@ def spawning(cpus: tuple[int, ...]) -> Iterator[None]:
 
 
 def _serve(connection: Connection, task: WorkerTask, log: Path, begun_ns: int) -> None:
-    process_ns = perf_counter_ns() - begun_ns
+    with open("/proc/self/schedstat", "rb") as file:
+        process_ns = max(perf_counter_ns() - begun_ns - waited_ns(file.fileno()), process_time_ns())
     with open(log, "wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -173,10 +190,12 @@ class _Server:
     """The child's side of Worker."""
 
     def __init__(self, task: WorkerTask, process_ns: int, stack: ExitStack) -> None:
-        self._task, self._process_ns, self._stack = task, process_ns, stack
+        self._task, self._stack = task, stack
+        self._process_ns = process_ns
         self._manifest = read_manifest(task.bundle)
         self._program = read_function(task.bundle, self._manifest)
         self._prepared: Prepared
+        self._partner: Engine | None = None
         self._loops: dict[int, Loop] = {}
         self._at_one: tuple[Loop, Callable[[], Array], float]
         self._harness: CHarness | None = None
@@ -185,19 +204,25 @@ class _Server:
         task, process = self._task, psutil.Process()
         before = process.memory_info().rss
         case = Case(task.bundle, self._manifest, self._program, task.folder)
-        start_ns = perf_counter_ns()
-        self._prepared = task.backend.prepare(case, task.threads)
-        loop, values = self._loop(x)
-        load_ns = perf_counter_ns() - start_ns
-        first_ns = loop.once()
-        self._at_one = loop, values, first_ns
-        if isinstance(loop, CLoop):
+        with OnCore() as watch:
+            watch.start()
+            self._prepared = task.backend.prepare(case, task.threads)
+            bound, y = self._bound(x)
+            load_ns = watch.stop()
+        if isinstance(bound, CFunction):
+            self._load_partner()
+            loop = self._in_c(bound, x)
+            first_ns = loop.once()
             resident = psutil.Process(loop.pid).memory_info().rss
             start = Start(round(loop.process_ns), round(loop.load_ns), round(first_ns), resident, resident)
+            self._at_one = loop, self._values_in_c(loop, y), first_ns
         else:
+            first_ns = PythonLoop(bound).once()
             resident = process.memory_info().rss
-            start = Start(self._process_ns, load_ns, round(first_ns), resident, resident - before)
-        return Loaded(start, self._prepared.threads, self._prepared.artifact_bytes)
+            start = Start(self._process_ns, round(load_ns), round(first_ns), resident, resident - before)
+            self._load_partner()  # only now: what was measured until here is the backend's own
+            self._at_one = self._in_python(bound, len(x)), _values(bound, y), first_ns
+        return Loaded(start, self._partner is not None, self._prepared.threads, self._prepared.artifact_bytes)
 
     def evaluate(self, x: Array) -> Array:
         return np.asarray(self._prepared.evaluate(x))
@@ -206,7 +231,12 @@ class _Server:
         if len(x) == 1:
             loop, values, first_ns = self._at_one
         else:
-            loop, values = self._loop(x)
+            bound, y = self._bound(x)
+            if isinstance(bound, CFunction):
+                loop = self._in_c(bound, x)
+                values = self._values_in_c(loop, y)
+            else:
+                loop, values = self._in_python(bound, len(x)), _values(bound, y)
             first_ns = loop.once()
         self._loops[len(x)] = loop
         return Bound(first_ns, loop.once(), values())
@@ -214,25 +244,59 @@ class _Server:
     def clock_ns(self, n: int) -> float:
         return self._loops[n].clock_ns()
 
-    def find_batch(self, n: int) -> tuple[int, float]:
-        return find_batch(self._loops[n])
+    def paces(self, n: int) -> tuple[Pace, Pace]:
+        loop = self._loops[n]
+        return Pace(*find_batch(loop)), Pace(*find_batch(loop.partner))
 
-    def sample(self, n: int, loop: str, interval: int, count: int) -> Array:
-        samples: Array = getattr(self._loops[n], loop)(interval, count)
-        return samples
+    def paired(self, n: int, paces: tuple[Pace, Pace], seconds: float) -> tuple[Pairs, Disturbance]:
+        loop = self._loops[n]
+        return watched(loop, self._task.cpus, lambda: loop.paired(*paces, seconds))
 
-    def _loop(self, x: Array) -> tuple[Loop, Callable[[], Array]]:
-        """The loop for the points x, and what returns the values that a call in it gives."""
+    def sample(self, n: int, loop: str, *arguments: int) -> tuple[Array, Disturbance]:
+        found = self._loops[n]
+        return watched(found, self._task.cpus, lambda: getattr(found, loop)(*arguments))
+
+    def _load_partner(self) -> None:
+        """Load the library of the partner, where it runs here."""
+        if self._task.partner is not None:
+            with suppress(KdpinnError):
+                self._partner = load(self._task.partner)
+
+    def _bound(self, x: Array) -> tuple[Call | CFunction, Array]:
+        """What is timed at the points x, and the array for its values."""
         y = np.full((len(x), self._manifest.functions["eval"].n_out), np.nan, x.dtype)
-        bound = self._prepared.bind(x, y)
-        if isinstance(bound, CFunction):
-            if self._harness is None:
-                self._harness = self._stack.enter_context(compiled_harness())
-            loop = self._stack.enter_context(self._harness.loop(bound.library, bound.name, x))
-            return loop, lambda: loop.values(x.dtype).reshape(y.shape)
+        return self._prepared.bind(x, y), y
 
-        def values() -> Array:
-            result = bound()
-            return y if result is None else np.asarray(result[0] if isinstance(result, list) else result)
+    def _in_python(self, call: Call, n: int) -> Loop:
+        if self._partner is None:
+            return PythonLoop(call)
+        x = self._partner_points(self._partner, n)
+        y = np.empty((n, self._partner.manifest.functions["eval"].n_out), x.dtype)
+        return PythonLoop(call, self._partner.bind(x, y))
 
-        return PythonLoop(bound), values
+    def _in_c(self, function: CFunction, x: Array) -> CLoop:
+        if self._harness is None:
+            self._harness = self._stack.enter_context(compiled_harness())
+        partner, bundle = None, self._task.partner
+        if self._partner is not None and bundle is not None:
+            manifest = self._partner.manifest
+            partner = CModel(bundle / manifest.library, manifest.name, self._partner_points(self._partner, len(x)))
+        return self._stack.enter_context(self._harness.loop(function.library, function.name, x, partner))
+
+    @staticmethod
+    def _partner_points(partner: Engine, n: int) -> Array:
+        return timed_points(partner.manifest.inputs, n).astype(partner.dtype)
+
+    @staticmethod
+    def _values_in_c(loop: CLoop, y: Array) -> Callable[[], Array]:
+        return lambda: loop.values(y.dtype).reshape(y.shape)
+
+
+def _values(call: Call, y: Array) -> Callable[[], Array]:
+    """What returns the values that `call` gives, in y or as its result."""
+
+    def values() -> Array:
+        result = call()
+        return y if result is None else np.asarray(result[0] if isinstance(result, list) else result)
+
+    return values

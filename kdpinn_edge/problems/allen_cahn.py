@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.problems import Array, Math, Problem
+from kdpinn_edge.problems import Array, Math, Mirror, Problem
 from kdpinn_edge.problems._special import erf, inverse_root
 
 D = 1e-4
@@ -186,4 +186,5 @@ PROBLEM = Problem(
     features=_features,
     ansatz=_ansatz,
     weight=_weight,
+    known=(Mirror("x", 0.0, (1,)), Mirror("x", 1.0, (1,))),
 )

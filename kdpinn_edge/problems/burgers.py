@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.problems import Array, Math, Problem
+from kdpinn_edge.problems import Array, Front, Math, Mirror, Problem
 
 NU = 0.01 / pi
 NODES = 160
@@ -90,4 +90,5 @@ PROBLEM = Problem(
     residual=_residual,
     features=_features,
     ansatz=_ansatz,
+    known=(Mirror("x", 0.0, (-1,)), Mirror("x", 1.0, (-1,)), Front("x", 0.0, 4 * NU)),
 )

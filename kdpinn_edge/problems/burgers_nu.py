@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import pi
 from typing import Any
 
-from kdpinn_edge.problems import Math, Problem
+from kdpinn_edge.problems import Front, Math, Mirror, Problem
 from kdpinn_edge.problems.burgers import cole_hopf
 
 LOWEST, HIGHEST = 0.01, 0.1
@@ -56,4 +56,5 @@ PROBLEM = Problem(
     features=_features,
     ansatz=_ansatz,
     logarithmic=("nu",),
+    known=(Mirror("x", 0.0, (-1,)), Mirror("x", 1.0, (-1,)), Front("x", 0.0, 4 * LOWEST), Front("nu", 0.0, LOWEST)),
 )

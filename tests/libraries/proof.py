@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import snippets
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -118,22 +115,10 @@ def relative(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float
     return float((abs(found - expected).max(axis=0) / scale).max())
 
 
-def run_snippets(
-    section: str, folder: Path, monkeypatch: pytest.MonkeyPatch, page: Path = PAGE, **given: Any
-) -> dict[str, Any]:
-    """Run the code of a section of a page in `folder`, and return its names. `given` is the user's."""
-    text = next(part for part in page.read_text(encoding="utf-8").split("\n## ") if part.startswith(f"{section}\n"))
+def run_snippets(section: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **given: Any) -> dict[str, Any]:
+    """Run the code of a section of the page in `folder`, and return its names. `given` is the user's."""
     monkeypatch.chdir(folder)
-    names = dict(given)
-    for language, code in re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        if language == "python":
-            exec(compile(code, f"{page.name}: {section}", "exec"), names)  # noqa: S102
-            continue
-        for program, *options in map(shlex.split, re.split(r"\n| && ", code.strip())):
-            command = [sys.executable, "-m", "kdpinn_edge"] if program == "kdpinn-edge" else [program]
-            if program != "pip":
-                subprocess.run(command + options, check=True)
-    return names
+    return snippets.run(snippets.read(PAGE, section), given)
 
 
 def check_bundle(folder: Path) -> None:

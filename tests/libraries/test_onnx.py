@@ -18,7 +18,7 @@ import pytest
 import skl2onnx
 from flax import linen, nnx
 from numpy.typing import NDArray
-from proof import PAGE, check_bundle, check_compiled, relative, run_snippets
+from proof import check_bundle, check_compiled, relative, run_snippets
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -220,13 +220,6 @@ def test_the_page_for_keras_and_files(tmp_path: Path, monkeypatch: pytest.Monkey
     check_bundle(tmp_path / "keras")
     run_snippets("A file", tmp_path, monkeypatch)
     check_bundle(tmp_path / "keras_bundle")
-
-
-def test_the_front_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = MLPRegressor(hidden_layer_sizes=(12,), activation="tanh", max_iter=20).fit(X, Y[:, 0])
-    (tmp_path / "model.onnx").write_bytes(skl2onnx.to_onnx(network, X[:1].astype(np.float32)).SerializeToString())
-    run_snippets("Your own network", tmp_path, monkeypatch, PAGE.parents[1] / "README.md")
-    check_bundle(tmp_path / "bundle")
 
 
 def test_the_page_for_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

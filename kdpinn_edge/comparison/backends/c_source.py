@@ -1,22 +1,24 @@
-"""C that a peer generates, compiled on the spot and put behind the interface of kdpinn_edge.h: called as ours is."""
+"""C that is generated here or by a peer, compiled on the spot behind the interface of kdpinn_edge.h: called as ours."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, CFunction, Layer, Prepared
 from kdpinn_edge.comparison.backends.prepared import has_one_thread, prepared
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.runtime.c_harness import SOURCE as HARNESS
 
 NAME = "peer"
+SCALARS: Mapping[Precision, str] = {"float32": "float", "float64": "double"}
 UNIT = """#include "kdpinn_edge.h"
 
 {code}
@@ -73,39 +75,42 @@ def compiled(peer: str, generate: Generate, level: str, layer: Layer) -> Backend
 
 def library(case: Case, source: Source, level: str) -> Path:
     """Compile `source`, once per case. Raises BenchError where that fails."""
+    interface = Interface(case.manifest.precision, case.program.n_in, case.program.n_out)
+    return build(source, level, interface, case.folder)
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a library takes and returns: numbers of one precision, so many per point."""
+
+    precision: Precision
+    n_in: int
+    n_out: int
+
+
+def build(source: Source, level: str, interface: Interface, folder: Path) -> Path:
+    """Compile `source` into `folder`, unless it is there. Raises BenchError where that fails."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise BenchError("the C compiler 'cc' is not on PATH; install one (on Debian: apt install gcc)")
-    result = case.folder / f"{source.stem}{level}.so"
+    result = folder / f"{source.stem}{level}.so"
     if result.exists():
         return result
     unit, compiled, linked = (result.with_suffix(suffix) for suffix in (".c", ".o", ".linked"))
-    bits = 32 if case.manifest.precision == "float32" else 64
+    bits = 32 if interface.precision == "float32" else 64
     unit.write_text(
         UNIT.format(
             code=source.code,
-            scalar=scalar(case),
+            scalar=SCALARS[interface.precision],
             bits=bits,
             scalar_bytes=bits // 8,
-            n_in=case.program.n_in,
-            n_out=case.program.n_out,
+            n_in=interface.n_in,
+            n_out=interface.n_out,
         ),
         encoding="utf-8",
     )
-    run(
-        [
-            compiler,
-            level,
-            "-march=native",
-            "-fPIC",
-            "-fno-semantic-interposition",
-            f"-I{HARNESS.parent}",
-            "-c",
-            unit,
-            "-o",
-            compiled,
-        ]
-    )
+    options = ["-march=native", "-fPIC", "-fno-semantic-interposition", f"-I{HARNESS.parent}"]
+    run([compiler, level, *options, "-c", unit, "-o", compiled])
     # linked without the level: -Ofast would add a constructor that makes the whole process flush subnormal numbers
     run([compiler, "-shared", compiled, "-o", linked, "-lm"])
     linked.replace(result)
@@ -114,7 +119,7 @@ def library(case: Case, source: Source, level: str) -> Path:
 
 def scalar(case: Case) -> str:
     """C's name of the bundle's precision."""
-    return "float" if case.manifest.precision == "float32" else "double"
+    return SCALARS[case.manifest.precision]
 
 
 def run(command: Sequence[str | Path]) -> None:

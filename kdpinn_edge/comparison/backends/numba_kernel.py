@@ -21,4 +21,6 @@ def prepare(case: Case, threads: int | None) -> Prepared:
 
 
 PACKAGES = ("numba", "llvmlite", "numpy")
-NUMBA_KERNEL = Backend("numba, in process", "call from Python", "same bits", PACKAGES, "export", prepare, PACKAGES)
+NUMBA_KERNEL = Backend(
+    "numba, in process", "call from Python", "same bits", PACKAGES, "export", prepare, PACKAGES, is_deployed=False
+)

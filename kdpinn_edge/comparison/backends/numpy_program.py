@@ -15,4 +15,6 @@ def prepare(case: Case, threads: int | None) -> Prepared:
     return Prepared(engine, engine.bind, report, (case.bundle / PROGRAM_FILE).stat().st_size)
 
 
-NUMPY_PROGRAM = Backend("numpy program", "framework call", "same bits", ("numpy",), "", prepare, ("numpy",))
+NUMPY_PROGRAM = Backend(
+    "numpy program", "framework call", "same bits", ("numpy",), "", prepare, ("numpy",), is_deployed=False
+)

@@ -20,7 +20,6 @@ from markupsafe import Markup
 
 from kdpinn_edge.comparison.record import Block, Cell, Record
 from kdpinn_edge.comparison.report import answer, quantities
-from kdpinn_edge.comparison.report.figures import CURVE_POINTS
 from kdpinn_edge.comparison.report.page import page
 from kdpinn_edge.files import write_whole
 
@@ -53,7 +52,6 @@ def html(record: Record) -> str:
         page=page(record),
         q=quantities,
         points=answer.points,
-        curve_points=CURVE_POINTS,
         style=Markup(style),  # noqa: S704 (a file of this package)
         script=Markup(script),  # noqa: S704 (a file of this package)
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:",
@@ -70,7 +68,9 @@ def thinned(record: Record, per_block: int) -> Record:
         if len(whole.samples_ns) <= per_block:
             return whole
         ranks = np.linspace(0, len(whole.samples_ns) - 1, per_block).round().astype(int)
-        return replace(whole, samples_ns=tuple(np.sort(whole.samples_ns)[ranks].tolist()))
+        kept = np.argsort(whole.samples_ns, kind="stable")[ranks]
+        on_core = tuple(whole.on_core_ns[k] for k in kept) if whole.on_core_ns else ()
+        return replace(whole, samples_ns=tuple(whole.samples_ns[k] for k in kept), on_core_ns=on_core)
 
     def cell(whole: Cell) -> Cell:
         return replace(whole, blocks=tuple(map(block, whole.blocks)))

@@ -1,90 +1,59 @@
-"""What the measurements say, in sentences: the backend to use, what it costs, and whether the limit holds."""
+"""What the measurements say, in sentences: the backend to use, what it costs, and whether the limit is held."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from kdpinn_edge.comparison.record import Entry, Mode, Record, Subject
+from kdpinn_edge.comparison.conclusion import (
+    CALLED,
+    PLACES,
+    Choice,
+    Place,
+    Rival,
+    RowTable,
+    choose,
+    needed_bytes,
+    start_ns,
+)
+from kdpinn_edge.comparison.record import Entry, Mode, Subject
 from kdpinn_edge.comparison.report import quantities as q
-from kdpinn_edge.comparison.statistics import LatencyRow, Percentile
+from kdpinn_edge.comparison.statistics import LatencyRow, Misses, Percentile, Ratio, Verdict
 
-ASKED_N = (1, 10_000)
 ASKED_PERCENTILE = 99.9
-CALLED: dict[Mode, str] = {
-    "closed": "back to back",
-    "periodic": "at a fixed rate",
-    "periodic, load": "at a fixed rate, beside a background load",
-}
-"""The modes that the limit is judged in, and how calls follow each other there."""
-
-FROM_C, FROM_PYTHON = "from C", "from Python"
-EQUAL, NEAR = 1.05, 1.25
-"""Medians nearer than EQUAL are called as fast, and up to NEAR where the interval of the faster holds the other."""
-
-FAR_SMALLER = 4
-
-LimitVerdict = Literal["holds", "missed", "open"]
-Ranked = Sequence[tuple[Entry, Percentile]]
-
-
-class RowTable:
-    """The rows of a record, found by entry, n and mode."""
-
-    def __init__(self, record: Record, rows: Sequence[LatencyRow]) -> None:
-        self.record = record
-        self.n_points = sorted({row.n for row in rows})
-        self.modes = [mode for mode in CALLED if any(row.mode == mode for row in rows)]
-        self._rows = {(row.entry, row.n, row.mode): row for row in rows}
-
-    def row(self, entry: Entry, n: int, mode: Mode = "closed") -> LatencyRow | None:
-        """The LatencyRow of `entry` at n points, or None where it was not measured."""
-        return self._rows.get((entry.name, n, mode))
-
-    def rows(self, entry: Entry, n: int) -> dict[Mode, LatencyRow]:
-        """The rows of `entry` at n points that the limit is judged in."""
-        return {mode: row for mode in self.modes if (row := self.row(entry, n, mode))}
-
-    def median(self, entry: Entry, n: int, mode: Mode = "closed") -> Percentile | None:
-        """The median of `entry` at n points, or None where it was not measured."""
-        row = self.row(entry, n, mode)
-        return row.percentiles[0] if row else None
-
-    def fastest(self, entries: Sequence[Entry], n: int) -> Ranked:
-        """The ones of `entries` that were measured at n points, with their medians, the fastest first."""
-        found = [(entry, median) for entry in entries if (median := self.median(entry, n))]
-        return sorted(found, key=lambda pair: pair[1].ns)
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Whether the limit holds for one entry at one n, how the sentence goes on, and up to which percentile it is shown
-    to hold in each way of calling; None where it is missed.
+    """Whether the limit is held by one entry at one n at p99.9, in every way of calling, and how the sentence goes on.
+
+    `shown` has the highest percentile up to which it is shown to be held in each way; None where it is missed.
     """
 
-    verdict: LimitVerdict
+    verdict: Verdict
     reason: str
     shown: Mapping[Mode, float | None]
 
 
 @dataclass(frozen=True)
 class Pick:
-    """The choice among those that are called `where` ("from C"): the fastest, or one as fast that is far smaller."""
+    """A Choice in words: what is as fast, what is slower, how exact, how large and how quick to start it is."""
 
-    where: str
+    place: Place
     entry: Entry
     median: Percentile
     rivals: tuple[str, ...]
     accuracy: str
     size: str
+    start: str
     limit: Limit
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The backends to use for n points; `limit` says whether the limit holds for all of them."""
+    """The backends to use for n points; `limit` says whether the limit is held by all of them."""
 
     n: int
     picks: tuple[Pick, ...]
@@ -111,103 +80,124 @@ def quoted(names: Sequence[str]) -> str:
 
 def answers(table: RowTable, entries: Sequence[Entry], subject: Subject) -> tuple[Answer, ...]:
     """The answers at n = 1 and at n = 10 000; where neither was measured, at the least and the most points."""
-    wanted = [n for n in ASKED_N if n in table.n_points] or sorted({*table.n_points[:1], *table.n_points[-1:]})
-    same = [entry for entry in entries if entry.promise != "another function"]
-    places = {
-        FROM_C: [entry for entry in same if entry.layer == "kernel in C"],
-        FROM_PYTHON: [entry for entry in same if entry.layer != "kernel in C"],
-    }
     found = []
-    for n in wanted:
-        ranks = {where: table.fastest(kept, n) for where, kept in places.items()}
-        picks = tuple(_pick(table, n, where, ranked, subject) for where, ranked in ranks.items() if ranked)
+    for n in table.asked():
+        chosen = [choice for place in PLACES if (choice := choose(table, entries, n, place))]
+        picks = tuple(_pick(table, choice, subject) for choice in chosen)
         if picks:
             found.append(Answer(n, picks, _limit(table, picks)))
     return tuple(found)
 
 
 def judge(table: RowTable, entry: Entry, n: int) -> Limit:
-    """Whether the limit holds for `entry` at n points at p99.9, in every way of calling.
+    """Whether the limit is held by `entry` at n points at p99.9, in every way of calling at a fixed rate.
 
-    It holds where the share of late calls is below 0.1 % with 95 % confidence, is missed where the share that was
-    measured is above that, and is open in between. Means of several calls say nothing about one call.
+    It is held where the share of late calls is below 0.1 % with 95 % confidence, missed where it is above that with the
+    same confidence, and not decidable here in between. Calls that the machine stalled say nothing.
     """
-    single = {mode: row for mode, row in table.rows(entry, n).items() if row.misses}
+    found = {mode: row for mode in table.modes if (row := table.row(entry, n, mode)) and row.misses}
+    single = {mode: (row, row.misses) for mode, row in found.items() if row.misses}
     if not single:
-        return Limit("open", "each sample is the mean of several calls.", {})
-    shown = {mode: _shown(row) for mode, row in single.items()}
-    mode = max(single, key=lambda way: (shown[way] is None, _bound(single[way]), single[way].max_ns))
-    row = single[mode]
+        return Limit("not decidable here", "it was not called at a fixed rate.", {})
+    shown = {mode: _shown(misses) for mode, (_, misses) in single.items()}
+    mode = max(single, key=lambda way: (shown[way] is None, single[way][1].share_bound, single[way][0].max_ns))
+    row, misses = single[mode]
     worst, asked = shown[mode], q.percentile(ASKED_PERCENTILE)
-    how = f"when called {called(row)}: {_lateness(row)}"
-    slowest = f" The slowest took {q.duration(max(row.max_ns for row in single.values()))}."
+    how = f"when called {called(row)}: {_lateness(misses)}"
+    slowest = f" The slowest took {q.duration(max(row.max_ns for row, _ in single.values()))}."
     surely = [CALLED[way] for way, p in shown.items() if way != mode and p is not None and p >= ASKED_PERCENTILE]
-    elsewhere = f" It holds at {asked} when called {' and '.join(surely)}." if surely else ""
+    elsewhere = f" It is held at {asked} when called {' and '.join(surely)}." if surely else ""
     if worst is None:
-        tail = row.percentiles[-1]
-        reason = f"{how}, {q.percentile(tail.p)} is {q.duration(tail.ns)}.{elsewhere}"
-        return Limit("missed", reason + slowest, shown)
+        return Limit("missed", f"{how}.{elsewhere}{slowest}", shown)
     if worst < ASKED_PERCENTILE:
-        return Limit("open", f"at {asked}; it holds at {q.percentile(worst)} {how}.{elsewhere}{slowest}", shown)
+        held = f"it is held at {q.percentile(worst)} " if worst > 0 else ""
+        return Limit("not decidable here", f"at {asked}; {held}{how}.{elsewhere}{slowest}", shown)
     load = ", also beside a background load" if "periodic, load" in single else ""
-    bound = f"so fewer than {q.percent_above(_bound(row))} are (95 % confidence)"
-    return Limit("holds", f"at {asked}{load}: {_lateness(row)}, {bound}.{slowest}", shown)
+    bound = f"so fewer than {q.percent_above(misses.share_bound)} are (95 % confidence)"
+    return Limit("held", f"at {asked}{load}: {_lateness(misses)}, {bound}.{slowest}", shown)
 
 
-def late(row: LatencyRow) -> str:
-    """Describe how many calls were late, and the share excluded with 95 % confidence; "" for means of several calls."""
-    if row.misses is None:
-        return ""
-    missed, samples = q.count(row.misses.count), q.count(row.misses.samples)
-    if row.misses.count == row.misses.samples:
-        return f"all {samples} late"
-    return f"{missed} of {samples} late, <{q.NO_BREAK}{q.percent_above(row.misses.share_bound)}"
+def late(misses: Misses) -> str:
+    """Describe how many calls were late and stalled, and the share that is excluded with 95 % confidence."""
+    stalled = f", {q.count(misses.stalled)} stalled" if misses.stalled else ""
+    if misses.samples and misses.count == misses.samples:
+        return f"all {q.count(misses.samples)} late{stalled}"
+    said = f"{q.count(misses.count)} of {q.count(misses.samples)} late"
+    return f"{said}, <{q.NO_BREAK}{q.percent_above(misses.share_bound)}{stalled}"
 
 
-def _pick(table: RowTable, n: int, where: str, ranked: Ranked, subject: Subject) -> Pick:
-    first = ranked[0][1]
-    equal = [pair for pair in ranked if pair[1].ns <= max(min(first.high_ns, NEAR * first.ns), EQUAL * first.ns)]
-    smallest = min(equal, key=lambda pair: needed_bytes(pair[0]))
-    entry, median = smallest if _is_far_smaller(smallest[0], ranked[0][0]) else ranked[0]
-    rivals = _rivals(entry, median, [e.name for e, _ in equal if e is not entry], ranked)
-    return Pick(where, entry, median, tuple(rivals), _accuracy(entry, subject), _size(entry), judge(table, entry, n))
+def interval(ratio: Ratio) -> str:
+    """Write a factor and where a repetition is expected, or that it is not decidable here."""
+    if not ratio.is_decidable or ratio.low is None or ratio.high is None:
+        return "not decidable here"
+    if ratio.spread == 0:
+        return q.significant(ratio.factor)
+    return f"{q.significant(ratio.factor)} ({q.significant(ratio.low)} – {q.significant(ratio.high)})"
+
+
+def _pick(table: RowTable, choice: Choice, subject: Subject) -> Pick:
+    median = table.median(choice.entry, choice.n)
+    if median is None:
+        raise ValueError(f"{choice.entry.name} was not measured at {choice.n}")
+    return Pick(
+        place=choice.place,
+        entry=choice.entry,
+        median=median,
+        rivals=tuple(_rivals(choice)),
+        accuracy=_accuracy(choice.entry, subject),
+        size=_size(choice.entry),
+        start=q.duration(start_ns(choice.entry)) if choice.entry.starts else "Not measured",
+        limit=judge(table, choice.entry, choice.n),
+    )
 
 
 def _limit(table: RowTable, picks: Sequence[Pick]) -> str:
-    """Whether the limit holds for all `picks`, and in which way of calling it does not."""
+    """Whether the limit is held by all `picks`, and in which way of calling it is not."""
     limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
     found = {mode: [pick.limit.shown[mode] for pick in picks if mode in pick.limit.shown] for mode in table.modes}
     missed = [CALLED[mode] for mode, shown in found.items() if None in shown]
     kept = [p for shown in found.values() if None not in shown for p in shown if p is not None]
     if not kept:
-        return f"The {limit} limit is missed at {asked}." if missed else f"Whether {limit} hold was not measured."
+        return f"The {limit} limit is missed at {asked}." if missed else f"Whether {limit} are held was not measured."
     level = min(kept)
-    holds = f"holds at {asked}" if level >= ASKED_PERCENTILE else f"holds at {q.percentile(level)}"
+    shown_at = asked if level >= ASKED_PERCENTILE else q.percentile(level)
     if missed:
-        return f"The {limit} limit is missed when called {' and '.join(missed)}; otherwise it {holds}."
-    few = "" if level >= ASKED_PERCENTILE else f"; there are too few samples for {asked}"
-    return f"The {limit} limit {holds}{few}."
+        return f"The {limit} limit is missed when called {' and '.join(missed)}; otherwise it is held at {shown_at}."
+    if level <= 0:
+        return f"Whether the {limit} limit is held is not decidable here: the machine stalled the calls."
+    few = "" if level >= ASKED_PERCENTILE else f"; {asked} is not decidable here"
+    return f"The {limit} limit is held at {shown_at}{few}."
 
 
-def _rivals(entry: Entry, median: Percentile, equals: Sequence[str], ranked: Ranked) -> list[str]:
-    """Who is as fast, who is nearly as fast and far smaller, and who is the fastest on the other side."""
-    said, named = [], {*equals}
-    if equals:
-        said.append(f"As fast, within the noise: {quoted(equals)}.")
-    small = [(e, m) for e, m in ranked if e.name not in named and m.ns < 2 * median.ns and _is_far_smaller(e, entry)]
-    if small:
-        said.append(f"Far smaller: {_compared(*small[0], median)} and {q.size(needed_bytes(small[0][0]))} in all.")
-        named.add(small[0][0].name)
-    is_ours = entry.promise == "same bits"
-    other = next(((e, m) for e, m in ranked if (e.promise == "same bits") != is_ours), None)
-    if other and other[0].name not in named:
+def _rivals(choice: Choice) -> list[str]:
+    """Who is as fast, of whom it is not decidable, who is far smaller, who is the fastest on the other side."""
+    said, named = [], {rival.entry.name for rival in (*choice.equals, *choice.open)}
+    if choice.equals:
+        said.append(f"As fast, within the noise: {_names(choice.equals)}.")
+    if choice.open:
+        said.append(f"Not decidable here: {_names(choice.open)}.")
+    if choice.smaller and choice.smaller.entry.name not in named:
+        size = q.size(needed_bytes(choice.smaller.entry))
+        said.append(f"Far smaller: {_compared(choice.smaller)} and {size} in all.")
+        named.add(choice.smaller.entry.name)
+    if choice.other and choice.other.entry.name not in named:
+        is_ours = choice.entry.promise == "same bits"
         who = "Fastest outside this project" if is_ours else "Fastest of this project"
-        said.append(f"{who}: {_compared(*other, median)}.")
+        said.append(f"{who}: {_compared(choice.other)}.")
+    if choice.way:
+        error = q.error(choice.way.entry.error)
+        said.append(f"The solution in another way: {_compared(choice.way)}; it differs from the network by {error}.")
     return said
 
 
-def _compared(entry: Entry, found: Percentile, best: Percentile) -> str:
-    return f"{quoted([entry.name])}, {q.duration(found.ns)}, {q.ratio(found.ns / best.ns)}{q.NO_BREAK}times as long"
+def _names(rivals: Sequence[Rival]) -> str:
+    names = [rival.entry.name for rival in rivals]
+    more = len(names) - MOST_NAMED
+    return quoted(names) if more <= 1 else f"{quoted(names[:MOST_NAMED])}, and {more} more"
+
+
+def _compared(rival: Rival) -> str:
+    return f"{quoted([rival.entry.name])}, {interval(rival.times)}{q.NO_BREAK}times as long"
 
 
 def _accuracy(entry: Entry, subject: Subject) -> str:
@@ -227,29 +217,15 @@ def _size(entry: Entry) -> str:
     return f"{model[0].upper()}{model[1:]}, {runtime}."
 
 
-def needed_bytes(entry: Entry) -> float:
-    """The bytes to install for one model; infinite where nobody knows."""
-    return math.inf if entry.installed_bytes is None else entry.installed_bytes + (entry.artifact_bytes or 0)
-
-
-def _is_far_smaller(one: Entry, other: Entry) -> bool:
-    return FAR_SMALLER * needed_bytes(one) < needed_bytes(other)
-
-
-def _count(row: LatencyRow) -> int:
-    return row.misses.count if row.misses else 0
-
-
-def _bound(row: LatencyRow) -> float:
-    return row.misses.share_bound if row.misses else 0.0
-
-
-def _shown(row: LatencyRow) -> float | None:
-    """The highest percentile, in hundredths, at which the limit holds with 95 % confidence; None where it is missed."""
-    if _count(row) / row.samples > 1 - ASKED_PERCENTILE / 100:
+def _shown(misses: Misses) -> float | None:
+    """The highest percentile, in hundredths, at which the limit is held with 95 % confidence; None where missed."""
+    if misses.verdict(ASKED_PERCENTILE) == "missed":
         return None
-    return math.floor(1e4 * (1 - _bound(row))) / 100
+    return math.floor(1e4 * (1 - misses.share_bound)) / 100
 
 
-def _lateness(row: LatencyRow) -> str:
-    return f"{q.count(_count(row))} of {q.count(row.samples)} calls were late"
+def _lateness(misses: Misses) -> str:
+    late = f"{q.count(misses.count)} of {q.count(misses.samples)} calls were late"
+    if not misses.stalled:
+        return late
+    return f"{late}, and {q.count(misses.stalled)} more that the machine stalled"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
@@ -19,11 +18,11 @@ from kdpinn_edge.comparison.report.svg import LogAxis
 DESK, PHONE = 548, 358
 """Widths in pixels."""
 
-CURVE_POINTS = 120
-"""What is kept of an empirical distribution, evenly along its axis; its ends always."""
-
 LIMITS_NS = (1e5, 1e6)
 """Drawn faintly beside the limit that is judged."""
+
+MANY = 10_000
+"""So many samples have a p99.9: ten lie beyond it."""
 
 Samples = NDArray[np.float64]
 
@@ -65,7 +64,7 @@ def latency_against_n(series: Sequence[Series], span: tuple[float, float], limit
 
 
 def distributions(found: Sequence[Distribution], limit_ns: float, label: str) -> Markup:
-    """Draw empirical distributions with the tail magnified, and under them a box for each: they share the time axis."""
+    """Draw a row for each distribution, all on one time axis."""
     return _both(
         _distributions(found, limit_ns, label, "wide", DESK),
         _distributions(found, limit_ns, label, "narrow", PHONE),
@@ -110,7 +109,7 @@ def _against_n(
     for one, end, place in zip(series, ends, labels, strict=True):
         group = _group(drawing, one.look, one.name)
         places = [(x(point.x), y(point.y)) for point in one.points]
-        svg.path(group, places, "stroke", one.look.dashes)
+        svg.path(group, places, "stroke thin" if one.look.is_thin else "stroke", one.look.dashes)
         svg.path(group, [(places[-1][0] + 7, end), (x.end + 8, end), (x.end + 26, place)], "leader")
         for (px, py), point in zip(places, one.points, strict=True):
             _told(svg.marker(group, one.look.marker, px, py), point.tip)
@@ -119,27 +118,15 @@ def _against_n(
 
 
 def _distributions(found: Sequence[Distribution], limit_ns: float, label: str, kind: str, width: float) -> Element:
-    row, top, curve_height = 19, 26, 200
+    row, top = 19, 26
     names = svg.gutter([one.name for one in found], width * 0.36, kind)
-    boxes = top + curve_height + 26
-    bottom = boxes + row * len(found)
+    bottom = top + row * len(found)
     drawing = svg.drawing(width, bottom + 40, kind, label)
     least = min(float(one.samples_ns[0]) for one in found)
     most = max(float(one.samples_ns[-1]) for one in found)
     x = LogAxis(*svg.around([least, most], margin=0.03), max(names + 24, 60), width - 14)
-    tail = max(_tail(len(one.samples_ns)) for one in found)
-
-    def y(exceeded: float) -> float:
-        """Where the share of samples that are slower is drawn: equal steps for 1, 10 %, 1 %, 0.1 %."""
-        return top + curve_height * (1 + math.log10(exceeded) / tail)
-
     _ticks_below(drawing, x, bottom, top, {ns: q.round_duration(ns) for ns in x.ticks()}, kind, width)
     svg.text(drawing, (x.start + x.end) / 2, bottom + 29, "time of one call", "axis", "middle")
-    for p in (0, 50, 90, 99, 99.9, 99.99):
-        if -math.log10(1 - p / 100) <= tail:
-            svg.line(drawing, x.start, y(1 - p / 100), x.end, y(1 - p / 100), "grid")
-            name = "fastest" if p == 0 else f"{p:g}{q.NO_BREAK}%"
-            svg.text(drawing, x.start - 6, y(1 - p / 100), name, "tick", "end")
     for ns in (*LIMITS_NS, limit_ns):
         if x.low < ns < x.high:
             _limit_line(drawing, x(ns), top - 8, x(ns), bottom, is_judged=ns == limit_ns)
@@ -147,17 +134,7 @@ def _distributions(found: Sequence[Distribution], limit_ns: float, label: str, k
         place = min(max(x(limit_ns), x.start + 30), x.end - 30)
         svg.text(drawing, place, top - 16, f"limit {q.round_duration(limit_ns)}", "limit-name", "middle")
     for i, one in enumerate(found):
-        group = _group(drawing, one.look, one.name)
-        _told(
-            svg.path(
-                group, [(x(ns), y(share)) for ns, share in _curve(one.samples_ns)], "stroke thin", one.look.dashes
-            ),
-            one.tip,
-        )
-        n = len(one.samples_ns)
-        for k in {math.ceil(p / 100 * n) - 1 for p in (50, 99) if n * (100 - p) >= 100}:
-            svg.marker(group, one.look.marker, x(float(one.samples_ns[k])), y(1 - (k + 0.5) / n), 3)
-        middle = boxes + row * (i + 0.5)
+        group, middle = _group(drawing, one.look, one.name), top + row * (i + 0.5)
         _name(group, one.look, 7, middle, svg.fitted(one.name, names, kind))
         _box(group, one, x, middle)
         _told(svg.box(group, x.start, middle - row / 2, x.end - x.start, row, "sensor"), one.tip)
@@ -165,11 +142,14 @@ def _distributions(found: Sequence[Distribution], limit_ns: float, label: str, k
 
 
 def _box(group: Element, one: Distribution, x: LogAxis, middle: float) -> None:
-    """Quartiles as a box, the 1st to the 99th percentile as a line, the slowest call as a dot."""
-    low, q1, median, q3, high = (x(float(v)) for v in np.quantile(one.samples_ns, (0.01, 0.25, 0.5, 0.75, 0.99)))
+    """Quartiles as a box, the 1st to the 99th percentile as a line, p99.9 as a stroke, the slowest call as a dot."""
+    shares = (0.01, 0.25, 0.5, 0.75, 0.99, 0.999)
+    low, q1, median, q3, high, tail = (x(float(v)) for v in np.quantile(one.samples_ns, shares))
     svg.line(group, low, middle, high, middle, "whisker")
     svg.box(group, q1, middle - 5, max(q3 - q1, 1.5), 10, "quartiles")
     svg.line(group, median, middle - 5, median, middle + 5, "median")
+    if len(one.samples_ns) >= MANY:
+        svg.line(group, tail, middle - 4, tail, middle + 4, "whisker")
     svg.marker(group, "circle", x(float(one.samples_ns[-1])), middle, 2.2)
 
 
@@ -216,19 +196,6 @@ def _time_axis(drawing: Element, x: LogAxis, y: LogAxis) -> None:
     for ns in y.ticks():
         svg.line(drawing, x.start, y(ns), x.end, y(ns), "grid")
         svg.text(drawing, x.start - 6, y(ns), q.round_duration(ns), "tick", "end")
-
-
-def _curve(samples_ns: Samples) -> list[tuple[float, float]]:
-    """(time, share of samples that are slower), thinned to CURVE_POINTS; sample k of N exceeds all but (k + ½)/N."""
-    n = len(samples_ns)
-    shares = np.logspace(0, -_tail(n), CURVE_POINTS)
-    ranks = np.unique(np.clip(n - 0.5 - shares * n, 0, n - 1).round().astype(int))
-    return [(float(samples_ns[k]), 1 - (k + 0.5) / n) for k in ranks]
-
-
-def _tail(n: int) -> float:
-    """The decades from all samples to half of one of n."""
-    return math.log10(2 * n)
 
 
 def _limit_line(drawing: Element, x1: float, y1: float, x2: float, y2: float, *, is_judged: bool) -> None:

@@ -1,4 +1,7 @@
-"""How a backend looks: one hue per family, one marker and dash per member, the same in every figure and both themes."""
+"""How a backend looks: one hue per family; a marker and dashes of its own, so that it can be told apart without colour.
+
+The same in every figure and both themes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MARKERS = ("circle", "square", "triangle", "diamond")
-DASHES = ("", "6 3", "2 2.5", "9 3 2 3")
+DASHES = ("", "7 3", "2 2.5", "10 3 2 3", "4 3", "10 3 2 3 2 3")
 N_HUES = 8  # --hue0 … --hue7 in page.css, told apart by people who see two primaries
 FAMILIES = (
     ("kdpinn", "library", "numba", "numpy", "c99", "native"),
@@ -23,21 +26,21 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class Look:
-    """The look of an entry: hue 0 … 7, the marker's shape, and the dashes of lines ("" is solid)."""
+    """The look of an entry: hue 0 … 7, the marker's shape, the dashes of lines ("" is solid). Thin lines are those of
+    another network than the one that the page is about.
+    """
 
     hue: int
     marker: str
     dashes: str
+    is_thin: bool = False
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A Look for each of the distinct `names`, in their order."""
+    """A Look for each of the distinct `names`, in their order: 24 pairs of a marker and dashes, then again."""
     found: dict[str, Look] = {}
-    members = [0] * N_HUES
-    for name in dict.fromkeys(names):
+    for i, name in enumerate(dict.fromkeys(names)):
         word = re.match(r"[a-z0-9]*", name.lower())
-        hue = next((i for i, family in enumerate(FAMILIES) if word and word[0] in family), N_HUES - 1)
-        k = members[hue]
-        members[hue] += 1
-        found[name] = Look(hue, MARKERS[k % len(MARKERS)], DASHES[k // len(MARKERS) % len(DASHES)])
+        hue = next((k for k, family in enumerate(FAMILIES) if word and word[0] in family), N_HUES - 1)
+        found[name] = Look(hue, MARKERS[i % len(MARKERS)], DASHES[(i + i // 12) % len(DASHES)])
     return found

@@ -10,25 +10,46 @@ from itertools import product
 import numpy as np
 from markupsafe import Markup
 
-from kdpinn_edge.comparison.record import Absent, Block, Device, Entry, Mode, NoiseBaseline, Record, Start, Subject
+from kdpinn_edge.comparison.backend import Layer
+from kdpinn_edge.comparison.conclusion import CALLED, RowTable, needed_bytes, times
+from kdpinn_edge.comparison.record import (
+    Absent,
+    Block,
+    Device,
+    Disturbance,
+    Entry,
+    Mode,
+    NoiseBaseline,
+    Record,
+    Start,
+    Subject,
+)
 from kdpinn_edge.comparison.report import figures, svg
 from kdpinn_edge.comparison.report import quantities as q
 from kdpinn_edge.comparison.report.answer import (
     ASKED_PERCENTILE,
-    CALLED,
+    MOST_NAMED,
     Answer,
-    RowTable,
     answers,
     called,
+    interval,
     judge,
     late,
-    needed_bytes,
     points,
     quoted,
 )
 from kdpinn_edge.comparison.report.figures import Distribution, Point, Series
 from kdpinn_edge.comparison.report.look import Look, looks
-from kdpinn_edge.comparison.statistics import PERCENTILES, SHORTEST_NS, DeviceRow, LatencyRow, device_rows, row, rows
+from kdpinn_edge.comparison.statistics import (
+    PERCENTILES,
+    DeviceRow,
+    LatencyRow,
+    device_rows,
+    is_reference,
+    row,
+    spoilt_turns,
+)
+from kdpinn_edge.runtime.on_core import SHORTEST_NS
 
 KIND: dict[str, str] = {
     "refused": "Refused: computes something else",
@@ -36,18 +57,19 @@ KIND: dict[str, str] = {
     "not installed": "Not installed",
 }
 MODES: dict[Mode, str] = {
-    "closed": "calls follow each other back to back; a sample is one call, or the mean of several where one is too "
-    "short for the clock",
+    "closed": "calls follow each other back to back, and alternate every half millisecond with calls of the library in "
+    "the same process; a sample is one call, or the mean of several where one is too short for the clock",
     "periodic": "one call per period, timed from the moment it should have begun: what holds one up delays those "
     "behind it, and that counts; waking up is part of it",
     "periodic, load": "the same, while a process on each core writes through memory",
     "cold": "one call after the caches were swept",
     "first": "the first call of a process",
 }
-OTHER_NETWORK = "5 3"
-"""The dashes of lines that belong to another network than the one that the page is about."""
-
-LAYER_ORDER = ("kernel in C", "call from Python", "framework call")
+LAYERS: Mapping[Layer, str] = {
+    "kernel in C": "called in a C program",
+    "call from Python": "called from Python",
+    "framework call": "called from Python",
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +100,15 @@ class LimitTable:
 
 
 @dataclass(frozen=True)
+class RatioTable:
+    """Where the library and the others are called; for each entry its ratio at each n, "" where there is none."""
+
+    called: str
+    library: str
+    lines: tuple[tuple[Entry, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
 class SizeLine:
     """The sizes and times that one entry costs: text for each column, "" where it was not measured."""
 
@@ -99,8 +130,8 @@ class NumberLine:
     entry: str
     n: str
     called: str
+    ratio: str
     median: str
-    interval: str
     tails: tuple[str, ...]
     most: str
     samples: str
@@ -122,11 +153,13 @@ class DeviceLine:
 
 @dataclass(frozen=True)
 class Speedup:
-    """The factor by which one entry is faster than another at each n, and both medians; "" where one is missing."""
+    """The factor by which one entry is faster than another at each n, and where a repetition is expected; "" where one
+    is missing.
+    """
 
     slow: str
     fast: str
-    times: tuple[tuple[str, str], ...]
+    times: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -143,6 +176,7 @@ class Page:
     limits: tuple[str, ...]
     answers: tuple[Answer, ...]
     held: tuple[str, ...]
+    ratios: tuple[RatioTable, ...]
     limit_tables: tuple[LimitTable, ...]
     latency: tuple[Figure, ...]
     spread: tuple[Figure, ...]
@@ -157,20 +191,24 @@ class Page:
     baselines: tuple[str, ...]
     has_means: bool
     n_samples: int
+    n_turns: int
+    n_spoilt: int
+    taken: str
+    stolen: str
 
 
 def page(record: Record) -> Page:
     """The page of `record`: about its smallest network with equal threads for all; the rest is set beside that."""
     record = _above_zero(record)
-    table = RowTable(record, rows(record))
+    table = RowTable(record)
     subject = min(record.subjects, key=lambda subject: subject.multiply_adds)
     equal = sorted(
         (entry for entry in record.entries if entry.threads is not None),
-        key=lambda entry: (entry.subject != subject.name, LAYER_ORDER.index(entry.layer)),
+        key=lambda entry: (entry.subject != subject.name, list(LAYERS).index(entry.layer)),
     )
     entries = tuple(entry for entry in equal if entry.subject == subject.name)
     look = {
-        entry.name: found if entry.subject == subject.name else replace(found, dashes=OTHER_NETWORK)
+        entry.name: replace(found, is_thin=entry.subject != subject.name)
         for entry, found in zip(record.entries, looks(entry.name for entry in record.entries).values(), strict=True)
     }
     deadline_ns = float(record.protocol.deadline_ns)
@@ -178,6 +216,7 @@ def page(record: Record) -> Page:
     limits_ns = limits_ns[: limits_ns.index(deadline_ns) + 1]
     found = answers(table, entries, subject)
     asked = [answer.n for answer in found]
+    n_turns, n_spoilt = spoilt_turns(record)
     return Page(
         record=record,
         subject=subject,
@@ -189,7 +228,8 @@ def page(record: Record) -> Page:
         limits=tuple(map(q.round_duration, limits_ns)),
         answers=found,
         held=tuple(_held(table, entries, n) for n in asked),
-        limit_tables=tuple(_limit_table(table, equal, mode, limits_ns) for mode in table.modes),
+        ratios=_ratios(table, equal),
+        limit_tables=tuple(_limit_table(table, equal, mode, limits_ns) for mode in table.modes if mode != "closed"),
         latency=_latency(table, equal, look),
         spread=tuple(_spread(table, entries, look, n) for n in table.n_points),
         errors=tuple(_errors(table, entries, look, subject, n) for n in asked),
@@ -205,12 +245,39 @@ def page(record: Record) -> Page:
             _number_line(entry, row)
             for entry in record.entries
             for n in table.n_points
-            for row in table.rows(entry, n).values()
+            for mode in table.modes
+            if (row := table.row(entry, n, mode))
         ),
         baselines=tuple(map(_baseline, record.baselines)),
         has_means=any(cell.batch > 1 for cell in record.cells),
         n_samples=sum(len(block.samples_ns) for cell in record.cells for block in cell.blocks),
+        n_turns=n_turns,
+        n_spoilt=n_spoilt,
+        taken=_share(record, lambda found: found.waited_ns),
+        stolen=_share(record, lambda found: found.stolen_ns),
     )
+
+
+def _share(record: Record, of: Callable[[Disturbance], int]) -> str:
+    """The share of the time of all turns that something took."""
+    found = [block.disturbance for cell in record.cells for block in cell.blocks if block.disturbance]
+    return q.percent(sum(map(of, found)) / sum(turn.wall_ns for turn in found)) if found else ""
+
+
+def _ratios(table: RowTable, entries: Sequence[Entry]) -> tuple[RatioTable, ...]:
+    """How many times as long as the library of its layer each of the others takes."""
+    found = []
+    for place in dict.fromkeys(LAYERS.values()):
+        here = [entry for entry in entries if LAYERS[entry.layer] == place]
+        library = next((entry.name for entry in here if is_reference(entry)), "")
+        lines = [
+            (entry, tuple(interval(r) if (r := table.ratio(entry, n)) else "" for n in table.n_points))
+            for entry in here
+            if not is_reference(entry)
+        ]
+        if kept := tuple(line for line in lines if any(line[1])):
+            found.append(RatioTable(place, library, kept))
+    return tuple(found)
 
 
 def _above_zero(record: Record) -> Record:
@@ -225,32 +292,34 @@ def _above_zero(record: Record) -> Record:
 
 
 def _held(table: RowTable, entries: Sequence[Entry], n: int) -> str:
-    """How many of the entries keep the limit at n points, and which do not."""
+    """How many of the entries hold the limit at n points, which miss it, and of how many it is not decidable."""
     limit, asked = q.round_duration(table.record.protocol.deadline_ns), q.percentile(ASKED_PERCENTILE)
-    verdicts = {entry.name: judge(table, entry, n).verdict for entry in entries if table.rows(entry, n)}
-    missed = [name for name, word in verdicts.items() if word == "missed"]
-    proven = sum(word == "holds" for word in verdicts.values())
-    kept = len(verdicts) - len(missed)
-    said = f"With {points(n)}, {kept} of {len(verdicts)} backends keep {limit}"
-    if kept:
-        said += f" at {asked}" if proven == kept else f", {proven or 'none'} of them with enough samples for {asked}"
-    if missed and kept:
-        who = quoted(missed) if len(missed) <= 3 else str(len(missed))
-        said += f"; {who} {'misses' if len(missed) == 1 else 'miss'} it"
-    return f"{said}."
+    verdicts = {entry.name: found.verdict for entry in entries if (found := judge(table, entry, n)).shown}
+    if not verdicts:
+        return ""
+    by_verdict = {word: [name for name, found in verdicts.items() if found == word] for word in verdicts.values()}
+    held, missed, open_ = (by_verdict.get(word, []) for word in ("held", "missed", "not decidable here"))
+    parts = [f"{len(held)} of {len(verdicts)} backends hold {limit} at {asked}"]
+    for those, what in (
+        (missed, ("misses it", "miss it")),
+        (open_, ("is not decidable here", "are not decidable here")),
+    ):
+        if those:
+            parts.append(f"{quoted(those) if len(those) <= MOST_NAMED else len(those)} {what[len(those) > 1]}")
+    return f"With {points(n)}, {'; '.join(parts)}."
 
 
 def _limit_table(table: RowTable, entries: Sequence[Entry], mode: Mode, limits_ns: Sequence[float]) -> LimitTable:
     def cell(found: LatencyRow | None) -> LimitCell | None:
-        if found is None:
+        if found is None or found.misses is None:
             return None
         tail = found.percentiles[-1]
         return LimitCell(
             value=q.duration(tail.ns),
             percentile=q.percentile(tail.p),
             grade=sum(tail.ns > limit for limit in limits_ns),
-            late=late(found) or f"means of {q.count(found.batch)} calls",
-            is_late=bool(found.misses and found.misses.count),
+            late=late(found.misses),
+            is_late=bool(found.misses.count),
         )
 
     lines = [(entry, tuple(cell(table.row(entry, n, mode)) for n in table.n_points)) for entry in entries]
@@ -289,7 +358,7 @@ def _latency(table: RowTable, entries: Sequence[Entry], look: Mapping[str, Look]
 def _spread(table: RowTable, entries: Sequence[Entry], look: Mapping[str, Look], n: int) -> Figure:
     cells = {cell.entry: cell for cell in table.record.cells if (cell.n, cell.mode) == (n, "closed")}
     found = []
-    for entry, _ in table.fastest(entries, n):
+    for entry in table.ranked(entries, n):
         row = table.row(entry, n)
         if row is None:
             continue
@@ -299,14 +368,17 @@ def _spread(table: RowTable, entries: Sequence[Entry], look: Mapping[str, Look],
         if row.batch > 1:
             told[-1] += f", each the mean of {q.count(row.batch)} calls"
         found.append(Distribution(entry.name, look[entry.name], samples, "\n".join([entry.name, *told])))
-    label = f"Distribution of the time of one call with {points(n)}: a curve and a box per backend."
+    label = f"Distribution of the time of one call with {points(n)}: a row per backend."
     drawing = figures.distributions(found, table.record.protocol.deadline_ns, label) if found else Markup()
     return Figure(points(n), drawing)
 
 
 def _errors(table: RowTable, entries: Sequence[Entry], look: Mapping[str, Look], subject: Subject, n: int) -> Figure:
     series = []
-    for entry, median in table.fastest(entries, n):
+    for entry in table.ranked(entries, n):
+        median = table.median(entry, n)
+        if median is None:
+            continue
         tip = f"{entry.name}\nmedian {q.duration(median.ns)}\nerror {q.error(entry.error)}"
         series.append(
             Series(
@@ -372,8 +444,8 @@ def _number_line(entry: Entry, row: LatencyRow) -> NumberLine:
         entry=entry.name,
         n=q.count(row.n),
         called=called(row),
+        ratio=interval(row.ratio) if row.ratio else "",
         median=q.duration(median.ns),
-        interval=f"{q.duration(median.low_ns)} – {q.duration(median.high_ns)}",
         tails=tuple(q.duration(tail.ns) if tail else "" for tail in tails),
         most=q.duration(row.max_ns),
         samples=_samples(row),
@@ -416,18 +488,18 @@ def _problem(subject: str) -> str:
 
 
 def _speedup(table: RowTable, slow: Entry, fast: Entry) -> Speedup:
-    def times(n: int) -> tuple[str, str]:
-        a, b = table.median(slow, n), table.median(fast, n)
-        return (q.ratio(a.ns / b.ns), f"{q.duration(a.ns)} → {q.duration(b.ns)}") if a and b else ("", "")
+    def factor(n: int) -> str:
+        is_there = table.ratio(slow, n) and table.ratio(fast, n)
+        return interval(times(table, slow, fast, n)) if is_there else ""
 
-    return Speedup(slow.name, fast.name, tuple(map(times, table.n_points)))
+    return Speedup(slow.name, fast.name, tuple(map(factor, table.n_points)))
 
 
 def _baseline(baseline: NoiseBaseline) -> str:
     """What a call that does nothing takes, in each way of calling: its median, and its highest percentile."""
     said = []
     for cell in baseline.cells:
-        found = row(cell, 1).percentiles
+        found = row(cell, None, 1).percentiles
         tail = f", {q.percentile(found[-1].p)} {q.duration(found[-1].ns)}" if len(found) > 1 else ""
         said.append(f"{CALLED.get(cell.mode, cell.mode)} {q.duration(found[0].ns)}{tail}")
     return "; ".join(said)

@@ -11,6 +11,7 @@ import numpy as np
 
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Manifest, read_manifest
 from kdpinn_edge.bundle.probe import timed_points
+from kdpinn_edge.classical.accuracy import against, against_reference
 from kdpinn_edge.export.targets.table import target as find_target
 from kdpinn_edge.importers.model import Model, net_model
 from kdpinn_edge.numerics.reference import NumpyProgram
@@ -19,7 +20,6 @@ from kdpinn_edge.problems import Array
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.timing import PythonLoop, find_batch
 from kdpinn_edge.studies.search.candidate import Candidate, Cost, cost_of, exported
-from kdpinn_edge.studies.study.measure import against, against_reference
 from kdpinn_edge.training import DistillConfig, Trained, teach
 from kdpinn_edge.training.budget import recipe_within
 from kdpinn_edge.training.domain import Box

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from kdpinn_edge.classical.accuracy import Accuracy, against_reference, relative
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import Array, Problem
@@ -16,15 +16,6 @@ from kdpinn_edge.program.ir import Program
 STEP = 1e-4  # of the box, between the points of a difference
 EIGHTH_ORDER = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
 SLOPE_POINTS = 10_000
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """‖u − u*‖₂/‖u*‖₂, max |u − u*| and √mean |u − u*|², over all outputs, u* the reference solution."""
-
-    relative_l2: float
-    max_abs: float
-    rmse: float
 
 
 @dataclass(frozen=True)
@@ -41,27 +32,7 @@ def accuracy(program: Program, problem: Problem) -> NetAccuracy:
     requests = [f"{output}_{column}" for output in problem.outputs for column in problem.inputs]
     slopes = NumpyProgram(derivatives(program, requests), "float32")
     points, exact = _slopes_inside(problem)
-    return NetAccuracy(**vars(found), slopes_l2=_relative(slopes(points.astype(np.float32)) - exact, exact))
-
-
-def against_reference(u: Callable[[Array], Array], problem: Problem) -> Accuracy:
-    """The accuracy of any function of points (n, n_in), of which it gets such as float32 can hold."""
-    return against(u, *_values_on_grid(problem))
-
-
-def against(u: Callable[[Array], Array], points: Array, exact: Array) -> Accuracy:
-    """The accuracy of any function of points (n, n_in), at `points`, where the values are `exact`."""
-    difference = u(points) - exact
-    rmse = float(np.sqrt(np.mean(difference**2)))
-    return Accuracy(_relative(difference, exact), float(np.abs(difference).max()), rmse)
-
-
-@cache
-def _values_on_grid(problem: Problem) -> tuple[Array, Array]:
-    """The points of the problem's grid, as float32 holds them, and the reference there."""
-    rounded = problem.grid(problem.resolution).astype(np.float32).astype(np.float64)
-    points = rounded.clip(problem.lower, problem.upper)  # rounding may have left the box
-    return points, problem.reference(points)
+    return NetAccuracy(**vars(found), slopes_l2=relative(slopes(points.astype(np.float32)) - exact, exact))
 
 
 @cache
@@ -86,7 +57,3 @@ def reference_slopes(problem: Problem, points: Array) -> Array:
         columns.append(difference / h[i])
     slopes: Array = np.stack(columns, axis=2).reshape(len(points), -1)
     return slopes
-
-
-def _relative(difference: Array, exact: Array) -> float:
-    return float(np.linalg.norm(difference) / np.linalg.norm(exact))
