@@ -359,6 +359,12 @@ def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Pat
         assert part in result.stdout
     assert "measuring" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "record.json"]
+    before = out.read_bytes()
+    assert "replace it by --force" in refused("bench", exported, "--n", "1", "--out", out)
+    assert out.read_bytes() == before
+    again = run("bench", exported, "--n", "1", "--out", out, "--force")
+    assert again.exit_code == 0
+    assert out.read_bytes() != before
     again = run("bench", exported, "--n", "1", "--out", out, "--resume", "--compare", out)
     assert re.search(r"^0 of \d+ ratios changed beyond noise$", again.stdout, re.M)
 
@@ -444,7 +450,7 @@ def test_the_frontier_is_printed(exported: Path) -> None:
             "holds no model: neither manifest.json, as a bundle does, nor model.s",
         ),
         (["export", "", "--out", "{new}"], "no model is called ''"),
-        (["export", "{folder}.npz", "--out", "{new}"], "folder.npz: not a Program file: it cannot be read (Is a directory)"),
+        (["export", "{folder}.npz", "--out", "{new}"], "not a Program file: it cannot be read (Is a dir"),
         (["export", "{folder}.onnx", "--out", "{new}"], "folder.onnx: this is a folder; expected: model.onnx"),
         (["export", "{empty}", "--name", "n", "--out", "{new}"], "not a Program file (ValueError: no NumPy archive)"),
         (
@@ -497,6 +503,9 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "heat", "--cc", "'gcc", "--out", "{new}"], "No closing quotation; expected: a command"),
         (["bench", "{bundle}", "--frontier", "--resume"], "--resume: not for the frontier; leave it out"),
         (["bench", "{bundle}", "--resume"], "--resume goes on with a record; expected: with --out RECORD.json"),
+        (["bench", "{bundle}", "--force"], "--force replaces a record; expected: with --out RECORD.json"),
+        (["bench", "{bundle}", "--out", "{new}", "--force", "--resume"], "--force begins a new record and --resume g"),
+        (["bench", "{bundle}", "--out", "{junk}", "--force"], "not a record ("),
         (["bench", "{bundle}", "--out", "{new}/record.json"], "make it first"),
         (["audit", "{bundle}", "--limit", "nan"], "--limit"),
         (["search", "heat", "--max-error", "nan", "--out", "{new}"], "--max-error"),

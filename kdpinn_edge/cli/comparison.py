@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kdpinn_edge.cli.completion import problem_names
-from kdpinn_edge.cli.options import AsJson, BenchOptions, PointsPerCall, SourceOptions, SourceText, option_groups
+from kdpinn_edge.cli.options import AsJson, BenchOptions, Force, PointsPerCall, SourceOptions, SourceText, option_groups
 from kdpinn_edge.cli.output import FAILED, announcing, print_json, stderr, stdout
 from kdpinn_edge.errors import BenchError
 
@@ -45,6 +45,7 @@ def bench_zoo(
     n_points: PointsPerCall = None,
     out: Annotated[Path | None, typer.Option(help="A folder for the records, one PROBLEM.json each.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the records in OUT.")] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare every teacher with its student, in the framework and compiled."""
@@ -68,6 +69,7 @@ def bench_zoo(
                 n_points=n_points or (),
                 out=out / f"{name}.json" if out else None,
                 resume=resume,
+                force=force,
                 report=report,
             )
         documents.append(found.document())

@@ -271,6 +271,7 @@ class BenchOptions:
     n_points: PointsPerCall = None
     out: Annotated[Path | None, typer.Option(help="Keep the record, with every sample: a JSON file.")] = None
     resume: Annotated[bool, typer.Option("--resume", help="Continue the record in OUT.")] = False
+    force: Force = False
     report: Annotated[Path | None, typer.Option(help="Write the record as a page: an HTML file.")] = None
     compare: Annotated[Path | None, typer.Option(help="Say what changed since this record.")] = None
     add: Annotated[
