@@ -21,6 +21,7 @@ from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.backend_config import BackendConfig
+from kdpinn_edge.comparison.published import PAPER
 from kdpinn_edge.comparison.record import Protocol, Record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure
 from kdpinn_edge.comparison.statistics import LatencyRow, Ratio, quotient, rows, summary
@@ -97,10 +98,32 @@ class PaperComparison:
         """The limit that each row is within, judged at p99 or the highest percentile that the samples support."""
         return tuple(_tail(row) for row in rows(self.record) if row.mode == "periodic")
 
+    @property
+    def precision(self) -> str:
+        """The precision in which both networks are evaluated, by every backend."""
+        return self.record.subjects[0].precision
+
+    @property
+    def threads(self) -> int | None:
+        """The threads of every backend; None where they are its own choice."""
+        return self.record.entries[0].threads
+
+    def points_within(self, ns: float) -> dict[str, int]:
+        """How many points of the student each backend evaluates in `ns`, at its pace for the most that were timed."""
+        paces: dict[str, tuple[int, float]] = {}
+        for row in rows(self.record):
+            if row.mode == "closed" and row.entry.endswith(entry_name("", "student")):
+                paces[row.entry] = max(paces.get(row.entry, (0, 0.0)), (row.n, row.percentiles[0].ns))
+        backends = {entry.name: entry.backend for entry in self.record.entries}
+        return {backends[name]: int(ns * n / call_ns) for name, (n, call_ns) in paces.items()}
+
     def document(self) -> dict[str, Any]:
         """The comparison as a document for JSON."""
         return summary(self.record) | {
             "problem": self.problem,
+            "precision": self.precision,
+            "threads": self.threads,
+            "paper": asdict(PAPER) | {"points_within_student_ns": self.points_within(PAPER.student_ns)},
             "rmse": {role: self.rmse(role) for role in ROLES},
             "speed_ups": [asdict(found) for found in self.speed_ups()],
             "tails": [asdict(found) for found in self.tails()],

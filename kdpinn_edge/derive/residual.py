@@ -182,6 +182,18 @@ class _Functions:
     def tanh(self, x: Symbol) -> Symbol:
         return x.mapped("tanh")
 
+    def sqrt(self, x: Symbol) -> Symbol:
+        return x.mapped("sqrt")
+
+    def log(self, x: Symbol) -> Symbol:
+        return x.mapped("log")
+
+    def erf(self, x: Symbol) -> Symbol:
+        return x.mapped("erf")
+
+    def reciprocal(self, x: Symbol) -> Symbol:
+        return x.mapped("reciprocal")
+
 
 FUNCTIONS = _Functions()
 

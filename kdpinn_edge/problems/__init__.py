@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from kdpinn_edge.errors import ProblemError, did_you_mean
 from kdpinn_edge.problems._known import Front, Mirror, Zero
 
-__all__ = ["Array", "Front", "Math", "Mirror", "Potentials", "Problem", "Zero", "names", "problem"]
+__all__ = ["Array", "Front", "Math", "Mirror", "Potentials", "Problem", "Zero", "evaluated", "names", "problem"]
 
 Array = NDArray[np.float64]
 
@@ -77,6 +77,7 @@ class Problem:
     weight          (math, *columns) -> (n, 1): what residuals are multiplied by in training; 1 where there is none
     potentials      what the ansatz makes, where that is not the outputs
     net_columns     how many columns the network has, where that is not as many as the ansatz makes
+    closed_form     (math, *columns) -> the outputs of the exact solution, where it has a formula
     known           what is known of the solution's shape before it is computed: a table that a network is compared
                     with is laid out by it, as features and ansatz are
     """
@@ -101,6 +102,7 @@ class Problem:
     weight: Callable[..., Any] | None = None
     potentials: Potentials | None = None
     net_columns: int | None = None
+    closed_form: Callable[..., Sequence[Any]] | None = None
     known: tuple[Mirror | Zero | Front, ...] = ()
 
     def reference(self, x: ArrayLike) -> Array:
@@ -138,6 +140,15 @@ class Problem:
         """The box as text: "x ∈ [-1, 1], t ∈ [0, 1]"."""
         sides = zip(self.inputs, self.lower, self.upper, strict=True)
         return ", ".join(f"{name} ∈ [{low:g}, {high:g}]" for name, low, high in sides)
+
+
+def evaluated(closed_form: Callable[..., Sequence[Any]], m: Any = np) -> Callable[[Array], Array]:
+    """The `exact` of a problem that has a closed form: at points (n, n_in), by NumPy or what has more functions."""
+
+    def exact(points: Array) -> Array:
+        return np.column_stack(closed_form(m, *points.T))
+
+    return exact
 
 
 def names() -> tuple[str, ...]:

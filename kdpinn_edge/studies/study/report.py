@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kdpinn_edge.importers.model import find_model
+from kdpinn_edge.derive.closed_form import closed_form_program
+from kdpinn_edge.importers.model import Model, find_model
 from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.simplify import multiply_adds
-from kdpinn_edge.studies.study.baselines import Baseline, baselines, reference
+from kdpinn_edge.studies.study.baselines import Baseline, baseline, closed_form, reference, tables
 from kdpinn_edge.studies.study.latency import NetLatency, latencies
 from kdpinn_edge.studies.study.measure import NetAccuracy
 from kdpinn_edge.studies.study.plan import Plan, size_name
@@ -25,6 +26,8 @@ from kdpinn_edge.studies.study.results import (
     verdicts,
 )
 from kdpinn_edge.studies.study.run import TEACHER
+
+CLOSED_FORM = "closed form"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class StudyReport:
         }
 
 
+def _closed_form(teacher: Model, solved: Problem) -> Model:
+    """The Program of the closed form, with the teacher's columns."""
+    return replace(teacher, program=closed_form_program(solved))
+
+
 def report(plan: Plan, folder: Path) -> StudyReport:
     """Read what is measured in `folder`; measure what it is compared with: latencies, interpolants, the reference."""
     found, teacher = results(plan, folder), read_teacher(folder)
@@ -66,6 +74,10 @@ def report(plan: Plan, folder: Path) -> StudyReport:
     models = {key: find_model(name) for key, name in names.items()}
     solved, parameters = problem(plan.problem), parameters_of(plan.teacher)
     sizes = sorted({row.parameters for row in table} | {parameters})
+    teacher_values = partial(interpret, models[TEACHER].program)
+    through_teacher = dict(each for n in sizes for each in tables(solved, teacher_values, n))
+    exact = {CLOSED_FORM: _closed_form(models[TEACHER], solved)} if solved.closed_form else {}
+    timed = latencies(models | exact, through_teacher)
     return StudyReport(
         plan=plan,
         problem=solved,
@@ -75,9 +87,10 @@ def report(plan: Plan, folder: Path) -> StudyReport:
         rows=tuple(table),
         verdicts=tuple(verdicts(table)),
         multiply_adds={key: multiply_adds(model.program) for key, model in models.items()},
-        latencies=latencies(models),
-        baselines=tuple(
-            each for n in sizes for each in baselines(solved, partial(interpret, models[TEACHER].program), n)
+        latencies={key: timed[key] for key in models},
+        baselines=(
+            *(baseline(key, each, solved, timed[key]) for key, each in through_teacher.items()),
+            *(closed_form(each, solved, timed[key]) for key, each in exact.items()),
         ),
         reference=reference(solved),
     )
