@@ -48,7 +48,7 @@ SAVE_S = 2.0
 SETTLE_S = 0.002  # between turns: what the last one woke goes back to sleep
 BACKGROUND_S = 0.02  # until a background load is at work
 BACKGROUND_AT_MOST_S = 60.0
-TOO_SLOW_TURNS = 4  # of one call
+TOO_SLOW_TURNS = 8  # of one call
 SWEEP_S = 0.02
 MOST_KEPT = 1250  # samples of a turn: eight turns have a p99.9
 LONGEST_S = 0.4  # of a turn, for the sake of a tail
@@ -224,7 +224,7 @@ class _Run:
                 with ExitStack() as those:
                     workers = self._start(process, folder, those, advance)
                     self._save(out)
-                    table.loaded(generation)
+                    table.loaded(generation, len(turns))
                     self._take_turns(turns, workers, load, table, out, advance)
         report(MeasurementProgress(planned_s, planned_s, "done"))
         if out is not None:
@@ -397,7 +397,7 @@ class _Run:
                 period_ns = (earlier.period_ns if earlier else None) or period_for(own.call_ns)
                 count = max(self._least_samples(turn.entry, period_ns, seconds), round(seconds * 1e9 / period_ns))
                 with load.running(BACKGROUND_AT_MOST_S) if turn.mode == "periodic, load" else nullcontext():
-                    sleep(BACKGROUND_S)
+                    sleep(BACKGROUND_S if turn.mode == "periodic, load" else 0)
                     samples, disturbance = worker.sample(turn.n, "periodic", period_ns, count)
                 late, on_core = (tuple(_rounded(column)) for column in samples.T)
                 block = Block(index, process, late, on_core_ns=on_core, disturbance=disturbance)
