@@ -379,7 +379,7 @@ def test_the_quick_comparison_says_who_else_there_is(exported: Path, monkeypatch
 
     monkeypatch.setattr(selection, "check_installed", check_installed)
     installed, missing = selection.beyond_quick()
-    assert installed == "--full also compares: numpy program; torch.compile; AOTInductor"
+    assert installed == "--full also compares: numba, in process; numpy program; torch.compile; AOTInductor"
     assert missing.startswith("not installed: openvino; litert; iree; tract; jax, jit; ")
     assert missing.endswith("; --full compares them after: pip install 'kdpinn-edge[peers]'")
     everyone = {config.name for config in selection.full(exported) if config.threads}
