@@ -28,6 +28,8 @@ from kdpinn_edge.bundle.manifest import (
     read_manifest,
     write_manifest,
 )
+from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
 from kdpinn_edge.export.alternatives import with_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
@@ -57,7 +59,7 @@ def export_bundle(
     inputs: Sequence[Input] | None = None,
     outputs: Sequence[Output] | None = None,
     derivatives: Sequence[str] = (),
-    residual: Program | None = None,
+    residual: Program | Problem | None = None,
     per_call: Sequence[str] = (),
     equation: str | None = None,
     cc: Sequence[str] | None = None,
@@ -77,10 +79,10 @@ def export_bundle(
     device that runs the self-test and the functions, and prints what `kdpinn-edge bench --add` reads.
 
     The model has the function `eval`, which is `program`. `derivatives` asks for the function `jet`: its columns, as
-    `kdpinn_edge.derive.derivatives` names them. `residual` is the function of that name: a Program of the same inputs,
-    as `kdpinn_edge.derive.residual` makes it.
+    `kdpinn_edge.derivatives` names them. `residual` is the function of that name: the problem whose equation it belongs
+    to, or a Program of the same inputs. A problem also says what `inputs`, `outputs` and `equation` do not.
 
-        export_bundle(program, "wave", name="wave", derivatives=["u", "u_x", "u_xx"])
+        export_bundle(program, "wave", name="wave", derivatives=["u", "u_x", "u_xx"], residual=problem("wave"))
 
     `per_call` names inputs that are constant during a call. There is then a second form of each function, as
     NAME_eval_for(p, x, y, n): what depends on p alone is evaluated once per call, and the bits are those of NAME_eval.
@@ -107,6 +109,9 @@ def export_bundle(
     that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
     derivative or an input of `per_call` is asked for that there is not. Nothing is left behind after an error.
     """
+    if isinstance(residual, Problem):
+        own = posed(residual)
+        inputs, outputs, equation = inputs or own[0], outputs or own[1], equation or residual.equation
     stated: dict[str, Any] = {
         "name": name,
         "precision": precision,

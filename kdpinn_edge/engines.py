@@ -21,7 +21,6 @@ from kdpinn_edge.bundle.manifest import (
     read_manifest,
 )
 from kdpinn_edge.bundle.read import read_function
-from kdpinn_edge.derive.residual import residual_program
 from kdpinn_edge.errors import ExportError, ProfileError
 from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.problems import Problem
@@ -74,7 +73,7 @@ def compile(
         "grade": grade,
         "inputs": _bounded(program, domain),
         "derivatives": tuple(derivatives) if not isinstance(derivatives, str) else derivatives,
-        "residual": residual_program(program, residual) if isinstance(residual, Problem) else residual,
+        "residual": residual,
         "per_call": tuple(per_call),
     }
     return _compiled(program, arguments, max_relative_error)

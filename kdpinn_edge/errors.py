@@ -21,6 +21,10 @@ class TrainError(KdpinnError):
     """Training or distillation cannot start, resume or read its weights."""
 
 
+class TrainingWarning(UserWarning):
+    """A run came to an end, and something about its result calls for a second look."""
+
+
 class CaptureError(KdpinnError):
     """A torch module cannot be turned into a Program."""
 

@@ -16,7 +16,7 @@ from kdpinn_edge.comparison.backend import Case, CFunction
 from kdpinn_edge.comparison.backends.c_source import Interface, Source, build
 from kdpinn_edge.comparison.backends.closed_form import CLOSED_FORM, CLOSED_FORM_C_LOOP
 from kdpinn_edge.derive.closed_form import closed_form_program
-from kdpinn_edge.derive.residual import residual_program
+from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.errors import BenchError, ProblemError, ProgramError
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.numerics.reference import NumpyProgram
@@ -35,7 +35,7 @@ def test_it_is_the_reference_and_solves_the_equation(name: str) -> None:
     program = closed_form_program(solved)
     x = np.random.default_rng(0).uniform(solved.lower, solved.upper, (300, len(solved.inputs)))
     np.testing.assert_allclose(interpret(program, x), solved.reference(x), atol=max(1e-13, solved.exact_error))
-    residual = interpret(residual_program(program, solved), x)
+    residual = interpret(residual_of(program, solved), x)
     # derivatives of sin(4πx) are up to 4e3 times as large as it, and so is what rounding leaves of them
     np.testing.assert_allclose(residual, 0, atol=1e-11)
 

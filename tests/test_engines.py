@@ -22,7 +22,7 @@ from strategies import mlp, wild
 from kdpinn_edge import compile, load
 from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.derive.derivatives import derivatives
-from kdpinn_edge.derive.residual import residual_program
+from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.engines import EngineName
 from kdpinn_edge.errors import CaptureError, DerivativeError, EngineError, ExportError, ProfileError
 from kdpinn_edge.export.targets.table import target
@@ -68,7 +68,7 @@ def test_the_residual_of_a_problem() -> None:
     model, burgers = find_model("burgers"), problem("burgers")
     engine = compile(model.program, residual=burgers)
     x = np.random.default_rng(0).uniform(0, 1, (20, 2)).astype(np.float32)
-    expected = NumpyProgram(residual_program(model.program, burgers), "float32", PROFILE)(x)
+    expected = NumpyProgram(residual_of(model.program, burgers), "float32", PROFILE)(x)
     assert same_bits(engine.residual(x), expected)
 
 

@@ -69,6 +69,7 @@ def _main(show_version: Annotated[bool, typer.Option("--version", help="Print th
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "problems": models.problems,
+    "new": training.new,
     "train": training.train,
     "distill": training.distill,
     "study": studies.study,

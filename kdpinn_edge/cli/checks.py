@@ -47,7 +47,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Sweep the domain with the model's own residual: where does it violate its equation?"""
-    from kdpinn_edge.checks.audit import PERCENTILES, check_figure, draw
+    from kdpinn_edge.checks.audit import HEAD, PERCENTILES, check_figure, draw
     from kdpinn_edge.checks.audit import audit as sweep
 
     if out:
@@ -73,7 +73,7 @@ def audit(
     else:
         facts = {"model": f"{found.name}: {found.equation or ''}", "arithmetic": f"numerics profile {found.profile}"}
         print_facts(facts | {"points": f"{found.n_points:,}"})
-        table = text_table("", "% of points", "|residual| ≤", "of the largest term", "which is at")
+        table = text_table(*HEAD)
         for row in rows:
             at = ", ".join(f"{name} = {value:.4g}" for name, value in row.at.items())
             table.add_row(row.equation, f"{row.percentile:g}", f"{row.value:.3g}", f"{row.relative:.1e}", at)

@@ -78,7 +78,6 @@ def export(
     with ended_by_interrupt(), _resting_collector():
         from kdpinn_edge.derive.names import parse_requests
         from kdpinn_edge.derive.per_call import parse_per_call
-        from kdpinn_edge.derive.residual import residual_program
         from kdpinn_edge.export.bundle import export_bundle
         from kdpinn_edge.export.measure.resources import parse_bytes
 
@@ -91,7 +90,7 @@ def export(
         if residual and (found.problem is None or not found.problem.equation):
             raise typer.BadParameter(
                 f"{source} does not say what equation it solves; expected: a problem, a model of the zoo, the run "
-                "folder of a problem. In Python: export_bundle(…, residual=residual_program(program, problem))",
+                "folder of a problem. In Python: export_bundle(…, residual=problem)",
                 param_hint="--residual",
             )
         manifest = export_bundle(
@@ -105,7 +104,7 @@ def export(
             inputs=found.inputs,
             outputs=found.outputs,
             derivatives=requests,
-            residual=residual_program(found.program, found.problem) if residual and found.problem else None,
+            residual=found.problem if residual else None,
             per_call=parse_per_call(per_call, found.program.inputs) if per_call is not None else (),
             equation=(found.problem.equation or None) if found.problem else None,
             cc=compiler_command(cc) if cc else None,

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -64,7 +63,9 @@ Force = Annotated[
     bool, typer.Option("--force", help="Replace what the same command left in OUT; no other folder is ever replaced.")
 ]
 BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
-ProblemName = Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`.")]
+ProblemName = Annotated[
+    str, typer.Argument(help="One of `kdpinn-edge problems`, or a file that defines one, as in ./fisher.py.")
+]
 FoundTeacher = Annotated[
     str | None,
     typer.Option(help="Of a problem: a run folder, a model of the zoo, a bundle, …, samples.  [default: the zoo's]"),
@@ -160,19 +161,12 @@ class SourceOptions:
     @contextmanager
     def bundle(self, source: str) -> Iterator[Path]:
         """The bundle that SOURCE is, or that it makes here in float32, for as long as it is needed."""
-        from kdpinn_edge.bundle.manifest import MANIFEST_FILE
-        from kdpinn_edge.export.bundle import export_bundle
+        from kdpinn_edge.comparison.stage import bundle_of
 
-        if (Path(source) / MANIFEST_FILE).exists():
-            yield Path(source)
-            return
-        model = self.find(source)
-        name = model.name or "model"
-        with TemporaryDirectory() as folder:
-            out = Path(folder) / name
-            equation = (model.problem.equation or None) if model.problem else None
-            export_bundle(model.program, out, name=name, inputs=model.inputs, outputs=model.outputs, equation=equation)
-            yield out
+        with bundle_of(
+            source, inputs=self.inputs, outputs=self.outputs, weights=self.weights, activation=self.activation
+        ) as bundle:
+            yield bundle
 
 
 @dataclass(frozen=True)
@@ -207,8 +201,11 @@ class TrainingOptions:
 
     hidden: Annotated[str | None, typer.Option(help="Neurons per hidden layer, as in 32,32,32.")] = None
     activation: Annotated[
-        str, typer.Option(help="Of the hidden layers: tanh, sin, lorentzian 1/(1 + x²), dispersion 2x/(1 + x²).")
-    ] = "tanh"
+        str | None,
+        typer.Option(
+            help="Of the hidden layers: tanh, sin, lorentzian 1/(1 + x²), dispersion 2x/(1 + x²).  [default: tanh]"
+        ),
+    ] = None
     points: Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")] = None
     optimiser: Annotated[
         OptimiserChoice | None,
@@ -217,10 +214,17 @@ class TrainingOptions:
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")] = None
     steps: Annotated[int | None, typer.Option(min=1, help="Steps per round.")] = None
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Decides the first weights and every point that is drawn.")
-    ] = 0
-    device: Device = "cpu"
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False
+        int | None,
+        typer.Option(
+            min=0, max=2**63 - 1, help="Decides the first weights and every point that is drawn.  [default: 0]"
+        ),
+    ] = None
+    device: Annotated[str | None, typer.Option(help="What calculates: cpu, cuda, or as in cuda:1.  [default: cpu]")] = (
+        None
+    )
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in the folder, with its options; --rounds extends it.")
+    ] = False
     force: Force = False
 
     def configure(self, config: Config, **weights: float | None) -> Config:

@@ -52,6 +52,7 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
+    from kdpinn_edge.problems import problem as find
     from kdpinn_edge.studies.study import make_plan
     from kdpinn_edge.studies.study import study as run
     from kdpinn_edge.studies.study.page import check_page, write_page
@@ -62,9 +63,10 @@ def study(
 
     if page:
         check_page(page)
-    folder = out or Path("runs", f"{problem}_study")
+    solved = find(problem)
+    folder = out or Path("runs", f"{solved.name}_study")
     plan = make_plan(
-        problem,
+        solved,
         teacher=teacher,
         sizes=[layers(text, "--size") for text in size] if size else SIZES,
         seeds=seeds,
@@ -75,7 +77,7 @@ def study(
         known=find_plan(folder, force=force),
         report=stderr().print,
     )
-    with live(stderr(), problem) as progress:
+    with live(stderr(), solved.name) as progress:
         finished = run(plan, folder, jobs=jobs, force=force, report=progress)
     if not finished:
         stderr().print(f"interrupted: the same command goes on with {folder}", soft_wrap=True, markup=False)

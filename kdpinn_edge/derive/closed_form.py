@@ -6,7 +6,8 @@ judged by, its derivatives and its C are made of one text.
 
 from __future__ import annotations
 
-from kdpinn_edge.derive.residual import FUNCTIONS, Symbol
+from kdpinn_edge.derive.residual import Symbol
+from kdpinn_edge.equation.arithmetic import MATH
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.builder import Builder
@@ -25,6 +26,6 @@ def closed_form_program(problem: Problem) -> Program:
         raise ProblemError(f"{problem.name} has no closed form; expected: a problem with the field closed_form")
     columns = [Var(name, 1) for name in problem.inputs]
     builder = Builder(columns)
-    values = problem.closed_form(FUNCTIONS, *(Symbol(column, builder) for column in columns))
+    values = problem.closed_form(MATH, *(Symbol(column, builder) for column in columns))
     outputs = {name: value.var for name, value in zip(problem.outputs, values, strict=True)}
     return simplify(builder.program(problem.name, outputs))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, check_files, name_fault, read_manifest
+from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.bundle.read import read_function
-from kdpinn_edge.derive.residual import outputs_program
 from kdpinn_edge.errors import ProgramError, did_you_mean
 from kdpinn_edge.importers.columns import Column, input_columns, output_columns, parse_columns
 from kdpinn_edge.problems import Problem
@@ -220,10 +220,7 @@ def net_model(net: Pinn) -> Model:
 
 def _model(program: Program, problem: Problem) -> Model:
     """The model that `program` is, with the columns of `problem`."""
-    in_units, out_units = problem.units[: len(problem.inputs)], problem.units[len(problem.inputs) :]
-    inputs = zip(problem.inputs, problem.lower, problem.upper, in_units, strict=True)
-    outputs = zip(problem.outputs, out_units, strict=True)
-    return Model(program.name, program, tuple(Input(*i) for i in inputs), tuple(Output(*o) for o in outputs), problem)
+    return Model(program.name, program, *posed(problem), problem)
 
 
 def publish(run: str | os.PathLike[str], name: str, folder: Path = zoo.FOLDER) -> None:
@@ -238,15 +235,10 @@ def _called(name: str) -> str:
 
 
 def captured(net: Pinn, name: str) -> Program:
-    """The Program of a network: what its ansatz makes, captured, and the outputs that are derivatives of it."""
+    """The Program of a network, under this name."""
     from kdpinn_edge.importers.pytorch.module import capture
-    from kdpinn_edge.training.pinn import Made
 
-    problem = net.problem
-    box = problem.lower, problem.upper
-    return outputs_program(
-        capture(Made(net), name=name, inputs=problem.inputs, outputs=problem.made, domain=box), problem
-    )
+    return capture(net, name=name)
 
 
 def find_pinn(text: str) -> Pinn:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kdpinn_edge.comparison.machine import this_machine
+from kdpinn_edge.display import new_figure
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.files import check_folder, write_whole
 from kdpinn_edge.studies.study.baselines import KINDS
@@ -20,6 +21,9 @@ from kdpinn_edge.studies.study.report import StudyReport
 from kdpinn_edge.studies.study.results import Spread
 from kdpinn_edge.studies.study.run import TEACHER
 from kdpinn_edge.training.run_folder import record_of, versions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Cells = Sequence[str]
 
@@ -154,11 +158,15 @@ def _table(head: Cells, cells: Iterator[Cells]) -> Iterator[str]:
 
 
 def draw(found: StudyReport, path: Path) -> None:
-    """Relative L2 over the latency per point, with the Pareto front; and over how many numbers are stored."""
-    from matplotlib.figure import Figure
+    """Write the figure of a study."""
+    png = BytesIO()
+    figure_of(found).savefig(png, format="png", dpi=110)
+    write_whole(path, png.getvalue())
 
-    figure = Figure(figsize=(11.0, 5.4), layout="constrained")
-    by_latency, by_numbers = figure.subplots(1, 2, sharey=True)
+
+def figure_of(found: StudyReport) -> Figure:
+    """Relative L2 over the latency per point, with the Pareto front; and over how many numbers are stored."""
+    figure, (by_latency, by_numbers) = new_figure(11.0, 5.4, nrows=1, ncols=2, sharey=True)
     figure.suptitle(f"{found.problem.name}: {found.problem.equation}")
     for method in dict.fromkeys(row.method for row in found.rows):
         own = [row for row in found.rows if row.method == method]
@@ -192,9 +200,7 @@ def draw(found: StudyReport, path: Path) -> None:
         handles, labels = axes.get_legend_handles_labels()
         labelled |= dict(zip(labels, handles, strict=True))
     figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=3, fontsize="small")
-    png = BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    write_whole(path, png.getvalue())
+    return figure
 
 
 def pareto(found: StudyReport) -> list[tuple[float, float]]:

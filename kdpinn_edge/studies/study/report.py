@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdpinn_edge.derive.closed_form import closed_form_program
+from kdpinn_edge.display import table_html, table_text
 from kdpinn_edge.importers.model import Model, find_model
 from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.program.interp import interpret
@@ -27,10 +28,13 @@ from kdpinn_edge.studies.study.results import (
 )
 from kdpinn_edge.studies.study.run import TEACHER
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 CLOSED_FORM = "closed form"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyReport:
     """A study as far as it went. `multiply_adds` per point and `latencies` are by the name of a size, and "teacher"."""
 
@@ -45,6 +49,25 @@ class StudyReport:
     latencies: dict[str, NetLatency]
     baselines: tuple[Baseline, ...]
     reference: Baseline
+
+    def __repr__(self) -> str:
+        from kdpinn_edge.studies.study.page import HEAD, table_rows
+
+        return "\n".join((table_text(self._title(), HEAD, table_rows(self)), *map(str, self.verdicts)))
+
+    def _repr_html_(self) -> str:
+        from kdpinn_edge.studies.study.page import HEAD, table_rows
+
+        return table_html(f"{self._title()}; {'; '.join(map(str, self.verdicts))}", HEAD, table_rows(self))
+
+    def _title(self) -> str:
+        return f"study of {self.problem.name}: {self.finished} of {len(self.plan.cells)} students"
+
+    def plot(self) -> Figure:
+        """Draw the errors over the latencies, and over how many numbers are stored."""
+        from kdpinn_edge.studies.study.page import figure_of
+
+        return figure_of(self)
 
     def document(self) -> dict[str, Any]:
         """The report as a document for JSON."""

@@ -95,7 +95,7 @@ def _measure_teacher(plan: Plan, folder: Path) -> None:
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         net = find_pinn(plan.teacher)
-        write_json(path, asdict(accuracy(captured(net, plan.problem), net.problem)))
+        write_json(path, asdict(accuracy(captured(net, net.problem.name), net.problem)))
 
 
 def _train_and_measure(plan: Plan, cell: StudyCell, run: Path) -> bool:
@@ -107,5 +107,7 @@ def _train_and_measure(plan: Plan, cell: StudyCell, run: Path) -> bool:
         else:
             made = train(plan.problem, run, cell.config, resume=resume)
         if made.finished:
-            write_json(run / ACCURACY_FILE, asdict(accuracy(captured(made.net, plan.problem), made.net.problem)))
+            write_json(
+                run / ACCURACY_FILE, asdict(accuracy(captured(made.net, made.net.problem.name), made.net.problem))
+            )
     return made.finished
