@@ -179,6 +179,7 @@ def _fragment(place: str, block: Block) -> None:
 def main() -> None:
     """Run one page, as `make verify-docs` does in a fresh environment."""
     page = read(Path(sys.argv[1]))
+    sys.path[0] = ""  # as in a session that was started here
     install(page)
     run(page)
 

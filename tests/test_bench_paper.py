@@ -140,7 +140,7 @@ def test_precision_and_threads_are_said_and_the_papers_latency_is_a_number_of_po
     assert "float32, 1 thread(s); n is the number of points per call" in shown
     assert "arXiv 2512.13336, first version" in shown
     assert "Not stated: points per call, precision, threads, processor" in shown
-    assert re.search(r"5,300 points of this student in 5\.3 ms: torch, eager", shown)
+    assert re.search(r"5,300 points of this student in 5\.30 ms: torch, eager", shown)
 
 
 def test_the_zoo_has_pairs() -> None:

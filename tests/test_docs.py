@@ -37,6 +37,7 @@ def test_a_page_runs_as_it_is_printed(name: str, need: Need, tmp_path: Path, mon
         if f"{tool} " in code:
             need(tool)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     snippets.run(READ[name])
 
 

@@ -28,15 +28,22 @@ IN_C = ("cos", "erf", "exp", "log", "sin", "sqrt", "tanh")
 """The functions that C calls by the same name."""
 
 
+SCALARS: Mapping[Precision, tuple[str, str]] = {"float32": ("float", "f"), "float64": ("double", "")}
+"""The type of C, and the suffix of its constants and functions."""
+
+
 def formula_source(program: Program, precision: Precision) -> str:
     """The C of `program`, whose variables are single numbers. Raises ProgramError for an operation that is not here."""
-    types: Mapping[Precision, tuple[str, str]] = {"float32": ("float", "f"), "float64": ("double", "")}
-    scalar, suffix = types[precision]
     n_in, n_out = len(program.inputs), len(program.outputs)
     lines = [f"const T {_name(var)} = x[{n_in} * i + {k}];" for k, var in enumerate(program.inputs)]
-    lines += (f"const T {_name(op.out)} = {_value(op, precision, suffix)};" for op in program.ops)
+    lines += statements(program, precision)
     lines += (f"y[{n_out} * i + {k}] = {_name(var)};" for k, var in enumerate(program.outputs))
-    return UNIT.format(type=scalar, body="\n".join(f"        {line}" for line in lines))
+    return UNIT.format(type=SCALARS[precision][0], body="\n".join(f"        {line}" for line in lines))
+
+
+def statements(program: Program, precision: Precision) -> list[str]:
+    """The operations of `program` one by one: a variable v is v_ in C."""
+    return [f"const T {_name(op.out)} = {_value(op, precision, SCALARS[precision][1])};" for op in program.ops]
 
 
 def _name(var: Var) -> str:
