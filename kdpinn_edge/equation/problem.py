@@ -249,8 +249,19 @@ def _faults(problem: Problem) -> list[str]:
         faults.append(
             f"causal names {problem.weight.input!r}, which is no input; expected: of {', '.join(problem.inputs)}"
         )
+    faults += _faults_of_known(problem)
     for field in ("residual", "features", "ansatz", "exact", "source"):
         value = getattr(problem, field)
         if value is not None and not callable(value):
             faults.append(f"{field} is {value!r}; expected: a function")
     return faults
+
+
+def _faults_of_known(problem: Problem) -> list[str]:
+    n_out = len(problem.outputs)
+    unknown = [fact.input for fact in problem.known if fact.input not in problem.inputs]
+    unsigned = [fact for fact in problem.known if isinstance(fact, Mirror) and len(fact.signs) != n_out]
+    return [
+        *(f"known says something of {name!r}; expected: of {', '.join(problem.inputs)}" for name in unknown),
+        *(f"known has {fact}; expected: {n_out} signs, one per output" for fact in unsigned),
+    ]
