@@ -61,13 +61,16 @@ def prepare(case: Case, threads: int | None, *, more: float, off: float) -> Prep
     return Prepared(lambda x: engine(x) + x.dtype.type(off), bind, "threads=1")
 
 
-def configs(bundle: Path) -> list[BackendConfig]:
-    """The quick comparison, and three libraries of our own: an equal one, a slower one and a wrong one."""
+def configs(bundle: Path, names: Sequence[str]) -> list[BackendConfig]:
+    """The backends called `names`, or those of a quick comparison; and three libraries of our own: an equal one, a
+    slower one and a wrong one.
+    """
     ours = [
         Backend(name, "call from Python", "same function", ("cffi",), "", partial(prepare, more=more, off=off))
         for name, more, off in ((EQUAL, 1.0, 0.0), (SLOWER, MORE, 0.0), (WRONG, 1.0, 0.01))
     ]
-    return [*selection.quick(bundle), *(BackendConfig(backend.name, backend, bundle) for backend in ours)]
+    chosen = selection.named(names, bundle) if names else selection.quick(bundle)
+    return [*chosen, *(BackendConfig(backend.name, backend, bundle) for backend in ours)]
 
 
 @contextmanager
@@ -152,6 +155,7 @@ def main() -> None:
     parser.add_argument("--model", default="burgers", help="a shipped model, or any that `kdpinn-edge bench` takes")
     parser.add_argument("--repetitions", type=int, default=20, help="runs in each condition")
     parser.add_argument("--load", type=int, default=2, help="processes of the background load; 0 for no such runs")
+    parser.add_argument("--backend", action="append", default=[], help="only this one; repeatable")
     parser.add_argument("--seconds", type=float, default=selection.QUICK.budget_s, help="of one run")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file")
     options = parser.parse_args()
@@ -167,18 +171,17 @@ def main() -> None:
         export_bundle(
             model.program, bundle, name="model", inputs=model.inputs, outputs=model.outputs, equation=equation
         )
-        announced_s = estimate_s(configs(bundle), protocol)
+        chosen = configs(bundle, options.backend)
+        announced_s = estimate_s(chosen, protocol)
         for k, n_load in product(range(options.repetitions), (0, options.load) if options.load else (0,)):
             condition = f"beside {n_load} processes" if n_load else "as it is"
             with loaded(n_load):
                 start_s = monotonic()
-                record = measure(configs(bundle), replace(protocol, seed=k), name="coverage")
+                record = measure(chosen, replace(protocol, seed=k), name="coverage")
                 seconds.setdefault(condition, []).append(round(monotonic() - start_s, 1))
             found.setdefault(condition, []).append(record)
-            print(
-                f"{condition}: {len(found[condition])} of {options.repetitions} in {seconds[condition][-1]} s",
-                flush=True,
-            )
+            done = f"{len(found[condition])} of {options.repetitions} in {seconds[condition][-1]} s"
+            print(f"{condition}: {done}", flush=True)
             if min(map(len, found.values())) >= 2:
                 document = report(found, seconds, announced_s)
                 options.out.write_text(json.dumps(document, indent=1))

@@ -38,6 +38,11 @@ def cannot(case: Case, threads: int | None) -> Prepared:
     raise RuntimeError("out of luck")
 
 
+def never_loads(case: Case, threads: int | None) -> Prepared:
+    sleep(600)
+    raise RuntimeError("it woke up")
+
+
 def slow(case: Case, threads: int | None) -> Prepared:
     engine = load(case.bundle, engine="numpy")
 

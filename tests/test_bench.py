@@ -18,7 +18,7 @@ import onnx
 import psutil
 import pytest
 from artifacts import Artifacts
-from entrants import cannot, dies, leaves_files, library_loop, numpy_program, slow, wrong, wrong_for_many
+from entrants import cannot, dies, leaves_files, library_loop, never_loads, numpy_program, slow, wrong, wrong_for_many
 from strategies import mlp
 
 from kdpinn_edge.comparison.backend import Backend, Case, Prepared
@@ -226,6 +226,16 @@ def test_one_that_is_too_slow_is_said_to_be(bundle: Path) -> None:
     (absent,) = found.absent
     assert (absent.name, absent.n, absent.kind) == ("slow", 1, "failed")
     assert re.fullmatch(r"one call takes \S+ s; expected: up to 0.08 s", absent.reason)
+
+
+def test_one_that_does_not_load_in_time_is_left_out(bundle: Path) -> None:
+    """A run keeps to its time: it does not wait for one that compiles for minutes."""
+    who, protocol = configs(bundle, never_loads, numpy_program), replace(TINY, n_points=(1,), budget_s=20.0)
+    found = measure(who, protocol, name="net")
+    assert [entry.name for entry in found.entries] == ["numpy_program"]
+    (absent,) = found.absent
+    assert (absent.name, absent.kind) == ("never_loads", "failed")
+    assert re.match(r"was not loaded within \d+ s, half of what a run may take; expected: ", absent.reason)
 
 
 def test_the_background_load_stops_by_itself_and_when_told(bundle: Path) -> None:

@@ -17,6 +17,7 @@ from kdpinn_edge.comparison.record import Absent, Block, Cell, Disturbance, Reco
 from kdpinn_edge.comparison.statistics import (
     has_changed,
     misses,
+    moderated,
     quotient,
     ratio,
     row,
@@ -131,6 +132,33 @@ def test_the_true_ratio_and_a_repetition_lie_within_the_interval(
     assert hits >= 0.95 * repetitions
     assert repeated >= 0.94 * repetitions  # 95 % in the limit; 300 repetitions have an error of 1 %
     assert np.mean(np.log(factors)) == pytest.approx(np.log(3.0), abs=0.02)
+
+
+def test_rows_of_few_turns_learn_their_error_from_each_other() -> None:
+    """Twelve rows of one process with three turns: alone, those that seem narrow are narrow by chance."""
+    rng, within, printed, alone = np.random.default_rng(0), 0, 0, 0
+    for _ in range(25):
+        scatter = np.exp(rng.normal(np.log(0.04), 0.6, 12))
+        first, again = ([ratio(pairs_cell(rng, 3.0, load, 1, 3, s, s)) for s in scatter] for load in (0.3, 0.0))
+        alone += sum(found.is_decidable for found in first)
+        for found, other in zip(moderated(first), again, strict=True):
+            if found.is_decidable and found.low is not None and found.high is not None:
+                printed += 1
+                within += found.low <= other.factor <= found.high
+    assert printed > alone
+    assert within >= 0.94 * printed  # 95 % in the limit; so few have an error of 1.3 %
+
+
+def test_exact_and_lonely_ratios_are_not_moderated() -> None:
+    rng = np.random.default_rng(0)
+    found = [ratio(pairs_cell(rng, 2.0, 0.2, 3, 2, 0.02, 0.02)) for _ in range(5)]
+    exact = replace(found[0], factor=1.0, low=1.0, high=1.0, spread=0.0)
+    assert moderated(found[:3]) == found[:3]
+    *others, last = moderated([*found, exact])
+    assert last == exact
+    assert all(
+        a.factor == pytest.approx(b.factor) and a.freedom > b.freedom for a, b in zip(others, found, strict=True)
+    )
 
 
 def test_a_real_difference_is_found_and_equal_runs_differ_in_one_of_twenty() -> None:

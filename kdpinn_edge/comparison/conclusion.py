@@ -190,9 +190,10 @@ def _part(choice: Choice) -> str:
     other, n = choice.other, f"{choice.n:,} point{'s' if choice.n != 1 else ''} per call"
     if other is None:
         return choice.entry.name
+    if not other.times.is_longer and not other.times.is_decidable:
+        return f"it is not decidable here whether {choice.entry.name} is faster than {other.entry.name} for {n}"
     if not other.times.is_longer:
-        said = "is as fast as" if other.times.is_decidable else "may be as fast as, which is not decidable here,"
-        return f"{choice.entry.name} {said} {other.entry.name} for {n}"
+        return f"{choice.entry.name} is as fast as {other.entry.name} for {n}"
     if not other.times.is_decidable or other.times.low is None or other.times.high is None:
         return f"{choice.entry.name} is faster than {other.entry.name} for {n}, how much is not decidable here"
     low, high = three_digits(other.times.low), three_digits(other.times.high)

@@ -57,6 +57,10 @@ DUTY = 3  # a period lasts at least so many calls
 OWN_THREADS_MODES: tuple[Mode, ...] = ("closed", "first")
 BASELINE_MODES: tuple[Mode, ...] = ("closed", "periodic", "periodic, load")
 FLOOR = "nothing"
+TOO_LONG_LOADING = (
+    "was not loaded within {:.0f} s, half of what a run may take; expected: a machine with less work, or fewer "
+    "backends, named with --backend"
+)
 
 
 @dataclass(frozen=True)
@@ -271,13 +275,16 @@ class _Run:
         """A loaded worker for every backend that keeps its promise, and for the baselines, started in random order.
 
         All load at once: what their loading takes is measured on the core, so that they do not see each other in it.
+        Those that are not loaded in half of the budget are left out.
         """
+        begun_s, budget_s = monotonic(), self._protocol.budget_s
+        longest_s = None if budget_s is None else budget_s / 2
         label, workers = self._first_process + process, {}
         names = list(self._configs)
         order = [names[k] for k in np.random.default_rng((self._protocol.seed, process)).permutation(len(names))]
         pool = stack.enter_context(ThreadPoolExecutor(len(names) + len(BASELINES)))
         processes = stack.enter_context(ExitStack())  # ends before the pool, whose threads wait for these processes
-        loading: dict[str, Future[_Admitted]] = {}
+        loading: dict[str, tuple[Worker, Future[_Admitted]]] = {}
         advance(f"loading {len(names)} backends")
         for name in order:
             if (name, None) not in self._absent:
@@ -289,17 +296,21 @@ class _Run:
                 except BenchError as error:
                     self._leave_out(name, error)
                     continue
-                loading[name] = pool.submit(self._admit, config, cpus, worker)
+                loading[name] = worker, pool.submit(self._admit, config, cpus, worker)
         floors = self._baselines(folder, processes, pool) if process == 0 else {}
-        for name, admitted in loading.items():
+        for name, (worker, admitted) in loading.items():
             advance(f"loading {name}")
+            left_s = None if longest_s is None else max(longest_s - (monotonic() - begun_s), 0.0)
             try:
-                workers[name] = self._enter(self._configs[name], label, admitted.result())
+                workers[name] = self._enter(self._configs[name], label, admitted.result(left_s))
             except BenchError as error:
                 self._leave_out(name, error)
+            except TimeoutError:
+                worker.kill()
+                self._leave_out(name, BenchError(TOO_LONG_LOADING.format(longest_s)))
         for name, floor in floors.items():
-            with suppress(BenchError):  # no C compiler, which the backends that need it say
-                workers[name], self._clocks_ns[name] = floor.result()
+            with suppress(BenchError, TimeoutError):  # no C compiler, which the backends that need it say
+                workers[name], self._clocks_ns[name] = floor.result(longest_s)
         return workers
 
     def _baselines(

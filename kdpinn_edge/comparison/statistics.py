@@ -10,7 +10,8 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, stdtrit
+from scipy.optimize import brentq
+from scipy.special import betaincinv, polygamma, psi, stdtrit
 
 from kdpinn_edge.comparison.disturbance import is_spoilt
 from kdpinn_edge.comparison.record import KNOWN_WORK, Block, Cell, Device, Entry, Mode, Record
@@ -23,6 +24,9 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 BEYOND = 10  # samples beyond a percentile, for it to be one
 CONFIDENCE = 0.95
 DRAWS = 400
+LEAST_TURNS = 3  # two that are alike by chance would be believed
+LEAST_KNOWN = 4  # errors, to learn from each other
+MOST_PRIOR = 6.0  # degrees of freedom that come from the others
 WIDEST = 2.0
 """An interval whose ends are further apart than this factor decides nothing."""
 
@@ -43,8 +47,8 @@ class Ratio:
     """How many times as long one call takes as another, in time on the core: `factor`.
 
     A repetition of the run is expected in [low, high] in 95 of 100 cases. `spread` is the standard error of the
-    logarithm, with `freedom` degrees. The three are None, and `freedom` is 0, where there is one turn alone. It rests
-    on `turns`; `spoilt` others were left out.
+    logarithm, with `freedom` degrees. The three are None, and `freedom` is 0, where there are less than three
+    turns. It rests on `turns`; `spoilt` others were left out.
     """
 
     factor: float
@@ -164,9 +168,13 @@ def device_rows(device: Device) -> tuple[DeviceRow, ...]:
 
 
 def rows(record: Record) -> tuple[LatencyRow, ...]:
-    """A LatencyRow for each Cell of `record`, in its order."""
+    """A LatencyRow for each Cell of `record`, in its order; the errors of their ratios are moderated by each other."""
     entries = {entry.name: entry for entry in record.entries}
-    return tuple(row(cell, entries.get(cell.entry), record.protocol.deadline_ns) for cell in record.cells)
+    found = [row(cell, entries.get(cell.entry), record.protocol.deadline_ns) for cell in record.cells]
+    measured = [i for i, each in enumerate(found) if each.work or (each.ratio and each.ratio.spread)]
+    for i, better in zip(measured, moderated([_measured(found[i]) for i in measured]), strict=True):
+        found[i] = replace(found[i], work=better) if found[i].work else replace(found[i], ratio=better)
+    return tuple(found)
 
 
 def summary(record: Record) -> dict[str, Any]:
@@ -295,7 +303,7 @@ def ratio(cell: Cell) -> Ratio:
     clusters = [turns[processes == label] for label in labels]
     P, centre = len(clusters), float(np.mean([cluster.mean() for cluster in clusters]))
     spoilt = len(cell.blocks) - len(sound)
-    if turns.size == 1:
+    if turns.size < LEAST_TURNS:
         return Ratio(math.exp(centre), None, None, None, 0.0, turns.size, spoilt)
     if P == 1:
         alone = float(turns.std(ddof=1)) * math.sqrt(1 + 1 / turns.size)
@@ -308,6 +316,44 @@ def ratio(cell: Cell) -> Ratio:
             means[those, c] = cluster[rng.integers(cluster.size, size=(those.size, cluster.size))].mean(axis=1)
     spread = float(means.mean(axis=1).std()) * math.sqrt(P / (P - 1))
     return _within(centre, spread, P - 1.0, turns.size, spoilt)
+
+
+def moderated(ratios: Sequence[Ratio]) -> list[Ratio]:
+    """The `ratios` of one run with errors that take from each other what one alone is too short to know.
+
+    Among many errors from few processes some are small by chance, and those intervals would be the ones that are
+    believed. Variances are taken to be drawn from a scaled inverse χ² distribution with d₀ degrees of freedom around
+    s₀², both fitted to the logarithms of all of them; then (d₀ s₀² + d s²) / (d₀ + d) is the better estimate of one
+    with d degrees of its own, and has d₀ + d (Smyth, Statistical Applications in Genetics and Molecular Biology 3,
+    2004). d₀ is at most MOST_PRIOR, since rows of one process are not independent.
+    """
+    known = [(r.spread**2, r.freedom) for r in ratios if r.spread]
+    if len(known) < LEAST_KNOWN:
+        return list(ratios)
+    variance, d = (np.array(column) for column in zip(*known, strict=True))
+    logs = np.log(variance) - psi(d / 2) + np.log(d / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, d / 2).mean())
+    if excess > float(polygamma(1, MOST_PRIOR / 2)):
+        prior = 2 * float(brentq(lambda x: float(polygamma(1, x)) - excess, 1e-3, MOST_PRIOR))
+    else:
+        prior = MOST_PRIOR
+    typical = math.exp(float(logs.mean()) + float(psi(prior / 2)) - math.log(prior / 2))
+
+    def better(found: Ratio) -> Ratio:
+        if not found.spread:
+            return found
+        freedom = found.freedom + prior
+        spread = math.sqrt((prior * typical + found.freedom * found.spread**2) / freedom)
+        return _within(math.log(found.factor), spread, freedom, found.turns, found.spoilt)
+
+    return [better(found) for found in ratios]
+
+
+def _measured(found: LatencyRow) -> Ratio:
+    measured = found.work or found.ratio
+    if measured is None:
+        raise ValueError(f"{found.entry} has no pairs")
+    return measured
 
 
 def quotient(one: Ratio, other: Ratio) -> Ratio:

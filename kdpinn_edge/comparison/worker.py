@@ -80,6 +80,10 @@ class Worker:
     def __init__(self, process: Any, connection: Connection, log: Path) -> None:
         self._process, self._connection, self._log = process, connection, log
 
+    def kill(self) -> None:
+        """End the process: whoever waits for its answer gets BenchError."""
+        self._process.kill()
+
     def load(self, x: Array) -> Loaded:
         """Load the backend, bind it to the one point x (1, n_in), call it."""
         loaded: Loaded = self._ask("load", x)

@@ -75,15 +75,15 @@ def open_run(folder: Path, description: dict[str, Any], *, resume: bool, force: 
             raise
         return
     found = read_json(folder / CONFIG_FILE)
+    if faults := list(_changes(found, described)):
+        raise TrainError(
+            f"{folder} holds another run; resume it with the options it was started with: {listing(faults)}"
+        )
     rows = read_metrics(folder) if (folder / METRICS_FILE).exists() else []
     if rows and rows[-1]["step"] > (steps := _steps(described["config"])):
         raise TrainError(
             f"{folder} has already done {rows[-1]['step']} steps, and this recipe has {steps}; expected: as many "
             "rounds or more"
-        )
-    if faults := list(_changes(found, described)):
-        raise TrainError(
-            f"{folder} holds another run; resume it with the options it was started with: {listing(faults)}"
         )
     if found["config"] != described["config"]:
         write_json(folder / CONFIG_FILE, {**described, "versions": found.get("versions")})

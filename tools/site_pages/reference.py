@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Iterator
@@ -161,9 +162,17 @@ def unquoted(signature: inspect.Signature) -> inspect.Signature:
 
 
 def documentation(found: Any) -> str:
-    """The docstring as Markdown: examples as Python, columns of fields as they are aligned."""
+    """The docstring as Markdown: examples as Python, formulas and columns of fields as they are aligned."""
     text = (inspect.getdoc(found) or "") + "\n"
-    text = (
-        EXAMPLE.sub(lambda m: f"```python\n{inspect.cleandoc(m[0])}\n```\n", text) if not COLUMNS.search(text) else text
-    )
-    return COLUMNS.sub(lambda m: f"```text\n{m[0].rstrip()}\n```\n", text).strip()
+    if COLUMNS.search(text):
+        return COLUMNS.sub(lambda m: f"```text\n{m[0].rstrip()}\n```\n", text).strip()
+    return EXAMPLE.sub(lambda m: block(inspect.cleandoc(m[0])), text).strip()
+
+
+def block(text: str) -> str:
+    """A fenced block, of Python where the text is that."""
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return f"```text\n{text}\n```\n"
+    return f"```python\n{text}\n```\n"
