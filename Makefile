@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-libraries verify-targets release constraints
+.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-libraries verify-targets release constraints
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
@@ -21,6 +21,8 @@ help:
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
 	@echo "                  the proofs: large networks on every target that can be emulated, references, shipped models (15 minutes)"
+	@echo "make verify-docs-images"
+	@echo "                  the site in Chromium, narrow and wide, light and dark, beside the pictures in tests/golden/site"
 	@echo "make release      sdist, wheel and SHA256SUMS of a tagged commit, in dist/; uploads nothing"
 	@echo "make constraints  pin what .venv holds now in constraints.txt; other pins stay"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
@@ -44,6 +46,7 @@ lint: .venv/.dev
 	$(BIN)/codespell
 
 docs: .venv/.docs build/docs/.models
+	@for tool in cc qemu-system-arm; do command -v $$tool >/dev/null || { echo "make docs: the tutorials need $$tool; on Debian: apt-get install build-essential qemu-system-arm" >&2; exit 1; }; done
 	$(BIN)/sphinx-build -q -W --keep-going -d build/docs/doctrees docs build/docs/html
 	$(BIN)/python tools/site_pages/check.py build/docs/html
 	rm -rf site
@@ -106,6 +109,9 @@ verify-libraries: .venv-libraries/.done
 
 verify-targets: .venv/.dev
 	$(BIN)/python -m pytest -m proof
+
+verify-docs-images: docs
+	$(BIN)/python tools/site_pages/screenshots.py check
 
 release: .venv/.dev
 	$(BIN)/python tools/release.py

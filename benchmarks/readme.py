@@ -17,35 +17,97 @@ from kernel_report import C_LOOP, OURS, OURS_IN_C, OURS_ON_TWO
 
 from kdpinn_edge import export_bundle
 from kdpinn_edge.bundle.manifest import Manifest
+from kdpinn_edge.comparison.conclusion import RowTable
+from kdpinn_edge.comparison.record import Protocol, Record
+from kdpinn_edge.comparison.selection import DEADLINE_NS, named
+from kdpinn_edge.comparison.session import measure
+from kdpinn_edge.comparison.statistics import Ratio
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
 from kdpinn_edge.studies.study.measure import accuracy
 
 ROOT = Path(__file__).parents[1]
 MODEL, PC, BOARD = "burgers", "native", "cortex-m7"
+PROTOCOL = Protocol(
+    n_points=(1, 10_000),
+    modes=("closed",),
+    processes=6,
+    rounds=5,
+    turn_seconds=0.1,
+    deadline_ns=DEADLINE_NS,
+    seed=0,
+)
+RIVALS = {
+    "onnxruntime, run": "ONNX Runtime",
+    "torch, eager": "PyTorch",
+    "table of equal error, C loop": "a cubic table of equal error",
+}
+"""What is timed, and what the page calls it."""
+
+CAPTION = (
+    "one thread, by `make readme`. Times are for 1 and for 10,000 points per call, as multiples of the library's, "
+    "called from the same language; 95 of 100 repetitions are expected in the brackets."
+)
 DEPTH = 4
 POINTS = (64, 1024, 100_000)
 
 
 def front() -> str:
-    """The shipped Burgers student, as it is exported for this machine and for a board."""
+    """The shipped Burgers student, as it is exported for this machine and for a board, beside what else computes it."""
     model = find_model(MODEL)
     error = f"{accuracy(model.program, problem(MODEL)).relative_l2:.1e}"
     with TemporaryDirectory() as folder:
         made = {
-            target: export_bundle(model.program, Path(folder) / target, name=MODEL, inputs=model.inputs, target=target)
+            target: export_bundle(
+                model.program,
+                Path(folder) / target,
+                name=MODEL,
+                equation=model.problem.equation if model.problem else None,
+                inputs=model.inputs,
+                outputs=model.outputs,
+                target=target,
+            )
             for target in (PC, BOARD)
         }
+        record = measure(named(list(RIVALS), Path(folder) / PC), PROTOCOL, name=MODEL)
     both = list(made.values())
     rows = [
-        ("Burgers student, 3×16, float32", f"PC, {made[PC].target.name}", "Cortex-M7, emulated"),
+        ("Burgers student, 3×16, float32", f"PC, {made[PC].target.name}", "Cortex-M7 (emulated)"),
         ("---", "---", "---"),
-        ("error of the solution, relative L2", error, f"{error}, the same bits"),
+        ("error of the solution, relative L2", error, f"{error}, same bits"),
         ("flash: code and constants", *(f"{each.sizes.flash / 1000:.1f} KB" for each in both if each.sizes)),
         ("stack of a call", *(f"{each.functions['eval'].stack:,} bytes" for each in both)),
         ("instructions for one point", *(f"{_instructions(each):,}" for each in both)),
+        *beside_rivals(record),
     ]
-    return f"{_table(rows)}\n`make readme` writes this table.\n"
+    return f"{_table(rows)}\n{record.machine.cpu}, {CAPTION}\n"
+
+
+def beside_rivals(record: Record) -> list[tuple[str, ...]]:
+    """How many times as long as the library each rival takes, for 1 point and for 10,000."""
+    table, entries = RowTable(record), {entry.name: entry for entry in record.entries}
+    return [
+        (
+            f"{title} takes",
+            ", ".join(_times(table.ratio(entries[name], n)) for n in PROTOCOL.n_points),
+            "–",
+        )
+        for name, title in RIVALS.items()
+        if name in entries
+    ]
+
+
+def _times(ratio: Ratio | None) -> str:
+    """The ratio with its interval, or a bound alone where the interval is too wide to say more."""
+    if ratio is not None and ratio.low is not None and ratio.high is not None:
+        factor, low, high = (f"{float(f'{value:.2g}'):g}" for value in (ratio.factor, ratio.low, ratio.high))
+        if ratio.is_decidable:
+            return f"{factor}× ({low}–{high})"
+        if ratio.low > 1:
+            return f"more than {low}×"
+        if ratio.high < 1:
+            return f"less than {high}×"
+    raise SystemExit("this machine is too busy for a ratio that can be shown; nothing was written")
 
 
 def _instructions(manifest: Manifest) -> int:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
     MANIFEST_FILE,
@@ -27,15 +28,18 @@ from kdpinn_edge.bundle.manifest import (
     read_manifest,
     write_manifest,
 )
-from kdpinn_edge.errors import BundleError, ExportError
+from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.equation.problem import Problem
+from kdpinn_edge.errors import BudgetError, BundleError, ExportError
+from kdpinn_edge.export.alternatives import with_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.artifacts.gates import check_artifact
-from kdpinn_edge.export.artifacts.linking import link, linker
+from kdpinn_edge.export.artifacts.linking import check_command, link, linker
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.measure.resources import Budget, measure
+from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
 from kdpinn_edge.files import Kind, check_free, move_into_place, undisturbed
@@ -55,7 +59,7 @@ def export_bundle(
     inputs: Sequence[Input] | None = None,
     outputs: Sequence[Output] | None = None,
     derivatives: Sequence[str] = (),
-    residual: Program | None = None,
+    residual: Program | Problem | None = None,
     per_call: Sequence[str] = (),
     equation: str | None = None,
     cc: Sequence[str] | None = None,
@@ -75,10 +79,10 @@ def export_bundle(
     device that runs the self-test and the functions, and prints what `kdpinn-edge bench --add` reads.
 
     The model has the function `eval`, which is `program`. `derivatives` asks for the function `jet`: its columns, as
-    `kdpinn_edge.derive.derivatives` names them. `residual` is the function of that name: a Program of the same inputs,
-    as `kdpinn_edge.derive.residual` makes it.
+    `kdpinn_edge.derivatives` names them. `residual` is the function of that name: the problem whose equation it belongs
+    to, or a Program of the same inputs. A problem also says what `inputs`, `outputs` and `equation` do not.
 
-        export_bundle(program, "wave", name="wave", derivatives=["u", "u_x", "u_xx"])
+        export_bundle(program, "wave", name="wave", derivatives=["u", "u_x", "u_xx"], residual=problem("wave"))
 
     `per_call` names inputs that are constant during a call. There is then a second form of each function, as
     NAME_eval_for(p, x, y, n): what depends on p alone is evaluated once per call, and the bits are those of NAME_eval.
@@ -91,7 +95,8 @@ def export_bundle(
     `grade="fast"`, for float32, takes the activations that cost less and err more (docs/numerics.md); the numerics
     profile names it.
 
-    `max_flash` and `max_stack` are the bytes that the library may take. BudgetError says by how much it takes more.
+    `max_flash` and `max_stack` are the bytes that the library may take. BudgetError says by how much it takes more, and
+    which other options would fit: they are compiled to find out.
 
     `max_relative_error` is the share of the largest value that rounding may cost, at the points where the errors are
     measured; infinity lets everything pass (`measure/accuracy.py`).
@@ -104,29 +109,34 @@ def export_bundle(
     that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
     derivative or an input of `per_call` is asked for that there is not. Nothing is left behind after an error.
     """
-    model = prepare(
-        program,
-        name=name,
-        precision=precision,
-        storage=storage,
-        grade=grade,
-        target=target,
-        inputs=inputs,
-        outputs=outputs,
-        derivatives=derivatives,
-        residual=residual,
-        per_call=per_call,
-    )
+    if isinstance(residual, Problem):
+        own = posed(residual)
+        inputs, outputs, equation = inputs or own[0], outputs or own[1], equation or residual.equation
+    stated: dict[str, Any] = {
+        "name": name,
+        "precision": precision,
+        "storage": storage,
+        "grade": grade,
+        "target": target,
+        "inputs": inputs,
+        "outputs": outputs,
+        "derivatives": derivatives,
+        "residual": residual,
+        "per_call": per_call,
+    }
+    model = prepare(program, **stated)
     interface = model.interface
     directory = Path(directory)
     check_free(directory, _kind(directory), ExportError, force=force)
-    command = tuple(cc) if cc else linker(interface)
+    command, budget = tuple(cc) if cc else linker(interface), Budget(max_flash, max_stack)
+    check_command(command)
+    check_judgeable(interface, budget)
     if with_bench:
         check_bench(interface.target)
     errors = model.errors(max_relative_error=max_relative_error)
-    if report is not None:
-        report(f"compiling {name} for {target}")
     with _new_folder(directory) as folder:
+        if report is not None:
+            report(f"compiling {name} for {target}")
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
@@ -140,7 +150,10 @@ def export_bundle(
         sizes = check_artifact(library, interface) if code else None
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
-        usage = measure(library, interface, sizes, Budget(max_flash, max_stack))
+        try:
+            usage = measure(library, interface, sizes, budget)
+        except BudgetError as error:
+            raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
         manifest = model.manifest(usage, errors, sizes=sizes, equation=equation, files=files)
         write_manifest(manifest, folder)

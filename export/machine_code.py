@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import Artifact
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.artifacts.arm_attributes import with_compatible_calls
 from kdpinn_edge.export.lowering.emit_llvm import Machine, constant_name
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.lowering.numba_target import set_attributes
 from kdpinn_edge.export.lowering.numba_words import compile_functions
-from kdpinn_edge.export.targets.description import description, signatures
+from kdpinn_edge.export.targets.description import description, set_sections, signatures
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.stack_probe import STACK_PROBE
 from kdpinn_edge.export.targets.table import Target
@@ -54,19 +55,20 @@ def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
         passes.add_constant_merge_pass()
         passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
         module.verify()
-        return bytes(machine.emit_object(module))
+        code = bytes(machine.emit_object(module))
+    return with_compatible_calls(code) if target.is_arm32 else code
 
 
 def _sharing(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """The kernels, each constant as long as the longest that begins with it: equal ones lie in the artifact once."""
-    every = [(name, array) for kernel in kernels for name, array in kernel.constants.items()]
+    """The kernels, the weights of a function as long as the longest that begin with them: equal ones lie there once."""
+    every = [(name, array) for kernel in kernels for name, array in kernel.weights.items()]
 
     def longest(name: str, array: NDArray[Any]) -> NDArray[Any]:
         begun = [a for n, a in every if n == name and a[: array.size].tobytes() == array.tobytes()]
         return max(begun, key=len)
 
     return [
-        replace(kernel, constants={name: longest(name, array) for name, array in kernel.constants.items()})
+        replace(kernel, weights={name: longest(name, array) for name, array in kernel.weights.items()})
         for kernel in kernels
     ]
 
@@ -93,11 +95,14 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
     for function, symbol in symbols.items():
         entry = _c_function(shell, symbol, signatures(interface)[function], compiled[function][0])
         set_attributes(entry, (*attributes, "noinline"))
+    modules = [shell, *(part for _, parts in compiled.values() for part in parts)]
+    if target.artifact == "archive":
+        for each in modules:
+            set_sections(each)
     module = _parsed(str(shell), target)
-    for _, parts in compiled.values():
-        for part in parts:
-            _refuse_indirect_calls(part)
-            module.link_in(_parsed(str(part), target))
+    for part in modules[1:]:
+        _refuse_indirect_calls(part)
+        module.link_in(_parsed(str(part), target))
     _hide(module, symbols.values())
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     options.loop_unrolling = False  # the kernel says what pays
@@ -110,7 +115,7 @@ def _constants(kernel: Kernel) -> ir.Module:
     """A module with the arrays of the kernel, each on a cache line."""
     module = ir.Module("kdpinn")
     module.triple = module.data_layout = ""
-    for name, array in kernel.constants.items():
+    for name, array in kernel.arrays.items():
         data = bytearray(array.tobytes())
         content = ir.Constant(ir.ArrayType(ir.IntType(8), len(data)), data)
         variable = ir.GlobalVariable(module, content.type, constant_name(name))

@@ -33,6 +33,8 @@ from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
 from kdpinn_edge.derive.per_call import check_per_call, split
+from kdpinn_edge.derive.residual import residual as residual_of
+from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
 from kdpinn_edge.export.measure.accuracy import N_ERROR, measured_errors
@@ -146,7 +148,7 @@ def prepare(
     inputs: Sequence[Input] | None = None,
     outputs: Sequence[Output] | None = None,
     derivatives: Sequence[str] = (),
-    residual: Program | None = None,
+    residual: Program | Problem | None = None,
     per_call: Sequence[str] = (),
 ) -> Prepared:
     """Decide how a model is computed; the arguments are those of `export_bundle`.
@@ -156,7 +158,9 @@ def prepare(
     that is constant during a call.
     """
     check_per_call(per_call, program.inputs)
-    given = _functions(program, derivatives, residual)
+    given = _functions(
+        program, derivatives, residual_of(program, residual) if isinstance(residual, Problem) else residual
+    )
     programs = {function: _stored(given[function], precision, storage) for function in given}
     described_in, described_out = _described(program, inputs, outputs, precision)
     columns_of = _outputs(programs, derivatives, described_in, described_out)

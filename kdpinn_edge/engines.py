@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kdpinn_edge.bundle.manifest import (
     MAX_RELATIVE_ERROR,
+    FunctionName,
     Grade,
     Input,
     Manifest,
@@ -20,7 +21,6 @@ from kdpinn_edge.bundle.manifest import (
     read_manifest,
 )
 from kdpinn_edge.bundle.read import read_function
-from kdpinn_edge.derive.residual import residual_program
 from kdpinn_edge.errors import ExportError, ProfileError
 from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.problems import Problem
@@ -67,19 +67,24 @@ def compile(
     the Program cannot be lowered; DerivativeError for a request without meaning.
     """
     program = _program(model, inputs, outputs, domain, name)
+    arguments: dict[str, Any] = {
+        "name": name,
+        "precision": precision,
+        "grade": grade,
+        "inputs": _bounded(program, domain),
+        "derivatives": tuple(derivatives) if not isinstance(derivatives, str) else derivatives,
+        "residual": residual,
+        "per_call": tuple(per_call),
+    }
+    return _compiled(program, arguments, max_relative_error)
+
+
+def _compiled(program: Program, arguments: dict[str, Any], max_relative_error: float) -> Engine:
+    """The Engine of a Program; `arguments` are those of `prepare`."""
     from kdpinn_edge.export.preparation import prepare
 
-    prepared = prepare(
-        program,
-        name=name,
-        precision=precision,
-        grade=grade,
-        inputs=_bounded(program, domain),
-        derivatives=derivatives,
-        residual=residual_program(program, residual) if isinstance(residual, Problem) else residual,
-        per_call=per_call,
-    )
-    return _engine(prepared, max_relative_error)
+    again = partial(_compiled, program, arguments, max_relative_error)
+    return _engine(prepare(program, **arguments), again, max_relative_error)
 
 
 def _program(
@@ -122,12 +127,12 @@ def _bounded(program: Program, domain: tuple[ArrayLike, ArrayLike] | None) -> tu
     return tuple(Input(*each) for each in zip(names, *sides, strict=True))
 
 
-def _engine(prepared: Prepared, max_relative_error: float = np.inf) -> Engine:
+def _engine(prepared: Prepared, again: Callable[[], Engine], max_relative_error: float = np.inf) -> Engine:
     from kdpinn_edge.export.in_process import load_object
     from kdpinn_edge.runtime.library_engine import CompiledEngine
 
     loaded = load_object(prepared, max_relative_error)
-    return CompiledEngine(loaded.manifest, loaded.addresses, loaded.engine)
+    return CompiledEngine(loaded.manifest, loaded.addresses, loaded.engine, again)
 
 
 def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engine:
@@ -144,11 +149,12 @@ def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engi
         return load_engine(bundle, engine)
     manifest = read_manifest(bundle)
     check_files(bundle, manifest)
-    return _engine(_of_bundle(Path(bundle), manifest))
+    programs = {function: read_function(bundle, manifest, function) for function in manifest.functions}
+    return _of_bundle(manifest, programs)
 
 
-def _of_bundle(bundle: Path, manifest: Manifest) -> Prepared:
-    """The functions of a bundle, prepared for this machine. Raises ProfileError where it has other bits."""
+def _of_bundle(manifest: Manifest, programs: Mapping[FunctionName, Program]) -> Engine:
+    """The Engine of the Programs of a bundle. Raises ProfileError where this machine has other bits."""
     from kdpinn_edge.export.preparation import prepare_functions
     from kdpinn_edge.export.targets.table import target
 
@@ -159,8 +165,7 @@ def _of_bundle(bundle: Path, manifest: Manifest) -> Prepared:
             f"the numerics profile of {manifest.name} is {manifest.profile}; this machine, {native.name}, computes in "
             f"{native.profile}: expected a bundle of that profile, or engine='numpy'"
         )
-    programs = {function: read_function(bundle, manifest, function) for function in manifest.functions}
-    return prepare_functions(
+    prepared = prepare_functions(
         programs,
         name=manifest.name,
         precision=manifest.precision,
@@ -169,3 +174,4 @@ def _of_bundle(bundle: Path, manifest: Manifest) -> Prepared:
         outputs={function: stated.outputs for function, stated in manifest.functions.items()},
         per_call=[var.name for var in programs["eval"].inputs if columns((var,))[0] in manifest.per_call],
     )
+    return _engine(prepared, partial(_of_bundle, manifest, programs))

@@ -21,6 +21,10 @@ class TrainError(KdpinnError):
     """Training or distillation cannot start, resume or read its weights."""
 
 
+class TrainingWarning(UserWarning):
+    """A run came to an end, and something about its result calls for a second look."""
+
+
 class CaptureError(KdpinnError):
     """A torch module cannot be turned into a Program."""
 
@@ -42,7 +46,11 @@ class ProfileError(ExportError):
 
 
 class BudgetError(ExportError):
-    """An artifact takes more of its target than it may."""
+    """An artifact `takes` more bytes of `what`, "flash" or "stack", than the `limit`."""
+
+    def __init__(self, message: str, *, what: str, takes: int, limit: int) -> None:
+        super().__init__(message)
+        self.what, self.takes, self.limit = what, takes, limit
 
 
 class BundleError(KdpinnError):

@@ -14,6 +14,7 @@ DISTRIBUTIONS = {"elftools": "pyelftools", "sklearn": "scikit-learn"}
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "problems": ("export",),
+    "new": ("export",),
     "train": ("train",),
     "distill": ("train",),
     "study": ("export", "train", "compare"),

@@ -5,20 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import FUNCTIONS, FunctionName, Input, Manifest, Output
+from kdpinn_edge.bundle.probe import probed
+from kdpinn_edge.display import draw_function, facts_html, facts_text
 from kdpinn_edge.errors import EngineError, did_you_mean
 from kdpinn_edge.runtime.threads import RANGES_PER_THREAD, Threads, ranges
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 
 HOW_TO_EXPORT = {
     "jet": "export it with --derivatives \"u, u_x\", or export_bundle(…, derivatives=['u', 'u_x'])",
-    "residual": "export it with --residual, or export_bundle(…, residual=residual_program(program, problem))",
+    "residual": "export it with --residual, or export_bundle(…, residual=problem)",
 }
 PER_CALL = "export it with --per-call \"nu\", or export_bundle(…, per_call=['nu'])"
 
@@ -30,6 +35,10 @@ class Engine(ABC):
     Values are not checked: NaN and infinities, and points outside the domain, give what the model's arithmetic gives;
     a NaN among a point's inputs never changes the values of other points. Several threads may call one engine, and one
     call may use several threads; those that it starts stay with the engine, idle, and end with it.
+
+    An engine can be copied and pickled, for the processes of multiprocessing, joblib or SciPy's `workers`: it travels
+    as what it was made of, the manifest and the contents of its files, and is made of them anew where it arrives, with
+    the same checks.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -38,6 +47,32 @@ class Engine(ABC):
         self.n_out = manifest.functions["eval"].n_out
         self.dtype: np.dtype[Any] = np.dtype(manifest.precision)
         self._threads = Threads()
+
+    def __repr__(self) -> str:
+        return facts_text(f"engine of {self.manifest.name}", self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_html(f"engine of {self.manifest.name}", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        manifest = self.manifest
+        sides = (f"{side.name} in [{side.lower}, {side.upper}]".replace("None", "∞") for side in manifest.inputs)
+        functions = {
+            f".{name}(x)": ", ".join(column.name for column in function.outputs)
+            for name, function in manifest.functions.items()
+        }
+        facts = {"equation": manifest.equation} if manifest.equation else {}
+        return facts | {
+            "inputs": ", ".join(sides),
+            **functions,
+            "arithmetic": f"{manifest.precision}, {manifest.profile}",
+        }
+
+    def plot(self) -> Figure:
+        """Draw the values over the domain of the first two inputs; an open side ends 1 from 0, or 2 from the other."""
+        sides = [(side.name, *probed(side)) for side in self.manifest.inputs]
+        outputs = [column.name for column in self.manifest.functions["eval"].outputs]
+        return draw_function(self.manifest.name, lambda x: self(x.astype(self.dtype)), sides, outputs)
 
     def __call__(self, x: Array) -> Array:
         """`eval` on one thread."""

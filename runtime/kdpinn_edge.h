@@ -88,6 +88,19 @@ static inline int64_t kdpinn_range_begin(int64_t n, int64_t part, int64_t parts)
     return part == parts ? n : KDPINN_TILE * (part * each + (part < more ? part : more));
 }
 
+/* 1 if the functions of the model are those of the n Programs with these hashes, in the order of eval, jet, residual;
+ * else 0. NAME_matches() of a model's own header asks it.
+ */
+static inline int32_t kdpinn_has_programs(const kdpinn_model *model, const char *const *programs, int32_t n) {
+    int32_t i, k, same = model->n_functions == n;
+    for (i = 0; same && i < n; i++) {
+        for (k = 0; same && k < 64; k++) {
+            same = model->functions[i].program_sha256[k] == programs[i][k];
+        }
+    }
+    return same;
+}
+
 #ifdef __cplusplus
 }
 #endif

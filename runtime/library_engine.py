@@ -160,21 +160,36 @@ class LibraryEngine(CEngine):
         weakref.finalize(self, _unload, ffi, library, descriptor).atexit = False
         found = {function: getattr(library, symbol) for function, symbol in per_call.items()}
         super().__init__(manifest, ffi, getattr(library, describe)(), found)
+        self._image = image
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LibraryEngine, (self.manifest, self._image)
 
 
 class CompiledEngine(CEngine):
     """Machine code that was compiled in this process.
 
-    `addresses` are those of its C functions, by their names, and `code` is what keeps them in memory.
+    `addresses` are those of its C functions, by their names, and `code` is what keeps them in memory. `compile_again`
+    makes the same engine in another process.
     """
 
-    def __init__(self, manifest: Manifest, addresses: Mapping[str, int], code: object) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        addresses: Mapping[str, int],
+        code: object,
+        compile_again: Callable[[], Engine],
+    ) -> None:
         ffi = _ffi()
         self._code = code
         describe = ffi.cast("const kdpinn_model *(*)(void)", addresses[f"{manifest.name}_model"])
         pointer = PER_CALL.format("(*)", SCALAR[manifest.precision]).rstrip(";")
         per_call = {each: ffi.cast(pointer, addresses[f"{manifest.name}_{each}_for"]) for each in _per_call(manifest)}
         super().__init__(manifest, ffi, describe(), per_call)
+        self._compile_again = compile_again
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._compile_again, ()
 
 
 def _per_call(manifest: Manifest) -> tuple[FunctionName, ...]:

@@ -48,7 +48,7 @@ def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engi
             return OnnxEngine(manifest, {function: contents[file] for function, file in models.items()})
         case "numpy":
             programs = _listed(manifest, PROGRAM_FILES, engine)
-            return NumpyEngine(manifest, {function: directory / file for function, file in programs.items()})
+            return NumpyEngine(manifest, {function: contents[file] for function, file in programs.items()})
     raise EngineError(
         f"engine {engine!r} is unknown; expected: library, onnx, numpy, or numba in kdpinn_edge.load"
         f"{did_you_mean(engine, ('library', 'onnx', 'numpy'))}"

@@ -27,6 +27,7 @@ class OnnxEngine(Engine):
         self, manifest: Manifest, models: Mapping[FunctionName, bytes], *, intra_op_threads: int | None = 1
     ) -> None:
         super().__init__(manifest)
+        self._made_of = models, intra_op_threads
         try:
             import onnxruntime
         except ImportError as error:
@@ -53,6 +54,10 @@ class OnnxEngine(Engine):
                     "export the bundle again"
                 )
             self._sessions[function] = session
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        models, intra_op_threads = self._made_of
+        return partial(OnnxEngine, intra_op_threads=intra_op_threads), (self.manifest, models)
 
     def bind_run(self, x: Array, *, function: FunctionName = "eval") -> Callable[[], list[Array]]:
         """Bind as `bind` does, through ONNX Runtime's plain `run`, which returns [y] in new memory at every call."""

@@ -9,6 +9,7 @@
 | first line `# file: NAME`, `// file: NAME` or `/* file: NAME */`, in any language | it is written to NAME |
 | ```sh | it is run by bash, which stops at the first command that fails |
 | ```python | it is run in the session of the page |
+| ```{code-cell} | it is a cell of a notebook, which `make docs` executes |
 | ```c | it is a fragment: its #include lines, then `int main(void)` around the rest, compiled and run |
 
 A comment of HTML says what the reader does not have to read:
@@ -39,7 +40,13 @@ ITEM = re.compile(
 FILE = re.compile(r"(?:#|//|/\*) file: (\S+)(?: \*/)?\n")
 REASON = re.compile(r"(not run|no block is run|run by make (\S+)): \S", re.DOTALL)
 INSTALL = re.compile(r"^pip install .*$", re.MULTILINE)
-LANGUAGES = ("text", "json", "sh", "python", "c")
+ROOT = Path(__file__).parents[1]
+GENERATED = (ROOT / "docs" / "gallery.md", ROOT / "docs" / "reference")
+"""What `make docs` writes into docs/, and git ignores."""
+NOTEBOOK = "docs"
+"""The make target that runs the cells of notebooks."""
+RUN = ("json", "sh", "python", "c")
+LANGUAGES = (*RUN, "text")
 """What a block may be in; another one has to name a file, or say why it is not run."""
 
 
@@ -55,6 +62,11 @@ class Block:
     compiler_options: str = ""
 
     @property
+    def is_run(self) -> bool:
+        """Whether something is done with it."""
+        return not self.skipped and (self.file is not None or self.language in RUN)
+
+    @property
     def file(self) -> str | None:
         """The file that it is written to."""
         found = FILE.match(self.code)
@@ -68,6 +80,12 @@ class Page:
     path: Path
     blocks: tuple[Block, ...]
     run_by: str | None
+
+
+def pages(*patterns: str) -> list[Path]:
+    """The pages of the repository that are written by hand."""
+    found = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
+    return [path for path in found if not any(path.is_relative_to(each) for each in GENERATED)]
 
 
 def read(path: Path, section: str | None = None) -> Page:
@@ -107,6 +125,7 @@ def faults(page: Page) -> list[str]:
         f"expected: {', '.join(LANGUAGES)}, a first line `# file: NAME`, or <!-- not run: REASON --> above it"
         for block in page.blocks
         if page.run_by is not None and not block.skipped and not block.file and block.language not in LANGUAGES
+        if not (page.run_by == NOTEBOOK and block.language.startswith("{code-cell}"))
     ]
 
 
@@ -118,7 +137,7 @@ def run(page: Page, names: dict[str, Any] | None = None) -> dict[str, Any]:
     names = {} if names is None else names
     for block in page.blocks:
         place = f"{page.path.name}, line {block.line}"
-        if block.skipped:
+        if not block.is_run:
             continue
         if block.file:
             Path(block.file).write_text(block.code, encoding="utf-8")
@@ -128,7 +147,7 @@ def run(page: Page, names: dict[str, Any] | None = None) -> dict[str, Any]:
             _shell(place, INSTALL.sub("", block.code))
         elif block.language == "python":
             exec(compile(block.code, place, "exec"), names)  # noqa: S102
-        elif block.language == "c":
+        else:
             _fragment(place, block)
     return names
 
@@ -160,6 +179,7 @@ def _fragment(place: str, block: Block) -> None:
 def main() -> None:
     """Run one page, as `make verify-docs` does in a fresh environment."""
     page = read(Path(sys.argv[1]))
+    sys.path[0] = ""  # as in a session that was started here
     install(page)
     run(page)
 

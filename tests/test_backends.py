@@ -35,7 +35,7 @@ from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 ROOT = Path(__file__).parent.parent
 FLOAT32_ONLY = ("iree", "litert", "openvino")
 IN_DOUBLE = ("onnxruntime, run", "jax, jit", "torch, eager", "casadi -O3, cffi", "emx-onnx-cgen -O3, cffi")
-ONE_THREAD = ("library, C loop", "numba, in process", "numpy program", "emx", "casadi", "table")
+ONE_THREAD = ("library, C loop", "numba, in process", "numpy program", "emx", "casadi", "closed form", "table", "tract")
 NAMED = {backend.name: backend for backend in BACKENDS}
 OF_TORCH = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
 COMPILES_FOR_LONG = ("torch.compile", "AOTInductor")

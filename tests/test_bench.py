@@ -157,7 +157,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Pat
     assert not part.is_complete
     kept = {block.turn for cell in part.cells for block in cell.blocks}
     assert 0 < len(kept) < 12
-    with pytest.raises(BenchError, match=r"record.json exists; expected: a new file, or --resume"):
+    with pytest.raises(
+        BenchError, match=r"record.json already holds a record; .* by --resume, or replace it by --force"
+    ):
         measure(who, protocol, name="net", out=out)
     whole = measure(who, protocol, name="net", out=out, resume=True)
     assert whole.is_complete

@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from records import example_record
 
+from kdpinn_edge.comparison.statistics import Ratio
 from kdpinn_edge.errors import BenchError
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -227,3 +230,17 @@ def test_the_page_shows_the_fastest_peer_of_each_number_of_points(bench: Any) ->
     assert lines[3] == "|  | fast | 49.4, 1.50× quick | 12.3, 2.00× quick | 12.3, 5.00× slow | 12.3, 5.00× slow |"
     page = (BENCHMARKS.parent / "docs" / "speed.md").read_text(encoding="utf-8")
     assert "\n".join(lines[:2]) in page
+
+
+def test_the_front_page_shows_ratios_that_are_decidable(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = importlib.import_module("readme")
+    monkeypatch.setattr(readme, "RIVALS", {"onnx, run": "ONNX", "torch eager": "PyTorch", "not there": "nothing"})
+    (onnx, ones, _), (_, others, _) = readme.beside_rivals(example_record())
+    assert onnx == "ONNX takes"
+    assert re.fullmatch(r"\d+× \(\d+–\d+\), [\d.]+× \([\d.]+–[\d.]+\)", ones)
+    assert re.match(r"1[56]0× \(1\d0–1\d0\), 1[23]× ", others)  # 55,165 ns beside 353, and 1,705,000 beside 131,340
+    for undecided in (None, Ratio(5.0, None, None, None, 0, 1, 0), Ratio(1.5, 0.7, 3.0, 0.2, 3, 6, 0)):
+        with pytest.raises(SystemExit, match="too busy"):
+            readme._times(undecided)
+    assert readme._times(Ratio(5.0, 3.04, 7.0, 0.2, 3, 6, 0)) == "more than 3×"
+    assert readme._times(Ratio(0.2, 0.1, 0.334, 0.2, 3, 6, 0)) == "less than 0.33×"

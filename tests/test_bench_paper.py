@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from records import example_record
+from rich.console import Console
 from typer.testing import CliRunner
 
 from kdpinn_edge import problems
@@ -22,6 +25,7 @@ from kdpinn_edge.comparison.paper import (
     pairs,
     paper_comparison,
 )
+from kdpinn_edge.comparison.paper_tables import print_paper
 from kdpinn_edge.comparison.record import KNOWN_WORK, Block, Cell, Entry, Mode, Record, read_record
 from kdpinn_edge.errors import BenchError
 
@@ -122,6 +126,21 @@ def test_the_document_has_the_errors_of_both() -> None:
     assert document["rmse"] == {"teacher": 1e-5, "student": 3e-5}
     assert len(document["speed_ups"]) == 10
     assert "cells" not in document
+
+
+def test_precision_and_threads_are_said_and_the_papers_latency_is_a_number_of_points() -> None:
+    comparison = made_up()
+    assert comparison.points_within(1e6) == {FRAMEWORK: 1000, NATIVE: 9}
+    document = comparison.document()
+    assert (document["precision"], document["threads"]) == ("float32", 1)
+    assert document["paper"]["points_within_student_ns"] == {FRAMEWORK: 5300, NATIVE: 52}
+    console = Console(width=200, record=True, file=StringIO())
+    print_paper(console, comparison)
+    shown = console.export_text()
+    assert "float32, 1 thread(s); n is the number of points per call" in shown
+    assert "arXiv 2512.13336, first version" in shown
+    assert "Not stated: points per call, precision, threads, processor" in shown
+    assert re.search(r"5,300 points of this student in 5\.30 ms: torch, eager", shown)
 
 
 def test_the_zoo_has_pairs() -> None:

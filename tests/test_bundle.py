@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -301,6 +302,24 @@ def test_the_description_is_that_of_the_manifest(bundle: Path, tmp_path: Path, n
             for name, function in manifest.functions.items()
         ),
     ]
+
+
+def test_a_header_of_another_version_is_told_from_its_own(bundle: Path, tmp_path: Path, need: Need) -> None:
+    digests = {function: stated.program_sha256 for function, stated in read_manifest(bundle).functions.items()}
+    header, other = (bundle / "net.h").read_text(), tmp_path / "other"
+    for function, digest in digests.items():
+        assert f'#define NET_{function.upper()}_SHA256 "{digest}"' in header
+    other.mkdir()
+    shutil.copy(bundle / "kdpinn_edge.h", other)
+    last = digests["residual"]
+    (other / "net.h").write_text(header.replace(last, last[:-1] + ("0" if last[-1] != "0" else "1")))
+    source = tmp_path / "main.c"
+    source.write_text('#include "net.h"\nint main(void) { return net_matches(); }\n')
+    for include, expected in ((bundle, 1), (other, 0)):
+        program = tmp_path / f"matches{expected}"
+        flags = [f"-I{include}", f"-L{bundle}", "-lnet", f"-Wl,-rpath,{bundle}"]
+        run(need("cc"), *STRICT, source, *flags, "-o", program)
+        assert subprocess.run([program], check=False).returncode == expected
 
 
 def test_words_for_columns_are_c_and_unique() -> None:

@@ -174,7 +174,8 @@ def test_parameters_of_16_bits_stay_so(tmp_path: Path) -> None:
     functions: Functions = {"eval": store_as_float16(mlp(2, 20, 2, 2))}
     halves = kernel(functions, "float32", FUSED, 5, storage="float16")
     source = write(tmp_path, halves, interface_of(functions, "float32", FUSED))
-    assert f"static const uint16_t W[{halves.constants['W'].size}]" in source.read_text()
+    size = halves.weights["W_EVAL"].size
+    assert f"static const uint16_t W_EVAL[{size}]" in source.read_text()
     x = wild(functions["eval"], 500, "float32")
     for compiler in COMPILERS:
         library = CLibrary(source, functions, "float32", compiler)
@@ -223,7 +224,7 @@ int main(void)
     sha = TINY["eval"].sha256
     expected = f"1 4 2 1 model {FUSED.profile} c99 x0 x1 -1 inf eval {sha} u 1 1 1 0"
     assert run(tmp_path / "main") == expected
-    weight = REAL["float32"].literal(kernel(TINY, "float32", FUSED, 1).constants["W"][0].item())
+    weight = REAL["float32"].literal(kernel(TINY, "float32", FUSED, 1).weights["W_EVAL"][0].item())
     source.write_text(source.read_text().replace(weight, "0.5f", 1))
     run("gcc", *STRICT, source, main, "-o", tmp_path / "main")
     assert run(tmp_path / "main") == expected.removesuffix("0") + "1"

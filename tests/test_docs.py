@@ -10,11 +10,11 @@ from conftest import Need
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = snippets.pages("README.md", "docs/**/*.md")
 TARGETS = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()}
 READ = {path.relative_to(ROOT).as_posix(): snippets.read(path) for path in PAGES}
 TOOLS = ("cc", "cmake", "pkg-config")
-RUN = [name for name, page in READ.items() if page.run_by == "" and any(not each.skipped for each in page.blocks)]
+RUN = [name for name, page in READ.items() if page.run_by == "" and any(each.is_run for each in page.blocks)]
 
 
 @pytest.mark.parametrize("name", READ)
@@ -37,6 +37,7 @@ def test_a_page_runs_as_it_is_printed(name: str, need: Need, tmp_path: Path, mon
         if f"{tool} " in code:
             need(tool)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     snippets.run(READ[name])
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +16,21 @@ import pytest
 import torch
 from artifacts import Artifacts
 from compiled import same_bits
+from numpy.typing import NDArray
 from strategies import mlp, wild
 
 from kdpinn_edge import compile, load
 from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.derive.derivatives import derivatives
-from kdpinn_edge.derive.residual import residual_program
+from kdpinn_edge.derive.residual import residual as residual_of
+from kdpinn_edge.engines import EngineName
 from kdpinn_edge.errors import CaptureError, DerivativeError, EngineError, ExportError, ProfileError
 from kdpinn_edge.export.targets.table import target
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import problem
+from kdpinn_edge.program.ir import Affine
+from kdpinn_edge.runtime import Engine
 
 PROFILE = target("native").profile
 BOX = ((-1.0, 0.0), (1.0, 1.0))
@@ -59,7 +68,7 @@ def test_the_residual_of_a_problem() -> None:
     model, burgers = find_model("burgers"), problem("burgers")
     engine = compile(model.program, residual=burgers)
     x = np.random.default_rng(0).uniform(0, 1, (20, 2)).astype(np.float32)
-    expected = NumpyProgram(residual_program(model.program, burgers), "float32", PROFILE)(x)
+    expected = NumpyProgram(residual_of(model.program, burgers), "float32", PROFILE)(x)
     assert same_bits(engine.residual(x), expected)
 
 
@@ -91,6 +100,42 @@ def test_a_bundle_of_another_profile(artifacts: Artifacts) -> None:
     bundle = artifacts.bundle(mlp(2, 4, 1, 1), name="net", target="x86-64-v2")
     with pytest.raises(ProfileError, match="the numerics profile of net is muladd-1; this machine"):
         load(bundle, engine="numba")
+
+
+def _other_process(engine: Engine, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return engine.eval(x)
+
+
+@pytest.mark.parametrize("name", ["library", "numpy", "onnx", "numba"])
+def test_an_engine_travels_and_is_checked_again_where_it_arrives(
+    artifacts: Artifacts, name: EngineName, tmp_path: Path
+) -> None:
+    """The folder need not be there any more."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(artifacts.bundle(mlp(2, 12, 2, 1), name="net"), folder)
+    engine = load(folder, engine=name)
+    shutil.rmtree(folder)
+    x = wild(mlp(2, 12, 2, 1), 50, "float32")
+    sent = pickle.dumps(engine)
+    for arrived in (pickle.loads(sent), copy.deepcopy(engine)):  # noqa: S301
+        assert type(arrived) is type(engine)
+        assert same_bits(arrived(x), engine(x))
+
+
+def test_what_was_changed_on_the_way_is_refused(artifacts: Artifacts) -> None:
+    program = mlp(2, 12, 2, 1)
+    sent = pickle.dumps(load(artifacts.bundle(program, name="net")))
+    weights = next(op.weight for op in program.ops if isinstance(op, Affine))[:, 0].astype(np.float32).tobytes()
+    assert sent.count(weights) == 1
+    with pytest.raises(EngineError, match="selftest returned"):
+        pickle.loads(sent.replace(weights, bytes(len(weights))))  # noqa: S301
+
+
+def test_an_engine_serves_the_workers_of_another_library(artifacts: Artifacts) -> None:
+    engine = load(artifacts.bundle(mlp(2, 12, 2, 1), name="net"))
+    x = wild(mlp(2, 12, 2, 1), 50, "float32")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert same_bits(pool.submit(_other_process, engine, x).result(), engine(x))
 
 
 def test_an_engine_that_there_is_not(artifacts: Artifacts) -> None:

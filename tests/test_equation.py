@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdpinn_edge.derive.derivatives import derivatives
-from kdpinn_edge.derive.residual import residual_program, summands
+from kdpinn_edge.derive.residual import check_problem, summands
+from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.importers.model import captured, find_model, find_pinn
 from kdpinn_edge.problems import Problem, names, problem
 from kdpinn_edge.program.interp import interpret
@@ -76,7 +79,7 @@ EQUATIONS = {
 def test_the_program_computes_what_the_problem_says(name: str) -> None:
     the = EQUATIONS[name]
     program = network(the)
-    residual = residual_program(program, the)
+    residual = residual_of(program, the)
     x = points(the)
     want = expected(program, the, x)
     np.testing.assert_allclose(interpret(residual, x), want, rtol=0, atol=1e-12 * max(1, np.abs(want).max()))
@@ -93,7 +96,7 @@ def test_a_solution_leaves_no_residual() -> None:
     inputs, u = (Var("x", 1), Var("t", 1)), Var("u", 1)
     program = Program("line", inputs, (u,), (Affine(u, inputs[0], np.ones((1, 1)), np.zeros(1)),))
     the = with_equation(lambda u, u_x, u_t, x: (u_t + u * u_x - x,), ["u", "u_x", "u_t", "x"])
-    assert np.array_equal(interpret(residual_program(program, the), points(the)), np.zeros((200, 1)))
+    assert np.array_equal(interpret(residual_of(program, the), points(the)), np.zeros((200, 1)))
 
 
 @given(st.lists(st.sampled_from("+-*"), min_size=1, max_size=8), st.randoms(use_true_random=False))
@@ -113,12 +116,12 @@ def test_any_arithmetic(operators: list[str], random: Any) -> None:
     program, x = network(the), points(the, 20)
     want = expected(program, the, x)
     scale = 4.0 ** len(steps) * max(1, np.abs(want).max())
-    np.testing.assert_allclose(interpret(residual_program(program, the), x), want, rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(interpret(residual_of(program, the), x), want, rtol=0, atol=1e-13 * scale)
 
 
 def test_the_terms_of_a_residual_add_up_to_it() -> None:
     the = EQUATIONS["two equations"]
-    residual, x = residual_program(network(the), the), points(the)
+    residual, x = residual_of(network(the), the), points(the)
     value = interpret(residual, x)
     programs = summands(residual)
     assert [len(program.outputs) for program in programs] == [2, 2]
@@ -128,28 +131,72 @@ def test_the_terms_of_a_residual_add_up_to_it() -> None:
 
 def test_a_residual_that_is_no_sum_is_its_own_term() -> None:
     the = with_equation(lambda u, x: (u * x, x * 1), ["u", "x"])
-    first, second = summands(residual_program(network(the), the))
+    first, second = summands(residual_of(network(the), the))
     x = points(the)
     np.testing.assert_allclose(interpret(first, x)[:, 0], expected(network(the), the, x)[:, 0], rtol=1e-14)
     np.testing.assert_array_equal(interpret(second, x)[:, 0], x[:, 0])
 
 
+ACCEPTED = {
+    "a function of NumPy": lambda u, x: (np.sin(u) + np.exp(-x) * u,),
+    "a function of torch": lambda u, x: (torch.tanh(u) - torch.log(x + 2),),
+    "a quotient": lambda u, x: (u / (u * u + 2) + 1 / (x + 3) - u / 4,),
+    "a root and powers": lambda u, x: (np.sqrt(u * u + 1) + (u * u + 1) ** 0.25 + (u * u + 1) ** -1 + u**12,),
+    "an exponential": lambda u, x: (2.0**u + np.power(x + 3, 1.5) + np.square(u) - abs(u),),
+    "scalars of NumPy": lambda u, x: (np.float64(2) * u + np.pi * x - np.float32(0.5) / (x + 2) + np.array(3.0) * u,),
+    "composed functions": lambda u, x: (np.tan(0.1 * x) + np.sinh(x) * np.cosh(u) + torch.rsqrt(x + 2),),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_an_equation_has_every_function_of_a_program(name: str) -> None:
+    the = replace(with_equation(ACCEPTED[name], ["u", "x"]), equation=name)
+    check_problem(the)
+    net = Pinn(the, (4,), seed=2)
+    x = points(the, 50)
+    found = interpret(residual_of(captured(net, "net"), the), x)
+    np.testing.assert_allclose(found, trained(net, x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "power(1.5)"])
+def test_features_and_ansatz_have_every_function_of_a_program(name: str) -> None:
+    """What a network computes, its derivatives as training has them, and both as they are deployed."""
+
+    def mapped(m: Any, x: Any) -> Any:
+        return x**1.5 if name == "power(1.5)" else getattr(m, name)(x)
+
+    the = replace(
+        with_equation(lambda u, u_xx: (u_xx - u,), ["u", "u_xx"]),
+        lower=(0.3, 0.1),
+        features=lambda m, x, t: (mapped(m, 0.5 * x), t),
+        ansatz=lambda m, columns, net: (mapped(m, columns[0] + 0.1 * columns[1]) * net,),
+    )
+    check_problem(the)
+    net, x = Pinn(the, (4,), seed=1), points(the, 40)
+    program = captured(net, "net")
+    np.testing.assert_allclose(interpret(program, x), net(torch.from_numpy(x)).detach(), rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(interpret(residual_of(program, the), x), trained(net, x), rtol=1e-11, atol=1e-11)
+
+
 REFUSED = {
-    "a function": (lambda u: (np.sin(u),), "ufunc"),
-    "a function of torch": (lambda u: (torch.sin(u),), "Tensor"),
-    "a term below a line": (lambda u: (u / (u + 2),), "divides by a term"),
-    "a number over a term": (lambda u: (1 / u,), "unsupported operand"),
+    "a function of math": (lambda u: (math.sin(u),), "np.sin in place of math.sin"),
+    "a function that no Program has": (lambda u: (np.arccosh(u),), "calls np.arccosh, which no Program has"),
+    "an unknown name": (lambda u: (torch.floor(u),), "calls torch.floor"),
     "a division by zero": (lambda u: (u / 0,), "by zero"),
-    "a root": (lambda u: (u**0.5,), "to the power 0.5"),
     "a power of zero": (lambda u: (u**0,), "to the power 0"),
+    "a power that varies": (lambda u: (u**u,), "not the same at all points"),
+    "a base below zero": (lambda u: ((-2) ** u,), "raises -2 to a power"),
     "a branch": (lambda u: (u if u else -u,), "decides"),
     "a comparison": (lambda u: (u if u == 0 else -u,), "compares"),
-    "an order": (lambda u: (u if u < 0 else -u,), "not supported between"),
-    "an array": (lambda u: (u * np.ones(3),), "joins a term to"),
-    "an infinity": (lambda u: (u * np.inf,), "joins a term to inf"),
-    "a constant": (lambda u: (u, 3.0), r"equation 2 is 3\.0"),
-    "nothing": (lambda u: (), "there is no equation"),
+    "an order": (lambda u: (u if u < 0 else -u,), "compares"),
+    "an array": (lambda u: (u * np.ones(3),), "joins a number that depends on the point to"),
+    "an array of terms": (lambda u: (np.sum(np.array([u, u])),), "makes an array"),
+    "an infinity": (lambda u: (u * np.inf,), "to inf; expected: finite"),
+    "a constant": (lambda u: (u, 3.0), r"entry 2 is 3\.0 at every point"),
+    "nothing": (lambda u: (), "returns 0 numbers"),
+    "no tuple": (lambda u: u + 1, "one number; expected: a tuple"),
     "too few terms": (lambda u, v: (u,), "missing 1 required"),
+    "options": (lambda u: (np.exp(u, where=True),), "in a way that is more than a function"),
 }
 
 
@@ -157,13 +204,35 @@ REFUSED = {
 def test_what_is_more_than_arithmetic_is_refused(name: str) -> None:
     residual, message = REFUSED[name]
     the = with_equation(residual, ["u"])
-    with pytest.raises(ProblemError, match=f"residual of burgers cannot be a Program: .*{message}.*expected: terms"):
-        residual_program(network(the), the)
+    for refused in (lambda: residual_of(network(the), the), lambda: check_problem(the)):
+        with pytest.raises(ProblemError, match=f"residual of burgers cannot be a Program: .*{message}"):
+            refused()
+
+
+def test_every_fault_of_a_problem_is_told_at_once() -> None:
+    the = replace(
+        BURGERS,
+        terms=("u", "u_y"),
+        residual=lambda u, u_y: (np.floor(u),),
+        source=lambda m, x, t: (m.gamma(x),),
+        features=lambda m, x: (x,),
+        ansatz=lambda m, columns, net: (net, unknown),  # noqa: F821
+    )
+    with pytest.raises(ProblemError) as refused:
+        check_problem(the)
+    for told in (
+        "the terms of burgers: 'u_y' is no column",
+        "the residual of burgers cannot be a Program: it calls np.floor",
+        "the source of burgers cannot be a Program: it calls m.gamma",
+        "takes 2 positional arguments but 3 were given",
+        "the ansatz of burgers fails: NameError: name 'unknown' is not defined (test_equation.py:",
+    ):
+        assert told in str(refused.value)
 
 
 def test_a_program_of_other_columns_is_refused() -> None:
     with pytest.raises(ProblemError, match=r"net maps x, t, nu to u; expected for burgers: x, t to u"):
-        residual_program(network(problem("burgers_nu")), BURGERS)
+        residual_of(network(problem("burgers_nu")), BURGERS)
 
 
 def trained(net: Pinn, x: np.ndarray) -> np.ndarray:
@@ -184,13 +253,13 @@ def test_every_problem_is_deployed_as_it_is_trained(name: str) -> None:
         outputs = net(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(interpret(program, x), outputs, rtol=0, atol=1e-12 * np.abs(outputs).max())
     want = trained(net, x)
-    found = interpret(residual_program(program, the), x)
+    found = interpret(residual_of(program, the), x)
     np.testing.assert_allclose(found, want, rtol=0, atol=1e-10 * np.abs(want).max())
 
 
 def test_the_shipped_student_has_the_residual_that_training_saw() -> None:
     x = BURGERS.grid((101, 101))
-    residual = residual_program(find_model("burgers").program, BURGERS)
+    residual = residual_of(find_model("burgers").program, BURGERS)
     assert np.abs(interpret(residual, x) - trained(find_pinn("burgers"), x)).max() <= 1e-10
 
 
@@ -202,7 +271,7 @@ def test_the_library_has_the_residual_that_training_saw(tmp_path: Path) -> None:
         tmp_path / "burgers",
         name="burgers",
         precision="float64",
-        residual=residual_program(model.program, BURGERS),
+        residual=BURGERS,
     )
     found = load(tmp_path / "burgers").residual(x)
     assert np.abs(found - trained(find_pinn("burgers"), x)).max() <= 1e-10

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 from pathlib import Path
+from time import sleep
 
 import pytest
+from typer.testing import CliRunner
 
+from kdpinn_edge.cli import app
 from kdpinn_edge.errors import KdpinnError
-from kdpinn_edge.files import Kind, check_free, clear, move_into_place
+from kdpinn_edge.files import Kind, check_free, clear, move_into_place, undisturbed, write_whole
+from kdpinn_edge.studies import worker
 from kdpinn_edge.studies.search.run import SEARCH
 from kdpinn_edge.studies.study.run import STUDY
-from kdpinn_edge.training.run_folder import RUN
+from kdpinn_edge.training.run_folder import RUN, append_metrics, open_run
 
 NOTE = Kind("note", "mark", ("mark", "*/page.txt", "page[[]1].txt"))
 
@@ -94,3 +105,70 @@ def test_a_folder_is_replaced_or_stays(tmp_path: Path) -> None:
     move_into_place(made, old)
     assert os.listdir(tmp_path) == ["out"]
     assert os.listdir(old) == ["a"]
+
+
+# A disk that is full
+
+
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """A disk on which no file can have more bytes: writing on fails as on one that is full, with another errno."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_that_does_not_fit_is_named_and_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(b"before")
+    with no_file_beyond(100), pytest.raises(OSError, match="File too large") as raised:
+        write_whole(path, bytes(1000))
+    assert raised.value.filename == str(path)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"data": b"before"}
+    with no_file_beyond(0), pytest.raises(OSError, match="File too large") as raised:
+        append_metrics(tmp_path, {"step": 1})
+    assert raised.value.filename == str(tmp_path / "metrics.jsonl")
+
+
+def test_a_run_that_does_not_fit_leaves_no_folder(tmp_path: Path) -> None:
+    with no_file_beyond(20), pytest.raises(OSError, match=r"config\.json"):
+        open_run(tmp_path / "run", {"role": "teacher"}, resume=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_that_does_not_fit_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "bundles" / "heat"
+    out.parent.mkdir()
+    with no_file_beyond(2000):
+        result = CliRunner().invoke(app, ["export", "heat", "--target", "c99", "--out", str(out)])
+    assert result.exit_code == 2
+    assert f"error: {out} cannot be written: File too large. Nothing was left behind.\n" in result.stderr
+    assert list(out.parent.iterdir()) == []
+
+
+# Interrupts of the processes that work for a study
+
+
+def test_a_worker_without_work_ends_silently(capfd: pytest.CaptureFixture[str]) -> None:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=worker.begin) as pool:
+        with undisturbed():
+            work = pool.submit(sleep, 60)
+        (child,) = active_children()
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGINT)  # it waits until the worker can end by it
+        assert isinstance(work.exception(timeout=50), BrokenProcessPool)
+    assert child.exitcode == -signal.SIGINT
+    assert capfd.readouterr() == ("", "")
+
+
+def test_work_is_interrupted_by_an_exception() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt), worker.interruptible():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -60,7 +60,7 @@ def test_printed_kernel_is_the_numpy_program(program: Program, chosen: Target, p
 
 def machine(made: Kernel) -> Machine:
     routines = [routine for function in made.functions.values() for routine in function.routines]
-    return Machine([*routines, made.selftest, made.outside], made.constants)
+    return Machine([*routines, made.selftest, made.outside], made.arrays)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -265,7 +265,7 @@ def test_outside_counts_points_not_coordinates(library: Library) -> None:
 
 def selftest_of_changed(library: Library, constants: str, number: int, folder: Path) -> int:
     """What the selftest of a copy of `library` returns, in which a middle bit of one constant is another."""
-    array = library.kernel.constants[constants]
+    array = library.kernel.arrays[constants]
     changed = bytearray(library.bytes)
     changed[changed.index(array.tobytes()) + number * array.itemsize + array.itemsize - 2] ^= 0x08
     path = folder / f"{constants}_{number}.so"
@@ -274,8 +274,8 @@ def selftest_of_changed(library: Library, constants: str, number: int, folder: P
 
 
 def test_selftest_notices_one_changed_weight(library: Library, tmp_path: Path) -> None:
-    first = int(np.flatnonzero(library.kernel.constants["W"])[0])
-    assert selftest_of_changed(library, "W", first, tmp_path) > 0
+    first = int(np.flatnonzero(library.kernel.weights["W_EVAL"])[0])
+    assert selftest_of_changed(library, "W_EVAL", first, tmp_path) > 0
 
 
 @pytest.fixture(scope="module")
@@ -287,9 +287,11 @@ def jets() -> Library:
 
 
 def test_functions_share_their_weights(jets: Library) -> None:
-    alone = kernel({"eval": jets.functions["eval"]}, "float32", target("native"), 5).constants["W"]
-    assert alone.size < jets.kernel.constants["W"].size < 1.5 * alone.size
-    assert jets.kernel.constants["W"][: alone.size].tobytes() == alone.tobytes()
+    """The jet has of its own what the value has not, and the value's weights are those that it has alone."""
+    alone = kernel({"eval": jets.functions["eval"]}, "float32", target("native"), 5).weights
+    together = jets.kernel.weights
+    assert together["W_EVAL"].tobytes() == alone["W_EVAL"].tobytes()
+    assert 0 < together["W_JET"].size < 0.5 * alone["W_EVAL"].size
 
 
 def test_selftest_counts_golden_numbers_through_the_functions(jets: Library, tmp_path: Path) -> None:
@@ -302,10 +304,8 @@ def test_selftest_counts_golden_numbers_through_the_functions(jets: Library, tmp
 
 
 def test_selftest_notices_a_weight_that_only_the_jet_reads(jets: Library, tmp_path: Path) -> None:
-    weights = jets.kernel.constants["W"]
-    alone = kernel({"eval": jets.functions["eval"]}, "float32", target("native"), 5).constants["W"].size
-    first = alone + int(np.flatnonzero(weights[alone:])[0])
-    assert selftest_of_changed(jets, "W", first, tmp_path) > jets.kernel.constants["GOLDEN_EVAL"].size
+    first = int(np.flatnonzero(jets.kernel.weights["W_JET"])[0])
+    assert selftest_of_changed(jets, "W_JET", first, tmp_path) > jets.kernel.constants["GOLDEN_EVAL"].size
 
 
 def test_a_jet_refuses_bad_arguments_as_eval_does(jets: Library) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -227,14 +229,58 @@ def test_a_budget_holds_to_the_byte(exported: Exported, tmp_path: Path) -> None:
     assert usage.stacks == {"eval": stack}
     assert measure(artifact, interface, manifest.sizes, Budget(flash, usage.stack)) == usage
     with pytest.raises(
-        BudgetError, match=rf"libnet.a for cortex-m4 takes {flash:,} bytes of flash, 1 more than .*float16"
+        BudgetError, match=rf"libnet.a for cortex-m4 takes {flash:,} bytes of flash, 1 more than the budget of"
     ):
         measure(artifact, interface, manifest.sizes, Budget(flash - 1))
-    with pytest.raises(BudgetError, match=rf"takes {usage.stack:,} bytes of stack, 1 more than .*narrower layers"):
+    with pytest.raises(BudgetError, match=rf"takes {usage.stack:,} bytes of stack, 1 more than the budget of"):
         measure(artifact, interface, manifest.sizes, Budget(None, usage.stack - 1))
     with pytest.raises(BudgetError):
         export_bundle(NET, tmp_path / "net", name="net", target="cortex-m4", inputs=INPUTS, max_stack=16)
     assert list(tmp_path.iterdir()) == []
+
+
+def advice(tmp_path: Path, **arguments: Any) -> str:
+    with pytest.raises(BudgetError) as raised:
+        export_bundle(NET, tmp_path / "net", name="net", inputs=INPUTS, **arguments)
+    assert list(tmp_path.iterdir()) == []
+    return str(raised.value).partition("budget of ")[2].partition(". ")[2]
+
+
+OPTIONS = re.compile(r"([^;:]+?) \(([\d,]+) bytes(?:, with errors up to [^)]*)?\)")
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "cortex-m4"])
+def test_the_advice_of_a_budget_is_what_an_export_by_it_takes(target: str, tmp_path: Path, need: Need) -> None:
+    need("cc")
+    given: dict[str, Any] = {"target": target, "derivatives": ["u", "u_x0", "u_x0_x0"]}
+    said = advice(tmp_path, max_flash=64, **given)
+    assert said.startswith("What takes less, and does not fit: no --derivatives (")
+    assert said.endswith("`kdpinn-edge search … --max-flash 64` finds the student that fits.")
+    changes: dict[str, dict[str, Any]] = {
+        "no --derivatives": {"derivatives": ()},
+        "--storage float16": {"storage": "float16"},
+        "--grade fast": {"grade": "fast"},
+        "--storage float16 --grade fast": {"storage": "float16", "grade": "fast"},
+    }
+    named = {words.strip(): int(size.replace(",", "")) for words, size in OPTIONS.findall(said)}
+    sizes = {}
+    for words, changed in changes.items():
+        manifest = export_bundle(NET, tmp_path / "net", name="net", inputs=INPUTS, force=True, **{**given, **changed})
+        assert manifest.sizes is not None
+        sizes[words] = manifest.sizes.flash
+    manifest = export_bundle(NET, tmp_path / "net", name="net", inputs=INPUTS, force=True, **given)
+    assert manifest.sizes is not None
+    assert named == {words: size for words, size in sizes.items() if size < manifest.sizes.flash}
+    shutil.rmtree(tmp_path / "net")
+    fitting = advice(tmp_path, max_flash=sizes["no --derivatives"], **given)
+    assert fitting == f"What fits, as compiled: no --derivatives ({sizes['no --derivatives']:,} bytes)."
+
+
+def test_the_advice_of_a_budget_for_the_stack(tmp_path: Path) -> None:
+    said = advice(tmp_path, max_stack=16, target="cortex-m4", derivatives=["u", "u_x0"])
+    assert "does not fit: no --derivatives (" in said
+    assert said.endswith("A network with narrower layers does: they lie on the stack.")
+    assert advice(tmp_path, max_stack=16, target="cortex-m4").startswith("A network with narrower layers does:")
 
 
 def test_without_an_emulator_an_export_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from kdpinn_edge import cli, zoo
+from kdpinn_edge.derive.closed_form import closed_form_program
 from kdpinn_edge.errors import StudyError
-from kdpinn_edge.importers.model import find_model
+from kdpinn_edge.importers.model import Model, find_model
 from kdpinn_edge.problems import problem
 from kdpinn_edge.studies.study import METHODS, MethodRow, Plan, StudyCell, make_plan, read_plan, study, verdicts
-from kdpinn_edge.studies.study.baselines import baselines, chebyshev, reference, spline
+from kdpinn_edge.studies.study.baselines import baseline, closed_form, reference, tables
+from kdpinn_edge.studies.study.latency import NetLatency
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_slopes
 from kdpinn_edge.studies.study.page import pareto, write_page
 from kdpinn_edge.studies.study.plan import write_plan
@@ -208,23 +210,22 @@ def test_slopes_of_a_reference_are_its_derivatives() -> None:
     np.testing.assert_allclose(reference_slopes(HEAT, points.T), expected, rtol=0, atol=1e-10)
 
 
-def cubic(x: np.ndarray) -> np.ndarray:
-    return np.stack([x[:, 0] ** 3 - x[:, 0] * x[:, 1] ** 2, 2 * x[:, 1] ** 3 - 1], axis=1)
+def test_tables_store_no_more_numbers_than_they_may() -> None:
+    found = dict(tables(HEAT, HEAT.reference, 120))
+    assert [title.split(" ")[0] for title in found] == ["cubic", "Chebyshev"]
+    for title, table in found.items():
+        made = baseline(title, table, HEAT, NetLatency(1.0, 1.0))
+        assert 60 < made.numbers <= 120
+        assert made.accuracy.relative_l2 < 1e-3
+    assert not dict(tables(HEAT, HEAT.reference, 15))  # 4 along each axis are the least
+    (graded, _) = tables(BURGERS, BURGERS.reference, 120)
+    assert graded[0].endswith(", graded")
 
 
-@pytest.mark.parametrize("make", [chebyshev, spline])
-def test_an_interpolant_of_a_cubic_is_the_cubic(make: object) -> None:
-    x = np.random.default_rng(0).uniform(BURGERS.lower, BURGERS.upper, (100, 2))
-    np.testing.assert_allclose(make(BURGERS, cubic, 5)(x), cubic(x), rtol=0, atol=1e-13)
-
-
-def test_interpolants_store_no_more_numbers_than_they_may() -> None:
-    for found in baselines(HEAT, HEAT.reference, 120):
-        assert found.numbers == 100
-        assert found.accuracy.relative_l2 < 1e-3
-        assert found.ns > 0
-    assert not list(baselines(HEAT, HEAT.reference, 15))  # a cubic needs 4 knots along each axis
+def test_the_reference_and_the_closed_form() -> None:
     assert reference(HEAT).accuracy.max_abs == HEAT.exact_error
+    exact = closed_form(Model("heat", closed_form_program(HEAT)), HEAT, NetLatency(1.0, 1.0))
+    assert 0 < exact.accuracy.relative_l2 < 1e-6  # float32
 
 
 # What is concluded
@@ -276,7 +277,9 @@ def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> N
     assert "![Errors over latency and over what is stored](study.png)" in text
     assert struct.unpack(">II", figure.read_bytes()[16:24]) > (800, 400)
     assert len(pareto(found)) == 1  # one size has one latency
-    assert found.latencies["teacher"].per_point_ns > found.latencies["3"].per_point_ns > 0
+    assert min(latency.per_point_ns for latency in found.latencies.values()) > 0
+    assert "closed form" in [each.name for each in found.baselines]
+    assert "| closed form |  | " in text
     console = Console(width=300, record=True, file=StringIO())
     print_report(console, found)
     shown = console.export_text()

@@ -17,7 +17,6 @@ from kdpinn_edge.bundle.manifest import PROGRAM_FILE, Precision, read_manifest
 from kdpinn_edge.classical import fit
 from kdpinn_edge.classical.accuracy import against_reference
 from kdpinn_edge.classical.bases import Chebyshev, Cubic
-from kdpinn_edge.classical.coordinates import coordinates
 from kdpinn_edge.classical.fit import Samples, of_error, of_numbers
 from kdpinn_edge.classical.table import Table, name
 from kdpinn_edge.classical.table_c import table_source
@@ -38,8 +37,30 @@ Known = tuple[Mirror | Zero | Front, ...]
 
 def of_one_input(known: Known, lower: float, upper: float, exact: Callable[..., Any]) -> Problem:
     """A problem of x alone, whose solution is `exact`."""
+    return made(("x",), ("u",), (lower,), (upper,), exact, known)
+
+
+def made(
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    lower: tuple[float, ...],
+    upper: tuple[float, ...],
+    exact: Callable[..., Any],
+    known: Known,
+) -> Problem:
+    """A problem of which only the solution is asked."""
+    units, resolution = ("1",) * (len(inputs) + len(outputs)), (301 if len(inputs) == 1 else 11,) * len(inputs)
     return replace(
-        HEAT, name="made", inputs=("x",), lower=(lower,), upper=(upper,), resolution=(301,), exact=exact, known=known
+        HEAT,
+        name="made",
+        inputs=inputs,
+        outputs=outputs,
+        lower=lower,
+        upper=upper,
+        units=units,
+        resolution=resolution,
+        exact=exact,
+        known=known,
     )
 
 
@@ -50,15 +71,13 @@ def three_inputs(x: Array) -> Array:
     return np.stack([np.sin(along_x) * np.cos(along_y) * fade, np.cos(along_x) * np.sin(along_y) + fade], axis=1)
 
 
-THREE = replace(
-    HEAT,
-    name="three",
-    inputs=("x", "y", "t"),
-    outputs=("u", "v"),
-    lower=(-1.0, 0.0, 0.0),
-    upper=(0.5, 2 * np.pi, 1.0),
-    exact=three_inputs,
-    known=(Mirror("x", 0.0, (-1, 1)), Mirror("y", np.pi, (1, -1)), Front("t", 0.5, 0.1)),
+THREE = made(
+    ("x", "y", "t"),
+    ("u", "v"),
+    (-1.0, 0.0, 0.0),
+    (0.5, 2 * np.pi, 1.0),
+    three_inputs,
+    (Mirror("x", 0.0, (-1, 1)), Mirror("y", np.pi, (1, -1)), Front("t", 0.5, 0.1)),
 )
 
 
@@ -143,14 +162,14 @@ def test_errors_that_no_table_reaches_and_numbers_that_are_too_few(monkeypatch: 
     assert of_numbers(HEAT.reference, HEAT, 20) is None
 
 
-def test_an_input_that_is_unknown_and_too_many_inputs() -> None:
-    with pytest.raises(ProblemError, match=r"known of 'z'; expected: one of x, t"):
-        coordinates(replace(HEAT, known=(Zero("z", 0.0),)), graded=False)
-    with pytest.raises(ProblemError, match=r"Mirror.*expected: 1 signs, one per output"):
-        coordinates(replace(HEAT, known=(Mirror("x", 0.0, (1, 1)),)), graded=False)
-    four = replace(HEAT, inputs=tuple("xyzt"), lower=(0.0,) * 4, upper=(1.0,) * 4, known=())
+def test_what_is_known_is_of_the_problem_and_too_many_inputs() -> None:
+    with pytest.raises(ProblemError, match=r"known says something of 'z'; expected: of x, t"):
+        replace(HEAT, known=(Zero("z", 0.0),))
+    with pytest.raises(ProblemError, match=r"known has Mirror.*expected: 1 signs, one per output"):
+        replace(HEAT, known=(Mirror("x", 0.0, (1, 1)),))
+    four = made(tuple("xyzt"), ("u",), (0.0,) * 4, (1.0,) * 4, np.sin, ())
     with pytest.raises(ProblemError, match=r"has 4 inputs; expected: up to 3"):
-        Samples.of(HEAT.exact, four, FEW, graded=False)
+        Samples.of(np.sin, four, FEW, graded=False)
 
 
 # What is known

@@ -24,6 +24,7 @@ from kdpinn_edge import cli
 from kdpinn_edge.bundle.manifest import Input, Output
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.distillation import distill
+from kdpinn_edge.equation.arithmetic import MATH
 from kdpinn_edge.errors import ProblemError, ProgramError, TrainError
 from kdpinn_edge.importers.model import captured, find_model, publish
 from kdpinn_edge.importers.pytorch.module import capture
@@ -141,7 +142,7 @@ def test_jets_of_mixed_derivatives_and_of_both_sides_of_an_operator() -> None:
         return 1.0 - m.sin(2.0 * a * b) * (b + 3.0) - m.cos(a) * 0.5 + m.tanh(a) * m.exp(-b)
 
     (a, b) = jets.columns(x, ("x", "t"), multi_indices)
-    jet = f(jets, a, b)
+    jet = f(MATH, a, b)
     hessian = torch.func.vmap(torch.func.jacrev(torch.func.grad(lambda p: f(torch, p[0], p[1]))))(x)
     gradient = torch.func.vmap(torch.func.grad(lambda p: f(torch, p[0], p[1])))(x)
     expected = {"x": gradient[:, 0], "t": gradient[:, 1], "xx": hessian[:, 0, 0], "tt": hessian[:, 1, 1]}
@@ -158,7 +159,7 @@ def test_jets_of_third_order() -> None:
         return m.sin(a * b * 2.0) * m.cos(b) + m.tanh(a + b) * m.exp(a * 0.5) * b
 
     (a, b) = jets.columns(x, ("x", "t"), multi_indices)
-    jet = f(jets, a, b)
+    jet = f(MATH, a, b)
     third = torch.func.jacrev(torch.func.jacrev(torch.func.grad(lambda p: f(torch, p[0], p[1]))))
     expected = torch.func.vmap(third)(x)
     for multi_index, value in {"xxt": expected[:, 0, 0, 1], "ttt": expected[:, 1, 1, 1]}.items():
@@ -166,9 +167,9 @@ def test_jets_of_third_order() -> None:
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_an_activation_and_its_three_derivatives(name: str) -> None:
+def test_an_activation_and_its_four_derivatives(name: str) -> None:
     x = torch.linspace(-4, 4, 41, dtype=torch.float64)[:, None]
-    (column,) = jets.columns(x, ("x",), ("", "x", "xx", "xxx"))
+    (column,) = jets.columns(x, ("x",), ("", "x", "xx", "xxx", "xxxx"))
     jet = ACTIVATIONS[name].jet(column)
     function = lambda v: ACTIVATIONS[name].value(v)  # noqa: E731
     for multi_index in jet.multi_indices:
@@ -180,7 +181,7 @@ def test_an_activation_and_its_three_derivatives(name: str) -> None:
 @pytest.mark.parametrize(("name", "slopes"), [("abs", [-1, 0, 1]), ("relu", [0, 0, 1]), ("step", [0, 0, 0])])
 def test_jets_of_functions_whose_derivatives_are_constants(name: str, slopes: list[float]) -> None:
     (column,) = jets.columns(torch.tensor([[-2.0], [0.0], [3.0]]), ("x",), ("", "x", "xx", "xxx"))
-    jet = jets.mapped(name, column)
+    jet = column.mapped(name)
     assert jet["x"][:, 0].tolist() == slopes
     assert not jet.data[2:].any()
 
@@ -213,9 +214,26 @@ def test_an_activation_that_is_not_there(tmp_path: Path) -> None:
         load_pinn(path)
 
 
-def test_a_derivative_of_fourth_order_is_refused() -> None:
-    with pytest.raises(ProblemError, match="u_xxxx: expected in training: derivatives up to order 3"):
-        jets.multi_indices(("u", "u_xxxx"), Names(("x",), ("u",)))
+def test_jets_of_fourth_order() -> None:
+    x = points(4)
+    multi_indices = jets.multi_indices(("u_xxxx", "u_xxtt", "u_xttt"), Names(("x", "t"), ("u",)))
+
+    def f(m, a, b):  # type: ignore[no-untyped-def]
+        return m.sin(a * b * 2.0) * m.cos(b) + m.tanh(a + b) * m.exp(a * 0.5) * b + m.sqrt(a * a + 2) / (b + 3)
+
+    (a, b) = jets.columns(x, ("x", "t"), multi_indices)
+    jet, derivative = f(MATH, a, b), lambda p: f(torch, p[0], p[1])
+    for _ in range(3):
+        derivative = torch.func.jacrev(derivative)
+    expected = torch.func.vmap(torch.func.jacrev(derivative))(x)
+    places = {"xxxx": (0, 0, 0, 0), "xxtt": (0, 0, 1, 1), "xttt": (0, 1, 1, 1)}
+    for multi_index, place in places.items():
+        torch.testing.assert_close(jet[multi_index][:, 0], expected[(..., *place)], rtol=1e-11, atol=1e-11)
+
+
+def test_a_derivative_of_fifth_order_is_refused() -> None:
+    with pytest.raises(ProblemError, match="u_xxxxx: expected in training: derivatives up to order 4"):
+        jets.multi_indices(("u", "u_xxxxx"), Names(("x",), ("u",)))
 
 
 def test_a_term_of_the_equation_can_be_an_input() -> None:
@@ -515,7 +533,7 @@ def test_a_folder_that_holds_something_is_refused(teacher_run: Path, tmp_path: P
 def test_an_unknown_problem_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match=r"expected: .*burgers"):
         train("burger", tmp_path / "run", TINY)
-    with pytest.raises(ProgramError, match=r"no model is called 'burger'.*expected: .*burgers.*a file: model\.onnx"):
+    with pytest.raises(ProgramError, match=r"no model is called 'burger'.*a file: model\.onnx.*Did you mean 'burgers'"):
         distill("burger", tmp_path / "run", TINY_DISTILL)
     assert not (tmp_path / "run").exists()
 

@@ -76,15 +76,15 @@ INTRODUCTION = """# The zoo
 
 <!-- no block is run: each command trains a network; make zoo runs them all -->
 
-The zoo holds the trained networks that the package ships: for each equation a teacher, a student, and a smaller one, `_small`. The name of an
-equation alone, as in `kdpinn-edge export burgers`, stands for its student, `burgers_student`. The teachers are accurate and small
-themselves, with up to 1,400 parameters: where a student is no faster, ship the teacher. No model is beaten by
-another one of the same equation in accuracy, parameters, bytes and instructions at once.
+The zoo holds the trained networks that the package ships: for each equation a teacher, a student, and a smaller one,
+`_small`. The name of an equation alone, as in `kdpinn-edge export burgers`, stands for its student, `burgers_student`.
+The teachers are accurate and small themselves, with up to 1,400 parameters: where a student is no faster, ship the
+teacher. No model is beaten by another one of the same equation in accuracy, parameters, bytes and instructions at once.
 
 Errors are against the reference on the problem's grid: the relative L2 error in float64, which `kdpinn-edge problems`
-prints, and in float32, as the exported library computes; *largest* and *slopes* (the relative L2 error of all first derivatives)
-are in float32 too. *Bytes* count code and constants. *Instructions* are counted exactly: for one point, and
-after the slash for each of {many}. PC is the target `{pc}`, M7 the target `{board}`; `kdpinn-edge bench MODEL` says
+prints, and in float32, as the exported library computes; *largest* and *slopes* (the relative L2 error of all first
+derivatives) are in float32 too. *Bytes* count code and constants. *Instructions* are counted exactly: for one point,
+and after the slash for each of {many}. PC is the target `{pc}`, M7 the target `{board}`; `kdpinn-edge bench MODEL` says
 how long they take on your machine.
 
 `make zoo` trains the models again; `make cards` writes this page.

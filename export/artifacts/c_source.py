@@ -39,7 +39,7 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
     real = REAL[interface.precision]
     fused = interface.target.fuses
     box = {"LOWER": np.array(interface.lower, np.float64), "UPPER": np.array(interface.upper, np.float64)}
-    arrays = {name: array for name, array in {**kernel.constants, **box}.items() if array.size}
+    arrays = {name: array for name, array in {**kernel.arrays, **box}.items() if array.size}
     source = Source(
         interface.precision,
         {name: _named(name, array) for name, array in arrays.items()},

@@ -1,8 +1,9 @@
-"""The weights and biases of a kernel as one array."""
+"""The weights and biases of a kernel: an array for each of its functions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.export.lowering.fusion import Step, terms_in_lanes
+from kdpinn_edge.export.lowering.loops import Buffer, Linear, Scalar
 from kdpinn_edge.export.targets.table import Vectors
 from kdpinn_edge.numerics.reference import rounded
 from kdpinn_edge.program.ir import Affine, Op, Scale
@@ -18,35 +20,45 @@ LINE, SETS, WAYS = 64, 64, 8
 """Of a cache of the first level, as most are: bytes of a line, and how many sets of how many lines."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where numbers begin: in which array, and at which of its numbers."""
+
+    array: Buffer
+    at: int
+
+
 class Constants:
-    """The weights and biases of a kernel's Programs as one array, each on a vector boundary, equal ones once.
+    """The weights and biases of a kernel's Programs, each on a vector boundary, equal ones once.
+
+    Each function has an array of what no function before it has: a program that calls only the first is linked with its
+    numbers alone.
 
     A matrix is stored by columns, each padded with zeros to whole vectors: neurons fill the lanes. That of a layer
     with few outputs is stored by rows: terms fill the lanes. They are computed with in `precision`, and lie in memory
     as `storage` says.
     """
 
-    def __init__(self, precision: str, vectors: Vectors, storage: str | None = None) -> None:
-        storage = storage or precision
+    def __init__(self, precision: Scalar, vectors: Vectors, storage: Scalar | None = None) -> None:
         self.vectors = vectors
         self._bytes = np.dtype(precision).itemsize
-        self._parts: list[NDArray[Any]] = []
-        self._size = 0
-        self._storage = storage
+        self._storage: Scalar = storage or precision
         self.widens = storage == "float16"
-        self._found: dict[bytes, int] = {}
-        self._places: dict[Op, tuple[int, int]] = {}
+        self._arrays: list[tuple[Buffer, list[NDArray[Any]]]] = []
+        self._found: dict[bytes, Place] = {}
+        self._places: dict[Op, tuple[Place, Place]] = {}
 
-    def place(self, steps: Iterable[Step]) -> None:
-        """Give the parameters of `steps` a place each."""
+    def place(self, steps: Iterable[Step], array: str) -> None:
+        """Give the parameters of `steps` a place each; new ones in `array`, of which there is none of this name yet."""
+        self._arrays.append((Buffer(array, self._storage, Linear(0), constant=True), []))
         self._places |= {op: self._place(op) for step in steps for op in step.ops}
 
     @property
-    def numbers(self) -> NDArray[Any]:
-        """All of them, as they are stored."""
-        return np.concatenate([np.zeros(0), *self._parts]).astype(self._storage)
+    def numbers(self) -> dict[str, NDArray[Any]]:
+        """What the arrays hold, as it is stored; those that hold nothing are left out."""
+        return {array.name: np.concatenate(parts).astype(self._storage) for array, parts in self._arrays if parts}
 
-    def of(self, op: Op) -> tuple[int, int]:
+    def of(self, op: Op) -> tuple[Place, Place]:
         """Where the weight and the bias of `op` begin."""
         return self._places[op]
 
@@ -71,7 +83,12 @@ class Constants:
         sets = SETS // gcd(down * self._bytes // LINE, SETS)
         return 1, down + (self.vectors.lanes if n_in > sets * WAYS else 0)
 
-    def _place(self, op: Op) -> tuple[int, int]:
+    @property
+    def _nowhere(self) -> Place:
+        """The place of what is not stored."""
+        return Place(self._arrays[-1][0], 0)
+
+    def _place(self, op: Op) -> tuple[Place, Place]:
         match op:
             case Affine(weight=weight, bias=bias):
                 across, down = self.strides(op)
@@ -79,14 +96,14 @@ class Constants:
                 if terms_in_lanes(op):
                     return self._keep(np.pad(weight, ((0, 0), (0, across - n_in)))), self._keep(bias)
                 matrix = self._keep(np.pad(weight.T, ((0, 0), (0, down - n_out))))
-                return matrix, 0 if is_zero(bias) else self._keep(self._pad(bias))
+                return matrix, self._nowhere if is_zero(bias) else self._keep(self._pad(bias))
             case Scale(weight=weight, bias=bias):
                 return self._unless_uniform(weight), self._unless_uniform(bias)
             case _:
-                return 0, 0
+                return self._nowhere, self._nowhere
 
-    def _unless_uniform(self, vector: NDArray[Any]) -> int:
-        return 0 if self.uniform(vector) is not None else self._keep(self._pad(vector))
+    def _unless_uniform(self, vector: NDArray[Any]) -> Place:
+        return self._nowhere if self.uniform(vector) is not None else self._keep(self._pad(vector))
 
     def uniform(self, vector: NDArray[Any]) -> float | None:
         """The number that every entry is, to the bit, if there is one: the code then has it."""
@@ -100,14 +117,16 @@ class Constants:
     def _pad(self, vector: NDArray[Any]) -> NDArray[Any]:
         return np.pad(vector, (0, self.padded(vector.size) - vector.size))
 
-    def _keep(self, array: NDArray[Any]) -> int:
-        flat = rounded(array, self._storage).ravel()
+    def _keep(self, numbers: NDArray[Any]) -> Place:
+        flat = rounded(numbers, self._storage).ravel()
         flat = np.pad(flat, (0, -flat.size % self.vectors.lanes))
-        at = self._found.setdefault(flat.tobytes(), self._size)
-        if at == self._size:
-            self._parts.append(flat)
-            self._size += flat.size
-        return at
+        if (found := self._found.get(flat.tobytes())) is not None:
+            return found
+        array, parts = self._arrays[-1]
+        place = self._found[flat.tobytes()] = Place(array, array.size.base)
+        parts.append(flat)
+        array.size = Linear(place.at + flat.size)
+        return place
 
 
 def is_zero(vector: NDArray[Any]) -> bool:

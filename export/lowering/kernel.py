@@ -24,7 +24,7 @@ from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.constants import Constants, is_zero
 from kdpinn_edge.export.lowering.driver import Evaluation, evaluate_all, outside, scratch_of, selftest
 from kdpinn_edge.export.lowering.fusion import Step
-from kdpinn_edge.export.lowering.loops import Linear, Routine, Scalar, verify
+from kdpinn_edge.export.lowering.loops import Routine, Scalar, verify
 from kdpinn_edge.export.lowering.schedule import Lowered, Schedule, lower_program
 from kdpinn_edge.export.lowering.schedule_batch import batch_schedule
 from kdpinn_edge.export.lowering.schedule_single import single_schedule
@@ -100,15 +100,16 @@ class PerCall:
 class Kernel:
     """The printed module, a docstring `about` its Programs and its `code`; its `functions`, and its numbers.
 
-    `constants` are the arrays of the artifact: the weights as they are stored, the domain box, the golden vectors.
-    `parameters` are the numbers that the text names, as they are computed with. `per_call` has the other form of each
-    function, where inputs are constant during a call.
+    `weights` and `constants` are the arrays of the artifact: the weights of each function as they are stored; the
+    domain box and the golden vectors. `parameters` are the numbers that the text names, as they are computed with.
+    `per_call` has the other form of each function, where inputs are constant during a call.
     """
 
     about: str
     code: str
     precision: Scalar
     functions: Mapping[FunctionName, Function]
+    weights: Mapping[str, NDArray[Any]]
     constants: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, NDArray[Any] | float]
     per_call: Mapping[FunctionName, PerCall]
@@ -118,6 +119,11 @@ class Kernel:
         """By its name in C each function that is evaluated at points."""
         every = (*self.functions.values(), *(each.varying for each in self.per_call.values()))
         return {function.name: function for function in every}
+
+    @property
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Every array of the artifact."""
+        return {**self.weights, **self.constants}
 
     @property
     def source(self) -> str:
@@ -148,8 +154,7 @@ class Kernel:
         """The printed module with its numbers in place, as it runs under NumPy."""
         module = ModuleType("kdpinn_kernel")
         exec(compile(self.code, "kdpinn_kernel", "exec"), vars(module))  # noqa: S102 - no word of it is a model's
-        vars(module).update(self.parameters)
-        vars(module).update({name: array for name, array in self.constants.items() if name != "W"})
+        vars(module).update({**self.parameters, **self.constants})
         return module
 
 
@@ -165,7 +170,7 @@ def make_kernel(
     upper: NDArray[np.float64],
     golden_x: NDArray[Any],
     golden_y: Mapping[FunctionName, NDArray[Any]],
-    storage: str | None = None,
+    storage: Scalar | None = None,
     splits: Mapping[FunctionName, Split] | None = None,
     golden_for: Mapping[str, NDArray[Any]] | None = None,
 ) -> Kernel:
@@ -182,22 +187,22 @@ def make_kernel(
     """
     numbers, names = Constants(precision, vectors, storage), _Names(precision, storage or precision)
     lowered = partial(lower_program, precision=precision, profile=profile, constants=numbers, narrow=narrow)
-    made = {name: _function(name, lowered(shared(program)), names, crossover) for name, program in programs.items()}
+    made = {
+        name: _function(name, lowered(shared(program), f"W_{name.upper()}"), names, crossover)
+        for name, program in programs.items()
+    }
     per_call: dict[FunctionName, PerCall] = {}
     for name, split in (splits or {}).items():
-        once = _function(f"{name}_once", lowered(split.constant), names, crossover)
-        varying = lowered(split.varying, held=split.constant.n_out)
+        once = _function(f"{name}_once", lowered(split.constant, f"W_{name.upper()}_ONCE"), names, crossover)
+        varying = lowered(split.varying, f"W_{name.upper()}_FOR", held=split.constant.n_out)
         per_call[name] = PerCall(once, _function(f"{name}_for", varying, names, crossover, once.evaluation))
-    weights = numbers.numbers
     for function in (*made.values(), *(part for each in per_call.values() for part in (each.once, each.varying))):
         for schedule in (function.batch, function.single):
-            schedule.weights.size = Linear(weights.size)
             for body in (schedule.load, *schedule.steps, schedule.store):
                 verify(body)
         verify(function.routines[2].body)
     n_golden, dtype = len(golden_x), PRECISIONS[precision]
     constants = {
-        "W": weights,
         "BOX": np.concatenate([lower, upper]).astype(dtype),
         "GOLDEN_X": golden_x.ravel(),
         **{f"GOLDEN_{name.upper()}": golden_y[name].ravel() for name in programs},
@@ -207,7 +212,14 @@ def make_kernel(
     head = f"Kernel for the numerics profile {profile}, {precision}, {vectors.lanes} lanes per register."
     about = "\n".join([f'"""{head}', *described, '"""', ""])
     kernel = Kernel(
-        about, _code(made, per_call, names, n_golden), precision, made, constants, names.parameters, per_call
+        about,
+        _code(made, per_call, names, n_golden),
+        precision,
+        made,
+        numbers.numbers,
+        constants,
+        names.parameters,
+        per_call,
     )
     verify(kernel.selftest.body)
     verify(kernel.outside.body)

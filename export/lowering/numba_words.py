@@ -248,7 +248,7 @@ def compile_functions(
     """
     module = kernel.load()
     globals_ = vars(module)
-    for name in (*kernel.parameters, *(each for each in kernel.constants if each != "W")):
+    for name in (*kernel.parameters, *kernel.constants):
         globals_[name] = Named(name, body=kernel)
     entries: dict[str, Any] = {name: globals_[f"{name}_all"] for name in kernel.evaluated}
     for function in (*kernel.evaluated.values(), *(each.once for each in kernel.per_call.values())):

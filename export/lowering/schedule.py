@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.blocking import Blocking, Choice, most_streams, powers_of_two
-from kdpinn_edge.export.lowering.constants import Constants
+from kdpinn_edge.export.lowering.constants import Constants, Place
 from kdpinn_edge.export.lowering.fusion import Step, fuse
 from kdpinn_edge.export.lowering.loops import (
     Body,
@@ -72,16 +72,22 @@ class Schedule:
     x: Buffer
     y: Buffer
     scratch: Buffer
-    weights: Buffer
     load: Body
     steps: Sequence[Body]
     store: Body
 
 
 def lower_program(
-    program: Program, precision: Scalar, profile: str, constants: Constants, *, narrow: bool, held: int = 0
+    program: Program,
+    weights: str,
+    precision: Scalar,
+    profile: str,
+    constants: Constants,
+    *,
+    narrow: bool,
+    held: int = 0,
 ) -> Lowered:
-    """Decide how `program` is computed, and give its parameters a place among `constants`.
+    """Decide how `program` is computed, and give its parameters a place among `constants`, new ones in `weights`.
 
     In a batch, the activation of a single product is a step of its own: its latency is hidden behind many vectors, and
     the product has all registers. One point would wait for its sums to be stored and loaded again, but on processors
@@ -90,7 +96,7 @@ def lower_program(
     steps = fuse(program, most_streams(constants.vectors))
     batch = [step.parts() for step in steps]
     single = batch if constants.vectors.in_order else [(step,) for step in steps]
-    constants.place(steps)
+    constants.place(steps, weights)
     blocking = Blocking(_flat(batch), _flat(single), constants.vectors)
     return Lowered(program, precision, profile, steps, batch, single, constants, blocking, narrow, held)
 
@@ -169,7 +175,7 @@ def finish(
     products: Sequence[Expr],
     scratch: Buffer,
     at: Callable[[Var], Linear],
-    number: Callable[[int], Expr],
+    number: Callable[[Place], Expr],
     lanes: int,
 ) -> None:
     """Finish one row, or some vectors of rows, of a block.
@@ -200,7 +206,7 @@ def finish(
             code.store(scratch, at(op.out), value)
 
 
-def _elementwise(op: Op, parts: Sequence[Expr], lowered: Lowered, number: Callable[[int], Expr], type_: Type) -> Expr:
+def _elementwise(op: Op, parts: Sequence[Expr], lowered: Lowered, number: Callable[[Place], Expr], type_: Type) -> Expr:
     constants = lowered.constants
     match op:
         case Scale(weight=weight, bias=bias):
@@ -235,13 +241,11 @@ def chunks(size: int, constants: Constants, vectors: int) -> list[tuple[int, int
     return found
 
 
-def buffers(lowered: Lowered, points: Linear) -> tuple[Buffer, Buffer, Buffer, Buffer]:
-    """x and y of some points, the scratch memory, and the weights."""
+def buffers(lowered: Lowered, points: Linear) -> tuple[Buffer, Buffer, Buffer]:
+    """x and y of some points, and the scratch memory."""
     scalar, program = lowered.precision, lowered.program
-    stored: Scalar = "float16" if lowered.constants.widens else scalar
     return (
         Buffer("x", scalar, points * lowered.n_x, constant=True),
         Buffer("y", scalar, points * program.n_out),
         Buffer("s", scalar, Linear(0), scratch=True),
-        Buffer("W", stored, Linear(0), constant=True),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kdpinn_edge.export.lowering.constants import is_zero
+from kdpinn_edge.export.lowering.constants import Place, is_zero
 from kdpinn_edge.export.lowering.fusion import Step, is_view
 from kdpinn_edge.export.lowering.loops import (
     Body,
@@ -57,7 +57,7 @@ class _Batch:
         self.vector = Type(lowered.precision, self.L)
         self.number = Type(lowered.precision)
         self.points = Symbol("m", 32, least=1, most=self.L)  # the lanes behind them hold zeros
-        self.x, self.y, self.s, self.w = buffers(lowered, linear(self.points))
+        self.x, self.y, self.s = buffers(lowered, linear(self.points))
 
     def schedule(self) -> Schedule:
         load, steps, store = self._load(), [], self._store()
@@ -67,7 +67,7 @@ class _Batch:
                 self._step(code, part)
             steps.append(code.body)
         self.s.size = Linear(self.size)
-        return Schedule(self.x, self.y, self.s, self.w, load, steps, store)
+        return Schedule(self.x, self.y, self.s, load, steps, store)
 
     def _load(self) -> Body:
         code, L, held, n_x = Code(), self.L, self.lowered.held, self.lowered.n_x
@@ -130,11 +130,11 @@ class _Batch:
         product = step.products[0]
         (weight, _), (across, down) = self.constants.of(product), self.constants.strides(product)
         if not self.constants.widens or step.terms_in_lanes:
-            return _Weights(self.w, weight, across, down, 0)
+            return _Weights(weight.array, weight.at, across, down, 0)
         numbers = product.x.size * down
         for start, stop, lanes in chunks(numbers, self.constants, 4):
             with code.loop("i", start, stop, lanes) as i:
-                value = Load(Type(self.lowered.precision, lanes), self.w, place(weight, (1, i)))
+                value = Load(Type(self.lowered.precision, lanes), weight.array, place(weight.at, (1, i)))
                 code.store(self.s, place(free, (1, i)), value)
         end = free + self.constants.padded(numbers)
         self.size = max(self.size, end)
@@ -160,8 +160,8 @@ class _Batch:
             def at(var: Var, r: int = r) -> Linear:
                 return place((self.memory.at[var.name] + r) * L, (L, j))
 
-            def number(base: int, r: int = r) -> Expr:
-                return splat(Load(self.number, self.w, place(base + r, (1, j))), L)
+            def number(start: Place, r: int = r) -> Expr:
+                return splat(Load(self.number, start.array, place(start.at + r, (1, j))), L)
 
             finish(code, step, lowered, [tree_sum(each) for each in row], self.s, at, number, lanes)
 
@@ -197,7 +197,8 @@ class _Batch:
     def _bias(self, op: Affine, r: int, j: Symbol | int) -> Expr | None:
         if is_zero(op.bias):
             return None
-        return splat(Load(self.number, self.w, place(self.constants.of(op)[1] + r, (1, j))), self.L)
+        _, bias = self.constants.of(op)
+        return splat(Load(self.number, bias.array, place(bias.at + r, (1, j))), self.L)
 
     def _term(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdpinn_edge.export.lowering.constants import is_zero
+from kdpinn_edge.export.lowering.constants import Place, is_zero
 from kdpinn_edge.export.lowering.fusion import Step, is_view
 from kdpinn_edge.export.lowering.loops import (
     Body,
@@ -56,7 +56,7 @@ class _Single:
         self.memory = Memory(self.program, parts, self._extent, room, keep=lowered.held > 0)
         self.size = self.memory.size + max(self.V, len(SUMS))  # a load of the last variable may reach so far beyond it
         self.number = Type(lowered.precision)
-        self.x, self.y, self.s, self.w = buffers(lowered, Linear(1))
+        self.x, self.y, self.s = buffers(lowered, Linear(1))
 
     def schedule(self) -> Schedule:
         steps = []
@@ -66,7 +66,7 @@ class _Single:
                 self._step(code, part)
             steps.append(code.body)
         self.s.size = Linear(self.size)
-        return Schedule(self.x, self.y, self.s, self.w, self._load(), steps, self._store())
+        return Schedule(self.x, self.y, self.s, self._load(), steps, self._store())
 
     def _aligned(self, size: int) -> int:
         return -(-size // self.V) * self.V
@@ -122,11 +122,11 @@ class _Single:
         across, _ = self.constants.strides(op)
         whole, rest = n_in - n_in % P, n_in % P
         with code.loop("j", 0, n_out) as j:
-            start = splat(Load(self.number, self.w, place(bias, (1, j))), P)
+            start = splat(Load(self.number, bias.array, place(bias.at, (1, j))), P)
             a = code.let("a", apply("first", start, Number(vector, 0.0), detail=1), changes=True)
 
             def terms(k: Symbol | int) -> Expr:
-                factors = Load(vector, self.w, place(weight, (across, j), (1, k)))
+                factors = Load(vector, weight.array, place(weight.at, (across, j), (1, k)))
                 return apply("fma", factors, Load(vector, self.s, place(x, (1, k))), Get(a))
 
             with code.loop("k", 0, whole, P) as k:
@@ -147,8 +147,8 @@ class _Single:
                 def at(var: Var) -> Linear:
                     return place(self.memory.at[var.name], (1, j))
 
-                def number(base: int, lanes: int = lanes) -> Expr:
-                    return Load(Type(self.lowered.precision, lanes), self.w, place(base, (1, j)))
+                def number(start: Place, lanes: int = lanes) -> Expr:
+                    return Load(Type(self.lowered.precision, lanes), start.array, place(start.at, (1, j)))
 
                 finish(code, step, self.lowered, [tree_sum(each) for each in sums], self.s, at, number, lanes)
 
@@ -177,7 +177,8 @@ class _Single:
         return done
 
     def _bias(self, op: Affine, j: Symbol | int, vector: Type) -> Expr | None:
-        return None if is_zero(op.bias) else Load(vector, self.w, place(self.constants.of(op)[1], (1, j)))
+        _, bias = self.constants.of(op)
+        return None if is_zero(op.bias) else Load(vector, bias.array, place(bias.at, (1, j)))
 
     def _term(
         self,
@@ -190,8 +191,8 @@ class _Single:
     ) -> None:
         """Term k + i of every sum: the weights are loaded once for all streams."""
         (weight, _), (_, down) = self.constants.of(products[0]), self.constants.strides(products[0])
-        at = place(weight + i * down, (down, k), (1, j))
-        g = Get(code.let("g", Load(sums[0].type, self.w, at)))
+        at = place(weight.at + i * down, (down, k), (1, j))
+        g = Get(code.let("g", Load(sums[0].type, weight.array, at)))
         for op, variable in zip(products, sums, strict=True):
             x = Load(self.number, self.s, place(self.memory.at[op.x.name] + i, (1, k)))
             code.set(variable, apply("fma", g, splat(x, variable.type.lanes), Get(variable)))

@@ -31,7 +31,7 @@ TOP = STACK + STACK_BYTES - 64
 LONGEST_US = 60_000_000
 PAINT = np.random.default_rng(0).integers(0, 256, STACK_BYTES, np.uint8)
 ELF = b"\x7fELF"
-ARM_ABS32, ARM_THM_MOVW_ABS, ARM_THM_MOVT_ABS = 2, 47, 48
+ARM_ABS32, ARM_THM_CALL, ARM_THM_JUMP24, ARM_THM_MOVW_ABS, ARM_THM_MOVT_ABS = 2, 10, 30, 47, 48
 """Relocations of an object for Arm."""
 
 WIDE = 0xE800
@@ -275,28 +275,42 @@ def _relocated(file: ELFFile) -> tuple[Parts, dict[str, int]]:
         for each in relocations.iter_relocations() if relocations["sh_info"] in contents else ():
             symbol = table.get_symbol(each["r_info_sym"])
             address = places[symbol["st_shndx"]] + symbol["st_value"]
-            _relocate(contents[relocations["sh_info"]], each["r_offset"], each["r_info_type"], address)
+            patched = relocations["sh_info"]
+            place = places[patched] + each["r_offset"]
+            _relocate(contents[patched], each["r_offset"], each["r_info_type"], address, place)
     parts = [(places[i], bytes(contents[i])) for i in contents]
     functions = (s for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC")
     return parts, {s.name: places[s["st_shndx"]] + s["st_value"] for s in functions}
 
 
-def _relocate(code: bytearray, at: int, kind: int, address: int) -> None:
-    """Add `address` to what `code` has at a place: to a word, or to half of one in a Thumb instruction.
+def _relocate(code: bytearray, at: int, kind: int, address: int, place: int) -> None:
+    """Add `address` to what `code` has at a place: to a word, to half of one in a Thumb instruction, or to a branch.
 
-    What half of a word has is a number of 16 bits with a sign.
+    `place` is the address of that place itself, which a branch is relative to. What half of a word has is a number of
+    16 bits with a sign.
 
-    ELF for the Arm Architecture, 5.6 Relocation: R_ARM_ABS32, R_ARM_THM_MOVW_ABS_NC, R_ARM_THM_MOVT_ABS.
+    ELF for the Arm Architecture, 5.6 Relocation: R_ARM_ABS32, R_ARM_THM_MOVW_ABS_NC, R_ARM_THM_MOVT_ABS,
+    R_ARM_THM_CALL, R_ARM_THM_JUMP24.
     """
     first, second = (int.from_bytes(code[i : i + 2], "little") for i in (at, at + 2))
     if kind == ARM_ABS32:
         code[at : at + 4] = (first + (second << 16) + address).to_bytes(4, "little")
-    elif kind in (ARM_THM_MOVW_ABS, ARM_THM_MOVT_ABS):
+        return
+    if kind in (ARM_THM_MOVW_ABS, ARM_THM_MOVT_ABS):
         addend = (first & 0xF) << 12 | (first >> 10 & 1) << 11 | (second >> 12 & 7) << 8 | second & 0xFF
         addend -= (addend & 0x8000) << 1
         value = addend + address >> (16 if kind == ARM_THM_MOVT_ABS else 0)
         first = first & 0xFBF0 | value >> 12 & 0xF | (value >> 11 & 1) << 10
         second = second & 0x8F00 | (value >> 8 & 7) << 12 | value & 0xFF
-        code[at : at + 4] = first.to_bytes(2, "little") + second.to_bytes(2, "little")
+    elif kind in (ARM_THM_CALL, ARM_THM_JUMP24):
+        sign = first >> 10 & 1
+        upper = [(second >> bit & 1) ^ sign ^ 1 for bit in (13, 11)]
+        addend = upper[0] << 23 | upper[1] << 22 | (first & 0x3FF) << 12 | (second & 0x7FF) << 1
+        distance = addend - (sign << 24) + (address & ~1) - place
+        sign = int(distance < 0)
+        first = first & 0xF800 | sign << 10 | distance >> 12 & 0x3FF
+        j1, j2 = ((distance >> bit & 1) ^ sign ^ 1 for bit in (23, 22))
+        second = second & 0xD000 | j1 << 13 | j2 << 11 | distance >> 1 & 0x7FF
     else:
         raise ExportError(f"the emulator does not know the relocation {kind} of the artifact")
+    code[at : at + 4] = first.to_bytes(2, "little") + second.to_bytes(2, "little")

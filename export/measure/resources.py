@@ -51,6 +51,12 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * UNITS[found[2].lower()])
 
 
+def check_judgeable(interface: Interface, budget: Budget) -> None:
+    """Raise ExportError for a budget that nothing can be held to: call it before long work."""
+    if interface.target.artifact == "c99" and budget.flash is not None:
+        raise ExportError(f"{interface.library} is source code: how much flash it takes, its compiler decides")
+
+
 def measure(artifact: bytes, interface: Interface, sizes: Sizes | None, budget: Budget) -> Usage:
     """What a call of each function takes, measured by calling it; the self-test has passed where that is possible.
 
@@ -58,12 +64,10 @@ def measure(artifact: bytes, interface: Interface, sizes: Sizes | None, budget: 
     cannot be judged.
     """
     if sizes is not None:
-        _hold("flash", sizes.flash, budget.flash, interface, FLASH_HELP)
-    elif budget.flash is not None:
-        raise ExportError(f"{interface.library} is source code: how much flash it takes, its compiler decides")
+        _hold("flash", sizes.flash, budget.flash, interface)
     usage = _measured(artifact, interface)
     if usage.stack is not None:
-        _hold("stack", usage.stack, budget.stack, interface, STACK_HELP)
+        _hold("stack", usage.stack, budget.stack, interface)
     elif budget.stack is not None:
         raise ExportError(
             f"{interface.library}: whether {budget.stack:,} bytes of stack suffice cannot be told ({usage.how}); "
@@ -72,15 +76,14 @@ def measure(artifact: bytes, interface: Interface, sizes: Sizes | None, budget: 
     return usage
 
 
-FLASH_HELP = "--storage float16 (half the weights), a smaller student, fewer derivatives"
-STACK_HELP = "narrower layers, fewer derivatives"
-
-
-def _hold(what: str, found: int, limit: int | None, interface: Interface, fix: str) -> None:
+def _hold(what: str, found: int, limit: int | None, interface: Interface) -> None:
     if limit is not None and found > limit:
         raise BudgetError(
             f"{interface.library} for {interface.target.name} takes {found:,} bytes of {what}, {found - limit:,} more "
-            f"than the budget of {limit:,}. What helps: {fix}."
+            f"than the budget of {limit:,}.",
+            what=what,
+            takes=found,
+            limit=limit,
         )
 
 

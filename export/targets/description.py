@@ -13,6 +13,8 @@ from kdpinn_edge.program.ir import Program, columns
 
 WORD, ADDRESS = ir.IntType(32), ir.IntType(8).as_pointer()
 Functions = Mapping[str, ir.Function]
+TEXT = "constant"
+"""What the constants are called that the description points to: texts, and arrays of these."""
 
 
 def signatures(interface: Interface) -> dict[str, ir.FunctionType]:
@@ -45,6 +47,8 @@ def description(interface: Interface) -> str:
     }
     if not target.variants:
         _accessor(module, interface.symbol("model"), _descriptor(module, interface, target.name, variants[target.name]))
+        if target.artifact == "archive":
+            set_sections(module)
         return str(module)
     unsupported = ir.Function(module, ir.FunctionType(WORD, []), f"{interface.name}_unsupported")
     ir.IRBuilder(unsupported.append_basic_block()).ret(ir.Constant(WORD, UNSUPPORTED_CPU))
@@ -56,6 +60,18 @@ def description(interface: Interface) -> str:
     choices = {name: [functions[name] for functions in variants.values()] for name in types}
     choices["model"] = [_accessor(module, f"{d.name}.model", d) for d in descriptors.values()]
     return str(module) + dispatch(target.variants, {interface.symbol(name): choices[name] for name in choices})
+
+
+def set_sections(module: ir.Module) -> None:
+    """Give each function and each constant that is defined a section of its own: linkers drop those that nobody uses.
+
+    Texts stay together, since equal ones are merged.
+    """
+    for each in module.global_values:
+        if isinstance(each, ir.Function):
+            each.section = f".text.{each.name}" if each.blocks else ""
+        elif each.initializer is not None and not each.name.startswith(TEXT):
+            each.section = f".rodata.{each.name}"
 
 
 def _accessor(module: ir.Module, symbol: str, descriptor: ir.GlobalVariable) -> ir.Function:
@@ -74,7 +90,7 @@ def _descriptor(
     """The constant `kdpinn_model` of kdpinn_edge.h, field by field. `variants` are the addresses of several."""
 
     def constant(value: ir.Constant) -> ir.Constant:
-        variable = ir.GlobalVariable(module, value.type, module.get_unique_name("constant"))
+        variable = ir.GlobalVariable(module, value.type, module.get_unique_name(TEXT))
         variable.global_constant, variable.initializer = True, value
         return variable.bitcast(ADDRESS)
 

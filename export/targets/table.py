@@ -86,6 +86,11 @@ class Target:
         return not self.triple.startswith(("riscv", "wasm")) and self.cpu != "x86-64-v2"
 
     @property
+    def is_arm32(self) -> bool:
+        """Whether it is a 32-bit ARM processor."""
+        return self.triple.startswith(("arm", "thumb")) and self.pointer_bits == 32
+
+    @property
     def pointer_bits(self) -> int:
         """How wide an address is."""
         return 64 if self.triple.startswith(("x86_64", "aarch64", "arm64", "riscv64")) else 32

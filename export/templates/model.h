@@ -21,6 +21,9 @@ enum {
 };
 
 @each function@
+/* The Program of @name@_@function@. */
+#define @NAME@_@FUNCTION@_SHA256 "@sha256@"
+
 enum { /* columns of y for @name@_@function@ */
 @columns@
     @NAME@_@FUNCTION@_N_OUT = @n_out@
@@ -54,6 +57,17 @@ int32_t @name@_selftest(void);
 
 /* Names, sizes, domain box and identity of the model. */
 const kdpinn_model *@name@_model(void);
+
+/* 1 if the library that runs has the Programs of this header; 0 if it is another version of the model. */
+static inline int32_t @name@_matches(void)
+{
+    static const char *const programs[] = {
+@each function@
+        @NAME@_@FUNCTION@_SHA256,
+@end@
+    };
+    return kdpinn_has_programs(@name@_model(), programs, (int32_t)(sizeof programs / sizeof programs[0]));
+}
 
 #ifdef __cplusplus
 }

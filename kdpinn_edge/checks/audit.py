@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.bundle.manifest import Input, Manifest
 from kdpinn_edge.bundle.read import read_function
 from kdpinn_edge.derive.residual import summands
+from kdpinn_edge.display import new_figure, table_html, table_text
 from kdpinn_edge.errors import AuditError
 from kdpinn_edge.files import check_folder, write_whole
 from kdpinn_edge.program.interp import interpret
@@ -29,11 +30,15 @@ from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.engine import check_function
 from kdpinn_edge.runtime.load import EngineName
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Array = NDArray[np.float64]
 
 PER_AXIS = 401
 POINTS_AT_ONCE = 1024
 PERCENTILES = (50.0, 90.0, 99.0, 100.0)
+HEAD = ("", "% of points", "|residual| ≤", "of the largest term", "which is at")
 FORMATS: dict[str, dict[str, None]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 SLICES, PANELS = 5, 25
 FLOOR = 1e-6  # of the largest residual: where the colours of a figure end
@@ -53,7 +58,7 @@ class ResidualQuantile:
     at: dict[str, float]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Audit:
     """The magnitude of the residual on a grid over the domain.
 
@@ -80,6 +85,24 @@ class Audit:
     def rows(self, percentiles: Sequence[float] = PERCENTILES) -> list[ResidualQuantile]:
         """One row per equation and percentile; the value is one that occurs, so that it has a place."""
         return [self._row(i, percentile) for i in range(len(self.equations)) for percentile in percentiles]
+
+    def __repr__(self) -> str:
+        return table_text(self._title(), HEAD, self._cells())
+
+    def _repr_html_(self) -> str:
+        return table_html(self._title(), HEAD, self._cells())
+
+    def _title(self) -> str:
+        return f"{self.name}: {self.equation or 'residual'}, at {self.n_points:,} points"
+
+    def _cells(self) -> Iterator[tuple[str, ...]]:
+        for row in self.rows():
+            at = ", ".join(f"{name} = {value:.4g}" for name, value in row.at.items())
+            yield row.equation, f"{row.percentile:g}", f"{row.value:.3g}", f"{row.relative:.1e}", at
+
+    def plot(self) -> Figure:
+        """Draw lines for one input, else maps, one per equation and slice, in one logarithmic scale."""
+        return _figure(self)
 
     def _row(self, equation: int, percentile: float) -> ResidualQuantile:
         values = self.residual[..., equation].ravel()
@@ -159,20 +182,22 @@ def check_figure(path: Path) -> None:
 
 
 def draw(found: Audit, path: str | os.PathLike[str]) -> None:
-    """Write a figure of `found`: lines for one input, else maps, one per equation and slice, in one logarithmic scale.
-
-    Raises AuditError for a path that is not a .png, .svg or .pdf in a folder that exists.
-    """
-    from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
-
+    """Write the figure of `found`. Raises AuditError for a path that is no .png, .svg or .pdf in a folder that is."""
     target = Path(path)
     check_figure(target)
+    drawn = io.BytesIO()
+    _figure(found).savefig(drawn, format=target.suffix[1:], dpi=150, metadata=FORMATS[target.suffix])
+    write_whole(target, drawn.getvalue())
+
+
+def _figure(found: Audit) -> Figure:
+    from matplotlib.colors import LogNorm
+
     panels = list(_panels(found))
     n_columns = isqrt(len(panels) - 1) + 1
     n_rows = -(-len(panels) // n_columns)
-    figure = Figure(figsize=(1.0 + 4.2 * n_columns, 0.8 + 3.2 * n_rows), layout="constrained")
-    grid = figure.subplots(n_rows, n_columns, squeeze=False)
+    size = 1.0 + 4.2 * n_columns, 0.8 + 3.2 * n_rows
+    figure, grid = new_figure(*size, nrows=n_rows, ncols=n_columns, squeeze=False)
     largest = float(found.residual.max()) or 1.0
     smallest = max(float(np.quantile(found.residual, 0.01)), largest * FLOOR)
     scale = LogNorm(smallest, largest)
@@ -191,9 +216,7 @@ def draw(found: Audit, path: str | os.PathLike[str]) -> None:
         axes.set_axis_off()
     if image is not None:
         figure.colorbar(image, ax=grid.ravel().tolist(), label="|residual|")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=target.suffix[1:], dpi=150, metadata=FORMATS[target.suffix])
-    write_whole(target, drawn.getvalue())
+    return figure
 
 
 def _panels(found: Audit) -> Iterator[tuple[str, Array]]:

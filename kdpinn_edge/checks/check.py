@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -23,11 +23,14 @@ from kdpinn_edge.bundle.manifest import (
 )
 from kdpinn_edge.bundle.parity import SLACK, Parity
 from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.display import new_figure, table_html, table_text
 from kdpinn_edge.errors import BundleError, KdpinnError, MisfitError, ProfileError, listing
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Array, Program, columns
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from kdpinn_edge.runtime import Engine
 
 N_PER_CALL = 64
@@ -45,23 +48,65 @@ class CheckResult:
     detail: str
 
 
-def check(bundle: str | os.PathLike[str]) -> list[CheckResult]:
+class Verdicts(list[CheckResult]):
+    """All that was checked of a bundle, in order."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return all(verdict.result != "failed" for verdict in self)
+
+    def __repr__(self) -> str:
+        return table_text(self._title(), ("check", "result", "detail"), self._rows())
+
+    def _repr_html_(self) -> str:
+        return table_html(self._title(), ("check", "result", "detail"), self._rows())
+
+    def plot(self) -> Figure:
+        """Draw a bar for each check, coloured by its result."""
+        figure, axes = new_figure(6.0, 0.6 + 0.28 * len(self))
+        colour = {"passed": "tab:green", "failed": "tab:red", "skipped": "0.7"}
+        axes.barh([verdict.name for verdict in self], 1, color=[colour[verdict.result] for verdict in self])
+        for i, verdict in enumerate(self):
+            axes.text(0.5, i, verdict.result, ha="center", va="center")
+        axes.invert_yaxis()
+        axes.set_xticks([])
+        axes.set_title(self._title())
+        return figure
+
+    def _title(self) -> str:
+        failed = sum(verdict.result == "failed" for verdict in self)
+        return f"{len(self)} checks, {failed} failed" if failed else f"{len(self)} checks, none failed"
+
+    def _rows(self) -> Iterator[tuple[str, str, str]]:
+        return ((verdict.name, verdict.result, verdict.detail) for verdict in self)
+
+
+def check(bundle: str | os.PathLike[str], *, report: Callable[[CheckResult], None] = lambda verdict: None) -> Verdicts:
     """Every verdict on the bundle in the directory `bundle`; nothing of it is run before its files are proved.
 
     A check is skipped where what it needs is not installed, or is another machine. The list ends early where the rest
-    would be meaningless.
+    would be meaningless. `report` is told each verdict as soon as it is known.
     """
-    directory = Path(bundle)
+    verdicts = Verdicts()
+    for verdict in _verdicts(Path(bundle)):
+        report(verdict)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _verdicts(directory: Path) -> Iterator[CheckResult]:
     try:
         manifest = read_manifest(directory)
     except KdpinnError as error:
-        return [CheckResult("manifest", "failed", str(error))]
-    verdicts = [CheckResult("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")]
-    verdicts.append(_verdict("hashes", partial(_hashes, directory, manifest)))
-    if verdicts[-1].result != "failed":
-        verdicts.append(_verdict("programs", partial(_programs, directory, manifest)))
-    if verdicts[-1].result == "failed":
-        return verdicts
+        yield CheckResult("manifest", "failed", str(error))
+        return
+    yield CheckResult("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")
+    for name, call in {"hashes": _hashes, "programs": _programs}.items():
+        verdict = _verdict(name, partial(call, directory, manifest))
+        yield verdict
+        if verdict.result == "failed":
+            return
     programs = {function: read_function(directory, manifest, function) for function in manifest.functions}
     checks = {"gates": partial(_gates, directory, manifest, programs), "selftest": partial(_selftest, directory)}
     anew = cache(partial(_compiled_anew, directory))
@@ -76,7 +121,8 @@ def check(bundle: str | os.PathLike[str]) -> list[CheckResult]:
         }
         if manifest.per_call:
             checks[f"{function}, per call"] = partial(_per_call, directory, function, parity)
-    return verdicts + [_verdict(name, call) for name, call in checks.items()]
+    for name, check_it in checks.items():
+        yield _verdict(name, check_it)
 
 
 def _verdict(name: str, call: Callable[[], str]) -> CheckResult:

@@ -35,7 +35,7 @@ def against(u: Callable[[Array], Array], points: Array, exact: Array) -> Accurac
 @cache
 def values_on_grid(problem: Problem) -> tuple[Array, Array]:
     """The points of the problem's grid, as float32 holds them, and the reference there."""
-    rounded = problem.grid(problem.resolution).astype(np.float32).astype(np.float64)
+    rounded = problem.grid(problem.per_axis).astype(np.float32).astype(np.float64)
     points = rounded.clip(problem.lower, problem.upper)  # rounding may have left the box
     return points, problem.reference(points)
 

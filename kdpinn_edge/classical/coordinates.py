@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Array, Front, Mirror, Problem, Zero
 
 
@@ -75,15 +74,7 @@ class Coordinate:
 
 
 def coordinates(problem: Problem, *, graded: bool) -> tuple[Coordinate, ...]:
-    """What `problem.known` says of each input; without its fronts unless `graded`.
-
-    Raises ProblemError where it names an input that there is not, or has not one sign per output.
-    """
-    for fact in problem.known:
-        if fact.input not in problem.inputs:
-            raise ProblemError(f"{problem.name}: known of {fact.input!r}; expected: one of {', '.join(problem.inputs)}")
-        if isinstance(fact, Mirror) and len(fact.signs) != len(problem.outputs):
-            raise ProblemError(f"{problem.name}: {fact}; expected: {len(problem.outputs)} signs, one per output")
+    """What `problem.known` says of each input; without its fronts unless `graded`."""
     sides = zip(problem.inputs, problem.lower, problem.upper, strict=True)
     return tuple(_coordinate(problem, *side, graded=graded) for side in sides)
 

@@ -25,7 +25,9 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:  # typer ends quietly, as `| head` wants
             raise
-        except (KdpinnError, OSError) as error:
+        except OSError as error:
+            message, code = _said(error), BAD_INPUT
+        except KdpinnError as error:
             message, code = str(error), FAILED if isinstance(error, BudgetError) else BAD_INPUT
         except ModuleNotFoundError as error:
             message, code = what_is_missing(error.name or "a package", ctx.invoked_subcommand or ""), BAD_INPUT
@@ -44,13 +46,18 @@ class Command(TyperCommand):
             parameter.help = escape(parameter.help or "")  # type: ignore[attr-defined]
 
 
+def _said(error: OSError) -> str:
+    """What the system says, behind the file that it is about."""
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+
+
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Distilled physics-informed neural networks as small, bit-exact C libraries.",
-    epilog="Exit codes: 0 success, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted.",
+    epilog="Exit codes: 0 success, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted. "
+    "With --install-completion your shell completes commands, options, problems, models and targets.",
 )
 
 
@@ -62,6 +69,7 @@ def _main(show_version: Annotated[bool, typer.Option("--version", help="Print th
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "problems": models.problems,
+    "new": training.new,
     "train": training.train,
     "distill": training.distill,
     "study": studies.study,

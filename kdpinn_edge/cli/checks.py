@@ -17,16 +17,18 @@ COLOUR = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 def check(bundle: BundlePath, as_json: AsJson = False) -> None:
     """Prove a bundle: hashes, gates, self-test, parity of every backend."""
+    from kdpinn_edge.checks.check import CheckResult
     from kdpinn_edge.checks.check import check as verdicts_on
 
-    verdicts = verdicts_on(bundle)
+    def show(verdict: CheckResult) -> None:
+        if not as_json:
+            result = f"[{COLOUR[verdict.result]}]{verdict.result}[/]"
+            stdout().print(f"{verdict.name:22}  {result}  {escape(verdict.detail)}", soft_wrap=True)
+
+    verdicts = verdicts_on(bundle, report=show)
     passed = all(verdict.result != "failed" for verdict in verdicts)
     if as_json:
         print_json({"bundle": str(bundle), "passed": passed, "checks": [asdict(verdict) for verdict in verdicts]})
-    else:
-        for verdict in verdicts:
-            result = f"[{COLOUR[verdict.result]}]{verdict.result}[/]"
-            stdout().print(f"{verdict.name:22}  {result}  {escape(verdict.detail)}", soft_wrap=True)
     if not passed:
         raise typer.Exit(FAILED)
 
@@ -45,7 +47,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Sweep the domain with the model's own residual: where does it violate its equation?"""
-    from kdpinn_edge.checks.audit import PERCENTILES, check_figure, draw
+    from kdpinn_edge.checks.audit import HEAD, PERCENTILES, check_figure, draw
     from kdpinn_edge.checks.audit import audit as sweep
 
     if out:
@@ -71,7 +73,7 @@ def audit(
     else:
         facts = {"model": f"{found.name}: {found.equation or ''}", "arithmetic": f"numerics profile {found.profile}"}
         print_facts(facts | {"points": f"{found.n_points:,}"})
-        table = text_table("", "% of points", "|residual| ≤", "of the largest term", "which is at")
+        table = text_table(*HEAD)
         for row in rows:
             at = ", ".join(f"{name} = {value:.4g}" for name, value in row.at.items())
             table.add_row(row.equation, f"{row.percentile:g}", f"{row.value:.3g}", f"{row.relative:.1e}", at)

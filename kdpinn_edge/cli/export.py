@@ -22,6 +22,7 @@ from kdpinn_edge.cli.options import (
     SourceOptions,
     SourceText,
     Stored,
+    TargetName,
     compiler_command,
     option_groups,
 )
@@ -36,14 +37,13 @@ def export(
     name: Annotated[str | None, typer.Option(help="Names the library and its functions.  [default: SOURCE's]")] = None,
     precision: Annotated[Scalar, typer.Option(help="What the library computes in.")] = Scalar.float32,
     storage: Annotated[
-        Stored | None, typer.Option(help="How weights are kept: float16 halves them.  [default: the precision]")
+        Stored | None,
+        typer.Option(help="How weights are kept; float16 halves them, adds code.  [default: the precision]"),
     ] = None,
     grade: Annotated[
         Graded, typer.Option(help="Of the activations: fast has a cheaper tanh, off by 5 ULP instead of 2; float32.")
     ] = Graded.accurate,
-    target: Annotated[
-        str, typer.Option(help="What to compile for: native, or one of `kdpinn-edge targets`.")
-    ] = "native",
+    target: TargetName = "native",
     cc: Annotated[
         str | None, typer.Option(help="Link with this C compiler and its options.  [default: cc here, else ziglang]")
     ] = None,
@@ -77,20 +77,19 @@ def export(
     with ended_by_interrupt(), _resting_collector():
         from kdpinn_edge.derive.names import parse_requests
         from kdpinn_edge.derive.per_call import parse_per_call
-        from kdpinn_edge.derive.residual import residual_program
         from kdpinn_edge.export.bundle import export_bundle
         from kdpinn_edge.export.measure.resources import parse_bytes
 
         requests = parse_requests(derivatives) if derivatives is not None else ()
         found = source_options.find(source)
-        called = name or found.name
+        called = found.name if name is None else name
         if called is None:
             message = f"{source} does not say what its library is called; add --name"
             raise typer.BadParameter(message, param_hint="--name")
         if residual and (found.problem is None or not found.problem.equation):
             raise typer.BadParameter(
                 f"{source} does not say what equation it solves; expected: a problem, a model of the zoo, the run "
-                "folder of a problem. In Python: export_bundle(…, residual=residual_program(program, problem))",
+                "folder of a problem. In Python: export_bundle(…, residual=problem)",
                 param_hint="--residual",
             )
         manifest = export_bundle(
@@ -104,10 +103,10 @@ def export(
             inputs=found.inputs,
             outputs=found.outputs,
             derivatives=requests,
-            residual=residual_program(found.program, found.problem) if residual and found.problem else None,
+            residual=found.problem if residual else None,
             per_call=parse_per_call(per_call, found.program.inputs) if per_call is not None else (),
             equation=(found.problem.equation or None) if found.problem else None,
-            cc=compiler_command(cc) if cc else None,
+            cc=compiler_command(cc) if cc is not None else None,
             with_bench=with_bench,
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,

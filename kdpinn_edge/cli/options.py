@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+from kdpinn_edge.cli.completion import model_names, problem_names, target_names
 
 if TYPE_CHECKING:
     from kdpinn_edge.importers.model import Model
@@ -59,21 +60,45 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def bundle_folder(path: Path) -> Path:
+    """Refuse what is no bundle."""
+    from kdpinn_edge.bundle.manifest import MANIFEST_FILE
+
+    if not (path / MANIFEST_FILE).is_file():
+        found = f"it has no {MANIFEST_FILE}" if path.is_dir() else "a file" if path.exists() else "no such folder"
+        raise typer.BadParameter(f"{path} is no bundle: {found}; expected: a folder that `kdpinn-edge export` wrote")
+    return path
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace what the same command left in OUT; no other folder is ever replaced.")
 ]
-BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
-ProblemName = Annotated[str, typer.Argument(help="One of `kdpinn-edge problems`.")]
+BundlePath = Annotated[Path, typer.Argument(callback=bundle_folder, help="The folder that `export` wrote.")]
+ProblemName = Annotated[
+    str,
+    typer.Argument(
+        help="One of `kdpinn-edge problems`, or a file that defines one, as in ./fisher.py.",
+        autocompletion=problem_names,
+    ),
+]
+TargetName = Annotated[
+    str,
+    typer.Option(help="What to compile for: native, or one of `kdpinn-edge targets`.", autocompletion=target_names),
+]
 FoundTeacher = Annotated[
     str | None,
-    typer.Option(help="Of a problem: a run folder, a model of the zoo, a bundle, …, samples.  [default: the zoo's]"),
+    typer.Option(
+        help="Of a problem: a run folder, a model of the zoo, a bundle, …, samples.  [default: the zoo's]",
+        autocompletion=model_names,
+    ),
 ]
 DistilledSource = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
         help="A problem, or what is followed: what `export` takes, or samples in an .npz file with x, u and maybe du.",
+        autocompletion=model_names,
     ),
 ]
 StatedInputs = Annotated[
@@ -136,6 +161,7 @@ SourceText = Annotated[
         metavar="SOURCE",
         help="A problem (its student), a model of the zoo, a run folder, a bundle, a program.npz; or a foreign "
         "network: model.onnx, model.pt2, model.py:build, weights of dense layers, model.mdlus.",
+        autocompletion=model_names,
     ),
 ]
 
@@ -160,19 +186,12 @@ class SourceOptions:
     @contextmanager
     def bundle(self, source: str) -> Iterator[Path]:
         """The bundle that SOURCE is, or that it makes here in float32, for as long as it is needed."""
-        from kdpinn_edge.bundle.manifest import MANIFEST_FILE
-        from kdpinn_edge.export.bundle import export_bundle
+        from kdpinn_edge.comparison.stage import bundle_of
 
-        if (Path(source) / MANIFEST_FILE).exists():
-            yield Path(source)
-            return
-        model = self.find(source)
-        name = model.name or "model"
-        with TemporaryDirectory() as folder:
-            out = Path(folder) / name
-            equation = (model.problem.equation or None) if model.problem else None
-            export_bundle(model.program, out, name=name, inputs=model.inputs, outputs=model.outputs, equation=equation)
-            yield out
+        with bundle_of(
+            source, inputs=self.inputs, outputs=self.outputs, weights=self.weights, activation=self.activation
+        ) as bundle:
+            yield bundle
 
 
 @dataclass(frozen=True)
@@ -207,8 +226,11 @@ class TrainingOptions:
 
     hidden: Annotated[str | None, typer.Option(help="Neurons per hidden layer, as in 32,32,32.")] = None
     activation: Annotated[
-        str, typer.Option(help="Of the hidden layers: tanh, sin, lorentzian 1/(1 + x²), dispersion 2x/(1 + x²).")
-    ] = "tanh"
+        str | None,
+        typer.Option(
+            help="Of the hidden layers: tanh, sin, lorentzian 1/(1 + x²), dispersion 2x/(1 + x²).  [default: tanh]"
+        ),
+    ] = None
     points: Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")] = None
     optimiser: Annotated[
         OptimiserChoice | None,
@@ -217,10 +239,17 @@ class TrainingOptions:
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")] = None
     steps: Annotated[int | None, typer.Option(min=1, help="Steps per round.")] = None
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Decides the first weights and every point that is drawn.")
-    ] = 0
-    device: Device = "cpu"
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False
+        int | None,
+        typer.Option(
+            min=0, max=2**63 - 1, help="Decides the first weights and every point that is drawn.  [default: 0]"
+        ),
+    ] = None
+    device: Annotated[str | None, typer.Option(help="What calculates: cpu, cuda, or as in cuda:1.  [default: cpu]")] = (
+        None
+    )
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in the folder, with its options; --rounds extends it.")
+    ] = False
     force: Force = False
 
     def configure(self, config: Config, **weights: float | None) -> Config:
@@ -250,6 +279,7 @@ class BenchOptions:
     n_points: PointsPerCall = None
     out: Annotated[Path | None, typer.Option(help="Keep the record, with every sample: a JSON file.")] = None
     resume: Annotated[bool, typer.Option("--resume", help="Continue the record in OUT.")] = False
+    force: Force = False
     report: Annotated[Path | None, typer.Option(help="Write the record as a page: an HTML file.")] = None
     compare: Annotated[Path | None, typer.Option(help="Say what changed since this record.")] = None
     add: Annotated[
@@ -266,7 +296,10 @@ class BenchOptions:
 def compiler_command(text: str) -> list[str]:
     """Read the words of a command as a shell does."""
     try:
-        return shlex.split(text)
+        words = shlex.split(text)
+        if not words:
+            raise ValueError("it is empty")
+        return words
     except ValueError as error:
         raise typer.BadParameter(f"{text!r}: {error}; expected: a command as in a shell", param_hint="--cc") from error
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kdpinn_edge.cli.completion import model_names
 from kdpinn_edge.cli.options import (
     AsJson,
     BudgetPoints,
@@ -18,6 +19,7 @@ from kdpinn_edge.cli.options import (
     LessonOptions,
     OptimiserChoice,
     ProblemName,
+    TargetName,
     finite,
     layers,
     option_groups,
@@ -28,7 +30,8 @@ from kdpinn_edge.cli.output import FAILED, INTERRUPTED, print_json, stderr, stdo
 def study(
     problem: ProblemName,
     teacher: Annotated[
-        str | None, typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]")
+        str | None,
+        typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]", autocompletion=model_names),
     ] = None,
     size: Annotated[
         list[str] | None,
@@ -52,6 +55,7 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
+    from kdpinn_edge.problems import problem as find
     from kdpinn_edge.studies.study import make_plan
     from kdpinn_edge.studies.study import study as run
     from kdpinn_edge.studies.study.page import check_page, write_page
@@ -62,9 +66,10 @@ def study(
 
     if page:
         check_page(page)
-    folder = out or Path("runs", f"{problem}_study")
+    solved = find(problem)
+    folder = out or Path("runs", f"{solved.name}_study")
     plan = make_plan(
-        problem,
+        solved,
         teacher=teacher,
         sizes=[layers(text, "--size") for text in size] if size else SIZES,
         seeds=seeds,
@@ -75,7 +80,7 @@ def study(
         known=find_plan(folder, force=force),
         report=stderr().print,
     )
-    with live(stderr(), problem) as progress:
+    with live(stderr(), solved.name) as progress:
         finished = run(plan, folder, jobs=jobs, force=force, report=progress)
     if not finished:
         stderr().print(f"interrupted: the same command goes on with {folder}", soft_wrap=True, markup=False)
@@ -93,7 +98,7 @@ def study(
 def search(
     source: DistilledSource,
     stated: LessonOptions,
-    target: Annotated[str, typer.Option(help="What to fit it to: native, or one of `kdpinn-edge targets`.")] = "native",
+    target: TargetName = "native",
     budget: Annotated[str | None, typer.Option(help="For a call with POINTS points here, as in 10ms.")] = None,
     max_instructions: Annotated[
         int | None, typer.Option(min=1, help="For the same call, on targets that are not here; counted exactly.")

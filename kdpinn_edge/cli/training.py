@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from kdpinn_edge.cli.options import (
     AsJson,
@@ -17,9 +21,24 @@ from kdpinn_edge.cli.options import (
     option_groups,
 )
 from kdpinn_edge.cli.output import INTERRUPTED, print_facts, print_json, stderr
+from kdpinn_edge.errors import ProblemError, TrainingWarning
 
 if TYPE_CHECKING:
     from kdpinn_edge.training import Trained
+
+
+def new(name: Annotated[str, typer.Argument(help="Of the problem, as in my_equation: writes NAME.py here.")]) -> None:
+    """Write a commented file that defines an equation of your own; it trains as it is."""
+    from kdpinn_edge.problems import new_file
+
+    name = name.removesuffix(".py")
+    path, text = Path(f"{name}.py"), new_file(name)
+    try:
+        with path.open("xb") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ProblemError(f"{path} exists already; expected: a new name. Nothing was written") from error
+    print_facts({"file": str(path), "next": f"kdpinn-edge train ./{path}"})
 
 
 @option_groups
@@ -30,14 +49,17 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a teacher: a network that satisfies the equation. Ctrl-C keeps the best weights."""
+    from kdpinn_edge.problems import problem as find
     from kdpinn_edge.training import TrainConfig
     from kdpinn_edge.training import train as run
     from kdpinn_edge.training.progress_bar import live
+    from kdpinn_edge.training.stages import recipe
 
-    folder = out or Path("runs", f"{problem}_teacher")
-    config = options.configure(TrainConfig())
-    with live(stderr(), problem) as report:
-        trained = run(problem, folder, config, resume=options.resume, force=options.force, report=report)
+    solved = find(problem)
+    folder = out or Path("runs", f"{solved.name}_teacher")
+    config = options.configure(recipe(None, TrainConfig, folder, resume=options.resume and not options.force))
+    with live(stderr(), solved.name) as report, _unwarned():
+        trained = run(solved, folder, config, resume=options.resume, force=options.force, report=report)
     _print_trained(trained, as_json)
 
 
@@ -66,28 +88,38 @@ def distill(
     """
     from kdpinn_edge.training import DistillConfig, teach
     from kdpinn_edge.training.progress_bar import live
+    from kdpinn_edge.training.stages import recipe
 
-    config = options.configure(DistillConfig(), physics_weight=physics_weight, slope_weight=slope_weight)
     lesson = stated.find(source)
     folder = out or Path("runs", f"{lesson.problem.name}_student")
-    with live(stderr(), lesson.problem.name) as report:
+    config = options.configure(
+        recipe(None, DistillConfig, folder, resume=options.resume and not options.force),
+        physics_weight=physics_weight,
+        slope_weight=slope_weight,
+    )
+    with live(stderr(), lesson.problem.name) as report, _unwarned():
         trained = teach(lesson, folder, config, resume=options.resume, force=options.force, report=report)
     _print_trained(trained, as_json)
 
 
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Let no warning of a run through: it is in the record, and printed with it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        yield
+
+
 def _print_trained(trained: Trained, as_json: bool) -> None:
-    record, errors = trained.record, trained.record["errors"]
+    from kdpinn_edge.training.trained import run_facts
+
     if as_json:
-        print_json({"folder": str(trained.folder), **record})
+        print_json({"folder": str(trained.folder), **trained.record})
     else:
-        print_facts(
-            {
-                record["role"]: f"{trained.folder}, {record['architecture']['parameters']:,} parameters",
-                "error": f"relative L2 {errors['relative_l2']:.2e}, at most {errors['max_abs']:.2e}, against the "
-                f"reference ({errors['n_points']:,} points)",
-                "time": f"{record['training_cpu_seconds']:,.0f} s of CPU",
-            }
-        )
+        facts = run_facts(trained.folder, trained.record)
+        print_facts({trained.record["role"]: facts.pop("folder"), **{k: v for k, v in facts.items() if k != "warning"}})
+    for text in trained.record["warnings"]:
+        stderr().print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
     if not trained.finished:
         stderr().print(
             f"interrupted: {trained.folder} holds the best weights so far; --resume continues the run", soft_wrap=True

@@ -21,6 +21,7 @@ from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.backend_config import BackendConfig
+from kdpinn_edge.comparison.published import PAPER
 from kdpinn_edge.comparison.record import Protocol, Record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure
 from kdpinn_edge.comparison.statistics import LatencyRow, Ratio, quotient, rows, summary
@@ -97,10 +98,32 @@ class PaperComparison:
         """The limit that each row is within, judged at p99 or the highest percentile that the samples support."""
         return tuple(_tail(row) for row in rows(self.record) if row.mode == "periodic")
 
+    @property
+    def precision(self) -> str:
+        """The precision in which both networks are evaluated, by every backend."""
+        return self.record.subjects[0].precision
+
+    @property
+    def threads(self) -> int | None:
+        """The threads of every backend; None where they are its own choice."""
+        return self.record.entries[0].threads
+
+    def points_within(self, ns: float) -> dict[str, int]:
+        """How many points of the student each backend evaluates in `ns`, at its pace for the most that were timed."""
+        paces: dict[str, tuple[int, float]] = {}
+        for row in rows(self.record):
+            if row.mode == "closed" and row.entry.endswith(entry_name("", "student")):
+                paces[row.entry] = max(paces.get(row.entry, (0, 0.0)), (row.n, row.percentiles[0].ns))
+        backends = {entry.name: entry.backend for entry in self.record.entries}
+        return {backends[name]: int(ns * n / call_ns) for name, (n, call_ns) in paces.items()}
+
     def document(self) -> dict[str, Any]:
         """The comparison as a document for JSON."""
         return summary(self.record) | {
             "problem": self.problem,
+            "precision": self.precision,
+            "threads": self.threads,
+            "paper": asdict(PAPER) | {"points_within_student_ns": self.points_within(PAPER.student_ns)},
             "rmse": {role: self.rmse(role) for role in ROLES},
             "speed_ups": [asdict(found) for found in self.speed_ups()],
             "tails": [asdict(found) for found in self.tails()],
@@ -122,11 +145,12 @@ def paper_comparison(
     protocol: Protocol = PROTOCOL,
     out: Path | None = None,
     resume: bool = False,
+    force: bool = False,
     report: Callable[[MeasurementProgress], None] = lambda progress: None,
 ) -> PaperComparison:
     """Compare teacher and student of `problem` in each of `backends`, as `protocol` has it, at its n or at `n_points`.
 
-    They are those of the zoo, or what `find_model` finds. `out`, `resume` and `report` are as for `measure`.
+    They are those of the zoo, or what `find_model` finds. `out`, `resume`, `force` and `report` are as for `measure`.
     Raises BenchError where the zoo lacks one that is wanted of it, or where a model solves another problem, and as
     `measure` does.
     """
@@ -143,7 +167,7 @@ def paper_comparison(
             config for role in ROLES for config in _configs(models[role], role, solved, backends, Path(folder) / role)
         ]
         chosen = replace(protocol, n_points=tuple(n_points)) if n_points else protocol
-        record = measure(configs, chosen, name=problem, out=out, resume=resume, report=report)
+        record = measure(configs, chosen, name=problem, out=out, resume=resume, force=force, report=report)
     return PaperComparison(problem, record)
 
 

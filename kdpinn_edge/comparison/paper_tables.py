@@ -9,6 +9,7 @@ from rich.table import Table
 
 from kdpinn_edge.comparison.durations import duration
 from kdpinn_edge.comparison.paper import ROLES, PaperComparison, SpeedUp
+from kdpinn_edge.comparison.published import PAPER
 from kdpinn_edge.comparison.text_tables import interval, print_absent, print_table, times
 
 
@@ -19,6 +20,15 @@ def print_paper(console: Console, comparison: PaperComparison) -> None:
     increase = 100 * (comparison.rmse("student") / comparison.rmse("teacher") - 1)
     console.print(
         f"[bold]{comparison.problem}[/]: RMSE against the reference: {errors} ({increase:+.2f} %)", soft_wrap=True
+    )
+
+    own = "threads of its own choice"
+    threads = own if comparison.threads is None else f"{comparison.threads} thread(s)"
+    console.print(
+        f"{comparison.precision}, {threads}; n is the number of points per call. "
+        '"Student for teacher" compares both in one runtime.',
+        soft_wrap=True,
+        markup=False,
     )
 
     speed_ups = comparison.speed_ups()
@@ -41,6 +51,16 @@ def print_paper(console: Console, comparison: PaperComparison) -> None:
     console.print("\nlatency, one call per period, and the limit that it is within: 100 µs, 1 ms, 10 ms")
     print_table(console, table)
     print_absent(console, record.absent)
+    print_published(console, comparison)
+
+
+def print_published(console: Console, comparison: PaperComparison) -> None:
+    """Print the paper's figures, and how much of this student is evaluated in its mean latency."""
+    paper = duration(PAPER.student_ns)
+    console.print(f"\nThe paper ({PAPER.source}): {PAPER.claims}.", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"Not stated: {PAPER.unstated}. So {paper} compares with nothing here, but as", soft_wrap=True)
+    for backend, points in comparison.points_within(PAPER.student_ns).items():
+        console.print(f"  {points:>13,} points of this student in {paper}: {backend}", markup=False, highlight=False)
 
 
 def _table(names: Sequence[str], n_points: Sequence[int]) -> Table:

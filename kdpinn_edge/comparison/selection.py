@@ -49,7 +49,8 @@ QUICK_NAMES = (
     "torch, eager",
 )
 RIVALS = tuple(b.name for b in BACKENDS if b.promise == "another function")  # they evaluate the solution
-QUICK_RIVALS = ("table of equal error, C loop",)
+CLOSED_FORM = "closed form, C loop"
+QUICK_RIVALS = (CLOSED_FORM, "table of equal error, C loop")
 VARIANTS = tuple(  # of others: only when asked for
     b.name for b in BACKENDS if "-O3" in b.name or "columns" in b.name or (b.name in RIVALS and "cffi" in b.name)
 )
@@ -82,9 +83,11 @@ def _others() -> list[str]:
 
 
 def _rivals(names: Sequence[str], bundle: Path) -> list[str]:
-    """Those of `names` that exist for the bundle: all where it names the equation of a shipped problem."""
-    is_solved = find_solved(read_manifest(bundle)) is not None
-    return [name for name in names if is_solved and name not in VARIANTS]
+    """Those of `names` that exist for the bundle: where it names the equation of a shipped problem."""
+    solved = find_solved(read_manifest(bundle))
+    if solved is None:
+        return []
+    return [name for name in names if name not in VARIANTS and (solved.closed_form or name != CLOSED_FORM)]
 
 
 def beyond_quick() -> Iterator[str]:

@@ -1,39 +1,41 @@
-"""`residual_program(program, problem)`: the equation that training minimises, as a Program for a device.
+"""`residual(program, problem)`: the equation that training minimises, as a Program for a device.
 
 `outputs_program(program, problem)`: the outputs of a problem as derivatives of its potentials.
 
-`Problem.residual` is called with symbols in place of arrays: what it does to them is written down as operations. So
+`check_problem(problem)`: whether all of a problem can be written as a Program, before it is trained.
+
+`Problem.residual` is called with symbols in place of numbers: what it does to them is written down as operations. So
 there is one definition of the equation, and it is the problem's.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import mul
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kdpinn_edge.derive.derivatives import derivatives
-from kdpinn_edge.errors import ProblemError
+from kdpinn_edge.derive.names import Names
+from kdpinn_edge.equation.arithmetic import MATH, Arithmetic
+from kdpinn_edge.errors import DerivativeError, ProblemError, ProgramError, listing
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.ir import Add, Program, Var, columns
 from kdpinn_edge.program.simplify import simplify
 
-ACCEPTED = "expected: terms and finite numbers joined by + − *, a term over a number, a term to a whole power from 1"
+ACCEPTED = "expected: numbers that depend on the point, joined by + − * / and powers, and functions, as in np.exp(u)"
 
 
-def residual_program(program: Program, problem: Problem) -> Program:
+def residual(program: Program, problem: Problem) -> Program:
     """The residual of `problem` at the output of `program`: a Program of the same name and inputs, simplified.
 
     Its outputs, of size 1, are `residual`, or `residual_1`, `residual_2`, … where the problem has several equations.
-    Raises ProblemError where `program` has other columns than `problem`, or the equation is more than arithmetic;
-    DerivativeError where one of its terms has no meaning.
+    Raises ProblemError where `program` has other columns than `problem`, or the equation is more than arithmetic and
+    functions; DerivativeError where one of its terms has no meaning.
 
-        residual_program(student, problem("burgers"))
+        residual(student, problem("burgers"))
     """
     found = columns(program.inputs), columns(program.outputs)
     if found != (problem.inputs, problem.outputs):
@@ -44,7 +46,8 @@ def residual_program(program: Program, problem: Problem) -> Program:
     drawn = _Drawn(derivatives(program, problem.terms))
     residuals = drawn.values(f"the residual of {problem.name}", problem.residual)
     if problem.source is not None:
-        sides = problem.source(FUNCTIONS, *map(drawn.symbol, program.inputs))
+        given = map(drawn.symbol, program.inputs)
+        sides = _symbols(f"the source of {problem.name}", problem.source, MATH, *given, count=len(residuals))
         residuals = [residual - side for residual, side in zip(residuals, sides, strict=True)]
     names = ["residual"] if len(residuals) == 1 else [f"residual_{i}" for i in range(1, len(residuals) + 1)]
     return drawn.program(names, residuals)
@@ -96,15 +99,7 @@ class _Drawn:
 
     def values(self, what: str, function: Callable[..., Sequence[Any]]) -> list[Symbol]:
         """What `function` makes of the terms; `what` it is, for errors."""
-        try:
-            values = list(function(*map(self.symbol, self.terms.outputs)))
-        except TypeError as error:
-            raise ProblemError(f"{what} cannot be a Program: {error}; {ACCEPTED}") from error
-        constant = [i for i, value in enumerate(values, 1) if not isinstance(value, Symbol)]
-        if constant or not values:
-            found = f"equation {constant[0]} is {values[constant[0] - 1]!r}" if constant else "there is no equation"
-            raise ProblemError(f"{what} cannot be a Program: {found}; {ACCEPTED}")
-        return values
+        return _symbols(what, function, *map(self.symbol, self.terms.outputs))
 
     def program(self, names: Sequence[str], values: Sequence[Symbol]) -> Program:
         """The Program of these values, simplified."""
@@ -112,81 +107,104 @@ class _Drawn:
         return simplify(self.builder.program(self.terms.name, outputs))
 
 
+def _symbols(what: str, function: Callable[..., Any], *given: Any, count: int | None = None) -> list[Symbol]:
+    """What `function` makes of symbols, a tuple of `count` symbols; `what` it is, for errors. Raises ProblemError."""
+    try:
+        found = function(*given)
+    except (TypeError, ProgramError) as error:
+        raise ProblemError(f"{what} cannot be a Program: {error}{_line(function, error)}; {ACCEPTED}") from error
+    except Exception as error:  # it is the user's own program
+        raise ProblemError(f"{what} fails: {type(error).__name__}: {error}{_line(function, error)}") from error
+    if not isinstance(found, tuple | list):
+        kind = "one number" if isinstance(found, Symbol) else repr(found)
+        raise ProblemError(f"{what} cannot be a Program: it returns {kind}; expected: a tuple, as in (u_t - u_xx,)")
+    constant = [i for i, value in enumerate(found, 1) if not isinstance(value, Symbol)]
+    if constant:
+        value = found[constant[0] - 1]
+        raise ProblemError(f"{what} cannot be a Program: entry {constant[0]} is {value!r} at every point; {ACCEPTED}")
+    if not found or (count is not None and len(found) != count):
+        raise ProblemError(f"{what} cannot be a Program: it returns {len(found)} numbers; expected: {count or 'some'}")
+    return list(found)
+
+
+def _line(function: Callable[..., Any], error: Exception) -> str:
+    """The line of the file of `function` where an error arose, as " (fisher.py:12)"."""
+    own = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
+    return f" ({Path(lines[-1].filename).name}:{lines[-1].lineno})" if lines else ""
+
+
+def check_problem(problem: Problem) -> None:
+    """Raise ProblemError, with every fault, where the functions of `problem` cannot all be written as Programs.
+
+    Training calls it before it begins: what it minimises can then be exported, and what it makes be captured.
+    """
+    faults = []
+    names = Names(problem.inputs, problem.outputs)
+    made = Names(problem.inputs, problem.made)
+    n_equations: int | None = None
+
+    def traced(what: str, function: Callable[..., Any], *given: Any, count: int | None = None) -> list[Symbol]:
+        try:
+            return _symbols(f"{what} of {problem.name}", function, *given, count=count)
+        except ProblemError as error:
+            faults.append(str(error))
+            return []
+
+    symbols = _Free()
+    columns = [symbols(name) for name in problem.inputs]
+    for reader, terms in ((names, problem.terms), (made, problem.potentials.terms if problem.potentials else ())):
+        for term in terms:
+            try:
+                reader.read(term)
+            except DerivativeError as error:
+                faults.append(f"the terms of {problem.name}: {error}")
+    if problem.terms:
+        found = traced("the residual", problem.residual, *map(symbols, problem.terms))
+        n_equations = len(found) or None
+    if problem.source is not None:
+        traced("the source", problem.source, MATH, *columns, count=n_equations)
+    if problem.potentials is not None:
+        given = map(symbols, problem.potentials.terms)
+        traced("the outputs", problem.potentials.outputs, *given, count=len(problem.outputs))
+    traced("the features", lambda *x: problem.seen(MATH, x), *columns)
+    if problem.ansatz is not None:
+        net = [symbols(f"net_{i}") for i in range(problem.net_columns or len(problem.made))]
+        traced("the ansatz", problem.ansatz, MATH, columns, *net, count=len(problem.made))
+    if faults:
+        raise ProblemError(listing(faults))
+
+
+class _Free:
+    """Symbols that stand for whatever number has a name."""
+
+    def __init__(self) -> None:
+        self.builder = Builder(())
+
+    def __call__(self, name: str) -> Symbol:
+        return Symbol(Var(f"of {name}", 1), self.builder)
+
+
 @dataclass(frozen=True, eq=False)
-class Symbol:
+class Symbol(Arithmetic):
     """A number at every point, held by `var`. Arithmetic on it is written into `builder` and gives another Symbol."""
 
     var: Var
     builder: Builder
 
-    __array_ufunc__ = None  # a NumPy number to the left then leaves the operation to this class
-
-    def __add__(self, other: object) -> Symbol:
-        if isinstance(other, Symbol):
-            return Symbol(self.builder.add(self.var, other.var), self.builder)
-        return self._scaled(1.0, _number(other))
-
-    def __mul__(self, other: object) -> Symbol:
-        if isinstance(other, Symbol):
-            return Symbol(self.builder.mul(self.var, other.var), self.builder)
-        return self._scaled(_number(other), 0.0)
-
-    def __sub__(self, other: object) -> Symbol:
-        return self + (-other if isinstance(other, Symbol) else -_number(other))
-
-    def __truediv__(self, other: object) -> Symbol:
-        if isinstance(other, Symbol) or _number(other) == 0:
-            raise TypeError("it divides by a term or by zero")
-        return self * (1 / _number(other))
-
-    def __pow__(self, exponent: object) -> Symbol:
-        if not isinstance(exponent, int) or exponent < 1:
-            raise TypeError(f"it raises a term to the power {exponent!r}")
-        return reduce(mul, [self] * exponent)
-
-    def __neg__(self) -> Symbol:
-        return self * -1.0
-
-    def __rsub__(self, other: object) -> Symbol:
-        return -self + other
-
-    __radd__ = __add__
-    __rmul__ = __mul__
-
-    def __eq__(self, other: object) -> bool:
-        raise TypeError("it compares a term")
-
-    def __bool__(self) -> bool:
-        raise TypeError("it decides by the value of a term")
-
     def mapped(self, fn: str) -> Symbol:
         """The Symbol `fn` of this one."""
         return Symbol(self.builder.map(self.var, fn), self.builder)
 
+    def _plus(self, other: Any) -> Symbol:
+        if isinstance(other, Symbol):
+            return Symbol(self.builder.add(self.var, other.var), self.builder)
+        return self._scaled(1.0, other)
+
+    def _times(self, other: Any) -> Symbol:
+        if isinstance(other, Symbol):
+            return Symbol(self.builder.mul(self.var, other.var), self.builder)
+        return self._scaled(other, 0.0)
+
     def _scaled(self, weight: float, bias: float) -> Symbol:
         return Symbol(self.builder.scale(self.var, [weight], [bias]), self.builder)
-
-
-class _Functions:
-    """A `Math` on symbols."""
-
-    def sin(self, x: Symbol) -> Symbol:
-        return x.mapped("sin")
-
-    def cos(self, x: Symbol) -> Symbol:
-        return x.mapped("cos")
-
-    def exp(self, x: Symbol) -> Symbol:
-        return x.mapped("exp")
-
-    def tanh(self, x: Symbol) -> Symbol:
-        return x.mapped("tanh")
-
-
-FUNCTIONS = _Functions()
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, int | float | np.number) or not np.isfinite(value):
-        raise TypeError(f"it joins a term to {value!r}")
-    return float(value)

@@ -55,11 +55,15 @@ class NetGuide:
 
     def teaches(self, solved: Problem) -> Taught:
         """The network, with its own derivatives."""
-        if self.net.problem is not solved:
+        if not self.net.problem.is_same_as(solved):
             raise TrainError(
                 f"the teacher {self.name} solves {self.net.problem.name}; expected: a teacher of {solved.name}"
             )
-        return self.net, Box(solved), fingerprint([tensor.detach().numpy() for tensor in self.net.parameters()])
+        return (
+            self.net,
+            Box(solved, self.net),
+            fingerprint([tensor.detach().numpy() for tensor in self.net.parameters()]),
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ class ModelGuide:
             raise TrainError(
                 f"the teacher {self.name} solves {own.equation}; expected for {solved.name}: {solved.equation}"
             )
-        return ProgramTeacher(self.model.program, solved), Box(solved), self.model.program.sha256
+        teacher = ProgramTeacher(self.model.program, solved)
+        return teacher, Box(solved, teacher), self.model.program.sha256
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,8 @@ class OutsideGuide:
         sides = zip(solved.inputs, solved.lower, solved.upper, strict=True)
         x = probe_points([Input(*side) for side in sides], N_PROBED)
         found = check_pointwise(self._of(solved.outputs), x, solved.inputs, self.name)
-        return self.teacher(solved), Box(solved), fingerprint([found])
+        teacher = self.teacher(solved)
+        return teacher, Box(solved, teacher), fingerprint([found])
 
     def _of(self, outputs: tuple[str, ...]) -> Callable[[Array], Array]:
         return lambda x: self.values(x, outputs)

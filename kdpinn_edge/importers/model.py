@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, check_files, name_fault, read_manifest
+from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.bundle.read import read_function
-from kdpinn_edge.derive.residual import outputs_program
 from kdpinn_edge.errors import ProgramError, did_you_mean
 from kdpinn_edge.importers.columns import Column, input_columns, output_columns, parse_columns
 from kdpinn_edge.problems import Problem
@@ -101,7 +101,7 @@ def _own(text: str) -> Model:
     if (name := zoo_name(text)) in zoo.names():
         program = read_program(zoo.program(name))
         return _model(program, problems.problem(zoo.record(name)["problem"]))
-    if not Path(text).exists():
+    if not text or not Path(text).exists():
         raise ProgramError(
             f"no model is called {text!r}, and no folder or file; expected: a problem or a model of the zoo "
             "(`kdpinn-edge problems` lists both), a run folder, a bundle, a program.npz, a .safetensors file, or a "
@@ -112,6 +112,11 @@ def _own(text: str) -> Model:
         raise ProgramError(
             f"{text} is no file of a model; expected: a program.npz, a .safetensors file, or a foreign network: "
             f"{FOREIGN}"
+        )
+    if Path(text).is_dir() and not (Path(text) / "model.safetensors").is_file():
+        raise ProgramError(
+            f"{text} holds no model: neither {MANIFEST_FILE}, as a bundle does, nor model.safetensors, as a run folder "
+            "that train or distill has written; expected: one of them. A run that is going on writes it at its end"
         )
     return net_model(find_pinn(text))
 
@@ -158,7 +163,8 @@ def _foreign(text: str, stated: Stated) -> Model | None:
         return None
     path = _file(text)
     if not path.is_file():
-        raise ProgramError(f"{path}: no such file; expected: {FOREIGN}")
+        found = "this is a folder" if path.is_dir() else "no such file"
+        raise ProgramError(f"{path}: {found}; expected: {FOREIGN}")
     name = model_name(path)
     if path.suffix == ".onnx":
         from kdpinn_edge.importers.onnx_files.model import read_onnx
@@ -220,10 +226,7 @@ def net_model(net: Pinn) -> Model:
 
 def _model(program: Program, problem: Problem) -> Model:
     """The model that `program` is, with the columns of `problem`."""
-    in_units, out_units = problem.units[: len(problem.inputs)], problem.units[len(problem.inputs) :]
-    inputs = zip(problem.inputs, problem.lower, problem.upper, in_units, strict=True)
-    outputs = zip(problem.outputs, out_units, strict=True)
-    return Model(program.name, program, tuple(Input(*i) for i in inputs), tuple(Output(*o) for o in outputs), problem)
+    return Model(program.name, program, *posed(problem), problem)
 
 
 def publish(run: str | os.PathLike[str], name: str, folder: Path = zoo.FOLDER) -> None:
@@ -238,15 +241,10 @@ def _called(name: str) -> str:
 
 
 def captured(net: Pinn, name: str) -> Program:
-    """The Program of a network: what its ansatz makes, captured, and the outputs that are derivatives of it."""
+    """The Program of a network, under this name."""
     from kdpinn_edge.importers.pytorch.module import capture
-    from kdpinn_edge.training.pinn import Made
 
-    problem = net.problem
-    box = problem.lower, problem.upper
-    return outputs_program(
-        capture(Made(net), name=name, inputs=problem.inputs, outputs=problem.made, domain=box), problem
-    )
+    return capture(net, name=name)
 
 
 def find_pinn(text: str) -> Pinn:

@@ -1,155 +1,157 @@
-"""The equations: one file each, found by being in this folder. NumPy only, so they can be listed without torch.
+"""The equations: one file each, found by being in this folder, or in a file of the user's own. They need NumPy alone.
 
-To add an equation, add `<name>.py` here with `PROBLEM = Problem(name="<name>", …)`; nothing else changes. What several
-equations share is in modules whose names begin with an underscore.
+To add an equation to the package, add `<name>.py` here with `PROBLEM = Problem(name="<name>", …)`; nothing else
+changes. What several equations share is in modules whose names begin with an underscore.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import pkgutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from importlib import import_module
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
+from kdpinn_edge.equation.known import Front, Mirror, Zero
+from kdpinn_edge.equation.problem import NAME, Array, Causal, Math, Origin, Potentials, Problem, causal
 from kdpinn_edge.errors import ProblemError, did_you_mean
-from kdpinn_edge.problems._known import Front, Mirror, Zero
+from kdpinn_edge.user_program import running
 
-__all__ = ["Array", "Front", "Math", "Mirror", "Potentials", "Problem", "Zero", "names", "problem"]
+__all__ = [
+    "Array",
+    "Causal",
+    "Front",
+    "Math",
+    "Mirror",
+    "Origin",
+    "Potentials",
+    "Problem",
+    "ProblemSource",
+    "Zero",
+    "causal",
+    "evaluated",
+    "is_problem",
+    "is_shipped",
+    "names",
+    "problem",
+]
 
-Array = NDArray[np.float64]
+ProblemSource: TypeAlias = str | os.PathLike[str] | Problem
+"""A problem: its name, the file that defines it, or itself."""
 
-
-class Math(Protocol):
-    """The functions that `features` and `ansatz` may call: numpy, torch and kdpinn_edge.training.jets have them."""
-
-    def sin(self, x: Any, /) -> Any:
-        """Sine, elementwise."""
-
-    def cos(self, x: Any, /) -> Any:
-        """Cosine, elementwise."""
-
-    def exp(self, x: Any, /) -> Any:
-        """Exponential, elementwise."""
-
-    def tanh(self, x: Any, /) -> Any:
-        """Hyperbolic tangent, elementwise."""
-
-
-@dataclass(frozen=True, eq=False)
-class Potentials:
-    """Functions whose derivatives are the outputs: the curl of a stream function has no divergence, whatever it is.
-
-    names           of the columns that the ansatz makes
-    terms           what `outputs` takes, in order: derivatives of them, as in "psi_y"
-    outputs         (*terms) -> the problem's outputs; linear, so that it holds for their derivatives as well
-    """
-
-    names: tuple[str, ...]
-    terms: tuple[str, ...]
-    outputs: Callable[..., Sequence[Any]]
+FIX = "`kdpinn-edge new NAME` writes a file that works"
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """A differential equation on a box, its exact solution, and the shape of a network that can solve it.
+def evaluated(closed_form: Callable[..., Sequence[Any]], m: Any = np) -> Callable[[Array], Array]:
+    """The `exact` of a problem that has a closed form: at points (n, n_in), by NumPy or what has more functions."""
 
-    name            the file's name; what the command line takes
-    equation        one line of Unicode
-    conditions      initial and boundary conditions, one line of Unicode
-    inputs, outputs names of the columns; a parameter of the equation may be an input, as any other
-    lower, upper    the domain box, one number per input
-    units           one per input and then one per output, "1" for dimensionless
-    exact           (n, n_in) -> (n, n_out), float64; reached through `reference`, which checks the points
-    exact_error     an upper bound on the absolute error of `exact`
-    resolution      points per axis of the grid on which errors are measured
-    terms           what `residual` takes, in order: inputs, outputs and derivatives: "nu", "u", "u_x", "u_xx", …
-    residual        (*terms) -> one residual per equation; zero for a solution. Arithmetic only: terms may be
-                    arrays or tensors of one shape
-    features        (math, *columns) -> what the network sees, a sequence of (n, 1) columns
-    ansatz          (math, columns, *net) -> the outputs, or the potentials: a sequence of (n, 1) columns that satisfy
-                    the hard conditions for every net, of which each column is (n, 1)
-    logarithmic     inputs of which as many points are drawn between 0.01 and 0.02 as between 0.1 and 0.2
-    source          (math, *columns) -> what is subtracted from each residual: the equations' right-hand sides
-    weight          (math, *columns) -> (n, 1): what residuals are multiplied by in training; 1 where there is none
-    potentials      what the ansatz makes, where that is not the outputs
-    net_columns     how many columns the network has, where that is not as many as the ansatz makes
-    known           what is known of the solution's shape before it is computed: a table that a network is compared
-                    with is laid out by it, as features and ansatz are
-    """
+    def exact(points: Array) -> Array:
+        return np.column_stack(closed_form(m, *points.T))
 
-    name: str
-    equation: str
-    conditions: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    lower: tuple[float, ...]
-    upper: tuple[float, ...]
-    units: tuple[str, ...]
-    exact: Callable[[Array], Array]
-    exact_error: float
-    resolution: tuple[int, ...]
-    terms: tuple[str, ...]
-    residual: Callable[..., Sequence[Any]]
-    features: Callable[..., Sequence[Any]]
-    ansatz: Callable[..., Any]
-    logarithmic: tuple[str, ...] = ()
-    source: Callable[..., Sequence[Any]] | None = None
-    weight: Callable[..., Any] | None = None
-    potentials: Potentials | None = None
-    net_columns: int | None = None
-    known: tuple[Mirror | Zero | Front, ...] = ()
-
-    def reference(self, x: ArrayLike) -> Array:
-        """The solution at the points x (n, n_in), float64 (n, n_out), within `exact_error`.
-
-        Raises ProblemError where x has another shape, or holds a point that is not finite or outside the box.
-        """
-        points = np.asarray(x, dtype=np.float64)
-        if points.ndim != 2 or points.shape[1] != len(self.inputs):
-            raise ProblemError(
-                f"{self.name}: the points have shape {points.shape}; expected: (n, {len(self.inputs)}), "
-                f"with the columns {', '.join(self.inputs)}"
-            )
-        outside = ~np.all((points >= self.lower) & (points <= self.upper), axis=1)
-        if outside.any():
-            row = int(np.flatnonzero(outside)[0])
-            raise ProblemError(
-                f"{self.name}: {outside.sum()} of {len(points)} points are outside the domain {self.domain}; "
-                f"the first is row {row}: {points[row].tolist()}"
-            )
-        return self.exact(points)
-
-    def grid(self, per_axis: Sequence[int]) -> Array:
-        """A regular grid over the box, corners included: (prod(per_axis), n_in), the last input fastest."""
-        axes = [np.linspace(*side) for side in zip(self.lower, self.upper, per_axis, strict=True)]
-        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-
-    @property
-    def made(self) -> tuple[str, ...]:
-        """The names of the columns that the ansatz makes."""
-        return self.potentials.names if self.potentials else self.outputs
-
-    @property
-    def domain(self) -> str:
-        """The box as text: "x ∈ [-1, 1], t ∈ [0, 1]"."""
-        sides = zip(self.inputs, self.lower, self.upper, strict=True)
-        return ", ".join(f"{name} ∈ [{low:g}, {high:g}]" for name, low, high in sides)
+    return exact
 
 
 def names() -> tuple[str, ...]:
-    """The names of all equations, sorted."""
+    """The names of the equations of the package, sorted."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
-def problem(name: str) -> Problem:
-    """The equation called `name`. Raises ProblemError for an unknown name, listing the known ones."""
-    if name not in names():
+def problem(source: ProblemSource) -> Problem:
+    """The equation that is called `source`, or defined in the file of this path; a Problem is itself.
+
+    Raises ProblemError for an unknown name, listing the known ones, and for a file that cannot be run or defines
+    anything else than one Problem.
+    """
+    if isinstance(source, Problem):
+        return source
+    text = os.fspath(source)
+    if text in names():
+        found: Problem = import_module(f"{__name__}.{text}").PROBLEM
+        return found
+    if is_problem(text):
+        return _defined(Path(text))
+    own = f"./{text}.py"
+    hint = f". Did you mean {own!r}?" if Path(own).is_file() else did_you_mean(text, names())
+    raise ProblemError(
+        f"no problem is called {text!r}; expected: {', '.join(names())}, or a file that defines one, as in "
+        f"./my_equation.py{hint}"
+    )
+
+
+def is_problem(source: object) -> bool:
+    """Whether `source` is a problem: itself, the name of one, or a Python file."""
+    if isinstance(source, str | os.PathLike):
+        text = os.fspath(source)
+        return text in names() or text.endswith(".py")
+    return isinstance(source, Problem)
+
+
+def is_shipped(solved: Problem) -> bool:
+    """Whether a problem is one of the package's."""
+    return solved.name in names() and problem(solved.name) is solved
+
+
+def remembered(name: str, origin: Mapping[str, Any] | None, where: str) -> Problem:
+    """The problem that `where` says it solves: by its name, and where it is none of the package's, by its origin.
+
+    Raises ProblemError where its file is not there, or is not as it was.
+    """
+    if origin is None:
+        return problem(name)
+    if not origin:
         raise ProblemError(
-            f"no problem is called {name!r}; expected: {', '.join(names())}{did_you_mean(name, names())}"
+            f"{where} solves {name}, which was defined in a Python session and in no file; expected: the problem in a "
+            "file of its own, trained by its path; or in Python load_pinn(run, problem=…)"
         )
-    found: Problem = import_module(f"{__name__}.{name}").PROBLEM
+    path = Path(origin["path"])
+    if not path.is_file():
+        raise ProblemError(
+            f"{where} solves {name}, which {path} defines, and that file is not there; expected: the file at its old "
+            "place"
+        )
+    found = _defined(path)
+    if found.origin is None or found.origin.sha256 != origin["sha256"]:
+        raise ProblemError(
+            f"{where} solves {name}, which {path} defines, and that file has changed since; expected: the file as it "
+            f"was (SHA-256 {origin['sha256']}), or a new run of the changed one"
+        )
     return found
+
+
+def _defined(path: Path) -> Problem:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ProblemError(
+            f"{path}: {error.strerror}; expected: a Python file that defines a Problem. {FIX}"
+        ) from error
+    return _loaded(path.absolute(), hashlib.sha256(data).hexdigest())
+
+
+@cache
+def _loaded(path: Path, sha256: str) -> Problem:
+    """The problem that a file of these bytes defines: once, so that a problem is one object."""
+    with running(path, ProblemError, f"a program that defines a Problem. {FIX}") as program:
+        made = {name: value for name, value in vars(program).items() if isinstance(value, Problem)}
+        defined = {name: value for name, value in made.items() if not is_shipped(value)}
+        distinct = {id(value): value for value in defined.values()}
+    chosen = defined.get("PROBLEM") or (next(iter(distinct.values())) if len(distinct) == 1 else None)
+    if chosen is None:
+        found = f"the Problems {', '.join(defined)}" if defined else "no Problem"
+        raise ProblemError(f"{path} defines {found}; expected: one, or the one that is meant as PROBLEM. {FIX}")
+    return replace(chosen, origin=Origin(str(path), sha256))
+
+
+def new_file(name: str) -> bytes:
+    """The commented file that a problem of this name starts with. Raises ProblemError where it cannot be one."""
+    if not NAME.fullmatch(name) or name in names():
+        taken = "the package has one of that name" if name in names() else "that names no library"
+        raise ProblemError(f"{name!r}: {taken}; expected: a-z, then a-z, 0-9 and _, at most 31 in all")
+    text = Path(__file__).with_name("_template.py").read_text(encoding="utf-8")
+    return text.replace("template", name).replace("  # type: ignore[no-untyped-def]", "").encode()

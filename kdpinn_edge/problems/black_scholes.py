@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.problems import Array, Front, Math, Problem
+from kdpinn_edge.problems import Array, Front, Math, Problem, evaluated
 from kdpinn_edge.problems._special import erf, inverse_root
 
 STRIKE, RATE, SIGMA = 50.0, 0.05, 0.2
 HIGHEST = 150.0
 START = 1e-6
+TINY = 1e-30
 
 
 def _residual(share: Any, price: Any, delta: Any, gamma: Any, price_t: Any) -> Sequence[Any]:
@@ -63,18 +64,24 @@ def _weight(m: Math, share: Any, t: Any) -> Any:
     return (t + START) * inverse_root(m, t, START)
 
 
-def _exact(points: Array) -> Array:
-    """S Φ(d₁) − K exp(−rt) Φ(d₂) (F. Black and M. Scholes, 1973), and its limits at t = 0 and S = 0."""
-    share, t = points.T
-    spread = SIGMA * np.sqrt(np.maximum(t, 1e-300))
-    d = (np.log(np.maximum(share, 1e-300) / STRIKE) + RATE * t) / spread
+def _closed_form(m: Any, share: Any, t: Any) -> Sequence[Any]:
+    """S Φ(d₁) − K exp(−rt) Φ(d₂) (F. Black and M. Scholes, 1973); TINY makes its limits at t = 0 and S = 0 finite."""
+    spread = m.sqrt(t + TINY) * SIGMA
+    d = (m.log(share * (1 / STRIKE) + TINY) + RATE * t) * m.reciprocal(spread)
+    above = 0.5 + 0.5 * m.erf((d + 0.5 * spread) * (1 / sqrt(2)))
+    exercised = 0.5 + 0.5 * m.erf((d - 0.5 * spread) * (1 / sqrt(2)))
+    call = share * above - STRIKE * m.exp(-RATE * t) * exercised
+    return call, _put(m, share, t, call)
 
-    def normal(x: Array) -> Array:
-        return np.array(np.frompyfunc(math.erfc, 1, 1)(-x / sqrt(2)), dtype=np.float64) / 2
 
-    price = share * normal(d + spread / 2) - STRIKE * np.exp(-RATE * t) * normal(d - spread / 2)
-    call: Array = np.where(t > 0, price, np.maximum(share - STRIKE, 0))
-    return np.stack([call, _put(np, share, t, call)], axis=1)
+class _Numpy:
+    """NumPy's functions, and the error function, which NumPy has not."""
+
+    sqrt, log, exp, reciprocal = np.sqrt, np.log, np.exp, np.reciprocal
+
+    @staticmethod
+    def erf(x: Array) -> Array:
+        return np.array(np.frompyfunc(math.erf, 1, 1)(x), dtype=np.float64)
 
 
 PROBLEM = Problem(
@@ -86,7 +93,7 @@ PROBLEM = Problem(
     lower=(0.0, 0.0),
     upper=(HIGHEST, 1.0),
     units=("1", "1", "1", "1"),
-    exact=_exact,
+    exact=evaluated(_closed_form, _Numpy),
     exact_error=1e-12,
     resolution=(301, 301),
     terms=("S", "V", "V_S", "V_SS", "V_t"),
@@ -95,5 +102,6 @@ PROBLEM = Problem(
     ansatz=_ansatz,
     net_columns=1,
     weight=_weight,
+    closed_form=_closed_form,
     known=(Front("S", STRIKE, 2.0), Front("t", 0.0, 0.01)),
 )

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from math import pi
 from typing import Any
 
-import numpy as np
-
-from kdpinn_edge.problems import Array, Math, Problem, Zero
+from kdpinn_edge.problems import Math, Problem, Zero, evaluated
 
 DIFFUSIVITY = 0.4
 
@@ -29,10 +27,8 @@ def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
     return (m.sin(pi * x) + 4.0 * t * x * (1.0 - x) * net,)
 
 
-def _exact(points: Array) -> Array:
-    x, t = points[:, :1], points[:, 1:]
-    u: Array = np.sin(pi * x) * np.exp(-DIFFUSIVITY * pi**2 * t)
-    return u
+def _closed_form(m: Math, x: Any, t: Any) -> Sequence[Any]:
+    return (m.sin(pi * x) * m.exp(-DIFFUSIVITY * pi**2 * t),)
 
 
 PROBLEM = Problem(
@@ -44,12 +40,13 @@ PROBLEM = Problem(
     lower=(0.0, 0.0),
     upper=(1.0, 1.0),
     units=("1", "1", "1"),
-    exact=_exact,
+    exact=evaluated(_closed_form),
     exact_error=1e-15,
     resolution=(301, 301),
     terms=("u_t", "u_xx"),
     residual=_residual,
     features=_features,
     ansatz=_ansatz,
+    closed_form=_closed_form,
     known=(Zero("x", 0.0), Zero("x", 1.0)),
 )

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from math import pi
 from typing import Any
 
-import numpy as np
-
-from kdpinn_edge.problems import Array, Math, Mirror, Problem
+from kdpinn_edge.problems import Math, Mirror, Problem, evaluated
 
 K = 4 * pi
 
@@ -34,9 +32,8 @@ def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
     return (m.sin(pi * x) * m.sin(pi * y) * net,)
 
 
-def _exact(points: Array) -> Array:
-    u: Array = np.prod(np.sin(K * points), axis=1, keepdims=True)
-    return u
+def _closed_form(m: Math, x: Any, y: Any) -> Sequence[Any]:
+    return (m.sin(K * x) * m.sin(K * y),)
 
 
 PROBLEM = Problem(
@@ -48,7 +45,7 @@ PROBLEM = Problem(
     lower=(0.0, 0.0),
     upper=(1.0, 1.0),
     units=("1", "1", "1"),
-    exact=_exact,
+    exact=evaluated(_closed_form),
     exact_error=1e-14,
     resolution=(301, 301),
     terms=("u", "u_xx", "u_yy"),
@@ -56,5 +53,6 @@ PROBLEM = Problem(
     source=_source,
     features=_features,
     ansatz=_ansatz,
+    closed_form=_closed_form,
     known=tuple(Mirror(side, at, (-1,)) for side in ("x", "y") for at in (0.0, 1.0)),
 )

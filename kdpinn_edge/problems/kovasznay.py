@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from math import exp, pi, sqrt
 from typing import Any
 
-import numpy as np
-
-from kdpinn_edge.problems import Array, Math, Problem
+from kdpinn_edge.problems import Math, Problem, evaluated
 
 REYNOLDS = 40.0
 LAMBDA = REYNOLDS / 2 - sqrt(REYNOLDS**2 / 4 + 4 * pi**2)
@@ -55,11 +53,9 @@ def _ansatz(m: Math, columns: Sequence[Any], u: Any, v: Any, in_x: Any, in_y: An
     )
 
 
-def _exact(points: Array) -> Array:
-    x, y = points.T
-    e = np.exp(LAMBDA * x)
-    u, v = 1 - e * np.cos(2 * pi * y), LAMBDA / (2 * pi) * e * np.sin(2 * pi * y)
-    return np.stack([u, v, (1 - e**2) / 2], axis=1)
+def _closed_form(m: Math, x: Any, y: Any) -> Sequence[Any]:
+    e = m.exp(LAMBDA * x)
+    return 1.0 - e * m.cos(2 * pi * y), LAMBDA / (2 * pi) * e * m.sin(2 * pi * y), 0.5 - 0.5 * e * e
 
 
 PROBLEM = Problem(
@@ -71,7 +67,7 @@ PROBLEM = Problem(
     lower=(LEFT, BOTTOM),
     upper=(RIGHT, TOP),
     units=("1",) * 5,
-    exact=_exact,
+    exact=evaluated(_closed_form),
     exact_error=1e-14,
     resolution=(201, 201),
     terms=("u", "u_x", "u_y", "u_xx", "u_yy", "v", "v_x", "v_y", "v_xx", "v_yy", "p_x", "p_y"),
@@ -79,4 +75,5 @@ PROBLEM = Problem(
     features=_features,
     ansatz=_ansatz,
     net_columns=4,
+    closed_form=_closed_form,
 )

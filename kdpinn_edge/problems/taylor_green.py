@@ -15,9 +15,7 @@ from collections.abc import Sequence
 from math import pi
 from typing import Any
 
-import numpy as np
-
-from kdpinn_edge.problems import Array, Math, Mirror, Potentials, Problem
+from kdpinn_edge.problems import Math, Mirror, Potentials, Problem, evaluated
 
 NU = 0.1
 
@@ -46,12 +44,10 @@ def _outputs(psi_y: Any, psi_x: Any, a_x: Any, b_y: Any) -> Sequence[Any]:
     return psi_y, -psi_x, a_x + b_y
 
 
-def _exact(points: Array) -> Array:
-    x, y, t = points.T
-    decay = np.exp(-2 * NU * t)
-    u, v = -np.cos(x) * np.sin(y) * decay, np.sin(x) * np.cos(y) * decay
-    p = -(np.cos(2 * x) + np.cos(2 * y)) / 4 * decay**2
-    return np.stack([u, v, p], axis=1)
+def _closed_form(m: Math, x: Any, y: Any, t: Any) -> Sequence[Any]:
+    decay = m.exp(-2 * NU * t)
+    pressure = -0.25 * (m.cos(2 * x) + m.cos(2 * y)) * decay * decay
+    return -m.cos(x) * m.sin(y) * decay, m.sin(x) * m.cos(y) * decay, pressure
 
 
 PROBLEM = Problem(
@@ -63,7 +59,7 @@ PROBLEM = Problem(
     lower=(0.0, 0.0, 0.0),
     upper=(2 * pi, 2 * pi, 1.0),
     units=("1",) * 6,
-    exact=_exact,
+    exact=evaluated(_closed_form),
     exact_error=1e-15,
     resolution=(61, 61, 31),
     terms=(
@@ -75,6 +71,7 @@ PROBLEM = Problem(
     features=_features,
     ansatz=_ansatz,
     potentials=Potentials(("psi", "a", "b"), ("psi_y", "psi_x", "a_x", "b_y"), _outputs),
+    closed_form=_closed_form,
     known=(
         *(Mirror("x", at, (1, -1, 1)) for at in (0.0, pi)),
         *(Mirror("y", at, (-1, 1, 1)) for at in (0.0, pi)),

@@ -15,9 +15,7 @@ from collections.abc import Sequence
 from math import pi
 from typing import Any
 
-import numpy as np
-
-from kdpinn_edge.problems import Array, Math, Mirror, Problem
+from kdpinn_edge.problems import Math, Mirror, Problem, evaluated
 
 SPEED = 2.0
 
@@ -35,12 +33,10 @@ def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
     return (m.sin(pi * x) + 0.5 * m.sin(4 * pi * x) + (1.0 - m.cos(SPEED * pi * t)) * m.sin(pi * x) * net,)
 
 
-def _exact(points: Array) -> Array:
-    x, t = points[:, :1], points[:, 1:]
-    first = np.sin(pi * x) * np.cos(SPEED * pi * t)
-    fourth = np.sin(4 * pi * x) * np.cos(4 * SPEED * pi * t)
-    u: Array = first + 0.5 * fourth
-    return u
+def _closed_form(m: Math, x: Any, t: Any) -> Sequence[Any]:
+    first = m.sin(pi * x) * m.cos(SPEED * pi * t)
+    fourth = m.sin(4 * pi * x) * m.cos(4 * SPEED * pi * t)
+    return (first + 0.5 * fourth,)
 
 
 PROBLEM = Problem(
@@ -52,13 +48,14 @@ PROBLEM = Problem(
     lower=(0.0, 0.0),
     upper=(1.0, 1.0),
     units=("1", "1", "1"),
-    exact=_exact,
+    exact=evaluated(_closed_form),
     exact_error=1e-14,
     resolution=(301, 301),
     terms=("u_tt", "u_xx"),
     residual=_residual,
     features=_features,
     ansatz=_ansatz,
+    closed_form=_closed_form,
     known=(
         *(Mirror("x", 0.0, (-1,)), Mirror("x", 1.0, (-1,))),
         *(Mirror("t", 0.0, (1,)), Mirror("t", 0.5, (1,))),

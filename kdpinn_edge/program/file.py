@@ -11,7 +11,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
@@ -61,8 +61,19 @@ def write_program(program: Program, path: str | os.PathLike[str]) -> None:
 def read_program(path: str | os.PathLike[str]) -> Program:
     """Read the Program in `path`. Raises ProgramError where the file is not one, or holds a malformed Program."""
     try:
-        data = io.BytesIO(Path(path).read_bytes())
-        if not is_zipfile(data):
+        contents = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise ProgramError(f"{path}: no such file; expected: a program.npz that write_program wrote") from error
+    except OSError as error:
+        raise ProgramError(f"{path}: not a Program file: it cannot be read ({error.strerror})") from error
+    return parse_program(contents, path)
+
+
+def parse_program(contents: bytes, path: str | os.PathLike[str]) -> Program:
+    """The Program that a file of these contents holds; `path` names it in errors. Raises ProgramError as above."""
+    try:
+        data = io.BytesIO(contents)
+        if not is_zipfile(data) or not ZipFile(data).namelist():
             raise ValueError("no NumPy archive")
         with np.load(data, allow_pickle=False) as archive:
             structure = json.loads(archive["structure"].tobytes())
@@ -75,8 +86,6 @@ def read_program(path: str | os.PathLike[str]) -> Program:
         program = _program(structure, arrays)
     except ProgramError:
         raise
-    except FileNotFoundError as error:
-        raise ProgramError(f"{path}: no such file; expected: a program.npz that write_program wrote") from error
     except Exception as error:  # damaged bytes reach zipfile, zlib, tokenize and json, which raise what they like
         raise ProgramError(
             f"{path}: not a Program file ({type(error).__name__}: {error}); expected: a program.npz that "

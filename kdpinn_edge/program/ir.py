@@ -20,13 +20,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Never, get_args
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Never, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kdpinn_edge.display import draw_function, facts_html, facts_text
 from kdpinn_edge.errors import ProgramError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
@@ -171,7 +175,7 @@ def parameters(op: Op) -> tuple[Array, ...]:
             raise unknown(op)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Program:
     """A point map from the concatenated inputs to the concatenated outputs.
 
@@ -220,6 +224,29 @@ class Program:
 
     def __hash__(self) -> int:
         return hash(self.canonical)
+
+    def __repr__(self) -> str:
+        return facts_text(f"Program {self.name}", self._facts())
+
+    def _repr_html_(self) -> str:
+        return facts_html(f"Program {self.name}", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        numbers = sum(array.size for op in self.ops for array in parameters(op))
+        return {
+            "inputs": ", ".join(map(str, self.inputs)),
+            "outputs": ", ".join(map(str, self.outputs)),
+            "operations": f"{len(self.ops)}, with {numbers:,} numbers",
+            "SHA-256": self.sha256,
+        }
+
+    def plot(self, lower: ArrayLike = -1.0, upper: ArrayLike = 1.0) -> Figure:
+        """Draw the values in float64 over the box from `lower` to `upper`, of the first two inputs."""
+        from kdpinn_edge.program.interp import interpret
+
+        lows, highs = (np.broadcast_to(np.asarray(side, np.float64), (self.n_in,)).tolist() for side in (lower, upper))
+        sides = list(zip(columns(self.inputs), lows, highs, strict=True))
+        return draw_function(self.name, partial(interpret, self), sides, columns(self.outputs))
 
     def __str__(self) -> str:
         signature = f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor
 
@@ -33,7 +32,7 @@ class Activation:
 
 def _function(name: str) -> Activation:
     """The function of a Program of this name."""
-    return Activation(torch_function(name), partial(jets.mapped, name))
+    return Activation(torch_function(name), lambda x: x.mapped(name))
 
 
 ACTIVATIONS: Mapping[str, Activation] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kdpinn_edge.problems import Problem
-from kdpinn_edge.training.solution_errors import ReferencePoints
+from kdpinn_edge.training.solution_errors import DRAWN, ReferencePoints, drawn_points
 
 
 class Domain(Protocol):
@@ -25,15 +26,19 @@ class Domain(Protocol):
     def held_out(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw at most n points that are never trained on: the loss there decides which weights are kept."""
 
-    def reference(self, *, coarser: int = 1) -> ReferencePoints:
-        """The points at which errors are reported, with the exact values; fewer where it may be `coarser`."""
+    def reference(self, *, coarser: int = 1) -> ReferencePoints | None:
+        """The points at which errors are reported, with the exact values, if known; fewer where it may be `coarser`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """The box of a problem, of which any point may be drawn."""
+    """The box of a problem, of which any point may be drawn.
+
+    `teacher` is what errors are measured against where the problem has no reference.
+    """
 
     problem: Problem
+    teacher: Callable[[Tensor], Tensor] | None = None
 
     def candidates(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n points, as `uniform` does."""
@@ -43,9 +48,14 @@ class Box:
         """Draw n points, as `uniform` does."""
         return uniform(self.problem, n, generator)
 
-    def reference(self, *, coarser: int = 1) -> ReferencePoints:
-        """The reference solution on the problem's grid, or a model that is followed at points of its own."""
-        return ReferencePoints.of(self.problem, coarser=coarser)
+    def reference(self, *, coarser: int = 1) -> ReferencePoints | None:
+        """The reference solution, if any, on the problem's grid, or a model that is followed at points of its own."""
+        if self.problem.exact is not None or self.teacher is None:
+            return ReferencePoints.of(self.problem, coarser=coarser)
+        points = drawn_points(self.problem, DRAWN // coarser)
+        with torch.no_grad():
+            values = self.teacher(torch.from_numpy(points)).numpy()
+        return ReferencePoints(points, values, "the teacher")
 
 
 def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:

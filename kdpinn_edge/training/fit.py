@@ -183,7 +183,7 @@ class _Run:
         score = self.score(state.theta)
         if score < state.best_score:
             state = replace(state, best_theta=state.theta, best_score=score)
-        return replace(state, relative_l2=self.reference.errors(self.net).relative_l2)
+        return replace(state, relative_l2=self.reference.errors(self.net).relative_l2 if self.reference else nan)
 
     def best(self, state: State) -> Tensor:
         """The best weights: those kept, unless the latest, not judged yet, are better."""

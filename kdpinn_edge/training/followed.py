@@ -41,10 +41,6 @@ class Followed(Problem):
 
 def followed(columns: Columns, exact: Callable[[Array], Array] | None = None) -> Followed:
     """The problem of following a model; without `exact`, the model that is followed, it has no reference."""
-    sides = tuple(zip(columns.lower, columns.upper, strict=True))
-
-    def features(m: Math, *x: Any) -> Sequence[Any]:
-        return [v * (2 / (high - low)) - (high + low) / (high - low) for v, (low, high) in zip(x, sides, strict=True)]
 
     def ansatz(m: Math, x: Sequence[Any], *net: Any) -> Sequence[Any]:
         return [n * scale + center for n, center, scale in zip(net, columns.center, columns.scale, strict=True)]
@@ -66,7 +62,6 @@ def followed(columns: Columns, exact: Callable[[Array], Array] | None = None) ->
         resolution=(),
         terms=(),
         residual=lambda *terms: (),
-        features=features,
         ansatz=ansatz,
         columns=columns,
     )

@@ -3,9 +3,9 @@
     (ab)_i = a_i b + a b_i        (ab)_ij = a_ij b + a_i b_j + a_j b_i + a b_ij
     f(a)_i = f′(a) a_i            f(a)_ij = f′(a) a_ij + f″(a) a_i a_j
 
-and third derivatives by the same rules. A multi-index names a derivative by the letters of its inputs: "" is the value,
-"x" is ∂/∂x, "xx" is ∂²/∂x²; an input with a longer name has a letter of its own (`letters`). This module is a `Math`,
-as numpy and torch are, so a problem's features and ansatz run on jets unchanged.
+and third and fourth derivatives by the same rules. A multi-index names a derivative by the letters of its inputs: "" is
+the value, "x" is ∂/∂x, "xx" is ∂²/∂x²; an input with a longer name has a letter of its own (`letters`). A Jet is
+`Arithmetic`, so a problem's features and ansatz run on jets unchanged.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kdpinn_edge.derive.names import Derivative, InputColumn, Names
+from kdpinn_edge.equation.arithmetic import Arithmetic
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.functions import slopes
 from kdpinn_edge.functions.slope import Operators, values
@@ -26,23 +28,24 @@ from kdpinn_edge.problems import Problem
 from kdpinn_edge.training.torch_functions import torch_function
 
 PRIVATE_USE = 0xE000
+HIGHEST_ORDER = 4
 
 
 def multi_indices(terms: Sequence[str], names: Names) -> tuple[str, ...]:
     """The derivatives that a residual in `terms` needs: ("u", "u_x", "u_xx") gives ("", "x", "xx").
 
     With a derivative come the lower ones that its product rule needs. Raises DerivativeError for a term without a
-    meaning, ProblemError above order 3.
+    meaning, ProblemError above HIGHEST_ORDER.
     """
     found, letter = [], letters(names.inputs)
     for term in terms:
         match names.read(term):
             case InputColumn():
                 continue
-            case Derivative(_, multi_index) if len(multi_index) <= 3:
+            case Derivative(_, multi_index) if len(multi_index) <= HIGHEST_ORDER:
                 found.append("".join(letter[name] for name in multi_index))
             case _:
-                raise ProblemError(f"{term}: expected in training: derivatives up to order 3")
+                raise ProblemError(f"{term}: expected in training: derivatives up to order {HIGHEST_ORDER}")
     return closed(found)
 
 
@@ -63,7 +66,7 @@ def closed(found: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Jet:
+class Jet(Arithmetic):
     """`data` (len(multi_indices), n, width): one stream per multi-index, the value "" first."""
 
     multi_indices: tuple[str, ...]
@@ -83,25 +86,22 @@ class Jet:
             Jet(self.multi_indices, column) for column in torch.tensor_split(self.data, self.data.shape[-1], dim=-1)
         ]
 
-    def __neg__(self) -> Jet:
-        return Jet(self.multi_indices, -self.data)
+    def mapped(self, fn: str) -> Jet:
+        """The function of a Program that is called `fn`, with the derivatives that follow from its slope."""
+        value, order = self[""], len(self.multi_indices[-1])
+        y = FASTER.get(fn, torch_function(fn))(value)
+        return _chain(self, y, *values(slopes(fn, order), Operators(torch_function), value, y))
 
-    def __add__(self, other: Jet | float) -> Jet:
+    def _plus(self, other: Any) -> Jet:
         if isinstance(other, Jet):
             return Jet(self.multi_indices, self.data + other.data)
         return Jet(self.multi_indices, torch.cat((self.data[:1] + other, self.data[1:])))
 
-    def __sub__(self, other: Jet | float) -> Jet:
-        return self + -other
-
-    def __mul__(self, other: Jet | float) -> Jet:
+    def _times(self, other: Any) -> Jet:
         return _product(self, other) if isinstance(other, Jet) else Jet(self.multi_indices, self.data * other)
 
-    def __rsub__(self, other: float) -> Jet:
-        return -self + other
-
-    __radd__ = __add__
-    __rmul__ = __mul__
+    def __neg__(self) -> Jet:
+        return Jet(self.multi_indices, -self.data)
 
 
 def columns(x: Tensor, inputs: Sequence[str], multi_indices: tuple[str, ...]) -> list[Jet]:
@@ -124,33 +124,6 @@ def affine(x: Jet, weight: Tensor, bias: Tensor) -> Jet:
     return Jet(x.multi_indices, x.data @ weight.T + biases[:, None])
 
 
-def sin(x: Jet) -> Jet:
-    """Sine."""
-    return mapped("sin", x)
-
-
-def cos(x: Jet) -> Jet:
-    """Cosine."""
-    return mapped("cos", x)
-
-
-def exp(x: Jet) -> Jet:
-    """Exponential."""
-    return mapped("exp", x)
-
-
-def tanh(x: Jet) -> Jet:
-    """Hyperbolic tangent."""
-    return mapped("tanh", x)
-
-
-def mapped(fn: str, x: Jet) -> Jet:
-    """The function of a Program that is called `fn`, with the derivatives that follow from the slope in its record."""
-    value, order = x[""], len(x.multi_indices[-1])
-    y = FASTER.get(fn, torch_function(fn))(value)
-    return _chain(x, y, *values(slopes(fn, order), Operators(torch_function), value, y))
-
-
 FASTER: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": lambda x: 2 * torch.sigmoid(2 * x) - 1}
 """Functions that torch has in a faster form: tanh 4 times, in float64, and within 3e-16 of torch.tanh."""
 
@@ -160,13 +133,15 @@ def dispersion(x: Jet) -> Jet:
     v, order = x[""], len(x.multi_indices[-1])
     g = 1 / (1 + v * v)
     derivatives = [g * (4 * g - 2), 4 * v * g * g * (1 - 4 * g)]
-    if order == 3:
+    if order >= 3:
         derivatives.append(12 * g * g * (8 * g * (1 - g) - 1))
+    if order == 4:
+        derivatives.append(48 * v * g * g * g * (1 - 12 * g + 16 * g * g))
     return _chain(x, 2 * v * g, *derivatives)
 
 
 def _chain(x: Jet, f: Tensor, *derivatives: Tensor) -> Jet:
-    """The jet of f(x) from f(x), f′(x), …, as many as `x` has orders."""
+    """The jet of f(x) from f(x), f′(x), …, as many as `x` has orders, by Faà di Bruno's formula."""
 
     def stream(multi_index: str) -> Tensor:
         match tuple(multi_index):
@@ -178,14 +153,24 @@ def _chain(x: Jet, f: Tensor, *derivatives: Tensor) -> Jet:
                 return derivatives[0] * x[multi_index] + derivatives[1] * x[i] * x[j]
             case i, j, k:
                 mixed = x[i] * x[j + k] + x[j] * x[i + k] + x[k] * x[i + j]
-                first, second, third = derivatives
+                first, second, third = derivatives[:3]
                 return first * x[multi_index] + second * mixed + third * x[i] * x[j] * x[k]
+            case i, j, k, m:
+                first, second, third, fourth = derivatives
+                thrice = x[i] * x[j + k + m] + x[j] * x[i + k + m] + x[k] * x[i + j + m] + x[m] * x[i + j + k]
+                twice = x[i + j] * x[k + m] + x[i + k] * x[j + m] + x[i + m] * x[j + k]
+                once = x[i] * (x[j] * x[k + m] + x[k] * x[j + m] + x[m] * x[j + k])
+                once = once + x[j] * (x[k] * x[i + m] + x[m] * x[i + k]) + x[k] * x[m] * x[i + j]
+                product = x[i] * x[j] * x[k] * x[m]
+                return first * x[multi_index] + second * (thrice + twice) + third * once + fourth * product
         raise AssertionError(multi_index)
 
     return _jet(x.multi_indices, stream)
 
 
 def _product(a: Jet, b: Jet) -> Jet:
+    """The jet of a product, by Leibniz' rule."""
+
     def stream(multi_index: str) -> Tensor:
         match tuple(multi_index):
             case ():
@@ -198,6 +183,13 @@ def _product(a: Jet, b: Jet) -> Jet:
                 first = a[i] * b[j + k] + a[j] * b[i + k] + a[k] * b[i + j]
                 second = a[j + k] * b[i] + a[i + k] * b[j] + a[i + j] * b[k]
                 return a[multi_index] * b[""] + first + second + a[""] * b[multi_index]
+            case i, j, k, m:
+                threes = ((i, j + k + m), (j, i + k + m), (k, i + j + m), (m, i + j + k))
+                halves = ((i + j, k + m), (i + k, j + m), (i + m, j + k))
+                total = a[multi_index] * b[""] + a[""] * b[multi_index]
+                for part, rest in (*threes, *halves):
+                    total = total + a[part] * b[rest] + a[rest] * b[part]
+                return total
         raise AssertionError(multi_index)
 
     return _jet(a.multi_indices, stream)

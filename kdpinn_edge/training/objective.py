@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from kdpinn_edge.derive.names import Derivative, InputColumn, Names, Term
+from kdpinn_edge.equation.arithmetic import MATH
 from kdpinn_edge.errors import TrainError
-from kdpinn_edge.problems import Problem
+from kdpinn_edge.problems import Causal, Problem
 from kdpinn_edge.training import jets
 from kdpinn_edge.training.jets import Jet
 from kdpinn_edge.training.teacher import Teacher
+from kdpinn_edge.training.values import Values, split
 
 MOST_INPUTS = 9
 
@@ -78,15 +80,19 @@ class Physics:
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """The weighted residuals √w r, (equations, n)."""
-        names = Names(self.problem.inputs, self.problem.outputs)
-        terms = [self._column(names.read(term), u, batch.points) for term in self.problem.terms]
-        residuals = torch.stack(list(self.problem.residual(*terms)))
-        columns = torch.tensor_split(batch.points, len(self.problem.inputs), dim=1)
+        terms = map(Values, self.terms(u, batch.points))
+        residuals = torch.stack([each.tensor for each in self.problem.residual(*terms)])
+        columns = split(batch.points)
         if self.problem.source is not None:
-            residuals = residuals - torch.stack([side[:, 0] for side in self.problem.source(torch, *columns)])
-        if self.problem.weight is not None:
-            residuals = residuals * self.problem.weight(torch, *columns)[:, 0]
+            residuals = residuals - torch.stack([side.tensor[:, 0] for side in self.problem.source(MATH, *columns)])
+        if callable(self.problem.weight):
+            residuals = residuals * self.problem.weight(MATH, *columns).tensor[:, 0]
         return residuals * batch.weights.sqrt()
+
+    def terms(self, u: Jet, points: Tensor) -> list[Tensor]:
+        """The terms of the residual at the points, each (n,)."""
+        names = Names(self.problem.inputs, self.problem.outputs)
+        return [self._column(names.read(term), u, points) for term in self.problem.terms]
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
         """The physics loss, mean(w r²)."""
@@ -264,3 +270,21 @@ def batch_at(points: Tensor, u: Jet, objective: Objective, targets: Tensor | Non
     The weights are those of u now, and stay when u is trained further.
     """
     return Batch(points, 1 / (1 + steepness(u)), objective.targets(points) if targets is None else targets)
+
+
+@torch.no_grad()
+def causally(batch: Batch, u: Jet, objective: Objective) -> Batch:
+    """The batch with the weights of causal weighting, where its problem asks for them: those of u now.
+
+    A teacher that is followed makes them needless. The integral over time is a sum over the points, which are uniform.
+    """
+    if not isinstance(objective, Physics) or not isinstance(objective.problem.weight, Causal):
+        return batch
+    causal, inputs = objective.problem.weight, objective.problem.inputs
+    order = batch.points[:, inputs.index(causal.input)].argsort(stable=True)
+    unweighted = replace(batch, weights=torch.ones_like(batch.weights))
+    squares = objective.residuals(u, unweighted).square().sum(0)[order]
+    before = squares.cumsum(0) - squares
+    weights = torch.empty_like(batch.weights)
+    weights[order] = torch.exp(-causal.strength * before / squares.sum().clamp(min=1e-300))
+    return replace(batch, weights=batch.weights * weights)

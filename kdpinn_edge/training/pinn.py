@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdpinn_edge.derive.names import Derivative, Names
+from kdpinn_edge.equation.arithmetic import MATH
+from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Problem
-from kdpinn_edge.training import jets
+from kdpinn_edge.training import jets, values
 from kdpinn_edge.training.activations import find_activation
 from kdpinn_edge.training.jets import Jet
+from kdpinn_edge.training.values import Values
 
 Tape = list[tuple[Tensor, Tensor]]
 """Per layer, the streams that entered it and that left it before its activation: what a Jacobian is made of."""
@@ -29,10 +33,11 @@ class Pinn(nn.Module):
     def __init__(self, problem: Problem, hidden: Sequence[int], seed: int = 0, activation: str = "tanh") -> None:
         super().__init__()
         self.problem = problem
+        self.ansatz = ansatz_of(problem)
         self.hidden = tuple(hidden)
         self.activation = activation
         self._activation = find_activation(activation)
-        n_features = len(problem.features(torch, *torch.zeros(len(problem.inputs), 1, 1).unbind()))
+        n_features = len(problem.seen(MATH, values.split(torch.zeros(1, len(problem.inputs)))))
         sizes = [n_features, *self.hidden, problem.net_columns or len(problem.made)]
         layers = [nn.Linear(n_in, n_out, dtype=torch.float64) for n_in, n_out in pairwise(sizes)]
         generator = torch.Generator().manual_seed(seed)
@@ -47,12 +52,12 @@ class Pinn(nn.Module):
 
     def made(self, x: Tensor) -> Tensor:
         """The columns that the ansatz makes at the points x: the solution, or its potentials."""
-        columns = [x[:, i : i + 1] for i in range(len(self.problem.inputs))]
-        h = torch.cat(tuple(self.problem.features(torch, *columns)), dim=1)
+        columns = [Values(x[:, i : i + 1]) for i in range(len(self.problem.inputs))]
+        h = values.joined(self.problem.seen(MATH, columns))
         for layer in self.layers[:-1]:
             h = self._activation.value(layer(h))
-        net = self.layers[-1](h).split(1, dim=1)
-        return torch.cat(tuple(self.problem.ansatz(torch, columns, *net)), dim=1)
+        net = map(Values, self.layers[-1](h).split(1, dim=1))
+        return values.joined(self.ansatz(MATH, columns, *net))
 
     def jet(self, x: Tensor, multi_indices: tuple[str, ...] | None = None, tape: Tape | None = None) -> Jet:
         """The solution at x with the derivatives `multi_indices`, each (n, n_out); by default those of the residual.
@@ -93,22 +98,32 @@ class Pinn(nn.Module):
             x, jets.closed([after(multi_index, slope) for multi_index in multi_indices for _, slope in slopes]), tape
         )
         streams = [
-            potentials.outputs(*(made[after(multi_index, slope)][:, i : i + 1] for i, slope in slopes))
+            potentials.outputs(*(Values(made[after(multi_index, slope)][:, i : i + 1]) for i, slope in slopes))
             for multi_index in multi_indices
         ]
-        return Jet(multi_indices, torch.stack([torch.cat(tuple(stream), dim=1) for stream in streams]))
+        return Jet(multi_indices, torch.stack(list(map(values.joined, streams))))
 
     def _made(self, x: Tensor, multi_indices: tuple[str, ...], tape: Tape | None) -> Jet:
         """What the ansatz makes at x, with these derivatives."""
         columns = jets.columns(x, self.problem.inputs, multi_indices)
-        h = jets.concat(self.problem.features(jets, *columns))
+        h = jets.concat(self.problem.seen(MATH, columns))
         parameters = list(self.parameters())
         for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
             z = jets.affine(h, weight, bias)
             if tape is not None:
                 tape.append((h.data, z.data))
             h = self._activation.jet(z)
-        return jets.concat(self.problem.ansatz(jets, columns, *z.split()))
+        return jets.concat(self.ansatz(MATH, columns, *z.split()))
+
+
+def ansatz_of(problem: Problem) -> Callable[..., Any]:
+    """The ansatz of `problem`. Raises ProblemError where it has none."""
+    if problem.ansatz is None:
+        raise ProblemError(
+            f"{problem.name} has no ansatz, so that nothing holds its initial and boundary conditions; expected: as in "
+            "ansatz=lambda m, columns, net: (start + t * net,), for a network that keeps a start at t = 0"
+        )
+    return problem.ansatz
 
 
 def untrained(problem: Problem, hidden: Sequence[int], activation: str) -> Pinn:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """The state after `step` of `steps`: phase, loss, the last relative L2 error (NaN before), CPU seconds so far."""
+    """The state after `step` of `steps`: phase, loss, the last relative L2 error, CPU seconds so far.
+
+    The error is NaN before it is measured, and where there is no reference.
+    """
 
     phase: str
     step: int

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from importlib.metadata import version
+from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -16,7 +18,8 @@ from torch import Tensor
 
 from kdpinn_edge import zoo
 from kdpinn_edge.errors import TrainError, listing
-from kdpinn_edge.files import Kind, check_free, clear, write_whole
+from kdpinn_edge.files import Kind, check_free, clear, naming, write_whole
+from kdpinn_edge.training.config import TrainConfig
 from kdpinn_edge.training.optimisers import Memory
 from kdpinn_edge.training.weights import WEIGHTS_FILE, read_tensors
 
@@ -25,6 +28,8 @@ METRICS_FILE = "metrics.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 RECORD_FILE = "model.json"
 RUN = Kind("run", CONFIG_FILE, (CONFIG_FILE, METRICS_FILE, CHECKPOINT_FILE, WEIGHTS_FILE, RECORD_FILE))
+
+Config = TypeVar("Config", bound=TrainConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,7 @@ MEMORIES = tuple(field.name for field in fields(State) if field.type == "Memory"
 
 
 def open_run(folder: Path, description: dict[str, Any], *, resume: bool, force: bool = False) -> None:
-    """Make `folder` for a new run of this description, or find the same run in it.
+    """Make `folder` for a new run of this description, or find the same run in it, maybe with other rounds.
 
     Raises TrainError where a new run would meet other files than those of a run that `force` removes, or a resumed run
     another description.
@@ -63,18 +68,52 @@ def open_run(folder: Path, description: dict[str, Any], *, resume: bool, force: 
         check_free(folder, RUN, TrainError, force=force, otherwise="continue the run by --resume (resume=True), ")
         clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CONFIG_FILE, {**described, "versions": versions()})
+        try:
+            write_json(folder / CONFIG_FILE, {**described, "versions": versions()})
+        except OSError:
+            folder.rmdir()
+            raise
         return
     found = read_json(folder / CONFIG_FILE)
-    faults = [
-        f"{key} was {found.get(key)!r}, is now {described[key]!r}"
-        for key in described
-        if found.get(key) != described[key]
-    ]
-    if faults:
+    if faults := list(_changes(found, described)):
         raise TrainError(
             f"{folder} holds another run; resume it with the options it was started with: {listing(faults)}"
         )
+    rows = read_metrics(folder) if (folder / METRICS_FILE).exists() else []
+    if rows and rows[-1]["step"] > (steps := _steps(described["config"])):
+        raise TrainError(
+            f"{folder} has already done {rows[-1]['step']} steps, and this recipe has {steps}; expected: as many "
+            "rounds or more"
+        )
+    if found["config"] != described["config"]:
+        write_json(folder / CONFIG_FILE, {**described, "versions": found.get("versions")})
+
+
+def _steps(config: dict[str, Any]) -> int:
+    steps: int = config["adam_rounds"] * config["adam_steps"] + config["newton_rounds"] * config["newton_steps"]
+    return steps
+
+
+def _changes(found: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """What is another now than it was, but for what a run may have more of: the rounds after Adam."""
+    before, after = (dict(each.get("config") or {}) for each in (found, now))
+    changed = before.pop("newton_rounds", None) != after.pop("newton_rounds", None)
+    if changed and after.get("optimiser") == "soap":
+        yield "the rate of SOAP falls over all of its rounds, so that there cannot be other rounds"
+    for key in (key for key in now if key not in ("command", "config") and found.get(key) != now[key]):
+        yield f"{key} was {found.get(key)!r}, is now {now[key]!r}"
+    for key in (key for key in after if before.get(key) != after[key]):
+        yield f"{key} was {before.get(key)!r}, is now {after[key]!r}"
+
+
+def run_config(folder: Path, kind: type[Config]) -> Config:
+    """The recipe of the run in `folder`. Raises TrainError where it holds none of this kind."""
+    found: Any = read_json(folder / CONFIG_FILE).get("config")
+    try:
+        return kind(**{**found, "hidden": tuple(found["hidden"])})
+    except (KeyError, TypeError) as error:
+        stage = "train" if kind is TrainConfig else "distill"
+        raise TrainError(f"{folder} holds no run of {stage} ({error}); expected: one that it made") from error
 
 
 def write_checkpoint(folder: Path, state: State) -> None:
@@ -110,9 +149,21 @@ def read_checkpoint(folder: Path, like: State) -> State | None:
 
 
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:
-    """Add one line to the metrics."""
-    with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    """Add one line to the metrics; what is not known of it, a NaN, is null."""
+    known = {key: None if isinstance(value, float) and isnan(value) else value for key, value in row.items()}
+    path = folder / METRICS_FILE
+    with naming(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(known) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The whole lines of the metrics. Raises TrainError where there are none, or one is no line of metrics."""
+    path = folder / METRICS_FILE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError as error:
+        raise TrainError(f"{path}: no such file; expected: the folder of a run") from error
+    return [_row(line, f"{path}, line {i}") for i, line in enumerate(lines, 1) if line.endswith("\n")]
 
 
 def drop_metrics_after(folder: Path, step: int) -> None:
@@ -121,21 +172,21 @@ def drop_metrics_after(folder: Path, step: int) -> None:
     Raises TrainError where a line is none of metrics, and leaves them as they are.
     """
     path = folder / METRICS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    kept = [
-        line for i, line in enumerate(lines, 1) if line.endswith("\n") and _step_of(line, f"{path}, line {i}") <= step
-    ]
-    write_whole(path, "".join(kept).encode())
+    rows = read_metrics(folder) if path.exists() else []
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step).encode())
 
 
-def _step_of(line: str, where: str) -> int:
+def _row(line: str, where: str) -> dict[str, Any]:
     try:
-        return int(json.loads(line)["step"])
+        row = json.loads(line)
+        int(row["step"])
     except (ValueError, TypeError, KeyError) as error:
         raise TrainError(
             f"{where}: {line.strip()!r} is no line of metrics; expected: a JSON object with its step. "
             "The usual cause is an edited file: delete the line"
         ) from error
+    found: dict[str, Any] = row
+    return found
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

@@ -187,4 +187,4 @@ class SampledDomain:
     def reference(self, *, coarser: int = 1) -> ReferencePoints:
         """The samples at which errors are reported."""
         rows = self.samples.reported[::coarser]
-        return ReferencePoints(self.samples.x[rows], self.samples.u[rows])
+        return ReferencePoints(self.samples.x[rows], self.samples.u[rows], "samples that were held out")

@@ -7,9 +7,13 @@ from torch import Tensor
 
 from kdpinn_edge.errors import TrainError
 from kdpinn_edge.training import jets
+from kdpinn_edge.training.domain import Domain
 from kdpinn_edge.training.jets import Jet
-from kdpinn_edge.training.objective import Batch, Objective, batch_at, drawn_by, steepness
+from kdpinn_edge.training.objective import Batch, Objective, batch_at, causally, drawn_by, steepness
 from kdpinn_edge.training.pinn import Pinn
+
+CHECKED = 1000
+MOST_CORNERS = 10
 
 
 @torch.no_grad()
@@ -30,7 +34,34 @@ def draw(net: Pinn, objective: Objective, candidates: Tensor, n: int, generator:
         )
     n = min(n, len(candidates))
     chosen = torch.multinomial(density.cpu(), n, replacement=False, generator=generator).to(net.device)
-    return Batch(candidates[chosen], batch.weights[chosen], batch.targets[chosen])
+    weights = causally(batch, u, objective).weights
+    return Batch(candidates[chosen], weights[chosen], batch.targets[chosen])
+
+
+@torch.no_grad()
+def check_finite_start(net: Pinn, objective: Objective, domain: Domain) -> None:
+    """Raise TrainError, with a point, where the untrained network or its residual is not finite in the domain.
+
+    At the corners of the box derivatives need not be: no point is drawn there.
+    """
+    n_in, box = len(net.problem.inputs), net.problem
+    corners = torch.from_numpy(box.grid([2] * n_in if n_in <= MOST_CORNERS else [1] * n_in)).to(net.device)
+    inside = domain.candidates(CHECKED, torch.Generator().manual_seed(0)).to(net.device)
+    u, batch = judged(net, inside, objective)
+    parts = (
+        ("the network", corners, net(corners)),
+        ("the network, or a derivative of it,", inside, u.data.movedim(1, 0).flatten(1)),
+        ("the residual", inside, objective.residuals(u, batch).T),
+    )
+    for what, points, values in parts:
+        if not (finite := values.isfinite().all(1)).all():
+            point = points[int((~finite).nonzero()[0, 0])].tolist()
+            at = ", ".join(f"{name} = {x:g}" for name, x in zip(net.problem.inputs, point, strict=True))
+            raise TrainError(
+                f"{net.problem.name}: {what} is not finite at {at}, before any training; expected: finite numbers in "
+                f"all of {net.problem.domain}. The usual cause: a division by zero, or a logarithm or a root of a "
+                "number below 0"
+            )
 
 
 def judged(net: Pinn, points: Tensor, objective: Objective, targets: Tensor | None = None) -> tuple[Jet, Batch]:

@@ -34,21 +34,24 @@ class SolutionErrors:
 
 @dataclass(frozen=True, eq=False)
 class ReferencePoints:
-    """Points (n, n_in) and the exact values there (n, n_out)."""
+    """Points (n, n_in) and the values there (n, n_out) that are taken for exact: those of `name`."""
 
     points: Array
     values: Array
+    name: str = "the reference"
 
     @staticmethod
     @cache  # a reference may take longer than training does between two looks at it
     def on_grid(problem: Problem, *, coarser: int = 1) -> ReferencePoints:
         """The reference on the problem's grid, corners included, or on one that is `coarser` times along each axis."""
-        points = problem.grid([1 + (n - 1) // coarser for n in problem.resolution])
+        points = problem.grid([1 + (n - 1) // coarser for n in problem.per_axis])
         return ReferencePoints(points, problem.reference(points))
 
     @staticmethod
-    def of(problem: Problem, *, coarser: int = 1) -> ReferencePoints:
-        """The reference of a problem on its grid; of a model that is followed at points drawn uniformly."""
+    def of(problem: Problem, *, coarser: int = 1) -> ReferencePoints | None:
+        """The reference of a problem on its grid, if it has one; of a model that is followed at points of its own."""
+        if problem.exact is None:
+            return None
         if problem.equation:
             return ReferencePoints.on_grid(problem, coarser=coarser)
         return ReferencePoints.drawn(problem, DRAWN // coarser)
@@ -57,9 +60,10 @@ class ReferencePoints:
     @cache
     def drawn(problem: Problem, n: int) -> ReferencePoints:
         """The reference at n points that are uniform in the box, and such as float32 holds."""
-        points = np.random.default_rng(n).uniform(problem.lower, problem.upper, (n, len(problem.inputs)))
-        points = points.astype(np.float32).astype(np.float64).clip(problem.lower, problem.upper)
-        return ReferencePoints(points, problem.reference(points))
+        points = drawn_points(problem, n)
+        return ReferencePoints(
+            points, problem.reference(points), "the reference" if problem.equation else "the teacher"
+        )
 
     @torch.no_grad()
     def errors(self, net: Pinn) -> SolutionErrors:
@@ -74,3 +78,9 @@ class ReferencePoints:
             outputs_l2=tuple((np.linalg.norm(wrong, axis=0) / np.linalg.norm(self.values, axis=0)).tolist()),
             n_points=len(self.points),
         )
+
+
+def drawn_points(problem: Problem, n: int) -> Array:
+    """The n points at which a model that is followed is asked: uniform in the box, and such as float32 holds."""
+    points = np.random.default_rng(n).uniform(problem.lower, problem.upper, (n, len(problem.inputs)))
+    return points.astype(np.float32).astype(np.float64).clip(problem.lower, problem.upper)

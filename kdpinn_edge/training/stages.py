@@ -4,62 +4,68 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kdpinn_edge.problems import problem
+from kdpinn_edge.bundle.manifest import name_fault
+from kdpinn_edge.derive.residual import check_problem
+from kdpinn_edge.errors import ProblemError, TrainingWarning
+from kdpinn_edge.problems import Problem, ProblemSource, is_shipped, problem
 from kdpinn_edge.training.config import DistillConfig, TrainConfig
 from kdpinn_edge.training.device import find_device
 from kdpinn_edge.training.domain import Box, Domain
 from kdpinn_edge.training.fit import fit
-from kdpinn_edge.training.lesson import Lesson, command
+from kdpinn_edge.training.jets import of as multi_indices_of
+from kdpinn_edge.training.lesson import Lesson, command, source_word
 from kdpinn_edge.training.objective import Objective, Physics
 from kdpinn_edge.training.one_thread import one_thread
-from kdpinn_edge.training.pinn import Pinn
-from kdpinn_edge.training.progress import ProgressReport, silent
-from kdpinn_edge.training.run_folder import open_run, run_files, versions, write_json
+from kdpinn_edge.training.pinn import Pinn, ansatz_of
+from kdpinn_edge.training.progress import ProgressReport
+from kdpinn_edge.training.progress_bar import watched
+from kdpinn_edge.training.residual_errors import growth, residual_errors
+from kdpinn_edge.training.run_folder import Config, open_run, run_config, run_files, versions, write_json
+from kdpinn_edge.training.sampling import check_finite_start
+from kdpinn_edge.training.trained import Trained
 from kdpinn_edge.training.weights import write_weights
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """The result of a run: the network with its best weights, its folder, and its record, as in `model.json`.
-
-    `finished` is False where the run was interrupted; `resume=True` continues it.
-    """
-
-    net: Pinn
-    folder: Path
-    record: dict[str, Any]
-    finished: bool
-
-
 def train(
-    problem_name: str,
-    folder: str | os.PathLike[str],
+    source: ProblemSource,
+    folder: str | os.PathLike[str] | None = None,
     config: TrainConfig | None = None,
     *,
+    seed: int | None = None,
     resume: bool = False,
     force: bool = False,
-    report: ProgressReport = silent,
+    report: ProgressReport | None = None,
 ) -> Trained:
     """Problem → Teacher: minimise the physics loss (`objective.Physics`) and leave the teacher in `folder`.
 
+    `source` is the name of a problem, the Python file that defines one, or a Problem. The folder is by default
+    runs/NAME_teacher. `seed` takes the place of that in the config. `report` is told how the run goes on; by default it
+    is a bar where somebody watches, on a terminal or in a notebook.
+
     A KeyboardInterrupt ends the run early: the best weights so far are written, and `finished` is False. With
-    `resume` the run in `folder`, which must have the same config, goes on where it stopped and ends with the weights
-    of an uninterrupted run. `force` replaces the run that the folder holds; any other folder is never replaced.
-    Raises ProblemError for an unknown problem, TrainError where the folder does not fit or the config's device is not
+    `resume` the run in `folder` goes on where it stopped, and ends with the weights of an uninterrupted run. Its config
+    is that of the run, unless one is given, which may have other rounds than it had and nothing else. `force`
+    replaces the run that the folder holds; any other folder is never replaced. Raises ProblemError for an unknown
+    problem, and one that could not be exported; TrainError where the folder does not fit or the config's device is not
     there. Whatever the device, the network that is returned is on the CPU.
 
         teacher = train("burgers", "runs/teacher", TrainConfig(seed=1)).net
+        train("./fisher.py").plot()
     """
-    config = config or TrainConfig()
-    net = Pinn(problem(problem_name), config.hidden, config.seed, config.activation).to(find_device(config.device))
-    source = {"role": "teacher", "command": command("train", problem_name, config, TrainConfig())}
-    return _run(net, Physics(net.problem), Box(net.problem), config, source, Path(folder), report, resume, force)
+    solved = problem(source)
+    run = Path(folder) if folder is not None else Path("runs", f"{solved.name}_teacher")
+    config = recipe(config, TrainConfig, run, seed=seed, resume=resume and not force)
+    check_trainable(solved)
+    net = Pinn(solved, config.hidden, config.seed, config.activation).to(find_device(config.device))
+    made = {"role": "teacher", "command": command("train", source_word(solved), config, TrainConfig())}
+    return _run(net, Physics(solved), Box(solved), config, made, run, report, resume, force)
 
 
 def teach(
@@ -69,13 +75,14 @@ def teach(
     *,
     resume: bool = False,
     force: bool = False,
-    report: ProgressReport = silent,
+    report: ProgressReport | None = None,
 ) -> Trained:
     """Teacher → Student: minimise divergence from the teacher plus physics loss (`objective.distillation`).
 
-    Interrupt, resume, force and errors are as for `train`.
+    Interrupt, resume, force, report and errors are as for `train`.
     """
-    config = (config or DistillConfig()).fitted(lesson.problem)
+    config = recipe(config, DistillConfig, Path(folder), resume=resume and not force).fitted(lesson.problem)
+    check_trainable(lesson.problem)
     device = find_device(config.device)
     if isinstance(lesson.teacher, Pinn):
         lesson.teacher.to(device)
@@ -86,6 +93,23 @@ def teach(
     return _run(net, objective, lesson.domain, config, source, Path(folder), report, resume, force)
 
 
+def recipe(
+    config: Config | None, kind: type[Config], folder: Path, *, seed: int | None = None, resume: bool = False
+) -> Config:
+    """The config that is given, or that of the run to resume, or the default; with `seed`, where that is given."""
+    found = config or (run_config(folder, kind) if resume else kind())
+    return found if seed is None else replace(found, seed=seed)
+
+
+def check_trainable(solved: Problem) -> None:
+    """Raise ProblemError, with every fault, where a problem cannot be trained or its network could not be exported."""
+    ansatz_of(solved)
+    if fault := name_fault(solved.name):
+        raise ProblemError(f"{solved.name}: {fault}")
+    multi_indices_of(solved)
+    check_problem(solved)
+
+
 def _run(
     net: Pinn,
     objective: Objective,
@@ -93,22 +117,34 @@ def _run(
     config: TrainConfig,
     source: dict[str, Any],
     folder: Path,
-    report: ProgressReport,
+    report: ProgressReport | None,
     resume: bool,
     force: bool,
 ) -> Trained:
-    description = {**source, "problem": net.problem.name, "seed": config.seed, "config": asdict(config)}
+    solved = net.problem
+    posed = {"problem": solved.name} | ({"origin": asdict(solved.origin)} if solved.origin else {})
+    check_finite_start(net, objective, domain)
+    description = {**source, **posed, "seed": config.seed, "config": asdict(config)}
     open_run(folder, description, resume=resume, force=force)
-    state = fit(net, objective, domain, config, folder, report, resume=resume)
+    with watched(solved.name, report) as told:
+        state = fit(net, objective, domain, config, folder, told, resume=resume)
     net.eval().cpu()
     weights, record_file = run_files(folder)
     write_weights(net, weights)
     with one_thread():
-        found = domain.reference().errors(net)
+        reference = domain.reference()
+        errors = (
+            asdict(reference.errors(net)) | {"reference_max_abs": solved.exact_error, "against": reference.name}
+            if reference
+            else None
+        )
+        residuals = asdict(residual_errors(net)) if solved.equation else None
+        growing = [] if is_shipped(solved) or not solved.equation else list(growth(net))
     finished = state.step == config.steps
     record = {
-        "problem": net.problem.name,
-        "equation": net.problem.equation,
+        "problem": solved.name,
+        "equation": solved.equation,
+        **{key: value for key, value in posed.items() if key == "origin"},
         **source,
         "architecture": {
             "hidden": list(net.hidden),
@@ -119,10 +155,14 @@ def _run(
         "config": asdict(config),
         "finished": finished,
         "training_cpu_seconds": round(state.cpu_seconds, 1),
-        "errors": asdict(found) | {"reference_max_abs": net.problem.exact_error},
+        "errors": errors,
+        "residuals": residuals,
+        "warnings": growing,
         "versions": versions(),
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "licence": "Apache-2.0",
     }
     write_json(record_file, record)
+    for text in growing:
+        warnings.warn(f"{solved.name}: {text}", TrainingWarning, stacklevel=3)
     return Trained(net, folder, record, finished)

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from kdpinn_edge import zoo
-from kdpinn_edge.errors import ProblemError, TrainError, listing
+from kdpinn_edge.errors import ProblemError, TrainError, did_you_mean, listing
 from kdpinn_edge.files import write_whole
-from kdpinn_edge.problems import problem
+from kdpinn_edge.problems import Problem, is_shipped, remembered
 from kdpinn_edge.training.followed import Followed, followed, read_columns
 from kdpinn_edge.training.pinn import Pinn
 
@@ -25,17 +25,19 @@ TANH = "tanh"
 PICKLE_STARTS = (b"\x80", b"PK\x03\x04")
 
 
-def load_pinn(model: str | os.PathLike[str]) -> Pinn:
+def load_pinn(model: str | os.PathLike[str], problem: Problem | None = None) -> Pinn:
     """The network in a .safetensors file, in a run folder, or in the zoo under this name; float64, in eval mode.
 
-    Raises TrainError where there is none, where the file is a pickle, damaged, or does not hold a Pinn.
+    `problem` is what it solves, where that was defined in Python; else the file says it, and a problem of the user's
+    own is read from its file again. Raises TrainError where there is none, where the file is a pickle, damaged, or
+    does not hold a Pinn, and where the problem's file is not as it was.
     """
     path = Path(model)
     if str(model) in zoo.names():
         path = zoo.weights(str(model))
     elif path.is_dir():
         path = path / WEIGHTS_FILE
-    return read_weights(path)
+    return read_weights(path, problem)
 
 
 def write_weights(net: Pinn, path: Path) -> None:
@@ -44,12 +46,16 @@ def write_weights(net: Pinn, path: Path) -> None:
     metadata = {"problem": net.problem.name}
     if net.activation != TANH:
         metadata["activation"] = net.activation
-    if isinstance(net.problem, Followed):
+    if net.problem.origin is not None:
+        metadata["origin"] = json.dumps(asdict(net.problem.origin))
+    elif isinstance(net.problem, Followed):
         metadata["columns"] = json.dumps(asdict(net.problem.columns))
+    elif not is_shipped(net.problem):
+        metadata["origin"] = "{}"
     write_whole(path, _ordered(safetensors.torch.save(tensors, metadata)))
 
 
-def read_weights(path: Path) -> Pinn:
+def read_weights(path: Path, solved: Problem | None = None) -> Pinn:
     """The network in the .safetensors file `path`; see `load_pinn`."""
     tensors, metadata = read_tensors(path)
     if "problem" not in metadata:
@@ -58,14 +64,26 @@ def read_weights(path: Path) -> Pinn:
             "as in safetensors.torch.save_file(net.state_dict(), path, metadata={'problem': 'burgers'})"
         )
     try:
-        solved = followed(read_columns(metadata["columns"])) if "columns" in metadata else problem(metadata["problem"])
-        net = Pinn(solved, _hidden(tensors), activation=metadata.get("activation", TANH))
+        net = Pinn(_solved(metadata, solved), _hidden(tensors), activation=metadata.get("activation", TANH))
     except (ProblemError, TrainError) as error:
         raise TrainError(f"{path}: {error}") from error
     if faults := _faults(net.state_dict(), tensors):
         raise TrainError(f"{path}: the tensors are not those of a Pinn with hidden layers {net.hidden}: {faults}")
     net.load_state_dict(tensors)
     return net.eval()
+
+
+def _solved(metadata: dict[str, str], given: Problem | None) -> Problem:
+    """The problem that weights name: the one that is `given`, where it has that name and was defined in Python."""
+    if "columns" in metadata:
+        return followed(read_columns(metadata["columns"]))
+    try:
+        origin = None if "origin" not in metadata else dict(json.loads(metadata["origin"]))
+    except (TypeError, ValueError) as error:
+        raise TrainError(f"the metadata 'origin' names no file ({error}); the usual cause is an edit") from error
+    if origin == {} and given is not None and given.name == metadata["problem"]:
+        return given
+    return remembered(metadata["problem"], origin, "the network")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -84,8 +102,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: archive.get_tensor(name) for name in archive.keys()}, archive.metadata() or {}  # noqa: SIM118
     except FileNotFoundError as error:
         raise TrainError(
-            f"{path}: no such file; expected: a .safetensors file, a run folder, or one of the zoo: "
-            f"{', '.join(zoo.names())}"
+            f"{path}: no such file; expected: a .safetensors file, a run folder, or a model of the zoo (`kdpinn-edge "
+            f"problems` lists them){did_you_mean(str(path), zoo.names())}"
         ) from error
     except (OSError, SafetensorError) as error:
         raise TrainError(

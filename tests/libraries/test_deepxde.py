@@ -244,7 +244,7 @@ def test_a_trained_model_and_its_restored_checkpoint(tmp_path: Path) -> None:
     file = model.save(str(tmp_path / "burgers"))
     again = burgers()
     again.restore(file, verbose=0)
-    prove(case(again))
+    prove(Case(again, ("x", "t"), ("u",), LOWER, UPPER, doubled(again.net), JET))
 
 
 def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,8 +38,10 @@ MAP = """
     play.value = 450;
     play.dispatchEvent(new Event("input"));
   }
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(".probe, .cut { display: none !important }");
+  document.adoptedStyleSheets = [sheet];
   for (let i = 0; i < 4; i++) await new Promise(requestAnimationFrame);
-  for (const mark of document.querySelectorAll(".probe, .cut")) mark.hidden = true;
   const { x, y, width, height } = document.querySelector("#map .frame").getBoundingClientRect();
   return { x: x + scrollX, y: y + scrollY, width, height, scale: 1 };
 })()

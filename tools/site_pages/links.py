@@ -14,6 +14,8 @@ MIRRORED = {
     "benchmarks": "benchmarks/README.md",
     "changelog": "CHANGELOG.md",
     "contributing": "CONTRIBUTING.md",
+    "security": "SECURITY.md",
+    "code_of_conduct": "CODE_OF_CONDUCT.md",
 }
 """Pages whose text is a file outside docs/."""
 

@@ -5,6 +5,7 @@ Importing them imports none of the packages that they need: `prepare` does.
 
 from kdpinn_edge.comparison.backend import Backend
 from kdpinn_edge.comparison.backends.casadi_c import CASADI_FAST, CASADI_FAST_C_LOOP, CASADI_O3, CASADI_O3_C_LOOP
+from kdpinn_edge.comparison.backends.closed_form import CLOSED_FORM, CLOSED_FORM_C_LOOP
 from kdpinn_edge.comparison.backends.emx_c import EMX_FAST, EMX_FAST_C_LOOP, EMX_O3, EMX_O3_C_LOOP
 from kdpinn_edge.comparison.backends.iree_vm import IREE
 from kdpinn_edge.comparison.backends.jax_jit import JAX, JAX_COLUMNS
@@ -23,6 +24,7 @@ from kdpinn_edge.comparison.backends.tables import (
 from kdpinn_edge.comparison.backends.torch_aot import TORCH_AOT
 from kdpinn_edge.comparison.backends.torch_compile import TORCH_COMPILE
 from kdpinn_edge.comparison.backends.torch_eager import TORCH_EAGER
+from kdpinn_edge.comparison.backends.tract_onnx import TRACT
 
 BACKENDS: tuple[Backend, ...] = (
     LIBRARY_C_LOOP,
@@ -34,6 +36,7 @@ BACKENDS: tuple[Backend, ...] = (
     OPENVINO,
     LITERT,
     IREE,
+    TRACT,
     JAX,
     JAX_COLUMNS,
     TORCH_EAGER,
@@ -47,6 +50,8 @@ BACKENDS: tuple[Backend, ...] = (
     CASADI_FAST,
     CASADI_O3_C_LOOP,
     CASADI_O3,
+    CLOSED_FORM_C_LOOP,
+    CLOSED_FORM,
     TABLE_OF_ERROR_C_LOOP,
     TABLE_OF_ERROR,
     TABLE_OF_BYTES_C_LOOP,

@@ -9,16 +9,13 @@ model.pt2               an ExportedProgram, read as data
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from kdpinn_edge.bundle.probe import probed
-from kdpinn_edge.errors import CaptureError, KdpinnError, ProgramError
+from kdpinn_edge.errors import CaptureError, ProgramError
 from kdpinn_edge.importers.columns import EXAMPLE, Column, input_columns
 from kdpinn_edge.importers.pytorch.archive import read_pt2
 from kdpinn_edge.importers.pytorch.dense import ACTIVATIONS, dense
@@ -26,6 +23,7 @@ from kdpinn_edge.importers.pytorch.module import capture
 from kdpinn_edge.importers.pytorch.physicsnemo import read_mdlus
 from kdpinn_edge.importers.pytorch.weights import load_into, read_weights_file
 from kdpinn_edge.program.ir import Program
+from kdpinn_edge.user_program import running
 
 
 def captured_file(
@@ -100,28 +98,8 @@ def _built(path: Path, factory: str, weights: Path | None) -> Any:
 
 def _called(path: Path, factory: str) -> Any:
     """The object of this name in the user's program, called where it is a function or a class of modules."""
-    name = f"{path.stem}_program" if path.stem in sys.modules else path.stem
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ProgramError(f"{path} cannot be run as a program; expected: a Python file")
-    program = importlib.util.module_from_spec(spec)
-    sys.modules[name] = program
-    sys.path.insert(0, str(path.parent.absolute()))
-    try:
-        spec.loader.exec_module(program)
+    with running(path, CaptureError, f"{factory} without arguments makes the network") as program:
         if not hasattr(program, factory):
             raise ProgramError(f"{path} has no {factory}; expected: a function or a module of this name")
         found = getattr(program, factory)
         return found if isinstance(found, nn.Module | Program) or not callable(found) else found()
-    except KdpinnError:
-        raise
-    except (Exception, SystemExit) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()]
-        line = f"{path}:{own[-1].lineno}" if own else f"{path}:{factory}"
-        raise CaptureError(
-            f"{line}: the program fails: {type(error).__name__}: {error}; expected: {factory} without arguments makes "
-            "the network"
-        ) from error
-    finally:
-        sys.path.remove(str(path.parent.absolute()))

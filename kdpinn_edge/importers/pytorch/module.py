@@ -18,6 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from kdpinn_edge.derive.residual import outputs_program
 from kdpinn_edge.errors import CaptureError
 from kdpinn_edge.importers.proof import probe_points, prove
 from kdpinn_edge.importers.pytorch.call import Call, failure, found_call
@@ -27,6 +28,7 @@ from kdpinn_edge.importers.pytorch.state import evaluating
 from kdpinn_edge.importers.pytorch.trace import recorded
 from kdpinn_edge.importers.tensors.tensors import POINTS
 from kdpinn_edge.program.ir import Array, Program, Var
+from kdpinn_edge.training.pinn import Made, Pinn
 
 CAUSE = "The usual cause: forward depends on the number of points, or on attributes that it changes"
 Module = nn.Module
@@ -36,9 +38,9 @@ Module = nn.Module
 def capture(
     module: Any,
     *,
-    name: str,
-    inputs: Sequence[str | tuple[str, int]],
-    outputs: Sequence[str | tuple[str, int]],
+    name: str | None = None,
+    inputs: Sequence[str | tuple[str, int]] | None = None,
+    outputs: Sequence[str | tuple[str, int]] | None = None,
     probe: ArrayLike | None = None,
     domain: tuple[ArrayLike, ArrayLike] | None = None,
     method: str | None = None,
@@ -47,7 +49,8 @@ def capture(
 
     `module` is a torch.nn.Module or any function of tensors, or what wraps one: torch.compile, DataParallel, an
     ExportedProgram, a TorchScript module, a model, solver or solution of DeepXDE, PINA, neurodiffeq, TorchPhysics or
-    NeuroMancer. `method` names another method than `forward`.
+    NeuroMancer. `method` names another method than `forward`. What `train` and `distill` return is a network too, and
+    the only one that has `name`, `inputs`, `outputs` and `domain` of its own.
 
     `inputs` and `outputs` name the columns; a name stands for one column, a pair (name, k) for k of them. The network
     is called in the first of these ways that works: with keywords of the inputs' names, one tensor (n, n_in), one
@@ -71,8 +74,16 @@ def capture(
     where parameters are not finite, no way to call the network works, or two work that differ, a second call returns
     something else, or the proof fails; ProgramError where a name is not one.
 
+        program = capture(train("heat"))
         program = capture(pinn, name="burgers", inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
     """
+    if isinstance(own := getattr(module, "net", module), Pinn) and inputs is None and outputs is None:
+        return _captured(own, name or own.problem.name)
+    if name is None or inputs is None or outputs is None:
+        raise CaptureError(
+            f"{type(module).__name__} does not say what it and its columns are called; expected: name, inputs and "
+            'outputs, as in name="burgers", inputs=("x", "t"), outputs=("u",)'
+        )
     ins, outs = _variables("inputs", inputs), _variables("outputs", outputs)
     if shared := {var.name for var in ins} & {var.name for var in outs}:
         raise CaptureError(f"{', '.join(sorted(shared))} names an input and an output; expected: different names")
@@ -85,6 +96,14 @@ def capture(
         program = read(graph, name, ins, outs)
     prove(program, points, expected, "the module", CAUSE)
     return program
+
+
+def _captured(net: Pinn, name: str) -> Program:
+    """The Program of a network of ours: what its ansatz makes, captured, and the outputs that are derivatives of it."""
+    problem = net.problem
+    box = problem.lower, problem.upper
+    made = capture(Made(net), name=name, inputs=problem.inputs, outputs=problem.made, domain=box)
+    return outputs_program(made, problem)
 
 
 def _variables(what: str, names: Sequence[str | tuple[str, int]]) -> tuple[Var, ...]:

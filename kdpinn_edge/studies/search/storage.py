@@ -34,7 +34,7 @@ def open_study(task: Task, url: str, heartbeat_seconds: int) -> optuna.Study:
 
     Raises SearchError where the database cannot be opened, or holds the search of another task.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its warnings show the traceback of an interrupt
     on_sqlite = url.startswith(("sqlite:", "sqlite+"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats and constraints

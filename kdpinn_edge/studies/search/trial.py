@@ -112,9 +112,9 @@ def _relative_l2(lesson: Lesson, candidate: Candidate, model: Model, manifest: M
         y: Array = deployed(x.astype(candidate.precision))
         return y
 
-    if isinstance(lesson.domain, Box) and lesson.problem.equation:
-        return against_reference(u, lesson.problem).relative_l2
     reference = lesson.domain.reference()
+    if reference is None or (isinstance(lesson.domain, Box) and lesson.problem.equation and lesson.problem.exact):
+        return against_reference(u, lesson.problem).relative_l2
     return against(u, reference.points, reference.values).relative_l2
 
 

@@ -13,7 +13,7 @@ from kdpinn_edge.studies.search.goal import Goal
 from kdpinn_edge.studies.search.trial import BUNDLE, LOCK_FILE, Outcome, Task, measured
 from kdpinn_edge.training import DistillConfig, teach
 from kdpinn_edge.training.lesson import Lesson
-from kdpinn_edge.training.progress import ProgressReport, silent
+from kdpinn_edge.training.progress import ProgressReport
 from kdpinn_edge.training.run_folder import CONFIG_FILE
 
 
@@ -39,7 +39,7 @@ def finish(
     folder: Path,
     *,
     recipe: DistillConfig | None = None,
-    report: ProgressReport = silent,
+    report: ProgressReport | None = None,
 ) -> Winner:
     """Distil the student of an outcome by the whole `recipe`, export it for the task's target, and check the bundle.
 

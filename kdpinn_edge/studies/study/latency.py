@@ -1,4 +1,4 @@
-"""How long the exported library of a network takes, in a C program's loop: weights do not matter, sizes do."""
+"""How long networks, as exported libraries, and tables take in a C program's loop: sizes matter, weights do not."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.bundle.probe import timed_points
+from kdpinn_edge.classical.table import Table
+from kdpinn_edge.classical.table_c import table_source
+from kdpinn_edge.comparison.backends.c_source import NAME as PEER_NAME
+from kdpinn_edge.comparison.backends.c_source import Interface, Source, build
+from kdpinn_edge.comparison.backends.tables import LEVEL as TABLE_LEVEL
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import Model
+from kdpinn_edge.problems import Array
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
 MANY = 1024
@@ -27,23 +32,45 @@ class NetLatency:
     per_point_ns: float
 
 
-def latencies(models: Mapping[str, Model]) -> dict[str, NetLatency]:
-    """The latency of every model, by the same keys. They take turns, so a disturbance hits all."""
+@dataclass(frozen=True)
+class _Timed:
+    """The function `name`_eval of a library, and the points that it is called with, by their number."""
+
+    library: Path
+    name: str
+    n_out: int
+    points: Mapping[int, Array]
+
+
+def latencies(models: Mapping[str, Model], tables: Mapping[str, Table]) -> dict[str, NetLatency]:
+    """The latency of every model and table, by the same keys. They take turns, so a disturbance hits all."""
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder, compiled_harness() as harness:
-        bundles = {key: Path(folder, str(i)) for i, key in enumerate(models)}
-        for key, bundle in bundles.items():
-            model = models[key]
-            export_bundle(model.program, bundle, name="model", inputs=model.inputs, outputs=model.outputs)
+        timed = {key: _model(model, Path(folder, str(i))) for i, (key, model) in enumerate(models.items())}
+        points = next(iter(timed.values())).points
+        timed |= {
+            key: _table(table, f"table_{i}", Path(folder), points) for i, (key, table) in enumerate(tables.items())
+        }
         turns = [
-            {key: {n: _ns(harness, bundle, n) for n in (1, MANY)} for key, bundle in bundles.items()}
-            for _ in range(TURNS)
+            {key: {n: _ns(harness, each, n) for n in (1, MANY)} for key, each in timed.items()} for _ in range(TURNS)
         ]
     return {
         key: NetLatency(median(turn[key][1] for turn in turns), median(turn[key][MANY] for turn in turns) / MANY)
-        for key in models
+        for key in timed
     }
 
 
-def _ns(harness: CHarness, bundle: Path, n: int) -> float:
-    x = timed_points(read_manifest(bundle).inputs, n).astype("float32")
-    return harness.time(bundle, x, seconds=TURN_SECONDS)[0].p50_ns
+def _model(model: Model, bundle: Path) -> _Timed:
+    manifest = export_bundle(model.program, bundle, name="model", inputs=model.inputs, outputs=model.outputs)
+    points = {n: timed_points(manifest.inputs, n).astype("float32") for n in (1, MANY)}
+    return _Timed(bundle / manifest.library, manifest.name, manifest.functions["eval"].n_out, points)
+
+
+def _table(table: Table, stem: str, folder: Path, points: Mapping[int, Array]) -> _Timed:
+    interface = Interface("float32", len(table.axes), table.n_out)
+    library = build(Source(stem, table_source(table, "float32")), TABLE_LEVEL, interface, folder)
+    return _Timed(library, PEER_NAME, table.n_out, points)
+
+
+def _ns(harness: CHarness, timed: _Timed, n: int) -> float:
+    measured, _ = harness.time_library(timed.library, timed.name, timed.points[n], timed.n_out, seconds=TURN_SECONDS)
+    return measured.p50_ns

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kdpinn_edge.comparison.machine import this_machine
+from kdpinn_edge.display import new_figure
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.files import check_folder, write_whole
+from kdpinn_edge.studies.study.baselines import KINDS
 from kdpinn_edge.studies.study.front import front
 from kdpinn_edge.studies.study.latency import MANY, NetLatency
 from kdpinn_edge.studies.study.plan import METHODS, size_name
@@ -18,13 +22,16 @@ from kdpinn_edge.studies.study.results import Spread
 from kdpinn_edge.studies.study.run import TEACHER
 from kdpinn_edge.training.run_folder import record_of, versions
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Cells = Sequence[str]
 
 HEAD = (
     *("size", "method", "seeds", "relative L2", "largest error", "RMSE", "slopes"),
     *("CPU-s", "parameters", "multiply-adds", "one point", "per point"),
 )
-OTHERS_HEAD = "function", "numbers", "relative L2", "largest error", "per point"
+OTHERS_HEAD = "function", "numbers", "relative L2", "largest error", "one point", "per point"
 
 INTRODUCTION = """\
 {equation}. {finished} of {cells} runs, {seeds} seeds, torch {torch}: {commands}
@@ -83,8 +90,8 @@ def page(found: StudyReport, figure: str) -> str:
         "",
         "## Without a network",
         "",
-        "Interpolants of the teacher, each output on about as many numbers as a student has parameters, by NumPy and",
-        "SciPy, 1,024 points at once.",
+        "Tables that come nearest to the teacher, each output on about as many numbers as a student has parameters,",
+        "laid out by what is known of the solution: as C in float32, in turns with the networks.",
         "",
         *_table(OTHERS_HEAD, other_rows(found)),
     ]
@@ -125,11 +132,12 @@ def table_rows(found: StudyReport) -> Iterator[Cells]:
 
 
 def other_rows(found: StudyReport) -> Iterator[Cells]:
-    """The interpolants and the reference, under OTHERS_HEAD."""
+    """Tables, the closed form and the reference, under OTHERS_HEAD."""
     for each in found.baselines:
-        accuracy = each.accuracy
-        yield each.name, f"{each.numbers:,}", f"{accuracy.relative_l2:.1e}", f"{accuracy.max_abs:.1e}", _ns(each.ns)
-    yield found.reference.name, "", "", f"{found.reference.accuracy.max_abs:.0e}", _ns(found.reference.ns)
+        accuracy, numbers = each.accuracy, f"{each.numbers:,}" if each.numbers else ""
+        yield each.name, numbers, f"{accuracy.relative_l2:.1e}", f"{accuracy.max_abs:.1e}", *_times(each.latency)
+    exact = found.reference
+    yield exact.name, "", "", f"{exact.accuracy.max_abs:.0e}", *_times(exact.latency)
 
 
 def _spread(spread: Spread) -> str:
@@ -150,11 +158,15 @@ def _table(head: Cells, cells: Iterator[Cells]) -> Iterator[str]:
 
 
 def draw(found: StudyReport, path: Path) -> None:
-    """Relative L2 over the latency per point, with the Pareto front; and over how many numbers are stored."""
-    from matplotlib.figure import Figure
+    """Write the figure of a study."""
+    png = BytesIO()
+    figure_of(found).savefig(png, format="png", dpi=110)
+    write_whole(path, png.getvalue())
 
-    figure = Figure(figsize=(11.0, 5.4), layout="constrained")
-    by_latency, by_numbers = figure.subplots(1, 2, sharey=True)
+
+def figure_of(found: StudyReport) -> Figure:
+    """Relative L2 over the latency per point, with the Pareto front; and over how many numbers are stored."""
+    figure, (by_latency, by_numbers) = new_figure(11.0, 5.4, nrows=1, ncols=2, sharey=True)
     figure.suptitle(f"{found.problem.name}: {found.problem.equation}")
     for method in dict.fromkeys(row.method for row in found.rows):
         own = [row for row in found.rows if row.method == method]
@@ -167,18 +179,14 @@ def draw(found: StudyReport, path: Path) -> None:
         by_latency.errorbar([found.latencies[size_name(row.hidden)].per_point_ns for row in own], errors, **style)
         by_numbers.errorbar([row.parameters for row in own], errors, **style)
     by_latency.step(*zip(*pareto(found), strict=True), where="post", color="0.6", label="Pareto front", zorder=0)
-    for marker, kind in (("x", "Chebyshev"), ("+", "cubic")):
-        own_kind = [each for each in found.baselines if each.name.startswith(kind)]
-        by_numbers.plot(
-            [each.numbers for each in own_kind],
-            [each.accuracy.relative_l2 for each in own_kind],
-            marker=marker,
-            color="0.3",
-            linewidth=0.5,
-            label=f"{kind} interpolant",
-        )
+    for marker, kind in zip("+x*", (*KINDS, "closed form"), strict=True):
+        others = [each for each in found.baselines if each.name.startswith(kind)]
+        rival: dict[str, Any] = {"marker": marker, "color": "0.3", "label": kind}
+        errors = [each.accuracy.relative_l2 for each in others]
+        by_latency.plot([each.latency.per_point_ns for each in others], errors, **rival, lw=0)
+        by_numbers.plot([each.numbers or np.nan for each in others], errors, **rival, lw=0.5)
     for axes, label in (
-        (by_latency, f"ns per point of {MANY:,}, exported library"),
+        (by_latency, f"ns per point of {MANY:,}, in C"),
         (by_numbers, "numbers stored"),
     ):
         axes.axhline(found.teacher.relative_l2, color="black", linestyle="--", linewidth=1, label="teacher")
@@ -192,9 +200,7 @@ def draw(found: StudyReport, path: Path) -> None:
         handles, labels = axes.get_legend_handles_labels()
         labelled |= dict(zip(labels, handles, strict=True))
     figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=3, fontsize="small")
-    png = BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    write_whole(path, png.getvalue())
+    return figure
 
 
 def pareto(found: StudyReport) -> list[tuple[float, float]]:

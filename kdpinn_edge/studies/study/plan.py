@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpinn_edge.errors import StudyError, did_you_mean, listing
-from kdpinn_edge.problems import problem
+from kdpinn_edge.problems import Problem, ProblemSource, is_shipped, problem
 from kdpinn_edge.training import DistillConfig, TrainConfig, load_pinn
 from kdpinn_edge.training.budget import recipe_within
 from kdpinn_edge.training.device import find_device
@@ -127,7 +127,7 @@ class Plan:
 
 
 def make_plan(
-    problem_name: str,
+    source: ProblemSource,
     *,
     teacher: str | None = None,
     sizes: Sequence[tuple[int, ...]] = SIZES,
@@ -151,12 +151,19 @@ def make_plan(
         raise StudyError(
             f"no method is called {unknown[0]!r}; expected: {', '.join(METHODS)}{did_you_mean(unknown[0], METHODS)}"
         )
-    solved, teacher = problem(problem_name), teacher or default_teacher(problem_name)
+    solved = problem(source)
+    word = _word(solved)
+    if teacher is None and not is_shipped(solved):
+        raise StudyError(
+            f"{solved.name} has no teacher in the zoo; expected: teacher (--teacher), as in --teacher "
+            f"runs/{solved.name}_teacher"
+        )
+    teacher = teacher or default_teacher(solved.name)
     guide = load_pinn(teacher).to(find_device(device))
-    if guide.problem is not solved:
-        raise StudyError(f"the teacher {teacher} solves {guide.problem.name}; expected: a teacher of {problem_name}")
+    if not guide.problem.is_same_as(solved):
+        raise StudyError(f"the teacher {teacher} solves {guide.problem.name}; expected: a teacher of {solved.name}")
     taken = float(record_of(teacher)["training_cpu_seconds"])
-    plan = Plan(problem_name, teacher, optimiser, cpu_seconds, taken, (), device)
+    plan = Plan(word, teacher, optimiser, cpu_seconds, taken, (), device)
     before = known.cells if known else ()
     if known and (faults := _faults(known, plan)):
         raise StudyError(
@@ -177,6 +184,21 @@ def make_plan(
         for name in methods
     ]
     return replace(plan, cells=tuple(dict.fromkeys((*before, *wanted))))
+
+
+def _word(solved: Problem) -> str:
+    """What a plan calls a problem. Raises StudyError for one that no study can be made of."""
+    if solved.exact is None:
+        raise StudyError(
+            f"{solved.name} has no reference solution, so that of its students only residuals are known, and a smaller "
+            "residual is not a smaller error; expected: the field exact, as from a solver of yours, and exact_error"
+        )
+    if solved.origin is None and not is_shipped(solved):
+        raise StudyError(
+            f"{solved.name} is defined in Python, and a study trains in processes that cannot see it; expected: the "
+            "problem in a file of its own, by its path, as in ./my_equation.py"
+        )
+    return solved.origin.path if solved.origin else solved.name
 
 
 def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float) -> TrainConfig:

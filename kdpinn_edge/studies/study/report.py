@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kdpinn_edge.importers.model import find_model
+from kdpinn_edge.derive.closed_form import closed_form_program
+from kdpinn_edge.display import table_html, table_text
+from kdpinn_edge.importers.model import Model, find_model
 from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.simplify import multiply_adds
-from kdpinn_edge.studies.study.baselines import Baseline, baselines, reference
+from kdpinn_edge.studies.study.baselines import Baseline, baseline, closed_form, reference, tables
 from kdpinn_edge.studies.study.latency import NetLatency, latencies
 from kdpinn_edge.studies.study.measure import NetAccuracy
 from kdpinn_edge.studies.study.plan import Plan, size_name
@@ -26,8 +28,13 @@ from kdpinn_edge.studies.study.results import (
 )
 from kdpinn_edge.studies.study.run import TEACHER
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-@dataclass(frozen=True)
+CLOSED_FORM = "closed form"
+
+
+@dataclass(frozen=True, repr=False)
 class StudyReport:
     """A study as far as it went. `multiply_adds` per point and `latencies` are by the name of a size, and "teacher"."""
 
@@ -42,6 +49,25 @@ class StudyReport:
     latencies: dict[str, NetLatency]
     baselines: tuple[Baseline, ...]
     reference: Baseline
+
+    def __repr__(self) -> str:
+        from kdpinn_edge.studies.study.page import HEAD, table_rows
+
+        return "\n".join((table_text(self._title(), HEAD, table_rows(self)), *map(str, self.verdicts)))
+
+    def _repr_html_(self) -> str:
+        from kdpinn_edge.studies.study.page import HEAD, table_rows
+
+        return table_html(f"{self._title()}; {'; '.join(map(str, self.verdicts))}", HEAD, table_rows(self))
+
+    def _title(self) -> str:
+        return f"study of {self.problem.name}: {self.finished} of {len(self.plan.cells)} students"
+
+    def plot(self) -> Figure:
+        """Draw the errors over the latencies, and over how many numbers are stored."""
+        from kdpinn_edge.studies.study.page import figure_of
+
+        return figure_of(self)
 
     def document(self) -> dict[str, Any]:
         """The report as a document for JSON."""
@@ -58,6 +84,11 @@ class StudyReport:
         }
 
 
+def _closed_form(teacher: Model, solved: Problem) -> Model:
+    """The Program of the closed form, with the teacher's columns."""
+    return replace(teacher, program=closed_form_program(solved))
+
+
 def report(plan: Plan, folder: Path) -> StudyReport:
     """Read what is measured in `folder`; measure what it is compared with: latencies, interpolants, the reference."""
     found, teacher = results(plan, folder), read_teacher(folder)
@@ -66,6 +97,10 @@ def report(plan: Plan, folder: Path) -> StudyReport:
     models = {key: find_model(name) for key, name in names.items()}
     solved, parameters = problem(plan.problem), parameters_of(plan.teacher)
     sizes = sorted({row.parameters for row in table} | {parameters})
+    teacher_values = partial(interpret, models[TEACHER].program)
+    through_teacher = dict(each for n in sizes for each in tables(solved, teacher_values, n))
+    exact = {CLOSED_FORM: _closed_form(models[TEACHER], solved)} if solved.closed_form else {}
+    timed = latencies(models | exact, through_teacher)
     return StudyReport(
         plan=plan,
         problem=solved,
@@ -75,9 +110,10 @@ def report(plan: Plan, folder: Path) -> StudyReport:
         rows=tuple(table),
         verdicts=tuple(verdicts(table)),
         multiply_adds={key: multiply_adds(model.program) for key, model in models.items()},
-        latencies=latencies(models),
-        baselines=tuple(
-            each for n in sizes for each in baselines(solved, partial(interpret, models[TEACHER].program), n)
+        latencies={key: timed[key] for key in models},
+        baselines=(
+            *(baseline(key, each, solved, timed[key]) for key, each in through_teacher.items()),
+            *(closed_form(each, solved, timed[key]) for key, each in exact.items()),
         ),
         reference=reference(solved),
     )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Thread
 
 from kdpinn_edge.distillation import distill
 from kdpinn_edge.errors import StudyError
-from kdpinn_edge.files import Kind, check_free, clear
+from kdpinn_edge.files import Kind, check_free, clear, undisturbed
 from kdpinn_edge.importers.model import captured, find_pinn
+from kdpinn_edge.studies import worker
 from kdpinn_edge.studies.study.measure import accuracy
 from kdpinn_edge.studies.study.plan import PLAN_FILE, Plan, StudyCell, read_plan, write_plan
 from kdpinn_edge.training import DistillConfig, train
@@ -58,8 +58,9 @@ def study(
     done = len(plan.cells) - len(missing)
     report(StudyProgress(done, len(plan.cells), None))
     workers = min(jobs, max(1, len(missing)))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_the_study) as pool:
-        work = {pool.submit(_train_and_measure, plan, cell, folder / cell.name): cell for cell in missing}
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=worker.begin) as pool:
+        with undisturbed():  # as the workers inherit it
+            work = {pool.submit(_train_and_measure, plan, cell, folder / cell.name): cell for cell in missing}
         try:
             for future in as_completed(work):
                 if not future.result():
@@ -68,6 +69,11 @@ def study(
                 report(StudyProgress(done, len(plan.cells), work[future].name))
         except KeyboardInterrupt:
             return False
+        except BrokenProcessPool as error:
+            raise StudyError(
+                f"a process that trained for {folder} has ended; the usual cause is too little memory. The same "
+                "command goes on; --jobs 1 takes less"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
     return True
@@ -84,32 +90,24 @@ def find_plan(folder: Path, *, force: bool) -> Plan | None:
     return None
 
 
-def _end_with_the_study() -> None:
-    """A worker does not outlive a study that was killed; its last checkpoint stays."""
-
-    def wait() -> None:
-        if (study := multiprocessing.parent_process()) is not None:
-            study.join()
-            os._exit(1)
-
-    Thread(target=wait, daemon=True).start()
-
-
 def _measure_teacher(plan: Plan, folder: Path) -> None:
     path = folder / TEACHER / ACCURACY_FILE
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         net = find_pinn(plan.teacher)
-        write_json(path, asdict(accuracy(captured(net, plan.problem), net.problem)))
+        write_json(path, asdict(accuracy(captured(net, net.problem.name), net.problem)))
 
 
 def _train_and_measure(plan: Plan, cell: StudyCell, run: Path) -> bool:
     """Whether the cell is finished: False after an interrupt."""
     resume = (run / CONFIG_FILE).exists()
-    if isinstance(cell.config, DistillConfig):
-        made = distill(plan.problem, run, cell.config, teacher=plan.teacher, resume=resume)
-    else:
-        made = train(plan.problem, run, cell.config, resume=resume)
-    if made.finished:
-        write_json(run / ACCURACY_FILE, asdict(accuracy(captured(made.net, plan.problem), made.net.problem)))
+    with worker.interruptible():
+        if isinstance(cell.config, DistillConfig):
+            made = distill(plan.problem, run, cell.config, teacher=plan.teacher, resume=resume)
+        else:
+            made = train(plan.problem, run, cell.config, resume=resume)
+        if made.finished:
+            write_json(
+                run / ACCURACY_FILE, asdict(accuracy(captured(made.net, made.net.problem.name), made.net.problem))
+            )
     return made.finished

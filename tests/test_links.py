@@ -1,4 +1,4 @@
-"""Links of README and docs lead somewhere, tutorials name what exists. `make docs` executes them, and checks the site."""
+"""Links of README and docs lead somewhere, and tutorials name what exists; `make docs` executes them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import snippets
 import typer
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -21,13 +22,7 @@ from markdown_it.token import Token
 from kdpinn_edge.cli.application import app
 
 ROOT = Path(__file__).parents[1]
-GENERATED = (ROOT / "docs" / "gallery.md", ROOT / "docs" / "reference")
-PAGES = [
-    path
-    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", ".github/**/*.md")
-    for path in sorted(ROOT.glob(pattern))
-    if not any(path.is_relative_to(folder) for folder in GENERATED)
-]
+PAGES = snippets.pages("*.md", "docs/**/*.md", "benchmarks/*.md", ".github/**/*.md")
 TUTORIALS = [path for path in PAGES if "{code-cell}" in path.read_text(encoding="utf-8")]
 HTML_ADDRESS = re.compile(r"""\b(?:src|href|srcset)="([^"]+)\"""")
 HTML_ANCHOR = re.compile(r"""\b(?:id|name)="([^"]+)\"""")

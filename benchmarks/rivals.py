@@ -1,0 +1,296 @@
+"""The students of the zoo beside what needs no network: tables, closed forms, and solvers of a whole trajectory.
+
+python benchmarks/rivals.py              measures all problems, about ten minutes
+python benchmarks/rivals.py heat wave    those
+python benchmarks/rivals.py --write      all, into docs/when.md and docs/when.png
+
+Everything is C in float32, in the loop of harness.c on one thread, in turns: a ratio is the median over the turns of
+what both took in the same turn, and a time is the library's least median times that ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from kdpinn_edge import problems
+from kdpinn_edge.bundle.probe import timed_points
+from kdpinn_edge.classical.accuracy import against_reference, relative
+from kdpinn_edge.classical.fit import of_error, of_numbers
+from kdpinn_edge.classical.formula_c import formula_source
+from kdpinn_edge.classical.table import Table, name
+from kdpinn_edge.classical.table_c import table_source
+from kdpinn_edge.comparison.backends.c_source import NAME as PEER
+from kdpinn_edge.comparison.backends.c_source import Interface, Source, build
+from kdpinn_edge.comparison.backends.closed_form import LEVEL as FORMULA_LEVEL
+from kdpinn_edge.comparison.backends.tables import LEVEL as TABLE_LEVEL
+from kdpinn_edge.comparison.machine import this_machine
+from kdpinn_edge.derive.closed_form import closed_form_program
+from kdpinn_edge.derive.derivatives import derivatives
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.importers.model import Model, find_model
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.problems import Array, Problem, problem
+from kdpinn_edge.program.ir import Program, parameters
+from kdpinn_edge.runtime import load
+from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
+from kdpinn_edge.studies.study.measure import reference_slopes
+
+ROOT = Path(__file__).parents[1]
+PAGE, FIGURE = ROOT / "docs/when.md", ROOT / "docs/when.png"
+BEGIN, END = "<!-- python benchmarks/rivals.py --write -->\n", "<!-- end -->\n"
+MANY = 1024
+TURNS, TURN_SECONDS = 9, 0.03
+LARGER = 4, 16
+"""Tables with so many times the numbers of the network: one of them takes as long as it."""
+SLOPE_POINTS = 4000
+FLOAT_BYTES = 4
+NETWORK, AS_ACCURATE, AS_LARGE, AS_FAST, FORMULA = (
+    *("network", "table of equal error", "table of equal bytes", "table of equal time"),
+    "closed form",
+)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One way to evaluate a solution. `ones` and `manies` are its times over the network's, turn by turn."""
+
+    kind: str
+    what: str
+    stored_bytes: int
+    relative_l2: float
+    max_abs: float
+    slopes_l2: float
+    library: Path
+    function: str
+    ones: tuple[float, ...] = ()
+    manies: tuple[float, ...] = ()
+    one_ns: float = 0.0
+    many_ns: float = 0.0
+
+    @property
+    def one(self) -> float:
+        """The time of one point over the network's."""
+        return median(self.ones)
+
+    @property
+    def many(self) -> float:
+        """The time per point of many over the network's."""
+        return median(self.manies)
+
+
+def rivals(solved: Problem, folder: Path, harness: CHarness) -> list[Rival]:
+    """The student of a problem and everything that competes with it, timed."""
+    model = find_model(f"{solved.name}_student")
+    numbers = sum(array.size for op in model.program.ops for array in parameters(op))
+    found = [_of_network(model, numbers, solved, folder / "network")]
+    if solved.closed_form is not None:
+        found.append(_of_formula(solved, folder))
+
+    def missed(table: Table) -> float:
+        return against_reference(table.rounded("float32"), solved).relative_l2
+
+    table = of_error(solved.reference, solved, found[0].relative_l2, missed)
+    if table is not None:
+        found.append(_of_table(AS_ACCURATE, table, solved, folder))
+    for factor in (1, *LARGER):
+        table = of_numbers(solved.reference, solved, factor * numbers // len(solved.outputs))
+        if table is not None:
+            found.append(_of_table(AS_LARGE if factor == 1 else f"{AS_FAST} {factor}", table, solved, folder))
+    return list(_as_fast(_timed(found, model, harness, len(solved.outputs))))
+
+
+def _as_fast(found: list[Rival]) -> Iterator[Rival]:
+    """All, and of the larger tables the most accurate one that takes no longer than the network for many points."""
+    larger = [each for each in found if each.kind.startswith(AS_FAST)]
+    fast = [each for each in found if each.what and each.many <= 1.0]
+    chosen = min(fast, key=lambda each: each.relative_l2, default=None)
+    for each in found:
+        if each not in larger:
+            yield each
+    if chosen is not None:
+        yield replace(chosen, kind=AS_FAST)
+
+
+def _of_network(model: Model, numbers: int, solved: Problem, bundle: Path) -> Rival:
+    manifest = export_bundle(model.program, bundle, name="rival", inputs=model.inputs)
+    engine = load(bundle)
+    accuracy = against_reference(lambda x: engine(x.astype(np.float32)).astype(np.float64), solved)
+    slopes = _slopes_missed(model.program, solved)
+    library = bundle / manifest.library
+    return Rival(NETWORK, "", FLOAT_BYTES * numbers, accuracy.relative_l2, accuracy.max_abs, slopes, library, "rival")
+
+
+def _of_formula(solved: Problem, folder: Path) -> Rival:
+    program = closed_form_program(solved)
+    computed = NumpyProgram(program, "float32")
+    accuracy = against_reference(lambda x: computed(x.astype(np.float32)), solved)
+    interface = Interface("float32", len(solved.inputs), len(solved.outputs))
+    library = build(Source("closed_form", formula_source(program, "float32")), FORMULA_LEVEL, interface, folder)
+    slopes = _slopes_missed(program, solved)
+    return Rival(FORMULA, "", 0, accuracy.relative_l2, accuracy.max_abs, slopes, library, PEER)
+
+
+def _slopes_missed(program: Program, solved: Problem) -> float:
+    """The relative L2 error of all first derivatives of a Program, in float32."""
+    requests = [f"{output}_{column}" for output in solved.outputs for column in solved.inputs]
+    slopes = NumpyProgram(derivatives(program, requests), "float32")
+    points, exact = _slopes(solved)
+    return relative(slopes(points.astype(np.float32)) - exact, exact)
+
+
+def _of_table(kind: str, table: Table, solved: Problem, folder: Path) -> Rival:
+    table = table.rounded("float32")
+    accuracy = against_reference(table, solved)
+    points, exact = _slopes(solved)
+    slopes = reference_slopes(replace(solved, exact=table), points)
+    is_graded = any(axis.coordinate.width for axis in table.axes)
+    interface = Interface("float32", len(solved.inputs), len(solved.outputs))
+    source = Source(kind.replace(" ", "_"), table_source(table, "float32"))
+    return Rival(
+        kind=kind,
+        what=name(table.axes) + (", graded" if is_graded else ""),
+        stored_bytes=FLOAT_BYTES * table.numbers,
+        relative_l2=accuracy.relative_l2,
+        max_abs=accuracy.max_abs,
+        slopes_l2=relative(slopes - exact, exact),
+        library=build(source, TABLE_LEVEL, interface, folder),
+        function=PEER,
+    )
+
+
+def _slopes(solved: Problem) -> tuple[Array, Array]:
+    """Points inside the box, away from its sides by what differences need, and the slopes of the reference there."""
+    side = np.array(solved.upper) - solved.lower
+    low, high = solved.lower + 1e-3 * side, solved.upper - 1e-3 * side
+    points = np.random.default_rng(5).uniform(low, high, (SLOPE_POINTS, len(side)))
+    points = points.astype(np.float32).astype(np.float64)
+    return points, reference_slopes(solved, points)
+
+
+def _timed(found: list[Rival], model: Model, harness: CHarness, n_out: int) -> list[Rival]:
+    """All, with their times in turns; the network is the first of them."""
+    points = {n: timed_points(model.inputs or (), n).astype(np.float32) for n in (1, MANY)}
+
+    def turn(n: int) -> list[float]:
+        return [
+            harness.time_library(each.library, each.function, points[n], n_out, seconds=TURN_SECONDS)[0].p50_ns / n
+            for each in found
+        ]
+
+    ones, manies = ([turn(n) for _ in range(TURNS)] for n in (1, MANY))
+    one_ns, many_ns = min(times[0] for times in ones), min(times[0] for times in manies)
+    made = []
+    for k, each in enumerate(found):
+        one, many = (tuple(times[k] / times[0] for times in turns) for turns in (ones, manies))
+        made.append(replace(each, ones=one, manies=many, one_ns=one_ns * median(one), many_ns=many_ns * median(many)))
+    return made
+
+
+# What is shown
+
+HEAD = (
+    *("equation", "", "stored", "relative L2", "largest error", "slopes, L2"),
+    *("one point", "over the network's", "per point of 1,024", "over the network's"),
+)
+
+
+def table_lines(found: dict[str, list[Rival]]) -> Iterator[str]:
+    """The table of all problems, in lines of Markdown."""
+    for row in (HEAD, ["---"] * len(HEAD)):
+        yield f"| {' | '.join(row)} |"
+    for equation, those in found.items():
+        for each in those:
+            cells = (
+                f"`{equation}`" if each.kind == NETWORK else "",
+                each.kind + (f", {each.what}" if each.what else ""),
+                f"{each.stored_bytes / 1000:.1f} kB" if each.stored_bytes else "",
+                f"{each.relative_l2:.1e}",
+                f"{each.max_abs:.1e}",
+                f"{each.slopes_l2:.1e}",
+                f"{each.one_ns:.3g} ns",
+                ratio(each.ones),
+                f"{each.many_ns:.3g} ns",
+                ratio(each.manies),
+            )
+            yield f"| {' | '.join(cells)} |"
+
+
+def ratio(ratios: tuple[float, ...]) -> str:
+    """The median of the turns, and the least and the largest but one."""
+    if set(ratios) == {1.0}:
+        return ""
+    ordered = sorted(ratios)
+    return f"{median(ordered):.2g} [{ordered[1]:.2g}, {ordered[-2]:.2g}]"
+
+
+def draw(found: dict[str, list[Rival]], path: Path) -> None:
+    """Each rival over the network, in four respects: to the left of the line it is the better one."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.0, 5.6), layout="constrained")
+    respects: tuple[tuple[str, Callable[[Rival, Rival], float]], ...] = (
+        ("bytes stored", lambda each, network: each.stored_bytes / network.stored_bytes),
+        ("time of one point", lambda each, network: each.one),
+        ("time per point of 1,024", lambda each, network: each.many),
+        ("error", lambda each, network: each.relative_l2 / network.relative_l2),
+    )
+    marks = {AS_ACCURATE: ("s", "black"), AS_LARGE: ("D", "white"), AS_FAST: ("o", "0.7"), FORMULA: ("*", "tab:red")}
+    panels, labelled = figure.subplots(1, len(respects), sharey=True), {}
+    for axes, (respect, value) in zip(panels, respects, strict=True):
+        for row, those in enumerate(found.values()):
+            axes.axhline(row, color="0.92", zorder=0)
+            for shift, (kind, (marker, colour)) in zip((-0.24, -0.08, 0.08, 0.24), marks.items(), strict=True):
+                for each in those:
+                    at = value(each, those[0])
+                    if each.kind == kind and at > 0:
+                        (labelled[kind],) = axes.plot(at, row + shift, marker, color=colour, mec="black", ms=8)
+        axes.axvline(1.0, color="black", linewidth=1)
+        axes.set_xscale("log")
+        axes.set_xlabel(respect)
+        axes.grid(visible=True, axis="x", alpha=0.3)
+    panels[0].set_yticks(range(len(found)), list(found))
+    panels[0].invert_yaxis()
+    shown = [kind for kind in marks if kind in labelled]
+    figure.legend([labelled[kind] for kind in shown], shown, loc="outside lower center", ncols=4)
+    figure.suptitle("What needs no network, as a multiple of the network: left of the line the rival is better")
+    figure.savefig(path, dpi=110)
+
+
+def written(text: str, begin: str, lines: list[str], end: str) -> str:
+    """The page with these lines between the marks `begin` and `end`."""
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{PAGE} has no {begin.strip()} … {end.strip()}")
+    return before + begin + "\n".join([*lines, end]) + after
+
+
+def main() -> None:
+    """Measure, print, and write where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problem", nargs="*", help="which of them; all, if none is named")
+    parser.add_argument("--write", action="store_true", help=f"into {PAGE.name} and {FIGURE.name}")
+    options = parser.parse_args()
+    if options.write and options.problem:
+        parser.error("--write is for all problems")
+    found: dict[str, list[Rival]] = {}
+    with compiled_harness() as harness:
+        for equation in options.problem or problems.names():
+            with TemporaryDirectory() as folder:
+                found[equation] = rivals(problem(equation), Path(folder), harness)
+            print("\n".join(list(table_lines({equation: found[equation]}))[2:]), flush=True)
+    lines = [f"On one core of {this_machine().cpu}, which others use too.", "", *table_lines(found)]
+    if options.write:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), BEGIN, lines, END), encoding="utf-8")
+        draw(found, FIGURE)
+
+
+if __name__ == "__main__":
+    main()

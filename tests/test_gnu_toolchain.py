@@ -1,0 +1,149 @@
+"""Archives for Cortex-M and the GNU Arm toolchain: either convention for floats, no byte for what is unused."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Need
+from nets import with_jet
+from strategies import mlp, points
+
+from kdpinn_edge.bundle.manifest import Input, read_manifest
+from kdpinn_edge.export.artifacts.c_files import filled_template
+from kdpinn_edge.export.artifacts.device_bench import MEMORY
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.export.targets.table import target
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.program.ir import columns
+
+FPU = {
+    "cortex-m4": "-mfpu=fpv4-sp-d16",
+    "cortex-m7": "-mfpu=fpv5-d16",
+    "cortex-m33": "-mfpu=fpv5-sp-d16",
+}
+FUNCTIONS = with_jet(mlp(2, 9, 2, 1))
+SEMIHOSTING = ("-display", "none", "-semihosting-config", "enable=on,target=native")
+START = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "net.h"
+
+int main(void);
+extern uint32_t bench_data[], bench_data_end[], bench_bss[], bench_bss_end[], bench_stack[];
+extern const uint32_t bench_data_image[];
+extern void initialise_monitor_handles(void);
+
+/* A float between the program's own functions, so that the convention for floats is that of the compiler's flag. */
+__attribute__((noinline)) float halved(float value) { return 0.5f * value; }
+
+void bench_reset(void)
+{
+    const uint32_t *from = bench_data_image;
+    uint32_t *to;
+
+    for (to = bench_data; to < bench_data_end; to++) { *to = *from++; }
+    for (to = bench_bss; to < bench_bss_end; to++) { *to = 0; }
+    *(volatile uint32_t *)0xE000ED88 |= 0xFu << 20; /* the FPU */
+    __asm__ volatile("dsb\\n isb");
+    initialise_monitor_handles();
+    exit(main());
+}
+
+__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {bench_stack, (void *)bench_reset};
+"""
+ALL = """
+int main(void)
+{
+    static const uint32_t bits[] = {BITS};
+    const float *x = (const float *)bits;
+    union { float number; uint32_t bits; } y[POINTS * NET_JET_N_OUT];
+    int i;
+
+    if (halved(2.0f) != 1.0f || net_selftest() != 0) { return 1; }
+    if (net_eval(x, &y[0].number, POINTS) != 0) { return 2; }
+    for (i = 0; i < POINTS * NET_EVAL_N_OUT; i++) { printf("%08lx\\n", (unsigned long)y[i].bits); }
+    if (net_jet(x, &y[0].number, POINTS) != 0) { return 3; }
+    for (i = 0; i < POINTS * NET_JET_N_OUT; i++) { printf("%08lx\\n", (unsigned long)y[i].bits); }
+    return 0;
+}
+"""
+EVAL_ALONE = """
+volatile float result;
+
+int main(void)
+{
+    float x[2] = {0.5f, 0.1f}, y;
+
+    net_eval(x, &y, 1);
+    result = y;
+    return 0;
+}
+"""
+
+
+def built(gcc: str, bundle: Path, name: str, text: str, folder: Path, float_abi: str) -> Path:
+    """The program `text`, linked with the bundle for a Cortex-M out of reset."""
+    chosen = target(name)
+    inputs = tuple(Input(column, -1.0, 1.0) for column in columns(FUNCTIONS["eval"].inputs))
+    layout = filled_template(
+        "bench_cortex_m.ld", Interface("net", "float32", chosen, inputs, FUNCTIONS), asdict(MEMORY[name])
+    )
+    source, script, program = folder / "main.c", folder / "main.ld", folder / f"{float_abi}.elf"
+    source.write_text(START + text)
+    script.write_bytes(layout)
+    options = [f"-mcpu={chosen.cpu}", "-mthumb", FPU[name], f"-mfloat-abi={float_abi}", "-O1", "-std=gnu99"]
+    linked = [
+        "-nostartfiles",
+        "--specs=rdimon.specs",
+        f"-T{script}",
+        "-Wl,--gc-sections,-e,bench_reset,--defsym=end=bench_bss_end",
+    ]
+    command = [gcc, *options, *linked, str(source), f"-I{bundle}", f"-L{bundle}", "-lnet", "-o", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def export(folder: Path, name: str, derivatives: Sequence[str] = ()) -> Path:
+    export_bundle(FUNCTIONS["eval"], folder, name="net", target=name, derivatives=derivatives)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FPU)
+def test_either_convention_for_floats_links_and_has_the_bits(name: str, tmp_path: Path, need: Need) -> None:
+    gcc, emulator = need("arm-none-eabi-gcc"), need("qemu-system-arm")
+    bundle = export(tmp_path / "bundle", name, columns(FUNCTIONS["jet"].outputs))
+    profile = read_manifest(bundle).profile
+    x = points(FUNCTIONS["eval"], 5).astype(np.float32)
+    bits = ", ".join(f"{number}u" for number in x.view(np.uint32).flat)
+    text = ALL.replace("BITS", bits).replace("POINTS", str(len(x)))
+    expected = "".join(
+        f"{number:08x}\n"
+        for program in FUNCTIONS.values()
+        for number in NumpyProgram(program, "float32", profile)(x).view(np.uint32).flat
+    )
+    for float_abi in ("hard", "softfp"):
+        program = built(gcc, bundle, name, text, tmp_path, float_abi)
+        command = [emulator, "-M", MEMORY[name].machine, *SEMIHOSTING, "-kernel", str(program)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == expected
+
+
+def test_a_program_that_calls_eval_alone_pays_for_nothing_else(tmp_path: Path, need: Need) -> None:
+    gcc, size = need("arm-none-eabi-gcc"), need("arm-none-eabi-size")
+    sizes = set()
+    for kind, derivatives in (("alone", ()), ("both", columns(FUNCTIONS["jet"].outputs))):
+        bundle = export(tmp_path / kind, "cortex-m4", derivatives)
+        program = built(gcc, bundle, "cortex-m4", EVAL_ALONE, tmp_path, "hard")
+        done = subprocess.run([size, program], capture_output=True, text=True, check=True)
+        sizes.add(tuple(done.stdout.splitlines()[1].split()[:3]))
+    assert len(sizes) == 1
