@@ -174,16 +174,16 @@ def sentence(record: Record) -> str:
     parts = [_part(choice) for choice in found if choice.place == place and choice.other]
     if not parts:
         return f"Nothing was there to compare {found[0].entry.name} with." if found else ""
-    ways = [_way(choice) for choice in found if choice.way]
+    ways = [said for choice in found if (said := _way(choice))]
     return f"Called {place}, {'; '.join([*parts, *ways])}."
 
 
 def _way(choice: Choice) -> str:
-    if choice.way is None:
+    if choice.way is None or not choice.way.times.is_decidable:
         return ""
-    found, n = choice.way.times, f"{choice.n:,} point{'s' if choice.n != 1 else ''}"
-    factor = f"{three_digits(found.factor)} times" if found.is_decidable else "times not decidable here"
-    return f"{choice.place}, {choice.way.entry.name} takes {factor} as long as {choice.entry.name} for {n}"
+    n = f"{choice.n:,} point{'s' if choice.n != 1 else ''}"
+    factor = three_digits(choice.way.times.factor)
+    return f"{choice.place}, {choice.way.entry.name} takes {factor} times as long as {choice.entry.name} for {n}"
 
 
 def _part(choice: Choice) -> str:

@@ -50,6 +50,7 @@ def gate_protocol(n: int, budget_ns: int, percentile: float, samples: int | None
         deadline_ns=budget_ns,
         least_samples=samples or needed,
         budget_s=None,
+        loading_s=None,
     )
 
 

@@ -24,6 +24,7 @@ QUICK = Protocol(
     deadline_ns=DEADLINE_NS,
     seed=0,
     budget_s=40.0,
+    loading_s=60.0,
 )
 FULL = Protocol(
     n_points=N_POINTS,
@@ -34,6 +35,7 @@ FULL = Protocol(
     deadline_ns=DEADLINE_NS,
     seed=0,
     budget_s=300.0,
+    loading_s=150.0,
 )
 
 TAIL_SAMPLES = 3000  # none late in so many: less than 0.1 % are, with 95 % confidence

@@ -58,8 +58,7 @@ OWN_THREADS_MODES: tuple[Mode, ...] = ("closed", "first")
 BASELINE_MODES: tuple[Mode, ...] = ("closed", "periodic", "periodic, load")
 FLOOR = "nothing"
 TOO_LONG_LOADING = (
-    "was not loaded within {:.0f} s, half of what a run may take; expected: a machine with less work, or fewer "
-    "backends, named with --backend"
+    "was not loaded within {:.0f} s; expected: a machine with less work, or fewer backends, named with --backend"
 )
 
 
@@ -275,10 +274,9 @@ class _Run:
         """A loaded worker for every backend that keeps its promise, and for the baselines, started in random order.
 
         All load at once: what their loading takes is measured on the core, so that they do not see each other in it.
-        Those that are not loaded in half of the budget are left out.
+        Those that are not loaded as soon as the protocol wants are left out.
         """
-        begun_s, budget_s = monotonic(), self._protocol.budget_s
-        longest_s = None if budget_s is None else budget_s / 2
+        begun_s, longest_s = monotonic(), self._protocol.loading_s
         label, workers = self._first_process + process, {}
         names = list(self._configs)
         order = [names[k] for k in np.random.default_rng((self._protocol.seed, process)).permutation(len(names))]
