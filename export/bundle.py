@@ -36,10 +36,10 @@ from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.artifacts.gates import check_artifact
-from kdpinn_edge.export.artifacts.linking import link, linker
+from kdpinn_edge.export.artifacts.linking import check_command, link, linker
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.measure.resources import Budget, measure
+from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
 from kdpinn_edge.files import Kind, check_free, move_into_place, undisturbed
@@ -128,13 +128,15 @@ def export_bundle(
     interface = model.interface
     directory = Path(directory)
     check_free(directory, _kind(directory), ExportError, force=force)
-    command = tuple(cc) if cc else linker(interface)
+    command, budget = tuple(cc) if cc else linker(interface), Budget(max_flash, max_stack)
+    check_command(command)
+    check_judgeable(interface, budget)
     if with_bench:
         check_bench(interface.target)
     errors = model.errors(max_relative_error=max_relative_error)
-    if report is not None:
-        report(f"compiling {name} for {target}")
     with _new_folder(directory) as folder:
+        if report is not None:
+            report(f"compiling {name} for {target}")
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
@@ -149,7 +151,7 @@ def export_bundle(
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
         try:
-            usage = measure(library, interface, sizes, Budget(max_flash, max_stack))
+            usage = measure(library, interface, sizes, budget)
         except BudgetError as error:
             raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}

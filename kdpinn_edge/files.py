@@ -37,7 +37,9 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def check_folder(path: Path, error: type[KdpinnError]) -> None:
-    """Raise `error` where the folder that the file `path` goes to is not there: call it before long work."""
+    """Raise `error` where no file can be at `path`, since it is a folder or in none: call it before long work."""
+    if path.is_dir():
+        raise error(f"{path}: this is a folder; expected: the file to write")
     if not path.parent.is_dir():
         raise error(f"{path}: there is no folder {path.parent}; make it first")
 
@@ -61,6 +63,9 @@ def check_free(folder: Path, kind: Kind, error: type[KdpinnError], *, force: boo
     it is of this kind.
     """
     if not folder.exists() and not folder.is_symlink():
+        above = next(each for each in folder.absolute().parents if each.exists())
+        if not above.is_dir():
+            raise error(f"{folder}: {above} is no folder, so there can be none in it; expected: another path")
         return
     whole = f"expected: a folder that is new or empty, or a {kind.word} and nothing else, which --force replaces"
     if folder.is_symlink() or not folder.is_dir():

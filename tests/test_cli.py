@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -358,6 +359,12 @@ def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Pat
         assert part in result.stdout
     assert "measuring" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "record.json"]
+    before = out.read_bytes()
+    assert "replace it by --force" in refused("bench", exported, "--n", "1", "--out", out)
+    assert out.read_bytes() == before
+    again = run("bench", exported, "--n", "1", "--out", out, "--force")
+    assert again.exit_code == 0
+    assert out.read_bytes() != before
     again = run("bench", exported, "--n", "1", "--out", out, "--resume", "--compare", out)
     assert re.search(r"^0 of \d+ ratios changed beyond noise$", again.stdout, re.M)
 
@@ -372,7 +379,7 @@ def test_the_quick_comparison_says_who_else_there_is(exported: Path, monkeypatch
 
     monkeypatch.setattr(selection, "check_installed", check_installed)
     installed, missing = selection.beyond_quick()
-    assert installed == "--full also compares: numpy program; torch.compile; AOTInductor"
+    assert installed == "--full also compares: numba, in process; numpy program; torch.compile; AOTInductor"
     assert missing.startswith("not installed: openvino; litert; iree; tract; jax, jit; ")
     assert missing.endswith("; --full compares them after: pip install 'kdpinn-edge[peers]'")
     everyone = {config.name for config in selection.full(exported) if config.threads}
@@ -438,7 +445,25 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "{program}", "--out", "{new}", "--name", "net", "--derivatives", "u,"], "a request is empty"),
         (["export", "{program}", "--out", "{new}", "--name", "net", "--derivatives", ""], "a request is empty"),
         (["export", "nothing.npz", "--out", "{new}", "--name", "net"], "no such file"),
-        (["export", "{here}", "--out", "{new}"], "model.safetensors: no such file"),
+        (
+            ["export", "{here}", "--out", "{new}"],
+            "holds no model: neither manifest.json, as a bundle does, nor model.s",
+        ),
+        (["export", "", "--out", "{new}"], "no model is called ''"),
+        (["export", "{folder}.npz", "--out", "{new}"], "not a Program file: it cannot be read (Is a dir"),
+        (["export", "{folder}.onnx", "--out", "{new}"], "folder.onnx: this is a folder; expected: model.onnx"),
+        (["export", "{empty}", "--name", "n", "--out", "{new}"], "not a Program file (ValueError: no NumPy archive)"),
+        (
+            ["export", "{junk}", "--inputs", "x", "--outputs", "u", "--out", "{new}"],
+            "junk.pt: not a file that torch.save wrote",
+        ),
+        (["export", "heat", "--name", "", "--out", "{new}"], "'' is not a model name"),
+        (["export", "heat", "--cc", "", "--out", "{new}"], "it is empty; expected: a command as in a shell"),
+        (["export", "heat", "--cc", "no-such-cc", "--out", "{new}"], "the linker no-such-cc cannot be run: No such f"),
+        (["export", "heat", "--out", "{program}/new"], "program.npz is no folder, so there can be none in it"),
+        (["train", "heat", "--out", "{program}/new"], "program.npz is no folder, so there can be none in it"),
+        (["export", "heat", "--target", "c99", "--max-flash", "9k", "--out", "{new}"], "heat.c is source code"),
+        (["distill", "heat", "--teacher", "{here}", "--out", "{new}"], "a model of the zoo (`kdpinn-edge problems` l"),
         (
             ["export", "lunch", "--out", "{new}"],
             "no model is called 'lunch', and no folder or file; expected: a problem",
@@ -451,7 +476,11 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["train", "burgers", "--out", "{bundle}"], "already holds other files"),
         (["train", "burgers", "--out", "{new}", "--resume"], "holds no run"),
         (["distill", "burgers", "--out", "{new}", "--teacher", "{new}"], "no model is called"),
-        (["check", "{new}"], "does not exist"),
+        (["check", "{new}"], "is no bundle: no such folder; expected: a folder that `kdpinn-edge export` wr"),
+        (["check", "{program}"], "program.npz is no bundle: a file; expected: a folder"),
+        (["audit", "{here}"], "is no bundle: it has no manifest.json; expected: a folder"),
+        (["bench", "{bundle}", "--report", "{here}"], "this is a folder; expected: the file to write"),
+        (["bench-zoo", "heat", "--student", "burgers"], "error: the student burgers solves burgers; expected: a mod"),
         (["bench", "{bundle}", "--n", "0"], "expected: at least one n, from 1"),
         (["bench", "{bundle}", "--backend", "abacus"], "no backend is called 'abacus'; expected: library"),
         (
@@ -474,6 +503,9 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "heat", "--cc", "'gcc", "--out", "{new}"], "No closing quotation; expected: a command"),
         (["bench", "{bundle}", "--frontier", "--resume"], "--resume: not for the frontier; leave it out"),
         (["bench", "{bundle}", "--resume"], "--resume goes on with a record; expected: with --out RECORD.json"),
+        (["bench", "{bundle}", "--force"], "--force replaces a record; expected: with --out RECORD.json"),
+        (["bench", "{bundle}", "--out", "{new}", "--force", "--resume"], "--force begins a new record and --resume g"),
+        (["bench", "{bundle}", "--out", "{junk}", "--force"], "not a record ("),
         (["bench", "{bundle}", "--out", "{new}/record.json"], "make it first"),
         (["audit", "{bundle}", "--limit", "nan"], "--limit"),
         (["search", "heat", "--max-error", "nan", "--out", "{new}"], "--max-error"),
@@ -492,10 +524,15 @@ def test_the_frontier_is_printed(exported: Path) -> None:
 def test_bad_input_is_refused(
     arguments: list[str], message: str, program_file: Path, exported: Path, tmp_path: Path
 ) -> None:
-    new = tmp_path / "new"
-    assert message in refused(
-        *(a.format(program=program_file, bundle=exported, new=new, here=tmp_path) for a in arguments)
-    )
+    new, junk, empty = tmp_path / "new", tmp_path / "junk.pt", tmp_path / "empty.npz"
+    junk.write_text("junk")
+    empty.write_bytes(b"PK\x05\x06" + bytes(18))
+    for suffix in ("npz", "onnx"):
+        (tmp_path / f"folder.{suffix}").mkdir()
+    named = {"program": program_file, "bundle": exported, "folder": tmp_path / "folder", "here": tmp_path}
+    said = refused(*(a.format(new=new, junk=junk, empty=empty, **named) for a in arguments))
+    assert message in said
+    assert not any(word in said for word in ("compiling", "counting"))  # nothing is announced
     assert not new.exists()
 
 
@@ -549,6 +586,33 @@ def test_export_without_a_compiler_says_what_to_install(
     message = refused("export", program_file, "--out", tmp_path / "new", "--name", "net")
     assert "Install a C compiler" in message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("train he", ["heat", "helmholtz"]),
+        ("study wav", ["wave"]),
+        ("export burgers_t", ["burgers_teacher"]),
+        ("distill heat --teacher heat_s", ["heat_small", "heat_student"]),
+        ("export heat --target cortex-m", ["cortex-m4", "cortex-m7", "cortex-m33"]),
+        ("search heat --target nat", ["native"]),
+        ("bench-zoo heat kov", ["kovasznay"]),
+        ("export ./", []),
+    ],
+)
+def test_a_shell_completes_names(words: str, completed: list[str]) -> None:
+    """As the shell asks, in a process that has no torch."""
+    asked = {
+        "_KDPINN_EDGE_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"kdpinn-edge {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    code = "import sys; sys.modules['torch'] = None; sys.argv[0] = 'kdpinn-edge'"
+    code += "; from kdpinn_edge.__main__ import main; main()"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True)
+    assert (found.stdout.split(), found.stderr) == (completed, "")
 
 
 def test_help_is_quick_and_lists_every_command() -> None:

@@ -43,6 +43,12 @@ def linker(interface: Interface) -> Command:
     return (*ZIG, *ZIG_LINKER[target.artifact])
 
 
+def check_command(command: Command) -> None:
+    """Raise ExportError where there is no program of this name: call it before long work."""
+    if command and shutil.which(command[0]) is None:
+        raise ExportError(f"the linker {command[0]} cannot be run: No such file on the PATH; expected: a C compiler")
+
+
 def link(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
     """The files of the artifact made of `object_code`: `interface.library`, for a DLL its import library too.
 
@@ -62,7 +68,8 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
         except OSError as error:
             raise ExportError(f"the linker {command[0]} cannot be run: {error.strerror}") from error
         if done.returncode != 0:
-            raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{(done.stderr or done.stdout).strip()}")
+            said = (done.stderr or done.stdout).strip() or f"it exits with {done.returncode} and says nothing"
+            raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{said}")
         return {name: (Path(folder) / name).read_bytes() for name in names}
 
 

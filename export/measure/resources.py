@@ -51,6 +51,12 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * UNITS[found[2].lower()])
 
 
+def check_judgeable(interface: Interface, budget: Budget) -> None:
+    """Raise ExportError for a budget that nothing can be held to: call it before long work."""
+    if interface.target.artifact == "c99" and budget.flash is not None:
+        raise ExportError(f"{interface.library} is source code: how much flash it takes, its compiler decides")
+
+
 def measure(artifact: bytes, interface: Interface, sizes: Sizes | None, budget: Budget) -> Usage:
     """What a call of each function takes, measured by calling it; the self-test has passed where that is possible.
 
@@ -59,8 +65,6 @@ def measure(artifact: bytes, interface: Interface, sizes: Sizes | None, budget: 
     """
     if sizes is not None:
         _hold("flash", sizes.flash, budget.flash, interface)
-    elif budget.flash is not None:
-        raise ExportError(f"{interface.library} is source code: how much flash it takes, its compiler decides")
     usage = _measured(artifact, interface)
     if usage.stack is not None:
         _hold("stack", usage.stack, budget.stack, interface)

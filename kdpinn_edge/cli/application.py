@@ -54,10 +54,10 @@ def _said(error: OSError) -> str:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Distilled physics-informed neural networks as small, bit-exact C libraries.",
-    epilog="Exit codes: 0 success, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted.",
+    epilog="Exit codes: 0 success, 1 a check or a budget failed, 2 bad usage or bad input, 130 interrupted. "
+    "With --install-completion your shell completes commands, options, problems, models and targets.",
 )
 
 

@@ -19,7 +19,7 @@ from kdpinn_edge.comparison.durations import duration, parse_duration
 from kdpinn_edge.comparison.frontier import frontier as search
 from kdpinn_edge.comparison.gate import gate_protocol, verdict
 from kdpinn_edge.comparison.record import Protocol, Record, read_record, write_record
-from kdpinn_edge.comparison.session import estimate_s, measure
+from kdpinn_edge.comparison.session import check_out, estimate_s, measure
 from kdpinn_edge.comparison.statistics import summary
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.files import check_folder
@@ -79,7 +79,9 @@ def gate(bundle: Path, options: BenchOptions, out: Console, status: Console, qui
 
 def frontier(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
     """Find how many points of each backend fit into the budget."""
-    _refuse(options, "the frontier", "n_points", "out", "resume", "report", "compare", "samples", "add", "clock")
+    _refuse(
+        options, "the frontier", "n_points", "out", "resume", "force", "report", "compare", "samples", "add", "clock"
+    )
     budget_ns = _budget_ns(options)
     with status.status("searching") as spinner:
         fits, absent = search(
@@ -139,10 +141,11 @@ def _complete(bundle: Path, options: BenchOptions) -> Record | None:
 def _measured(
     bundle: Path, options: BenchOptions, configs: Sequence[BackendConfig], protocol: Protocol, status: Console
 ) -> Record:
-    if options.resume and not options.out:
-        raise BenchError("--resume goes on with a record; expected: with --out RECORD.json")
+    if (options.resume or options.force) and not options.out:
+        what = "--resume goes on with" if options.resume else "--force replaces"
+        raise BenchError(f"{what} a record; expected: with --out RECORD.json")
     if options.out:
-        check_folder(options.out, BenchError)
+        check_out(options.out, resume=options.resume, force=options.force)
     status.print(
         f"measuring {bundle}: {len(configs)} backends in {estimate_s(configs, protocol):.0f} s",
         soft_wrap=True,
@@ -155,6 +158,7 @@ def _measured(
             name=read_manifest(bundle).name,
             out=options.out,
             resume=options.resume,
+            force=options.force,
             report=report,
         )
 

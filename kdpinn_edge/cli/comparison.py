@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from kdpinn_edge.cli.options import AsJson, BenchOptions, PointsPerCall, SourceOptions, SourceText, option_groups
-from kdpinn_edge.cli.output import FAILED, print_json, stderr, stdout
+from kdpinn_edge.cli.completion import problem_names
+from kdpinn_edge.cli.options import AsJson, BenchOptions, Force, PointsPerCall, SourceOptions, SourceText, option_groups
+from kdpinn_edge.cli.output import FAILED, announcing, print_json, stderr, stdout
 from kdpinn_edge.errors import BenchError
 
 
@@ -33,7 +34,10 @@ def bench(
 
 
 def bench_zoo(
-    problem: Annotated[list[str] | None, typer.Argument(help="Which problems.  [default: all of the zoo]")] = None,
+    problem: Annotated[
+        list[str] | None,
+        typer.Argument(help="Which problems.  [default: all of the zoo]", autocompletion=problem_names),
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option(help="Of one PROBLEM: a run folder or a model of the zoo.  [default: the zoo's]")
     ] = None,
@@ -41,6 +45,7 @@ def bench_zoo(
     n_points: PointsPerCall = None,
     out: Annotated[Path | None, typer.Option(help="A folder for the records, one PROBLEM.json each.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the records in OUT.")] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare every teacher with its student, in the framework and compiled."""
@@ -54,8 +59,9 @@ def bench_zoo(
         out.mkdir(parents=True, exist_ok=True)
     documents = []
     for name in problem or pairs():
-        stderr().print(f"measuring the teacher and the student of {name}", markup=False)
-        with live(stderr()) as report:
+        said = f"measuring the teacher and the student of {name}"
+        with live(stderr()) as progress:
+            report = announcing(said, progress)
             found = paper_comparison(
                 name,
                 teacher=teacher,
@@ -63,6 +69,7 @@ def bench_zoo(
                 n_points=n_points or (),
                 out=out / f"{name}.json" if out else None,
                 resume=resume,
+                force=force,
                 report=report,
             )
         documents.append(found.document())

@@ -22,6 +22,7 @@ from kdpinn_edge.cli.options import (
     SourceOptions,
     SourceText,
     Stored,
+    TargetName,
     compiler_command,
     option_groups,
 )
@@ -42,9 +43,7 @@ def export(
     grade: Annotated[
         Graded, typer.Option(help="Of the activations: fast has a cheaper tanh, off by 5 ULP instead of 2; float32.")
     ] = Graded.accurate,
-    target: Annotated[
-        str, typer.Option(help="What to compile for: native, or one of `kdpinn-edge targets`.")
-    ] = "native",
+    target: TargetName = "native",
     cc: Annotated[
         str | None, typer.Option(help="Link with this C compiler and its options.  [default: cc here, else ziglang]")
     ] = None,
@@ -83,7 +82,7 @@ def export(
 
         requests = parse_requests(derivatives) if derivatives is not None else ()
         found = source_options.find(source)
-        called = name or found.name
+        called = found.name if name is None else name
         if called is None:
             message = f"{source} does not say what its library is called; add --name"
             raise typer.BadParameter(message, param_hint="--name")
@@ -107,7 +106,7 @@ def export(
             residual=found.problem if residual else None,
             per_call=parse_per_call(per_call, found.program.inputs) if per_call is not None else (),
             equation=(found.problem.equation or None) if found.problem else None,
-            cc=compiler_command(cc) if cc else None,
+            cc=compiler_command(cc) if cc is not None else None,
             with_bench=with_bench,
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from kdpinn_edge.cli.completion import model_names, problem_names, target_names
+
 if TYPE_CHECKING:
     from kdpinn_edge.importers.model import Model
     from kdpinn_edge.training import TrainConfig
@@ -58,23 +60,45 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def bundle_folder(path: Path) -> Path:
+    """Refuse what is no bundle."""
+    from kdpinn_edge.bundle.manifest import MANIFEST_FILE
+
+    if not (path / MANIFEST_FILE).is_file():
+        found = f"it has no {MANIFEST_FILE}" if path.is_dir() else "a file" if path.exists() else "no such folder"
+        raise typer.BadParameter(f"{path} is no bundle: {found}; expected: a folder that `kdpinn-edge export` wrote")
+    return path
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace what the same command left in OUT; no other folder is ever replaced.")
 ]
-BundlePath = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder that `export` wrote.")]
+BundlePath = Annotated[Path, typer.Argument(callback=bundle_folder, help="The folder that `export` wrote.")]
 ProblemName = Annotated[
-    str, typer.Argument(help="One of `kdpinn-edge problems`, or a file that defines one, as in ./fisher.py.")
+    str,
+    typer.Argument(
+        help="One of `kdpinn-edge problems`, or a file that defines one, as in ./fisher.py.",
+        autocompletion=problem_names,
+    ),
+]
+TargetName = Annotated[
+    str,
+    typer.Option(help="What to compile for: native, or one of `kdpinn-edge targets`.", autocompletion=target_names),
 ]
 FoundTeacher = Annotated[
     str | None,
-    typer.Option(help="Of a problem: a run folder, a model of the zoo, a bundle, …, samples.  [default: the zoo's]"),
+    typer.Option(
+        help="Of a problem: a run folder, a model of the zoo, a bundle, …, samples.  [default: the zoo's]",
+        autocompletion=model_names,
+    ),
 ]
 DistilledSource = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
         help="A problem, or what is followed: what `export` takes, or samples in an .npz file with x, u and maybe du.",
+        autocompletion=model_names,
     ),
 ]
 StatedInputs = Annotated[
@@ -137,6 +161,7 @@ SourceText = Annotated[
         metavar="SOURCE",
         help="A problem (its student), a model of the zoo, a run folder, a bundle, a program.npz; or a foreign "
         "network: model.onnx, model.pt2, model.py:build, weights of dense layers, model.mdlus.",
+        autocompletion=model_names,
     ),
 ]
 
@@ -254,6 +279,7 @@ class BenchOptions:
     n_points: PointsPerCall = None
     out: Annotated[Path | None, typer.Option(help="Keep the record, with every sample: a JSON file.")] = None
     resume: Annotated[bool, typer.Option("--resume", help="Continue the record in OUT.")] = False
+    force: Force = False
     report: Annotated[Path | None, typer.Option(help="Write the record as a page: an HTML file.")] = None
     compare: Annotated[Path | None, typer.Option(help="Say what changed since this record.")] = None
     add: Annotated[
@@ -270,7 +296,10 @@ class BenchOptions:
 def compiler_command(text: str) -> list[str]:
     """Read the words of a command as a shell does."""
     try:
-        return shlex.split(text)
+        words = shlex.split(text)
+        if not words:
+            raise ValueError("it is empty")
+        return words
     except ValueError as error:
         raise typer.BadParameter(f"{text!r}: {error}; expected: a command as in a shell", param_hint="--cc") from error
 

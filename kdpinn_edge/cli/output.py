@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+Told = TypeVar("Told")
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
@@ -36,6 +37,18 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Make the console for progress and errors."""
     return Console(stderr=True, highlight=False)
+
+
+def announcing(said: str, report: Callable[[Told], None]) -> Callable[[Told], None]:
+    """Make of `report` a function that first says, once, what is done: then the input has been found right."""
+    unsaid = [said]
+
+    def told(progress: Told) -> None:
+        while unsaid:
+            stderr().print(unsaid.pop(), markup=False, soft_wrap=True)
+        report(progress)
+
+    return told
 
 
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kdpinn_edge.cli.completion import model_names
 from kdpinn_edge.cli.options import (
     AsJson,
     BudgetPoints,
@@ -18,6 +19,7 @@ from kdpinn_edge.cli.options import (
     LessonOptions,
     OptimiserChoice,
     ProblemName,
+    TargetName,
     finite,
     layers,
     option_groups,
@@ -28,7 +30,8 @@ from kdpinn_edge.cli.output import FAILED, INTERRUPTED, print_json, stderr, stdo
 def study(
     problem: ProblemName,
     teacher: Annotated[
-        str | None, typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]")
+        str | None,
+        typer.Option(help="A run folder or a model of the zoo.  [default: the zoo's]", autocompletion=model_names),
     ] = None,
     size: Annotated[
         list[str] | None,
@@ -95,7 +98,7 @@ def study(
 def search(
     source: DistilledSource,
     stated: LessonOptions,
-    target: Annotated[str, typer.Option(help="What to fit it to: native, or one of `kdpinn-edge targets`.")] = "native",
+    target: TargetName = "native",
     budget: Annotated[str | None, typer.Option(help="For a call with POINTS points here, as in 10ms.")] = None,
     max_instructions: Annotated[
         int | None, typer.Option(min=1, help="For the same call, on targets that are not here; counted exactly.")

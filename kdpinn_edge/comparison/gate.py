@@ -32,7 +32,7 @@ class GateVerdict:
 
 
 def gate_protocol(n: int, budget_ns: int, percentile: float, samples: int | None = None) -> Protocol:
-    """The Protocol of a gate: periodic calls in three processes, as many as `percentile` needs, or `samples`.
+    """The Protocol of a gate: periodic calls in several processes, as many as `percentile` needs, or `samples`.
 
     Raises BenchError for a percentile that is none, and for too few samples.
     """

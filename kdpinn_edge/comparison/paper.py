@@ -145,11 +145,12 @@ def paper_comparison(
     protocol: Protocol = PROTOCOL,
     out: Path | None = None,
     resume: bool = False,
+    force: bool = False,
     report: Callable[[MeasurementProgress], None] = lambda progress: None,
 ) -> PaperComparison:
     """Compare teacher and student of `problem` in each of `backends`, as `protocol` has it, at its n or at `n_points`.
 
-    They are those of the zoo, or what `find_model` finds. `out`, `resume` and `report` are as for `measure`.
+    They are those of the zoo, or what `find_model` finds. `out`, `resume`, `force` and `report` are as for `measure`.
     Raises BenchError where the zoo lacks one that is wanted of it, or where a model solves another problem, and as
     `measure` does.
     """
@@ -166,7 +167,7 @@ def paper_comparison(
             config for role in ROLES for config in _configs(models[role], role, solved, backends, Path(folder) / role)
         ]
         chosen = replace(protocol, n_points=tuple(n_points)) if n_points else protocol
-        record = measure(configs, chosen, name=problem, out=out, resume=resume, report=report)
+        record = measure(configs, chosen, name=problem, out=out, resume=resume, force=force, report=report)
     return PaperComparison(problem, record)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -48,13 +48,21 @@ class Timetable:
     What loading takes is known when it has happened; the rest is divided equally among the turns that are left, again
     at each turn. A round that has no time for SHORTEST_TURN_S per turn is left out, with those behind it; so is a
     generation that cannot be loaded in time. Only the first round of the first generation is taken in any case.
-    Without `is_binding` every turn is taken, as long as the protocol says.
+    Without `is_binding` every turn is taken, as long as the protocol says. `now_s` is the clock.
     """
 
-    def __init__(self, planned_s: float, processes: int, turn_s: float, *, is_binding: bool) -> None:
-        self.planned_s = planned_s
+    def __init__(
+        self,
+        planned_s: float,
+        processes: int,
+        turn_s: float,
+        *,
+        is_binding: bool,
+        now_s: Callable[[], float] = monotonic,
+    ) -> None:
+        self.planned_s, self._now_s = planned_s, now_s
         self._processes, self._turn_s, self._is_binding = processes, turn_s, is_binding
-        self._begun_s = monotonic()
+        self._begun_s = now_s()
         self._loading_s = 0.0  # the longest of a generation
         self._started_s = self._begun_s
         self._generation = 0
@@ -63,30 +71,31 @@ class Timetable:
     @property
     def elapsed_s(self) -> float:
         """Seconds since the run began."""
-        return monotonic() - self._begun_s
+        return self._now_s() - self._begun_s
 
     def has_time_to_load(self, generation: int, n_turns: int) -> bool:
         """Whether generation 0, 1, … can be loaded and take `n_turns` short turns. Its loading begins now."""
-        self._started_s = monotonic()
+        self._started_s = self._now_s()
         needed_s = self._loading_s + n_turns * SHORTEST_TURN_S
         return not self._is_binding or generation == 0 or self.elapsed_s + needed_s <= self.planned_s
 
-    def loaded(self, generation: int) -> None:
-        """Note that the generation is loaded: its turns share what is left with the generations behind it."""
-        now_s, behind = monotonic(), self._processes - generation - 1
+    def loaded(self, generation: int, n_turns: int) -> None:
+        """Note that the generation is loaded: its `n_turns` share what is left with those generations behind it that
+        can be loaded in time.
+        """
         self._generation = generation
-        self._loading_s = max(self._loading_s, now_s - self._started_s)
-        left_s = self.planned_s - self.elapsed_s
-        own_s = (left_s - behind * self._loading_s) / (behind + 1)
-        if own_s < 0:  # the last ones will be left out
-            own_s = left_s / 2 if behind else left_s
-        self._until_s = now_s + own_s
+        self._loading_s = max(self._loading_s, self._now_s() - self._started_s)
+        left_s = max(self.planned_s - self.elapsed_s, 0)
+        least_s = n_turns * SHORTEST_TURN_S
+        possible = int(max(left_s - least_s, 0) / max(self._loading_s + least_s, SHORTEST_TURN_S))
+        behind = min(self._processes - generation - 1, possible)
+        self._until_s = self._now_s() + (left_s - behind * self._loading_s) / (behind + 1)
 
     def has_time(self, number: int, n_turns: int) -> bool:
         """Whether round 0, 1, … of a generation, of `n_turns`, can begin."""
         if not self._is_binding or number == 0:
             return True
-        return (self._until_s - monotonic()) / n_turns >= SHORTEST_TURN_S
+        return (self._until_s - self._now_s()) / n_turns >= SHORTEST_TURN_S
 
     def is_over(self, number: int) -> bool:
         """Whether the time is up even for round 0, 1, … of the generation, which has begun."""
@@ -97,5 +106,5 @@ class Timetable:
         """The seconds of the next turn, where `n_turns` are left in the generation, each with an overhead."""
         if not self._is_binding:
             return self._turn_s
-        own_s = (self._until_s - monotonic()) / n_turns - overhead_s
+        own_s = (self._until_s - self._now_s()) / n_turns - overhead_s
         return min(max(own_s, SHORTEST_TURN_S), LONGEST_TURN * self._turn_s)

@@ -40,6 +40,7 @@ from kdpinn_edge.comparison.sizes import installed_bytes
 from kdpinn_edge.comparison.statistics import REFERENCE
 from kdpinn_edge.comparison.worker import Bound, Loaded, Worker
 from kdpinn_edge.errors import BenchError, listing
+from kdpinn_edge.files import check_folder
 from kdpinn_edge.runtime.timing import Pace
 
 LOAD_S, LOAD_ALL_S = 0.8, 3.0  # to start and load one of many backends, and whatever their number is: guessed
@@ -47,7 +48,7 @@ SAVE_S = 2.0
 SETTLE_S = 0.002  # between turns: what the last one woke goes back to sleep
 BACKGROUND_S = 0.02  # until a background load is at work
 BACKGROUND_AT_MOST_S = 60.0
-TOO_SLOW_TURNS = 4  # of one call
+TOO_SLOW_TURNS = 8  # of one call
 SWEEP_S = 0.02
 MOST_KEPT = 1250  # samples of a turn: eight turns have a p99.9
 LONGEST_S = 0.4  # of a turn, for the sake of a tail
@@ -81,21 +82,22 @@ def measure(
     name: str,
     out: Path | None = None,
     resume: bool = False,
+    force: bool = False,
     report: Callable[[MeasurementProgress], None] = lambda progress: None,
 ) -> Record:
     """Measure the backends `configs` as `protocol` has it; benchmarks/README.md says the rest.
 
     Calls are paired with those of the library of the smallest model among them. The record is in `out` from the
     beginning on, readable at every moment, and is_complete at the end; with `resume` the one that is there, if any, is
-    continued. Raises BenchError for arguments that make no comparison, for a file `out` that exists where it is not
-    resumed, and for one to resume that is of another bundle, machine, version or protocol; BundleError for a damaged
+    continued, with `force` it is replaced. Raises BenchError for arguments that make no comparison, as `check_out`
+    does, and for a record to resume that is of another bundle, machine, version or protocol; BundleError for a damaged
     bundle.
     """
     _check(configs, protocol)
-    if out is not None and out.exists() and not resume:
-        raise BenchError(f"{out} exists; expected: a new file, or --resume to continue the record in it")
+    if out is not None:
+        check_out(out, resume=resume, force=force)
     run = _Run(configs, protocol, name)
-    if out is not None and out.exists():
+    if out is not None and out.exists() and resume:
         earlier = read_record(out)
         run.resume(earlier, out)
         if earlier.is_complete:
@@ -103,6 +105,21 @@ def measure(
             return run.record(is_complete=True)
     run.measure(out, report)
     return run.record(is_complete=True)
+
+
+def check_out(out: Path, *, resume: bool, force: bool) -> None:
+    """Raise BenchError unless `out` is new, or is a record, which `resume` continues or `force` replaces."""
+    check_folder(out, BenchError)
+    if resume and force:
+        raise BenchError("--force begins a new record and --resume goes on with one; expected: one of them")
+    if not out.exists():
+        return
+    read_record(out)
+    if not resume and not force:
+        raise BenchError(
+            f"{out} already holds a record; expected: a new file. Name another one, continue the record by --resume, "
+            "or replace it by --force (in Python force=True)."
+        )
 
 
 class _Run:
@@ -207,7 +224,7 @@ class _Run:
                 with ExitStack() as those:
                     workers = self._start(process, folder, those, advance)
                     self._save(out)
-                    table.loaded(generation)
+                    table.loaded(generation, len(turns))
                     self._take_turns(turns, workers, load, table, out, advance)
         report(MeasurementProgress(planned_s, planned_s, "done"))
         if out is not None:
@@ -380,7 +397,7 @@ class _Run:
                 period_ns = (earlier.period_ns if earlier else None) or period_for(own.call_ns)
                 count = max(self._least_samples(turn.entry, period_ns, seconds), round(seconds * 1e9 / period_ns))
                 with load.running(BACKGROUND_AT_MOST_S) if turn.mode == "periodic, load" else nullcontext():
-                    sleep(BACKGROUND_S)
+                    sleep(BACKGROUND_S if turn.mode == "periodic, load" else 0)
                     samples, disturbance = worker.sample(turn.n, "periodic", period_ns, count)
                 late, on_core = (tuple(_rounded(column)) for column in samples.T)
                 block = Block(index, process, late, on_core_ns=on_core, disturbance=disturbance)

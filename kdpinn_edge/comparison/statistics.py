@@ -282,9 +282,9 @@ def ratio(cell: Cell) -> Ratio:
     pair cancels, and what it did to one is an outlier. A process' figure is the mean of its turns, and the run's the
     mean of its processes. The bootstrap draws processes with replacement, and turns within them, since pairs of one
     turn resemble each other, and so do turns of one process. With s the standard deviation over the draws and P
-    processes (or turns, where there is one process), the standard error is s √(P / (P − 1)), and a repetition departs
-    from this run by Student's quantile for P − 1 degrees of freedom times √2 standard errors: √2, because it has an
-    error of its own.
+    processes, the standard error is s √(P / (P − 1)), and a repetition departs from this run by Student's quantile for
+    P − 1 degrees of freedom times √2 standard errors: √2, because it has an error of its own. One process alone says
+    nothing about others; they are taken to differ as much as its turns do, which is what was seen.
     Turns that the machine spoilt are left out, by the rule of disturbance.py; where all are, none is. Seeded: equal
     pairs, equal ratios.
     """
@@ -292,11 +292,14 @@ def ratio(cell: Cell) -> Ratio:
     turns = np.array([np.median(-np.diff(np.log(block.pairs_ns), axis=1)) for block in sound])
     processes = np.array([block.process for block in sound])
     labels = np.unique(processes)
-    clusters = [turns[processes == label] for label in labels] if labels.size > 1 else list(turns[:, None])
+    clusters = [turns[processes == label] for label in labels]
     P, centre = len(clusters), float(np.mean([cluster.mean() for cluster in clusters]))
     spoilt = len(cell.blocks) - len(sound)
-    if P == 1:
+    if turns.size == 1:
         return Ratio(math.exp(centre), None, None, None, 0.0, turns.size, spoilt)
+    if P == 1:
+        alone = float(turns.std(ddof=1)) * math.sqrt(1 + 1 / turns.size)
+        return _within(centre, alone, turns.size - 1.0, turns.size, spoilt)
     rng = np.random.default_rng(0)
     means = np.empty((DRAWS, P))
     for c, drawn in enumerate(rng.integers(P, size=(P, DRAWS))):

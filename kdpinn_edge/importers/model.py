@@ -101,7 +101,7 @@ def _own(text: str) -> Model:
     if (name := zoo_name(text)) in zoo.names():
         program = read_program(zoo.program(name))
         return _model(program, problems.problem(zoo.record(name)["problem"]))
-    if not Path(text).exists():
+    if not text or not Path(text).exists():
         raise ProgramError(
             f"no model is called {text!r}, and no folder or file; expected: a problem or a model of the zoo "
             "(`kdpinn-edge problems` lists both), a run folder, a bundle, a program.npz, a .safetensors file, or a "
@@ -112,6 +112,11 @@ def _own(text: str) -> Model:
         raise ProgramError(
             f"{text} is no file of a model; expected: a program.npz, a .safetensors file, or a foreign network: "
             f"{FOREIGN}"
+        )
+    if Path(text).is_dir() and not (Path(text) / "model.safetensors").is_file():
+        raise ProgramError(
+            f"{text} holds no model: neither {MANIFEST_FILE}, as a bundle does, nor model.safetensors, as a run folder "
+            "that train or distill has written; expected: one of them. A run that is going on writes it at its end"
         )
     return net_model(find_pinn(text))
 
@@ -158,7 +163,8 @@ def _foreign(text: str, stated: Stated) -> Model | None:
         return None
     path = _file(text)
     if not path.is_file():
-        raise ProgramError(f"{path}: no such file; expected: {FOREIGN}")
+        found = "this is a folder" if path.is_dir() else "no such file"
+        raise ProgramError(f"{path}: {found}; expected: {FOREIGN}")
     name = model_name(path)
     if path.suffix == ".onnx":
         from kdpinn_edge.importers.onnx_files.model import read_onnx

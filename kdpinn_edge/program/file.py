@@ -11,7 +11,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def read_program(path: str | os.PathLike[str]) -> Program:
     except FileNotFoundError as error:
         raise ProgramError(f"{path}: no such file; expected: a program.npz that write_program wrote") from error
     except OSError as error:
-        raise ProgramError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ProgramError(f"{path}: not a Program file: it cannot be read ({error.strerror})") from error
     return parse_program(contents, path)
 
 
@@ -73,7 +73,7 @@ def parse_program(contents: bytes, path: str | os.PathLike[str]) -> Program:
     """The Program that a file of these contents holds; `path` names it in errors. Raises ProgramError as above."""
     try:
         data = io.BytesIO(contents)
-        if not is_zipfile(data):
+        if not is_zipfile(data) or not ZipFile(data).namelist():
             raise ValueError("no NumPy archive")
         with np.load(data, allow_pickle=False) as archive:
             structure = json.loads(archive["structure"].tobytes())

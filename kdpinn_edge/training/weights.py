@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from kdpinn_edge import zoo
-from kdpinn_edge.errors import ProblemError, TrainError, listing
+from kdpinn_edge.errors import ProblemError, TrainError, did_you_mean, listing
 from kdpinn_edge.files import write_whole
 from kdpinn_edge.problems import Problem, is_shipped, remembered
 from kdpinn_edge.training.followed import Followed, followed, read_columns
@@ -102,8 +102,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: archive.get_tensor(name) for name in archive.keys()}, archive.metadata() or {}  # noqa: SIM118
     except FileNotFoundError as error:
         raise TrainError(
-            f"{path}: no such file; expected: a .safetensors file, a run folder, or one of the zoo: "
-            f"{', '.join(zoo.names())}"
+            f"{path}: no such file; expected: a .safetensors file, a run folder, or a model of the zoo (`kdpinn-edge "
+            f"problems` lists them){did_you_mean(str(path), zoo.names())}"
         ) from error
     except (OSError, SafetensorError) as error:
         raise TrainError(

@@ -128,8 +128,7 @@ def directive(category: str, path: str, found: Any, members: str = "") -> str:
         shown = unquoted(inspect.signature(found))
         if category == "method" and "self" in shown.parameters:
             shown = shown.replace(parameters=list(shown.parameters.values())[1:])
-        signature = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", str(shown))
-        signature = re.sub(r"<(\w+\.\w+): [^>]*>", r"\1", signature)
+        signature = str(shown)
         if category == "class":
             signature = signature.partition(" -> ")[0]
     fence = ":" * (4 if members or category in ("class", "exception") else 3)
@@ -144,12 +143,20 @@ class Bare(str):
 
 
 def unquoted(signature: inspect.Signature) -> inspect.Signature:
-    """The signature with annotations as they are written."""
+    """The signature as it is written: annotations without quotes, functions and members of an Enum by their names."""
 
     def bare(annotation: Any) -> Any:
         return Bare(annotation) if isinstance(annotation, str) else annotation
 
-    parameters = [each.replace(annotation=bare(each.annotation)) for each in signature.parameters.values()]
+    def named(default: Any) -> Any:
+        if inspect.isfunction(default):
+            return Bare("…" if default.__name__ == "<lambda>" else default.__name__)
+        return Bare(default) if isinstance(default, Enum) else default
+
+    parameters = [
+        each.replace(annotation=bare(each.annotation), default=named(each.default))
+        for each in signature.parameters.values()
+    ]
     return inspect.Signature(parameters, return_annotation=bare(signature.return_annotation))
 
 

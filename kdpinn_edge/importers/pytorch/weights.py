@@ -66,7 +66,7 @@ def data_only(file: Path | IO[bytes], called: str) -> Any:
             f"{called}: this is a pickle of Python objects{what}, which runs code when it is read; expected: a state "
             f"dict. {CONVERT}. Or name your program, as in kdpinn-edge export model.py:build --weights weights.pt"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, OSError) as error:
+    except Exception as error:  # damaged bytes reach pickle, zipfile and struct, which raise what they like
         raise CaptureError(
             f"{called}: not a file that torch.save wrote ({type(error).__name__}); expected: a state dict in it, whole"
         ) from error

@@ -1,0 +1,189 @@
+"""How far the comparison can be believed on this machine: quick runs, repeated as it is, and beside a background load.
+
+python benchmarks/bench_coverage.py --out coverage.json
+
+Reported are the share of ratios that lie within the interval that another run printed, within one condition and across
+both; the share of rows that `--compare` reports of equal runs; in how many runs a library that evaluates 10 % more
+points is found to be slower; whether a backend that computes something else was refused; and the announced seconds
+beside those that a run took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise, permutations, product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from kdpinn_edge.comparison import selection
+from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, Prepared
+from kdpinn_edge.comparison.backend_config import BackendConfig
+from kdpinn_edge.comparison.background import background
+from kdpinn_edge.comparison.compare import Change
+from kdpinn_edge.comparison.record import Record
+from kdpinn_edge.comparison.session import estimate_s, measure
+from kdpinn_edge.comparison.statistics import Ratio, rows
+from kdpinn_edge.export.bundle import export_bundle
+from kdpinn_edge.importers.model import find_model
+from kdpinn_edge.runtime import load
+
+MORE = 1.1
+EQUAL, SLOWER, WRONG = "library again", "library, 10 % more points", "wrong on purpose"
+LONGEST_S = 600.0
+Ratios = dict[tuple[str, int], Ratio]
+
+
+def prepare(case: Case, threads: int | None, *, more: float, off: float) -> Prepared:
+    """Prepare the library on `more` times the points, its values `off` by so much at the probe points."""
+    engine = load(case.bundle)
+
+    def bind(x: Array, y: Array) -> Call:
+        n = round(more * len(x))
+        values = np.empty((n, y.shape[1]), y.dtype)
+        evaluate, first = engine.bind(np.resize(x, (n, x.shape[1])), values), values[: len(x)]
+
+        def call() -> Array:
+            evaluate()
+            return first
+
+        return call
+
+    return Prepared(lambda x: engine(x) + x.dtype.type(off), bind, "threads=1")
+
+
+def configs(bundle: Path) -> list[BackendConfig]:
+    """The quick comparison, and three libraries of our own: an equal one, a slower one and a wrong one."""
+    ours = [
+        Backend(name, "call from Python", "same function", ("cffi",), "", partial(prepare, more=more, off=off))
+        for name, more, off in ((EQUAL, 1.0, 0.0), (SLOWER, MORE, 0.0), (WRONG, 1.0, 0.01))
+    ]
+    return [*selection.quick(bundle), *(BackendConfig(backend.name, backend, bundle) for backend in ours)]
+
+
+@contextmanager
+def loaded(processes: int) -> Iterator[None]:
+    """Let so many processes compute beside what is done here."""
+    cpus = sorted(os.sched_getaffinity(0))
+    with background(tuple(cpus[k % len(cpus)] for k in range(processes))) as load_, load_.running(LONGEST_S):
+        yield
+
+
+def ratios(record: Record) -> Ratios:
+    """The ratios of a run, those that are measured: of the library to itself there is nothing to be covered."""
+    return {(row.entry, row.n): row.ratio for row in rows(record) if row.ratio and row.ratio.spread != 0}
+
+
+def share_within(runs: Sequence[tuple[Ratios, Ratios]]) -> dict[str, Any]:
+    """How many ratios of the second of each two runs lie within the intervals that the first one prints."""
+    within = printed = open_ = 0
+    for first, second in runs:
+        for key in first.keys() & second.keys():
+            interval = first[key]
+            if not interval.is_decidable or interval.low is None or interval.high is None:
+                open_ += 1
+                continue
+            printed += 1
+            within += interval.low <= second[key].factor <= interval.high
+    return {"within": within / printed if printed else None, "intervals": printed, "not decidable here": open_}
+
+
+def share_reported(runs: Sequence[tuple[Ratios, Ratios]]) -> float:
+    """The share of rows that `--compare` reports."""
+    found = [
+        Change(*key, first[key], second[key]).is_beyond_noise
+        for first, second in runs
+        for key in first.keys() & second.keys()
+    ]
+    return sum(found) / max(len(found), 1)
+
+
+def report(found: dict[str, list[Record]], seconds: dict[str, list[float]], announced_s: float) -> dict[str, Any]:
+    """All figures of the runs, by their condition."""
+    of_runs = {condition: [ratios(record) for record in records] for condition, records in found.items()}
+    document: dict[str, Any] = {"announced_s": announced_s, "machine": found[next(iter(found))][0].machine.cpu}
+    for condition, runs in of_runs.items():
+        many = [n for name, n in runs[0] if name == SLOWER and n > 1]
+        widths = [r.high / r.low - 1 for run in runs for r in run.values() if r.low and r.high and r.is_decidable]
+        document[condition] = {
+            "runs": len(runs),
+            "load average": [record.conditions[-1].load_average[0] for record in found[condition]],
+            "seconds": seconds[condition],
+            "coverage": share_within(list(permutations(runs, 2))),
+            "reported by --compare": share_reported(list(pairwise(runs))),
+            "median width of an interval": float(np.median(widths)) if widths else None,
+            "widest interval": max(widths, default=None),
+            "slower than the library, of all runs": {
+                n: sum(run[SLOWER, n].is_longer for run in runs if (SLOWER, n) in run) for n in many
+            },
+            "slower than an equal one by --compare, of all pairs of runs": {
+                n: [
+                    sum(
+                        Change(SLOWER, n, first[EQUAL, n], second[SLOWER, n]).is_beyond_noise
+                        for first, second in permutations(runs, 2)
+                    ),
+                    len(runs) * (len(runs) - 1),
+                ]
+                for n in many
+            },
+            "wrong one refused": sum(
+                any((absent.name, absent.kind) == (WRONG, "refused") for absent in record.absent)
+                for record in found[condition]
+            ),
+        }
+    if len(of_runs) > 1:
+        one, other = of_runs.values()
+        document["coverage across conditions"] = share_within([*product(one, other), *product(other, one)])
+    return document
+
+
+def main() -> None:
+    """Measure, and write what was found after every run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="burgers", help="a shipped model, or any that `kdpinn-edge bench` takes")
+    parser.add_argument("--repetitions", type=int, default=20, help="runs in each condition")
+    parser.add_argument("--load", type=int, default=2, help="processes of the background load; 0 for no such runs")
+    parser.add_argument("--seconds", type=float, default=selection.QUICK.budget_s, help="of one run")
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file")
+    options = parser.parse_args()
+    if options.repetitions < 2:
+        parser.error(f"--repetitions {options.repetitions}; expected: at least 2, to compare one with another")
+    protocol = replace(selection.QUICK, budget_s=options.seconds)
+    model = find_model(options.model)
+    found: dict[str, list[Record]] = {}
+    seconds: dict[str, list[float]] = {}
+    with TemporaryDirectory() as folder:
+        bundle = Path(folder) / "model"
+        equation = model.problem.equation if model.problem else None
+        export_bundle(
+            model.program, bundle, name="model", inputs=model.inputs, outputs=model.outputs, equation=equation
+        )
+        announced_s = estimate_s(configs(bundle), protocol)
+        for k, n_load in product(range(options.repetitions), (0, options.load) if options.load else (0,)):
+            condition = f"beside {n_load} processes" if n_load else "as it is"
+            with loaded(n_load):
+                start_s = monotonic()
+                record = measure(configs(bundle), replace(protocol, seed=k), name="coverage")
+                seconds.setdefault(condition, []).append(round(monotonic() - start_s, 1))
+            found.setdefault(condition, []).append(record)
+            print(
+                f"{condition}: {len(found[condition])} of {options.repetitions} in {seconds[condition][-1]} s",
+                flush=True,
+            )
+            if min(map(len, found.values())) >= 2:
+                document = report(found, seconds, announced_s)
+                options.out.write_text(json.dumps(document, indent=1))
+    print(options.out.read_text())
+
+
+if __name__ == "__main__":
+    main()
