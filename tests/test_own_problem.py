@@ -384,6 +384,6 @@ def test_the_stages_of_many_networks_are_names_of_the_package(artifacts: Artifac
     assert searched.winner.passed
     bundle = Path(searched.winner.outcome.folder, "bundle")
     compared = kdpinn_edge.bench(bundle, backends=["library, cffi"], n_points=[1])
-    assert [entry.name for entry in compared.record.entries] == ["library, cffi"]
+    assert "library, cffi" in [entry.name for entry in compared.record.entries]
     for result in (studied, searched, compared):
         shown(result)
