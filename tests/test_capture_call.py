@@ -425,6 +425,11 @@ MISFITS: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"inputs": ("x", "y", "t")},
         r"two ways, .*: with \(n, 1\), \(n, 1\), \(n, 1\), and with \(n, 3\)",
     ),
+    "random numbers behind an open signature": (
+        lambda *args: nn.functional.dropout(torch.cat(args, -1), 0.5, training=True),
+        {"inputs": ("x", "y", "t")},
+        r"is random: use nn\.Dropout, which is off in eval mode",
+    ),
     "columns of one tensor of a tuple": (
         lambda pair: NET(pair[1]) * pair[0],
         {"inputs": ("q", "x", "t")},
