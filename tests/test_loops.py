@@ -414,7 +414,7 @@ def test_names_of_variables_change_nothing_under_numpy() -> None:
     chosen = TARGETS["c99"]
     other = with_names(kernel(MODEL, "float32", chosen, 2), NAMES["all are count"])
     routines = [routine for function in other.functions.values() for routine in function.routines]
-    machine = Machine([*routines, other.outside, other.selftest], other.constants)
+    machine = Machine([*routines, other.outside, other.selftest], other.arrays)
     x = wild(MODEL["eval"], 9, "float32")
     with np.errstate(all="ignore"), profile(chosen.profile):
         assert machine.call("selftest") == 0

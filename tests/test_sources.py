@@ -358,7 +358,7 @@ def test_commands_take_a_source(tmp_path, monkeypatch):
     assert manifest["functions"]["eval"]["outputs"] == [{"name": "u", "unit": "K"}]
     again = find_model("b/model.onnx")
     assert (again.inputs, again.outputs) == ((Input("x", 0, 1, "m"), Input("t", 0, 2)), (Output("u", "K"),))
-    assert "tanh(" in run("info", "w.pt", *columns).output
+    assert "tanh(" in run("info", "w.pt", *columns, "--program").output
     assert "add --inputs and --outputs" in refused("export", "w.pt", "--out", "none")
     assert "is no column" in refused("export", "w.pt", "--inputs", "x y", "--out", "none")
     assert not Path("none").exists()

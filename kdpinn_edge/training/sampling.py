@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,7 +46,8 @@ def check_finite_start(net: Pinn, objective: Objective, domain: Domain) -> None:
     At the corners of the box derivatives need not be: no point is drawn there.
     """
     n_in, box = len(net.problem.inputs), net.problem
-    corners = torch.from_numpy(box.grid([2] * n_in if n_in <= MOST_CORNERS else [1] * n_in)).to(net.device)
+    every = box.grid([2] * n_in) if n_in <= MOST_CORNERS else np.array([box.lower, box.upper], np.float64)
+    corners = torch.from_numpy(every).to(net.device)
     inside = domain.candidates(CHECKED, torch.Generator().manual_seed(0)).to(net.device)
     u, batch = judged(net, inside, objective)
     parts = (

@@ -43,7 +43,7 @@
 #error "model.c needs float and double to be the formats of 32 and 64 bits of IEEE 754"
 #endif
 
-static const float W[17] = {
+static const float W_EVAL[17] = {
      0x1.295486p-4f,  0x1.7a9f44p-2f, -0x1.3cb0fap-2f,  0x1.81777ep-1f, -0x1.3867b6p-4f,  0x1.f02426p-5f,
      0x1.ab8e08p-3f,  0x1.17f5d6p-1f, -0x1.203ffcp-4f, -0x1.032888p-3f,  -0x1.fe962p-5f,  0x1.0ed57cp-8f,
     -0x1.787148p+0f,  -0x1.1b64ep-3f, -0x1.93728cp-1f, -0x1.da3dd8p-2f, -0x1.bddb62p-5f
@@ -206,29 +206,29 @@ static void model_eval_batch(const float *x, float *y, float *s, int32_t m)
     /* a0 = affine(x) */
     {
         float a0[2];
-        a0[0] = W[8];
-        a0[1] = W[8];
+        a0[0] = W_EVAL[8];
+        a0[1] = W_EVAL[8];
         float a1[2];
-        a1[0] = W[9];
-        a1[1] = W[9];
+        a1[0] = W_EVAL[9];
+        a1[1] = W_EVAL[9];
         float a2[2];
-        a2[0] = W[10];
-        a2[1] = W[10];
+        a2[0] = W_EVAL[10];
+        a2[1] = W_EVAL[10];
         float a3[2];
-        a3[0] = W[11];
-        a3[1] = W[11];
+        a3[0] = W_EVAL[11];
+        a3[1] = W_EVAL[11];
         for (int32_t k = 0; k < 2; k++) {
             float u[2];
             u[0] = s[2 * k];
             u[1] = s[1 + 2 * k];
-            a0[0] = kdpinn_fma(W[4 * k], u[0], a0[0]);
-            a0[1] = kdpinn_fma(W[4 * k], u[1], a0[1]);
-            a1[0] = kdpinn_fma(W[1 + 4 * k], u[0], a1[0]);
-            a1[1] = kdpinn_fma(W[1 + 4 * k], u[1], a1[1]);
-            a2[0] = kdpinn_fma(W[2 + 4 * k], u[0], a2[0]);
-            a2[1] = kdpinn_fma(W[2 + 4 * k], u[1], a2[1]);
-            a3[0] = kdpinn_fma(W[3 + 4 * k], u[0], a3[0]);
-            a3[1] = kdpinn_fma(W[3 + 4 * k], u[1], a3[1]);
+            a0[0] = kdpinn_fma(W_EVAL[4 * k], u[0], a0[0]);
+            a0[1] = kdpinn_fma(W_EVAL[4 * k], u[1], a0[1]);
+            a1[0] = kdpinn_fma(W_EVAL[1 + 4 * k], u[0], a1[0]);
+            a1[1] = kdpinn_fma(W_EVAL[1 + 4 * k], u[1], a1[1]);
+            a2[0] = kdpinn_fma(W_EVAL[2 + 4 * k], u[0], a2[0]);
+            a2[1] = kdpinn_fma(W_EVAL[2 + 4 * k], u[1], a2[1]);
+            a3[0] = kdpinn_fma(W_EVAL[3 + 4 * k], u[0], a3[0]);
+            a3[1] = kdpinn_fma(W_EVAL[3 + 4 * k], u[1], a3[1]);
         }
         s[4] = a0[0];
         s[5] = a0[1];
@@ -249,8 +249,8 @@ static void model_eval_batch(const float *x, float *y, float *s, int32_t m)
     /* u = affine(h0) */
     {
         float a0[2];
-        a0[0] = W[16];
-        a0[1] = W[16];
+        a0[0] = W_EVAL[16];
+        a0[1] = W_EVAL[16];
         float b0[2];
         b0[0] = 0.0f;
         b0[1] = 0.0f;
@@ -258,13 +258,13 @@ static void model_eval_batch(const float *x, float *y, float *s, int32_t m)
             float u[2];
             u[0] = s[12 + 2 * k];
             u[1] = s[13 + 2 * k];
-            a0[0] = kdpinn_fma(W[12 + k], u[0], a0[0]);
-            a0[1] = kdpinn_fma(W[12 + k], u[1], a0[1]);
+            a0[0] = kdpinn_fma(W_EVAL[12 + k], u[0], a0[0]);
+            a0[1] = kdpinn_fma(W_EVAL[12 + k], u[1], a0[1]);
             float u_2[2];
             u_2[0] = s[14 + 2 * k];
             u_2[1] = s[15 + 2 * k];
-            b0[0] = kdpinn_fma(W[13 + k], u_2[0], b0[0]);
-            b0[1] = kdpinn_fma(W[13 + k], u_2[1], b0[1]);
+            b0[0] = kdpinn_fma(W_EVAL[13 + k], u_2[0], b0[0]);
+            b0[1] = kdpinn_fma(W_EVAL[13 + k], u_2[1], b0[1]);
         }
         s[0] = a0[0] + b0[0];
         s[1] = a0[1] + b0[1];
@@ -284,16 +284,16 @@ static void model_eval_single(const float *x, float *y, float *s)
     /* a0 = affine(x), h0 = tanh(a0) */
     {
         float a[4];
-        a[0] = W[8];
-        a[1] = W[9];
-        a[2] = W[10];
-        a[3] = W[11];
+        a[0] = W_EVAL[8];
+        a[1] = W_EVAL[9];
+        a[2] = W_EVAL[10];
+        a[3] = W_EVAL[11];
         for (int32_t k = 0; k < 2; k++) {
             float g[4];
-            g[0] = W[4 * k];
-            g[1] = W[1 + 4 * k];
-            g[2] = W[2 + 4 * k];
-            g[3] = W[3 + 4 * k];
+            g[0] = W_EVAL[4 * k];
+            g[1] = W_EVAL[1 + 4 * k];
+            g[2] = W_EVAL[2 + 4 * k];
+            g[3] = W_EVAL[3 + 4 * k];
             a[0] = kdpinn_fma(g[0], s[k], a[0]);
             a[1] = kdpinn_fma(g[1], s[k], a[1]);
             a[2] = kdpinn_fma(g[2], s[k], a[2]);
@@ -306,12 +306,12 @@ static void model_eval_single(const float *x, float *y, float *s)
     }
     /* u = affine(h0) */
     {
-        float a = W[16];
+        float a = W_EVAL[16];
         float b = 0.0f;
         for (int32_t k = 0; k < 4; k += 2) {
-            float g = W[12 + k];
+            float g = W_EVAL[12 + k];
             a = kdpinn_fma(g, s[2 + k], a);
-            float g_2 = W[13 + k];
+            float g_2 = W_EVAL[13 + k];
             b = kdpinn_fma(g_2, s[3 + k], b);
         }
         s[0] = a + b;
