@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.special
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import Grade, Input
@@ -40,6 +41,8 @@ Array = NDArray[Any]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "numerics.md"
 BLOCK = 1 << 16  # what a second-level cache holds
 WIDER = {"float32": np.float64, "float64": np.longdouble}
+FASTER: dict[str, Callable[[Array], Array]] = {"erf": scipy.special.erf}
+"""The function in float64, where SciPy's takes a tenth of the time of the formula that also holds in long double."""
 TASKS = [
     (fn, precision, profile)
     for precision in WIDER
@@ -94,11 +97,14 @@ def measure(fn: str, precision: Any, profile: str, folder: Path, stride: int, sa
     function, max_ulp = FUNCTIONS[fn], computations(profile)[fn].max_ulp[precision]
     call = compiled(fn, precision, profile, folder)
     worst, worst_at, count, sound = 0.0, math.nan, 0, True
+    reference = FASTER.get(fn, function.exact) if precision == "float32" else function.exact
     for x in inputs(precision, stride, samples):
         y = call(x)
         count += x.size
         with np.errstate(all="ignore"):
-            exact = function.exact(x.astype(WIDER[precision]))
+            exact = reference(x.astype(WIDER[precision]))
+            if max_ulp == 0 and np.array_equal(y, exact.astype(precision), equal_nan=True):
+                continue
             nan = np.isnan(exact.astype(precision)) | np.isnan(x)
             finite = ~nan & (np.abs(x) <= function.reach) & np.isfinite(exact.astype(precision)) & np.isfinite(y)
             unit = np.spacing(np.abs(exact[finite]).astype(precision)).astype(WIDER[precision])
