@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from artifacts import Artifacts
+from scripts import script
 
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
@@ -35,13 +35,7 @@ def engine(bundle: Path) -> LibraryEngine:
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    spec = spec_from_file_location("inverse_burgers", EXAMPLE)
-    assert spec
-    assert spec.loader
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return script("examples/inverse_burgers.py")
 
 
 @pytest.mark.slow
@@ -82,12 +76,12 @@ def test_the_derivative_by_the_viscosity_is_that_of_the_exact_solution(engine: L
 
 @pytest.mark.slow
 def test_the_example_runs_without_torch(bundle: Path) -> None:
-    script = (
+    program = (
         "import runpy, sys\n"
         f"sys.argv = ['inverse_burgers.py', {str(bundle)!r}]\n"
         f"runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')\n"
         "assert not {'torch', 'numba', 'llvmlite', 'onnx'} & set(sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "standard errors" in result.stdout
     assert "evaluations at 50 points" in result.stdout

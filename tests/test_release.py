@@ -7,26 +7,16 @@ import os
 import subprocess
 import tarfile
 import tomllib
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
+from scripts import script
 
 ROOT = Path(__file__).parents[1]
 
 
-def _tool() -> ModuleType:
-    spec = spec_from_file_location("release", ROOT / "tools" / "release.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = _tool()
+TOOL = script("tools/release.py")
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.util import module_from_spec, spec_from_file_location
 from math import prod
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from scripts import script
 from typer.testing import CliRunner
 
 from kdpinn_edge import zoo
@@ -55,16 +54,7 @@ BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their
 }
 
 
-def _tool() -> ModuleType:
-    spec = spec_from_file_location("zoo_tool", ROOT / "tools" / "zoo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = _tool()
+TOOL = script("tools/zoo.py")
 
 
 def test_every_equation_has_a_teacher_and_two_students() -> None:
