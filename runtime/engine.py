@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import FUNCTIONS, FunctionName, Input, Manifest, Output
 from kdpinn_edge.bundle.probe import probed
+from kdpinn_edge.derive.groups import Positions, hessian_columns, jacobian_columns
+from kdpinn_edge.derive.names import Names
 from kdpinn_edge.display import draw_function, facts_html, facts_text
-from kdpinn_edge.errors import EngineError, did_you_mean
+from kdpinn_edge.errors import DerivativeError, EngineError, did_you_mean
 from kdpinn_edge.runtime.threads import RANGES_PER_THREAD, Threads, ranges
 
 if TYPE_CHECKING:
@@ -99,6 +101,22 @@ class Engine(ABC):
         """
         return self._named(self._checked("jet", x, threads))
 
+    def jacobian(self, x: Array, *, threads: int = 1) -> Array:
+        """The first derivatives of every output by every input at x (n, n_in): a new array (n, n_out, n_in).
+
+        They are columns of `jet`, with its bits; `threads` is as in `eval`. Raises EngineError where it lacks some.
+
+            slopes = engine.jacobian(x)[:, 0]
+        """
+        return np.take(self._checked("jet", x, threads), self._jacobian_columns, axis=1)
+
+    def hessian(self, x: Array, *, threads: int = 1) -> Array:
+        """The second derivatives of every output at x (n, n_in): a new array (n, n_out, n_in, n_in), symmetric.
+
+        They are columns of `jet`, as in `jacobian`.
+        """
+        return np.take(self._checked("jet", x, threads), self._hessian_columns, axis=1)
+
     def residual(self, x: Array, *, threads: int = 1) -> Array:
         """The residual of the equation at x (n, n_in), 0 for an exact solution: a new array (n, number of equations).
 
@@ -167,6 +185,26 @@ class Engine(ABC):
         points = np.empty((len(x), self.n_in), self.dtype)
         points[:, constant], points[:, ~np.array(constant)] = p, x
         return self._bind(function, points, y)
+
+    @cached_property
+    def _jacobian_columns(self) -> Positions:
+        return self._in_jet(jacobian_columns)
+
+    @cached_property
+    def _hessian_columns(self) -> Positions:
+        return self._in_jet(hessian_columns)
+
+    def _in_jet(self, columns: Callable[[Names, Sequence[str]], Positions]) -> Positions:
+        """Where derivatives stand in the jet."""
+        check_function(self.manifest, "jet")
+        inputs, outputs, jet = (
+            tuple(column.name for column in described)
+            for described in (self.manifest.inputs, *(self.manifest.functions[f].outputs for f in ("eval", "jet")))
+        )
+        try:
+            return columns(Names(inputs, outputs), jet)
+        except DerivativeError as error:
+            raise EngineError(f"the bundle of {self.manifest.name!r}: {error}") from error
 
     def _named(self, y: Array) -> dict[str, Array]:
         return {column.name: y[:, i] for i, column in enumerate(self.manifest.functions["jet"].outputs)}

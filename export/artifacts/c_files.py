@@ -9,6 +9,8 @@ from importlib.resources import files
 from itertools import chain, count
 
 from kdpinn_edge.bundle.manifest import PROGRAM_FILES, Artifact, FunctionName
+from kdpinn_edge.derive.groups import first_derivatives, second_derivatives
+from kdpinn_edge.derive.names import Names
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import Var, columns
 
@@ -60,11 +62,16 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -
         "build": BUILD[interface.target.artifact].replace("@name@", interface.name),
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
-        "inputs": ", ".join(column.name for column in interface.inputs),
+        "inputs": ", ".join(interface.input_names),
     }
     functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]
     constant = [_per_call(interface)] if interface.per_call else []
-    repeated = {"function": functions, "per_call": constant, "function_for": functions if constant else []}
+    repeated = {
+        "function": functions,
+        "per_call": constant,
+        "function_for": functions if constant else [],
+        **_index_macros(interface),
+    }
     text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
     return filled(text, {**model, **words}, repeated).encode()
 
@@ -78,6 +85,19 @@ def _per_call(interface: Interface) -> dict[str, str]:
         "n_x": str(len(interface.varying_columns)),
         "x": _sized([var for var in inputs if var not in constant]),
     }
+
+
+def _index_macros(interface: Interface) -> dict[str, list[dict[str, str]]]:
+    """What the macros that index the Jacobian and the Hessian need, where the jet has these columns in this order."""
+    names = Names(interface.input_names, columns(interface.functions["eval"].outputs))
+    jet = list(map(names.read, columns(interface.functions["jet"].outputs))) if "jet" in interface.functions else []
+    n_in, macros = len(names.inputs), {}
+    for kind, terms in (("jacobian", first_derivatives), ("hessian", second_derivatives)):
+        wanted = list(terms(names.outputs, names.inputs))
+        first = jet.index(wanted[0]) if wanted[0] in jet else 0
+        sizes = {"first": str(first), "n_pairs": str(n_in * (n_in + 1) // 2)}
+        macros[kind] = [sizes] if jet[first : first + len(wanted)] == wanted else []
+    return macros
 
 
 def _sized(variables: Sequence[Var]) -> str:

@@ -62,7 +62,7 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
                 *source.functions,
             ]
         ),
-        "input_names": quoted([column.name for column in interface.inputs]),
+        "input_names": quoted(interface.input_names),
         "field": f"f{real.width}",
         "lower": source.arrays["LOWER"],
         "upper": source.arrays["UPPER"],

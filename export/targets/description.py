@@ -119,7 +119,7 @@ def _descriptor(
     fields = [
         *(ir.Constant(WORD, n) for n in (ABI, scalar_bytes, len(interface.inputs), len(interface.functions))),
         *(string(text) for text in (interface.name, interface.target.profile, target)),
-        strings([column.name for column in interface.inputs]),
+        strings(interface.input_names),
         doubles(interface.lower),
         doubles(interface.upper),
         array([described(function, program) for function, program in interface.functions.items()]),

@@ -32,6 +32,11 @@ class Interface:
     per_call: tuple[str, ...] = ()
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """What the numbers of a point are called."""
+        return tuple(column.name for column in self.inputs)
+
+    @property
     def constant_columns(self) -> tuple[int, ...]:
         """Which numbers of a point are constant during a call."""
         return tuple(i for i, column in enumerate(self.inputs) if column.name in self.per_call)

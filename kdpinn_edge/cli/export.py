@@ -48,7 +48,7 @@ def export(
         str | None, typer.Option(help="Link with this C compiler and its options.  [default: cc here, else ziglang]")
     ] = None,
     derivatives: Annotated[
-        str | None, typer.Option(help='Add the function `jet`, as in "u, u_x, u_t, u_xx" or "u, laplacian(u)".')
+        str | None, typer.Option(help='Add the function `jet`, as in "u, u_x, u_xx", "u, laplacian(u)", "jacobian".')
     ] = None,
     residual: Annotated[
         bool, typer.Option("--residual", help="Add the function `residual`: what is left of the equation.")
