@@ -175,6 +175,38 @@ class Engine(ABC):
             raise EngineError(f"x and y overlap; expected: separate memory. Allocate: {allocate}")
         return self._bind_ranges(function, x, y, threads)
 
+    def torch(self) -> Callable[[Any], Any]:
+        """The values as a function of PyTorch: tensors (…, n_in) of the precision on the CPU to (…, n_out).
+
+        Autograd differentiates it once where the jet has the Jacobian, twice where it has the Hessian as well. The bits
+        are those of `eval`, `jacobian` and `hessian`.
+
+            loss = (engine.torch()(x) - observed).square().sum()
+        """
+        from kdpinn_edge.runtime.hosts.torch_function import torch_function
+
+        return torch_function(self)
+
+    def jax(self) -> Callable[[Any], Any]:
+        """The values as a function of JAX: arrays (…, n_in) of the precision to (…, n_out), called back on the host.
+
+        `jit`, `vmap`, `jvp` and `grad` take it; how often it can be differentiated is as in `torch`.
+
+            slope = jax.jit(jax.grad(lambda x: engine_function(x)[0]))(x)
+        """
+        from kdpinn_edge.runtime.hosts.jax_function import jax_function
+
+        return jax_function(self)
+
+    def address(self, function: FunctionName = "eval") -> int:
+        """The address of the C function NAME_eval, NAME_jet or NAME_residual, valid as long as the engine lives.
+
+        It is int32_t (const T *x, T *y, int64_t n), for callers of C such as ctypes, Numba and SciPy. Raises
+        EngineError where the model is not machine code.
+        """
+        check_function(self.manifest, function)
+        raise EngineError(f"{type(self).__name__} has no machine code; expected: load(bundle), or compile(model)")
+
     @abstractmethod
     def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
         """`bind` on one thread, for checked arrays."""
@@ -197,10 +229,8 @@ class Engine(ABC):
     def _in_jet(self, columns: Callable[[Names, Sequence[str]], Positions]) -> Positions:
         """Where derivatives stand in the jet."""
         check_function(self.manifest, "jet")
-        inputs, outputs, jet = (
-            tuple(column.name for column in described)
-            for described in (self.manifest.inputs, *(self.manifest.functions[f].outputs for f in ("eval", "jet")))
-        )
+        inputs = tuple(column.name for column in self.manifest.inputs)
+        outputs, jet = (tuple(c.name for c in self.manifest.functions[f].outputs) for f in FUNCTIONS[:2])
         try:
             return columns(Names(inputs, outputs), jet)
         except DerivativeError as error:

@@ -14,7 +14,7 @@ import cffi
 
 from kdpinn_edge.bundle.manifest import FunctionName, Manifest
 from kdpinn_edge.errors import BundleError, EngineError, MisfitError, listing
-from kdpinn_edge.runtime.engine import Array, Engine, check_points, dense
+from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points, dense
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
 
 HEADER = Path(__file__).with_name("kdpinn_edge.h")
@@ -55,6 +55,11 @@ class CEngine(Engine):
         """Count how many of the points x (n, n_in) lie outside the domain box."""
         check_points(self.manifest, x)
         return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
+
+    def address(self, function: FunctionName = "eval") -> int:
+        """The address of the C function NAME_eval, NAME_jet or NAME_residual, valid as long as the engine lives."""
+        check_function(self.manifest, function)
+        return int(self._ffi.cast("uintptr_t", self._functions[function]))
 
     def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
         points = self._ffi.from_buffer(self._buffer_type, x)
