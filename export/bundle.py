@@ -34,6 +34,7 @@ from kdpinn_edge.errors import BudgetError, BundleError, ExportError
 from kdpinn_edge.export.alternatives import with_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
+from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_library, casadi_source, check_casadi
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker
@@ -63,6 +64,7 @@ def export_bundle(
     per_call: Sequence[str] = (),
     equation: str | None = None,
     cc: Sequence[str] | None = None,
+    casadi: bool = False,
     with_bench: bool = False,
     max_flash: int | None = None,
     max_stack: int | None = None,
@@ -89,6 +91,10 @@ def export_bundle(
 
         export_bundle(deeponet, "heat", name="heat", per_call=["sensors"])
 
+    `casadi` adds `NAME_casadi.c`, the model with its derivatives as external functions of CasADi, and where the target
+    runs on this machine the library that CasADi loads. The derivatives are "jacobian" and "hessian" where none are
+    asked for; those that are asked for must have the Jacobian.
+
     `storage="float16"` keeps the parameters in half the space of float32 and computes in float32 all the same. The
     Programs of the bundle are then those with rounded parameters; `storage_errors` in the manifest says what that cost.
 
@@ -112,6 +118,7 @@ def export_bundle(
     if isinstance(residual, Problem):
         own = posed(residual)
         inputs, outputs, equation = inputs or own[0], outputs or own[1], equation or residual.equation
+    derivatives = derivatives or (REQUESTS if casadi else ())
     stated: dict[str, Any] = {
         "name": name,
         "precision": precision,
@@ -133,6 +140,8 @@ def export_bundle(
     check_judgeable(interface, budget)
     if with_bench:
         check_bench(interface.target)
+    if casadi:
+        check_casadi(interface)
     errors = model.errors(max_relative_error=max_relative_error)
     with _new_folder(directory) as folder:
         if report is not None:
@@ -141,6 +150,10 @@ def export_bundle(
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
         contents = {**linked, **_companions(model, library, code, equation, with_bench=with_bench)}
+        if casadi:
+            contents |= casadi_source(interface)
+        if casadi and code and interface.target.runs_here():
+            contents |= casadi_library(code, interface, command)
         for file_name, data in contents.items():
             (folder / file_name).write_bytes(data)
         if with_bench and interface.target.artifact == "elf":

@@ -198,6 +198,21 @@ class Engine(ABC):
 
         return jax_function(self)
 
+    def casadi(self) -> Any:
+        """The values as a function of CasADi, y(x) of columns x (n_in) and y (n_out), with its derivatives.
+
+        CasADi calculates in double; a model in float32 converts x and y. The function belongs to this process: to store
+        one, or to generate C, load the file, casadi.external("NAME_cas", "bundle/libNAME_casadi.so"). Raises
+        EngineError unless the engine is the library of a bundle that was exported for CasADi here.
+
+            f = engine.casadi()
+            opti.subject_to(X[:, k + 1] == f(casadi.vertcat(X[:, k], U[:, k])))
+        """
+        raise EngineError(
+            f"{type(self).__name__} has no library for CasADi; expected: load(bundle) of a bundle that was made for "
+            "this machine, and on it, by `export --casadi` or export_bundle(…, casadi=True)"
+        )
+
     def address(self, function: FunctionName = "eval") -> int:
         """The address of the C function NAME_eval, NAME_jet or NAME_residual, valid as long as the engine lives.
 

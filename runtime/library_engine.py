@@ -143,9 +143,11 @@ class LibraryEngine(CEngine):
 
     What runs are these bytes and no others: they are sealed in anonymous memory and loaded from there, so that no later
     change of the file, not even one in place, reaches a running engine. Raises BundleError or EngineError.
+
+    `for_casadi` are the bytes of the library for CasADi, where the bundle has one.
     """
 
-    def __init__(self, manifest: Manifest, image: bytes) -> None:
+    def __init__(self, manifest: Manifest, image: bytes, for_casadi: bytes | None = None) -> None:
         if fault := misfit(manifest):
             raise MisfitError(f"{manifest.library} was made for {manifest.target.name}; {fault}. {INSTEAD}")
         ffi = _ffi()
@@ -165,10 +167,18 @@ class LibraryEngine(CEngine):
         weakref.finalize(self, _unload, ffi, library, descriptor).atexit = False
         found = {function: getattr(library, symbol) for function, symbol in per_call.items()}
         super().__init__(manifest, ffi, getattr(library, describe)(), found)
-        self._image = image
+        self._image, self._for_casadi = image, for_casadi
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LibraryEngine, (self.manifest, self._image)
+        return LibraryEngine, (self.manifest, self._image, self._for_casadi)
+
+    def casadi(self) -> Any:
+        """The model as a function of CasADi, as in `Engine.casadi`."""
+        if self._for_casadi is None:
+            return super().casadi()
+        from kdpinn_edge.runtime.hosts.casadi_function import casadi_function
+
+        return casadi_function(self.manifest.name, self._for_casadi)
 
 
 class CompiledEngine(CEngine):
@@ -206,11 +216,8 @@ def _opened(ffi: cffi.FFI, manifest: Manifest, image: bytes) -> tuple[Any, int]:
     """`image`, loaded, and the open descriptor behind it: that keeps the path unique, and glibc, which knows loaded
     libraries by their paths, from returning an older one.
     """
-    descriptor = os.memfd_create(manifest.library, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    descriptor = sealed(manifest.library, image)
     try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(image)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
         return ffi.dlopen(f"/proc/self/fd/{descriptor}", ffi.RTLD_NOW | ffi.RTLD_LOCAL), descriptor
     except OSError as error:
         os.close(descriptor)
@@ -218,6 +225,15 @@ def _opened(ffi: cffi.FFI, manifest: Manifest, image: bytes) -> tuple[Any, int]:
             f"{manifest.library} cannot be loaded here ({error}); it was compiled for "
             f"{manifest.target.triple}. {INSTEAD}"
         ) from error
+
+
+def sealed(name: str, image: bytes) -> int:
+    """An open descriptor of anonymous memory that holds `image` and that nobody can change."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(image)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    return descriptor
 
 
 def _ffi() -> cffi.FFI:

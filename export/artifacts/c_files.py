@@ -15,6 +15,7 @@ from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import Var, columns
 
 COMMON_HEADER = "kdpinn_edge.h"
+Repeated = Mapping[str, Sequence[Mapping[str, str]]]
 HEADER = {"model.h": "{}.h"}
 EXAMPLE = {**HEADER, "example.c": "example.c"}
 TEMPLATES: Mapping[Artifact, Mapping[str, str]] = {
@@ -49,8 +50,13 @@ def c_files(interface: Interface) -> dict[str, bytes]:
     }
 
 
-def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -> bytes:
-    """The template `file` with what the model is, and with `words`, in place of each @word@."""
+def filled_template(
+    file: str, interface: Interface, words: Mapping[str, str], further: Repeated | None = None
+) -> bytes:
+    """The template `file` with what the model is, and with `words`, in place of each @word@.
+
+    `further` is what is repeated besides the functions of the model, as in `filled`.
+    """
     model = {
         "name": interface.name,
         "NAME": interface.name.upper(),
@@ -71,6 +77,7 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -
         "per_call": constant,
         "function_for": functions if constant else [],
         **_index_macros(interface),
+        **(further or {}),
     }
     text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
     return filled(text, {**model, **words}, repeated).encode()
@@ -138,9 +145,6 @@ def c_words(names: Sequence[str]) -> tuple[str, ...]:
         taken.add(free)
         words.append(free)
     return tuple(words)
-
-
-Repeated = Mapping[str, Sequence[Mapping[str, str]]]
 
 
 def filled(text: str, model: Mapping[str, str], repeated: Repeated | None = None) -> str:

@@ -60,16 +60,21 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
         return {interface.library: archive(object_code, f"{interface.name}.o", interface.symbols)}
     names = [interface.library, *([f"{interface.name}.lib"] if artifact == "dll" else [])]
     options = DIRECT if artifact in DIRECT and tuple(command) == (*ZIG, *ZIG_LINKER[artifact]) else THROUGH_CC
+    return run_in({OBJECT: object_code}, [*command, *options[artifact](interface), OBJECT], names, "linker")
+
+
+def run_in(inputs: Mapping[str, bytes], arguments: Command, names: Sequence[str], what: str) -> dict[str, bytes]:
+    """The files `names` that `arguments`, a `what`, makes of the files `inputs`. Raises ExportError with its words."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / OBJECT).write_bytes(object_code)
-        arguments = [*command, *options[artifact](interface), OBJECT]
+        for name, contents in inputs.items():
+            (Path(folder) / name).write_bytes(contents)
         try:
             done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
         except OSError as error:
-            raise ExportError(f"the linker {command[0]} cannot be run: {error.strerror}") from error
+            raise ExportError(f"the {what} {arguments[0]} cannot be run: {error.strerror}") from error
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip() or f"it exits with {done.returncode} and says nothing"
-            raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{said}")
+            raise ExportError(f"the {what} failed ({' '.join(arguments)}):\n{said}")
         return {name: (Path(folder) / name).read_bytes() for name in names}
 
 

@@ -49,6 +49,9 @@ LIBRARY_FILES: Mapping[Artifact, str] = {
 }
 """What each kind of library is called, for a model of this name."""
 
+CASADI_LIBRARY = "lib{}_casadi.so"
+"""What the library is called that CasADi loads, where there is one."""
+
 PROGRAM_FILES: Mapping[FunctionName, str] = {"eval": PROGRAM_FILE, "jet": "jet.npz", "residual": "residual.npz"}
 ONNX_FILES: Mapping[FunctionName, str] = {"eval": ONNX_FILE, "jet": "jet.onnx", "residual": "residual.onnx"}
 FUNCTIONS = tuple(PROGRAM_FILES)

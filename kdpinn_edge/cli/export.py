@@ -59,6 +59,9 @@ def export(
             help='Inputs that are constant during a call, as in "nu, s[100]": adds NAME_eval_for(p, x, y, n).'
         ),
     ] = None,
+    casadi: Annotated[
+        bool, typer.Option("--casadi", help="Add functions for CasADi; without --derivatives jacobian and hessian.")
+    ] = False,
     with_bench: Annotated[
         bool, typer.Option("--with-bench", help="Add a program for the device: self-test, latency, JSON.")
     ] = False,
@@ -107,6 +110,7 @@ def export(
             per_call=parse_per_call(per_call, found.program.inputs) if per_call is not None else (),
             equation=(found.problem.equation or None) if found.problem else None,
             cc=compiler_command(cc) if cc is not None else None,
+            casadi=casadi,
             with_bench=with_bench,
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,

@@ -1,0 +1,28 @@
+"""A model as an external function of CasADi, loaded from the bytes that were checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import casadi
+
+from kdpinn_edge.runtime.library_engine import sealed
+
+
+def casadi_function(name: str, image: bytes) -> Any:
+    """The function NAME_cas in `image`, the bytes of the library that the bundle has for CasADi.
+
+    They are loaded from sealed memory, as the library itself is. CasADi wants a file name that ends in .so: that of a
+    link, which is gone when this returns.
+    """
+    descriptor = sealed(name, image)
+    try:
+        with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
+            link = Path(folder) / f"{name}.so"
+            link.symlink_to(f"/proc/self/fd/{descriptor}")
+            return casadi.external(f"{name}_cas", str(link))
+    finally:
+        os.close(descriptor)
