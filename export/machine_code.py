@@ -49,7 +49,7 @@ def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
         module.link_in(_functions(kernels[0], interface, target, ["outside"]))
         for kernel, variant in zip(_sharing(kernels), target.compiled, strict=True):
             module.link_in(_functions(kernel, interface, variant, [*interface.evaluated, "selftest"]))
-        _hide(module, interface.symbols)
+        _hide(module, interface.visible)
         machine = _machine(target)
         passes = llvm.create_new_module_pass_manager()
         passes.add_constant_merge_pass()

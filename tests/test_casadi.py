@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import casadi as ca
 import numpy as np
@@ -15,6 +16,7 @@ from artifacts import Artifacts
 from compiled import same_bits
 from conftest import Need
 from elftools.elf.elffile import ELFFile
+from scripts import script
 from strategies import mlp, points
 
 from kdpinn_edge import compile, export_bundle, load
@@ -125,6 +127,18 @@ def test_the_library_shows_its_own_functions_and_needs_the_c_library_at_most(bun
     assert ca.external("half_cas", str(bundle / "libhalf_casadi.so"))(X[0]).shape == (3, 1)
 
 
+@pytest.mark.parametrize("target", ["native", "x86-64"])
+def test_no_function_of_a_plain_library_is_taken_for_one_of_casadi(artifacts: Artifacts, target: str) -> None:
+    folder = artifacts.bundle(mlp(3, 6, 1, 1), name="net", target=target, per_call=["x2"], derivatives=["jacobian"])
+    with (folder / "libnet.so").open("rb") as file:
+        shown = [s.name for s in ELFFile(file).get_section_by_name(".dynsym").iter_symbols() if s.name]
+    functions = [name for name in shown if not name.endswith("_work") and name.startswith("net_")]
+    assert {"net_eval", "net_jet_for", "net_outside", "net_selftest", "net_model"} < set(functions)
+    for name in ("net", *functions):
+        with pytest.raises(RuntimeError, match=r'"work" failed|Could not find any function'):
+            ca.external(name, str(folder / "libnet.so"))
+
+
 def test_no_argument_is_zero_and_no_result_is_none(bundle: Path, engine: Engine) -> None:
     library, y = ctypes.CDLL(str(bundle / "libhalf_casadi.so")), np.empty(3)
     nothing, results = (ctypes.c_void_p * 1)(None), (ctypes.c_void_p * 1)(y.ctypes.data)
@@ -184,3 +198,16 @@ def test_the_source_compiles_strictly_for_any_target(artifacts: Artifacts, tmp_p
     f = ca.external("half_cas", str(tmp_path / "half.so"))
     assert same_bits(np.array(f(X[0])).T, compile(NET, precision="float64")(X[:1]))
     subprocess.run([need("c++"), "-x", "c++", "-c", *flags, c99 / "half_casadi.c"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.hosts
+def test_a_controller_makes_the_plans_of_mx() -> None:
+    """The benchmark with a network that has learned less; its clock is left to the benchmark."""
+    bench = script("benchmarks/bench_casadi.py")
+    step = bench.trained(300)
+    with TemporaryDirectory() as folder:
+        engine = load(bench.exported(step, Path(folder) / "pendulum"))
+    models = engine.casadi(), bench.in_mx(step), bench.Callback("step", engine)
+    plans = [bench.closed_loop(bench.controller(model), 12)[0] for model in models]
+    assert np.abs(plans[0]).max() > 1
+    assert all(np.abs(each - plans[0]).max() <= bench.SAME for each in plans)

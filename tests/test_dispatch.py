@@ -121,6 +121,7 @@ def test_symbols(bundle: Path, need: Need) -> None:
     done = subprocess.run([need("nm"), "-D", bundle / "libnet.so"], capture_output=True, text=True, check=True)
     kinds = {name: kind for _, kind, name in map(str.split, done.stdout.splitlines())}
     assert kinds.pop("net_outside") == "T"
+    assert {kinds.pop(name) for name in list(kinds) if name.endswith("_work")} == {"T"}
     assert kinds == dict.fromkeys(("net_eval", "net_jet", "net_selftest", "net_model"), "i")
 
 

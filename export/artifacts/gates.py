@@ -34,9 +34,9 @@ class Contents:
 def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
     """The sizes of an artifact that passes the gates; ExportError with every gate that it does not pass.
 
-    Gates: it exports the functions of its header and nothing else; it needs no symbol and no library, but for what the
-    system demands of every library (MINIMUM); it has no writable data but what a loader fills in and then protects (the
-    addresses in the descriptor).
+    Gates: it exports the functions of its header and what keeps CasADi from calling these, and nothing else; it needs
+    no symbol and no library, but for what the system demands of every library (MINIMUM); it has no writable data but
+    what a loader fills in and then protects (the addresses in the descriptor).
     """
     kind = interface.target.artifact
     if kind not in READ:
@@ -46,7 +46,7 @@ def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
     except (ELFError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ExportError(f"{interface.library} is not what it should be, {WORDS[kind]}: {error}") from error
     minimum = MINIMUM.get(kind, frozenset())
-    expected = set(interface.symbols)
+    expected = set(interface.visible)
     faults = list(found.faults)
     if found.exports - minimum != expected:
         faults.append(f"exports {sorted(found.exports - minimum)}; expected: exactly {sorted(expected)}")

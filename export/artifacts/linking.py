@@ -98,7 +98,7 @@ def _wasm(interface: Interface) -> list[str]:
 
 
 def _dll(interface: Interface) -> list[str]:
-    exports = (f"/export:{symbol}" for symbol in interface.symbols)
+    exports = (f"/export:{symbol}" for symbol in interface.visible)
     files = f"/out:{interface.library}", f"/implib:{interface.name}.lib"
     return ["/nologo", "/dll", "/noentry", "/Brepro", "/machine:x64", *exports, *files]
 

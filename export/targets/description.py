@@ -12,6 +12,8 @@ from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Program, columns
 
 WORD, ADDRESS = ir.IntType(32), ir.IntType(8).as_pointer()
+REFUSED = 1
+"""What CasADi takes for a failure."""
 Functions = Mapping[str, ir.Function]
 TEXT = "constant"
 """What the constants are called that the description points to: texts, and arrays of these."""
@@ -36,6 +38,8 @@ def description(interface: Interface) -> str:
     """
     module = ir.Module("kdpinn")
     module.triple = module.data_layout = ""
+    for symbol in interface.refusals:
+        _returning(module, symbol, REFUSED)
     types, target = signatures(interface), interface.target
     outside = ir.Function(module, types.pop("outside"), interface.symbol("outside"))
     variants: dict[str, Functions] = {
@@ -50,8 +54,7 @@ def description(interface: Interface) -> str:
         if target.artifact == "archive":
             set_sections(module)
         return str(module)
-    unsupported = ir.Function(module, ir.FunctionType(WORD, []), f"{interface.name}_unsupported")
-    ir.IRBuilder(unsupported.append_basic_block()).ret(ir.Constant(WORD, UNSUPPORTED_CPU))
+    unsupported = _returning(module, f"{interface.name}_unsupported", UNSUPPORTED_CPU)
     variants[NO_VARIANT] = {**dict.fromkeys(types, unsupported), "outside": outside}
     table = ir.GlobalVariable(module, ir.ArrayType(ADDRESS, len(target.variants)), f"{interface.name}_variants")
     descriptors = {name: _descriptor(module, interface, name, variants[name], table) for name in variants}
@@ -72,6 +75,13 @@ def set_sections(module: ir.Module) -> None:
             each.section = f".text.{each.name}" if each.blocks else ""
         elif each.initializer is not None and not each.name.startswith(TEXT):
             each.section = f".rodata.{each.name}"
+
+
+def _returning(module: ir.Module, symbol: str, code: int) -> ir.Function:
+    """A function that returns `code`, whatever it is given."""
+    function = ir.Function(module, ir.FunctionType(WORD, []), symbol)
+    ir.IRBuilder(function.append_basic_block()).ret(ir.Constant(WORD, code))
+    return function
 
 
 def _accessor(module: ir.Module, symbol: str, descriptor: ir.GlobalVariable) -> ir.Function:

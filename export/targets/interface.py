@@ -58,8 +58,23 @@ class Interface:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Every C function of the library, and nothing else is visible in it."""
+        """Every C function of the library."""
         return tuple(f"{self.name}_{suffix}" for suffix in (*self.evaluated, "outside", "selftest", "model"))
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """What a library that is loaded by name has beside each C function: CasADi calls it first, and it fails.
+
+        CasADi takes any function for one of its own and asks NAME_work for the memory that it needs. Without an answer
+        it would call NAME_eval as it calls its own, and take its success for a value.
+        """
+        loaded = self.target.artifact in ("elf", "dylib", "dll")
+        return tuple(f"{symbol}_work" for symbol in self.symbols) if loaded else ()
+
+    @property
+    def visible(self) -> tuple[str, ...]:
+        """Every symbol that is visible in the library, and nothing else is."""
+        return (*self.symbols, *self.refusals)
 
     def symbol(self, function: str, variant: str | None = None) -> str:
         """The name of a C function; with `variant`, of its code for this one of several targets."""
