@@ -46,7 +46,8 @@ def study(
 
     `source` is the name of a problem, or the file that defines one: its workers are processes of their own. The folder
     is by default runs/NAME_study; what is in it is kept and not done again. Raises StudyError where the study cannot be
-    planned, or the problem has no reference solution; KeyboardInterrupt where that came, and the same call goes on.
+    planned; KeyboardInterrupt where that came, and the same call goes on. Of a problem without a reference solution
+    residuals are compared, and the report says so.
 
         study("burgers", sizes=[(8, 8), (16, 16)], seeds=3, cpu_seconds=20).plot()
     """
