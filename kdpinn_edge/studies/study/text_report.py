@@ -34,6 +34,11 @@ def live(console: Console, title: str) -> Iterator[Callable[[StudyProgress], Non
             bar.stop()
 
 
+def told(progress: StudyProgress) -> tuple[float, str]:
+    """The share of the cells that is done, and how far the study is in words."""
+    return progress.done / progress.cells, f"{progress.done}/{progress.cells} {progress.name or ''}".rstrip()
+
+
 def print_report(console: Console, found: StudyReport) -> None:
     """Print the tables and verdicts of the page."""
     tables = [(head(found), table_rows(found))]
