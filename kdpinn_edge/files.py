@@ -2,29 +2,83 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
-import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from stat import S_ISREG
 
 from kdpinn_edge.errors import KdpinnError
+from kdpinn_edge.interrupts import undisturbed
+from kdpinn_edge.unfinished import held, new_file, private_name, remove_abandoned
+
+PLAIN = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""How a file is opened that is not replaced: no link is followed, and no FIFO waited for."""
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path`, all of it or nothing. Raises OSError, with the path, where it cannot be written."""
+    """Write `data` to `path`, all of it or nothing, whatever happens to this process or to the machine.
+
+    Raises OSError, with the path, where it cannot be written, or is something else than a file.
+    """
     target = Path(path)
-    unfinished = target.with_name(f"{target.name}.unfinished")
     with naming(target):
-        try:
-            unfinished.write_bytes(data)
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        if _is_no_file(target):
+            raise OSError(errno.EINVAL, "this is no regular file; expected: a new file, or one to replace")
+        with new_file(target) as (descriptor, made):
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(data)
+            os.fsync(descriptor)
+            made.replace(target)
+        _sync(target.parent)
+
+
+def append(path: Path, text: str) -> None:
+    """Add `text` to the file `path`, which is made. Raises OSError, with the path, where that cannot be done."""
+    with naming(path), open(_plain(path, os.O_WRONLY | os.O_APPEND), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is in here with this file; the system ends the wait when that process dies."""
+    with naming(path):
+        descriptor = _plain(path, os.O_WRONLY)
+    try:  # what is done in here has errors of its own
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _plain(path: Path, access: int) -> int:
+    """Open a file that is not replaced, or make it: a descriptor of a regular file."""
+    descriptor = os.open(path, access | PLAIN, 0o666)
+    if not S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "this is no regular file")
+    return descriptor
+
+
+def _is_no_file(path: Path) -> bool:
+    return path.exists() and not path.is_file()
+
+
+def _sync(path: Path) -> None:
+    """Let what is in a file, or which names are in a folder, outlive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -40,6 +94,8 @@ def check_folder(path: Path, error: type[KdpinnError]) -> None:
     """Raise `error` where no file can be at `path`, since it is a folder or in none: call it before long work."""
     if path.is_dir():
         raise error(f"{path}: this is a folder; expected: the file to write")
+    if _is_no_file(path):
+        raise error(f"{path}: this is no regular file; expected: a new file, or one to replace")
     if not path.parent.is_dir():
         raise error(f"{path}: there is no folder {path.parent}; make it first")
 
@@ -96,33 +152,27 @@ def move_into_place(made: Path, folder: Path) -> None:
 
     Raises OSError where that cannot be done, and leaves what is there.
     """
+    for path in (*made.rglob("*"), made):
+        _sync(path)
     with _moved_away(folder):
         made.rename(folder)
+        _sync(folder.parent)
 
 
 @contextmanager
 def _moved_away(folder: Path) -> Iterator[None]:
     """Let `folder` have another name, and remove it in the end, or bring it back after an error."""
     with undisturbed():
-        away = None
-        if folder.exists():
-            away = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-            folder.rename(away)  # onto an empty folder
-        try:
+        remove_abandoned(folder)
+        if not folder.exists():
             yield
-        except BaseException:
-            if away is not None:
+            return
+        with held(folder):
+            away = private_name(folder)
+            folder.rename(away)
+            try:
+                yield
+            except BaseException:
                 away.rename(folder)
-            raise
-        if away is not None:
+                raise
             shutil.rmtree(away)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Let no signal of this thread interrupt what is done in here: it comes afterwards."""
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGALRM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

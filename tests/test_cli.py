@@ -452,7 +452,10 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "", "--out", "{new}"], "no model is called ''"),
         (["export", "{folder}.npz", "--out", "{new}"], "not a Program file: it cannot be read (Is a dir"),
         (["export", "{folder}.onnx", "--out", "{new}"], "folder.onnx: this is a folder; expected: model.onnx"),
-        (["export", "{empty}", "--name", "n", "--out", "{new}"], "not a Program file (ValueError: no NumPy archive)"),
+        (
+            ["export", "{empty}", "--name", "n", "--out", "{new}"],
+            "not a Program file (ValueError: no NumPy archive of a Program)",
+        ),
         (
             ["export", "{junk}", "--inputs", "x", "--outputs", "u", "--out", "{new}"],
             "junk.pt: not a file that torch.save wrote",

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from kdpinn_edge.cli import app
 from kdpinn_edge.errors import KdpinnError
-from kdpinn_edge.files import Kind, check_free, clear, move_into_place, undisturbed, write_whole
+from kdpinn_edge.files import Kind, check_free, clear, move_into_place, write_whole
+from kdpinn_edge.interrupts import undisturbed
 from kdpinn_edge.studies import worker
 from kdpinn_edge.studies.search.run import SEARCH
 from kdpinn_edge.studies.study.run import STUDY

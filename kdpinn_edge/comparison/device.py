@@ -24,8 +24,11 @@ from kdpinn_edge.comparison.reference import RefusedError
 from kdpinn_edge.errors import BenchError, listing
 from kdpinn_edge.numerics.lanes import PROFILES
 from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
+from kdpinn_edge.reading import MIB, read_whole
 
 NAME = "device: {}"
+LARGEST = 16 * MIB
+"""Bytes that a device may print."""
 
 Crc = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Count = Annotated[int, Meta(ge=1, le=1 << 24)]
@@ -115,7 +118,7 @@ def with_devices(record: Record, devices: Sequence[Device | Absent]) -> Record:
 
 def _read(path: Path) -> _Results:
     try:
-        text = path.read_bytes()
+        text = read_whole(path, LARGEST)
         schema = msgspec.json.decode(text, type=_Schema).schema
         if schema != DEVICE_SCHEMA:
             raise BenchError(
