@@ -15,8 +15,9 @@ from stat import S_ISREG
 
 from kdpinn_edge.errors import KdpinnError
 from kdpinn_edge.interrupts import undisturbed
-from kdpinn_edge.unfinished import held, new_file, private_name, remove_abandoned
+from kdpinn_edge.unfinished import SUFFIX, finished_name, held, new_file, private_name, remove_abandoned
 
+RENAME_EXCHANGE = 2
 PLAIN = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """How a file is opened that is not replaced: no link is followed, and no FIFO waited for."""
 
@@ -127,9 +128,10 @@ def check_free(folder: Path, kind: Kind, error: type[KdpinnError], *, force: boo
     if folder.is_symlink() or not folder.is_dir():
         raise error(f"{folder} is no folder; {whole}. Name another one.")
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    if not found and not any(folder.iterdir()):
+    strange = [path for path in found if not any(fnmatchcase(finished_name(path), each) for each in kind.patterns)]
+    found = [path for path in found if path in strange or finished_name(path) == path]  # without what a killed one left
+    if not found and (not any(folder.iterdir()) or any(folder.glob(f".*{SUFFIX}"))):
         return
-    strange = [path for path in found if not any(fnmatchcase(path, pattern) for pattern in kind.patterns)]
     if kind.marker not in found or strange:
         shown = ", ".join(strange[:3] or found[:3]) + (", …" if len(strange or found) > 3 else "")
         raise error(f"{folder} already holds other files than those of a {kind.word} ({shown}); {whole}.")
@@ -150,13 +152,26 @@ def clear(folder: Path) -> None:
 def move_into_place(made: Path, folder: Path) -> None:
     """Rename the folder `made`, which lies beside `folder`, to it; what is there now is removed.
 
-    Raises OSError where that cannot be done, and leaves what is there.
+    At every moment there is one of them, where the file system can exchange two names. Raises OSError where that cannot
+    be done, and leaves what is there.
     """
     for path in (*made.rglob("*"), made):
         _sync(path)
-    with _moved_away(folder):
-        made.rename(folder)
+    with undisturbed():
+        if not folder.exists() or not _exchanged(made, folder):
+            with _moved_away(folder):
+                made.rename(folder)
         _sync(folder.parent)
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _exchanged(made: Path, folder: Path) -> bool:
+    """Let two folders have each other's names, at once; False where the file system cannot do that."""
+    import ctypes
+
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    paths = [os.fsencode(path.absolute()) for path in (made, folder)]
+    return renameat2 is not None and renameat2(-1, paths[0], -1, paths[1], RENAME_EXCHANGE) == 0
 
 
 @contextmanager

@@ -21,11 +21,19 @@ from kdpinn_edge.interrupts import undisturbed
 
 TOKEN_BYTES = 8
 SUFFIX = ".unfinished"
+PRIVATE = re.compile(rf"\.(.+)\.[0-9a-f]{{{2 * TOKEN_BYTES}}}{re.escape(SUFFIX)}", re.DOTALL)
 
 
 def private_name(target: Path) -> Path:
     """A name beside `target` that nothing has."""
     return target.with_name(f".{target.name}.{token_hex(TOKEN_BYTES)}{SUFFIX}")
+
+
+def finished_name(path: str) -> str:
+    """The path that is being written as `path`; itself where it is no name of `private_name`."""
+    folder, slash, name = path.rpartition("/")
+    found = PRIVATE.fullmatch(name)
+    return f"{folder}{slash}{found[1]}" if found else path
 
 
 @contextmanager
@@ -74,9 +82,9 @@ def held(folder: Path) -> Iterator[bool]:
 
 def remove_abandoned(target: Path) -> None:
     """Remove what writers of `target` left that were killed: ours by its name and its owner, and locked by nobody."""
-    left = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{{2 * TOKEN_BYTES}}}{re.escape(SUFFIX)}")
     with suppress(FileNotFoundError), os.scandir(target.parent) as entries:
-        for path in [Path(entry.path) for entry in entries if left.fullmatch(entry.name)]:
+        names = [(entry.name, PRIVATE.fullmatch(entry.name)) for entry in entries]
+        for path in [target.with_name(name) for name, found in names if found and found[1] == target.name]:
             with suppress(OSError):
                 _remove_unlocked(path)
 

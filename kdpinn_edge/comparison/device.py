@@ -130,7 +130,7 @@ def _read(path: Path) -> _Results:
         raise BenchError(
             f"{path}: cannot be read ({error.strerror}); expected: what the bench for the device printed"
         ) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BenchError(
             f"{path}: not the results of a device ({error}); expected: the JSON that the bench for the device printed, "
             "and nothing else. The usual cause is a line of a debugger, or a run that was stopped."

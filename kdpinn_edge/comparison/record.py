@@ -296,7 +296,7 @@ def read_record(path: str | os.PathLike[str]) -> Record:
             raise msgspec.ValidationError("it says something that a record does not have, or leaves something out")
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror}); expected: a record of `bench --out`") from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BenchError(
             f"{path}: not a record ({error}); expected: the JSON that `bench --out` wrote. The usual cause is a "
             "truncated or edited file: measure again."

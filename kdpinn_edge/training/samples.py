@@ -112,7 +112,7 @@ def check_samples(x: ArrayLike, u: ArrayLike, du: ArrayLike | None, n_in: int, n
         accepted |= {(n, n_in)} if name == "du" and n_out == 1 else set()
         if array.dtype.kind not in "biuf":
             faults.append(f"{name} holds {array.dtype}; expected: real numbers")
-        elif array.shape not in accepted:
+        elif array.shape not in accepted or not n:
             faults.append(f"{name} has shape {array.shape}; expected: {shapes[name]}, for {n} points")
         elif not (finite := np.isfinite(array.reshape(n, -1)).all(axis=1)).all():
             faults.append(f"{name} is not finite in {np.sum(~finite)} of {n} rows, the first is {np.argmin(finite)}")

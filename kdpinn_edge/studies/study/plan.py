@@ -242,6 +242,8 @@ def read_plan(folder: Path) -> Plan | None:
 
 def _cells(documents: Sequence[dict[str, Any]]) -> Iterator[StudyCell]:
     for document in documents:
+        if set(document) != {"method", "config"}:
+            raise ValueError(f"a cell has {', '.join(sorted(document))}; expected: method and config")
         name = document["method"]
         yield StudyCell(name, typed(document["config"], DistillConfig if METHODS[name].distils else TrainConfig))
 
