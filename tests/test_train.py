@@ -434,8 +434,9 @@ def test_an_interrupt_keeps_the_best_weights(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_resumes_from_its_checkpoint(teacher_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train("burgers", run, TINY, report=Interrupt(100))
+    later = metrics(run)[-1] | {"step": 105}
     with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 105, "loss": 0.1}\n{"step": 11')
+        file.write(f'{json.dumps(later)}\n{{"step": 11')
     train("burgers", run, TINY, resume=True)
     assert (run / "model.safetensors").read_bytes() == (teacher_run / "model.safetensors").read_bytes()
     assert [row["step"] for row in metrics(run)] == [40, 80, *range(85, 121, 5)]
@@ -672,7 +673,7 @@ def test_truncated_weights_are_named(teacher_run: Path, tmp_path: Path) -> None:
         ({"layers.1.bias": None}, "layers.1.bias is missing"),
         ({"layers.1.weight": None}, r"hidden layers \(\)"),
         ({"extra": torch.zeros(1)}, "extra is not expected"),
-        ({"layers.1.weight": torch.zeros(10, 7)}, r"layers.1.weight has shape \(10, 7\); expected: \(10, 10\)"),
+        ({"layers.1.weight": torch.zeros(10, 7)}, "layers.1.weight has 7 columns; expected: 10"),
         ({"layers.0.weight": torch.zeros(())}, r"layers.0.weight has shape \(\)"),
         ({"layers.0.bias": torch.full((10,), torch.nan)}, "layers.0.bias holds something else than finite"),
         ({"layers.0.bias": torch.zeros(10, dtype=torch.int64)}, "layers.0.bias holds something else"),

@@ -7,7 +7,7 @@ worker takes the same candidate up again. One that was only suspended goes on wi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
@@ -22,7 +22,7 @@ from kdpinn_edge.files import Kind, check_free, clear
 from kdpinn_edge.studies.search.candidate import DEPTHS, WIDTHS, Candidate, Cost, storages
 from kdpinn_edge.studies.search.costs import Costs, check_measurable
 from kdpinn_edge.studies.search.goal import Goal, unbeaten
-from kdpinn_edge.studies.search.storage import OUTCOME, finished, open_study, outcome_of, outcomes
+from kdpinn_edge.studies.search.storage import OUTCOME, finished, open_study, outcome_of, outcomes, sealed
 from kdpinn_edge.studies.search.trial import BUNDLE, LOCK_FILE, Outcome, Task, evaluate
 from kdpinn_edge.training.activations import ACTIVATIONS
 from kdpinn_edge.training.lesson import Lesson
@@ -136,7 +136,7 @@ class _Work:
             raise TrialPruned
         outcome = known or evaluate(self.task, self.lesson, candidate, self.folder / f"trial_{trial.number:04}")
         try:
-            trial.set_user_attr(OUTCOME, asdict(outcome))
+            trial.set_user_attr(OUTCOME, sealed(outcome))
         except UpdateFinishedTrialError:
             self.given_up.add(trial.number)
             raise

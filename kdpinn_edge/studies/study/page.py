@@ -79,7 +79,7 @@ def page(found: StudyReport, figure: str) -> str:
         commands=" and ".join(f"`{command}`" for command in plan.commands),
         torch=versions()["torch"],
         seconds=plan.cpu_seconds,
-        teacher=record_of(plan.teacher)["command"],
+        teacher=record_of(plan.teacher).command,
         teacher_seconds=plan.teacher_cpu_seconds,
         errors=BY_RESIDUALS.format(name=found.problem.name)
         if found.reference is None

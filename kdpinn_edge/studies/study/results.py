@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from kdpinn_edge.errors import StudyError
 from kdpinn_edge.studies.study.measure import NetAccuracy
 from kdpinn_edge.studies.study.plan import METHODS, Plan, StudyCell, size_name
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER
-from kdpinn_edge.training.run_folder import read_json, record_of
+from kdpinn_edge.training.run_folder import read_json, record_of, typed
 
 
 @dataclass(frozen=True)
@@ -89,20 +90,23 @@ def results(plan: Plan, folder: Path) -> list[CellResult]:
     for cell in plan.cells:
         if (folder / cell.name / ACCURACY_FILE).exists():
             run = folder / cell.name
-            seconds = record_of(run)["training_cpu_seconds"]
-            found.append(CellResult(cell, read_accuracy(run), parameters_of(run), seconds))
+            made = record_of(run)
+            found.append(CellResult(cell, read_accuracy(run), made.architecture.parameters, made.training_cpu_seconds))
     return found
 
 
 def parameters_of(model: str | os.PathLike[str]) -> int:
     """The number of parameters of the network of a run folder or the zoo has."""
-    parameters: int = record_of(model)["architecture"]["parameters"]
-    return parameters
+    return record_of(model).architecture.parameters
 
 
 def read_accuracy(run: Path) -> NetAccuracy:
     """Read the accuracy that was measured of the network in a run folder."""
-    return NetAccuracy(**read_json(run / ACCURACY_FILE))
+    path = run / ACCURACY_FILE
+    try:
+        return typed(read_json(path), NetAccuracy)
+    except ValueError as error:
+        raise StudyError(f"{path}: not the accuracy of a network ({error}); delete it to measure it again") from error
 
 
 def rows(found: Sequence[CellResult], teacher: NetAccuracy) -> list[MethodRow]:
