@@ -19,6 +19,7 @@ from kdpinn_edge.bundle.manifest import (
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
     PROGRAM_FILES,
+    STATIC_FILES,
     Grade,
     Input,
     Manifest,
@@ -148,6 +149,9 @@ def export_bundle(
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
         sizes = check_artifact(library, interface) if code else None
+        if interface.target.artifact in STATIC_FILES:
+            static = STATIC_FILES[interface.target.artifact].format(name)
+            check_artifact(linked[static], interface, "static")
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
         try:

@@ -49,6 +49,12 @@ LIBRARY_FILES: Mapping[Artifact, str] = {
 }
 """What each kind of library is called, for a model of this name."""
 
+LINKED_FILES: Mapping[Artifact, str] = {"elf": "lib{}.so.{}", "dylib": "lib{}.{}.dylib"}
+"""What the library is called a second time, with its identity, where linked programs look for it by another name."""
+
+STATIC_FILES: Mapping[Artifact, str] = {"elf": "lib{}.a"}
+"""What the same code is called as a static archive, where that stands beside the library."""
+
 PROGRAM_FILES: Mapping[FunctionName, str] = {"eval": PROGRAM_FILE, "jet": "jet.npz", "residual": "residual.npz"}
 ONNX_FILES: Mapping[FunctionName, str] = {"eval": ONNX_FILE, "jet": "jet.onnx", "residual": "residual.onnx"}
 FUNCTIONS = tuple(PROGRAM_FILES)
