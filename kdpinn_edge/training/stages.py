@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from kdpinn_edge.bundle.manifest import name_fault
 from kdpinn_edge.derive.residual import check_problem
-from kdpinn_edge.errors import ProblemError, TrainingWarning
+from kdpinn_edge.errors import TrainingWarning
 from kdpinn_edge.problems import Problem, ProblemSource, is_shipped, problem
 from kdpinn_edge.training.config import DistillConfig, TrainConfig
 from kdpinn_edge.training.device import find_device
@@ -105,8 +104,6 @@ def recipe(
 def check_trainable(solved: Problem) -> None:
     """Raise ProblemError, with every fault, where a problem cannot be trained or its network could not be exported."""
     ansatz_of(solved)
-    if fault := name_fault(solved.name):
-        raise ProblemError(f"{solved.name}: {fault}")
     multi_indices_of(solved)
     check_problem(solved)
 
