@@ -11,6 +11,7 @@ from itertools import chain, count
 from kdpinn_edge.bundle.manifest import PROGRAM_FILES, Artifact, FunctionName
 from kdpinn_edge.derive.groups import first_derivatives, second_derivatives
 from kdpinn_edge.derive.names import Names
+from kdpinn_edge.export.artifacts.build_files import CMAKE, PKG_CONFIG, build_blocks, build_words, needs_libm
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import Var, columns
 
@@ -19,11 +20,11 @@ Repeated = Mapping[str, Sequence[Mapping[str, str]]]
 HEADER = {"model.h": "{}.h"}
 EXAMPLE = {**HEADER, "example.c": "example.c"}
 TEMPLATES: Mapping[Artifact, Mapping[str, str]] = {
-    "elf": {**EXAMPLE, "config.cmake": "{}-config.cmake", "model.pc": "{}.pc"},
-    "dylib": {**EXAMPLE, "config.cmake": "{}-config.cmake", "model.pc": "{}.pc"},
-    "archive": {**EXAMPLE, "config-archive.cmake": "{}-config.cmake", "model.pc": "{}.pc"},
-    "dll": {**EXAMPLE, "config-dll.cmake": "{}-config.cmake"},
-    "c99": {**EXAMPLE, "config-c99.cmake": "{}-config.cmake"},
+    "elf": {**EXAMPLE, **CMAKE, **PKG_CONFIG},
+    "dylib": {**EXAMPLE, **CMAKE, **PKG_CONFIG},
+    "archive": {**EXAMPLE, **CMAKE, **PKG_CONFIG},
+    "dll": {**EXAMPLE, **CMAKE},
+    "c99": {**EXAMPLE, **CMAKE, **PKG_CONFIG},
     "wasm": HEADER,
 }
 BUILD: Mapping[Artifact, str] = {
@@ -31,7 +32,7 @@ BUILD: Mapping[Artifact, str] = {
     "dylib": "cc example.c -L. -l@name@ -Wl,-rpath,@loader_path -o example && ./example",
     "archive": "cc example.c -L. -l@name@ -o example, with the compiler and start-up code of the board",
     "dll": "clang example.c @name@.lib -o example.exe && example.exe",
-    "c99": "cc -std=c99 -O2 example.c @name@.c -o example && ./example",
+    "c99": "cc -std=c99 -O2 example.c @name@.c -o example@libm@ && ./example",
     "wasm": "",
 }
 MEANING = {
@@ -65,10 +66,11 @@ def filled_template(
         "profile": interface.target.profile,
         "target": interface.target.name,
         "library": interface.library,
-        "build": BUILD[interface.target.artifact].replace("@name@", interface.name),
+        "build": _build(interface),
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
         "inputs": ", ".join(interface.input_names),
+        **build_words(interface),
     }
     functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]
     constant = [_per_call(interface)] if interface.per_call else []
@@ -77,10 +79,18 @@ def filled_template(
         "per_call": constant,
         "function_for": functions if constant else [],
         **_index_macros(interface),
+        **build_blocks(interface),
         **(further or {}),
     }
     text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
     return filled(text, {**model, **words}, repeated).encode()
+
+
+def _build(interface: Interface) -> str:
+    """How the example is compiled, linked and run."""
+    artifact = interface.target.artifact
+    libm = " -lm" if needs_libm(interface) else ""
+    return BUILD[artifact].replace("@name@", interface.name).replace("@libm@", libm)
 
 
 def _per_call(interface: Interface) -> dict[str, str]:

@@ -8,7 +8,7 @@ https://web.casadi.org/docs/#casadi-s-external-function
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
@@ -54,12 +54,18 @@ def check_casadi(interface: Interface) -> None:
         raise ExportError(f"CasADi needs the Jacobian, and {error}") from error
 
 
-def casadi_source(interface: Interface) -> dict[str, bytes]:
-    """File name → contents: `NAME_casadi.c`. Raises ExportError as `check_casadi` does."""
+def casadi_files(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
+    """File name → contents: the source, and its library where `object_code` is that of the model for this machine.
+
+    `command` is what links the library of the bundle. Raises ExportError with the compiler's words, and as
+    `check_casadi` does.
+    """
     check_casadi(interface)
     words = {"library_note": NOTES.get(interface.target.artifact, NOTE).replace("@name@", interface.name)}
     repeated = {"casadi": list(map(_words, _derivatives(interface)))}
-    return {SOURCE.format(interface.name): filled_template("casadi.c", interface, words, repeated)}
+    source = {SOURCE.format(interface.name): filled_template("casadi.c", interface, words, repeated)}
+    here = object_code and interface.target.runs_here()
+    return source | (_library(source, object_code, interface, command) if here else {})
 
 
 NOTE = "Compile it with the headers beside it, and link it with the library."
@@ -69,23 +75,21 @@ NOTES = {
 }
 
 
-def casadi_library(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
-    """File name → contents: the compiled source with the model's own machine code, for this machine.
+def _library(
+    source: Mapping[str, bytes], object_code: bytes, interface: Interface, command: Command
+) -> dict[str, bytes]:
+    """The compiled source with the model's own machine code.
 
     It shows the functions for CasADi and nothing else, so it can be loaded beside the library of the bundle, or beside
-    that of another version. `command` is what links the library. Raises ExportError with the compiler's words.
+    that of another version.
     """
     compiler = (*ZIG, "cc") if tuple(command[: len(ZIG)]) == ZIG else tuple(command)
-    library, source = CASADI_LIBRARY.format(interface.name), casadi_source(interface)
+    library = CASADI_LIBRARY.format(interface.name)
     symbols = " ".join(f"{each.symbol}; {each.symbol}_*;" for each in _derivatives(interface))
     passed = (*LINK, f"-soname,{library}", "--version-script=exports")
-    inputs = {
-        **c_files(interface),
-        **source,
-        OBJECT: object_code,
-        "exports": f"{{global: {symbols} local: *;}};".encode(),
-    }
+    exports = {"exports": f"{{global: {symbols} local: *; }};".encode()}
     arguments = [*compiler, *COMPILE, *(f"-Wl,{each}" for each in passed), *source, OBJECT, "-o", library]
+    inputs = {**c_files(interface), **source, **exports, OBJECT: object_code}
     return run_in(inputs, arguments, [library], "C compiler")
 
 
