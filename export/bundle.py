@@ -36,7 +36,7 @@ from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.artifacts.gates import check_artifact
-from kdpinn_edge.export.artifacts.linking import check_command, link, linker
+from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
@@ -123,6 +123,7 @@ def export_bundle(
         "derivatives": derivatives,
         "residual": residual,
         "per_call": per_call,
+        "equation": equation,
     }
     model = prepare(program, **stated)
     interface = model.interface
@@ -137,10 +138,14 @@ def export_bundle(
     with _new_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
+        model = model.with_toolchain({**model.toolchain, "linker": linker_version(command)})
+        interface = model.interface
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
-        contents = {**linked, **_companions(model, library, code, equation, with_bench=with_bench)}
+        contents = {**linked, **companions(model, library)}
+        if with_bench:
+            contents |= device_bench(code, interface)
         for file_name, data in contents.items():
             (folder / file_name).write_bytes(data)
         if with_bench and interface.target.artifact == "elf":
@@ -155,15 +160,13 @@ def export_bundle(
         except BudgetError as error:
             raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-        manifest = model.manifest(usage, errors, sizes=sizes, equation=equation, files=files)
+        manifest = model.manifest(usage, errors, sizes=sizes, files=files)
         write_manifest(manifest, folder)
     return manifest
 
 
-def _companions(
-    model: Prepared, library: bytes, code: bytes, equation: str | None, *, with_bench: bool
-) -> dict[str, bytes]:
-    """The files beside the library: the kernels to read, ONNX models, headers, examples."""
+def companions(model: Prepared, library: bytes) -> dict[str, bytes]:
+    """The files beside the library that follow from the model: the kernels to read, ONNX models, headers, examples."""
     interface = model.interface
     kernels = {
         f"{interface.symbol('kernel', variant.name)}.py": kernel.source.encode()
@@ -175,9 +178,9 @@ def _companions(
         ).SerializeToString(deterministic=True)
         for function, program in model.programs.items()
     }
-    page = web_files(library, interface, dict(model.outputs), equation) if interface.target.artifact == "wasm" else {}
-    bench = device_bench(code, interface) if with_bench else {}
-    return {**kernels, **networks, **c_files(interface), **page, **bench}
+    is_page = interface.target.artifact == "wasm"
+    page = web_files(library, interface, dict(model.outputs), model.equation) if is_page else {}
+    return {**kernels, **networks, **c_files(interface), **page}
 
 
 def _kind(directory: Path) -> Kind:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdpinn_edge.bundle.manifest import (
+    BESIDE,
     MANIFEST_FILE,
     Errors,
     Function,
@@ -287,8 +288,17 @@ def test_a_directory_is_refused(bundle: Path) -> None:
         check_files(bundle, WAVE)
 
 
-def test_files_that_are_not_listed_are_left_alone(bundle: Path) -> None:
-    (bundle / "example").write_bytes(b"compiled by the user")
+@pytest.mark.parametrize("name", ["example", "stdint.h", "libwave.so.1", ".hidden", "a\nb"])
+def test_files_that_are_not_listed_are_refused(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes(b"compiled by the user")
+    with pytest.raises(BundleError, match="is not in the manifest; move it out of the bundle") as raised:
+        check_files(bundle, WAVE)
+    assert ascii(name) in str(raised.value)
+
+
+@pytest.mark.parametrize("name", sorted(BESIDE))
+def test_files_that_may_be_beside_the_listed_ones(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes(b"")
     assert check_files(bundle, WAVE) == CONTENTS
 
 

@@ -60,6 +60,7 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -
         "build": BUILD[interface.target.artifact].replace("@name@", interface.name),
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
+        "statement": interface.statement,
         "inputs": ", ".join(column.name for column in interface.inputs),
     }
     functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]

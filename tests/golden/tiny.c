@@ -418,6 +418,7 @@ const kdpinn_model *model_model(void)
         .functions = FUNCTIONS,
         .outside_f32 = model_outside,
         .selftest = model_selftest,
+        .statement_sha256 = "",
     };
     return &model;
 }
