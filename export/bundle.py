@@ -11,14 +11,17 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
+    BESIDE,
     MANIFEST_FILE,
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
     PROGRAM_FILES,
+    SIGNATURE_FILE,
     Grade,
     Input,
     Manifest,
@@ -29,6 +32,7 @@ from kdpinn_edge.bundle.manifest import (
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.bundle.signature import Signer
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
 from kdpinn_edge.export.alternatives import with_advice
@@ -68,6 +72,7 @@ def export_bundle(
     max_stack: int | None = None,
     max_relative_error: float = MAX_RELATIVE_ERROR,
     force: bool = False,
+    sign: str | os.PathLike[str] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write the bundle of `program` to the new folder `directory`; returns its manifest.
@@ -103,11 +108,15 @@ def export_bundle(
 
     `force` replaces the bundle that `directory` holds, in the end and at once; any other folder is never replaced.
 
+    `sign` is the file of an Ed25519 private key (PEM), which signs the manifest, and through its hashes every file
+    (`bundle/signature.py`). The key itself goes nowhere; the manifest has the fingerprint of the public one.
+
     `report` is told what is compiled, once everything that can be known before has been found right.
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
-    that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
-    derivative or an input of `per_call` is asked for that there is not. Nothing is left behind after an error.
+    that is not passed, a file that cannot be written; KeyFileError for a key that cannot sign; ProgramError where a
+    parameter does not fit the precision, or a derivative or an input of `per_call` is asked for that there is not.
+    Nothing is left behind after an error.
     """
     if isinstance(residual, Problem):
         own = posed(residual)
@@ -131,6 +140,7 @@ def export_bundle(
     check_free(directory, _kind(directory), ExportError, force=force)
     command, budget = tuple(cc) if cc else linker(interface), Budget(max_flash, max_stack)
     check_command(command)
+    signer = Signer(sign) if sign is not None else None
     check_judgeable(interface, budget)
     if with_bench:
         check_bench(interface.target)
@@ -161,7 +171,11 @@ def export_bundle(
             raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
         manifest = model.manifest(usage, errors, sizes=sizes, files=files)
+        if signer is not None:
+            manifest = replace(manifest, signer=signer.fingerprint)
         write_manifest(manifest, folder)
+        if signer is not None:
+            (folder / SIGNATURE_FILE).write_bytes(signer.signature((folder / MANIFEST_FILE).read_bytes()))
     return manifest
 
 
@@ -184,12 +198,12 @@ def companions(model: Prepared, library: bytes) -> dict[str, bytes]:
 
 
 def _kind(directory: Path) -> Kind:
-    """What a bundle is: the files that its manifest names, and no other."""
+    """What a bundle is: the files that its manifest names, what may be beside them, and no other."""
     try:
         files = tuple(map(glob.escape, read_manifest(directory).files))
     except BundleError:
         files = ()
-    return Kind("bundle", MANIFEST_FILE, (MANIFEST_FILE, *files))
+    return Kind("bundle", MANIFEST_FILE, (*sorted(BESIDE), *files))
 
 
 @contextmanager

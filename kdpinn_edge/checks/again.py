@@ -54,9 +54,10 @@ class Again:
         if bench_program(interface) in found:
             derived |= bench_sources(interface)
             made.add(bench_program(interface))
-        faults = [f"{name} is missing" for name in derived if name not in found]
-        faults += [
-            f"{name} is not what an export writes there" for name in derived if found.get(name, b"") != derived[name]
+        faults = [
+            f"{name} is {'not what an export writes there' if name in found else 'missing'}"
+            for name in derived
+            if found.get(name) != derived[name]
         ]
         faults += [f"{name} is none of the files of an export" for name in sorted(found.keys() - derived.keys() - made)]
         if faults:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.bundle.manifest import (
     ONNX_FILES,
     PROGRAM_FILES,
+    SIGNATURE_FILE,
     FunctionName,
     Manifest,
     parse_manifest,
@@ -138,8 +139,9 @@ def _opened(directory: Path, key: Key, sha256: str | None, opened: list[Bundle])
         name = "manifest"
         manifest = parse_manifest(text, directory)
         if key is None and manifest.signer is not None:
-            how = f"--key FILE checks it against the public key {manifest.signer}"
-            yield CheckResult("signature", "skipped", f"whether somebody signed this manifest was not asked: {how}")
+            name = "signature"
+            yield _unverified(directory, manifest.signer)
+            name = "manifest"
         detail = f"schema {manifest.schema}, {manifest.name}, {manifest.precision}, SHA-256 {digest}"
         yield CheckResult(name, "passed", detail)
         name = "files"
@@ -150,6 +152,13 @@ def _opened(directory: Path, key: Key, sha256: str | None, opened: list[Bundle])
         opened.append(bundle)
     except KdpinnError as error:
         yield CheckResult(name, "failed", str(error))
+
+
+def _unverified(directory: Path, signer: str) -> CheckResult:
+    """What is known of the signature of a manifest when no key is given."""
+    if not (directory / SIGNATURE_FILE).exists():
+        raise BundleError(f"the manifest says that {signer} signed it, and {SIGNATURE_FILE} is missing")
+    return CheckResult("signature", "skipped", f"not verified: give the public key whose SHA-256 is {signer} (--key)")
 
 
 def _check_complete(manifest: Manifest) -> None:

@@ -60,7 +60,10 @@ def info(
         programs = {name: bundle.program(name) for name in manifest.functions}
         records = {name: _program_record(program) for name, program in programs.items()}
         document: dict[str, Any] = {"manifest": manifest.record, "sha256": bundle.sha256, "programs": records}
-        facts, rest = manifest_facts(manifest) | {"SHA-256": bundle.sha256}, function_facts(manifest)
+        facts, rest = (
+            manifest_facts(manifest) | {"SHA-256": f"{bundle.sha256} of manifest.json"},
+            function_facts(manifest),
+        )
     else:
         found = source_options.find(source)
         programs = {"eval": found.program}
