@@ -46,7 +46,7 @@ class CEngine(Engine):
         self.target = self._target(model)
         self._prove(model)
         is_single = manifest.precision == "float32"
-        self._buffer_type = ffi.typeof("float[]" if is_single else "double[]")
+        self._buffer_type = _interface().typeof("float[]" if is_single else "double[]")  # which remembers types
         self._functions = {
             function: model.functions[i].f32 if is_single else model.functions[i].f64
             for i, function in enumerate(manifest.functions)

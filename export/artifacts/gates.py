@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from kdpinn_edge.bundle.elf import SharedLibrary
 from kdpinn_edge.bundle.manifest import Artifact, Sizes
 from kdpinn_edge.errors import ExportError, listing
 from kdpinn_edge.export.artifacts.archive import only_member
@@ -21,13 +22,17 @@ Binary = TypeVar("Binary")
 
 @dataclass(frozen=True)
 class Contents:
-    """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes."""
+    """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes.
+
+    `indirect` are names for which the loader calls a function that chooses among several.
+    """
 
     exports: set[str]
     needs: set[str]
     libraries: set[str]
     writable: set[str]
     sizes: Sizes
+    indirect: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
 
@@ -36,7 +41,7 @@ def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
 
     Gates: it exports the functions of its header and nothing else; it needs no symbol and no library, but for what the
     system demands of every library (MINIMUM); it has no writable data but what a loader fills in and then protects (the
-    addresses in the descriptor).
+    addresses in the descriptor); loading an ELF library runs no code, but for what chooses between variants.
     """
     kind = interface.target.artifact
     if kind not in READ:
@@ -54,6 +59,7 @@ def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
         ("needs the symbols", found.needs),
         ("needs the libraries", found.libraries),
         ("has the writable sections", found.writable),
+        ("lets the loader call", set() if interface.target.variants else found.indirect),
     ):
         if names - minimum:
             faults.append(f"{what} {sorted(names - minimum)}; expected: {', '.join(sorted(minimum)) or 'none'}")
@@ -83,13 +89,16 @@ MINIMUM: Mapping[Artifact, frozenset[str]] = {
 
 
 def _elf(artifact: bytes) -> Contents:
-    file = ELFFile(BytesIO(artifact))
-    dynamic = file.get_section_by_name(".dynamic")
-    found = _elf_contents(file, file.get_section_by_name(".dynsym").iter_symbols())
-    found.libraries.update(str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED"))
-    if not any(segment["p_type"] == "PT_GNU_RELRO" for segment in file.iter_segments()):
-        found.faults.append("has no PT_GNU_RELRO segment, so its descriptor would stay writable")
-    return found
+    """Symbols and libraries are those that the loader sees; sizes are those of sections, which it does not."""
+    library, file = SharedLibrary(artifact), ELFFile(BytesIO(artifact))
+    return replace(
+        _elf_contents(file, ()),
+        exports=library.exports,
+        needs=library.needs,
+        libraries=library.libraries,
+        indirect=library.indirect,
+        faults=library.faults,
+    )
 
 
 def _archive(artifact: bytes) -> Contents:

@@ -119,6 +119,7 @@ class SharedLibrary:
         if kind != SHARED_LIBRARY or self.machine not in RELOCATIONS:
             raise ValueError(f"it is of type {kind} for machine {self.machine}; expected: a shared library of a target")
         self.segments = [self._segment(at + i * size) for i in range(count)]
+        self._check_layout()
         self.faults = list(self._segment_faults())
         self._table = self._dynamic_table()
         self._symbols = list(self._all_symbols())
@@ -139,19 +140,24 @@ class SharedLibrary:
     def _of_kind(self, kind: int) -> list[Segment]:
         return [segment for segment in self.segments if segment.kind == kind]
 
+    def _check_layout(self) -> None:
+        """Raise ValueError unless the segments are in the file, and follow each other in memory."""
+        end = -1
+        for segment in self._of_kind(LOAD):
+            if segment.offset + segment.in_file > len(self._image) or segment.in_file > segment.in_memory:
+                raise ValueError("it has a segment that is longer than the file, or than its memory")
+            if (segment.offset - segment.address) % PAGE or segment.address // PAGE <= end:
+                raise ValueError("it has segments that overlap, or are not aligned to pages")
+            end = (segment.address + max(segment.in_memory, 1) - 1) // PAGE
+
     def _segment_faults(self) -> Iterator[str]:
         for segment in self.segments:
             if segment.kind not in SEGMENTS:
                 yield f"has a segment of kind {segment.kind:#x}; expected: {', '.join(SEGMENTS.values())}"
-        stacks, end = self._of_kind(STACK), -1
+        stacks = self._of_kind(STACK)
         if len(stacks) != 1 or stacks[0].flags & EXECUTABLE:
             yield "asks for a stack that can be executed"
         for segment in self._of_kind(LOAD):
-            if segment.offset + segment.in_file > len(self._image) or segment.in_file > segment.in_memory:
-                yield "has a segment that is longer than the file"
-            if (segment.offset - segment.address) % PAGE or segment.address // PAGE <= end:
-                yield "has segments that overlap, or are not aligned to pages"
-            end = (segment.address + max(segment.in_memory, 1) - 1) // PAGE
             if segment.in_memory - segment.in_file > (MOST_PADDING if segment.flags & WRITABLE else 0):
                 yield "has memory that is not in the file"
             if segment.flags & WRITABLE:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from kdpinn_edge.bundle.manifest import FunctionName, Input, Manifest, Output, TargetRecord
 
@@ -34,10 +33,10 @@ def statement_sha256(
         "precision": precision,
         "storage": storage,
         "profile": profile,
-        "target": asdict(target),
-        "inputs": [asdict(column) for column in inputs],
+        "target": vars(target),
+        "inputs": [vars(column) for column in inputs],
         "per_call": list(per_call),
-        "outputs": {function: [asdict(column) for column in outputs[function]] for function in programs},
+        "outputs": {function: [vars(column) for column in outputs[function]] for function in programs},
         "programs": dict(programs),
         "equation": equation,
         "toolchain": dict(toolchain),
