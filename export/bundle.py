@@ -6,10 +6,8 @@ import ctypes
 import glob
 import hashlib
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +20,16 @@ from kdpinn_edge.bundle.manifest import (
     ONNX_FILES,
     PROGRAM_FILES,
     SIGNATURE_FILE,
+    STATIC_FILES,
     Grade,
     Input,
     Manifest,
     Output,
     Precision,
+    Sizes,
     Storage,
     read_manifest,
+    read_manifest_bytes,
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
@@ -36,6 +37,7 @@ from kdpinn_edge.bundle.signature import Signer
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
 from kdpinn_edge.export.alternatives import with_advice
+from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
@@ -46,9 +48,12 @@ from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
-from kdpinn_edge.files import Kind, check_free, move_into_place, undisturbed
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.files import Kind, check_free, move_into_place
+from kdpinn_edge.interrupts import undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
+from kdpinn_edge.unfinished import new_folder
 
 
 def export_bundle(
@@ -148,6 +153,8 @@ def export_bundle(
     with _new_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
+            if advice := compiler_advice(interface):
+                report(f"{interface.library}: {advice}")
         model = model.with_toolchain({**model.toolchain, "linker": linker_version(command)})
         interface = model.interface
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
@@ -162,7 +169,7 @@ def export_bundle(
             (folder / BENCH.format(name)).chmod(0o755)
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
-        sizes = check_artifact(library, interface) if code else None
+        sizes = _gated(linked, interface) if code else None
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
         try:
@@ -173,10 +180,22 @@ def export_bundle(
         manifest = model.manifest(usage, errors, sizes=sizes, files=files)
         if signer is not None:
             manifest = replace(manifest, signer=signer.fingerprint)
-        write_manifest(manifest, folder)
-        if signer is not None:
-            (folder / SIGNATURE_FILE).write_bytes(signer.signature((folder / MANIFEST_FILE).read_bytes()))
+        _write(manifest, folder, signer)
     return manifest
+
+
+def _gated(linked: Mapping[str, bytes], interface: Interface) -> Sizes:
+    """The sizes of the library among the files `linked`. Raises ExportError where one does not pass its gates."""
+    artifact = interface.target.artifact
+    if artifact in STATIC_FILES:
+        check_artifact(linked[STATIC_FILES[artifact].format(interface.name)], interface, "static")
+    return check_artifact(linked[interface.library], interface)
+
+
+def _write(manifest: Manifest, folder: Path, signer: Signer | None) -> None:
+    write_manifest(manifest, folder)
+    if signer is not None:
+        (folder / SIGNATURE_FILE).write_bytes(signer.signature(read_manifest_bytes(folder)))
 
 
 def companions(model: Prepared, library: bytes) -> dict[str, bytes]:
@@ -209,23 +228,16 @@ def _kind(directory: Path) -> Kind:
 @contextmanager
 def _new_folder(directory: Path) -> Iterator[Path]:
     """A folder beside `directory` that becomes it in the end, or is gone after an error or an interrupt."""
-    building = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with undisturbed():
-            building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-        yield building
-        building.chmod(0o755)
-        with undisturbed():
-            if signal.SIGINT in signal.sigpending():
-                raise KeyboardInterrupt
-            move_into_place(building, directory)
+        with new_folder(directory) as building:
+            yield building
+            with undisturbed():
+                if signal.SIGINT in signal.sigpending():
+                    raise KeyboardInterrupt
+                move_into_place(building, directory)
     except OSError as error:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
-    finally:
-        if building is not None:
-            with undisturbed():
-                shutil.rmtree(building, ignore_errors=True)
 
 
 def _self_test(library: Path, name: str) -> None:

@@ -97,7 +97,7 @@ CHANGES: dict[str, tuple[Callable[[bytearray], None], str]] = {
     "AUDIT": (retagged(0x6FFFFEFC), "has DT_AUDIT, "),
     "FILTER": (retagged(0x7FFFFFFF), "has DT_FILTER, "),
     "RELR": (retagged(36), "has DT_0x24, "),
-    "needed": (retagged(1), "needs the libraries ['libnet.so']"),
+    "needed": (retagged(1), "needs the libraries ['libnet.so."),
     "flags twice": (retagged(0x6FFFFFFB), "the dynamic tag 0x6ffffffb twice"),
     "flags": (lambda b: pack_into("<Q", b, tag(b, FLAGS) + 8, 12), "has the flags 0xc in the dynamic tag 0x1e"),
     "stack": (patched(lambda b: segment(b, STACK), 4, "<I", 7), "asks for a stack that can be executed"),

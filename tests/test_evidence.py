@@ -76,9 +76,9 @@ def test_a_bundle_that_was_edited(bundle: Path, tmp_path: Path) -> None:
     found = evidence(copy)
     assert not found.holds
     assert outcomes(found) == {"R1": "not met", **{f"R{i}": "open" for i in range(2, 10)}}
-    (copy / "manifest.json").write_text("{}")
-    found = evidence(copy)
+    found = evidence(copy, sha256="0" * 64)
     assert found.manifest is None
+    assert outcomes(found)["R2"] == "not met"
     write_evidence(found, tmp_path / "page.html")
     assert "1 not met" in (tmp_path / "page.html").read_text()
 

@@ -31,7 +31,7 @@ EXECUTABLE, WRITABLE = 1, 2
 MOST_PADDING = 1 << 16
 """The largest page of a target: how far a writable segment may go on in memory behind its bytes in the file."""
 
-NEEDED, STRTAB, SYMTAB, STRSZ, HASH, GNU_HASH = 1, 5, 6, 10, 4, 0x6FFFFEF5
+NEEDED, STRTAB, SYMTAB, STRSZ, SONAME, HASH, GNU_HASH = 1, 5, 6, 10, 14, 4, 0x6FFFFEF5
 FLAGS, FLAGS_1 = 30, 0x6FFFFFFB
 TABLES = ((7, 8, True), (17, 18, False), (23, 2, None))
 """Tags with the place and the size of each table of relocations, and whether they have addends; JMPREL: see PLTREL."""
@@ -40,6 +40,7 @@ ALLOWED_FLAGS = {FLAGS: 0x2 | 0x8, FLAGS_1: 0x1}  # SYMBOLIC, BIND_NOW; NOW
 ALLOWED = frozenset(
     {0, NEEDED, HASH, GNU_HASH, STRTAB, SYMTAB, STRSZ, 11, FLAGS, FLAGS_1, PLTREL}
     | {14, 16, 24, 3, 9, 19, 0x6FFFFFF9, 0x6FFFFFFA}  # SONAME, SYMBOLIC, BIND_NOW, PLTGOT, sizes and counts
+    | {0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD}  # VERSYM, VERDEF, VERDEFNUM
     | {tag for place, size, _ in TABLES for tag in (place, size)}
 )
 """The tags that only say where something is. NEEDED is judged by its names."""
@@ -68,6 +69,8 @@ RELOCATIONS: Mapping[int, Mapping[int, str]] = {
 }
 """For each machine the relocations that store an address: absolute, GLOB_DAT, JUMP_SLOT, RELATIVE; and IRELATIVE."""
 INDIRECT_FUNCTION = 10
+UNDEFINED, ABSOLUTE = 0, 0xFFF1
+"""Sections of symbols that stand for no place in the library."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class Symbol:
 
 class SharedLibrary:
     """An ELF library, by what its loader reads: `exports` and `needs` are names of symbols, `libraries` of files.
+    `linked_as` is the name that a program keeps which is linked with it; "none" where it has none.
 
     `faults` says what the loader would do beyond mapping the file and storing addresses in memory that it then
     protects. Raises ValueError for bytes that are no such library.
@@ -124,6 +128,7 @@ class SharedLibrary:
         self._table = self._dynamic_table()
         self._symbols = list(self._all_symbols())
         named = [symbol for symbol in self._symbols if symbol.name]
+        self.linked_as = self._text(self._one(SONAME)) if SONAME in self._table else "none"
         self.exports = {symbol.name for symbol in named if symbol.is_defined}
         self.needs = {symbol.name for symbol in named if not symbol.is_defined}
         self.libraries = {self._text(at) for at in self._table.get(NEEDED, [])}
@@ -208,7 +213,9 @@ class SharedLibrary:
         for i in range(count):
             fields = entry.unpack_from(self._image, at + i * entry.size)
             name, info, section = (fields[0], fields[1], fields[3]) if self._is_wide else (fields[0], *fields[3::2])
-            yield Symbol(self._text(name) if name else "", section != 0, info & 0xF == INDIRECT_FUNCTION)
+            is_here = section not in (UNDEFINED, ABSOLUTE)
+            named = name if section != ABSOLUTE else 0  # what GNU ld defines for each version of symbols
+            yield Symbol(self._text(named) if named else "", is_here, info & 0xF == INDIRECT_FUNCTION)
 
     def _symbol_count(self) -> int:
         """How many symbols there are, by the hash table that the loader uses: the GNU one where there is one."""

@@ -14,14 +14,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdpinn_edge.bundle.manifest import DIGEST, MANIFEST_FILE, SIGNATURE_FILE, read_regular
+from kdpinn_edge.bundle.manifest import DIGEST, MANIFEST_FILE, SIGNATURE_FILE
 from kdpinn_edge.errors import BundleError, KeyFileError
 from kdpinn_edge.extras import pip_install
+from kdpinn_edge.reading import KIB, read_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-MOST_KEY_BYTES = 1 << 14
 MAKE_KEY = "openssl genpkey -algorithm ed25519 -out key.pem"
 PUBLISH_KEY = "openssl pkey -in key.pem -pubout -out public.pem"
 
@@ -66,7 +66,7 @@ def check_signature(text: bytes, directory: str | os.PathLike[str], key: str | o
 
     path = Path(directory) / SIGNATURE_FILE
     try:
-        signature = read_regular(path)
+        signature = read_whole(path, KIB, link=False)
     except OSError as error:
         raise BundleError(
             f"{path}: {error.strerror}, so nobody has signed this bundle. Nothing more was read. "
@@ -134,7 +134,6 @@ def _key_bytes(path: Path) -> bytes:
             "To pin the hash of the manifest by sha256 needs no package."
         ) from error
     try:
-        with path.open("rb") as file:
-            return file.read(MOST_KEY_BYTES)
+        return read_whole(path, 16 * KIB)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}; expected: the file of a key") from error

@@ -50,7 +50,9 @@ class Again:
         self._check_tools("kdpinn-edge", "numpy", "onnx")
         interface, found = self._model.interface, self._bundle.contents
         derived = companions(self._model, self._bundle.library)
-        made: set[str] = {*linked_files(interface), *(PROGRAM_FILES[function] for function in self._programs)}
+        if interface.linked_library != interface.library:
+            derived[interface.linked_library] = self._bundle.library
+        made = linked_files(interface) | {PROGRAM_FILES[function] for function in self._programs}
         if bench_program(interface) in found:
             derived |= bench_sources(interface)
             made.add(bench_program(interface))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,7 @@ from kdpinn_edge.bundle.manifest import (
     ONNX_FILES,
     PROGRAM_FILES,
     SIGNATURE_FILE,
+    STATIC_FILES,
     FunctionName,
     Manifest,
     parse_manifest,
@@ -97,7 +98,8 @@ def check(
 
     Each file is read once. Nothing is loaded or run before it has passed the gates, and the list ends early where the
     rest would be meaningless. A check is skipped where what it needs is not installed, or is another machine. `key` and
-    `sha256` are those of `load`. `report` is told each verdict as soon as it is known.
+    `sha256` are those of `load`. `report` is told each verdict as soon as it is known. Raises BundleError where the
+    directory is no bundle: it has no manifest, or one that cannot be read; KeyFileError where `key` is no key.
     """
     verdicts = Verdicts()
     for verdict in _verdicts(Path(bundle), key, sha256):
@@ -129,35 +131,35 @@ def _verdicts(directory: Path, key: Key, sha256: str | None) -> Iterator[CheckRe
 
 def _opened(directory: Path, key: Key, sha256: str | None, opened: list[Bundle]) -> Iterator[CheckResult]:
     """The verdicts on the files, as long as they are right; then `opened` has the bundle."""
-    name = "manifest"
+    text = read_manifest_bytes(directory)
+    name = "signature"
     try:
-        text = read_manifest_bytes(directory)
-        name = "signature"
         digest = check_digest(text, sha256, directory)
         if key is not None:
             yield CheckResult(name, "passed", f"by the key {check_signature(text, directory, key)}")
-        name = "manifest"
-        manifest = parse_manifest(text, directory)
-        if key is None and manifest.signer is not None:
-            name = "signature"
-            yield _unverified(directory, manifest.signer)
-            name = "manifest"
-        detail = f"schema {manifest.schema}, {manifest.name}, {manifest.precision}, SHA-256 {digest}"
-        yield CheckResult(name, "passed", detail)
-        name = "files"
-        _check_complete(manifest)
-        bundle = read_files(directory, manifest, digest)
-        size = sum(map(len, bundle.contents.values()))
-        yield CheckResult(name, "passed", f"{len(bundle.contents)} files, {size:,} bytes, no others; of one statement")
-        opened.append(bundle)
-    except KdpinnError as error:
+    except BundleError as error:
         yield CheckResult(name, "failed", str(error))
+        return
+    manifest = parse_manifest(text, directory)
+    detail = f"schema {manifest.schema}, {manifest.name}, {manifest.precision}, SHA-256 {digest}"
+    yield CheckResult("manifest", "passed", detail)
+    if key is None and manifest.signer is not None:
+        yield _unverified(directory, manifest.signer)
+
+    def whole() -> str:
+        _check_complete(manifest)
+        opened.append(read_files(directory, manifest, digest))
+        contents = opened[0].contents
+        return f"{len(contents)} files, {sum(map(len, contents.values())):,} bytes, no others; of one statement"
+
+    yield _verdict("files", whole)
 
 
 def _unverified(directory: Path, signer: str) -> CheckResult:
     """What is known of the signature of a manifest when no key is given."""
     if not (directory / SIGNATURE_FILE).exists():
-        raise BundleError(f"the manifest says that {signer} signed it, and {SIGNATURE_FILE} is missing")
+        gone = f"the manifest says that the holder of the key {signer} signed it, and {SIGNATURE_FILE} is missing"
+        return CheckResult("signature", "failed", gone)
     return CheckResult("signature", "skipped", f"not verified: give the public key whose SHA-256 is {signer} (--key)")
 
 
@@ -223,13 +225,16 @@ def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
     from kdpinn_edge.export.targets.table import target
 
     manifest = bundle.manifest
-    made_for, per_call = target(manifest.target.name), manifest.per_call
+    made_for, per_call = replace(target(manifest.target.name), profile=manifest.profile), manifest.per_call
     interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call)
     if manifest.library != interface.library:
         raise BundleError(f"the library is {manifest.library}; expected for {made_for.name}: {interface.library}")
     if made_for.artifact == "c99":
         raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")
     sizes = check_artifact(bundle.library, interface)
+    static = STATIC_FILES.get(made_for.artifact, "").format(manifest.name)
+    if static in bundle.contents:
+        check_artifact(bundle.contents[static], interface, "static")
     if sizes != manifest.sizes:
         raise BundleError(f"{manifest.library} has {sizes}; the manifest says {manifest.sizes}")
     return f"no symbol from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"

@@ -283,7 +283,7 @@ def _summary(line: Line) -> str:
 
 def _measures(manifest: Manifest) -> list[tuple[str, ...]]:
     """For each function, and each of its outputs: work, stack, instructions, errors."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, function in manifest.functions.items():
         counted = function.instructions or {}
         calls = ", ".join(f"{count:,} for {n}" for n, count in counted.items()) or "not measured"
