@@ -17,6 +17,7 @@ from kdpinn_edge.bundle.manifest import (
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
     PROGRAM_FILES,
+    STATIC_FILES,
     Grade,
     Input,
     Manifest,
@@ -30,6 +31,7 @@ from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
 from kdpinn_edge.export.alternatives import with_advice
+from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
@@ -137,6 +139,8 @@ def export_bundle(
     with _new_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
+            if advice := compiler_advice(interface):
+                report(f"{interface.library}: {advice}")
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
@@ -148,6 +152,9 @@ def export_bundle(
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
         sizes = check_artifact(library, interface) if code else None
+        if interface.target.artifact in STATIC_FILES:
+            static = STATIC_FILES[interface.target.artifact].format(name)
+            check_artifact(linked[static], interface, "static")
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
         try:

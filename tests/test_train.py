@@ -468,6 +468,17 @@ def test_every_optimiser_lowers_the_error_and_resumes(tmp_path: Path, name: str,
     assert f"--optimiser {name} --rounds 3 --steps {steps}" in whole.record["command"]
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_random_features_solve_a_linear_equation_at_once(tmp_path: Path, seed: int) -> None:
+    config = TrainConfig.random_features((60,), seed=seed, n_points=300, n_candidates=600, newton_steps=3)
+    losses: list[float] = []
+    found = train("heat", tmp_path / "run", config, report=lambda progress: losses.append(progress.loss))
+    assert found.record["errors"]["relative_l2"] < 1e-5
+    assert losses[0] == losses[1] == losses[2]  # the first step has solved it
+    told = f" --hidden 60 --points 300 --optimiser random_features --rounds 1 --steps 3{' --seed 1' if seed else ''}"
+    assert found.record["command"] == f"kdpinn-edge train heat{told}"
+
+
 def test_a_student_is_distilled_from_a_run(teacher_run: Path, tmp_path: Path) -> None:
     seen: list[TrainingProgress] = []
     found = distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=teacher_run, report=seen.append)

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.files import write_whole
 from kdpinn_edge.reading import GIB, LARGEST_JSON, parse_json, read_whole
@@ -51,6 +52,12 @@ LIBRARY_FILES: Mapping[Artifact, str] = {
     "c99": "{}.c",
 }
 """What each kind of library is called, for a model of this name."""
+
+LINKED_FILES: Mapping[Artifact, str] = {"elf": "lib{}.so.{}", "dylib": "lib{}.{}.dylib"}
+"""What the library is called a second time, with its identity, where linked programs look for it by another name."""
+
+STATIC_FILES: Mapping[Artifact, str] = {"elf": "lib{}.a"}
+"""What the same code is called as a static archive, where that stands beside the library."""
 
 PROGRAM_FILES: Mapping[FunctionName, str] = {"eval": PROGRAM_FILE, "jet": "jet.npz", "residual": "residual.npz"}
 ONNX_FILES: Mapping[FunctionName, str] = {"eval": ONNX_FILE, "jet": "jet.onnx", "residual": "residual.onnx"}
@@ -256,31 +263,9 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
     return contents
 
 
-def name_fault(name: str) -> str | None:
-    """The reason why `name` cannot name a model (its library, its header, its C functions), or None."""
-    if not NAME.fullmatch(name):
-        return f"{name!r} is not a model name; expected: a-z, then a-z, 0-9 and _, at most 31 in all"
-    if name in RESERVED:
-        return f"{name!r} is taken by C or its standard headers and libraries; choose another, as in '{name}_model'"
-    return None
-
-
-NAME = re.compile(r"[a-z][a-z0-9_]{0,30}", re.ASCII)
 FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 PROFILE = re.compile(r"[a-z]+-[0-9]{1,4}(-fast)?", re.ASCII)
-
-C_KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
-    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    alignas alignof and and_eq asm bitand bitor bool catch class compl concept const_cast consteval constexpr constinit
-    decltype delete dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq nullptr operator
-    or or_eq private protected public reinterpret_cast requires static_assert static_cast template this thread_local
-    throw true try typeid typename typeof typeof_unqual using virtual wchar_t xor xor_eq"""
-C_HEADERS = """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg
-    stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar
-    wctype"""
-C_LIBRARIES = "c dl gcc m pthread rt stdc"
-RESERVED = frozenset(f"{C_KEYWORDS} {C_HEADERS} {C_LIBRARIES} kdpinn kdpinn_edge".split())
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -156,7 +156,7 @@ def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, 
     from kdpinn_edge.export.targets.interface import Interface
     from kdpinn_edge.export.targets.table import target
 
-    made_for, per_call = target(manifest.target.name), manifest.per_call
+    made_for, per_call = replace(target(manifest.target.name), profile=manifest.profile), manifest.per_call
     interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call)
     if manifest.sizes is None:
         raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")

@@ -19,7 +19,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from kdpinn_edge.equation.known import Front, Mirror, Zero
-from kdpinn_edge.equation.problem import NAME, Array, Causal, Math, Origin, Potentials, Problem, causal
+from kdpinn_edge.equation.model_name import name_fault
+from kdpinn_edge.equation.problem import Array, Causal, Math, Origin, Potentials, Problem, causal
 from kdpinn_edge.errors import ProblemError, did_you_mean
 from kdpinn_edge.reading import read_whole
 from kdpinn_edge.user_program import LARGEST_PROGRAM, running
@@ -153,8 +154,9 @@ def _loaded(path: Path, sha256: str) -> Problem:
 
 def new_file(name: str) -> bytes:
     """The commented file that a problem of this name starts with. Raises ProblemError where it cannot be one."""
-    if not NAME.fullmatch(name) or name in names():
-        taken = "the package has one of that name" if name in names() else "that names no library"
-        raise ProblemError(f"{name!r}: {taken}; expected: a-z, then a-z, 0-9 and _, at most 31 in all")
+    if name in names():
+        raise ProblemError(f"{name!r}: the package has one of that name; choose another")
+    if fault := name_fault(name):
+        raise ProblemError(fault)
     text = Path(__file__).with_name("_template.py").read_text(encoding="utf-8")
     return text.replace("template", name).replace("  # type: ignore[no-untyped-def]", "").encode()

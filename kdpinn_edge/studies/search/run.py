@@ -39,6 +39,15 @@ SEARCH = Kind(
 
 
 @dataclass(frozen=True)
+class SearchProgress:
+    """`done` of `trials` students are made; `outcome` is the latest."""
+
+    done: int
+    trials: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
 class Found:
     """The result of a search: all outcomes, the cheapest first; the front of price and error; the best for the goal.
 
@@ -62,7 +71,7 @@ def search(
     storage: str | None = None,
     force: bool = False,
     heartbeat_seconds: int = HEARTBEAT_SECONDS,
-    report: Callable[[int, Outcome], None] = lambda finished, outcome: None,
+    report: Callable[[SearchProgress], None] = lambda progress: None,
 ) -> Found:
     """Work on the search in `storage` until it has as many finished trials; the runs of this worker lie in `folder`.
 
@@ -91,7 +100,7 @@ def search(
 
     def told(study: optuna.Study, trial: FrozenTrial) -> None:
         if OUTCOME in trial.user_attrs:
-            report(finished(study), outcome_of(trial))
+            report(SearchProgress(finished(study), trials, outcome_of(trial)))
 
     while finished(study) < trials:
         work.given_up.clear()

@@ -189,11 +189,6 @@ def make_plan(
 
 def _word(solved: Problem) -> str:
     """What a plan calls a problem. Raises StudyError for one that no study can be made of."""
-    if solved.exact is None:
-        raise StudyError(
-            f"{solved.name} has no reference solution, so that of its students only residuals are known, and a smaller "
-            "residual is not a smaller error; expected: the field exact, as from a solver of yours, and exact_error"
-        )
     if solved.origin is None and not is_shipped(solved):
         raise StudyError(
             f"{solved.name} is defined in Python, and a study trains in processes that cannot see it; expected: the "

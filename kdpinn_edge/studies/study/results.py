@@ -41,7 +41,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One method at one size. `rmse_ratio` is the median RMSE over that of the teacher."""
+    """One method at one size. `rmse_ratio` is the median RMSE over that of the teacher.
+
+    The errors are what a NetAccuracy holds: residuals where there is no reference, and then no slopes.
+    """
 
     hidden: tuple[int, ...]
     method: str
@@ -51,7 +54,7 @@ class MethodRow:
     relative_l2: Spread
     max_abs: float
     rmse_ratio: float
-    slopes_l2: Spread
+    slopes_l2: Spread | None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def rows(found: Sequence[CellResult], teacher: NetAccuracy) -> list[MethodRow]:
 
 def _row(hidden: tuple[int, ...], method: str, found: Sequence[CellResult], teacher: NetAccuracy) -> MethodRow:
     own = [each for each in found if (each.cell.config.hidden, each.cell.method) == (hidden, method)]
+    slopes = [each.accuracy.slopes_l2 for each in own if each.accuracy.slopes_l2 is not None]
     return MethodRow(
         hidden=hidden,
         method=method,
@@ -124,7 +128,7 @@ def _row(hidden: tuple[int, ...], method: str, found: Sequence[CellResult], teac
         relative_l2=Spread.of([each.accuracy.relative_l2 for each in own]),
         max_abs=median(each.accuracy.max_abs for each in own),
         rmse_ratio=median(each.accuracy.rmse for each in own) / teacher.rmse,
-        slopes_l2=Spread.of([each.accuracy.slopes_l2 for each in own]),
+        slopes_l2=Spread.of(slopes) if slopes else None,
     )
 
 
