@@ -244,10 +244,8 @@ class Engine(ABC):
     def _in_jet(self, columns: Callable[[Names, Sequence[str]], Positions]) -> Positions:
         """Where derivatives stand in the jet."""
         check_function(self.manifest, "jet")
-        inputs = tuple(column.name for column in self.manifest.inputs)
-        outputs, jet = (tuple(c.name for c in self.manifest.functions[f].outputs) for f in FUNCTIONS[:2])
         try:
-            return columns(Names(inputs, outputs), jet)
+            return columns(*self.manifest.names)
         except DerivativeError as error:
             raise EngineError(f"the bundle of {self.manifest.name!r}: {error}") from error
 

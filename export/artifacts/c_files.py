@@ -70,6 +70,7 @@ def filled_template(
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
         "inputs": ", ".join(interface.input_names),
+        "statement": interface.statement,
         **build_words(interface),
     }
     functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]

@@ -15,10 +15,12 @@ from textwrap import fill
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.bundle.manifest import CASADI_LIBRARY, FunctionName
-from kdpinn_edge.derive.groups import hessian_columns, jacobian_columns
+from kdpinn_edge.bundle.elf import loading_faults
+from kdpinn_edge.bundle.manifest import CASADI_LIBRARY, CASADI_SOURCE, FunctionName
+from kdpinn_edge.bundle.symbols import called_by_casadi, for_casadi
+from kdpinn_edge.derive.groups import has_hessian, hessian_columns, jacobian_columns
 from kdpinn_edge.derive.names import Names
-from kdpinn_edge.errors import DerivativeError, ExportError
+from kdpinn_edge.errors import DerivativeError, ExportError, listing
 from kdpinn_edge.export.artifacts.c_files import c_files, filled_template, quoted
 from kdpinn_edge.export.artifacts.linking import OBJECT, ZIG, Command, run_in
 from kdpinn_edge.export.targets.interface import Interface
@@ -27,8 +29,10 @@ from kdpinn_edge.program.ir import Affine, Program, Scale, Slice, Var, columns
 REQUESTS = ("jacobian", "hessian")
 """The derivatives that CasADi is given where none are asked for."""
 
-SOURCE = "{}_casadi.c"
-COMPILE = ("-O2", "-std=c99", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror")
+COMPILE = ("-O1", "-std=c99", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror")
+ALONE = ("-nostdlib", "-ffreestanding", "-fno-builtin", "-fno-stack-protector")
+"""For a library that runs no code when it is loaded and needs no other: gcc makes no memcpy of loops at -O1."""
+
 LINK = ("--build-id=none", "-s", "-z,defs", "-z,noexecstack", "-z,now")
 
 
@@ -54,16 +58,21 @@ def check_casadi(interface: Interface) -> None:
         raise ExportError(f"CasADi needs the Jacobian, and {error}") from error
 
 
+def casadi_source(interface: Interface) -> dict[str, bytes]:
+    """File name → contents: `NAME_casadi.c`. Raises ExportError as `check_casadi` does."""
+    check_casadi(interface)
+    words = {"library_note": NOTES.get(interface.target.artifact, NOTE).replace("@name@", interface.name)}
+    repeated = {"casadi": list(map(_words, _derivatives(interface)))}
+    return {CASADI_SOURCE.format(interface.name): filled_template("casadi.c", interface, words, repeated)}
+
+
 def casadi_files(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
-    """File name → contents: the source, and its library where `object_code` is that of the model for this machine.
+    """The source, and its library where `object_code` is that of the model for this machine.
 
     `command` is what links the library of the bundle. Raises ExportError with the compiler's words, and as
     `check_casadi` does.
     """
-    check_casadi(interface)
-    words = {"library_note": NOTES.get(interface.target.artifact, NOTE).replace("@name@", interface.name)}
-    repeated = {"casadi": list(map(_words, _derivatives(interface)))}
-    source = {SOURCE.format(interface.name): filled_template("casadi.c", interface, words, repeated)}
+    source = casadi_source(interface)
     here = object_code and interface.target.runs_here()
     return source | (_library(source, object_code, interface, command) if here else {})
 
@@ -81,37 +90,40 @@ def _library(
     """The compiled source with the model's own machine code.
 
     It shows the functions for CasADi and nothing else, so it can be loaded beside the library of the bundle, or beside
-    that of another version.
+    that of another version. It passes the gates of the library: loading it runs no code, and it needs nothing.
     """
     compiler = (*ZIG, "cc") if tuple(command[: len(ZIG)]) == ZIG else tuple(command)
     library = CASADI_LIBRARY.format(interface.name)
-    symbols = " ".join(f"{each.symbol}; {each.symbol}_*;" for each in _derivatives(interface))
+    symbols = called_by_casadi(each.symbol for each in _derivatives(interface))
     passed = (*LINK, f"-soname,{library}", "--version-script=exports")
-    exports = {"exports": f"{{global: {symbols} local: *; }};".encode()}
-    arguments = [*compiler, *COMPILE, *(f"-Wl,{each}" for each in passed), *source, OBJECT, "-o", library]
+    exports = {"exports": f"{{global: {' '.join(f'{each};' for each in symbols)} local: *; }};".encode()}
+    arguments = [*compiler, *COMPILE, *ALONE, *(f"-Wl,{each}" for each in passed), *source, OBJECT, "-o", library]
     inputs = {**c_files(interface), **source, **exports, OBJECT: object_code}
-    return run_in(inputs, arguments, [library], "C compiler")
+    made = run_in(inputs, arguments, [library], "C compiler")
+    if faults := loading_faults(made[library], symbols, may_choose=bool(interface.target.variants)):
+        raise ExportError(f"{library} does not pass its gates: {listing(faults)}")
+    return made
 
 
 def _derivatives(interface: Interface) -> list[Derivative]:
     """The values, the Jacobian, and where the jet has it the Jacobian of that. Without a Jacobian DerivativeError."""
     names = Names(interface.input_names, columns(interface.functions["eval"].outputs))
     jet = interface.functions.get("jet")
-    n_in, n_out, f = len(names.inputs), len(names.outputs), f"{interface.name}_cas"
+    n_in, n_out = len(names.inputs), len(names.outputs)
+    f, jac_f, jac_jac_f = for_casadi(interface.name, twice=True)
     x, y, jacobian = {"x": (n_in, 1)}, {"out_y": (n_out, 1)}, {"out_jac_y_x": (n_out, n_in)}
     at = columns(jet.outputs) if jet else ()
     first = _without_zeros(jacobian_columns(names, at), jet)
     made = [
         Derivative(f, "eval", "y", x, ("y",), np.arange(n_out)[:, None]),
-        Derivative(f"jac_{f}", "jet", "dy/dx", x | y, ("jac_y_x",), first),
+        Derivative(jac_f, "jet", "dy/dx", x | y, ("jac_y_x",), first),
     ]
-    try:
-        second = _without_zeros(hessian_columns(names, at), jet)
-    except DerivativeError:
+    if not has_hessian(names, at):
         return made
+    second = _without_zeros(hessian_columns(names, at), jet)
     rows = second.transpose(1, 0, 2).reshape(n_in * n_out, n_in)  # those of the Jacobian, column by column
     results = ("jac_jac_y_x_x", "jac_jac_y_x_out_y")
-    return [*made, Derivative(f"jac_jac_{f}", "jet", "d(dy/dx)/dx", x | y | jacobian, results, rows)]
+    return [*made, Derivative(jac_jac_f, "jet", "d(dy/dx)/dx", x | y | jacobian, results, rows)]
 
 
 def _without_zeros(positions: NDArray[np.intp], jet: Program | None) -> NDArray[np.intp]:

@@ -64,6 +64,11 @@ def hessian_columns(names: Names, jet: Sequence[str]) -> Positions:
     return found
 
 
+def has_hessian(names: Names, jet: Sequence[str]) -> bool:
+    """Whether a jet has the Hessians of all outputs."""
+    return set(second_derivatives(names.outputs, names.inputs)) <= set(map(names.read, jet))
+
+
 def _positions(kind: str, terms: Iterable[Derivative], names: Names, jet: Sequence[str]) -> list[int]:
     place = {names.read(column): i for i, column in enumerate(jet)}
     wanted = list(terms)

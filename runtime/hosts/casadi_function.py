@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import casadi
 
-from kdpinn_edge.runtime.library_engine import sealed
+from kdpinn_edge.runtime.sealed import SealedFile
 
 
 def casadi_function(name: str, image: bytes) -> Any:
@@ -18,11 +17,11 @@ def casadi_function(name: str, image: bytes) -> Any:
     They are loaded from sealed memory, as the library itself is. CasADi wants a file name that ends in .so: that of a
     link, which is gone when this returns.
     """
-    descriptor = sealed(name, image)
+    file = SealedFile(name, image)
     try:
         with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
             link = Path(folder) / f"{name}.so"
-            link.symlink_to(f"/proc/self/fd/{descriptor}")
+            link.symlink_to(file.path)
             return casadi.external(f"{name}_cas", str(link))
     finally:
-        os.close(descriptor)
+        file.close()
