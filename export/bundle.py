@@ -29,6 +29,7 @@ from kdpinn_edge.bundle.manifest import (
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
 from kdpinn_edge.export.alternatives import with_advice
@@ -39,6 +40,7 @@ from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.measure.not_finite import prove_not_finite
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
@@ -150,6 +152,7 @@ def export_bundle(
         sizes = check_artifact(library, interface) if code else None
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
+        prove_not_finite(folder / interface.library, interface, model.references)
         try:
             usage = measure(library, interface, sizes, budget)
         except BudgetError as error:
@@ -214,6 +217,4 @@ def _new_folder(directory: Path) -> Iterator[Path]:
 def _self_test(library: Path, name: str) -> None:
     result = ctypes.CDLL(str(library.absolute()))[f"{name}_selftest"]()
     if result != 0:
-        raise ExportError(
-            f"{library.name}: self-test failed at golden number {result}: this machine computes other bits"
-        )
+        raise ExportError(f"{library.name} does not pass its self-test on this machine: {selftest_fault(result)}")

@@ -13,6 +13,7 @@ from typing import Any
 import cffi
 
 from kdpinn_edge.bundle.manifest import FunctionName, Manifest
+from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.errors import BundleError, EngineError, MisfitError, listing
 from kdpinn_edge.runtime.engine import Array, Engine, check_points, dense
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
@@ -124,12 +125,11 @@ class CEngine(Engine):
         return bytes(self._ffi.string(pointer)).decode()
 
     def _prove(self, model: Any) -> None:
-        """Replay the golden vectors of the library."""
-        if golden := model.selftest():
+        """Run the self-test of the library."""
+        if code := model.selftest():
             raise EngineError(
-                f"{self.manifest.library}: selftest returned {golden}: golden value {golden} has other bits than at "
-                f"export. This machine does not compute as {self.manifest.profile} demands; the usual cause is another "
-                "library in the process that made the processor flush subnormal numbers to zero."
+                f"{self.manifest.library} does not pass its self-test, so it does not compute as "
+                f"{self.manifest.profile} demands here: {selftest_fault(code)}."
             )
 
 

@@ -411,7 +411,7 @@ REFUSED_LIBRARIES: dict[str, tuple[dict[str, str], type[Exception], str]] = {
         EngineError,
         "libsum.so needs at least test; this processor has no such instr",
     ),
-    "selftest": ({"SELFTEST": "12"}, EngineError, "golden value 12 has other bits than at export"),
+    "selftest": ({"SELFTEST": "12"}, EngineError, "golden number 12 has other bits than at export"),
 }
 
 

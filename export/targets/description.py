@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from llvmlite import ir
 
+from kdpinn_edge.bundle.selftest import UNSUPPORTED_CPU
 from kdpinn_edge.export.targets.dispatch import dispatch
-from kdpinn_edge.export.targets.interface import ABI, NO_VARIANT, UNSUPPORTED_CPU, Interface
+from kdpinn_edge.export.targets.interface import ABI, NO_VARIANT, Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Program, columns
 

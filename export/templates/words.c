@@ -125,6 +125,14 @@ static @bits@ kdpinn_ishr(@bits@ i, @bits@ n)
     return ((i ^ sign) >> n) ^ sign;
 }
 
+@word opaque@
+/* i, which a compiler has to read at run time. */
+static @bits@ kdpinn_opaque(@bits@ i)
+{
+    const volatile @bits@ read = i;
+    return read;
+}
+
 @word min@
 /* The smaller of two counts. */
 static int32_t kdpinn_min(int32_t a, int64_t b)

@@ -22,6 +22,7 @@ from kdpinn_edge.bundle.manifest import (
     read_manifest,
 )
 from kdpinn_edge.bundle.parity import SLACK, Parity
+from kdpinn_edge.bundle.probe import not_finite_points
 from kdpinn_edge.bundle.read import read_function
 from kdpinn_edge.display import new_figure, table_html, table_text
 from kdpinn_edge.errors import BundleError, KdpinnError, MisfitError, ProfileError, listing
@@ -177,9 +178,15 @@ def _selftest(directory: Path) -> str:
 def _library(directory: Path, function: FunctionName, parity: Parity) -> str:
     from kdpinn_edge.runtime import load
 
-    y = np.empty_like(parity.bits)
-    load(directory).bind(parity.x, y, function=function)()
-    return _same_bits(parity, y)
+    y, engine = np.empty_like(parity.bits), load(directory)
+    engine.bind(parity.x, y, function=function)()
+    found = _same_bits(parity, y)
+    x = not_finite_points(engine.manifest.inputs).astype(engine.dtype)
+    y = np.empty((len(x), parity.program.n_out), engine.dtype)
+    engine.bind(x, y, function=function)()
+    if y.tobytes() != NumpyProgram(parity.program, engine.manifest.precision, parity.profile)(x).tobytes():
+        raise BundleError("not the bits of the NumPy program for inputs that are NaN or infinite")
+    return f"{found}, and at {len(x)} with NaN and infinities"
 
 
 def _per_call(directory: Path, function: FunctionName, parity: Parity) -> str:

@@ -155,6 +155,13 @@ static float kdpinn_canonical(float x)
     return x != x ? kdpinn_from_bits(0x7fc00000u) : x;
 }
 
+/* i, which a compiler has to read at run time. */
+static uint32_t kdpinn_opaque(uint32_t i)
+{
+    const volatile uint32_t read = i;
+    return read;
+}
+
 /* The smaller of two counts. */
 static int32_t kdpinn_min(int32_t a, int64_t b)
 {
@@ -365,10 +372,24 @@ int64_t model_outside(const float *x, int64_t n)
     return count;
 }
 
-/* 0, or the first golden number whose bits differ, counted from 1 through the functions in order. */
+/* 0, or the first golden number whose bits differ, counted from 1 through the functions in order; a code < 0 of
+ * kdpinn_edge.h where the floating-point environment is not the default one.
+ */
 int32_t model_selftest(void)
 {
     float y[40];
+    if (!(kdpinn_bits(kdpinn_from_bits(kdpinn_opaque(0x3f800000u)) + kdpinn_from_bits(kdpinn_opaque(0x33800000u))) == 0x3f800000u)) {
+        return -4;
+    }
+    if (!(kdpinn_bits(kdpinn_from_bits(kdpinn_opaque(0x3f800001u)) + kdpinn_from_bits(kdpinn_opaque(0x33800000u))) == 0x3f800002u)) {
+        return -4;
+    }
+    if (!(kdpinn_bits(kdpinn_from_bits(kdpinn_opaque(0x800000u)) * kdpinn_from_bits(kdpinn_opaque(0x3f000000u))) == 0x400000u)) {
+        return -4;
+    }
+    if (!(kdpinn_bits(kdpinn_from_bits(kdpinn_opaque(0x400000u)) * kdpinn_from_bits(kdpinn_opaque(0x40000000u))) == 0x800000u)) {
+        return -4;
+    }
     (void)model_eval(GOLDEN_X.numbers, y, 40);
     for (int32_t i = 0; i < 40; i++) {
         if (!(kdpinn_bits(y[i]) == kdpinn_bits(GOLDEN_EVAL.numbers[i]))) {
