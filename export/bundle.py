@@ -215,6 +215,9 @@ def _new_folder(directory: Path) -> Iterator[Path]:
 
 
 def _self_test(library: Path, name: str) -> None:
-    result = ctypes.CDLL(str(library.absolute()))[f"{name}_selftest"]()
+    loaded = ctypes.CDLL(str(library.absolute()))
+    if loaded[f"{name}_integrity"]() != 0:
+        raise ExportError(f"{library.name} has other bytes in memory than in its file: this loader changes code")
+    result = loaded[f"{name}_selftest"]()
     if result != 0:
         raise ExportError(f"{library.name} does not pass its self-test on this machine: {selftest_fault(result)}")

@@ -1,4 +1,4 @@
-/* kdpinn_edge.h: the C interface of every exported model, ABI version 3.
+/* kdpinn_edge.h: the C interface of every exported model, ABI version 4.
  *
  * A model `NAME` exports these functions, which its own header <NAME.h> declares with their types:
  *
@@ -8,6 +8,7 @@
  *     int64_t NAME_outside(const T *x, int64_t n);         how many of the n points lie outside the domain box
  *     int32_t NAME_selftest(void);                         replays golden vectors of all functions and compares bits,
  *                                                          once the floating-point environment is the default one
+ *     int32_t NAME_integrity(void);                        0 if the CRC of code and constants is as exported, else 1
  *     const kdpinn_model *NAME_model(void);                the description below
  *
  * Where inputs are constant during a call, there is a second form of eval, jet and residual:
@@ -33,7 +34,7 @@ extern "C" {
 
 /* cdef: begin */
 enum {
-    KDPINN_ABI = 3
+    KDPINN_ABI = 4
 };
 
 enum {
@@ -68,6 +69,7 @@ typedef struct kdpinn_model {
     int64_t (*outside_f32)(const float *x, int64_t n);  /* NULL unless scalar_bytes is 4 */
     int64_t (*outside_f64)(const double *x, int64_t n); /* NULL unless scalar_bytes is 8 */
     int32_t (*selftest)(void); /* 0: all bits as exported; k > 0: golden number k is the first that differs; or a code */
+    int32_t (*integrity)(void); /* 0: code and constants in memory are those that were exported; 1: a bit of them is not */
     const struct kdpinn_model *const *variants; /* n_variants descriptions, best first: what the CPU decides between */
     int32_t n_variants;                         /* 0 where the library has code for one target only */
 } kdpinn_model;

@@ -19,7 +19,7 @@ from kdpinn_edge.runtime.engine import Array, Engine, check_points, dense
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
 
 HEADER = Path(__file__).with_name("kdpinn_edge.h")
-ABI = 3
+ABI = 4
 NO_VARIANT = "none"
 SCALAR = {"float32": "float", "float64": "double"}
 PER_CALL = "int32_t {0}(const {1} *p, const {1} *x, {1} *y, int64_t n);"
@@ -51,11 +51,16 @@ class CEngine(Engine):
         }
         self._per_call = per_call
         self._outside = model.outside_f32 if is_single else model.outside_f64
+        self._integrity = model.integrity
 
     def outside(self, x: Array) -> int:
         """Count how many of the points x (n, n_in) lie outside the domain box."""
         check_points(self.manifest, x)
         return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
+
+    def is_intact(self) -> bool:
+        """Whether code and constants in memory are those that were exported, by their CRC-32."""
+        return int(self._integrity()) == 0
 
     def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
         points = self._ffi.from_buffer(self._buffer_type, x)

@@ -399,7 +399,7 @@ def test_many_threads_load(build: Build) -> None:
 
 
 REFUSED_LIBRARIES: dict[str, tuple[dict[str, str], type[Exception], str]] = {
-    "another ABI": ({"ABI": "2"}, BundleError, "has ABI version 2; this version calls 3"),
+    "another ABI": ({"ABI": "2"}, BundleError, "has ABI version 2; this version calls 4"),
     "no description": ({"NONE": "1"}, BundleError, "sum_model() returned NULL"),
     "no such symbol": ({"DESCRIBE": "other_model"}, BundleError, "has no function sum_model"),
     "another Program": ({"SHA256": '"00"'}, BundleError, "functions[0].program_sha256 is '00', the manifest says"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from kdpinn_edge.bundle.manifest import Artifact
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.archive import archive
+from kdpinn_edge.export.artifacts.integrity import with_record
 from kdpinn_edge.export.targets.interface import Interface
 
 Command = Sequence[str]
@@ -70,7 +71,8 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip() or f"it exits with {done.returncode} and says nothing"
             raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{said}")
-        return {name: (Path(folder) / name).read_bytes() for name in names}
+        files = {name: (Path(folder) / name).read_bytes() for name in names}
+    return files | {interface.library: with_record(files[interface.library], interface)}
 
 
 ZIG_LINKER: Mapping[Artifact, Command] = {

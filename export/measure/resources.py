@@ -108,6 +108,10 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
             f"{interface.library} does not pass its self-test on the emulated {interface.target.name}: "
             f"{selftest_fault(test.result)}"
         )
+    if machine.returned(f"{interface.name}_integrity") != 0:
+        raise ExportError(
+            f"{interface.library} has other bytes on the emulated {interface.target.name} than in its file"
+        )
     x = _points(interface)
     stacks: dict[FunctionName, int] = {}
     instructions: dict[FunctionName, dict[str, int]] = {}

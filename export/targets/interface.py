@@ -10,7 +10,7 @@ from kdpinn_edge.bundle.manifest import FunctionName, Input, Precision
 from kdpinn_edge.export.targets.table import Target
 from kdpinn_edge.program.ir import Program
 
-ABI = 3
+ABI = 4
 NO_VARIANT = "none"
 SCALAR = {"float32": "float", "float64": "double"}
 
@@ -53,7 +53,9 @@ class Interface:
     @property
     def symbols(self) -> tuple[str, ...]:
         """Every C function of the library, and nothing else is visible in it."""
-        return tuple(f"{self.name}_{suffix}" for suffix in (*self.evaluated, "outside", "selftest", "model"))
+        return tuple(
+            f"{self.name}_{suffix}" for suffix in (*self.evaluated, "outside", "selftest", "integrity", "model")
+        )
 
     def symbol(self, function: str, variant: str | None = None) -> str:
         """The name of a C function; with `variant`, of its code for this one of several targets."""

@@ -77,6 +77,7 @@ const kdpinn_model *@name@_model(void)
         .functions = FUNCTIONS,
         .outside_@field@ = @name@_outside,
         .selftest = @name@_selftest,
+        .integrity = @name@_integrity,
     };
     return &model;
 }

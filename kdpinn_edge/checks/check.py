@@ -170,9 +170,14 @@ def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, 
 
 def _selftest(directory: Path) -> str:
     from kdpinn_edge.runtime import load
+    from kdpinn_edge.runtime.library_engine import CEngine
 
-    load(directory)
-    return "the library returns its golden bits on this machine"
+    engine = load(directory)
+    if isinstance(engine, CEngine) and not engine.is_intact():
+        raise BundleError(
+            f"{engine.manifest.library} in memory has another CRC than at export: export the bundle again"
+        )
+    return "the library returns its golden bits on this machine, and its code and constants have their CRC"
 
 
 def _library(directory: Path, function: FunctionName, parity: Parity) -> str:

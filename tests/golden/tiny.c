@@ -409,6 +409,28 @@ int32_t model_selftest(void)
     return 0;
 }
 
+/* The CRC-32 of zlib, continued over a number of so many bits, the lowest first. */
+static uint32_t kdpinn_crc(uint32_t crc, uint64_t number, int32_t bits)
+{
+    for (int32_t i = 0; i < bits; i++) {
+        crc = (crc >> 1) ^ (((crc ^ (uint32_t)(number >> i)) & 1u) * 0xedb88320u);
+    }
+    return crc;
+}
+
+/* 0 if the constants are those that were exported, else 1. */
+int32_t model_integrity(void)
+{
+    uint32_t crc = 0xffffffffu;
+    for (int32_t i = 0; i < 17; i++) {
+        crc = kdpinn_crc(crc, kdpinn_bits(((const volatile float *)W_EVAL)[i]), 32);
+    }
+    for (int32_t i = 0; i < 4; i++) {
+        crc = kdpinn_crc(crc, kdpinn_bits(((const volatile float *)BOX)[i]), 32);
+    }
+    return ~crc != 0x243df414u;
+}
+
 static const char *const INPUT_NAMES[] = {"x0", "x1"};
 
 static const char *const EVAL_NAMES[] = {"u"};
@@ -439,6 +461,7 @@ const kdpinn_model *model_model(void)
         .functions = FUNCTIONS,
         .outside_f32 = model_outside,
         .selftest = model_selftest,
+        .integrity = model_integrity,
     };
     return &model;
 }
