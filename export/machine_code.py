@@ -49,9 +49,10 @@ def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
         if target.artifact == "dll":
             module.link_in(_parsed(STACK_PROBE, target))
         own, common = [*interface.evaluated, "selftest"], ["outside", INTEGRITY]
+        shared = _sharing(kernels)
         if target.variants:
-            module.link_in(_functions(kernels[0], interface, target, common))
-        for kernel, variant in zip(_sharing(kernels), target.compiled, strict=True):
+            module.link_in(_functions(shared[0], interface, target, common))
+        for kernel, variant in zip(shared, target.compiled, strict=True):
             functions = own if target.variants else [*own, *common]
             module.link_in(_functions(kernel, interface, variant, functions))
         _hide(module, interface.symbols)

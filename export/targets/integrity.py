@@ -88,10 +88,10 @@ def integrity(interface: Interface, arrays: Mapping[str, NDArray[Any]], attribut
     """The function and its record, which states the CRC of `arrays`, constants of the same module, by their symbols.
 
     What is linked here gets another record afterwards (`artifacts/integrity.py`). Where an object has no distances
-    between symbols, or the constants of several variants, the record has no range until then.
+    between symbols, the record has no range until then.
     """
     target = interface.target
-    here = target.artifact in ("elf", "archive") and not target.variants
+    here = target.artifact in ("elf", "archive")
     covered = arrays if here else {}
     address = f"i{target.pointer_bits}"
 

@@ -1,5 +1,5 @@
 /* The CRC-32 of zlib, continued over a number of so many bits, the lowest first. */
-static uint32_t kdpinn_crc(uint32_t crc, uint64_t number, int32_t bits)
+static uint32_t @name@_crc(uint32_t crc, uint64_t number, int32_t bits)
 {
     for (int32_t i = 0; i < bits; i++) {
         crc = (crc >> 1) ^ (((crc ^ (uint32_t)(number >> i)) & 1u) * 0xedb88320u);
