@@ -278,6 +278,10 @@ X_REFUSED: dict[str, tuple[Any, str]] = {
         "x has dtype float64; expected: float32, the precision of 'sum'. Convert it: x.astype(n",
     ),
     "integers": (np.zeros((3, 2), np.int32), "x has dtype int32"),
+    "masked": (
+        np.ma.masked_less(np.zeros((3, 2), np.float32), 1),
+        "x is a masked array, and a library computes masked numbers like any other",
+    ),
     "big-endian": (np.zeros((3, 2), ">f4"), "x has dtype >f4"),
     "objects": (np.zeros((3, 2), object), "x has dtype object"),
     "one point": (

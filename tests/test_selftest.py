@@ -6,6 +6,7 @@ import ctypes
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,7 +124,12 @@ def library(request: pytest.FixtureRequest, artifacts: Artifacts) -> ctypes.CDLL
 
 
 def bundle(artifacts: Artifacts, target: str, precision: Precision) -> Path:
-    options = {"inputs": BOX, "derivatives": ["u", "u_x", "u_xx"], "target": target, "precision": precision}
+    options: dict[str, Any] = {
+        "inputs": BOX,
+        "derivatives": ["u", "u_x", "u_xx"],
+        "target": target,
+        "precision": precision,
+    }
     return artifacts.bundle(odd_net(), name="odd", **options)
 
 
@@ -205,7 +211,7 @@ def test_every_function_raises_nothing_in_its_domain(
     environment: ctypes.CDLL, artifacts: Artifacts, target: Target, precision: Precision
 ) -> None:
     """Neither the self-test nor a call, however many points it has."""
-    options = {"inputs": (Input("x", -1.0, 1.0),), "precision": precision, "target": target.name}
+    options: dict[str, Any] = {"inputs": (Input("x", -1.0, 1.0),), "precision": precision, "target": target.name}
     library = ctypes.CDLL(str(artifacts.bundle(every_function(), name="every", **options) / "libevery.so"))
     assert environment.raised(library.every_selftest) == 0
     x = np.linspace(-1, 1, 1001).astype(precision)
