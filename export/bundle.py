@@ -6,9 +6,7 @@ import ctypes
 import glob
 import hashlib
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,9 +43,11 @@ from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
-from kdpinn_edge.files import Kind, check_free, move_into_place, undisturbed
+from kdpinn_edge.files import Kind, check_free, move_into_place
+from kdpinn_edge.interrupts import undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
+from kdpinn_edge.unfinished import new_folder
 
 
 def export_bundle(
@@ -205,23 +205,16 @@ def _kind(directory: Path) -> Kind:
 @contextmanager
 def _new_folder(directory: Path) -> Iterator[Path]:
     """A folder beside `directory` that becomes it in the end, or is gone after an error or an interrupt."""
-    building = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with undisturbed():
-            building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-        yield building
-        building.chmod(0o755)
-        with undisturbed():
-            if signal.SIGINT in signal.sigpending():
-                raise KeyboardInterrupt
-            move_into_place(building, directory)
+        with new_folder(directory) as building:
+            yield building
+            with undisturbed():
+                if signal.SIGINT in signal.sigpending():
+                    raise KeyboardInterrupt
+                move_into_place(building, directory)
     except OSError as error:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
-    finally:
-        if building is not None:
-            with undisturbed():
-                shutil.rmtree(building, ignore_errors=True)
 
 
 def _self_test(library: Path, name: str) -> None:

@@ -283,7 +283,7 @@ def test_a_symbolic_link_is_refused_even_to_the_right_bytes(bundle: Path) -> Non
 def test_a_directory_is_refused(bundle: Path) -> None:
     (bundle / "wave.h").unlink()
     (bundle / "wave.h").mkdir()
-    with pytest.raises(BundleError, match=r"wave\.h: not a regular file"):
+    with pytest.raises(BundleError, match=r"wave\.h: Is a directory"):
         check_files(bundle, WAVE)
 
 

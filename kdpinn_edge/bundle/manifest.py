@@ -13,18 +13,21 @@ import math
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any, Literal
 
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.files import write_whole
+from kdpinn_edge.reading import GIB, LARGEST_JSON, parse_json, read_whole
 
 SCHEMA = 4
 MANIFEST_FILE = "manifest.json"
+LARGEST_FILE = GIB
+"""Bytes that a file of a bundle may have; its manifest has at most LARGEST_JSON."""
 PROGRAM_FILE = "program.npz"
 ONNX_FILE = "model.onnx"
 
@@ -220,14 +223,14 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
     """The Manifest in `directory`/manifest.json. Raises BundleError with every fault found."""
     path = Path(directory) / MANIFEST_FILE
     try:
-        text = path.read_bytes()
+        text = read_whole(path, LARGEST_JSON)
     except OSError as error:
         raise BundleError(
             f"{path}: cannot be read ({error.strerror}); expected: the directory that `export` wrote"
         ) from error
     try:
-        record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(text, strict=True)
+    except ValueError as error:
         raise BundleError(
             f"{path}: not JSON ({error}). The usual cause is a truncated or edited file: export the bundle again."
         ) from error
@@ -245,7 +248,7 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
     faults: list[str] = []
     for name, expected in manifest.files.items():
         try:
-            contents[name] = _read_regular(Path(directory) / name)
+            contents[name] = read_whole(Path(directory) / name, LARGEST_FILE, link=False)
         except OSError as error:
             faults.append(f"{name}: {error.strerror}")
             continue
@@ -445,7 +448,7 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
 
 def _twice(where: str, described: list[dict[str, Any]]) -> list[str]:
     names = [column["name"] for column in described]
-    return [f"{where}: {name!r} occurs twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    return [f"{where}: {name!r} occurs twice" for name, count in sorted(Counter(names).items()) if count > 1]
 
 
 def _manifest(record: dict[str, Any]) -> Manifest:
@@ -483,27 +486,3 @@ def _raise(faults: list[str], path: Path) -> None:
 def _shown(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a key occurs twice in one object")
-    return record
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _read_regular(path: Path) -> bytes:
-    if path.is_symlink():
-        raise OSError(0, "a symbolic link; expected: a regular file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if not S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(descriptor)

@@ -86,7 +86,8 @@ def check(bundle: str | os.PathLike[str], *, report: Callable[[CheckResult], Non
     """Every verdict on the bundle in the directory `bundle`; nothing of it is run before its files are proved.
 
     A check is skipped where what it needs is not installed, or is another machine. The list ends early where the rest
-    would be meaningless. `report` is told each verdict as soon as it is known.
+    would be meaningless. `report` is told each verdict as soon as it is known. Raises BundleError where the directory
+    is no bundle: it has no manifest, or one that cannot be read.
     """
     verdicts = Verdicts()
     for verdict in _verdicts(Path(bundle)):
@@ -96,11 +97,7 @@ def check(bundle: str | os.PathLike[str], *, report: Callable[[CheckResult], Non
 
 
 def _verdicts(directory: Path) -> Iterator[CheckResult]:
-    try:
-        manifest = read_manifest(directory)
-    except KdpinnError as error:
-        yield CheckResult("manifest", "failed", str(error))
-        return
+    manifest = read_manifest(directory)
     yield CheckResult("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")
     for name, call in {"hashes": _hashes, "programs": _programs}.items():
         verdict = _verdict(name, partial(call, directory, manifest))

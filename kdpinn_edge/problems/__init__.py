@@ -22,7 +22,8 @@ from kdpinn_edge.equation.known import Front, Mirror, Zero
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.equation.problem import Array, Causal, Math, Origin, Potentials, Problem, causal
 from kdpinn_edge.errors import ProblemError, did_you_mean
-from kdpinn_edge.user_program import running
+from kdpinn_edge.reading import read_whole
+from kdpinn_edge.user_program import LARGEST_PROGRAM, running
 
 __all__ = [
     "Array",
@@ -104,6 +105,8 @@ def remembered(name: str, origin: Mapping[str, Any] | None, where: str) -> Probl
     Raises ProblemError where its file is not there, or is not as it was.
     """
     if origin is None:
+        if name not in names():  # a file that names another is no reason to run it
+            raise ProblemError(f"{where} solves {name!r}; expected: one of {', '.join(names())}")
         return problem(name)
     if not origin:
         raise ProblemError(
@@ -127,7 +130,7 @@ def remembered(name: str, origin: Mapping[str, Any] | None, where: str) -> Probl
 
 def _defined(path: Path) -> Problem:
     try:
-        data = path.read_bytes()
+        data = read_whole(path, LARGEST_PROGRAM)
     except OSError as error:
         raise ProblemError(
             f"{path}: {error.strerror}; expected: a Python file that defines a Problem. {FIX}"
