@@ -48,12 +48,14 @@ int main()
 FORTRAN = """
 program main
   use net
-  use iso_c_binding
+  use, intrinsic :: iso_c_binding
+  use, intrinsic :: ieee_exceptions
   implicit none
   real(net_kind) :: x(net_n_in, 3), u(net_eval_n_out, 3), jet(net_jet_n_out, 3), given(net_eval_n_out, 3)
   integer(c_int32_t) :: status(4)
   x = reshape([0.25_net_kind, -0.5_net_kind, 0.125_net_kind, 0.75_net_kind, -1.0_net_kind, 2.0_net_kind], [2, 3])
   status(1) = net_selftest()
+  call ieee_set_halting_mode([ieee_invalid, ieee_divide_by_zero, ieee_overflow], .true.)
   status(2) = net_eval(x, u, 3_c_int64_t)
   status(3) = net_jet(x, jet, 3_c_int64_t)
   status(4) = net_eval_for(x(2, 1), x(1, :), given, 3_c_int64_t)
@@ -136,7 +138,7 @@ def test_cpp(compiler: str, precision: Precision, artifacts: Artifacts, tmp_path
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_fortran(precision: Precision, artifacts: Artifacts, tmp_path: Path, need: Need) -> None:
-    """Also with traps for floating-point exceptions that the evaluation does not raise."""
+    """With traps for floating-point exceptions, which an evaluation does not raise."""
     bundle = bundle_of(precision, artifacts)
     (tmp_path / "main.f90").write_text(FORTRAN)
     options = ["-std=f2018", "-Wall", "-Wextra", "-Werror", "-fcheck=all"]

@@ -24,7 +24,8 @@ Kind = Artifact | Literal["static"]
 class Contents:
     """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes.
 
-    `linked_as` is the name that a program keeps which is linked with it, where there is such a name.
+    `linked_as` is the name that a program keeps which is linked with it, where there is such a name; `versions` are
+    those of the symbols.
     """
 
     exports: set[str]
@@ -33,6 +34,7 @@ class Contents:
     writable: set[str]
     sizes: Sizes
     linked_as: str | None = None
+    versions: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
 
@@ -66,6 +68,8 @@ def check_artifact(artifact: bytes, interface: Interface, kind: Kind | None = No
             faults.append(f"{what} {sorted(names - minimum)}; expected: {', '.join(sorted(minimum)) or 'none'}")
     if found.linked_as not in (None, interface.linked_library):
         faults.append(f"has the name {found.linked_as} for programs; expected: {interface.linked_library}")
+    if kind == "elf" and interface.symbol_version not in found.versions:
+        faults.append(f"has no symbols of the version {interface.symbol_version}")
     if faults:
         raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
     return found.sizes
@@ -99,7 +103,8 @@ def _elf(artifact: bytes) -> Contents:
     tags = {tag.entry.d_tag: tag for tag in dynamic.iter_tags()}
     linked_as = str(tags["DT_SONAME"].soname) if "DT_SONAME" in tags else "none"
     found = _elf_contents(file, file.get_section_by_name(".dynsym").iter_symbols(), linked_as)
-    found.exports.difference_update(_versions(file))
+    found.versions.update(_versions(file))
+    found.exports.difference_update(found.versions)
     found.libraries.update(str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED"))
     if not any(segment["p_type"] == "PT_GNU_RELRO" for segment in file.iter_segments()):
         found.faults.append("has no PT_GNU_RELRO segment, so its descriptor would stay writable")
