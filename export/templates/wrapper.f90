@@ -4,7 +4,6 @@
 module @name@
   use, intrinsic :: iso_c_binding, only: @kind@, c_int32_t, c_int64_t
   implicit none
-  private :: @kind@
 
   integer, parameter :: @name@_kind = @kind@
   integer, parameter :: @name@_n_in = @n_in@

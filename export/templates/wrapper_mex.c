@@ -1,18 +1,18 @@
 /* @name@_mex.c: the model @name@ for MATLAB and Octave, @precision@. Written by kdpinn_edge @version@.
  *
- *     mex @name@_mex.c @object@            (MATLAB; -R2018a and the older interface)
- *     mkoctfile --mex @name@_mex.c @object@
+ *     mex @name@_mex.c @object@                (MATLAB)
+ *     mkoctfile --mex @name@_mex.c @object@    (Octave)
  *
  * A column of x is a point of @n_in@ numbers, of class @class@; a column of y has its values.
  *
 @each function@
- *     y = @name@_mex('@function@', x)     @names_said@
+ *     y = @name@_mex('@function@', x)    rows: @names_said@
 @end@
 @each function_for@
  *     y = @name@_mex('@function@_for', p, x)
 @end@
- *     n = @name@_mex('outside', x)   how many points lie outside the domain box
- *     s = @name@_mex('selftest')     0 if this processor returns the golden bits
+ *     n = @name@_mex('outside', x)    how many points lie outside the domain box
+ *     s = @name@_mex('selftest')    0 if this processor returns the golden bits
  */
 #include <string.h>
 
