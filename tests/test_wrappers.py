@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ from conftest import Need
 from numpy.typing import NDArray
 from strategies import mlp
 
-from kdpinn_edge.bundle.manifest import Precision, check_files, read_manifest
+from kdpinn_edge.bundle.manifest import Precision, read_manifest, write_manifest
+from kdpinn_edge.checks.check import CheckResult, check
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.runtime import load
@@ -181,10 +185,23 @@ def test_the_source_serves_cpp_and_fortran_too(artifacts: Artifacts, tmp_path: P
     assert not (tmp_path / "net").exists()
 
 
-def test_files_are_part_of_the_bundle(artifacts: Artifacts) -> None:
-    bundle = bundle_of("float32", artifacts)
-    written = {"net.hpp", "net.f90", "net_mex.c", "net.rs", "net_build.rs", "Cargo.toml"}
-    assert written <= set(check_files(bundle, read_manifest(bundle)))
+def test_files_are_part_of_the_bundle_and_follow_from_it(artifacts: Artifacts, tmp_path: Path) -> None:
+    bundle = tmp_path / "net"
+    shutil.copytree(bundle_of("float32", artifacts), bundle)
+    manifest = read_manifest(bundle)
+    assert {"net.hpp", "net.f90", "net_mex.c", "net.rs", "net_build.rs", "Cargo.toml"} <= set(manifest.files)
+    assert verdict(bundle).result == "passed"
+    (bundle / "net.f90").write_text((bundle / "net.f90").read_text().replace("net_jet_u_x0 = 2", "net_jet_u_x0 = 3"))
+    digest = hashlib.sha256((bundle / "net.f90").read_bytes()).hexdigest()
+    write_manifest(replace(manifest, files={**manifest.files, "net.f90": digest}), bundle)
+    changed = verdict(bundle)
+    assert (changed.result, "net.f90 is not what an export writes there" in changed.detail) == ("failed", True)
+
+
+def verdict(bundle: Path) -> CheckResult:
+    """That of `check` on the files that follow from the Programs and the manifest."""
+    (found,) = (each for each in check(bundle) if each.name == "derived files")
+    return found
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -52,6 +52,14 @@ def check_languages(languages: Sequence[str], interface: Interface) -> tuple[Lan
             f"{long[0]} is too long for Fortran; expected: {FORTRAN_NAME} letters. Choose a shorter --name"
         )
     return chosen
+
+
+def languages_in(names: Collection[str], interface: Interface) -> tuple[Language, ...]:
+    """The languages that files of these names are for."""
+    files = {
+        language: [name.format(interface.name) for name in WRAPPERS[language].files.values()] for language in WRAPPERS
+    }
+    return tuple(language for language in files if any(name in names for name in files[language]))
 
 
 def wrappers(languages: Sequence[Language], interface: Interface) -> dict[str, bytes]:
