@@ -72,6 +72,7 @@ typedef struct kdpinn_model {
     int32_t (*integrity)(void); /* 0: code and constants in memory are those that were exported; 1: a bit of them is not */
     const struct kdpinn_model *const *variants; /* n_variants descriptions, best first: what the CPU decides between */
     int32_t n_variants;                         /* 0 where the library has code for one target only */
+    const char *statement_sha256; /* of what manifest.json states of the model, 64 hex digits; "" without a manifest */
 } kdpinn_model;
 /* cdef: end */
 
