@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from kdpinn_edge.bundle.manifest import MAX_RELATIVE_ERROR
+from kdpinn_edge.bundle.manifest import MAX_RELATIVE_ERROR, read_manifest_bytes
 from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import (
@@ -62,6 +63,9 @@ def export(
     with_bench: Annotated[
         bool, typer.Option("--with-bench", help="Add a program for the device: self-test, latency, JSON.")
     ] = False,
+    languages: Annotated[
+        str | None, typer.Option("--with", help="Add files for these languages: cpp, fortran, matlab, rust.")
+    ] = None,
     max_flash: Annotated[
         str | None, typer.Option(help="Exit with 1 where code and constants exceed it, as in 32k.")
     ] = None,
@@ -71,6 +75,9 @@ def export(
         typer.Option(help="Refuse what rounding makes a larger error in than this share of the values; inf: nothing."),
     ] = MAX_RELATIVE_ERROR,
     force: Force = False,
+    sign: Annotated[
+        Path | None, typer.Option(help="Sign the bundle with this Ed25519 private key, a PEM file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
@@ -108,16 +115,19 @@ def export(
             equation=(found.problem.equation or None) if found.problem else None,
             cc=compiler_command(cc) if cc is not None else None,
             with_bench=with_bench,
+            languages=[each.strip() for each in languages.split(",")] if languages is not None else (),
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,
             max_relative_error=max_relative_error,
             force=force,
+            sign=sign,
             report=partial(stderr().print, markup=False),
         )
+    digest = hashlib.sha256(read_manifest_bytes(out)).hexdigest()
     if as_json:
-        print_json({"bundle": str(out), "manifest": manifest.record})
+        print_json({"bundle": str(out), "sha256": digest, "manifest": manifest.record})
     else:
-        print_facts({"bundle": str(out), **manifest_facts(manifest)})
+        print_facts({"bundle": str(out), **manifest_facts(manifest), "SHA-256": f"{digest} of manifest.json"})
 
 
 @contextmanager
