@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
@@ -171,7 +172,7 @@ def export_bundle(
             write_program(each, folder / PROGRAM_FILES[function])
         sizes = _gated(linked, interface) if code else None
         if interface.target.runs_here():
-            _self_test(folder / interface.library, name)
+            _self_test(library, interface)
         try:
             usage = measure(library, interface, sizes, budget)
         except BudgetError as error:
@@ -240,9 +241,13 @@ def _new_folder(directory: Path) -> Iterator[Path]:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
 
 
-def _self_test(library: Path, name: str) -> None:
-    result = ctypes.CDLL(str(library.absolute()))[f"{name}_selftest"]()
+def _self_test(library: bytes, interface: Interface) -> None:
+    """Run the self-test in a copy, since what is loaded stays mapped: no later change of the bundle may reach it."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / interface.library
+        copy.write_bytes(library)
+        result = ctypes.CDLL(str(copy))[f"{interface.name}_selftest"]()
     if result != 0:
         raise ExportError(
-            f"{library.name}: self-test failed at golden number {result}: this machine computes other bits"
+            f"{interface.library}: self-test failed at golden number {result}: this machine computes other bits"
         )
