@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
@@ -178,7 +179,7 @@ def export_bundle(
             write_program(each, folder / PROGRAM_FILES[function])
         sizes = _gated(linked, interface) if code else None
         if interface.target.runs_here():
-            _self_test(folder / interface.library, name)
+            _self_test(library, interface)
         prove_not_finite(folder / interface.library, interface, model.references)
         try:
             usage = measure(library, interface, sizes, budget)
@@ -248,10 +249,14 @@ def _new_folder(directory: Path) -> Iterator[Path]:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
 
 
-def _self_test(library: Path, name: str) -> None:
-    loaded = ctypes.CDLL(str(library.absolute()))
-    if loaded[f"{name}_integrity"]() != 0:
-        raise ExportError(f"{library.name} has other bytes in memory than in its file: this loader changes code")
-    result = loaded[f"{name}_selftest"]()
+def _self_test(library: bytes, interface: Interface) -> None:
+    """Run the self-test in a copy, since what is loaded stays mapped: no later change of the bundle may reach it."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / interface.library
+        copy.write_bytes(library)
+        loaded = ctypes.CDLL(str(copy))
+    if loaded[f"{interface.name}_integrity"]() != 0:
+        raise ExportError(f"{interface.library} has other bytes in memory than in its file: this loader changes code")
+    result = loaded[f"{interface.name}_selftest"]()
     if result != 0:
-        raise ExportError(f"{library.name} does not pass its self-test on this machine: {selftest_fault(result)}")
+        raise ExportError(f"{interface.library} does not pass its self-test on this machine: {selftest_fault(result)}")
