@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
+    CERTIFICATE_FILE,
     MANIFEST_FILE,
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
@@ -181,12 +182,12 @@ def _companions(
 
 
 def _kind(directory: Path) -> Kind:
-    """What a bundle is: the files that its manifest names, and no other."""
+    """What a bundle is: the files that its manifest names, and a certificate."""
     try:
         files = tuple(map(glob.escape, read_manifest(directory).files))
     except BundleError:
         files = ()
-    return Kind("bundle", MANIFEST_FILE, (MANIFEST_FILE, *files))
+    return Kind("bundle", MANIFEST_FILE, (MANIFEST_FILE, CERTIFICATE_FILE, *files))
 
 
 @contextmanager

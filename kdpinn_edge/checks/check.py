@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import (
+    CERTIFICATE_FILE,
     ONNX_FILES,
     PROGRAM_FILES,
     Function,
@@ -23,6 +24,8 @@ from kdpinn_edge.bundle.manifest import (
 )
 from kdpinn_edge.bundle.parity import SLACK, Parity
 from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.certificates.certificate import read_certificate
+from kdpinn_edge.certificates.checker import prove
 from kdpinn_edge.display import new_figure, table_html, table_text
 from kdpinn_edge.errors import BundleError, KdpinnError, MisfitError, ProfileError, listing
 from kdpinn_edge.numerics.reference import NumpyProgram
@@ -108,7 +111,10 @@ def _verdicts(directory: Path) -> Iterator[CheckResult]:
         if verdict.result == "failed":
             return
     programs = {function: read_function(directory, manifest, function) for function in manifest.functions}
-    checks = {"gates": partial(_gates, directory, manifest, programs), "selftest": partial(_selftest, directory)}
+    checks: dict[str, Callable[[], str]] = {
+        "gates": partial(_gates, directory, manifest, programs),
+        "selftest": partial(_selftest, directory),
+    }
     anew = cache(partial(_compiled_anew, directory))
     for function, program in programs.items():
         parity = Parity(program, manifest)
@@ -121,6 +127,8 @@ def _verdicts(directory: Path) -> Iterator[CheckResult]:
         }
         if manifest.per_call:
             checks[f"{function}, per call"] = partial(_per_call, directory, function, parity)
+    if (directory / CERTIFICATE_FILE).exists():
+        checks["certificate"] = partial(_certificate, directory, manifest, programs)
     for name, check_it in checks.items():
         yield _verdict(name, check_it)
 
@@ -234,6 +242,14 @@ def _onnx_runtime(directory: Path, function: FunctionName, parity: Parity) -> st
     y = np.empty_like(parity.bits)
     load(directory, engine="onnx").bind(parity.x, y, function=function)()
     return _within(parity.program, parity.errors(y), parity.allowances)
+
+
+def _certificate(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, Program]) -> str:
+    certificate = read_certificate(directory)
+    if certificate is None:
+        raise BundleError(f"{directory / CERTIFICATE_FILE} is gone")
+    cells = prove(certificate, manifest, programs)
+    return f"what it states of {', '.join(certificate.functions)} follows from its {cells:,} cells"
 
 
 def _errors(stated: Function, parity: Parity) -> str:

@@ -77,6 +77,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "targets": export.targets,
     "check": checks.check,
+    "certify": checks.certify,
     "bench": comparison.bench,
     "bench-zoo": comparison.bench_zoo,
     "audit": checks.audit,

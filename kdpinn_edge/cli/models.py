@@ -52,6 +52,7 @@ def info(
     """Show what something is: its columns and its work; of a bundle also sizes and errors."""
     from kdpinn_edge.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
     from kdpinn_edge.bundle.read import read_function
+    from kdpinn_edge.certificates.certificate import read_certificate
 
     folder = Path(source)
     if (folder / MANIFEST_FILE).exists():
@@ -60,7 +61,9 @@ def info(
         programs = {name: read_function(folder, manifest, name) for name in manifest.functions}
         records = {name: _program_record(program) for name, program in programs.items()}
         document = {"manifest": manifest.record, "programs": records}
-        facts, rest = manifest_facts(manifest), function_facts(manifest)
+        certificate = read_certificate(folder)
+        stated = certificate.facts if certificate else {}
+        facts, rest = manifest_facts(manifest) | stated, function_facts(manifest)
     else:
         found = source_options.find(source)
         programs = {"eval": found.program}
