@@ -6,9 +6,7 @@ import ctypes
 import glob
 import hashlib
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from kdpinn_edge.bundle.manifest import (
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
     PROGRAM_FILES,
+    STATIC_FILES,
     Grade,
     Input,
     Manifest,
@@ -33,6 +32,7 @@ from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
 from kdpinn_edge.export.alternatives import with_advice
+from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
@@ -43,9 +43,11 @@ from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
-from kdpinn_edge.files import Kind, check_free, move_into_place, undisturbed
+from kdpinn_edge.files import Kind, check_free, move_into_place
+from kdpinn_edge.interrupts import undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
+from kdpinn_edge.unfinished import new_folder
 
 
 def export_bundle(
@@ -138,6 +140,8 @@ def export_bundle(
     with _new_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
+            if advice := compiler_advice(interface):
+                report(f"{interface.library}: {advice}")
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
@@ -149,6 +153,9 @@ def export_bundle(
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
         sizes = check_artifact(library, interface) if code else None
+        if interface.target.artifact in STATIC_FILES:
+            static = STATIC_FILES[interface.target.artifact].format(name)
+            check_artifact(linked[static], interface, "static")
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
         try:
@@ -193,23 +200,16 @@ def _kind(directory: Path) -> Kind:
 @contextmanager
 def _new_folder(directory: Path) -> Iterator[Path]:
     """A folder beside `directory` that becomes it in the end, or is gone after an error or an interrupt."""
-    building = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with undisturbed():
-            building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-        yield building
-        building.chmod(0o755)
-        with undisturbed():
-            if signal.SIGINT in signal.sigpending():
-                raise KeyboardInterrupt
-            move_into_place(building, directory)
+        with new_folder(directory) as building:
+            yield building
+            with undisturbed():
+                if signal.SIGINT in signal.sigpending():
+                    raise KeyboardInterrupt
+                move_into_place(building, directory)
     except OSError as error:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
-    finally:
-        if building is not None:
-            with undisturbed():
-                shutil.rmtree(building, ignore_errors=True)
 
 
 def _self_test(library: Path, name: str) -> None:

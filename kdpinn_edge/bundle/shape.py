@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -113,30 +110,3 @@ def misfits(value: Any, shape: Shape, where: str) -> list[str]:
 def _shown(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of JSON. Raises ValueError where a key occurs twice."""
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a key occurs twice in one object")
-    return record
-
-
-def no_constant(name: str) -> Any:
-    """Refuse NaN and the infinities by ValueError: JSON has none."""
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def read_regular(path: Path) -> bytes:
-    """The contents of a file that is no link and no device. Raises OSError where it is something else."""
-    if path.is_symlink():
-        raise OSError(0, "a symbolic link; expected: a regular file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if not S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(descriptor)

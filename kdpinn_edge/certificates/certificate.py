@@ -24,21 +24,19 @@ from kdpinn_edge.bundle.shape import (
     Shape,
     Table,
     misfits,
-    no_constant,
-    read_regular,
-    unique,
 )
 from kdpinn_edge.certificates.cells import DEEPEST, read_cells
 from kdpinn_edge.certificates.quantiles import SHARES, Quantile
 from kdpinn_edge.display import facts_html, facts_text, new_figure
 from kdpinn_edge.errors import CertificateError, listing
 from kdpinn_edge.files import write_whole
+from kdpinn_edge.reading import MIB, parse_json, read_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA = 1
-LARGEST_FILE = 1 << 26
+LARGEST_FILE = 64 * MIB
 """The largest file that is read, in bytes."""
 
 
@@ -165,12 +163,10 @@ def read_certificate(bundle: str | os.PathLike[str]) -> Certificate | None:
     if not path.exists() and not path.is_symlink():
         return None
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ValueError(f"it has more than {LARGEST_FILE >> 20} MiB")
-        record = json.loads(read_regular(path), object_pairs_hook=unique, parse_constant=no_constant)
+        record = parse_json(read_whole(path, LARGEST_FILE, link=False), strict=True, largest=LARGEST_FILE)
     except OSError as error:
         raise CertificateError(f"{path}: cannot be read ({error.strerror}); remove it, or certify again") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CertificateError(f"{path}: not a certificate ({error}); remove it, or certify again") from error
     faults = misfits(record, SHAPE, "") or _contradictions(record)
     if faults:
