@@ -31,9 +31,10 @@ from kdpinn_edge.certificates.enclosure import Enclosure
 from kdpinn_edge.certificates.forms import Form
 from kdpinn_edge.certificates.quantiles import CONFIDENCE, SHARES, rank
 from kdpinn_edge.errors import CertificateError
-from kdpinn_edge.functions import FUNCTIONS, find_function
+from kdpinn_edge.functions import FUNCTIONS, find_function, kernel
 from kdpinn_edge.functions.slope import Operators, formula, values
 from kdpinn_edge.numerics.lanes import PROFILES, is_fast
+from kdpinn_edge.numerics.lanes import profile as lanes_profile
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.interp import interpret
@@ -125,6 +126,20 @@ def test_numpy_has_its_functions_as_exactly_as_enclosures_assume() -> None:
             assert (
                 abs(mpmath.mpf(float(found)) - expected) <= LIBRARY_ERROR / 16 * abs(expected) + mpmath.mpf(2) ** -1000
             )
+
+
+@pytest.mark.parametrize("profile", [*PROFILES])
+def test_computed_values_pass_the_points_of_a_curve(profile: str) -> None:
+    for name, function in FUNCTIONS.items():
+        for at, level in function.curve.passes:
+            for precision in ("float32",) if is_fast(profile) else ("float32", "float64"):
+                size = 2.0 ** np.random.default_rng(2).uniform(-60, 6, 100_000)
+                for x in (at + size, at - size):
+                    x = x.astype(precision)
+                    with lanes_profile(profile), np.errstate(all="ignore"):
+                        y = kernel(name, profile)(x)
+                    assert ((y <= level) | (x > at)).all()
+                    assert ((y >= level) | (x < at)).all()
 
 
 def test_cells_are_read_as_they_were_cut() -> None:

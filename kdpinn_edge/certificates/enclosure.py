@@ -214,6 +214,10 @@ class _Rounded:
         self.activity += np.abs(x.form.linear[1:]).sum(axis=1)
         ends = self._rounding.rounded(Interval(np.array(function.lower), np.array(function.upper)))
         computed = Interval(exact.lower - error, exact.upper + error).common(ends)
+        for at, level in function.curve.passes:
+            above, below = x.interval.lower >= at, x.interval.upper <= at
+            least, most = np.where(above, level, -np.inf), np.where(below, level, np.inf)
+            computed = computed.common(Interval(least, most))
         if function.curve.jumps:
             open_sides = ~certain(fn, x.interval)
             error = np.where(open_sides, exact.upper - exact.lower, error)

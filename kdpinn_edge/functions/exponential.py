@@ -161,6 +161,7 @@ EXP = Function(
     torch="exp",
     arguments=80.0,
     lower=0.0,
+    curve=Curve(passes=((0.0, 1.0),)),  # near 0 it is 1 + q rounded, and q has the sign of x
 )
 SIGMOID = Function(
     name="sigmoid",

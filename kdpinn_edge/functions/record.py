@@ -39,6 +39,7 @@ class Curve:
     period       the distance in which both come again; None where they do not
     undefined    no argument from here to here, both included, has a finite value
     jumps        where its value does, from one side to the other
+    passes       points (x, y): values before x are at most y and those behind x at least y, also as they are computed
     """
 
     turns: tuple[float, ...] = ()
@@ -46,6 +47,7 @@ class Curve:
     period: float | None = None
     undefined: tuple[float, float] | None = None
     jumps: tuple[float, ...] = ()
+    passes: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
