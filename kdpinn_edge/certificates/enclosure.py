@@ -78,7 +78,7 @@ class Bounds:
     error         (outputs, n) between computed and exact ones
     slopes        (outputs, inputs, n) the magnitudes of the derivatives of the exact outputs
     largest       (n,) the largest magnitude that occurs in the computation
-    activity      (inputs, n) how much the arguments of functions vary along each input: where to cut
+    activity      (inputs, n) how much arguments of functions, and factors, vary along each input: where to cut
     smooth        (n,) whether no side of a jump or of a Select is open, without which there are no slopes
     verified      (n,) whether every function is called where its error bound was verified
     """
@@ -137,10 +137,12 @@ class Enclosure:
                     error, gradient = self._swept_back(known, var, entry)
                     errors.append(error)
                     slopes.append(gradient)
+            lower, upper = (np.concatenate([getattr(each, end) for each in outputs]) for end in ("lower", "upper"))
+            error = np.fmin(np.array(errors), (upper - lower) * (1 + SLACK))  # both values lie between these
         return Bounds(
-            np.concatenate([output.lower for output in outputs]),
-            np.concatenate([output.upper for output in outputs]),
-            np.array(errors),
+            lower,
+            upper,
+            error,
             np.array(slopes),
             walk.largest,
             walk.activity,
@@ -211,7 +213,7 @@ class _Rounded:
         verified = x.interval.magnitude <= function.reach
         error = np.where(verified, self._rounding.map(fn, exact), function.upper - function.lower)
         self.verified &= verified.all(axis=0)
-        self.activity += np.abs(x.form.linear[1:]).sum(axis=1)
+        self._varies(np.abs(x.form.linear[1:]))
         ends = self._rounding.rounded(Interval(np.array(function.lower), np.array(function.upper)))
         computed = Interval(exact.lower - error, exact.upper + error).common(ends)
         for at, level in function.curve.passes:
@@ -228,6 +230,8 @@ class _Rounded:
         return self._once(add(a.form, b.form), self._rounding.rounded(a.interval + b.interval))
 
     def mul(self, a: Value, b: Value) -> Value:
+        for factor in (a.form,) if a is b else (a.form, b.form):
+            self._varies(np.minimum(np.abs(factor.linear[1:] / factor.centre), 1.0))
         return self._once(mul(a.form, b.form), self._rounding.rounded(a.interval * b.interval))
 
     def select(self, c: Value, a: Value, b: Value) -> Value:
@@ -250,6 +254,10 @@ class _Rounded:
     def slice(self, x: Value, start: int, size: int) -> Value:
         rows = slice(start, start + size)
         return Value(cut(x.form, start, size), Interval(x.interval.lower[rows], x.interval.upper[rows]))
+
+    def _varies(self, by: Array) -> None:
+        """Count how much something not linear varies along each input, by (inputs, k, n), as far as that is known."""
+        self.activity += np.where(np.isfinite(by), by, 0.0).sum(axis=1)
 
     def _value(
         self,
