@@ -20,7 +20,7 @@ from strategies import programs
 from typer.testing import CliRunner
 
 from kdpinn_edge import certify, cli, read_program, zoo
-from kdpinn_edge.bundle.manifest import CERTIFICATE_FILE, Input, read_manifest
+from kdpinn_edge.bundle.manifest import CERTIFICATE_FILE, MANIFEST_FILE, Input, read_manifest
 from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.bundle.read import read_function
 from kdpinn_edge.certificates.cells import Cells, read_cells
@@ -385,6 +385,13 @@ def test_the_commands(certified: Path, tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     assert [*json.loads(found.stdout)["certificate"]["functions"]] == ["eval"]
     assert "rounding at most" in run.invoke(cli.app, ["info", str(copy)]).stdout
+    manifest = json.loads((copy / MANIFEST_FILE).read_text())
+    foreign = manifest | {"profile": "muladd-1" if manifest["profile"] == "fma-2" else "fma-2"}
+    (copy / MANIFEST_FILE).write_text(json.dumps(foreign))
+    refused = run.invoke(cli.app, ["info", str(copy)])
+    assert refused.exit_code == 2
+    assert "is about the profile" in refused.stderr
+    (copy / MANIFEST_FILE).write_text(json.dumps(manifest))
     checked = json.loads(run.invoke(cli.app, ["check", str(copy), "--json"]).stdout)["checks"]
     (verdict,) = [each for each in checked if each["name"] == "certificate"]
     assert verdict["result"] == "passed", verdict

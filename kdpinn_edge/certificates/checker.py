@@ -25,25 +25,30 @@ def prove(certificate: Certificate, manifest: Manifest, programs: Mapping[Functi
 
     Raises CertificateError that names what is about another bundle, or does not follow from the cells.
     """
-    domain = box_of(manifest.inputs, manifest.precision)
+    check_subject(certificate, manifest)
+    lower, upper = (np.array([getattr(side, end) for side in certificate.domain]) for end in ("lower", "upper"))
+    return sum(
+        _prove(proved, function, programs[function], certificate, lower, upper)
+        for function, proved in certificate.functions.items()
+    )
+
+
+def check_subject(certificate: Certificate, manifest: Manifest) -> None:
+    """Raise CertificateError where `certificate` is about another model, arithmetic or box than this manifest."""
     about = (certificate.name, certificate.precision, certificate.profile, certificate.domain)
-    expected = (manifest.name, manifest.precision, manifest.profile, domain)
+    expected = (manifest.name, manifest.precision, manifest.profile, box_of(manifest.inputs, manifest.precision))
     for what, found, stated in zip(("name", "precision", "profile", "domain"), about, expected, strict=True):
         if found != stated:
             raise CertificateError(
                 f"the certificate is about the {what} {found}; the bundle has {stated}. Certify the bundle again."
             )
-    lower, upper = (np.array([getattr(side, end) for side in domain]) for end in ("lower", "upper"))
-    cells = 0
     for function, proved in certificate.functions.items():
-        program = programs.get(function)
-        if program is None or program.sha256 != proved.program_sha256:
+        stated_function = manifest.functions.get(function)
+        if stated_function is None or stated_function.program_sha256 != proved.program_sha256:
             raise CertificateError(
                 f"the certificate is about a {function} that is the Program {proved.program_sha256}; the bundle has "
-                f"{'none' if program is None else program.sha256}. Certify the bundle again."
+                f"{'none' if stated_function is None else stated_function.program_sha256}. Certify the bundle again."
             )
-        cells += _prove(proved, function, program, certificate, lower, upper)
-    return cells
 
 
 def _prove(

@@ -53,6 +53,7 @@ def info(
     from kdpinn_edge.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
     from kdpinn_edge.bundle.read import read_function
     from kdpinn_edge.certificates.certificate import read_certificate
+    from kdpinn_edge.certificates.checker import check_subject
 
     folder = Path(source)
     if (folder / MANIFEST_FILE).exists():
@@ -61,8 +62,10 @@ def info(
         programs = {name: read_function(folder, manifest, name) for name in manifest.functions}
         records = {name: _program_record(program) for name, program in programs.items()}
         document = {"manifest": manifest.record, "programs": records}
-        certificate = read_certificate(folder)
-        stated = certificate.facts if certificate else {}
+        certificate, stated = read_certificate(folder), {}
+        if certificate:
+            check_subject(certificate, manifest)
+            stated = certificate.facts
         facts, rest = manifest_facts(manifest) | stated, function_facts(manifest)
     else:
         found = source_options.find(source)
