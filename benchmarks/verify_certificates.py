@@ -25,9 +25,8 @@ from typing import Any
 import numpy as np
 
 from kdpinn_edge import certify, export_bundle, load, read_program, zoo
-from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.bundle.posed import posed
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.certificates.checker import prove
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.interp import interpret
@@ -49,8 +48,8 @@ def row(name: str, points: int, derivatives: bool) -> tuple[str, bool]:
         start = time.process_time()
         certificate = certify(bundle)
         certified = time.process_time()
-        manifest = read_manifest(bundle)
-        prove(certificate, manifest, {each: read_function(bundle, manifest, each) for each in manifest.functions})
+        opened = open_bundle(bundle)
+        prove(certificate, opened.manifest, {each: opened.program(each) for each in opened.manifest.functions})
         checked = time.process_time()
         rows, sound = [], True
         for function, proved in certificate.functions.items():
@@ -73,7 +72,7 @@ def row(name: str, points: int, derivatives: bool) -> tuple[str, bool]:
 def attacked(bundle: Path, function: Any, domain: Any, points: int) -> dict[str, Any]:
     """The range of values, and the largest error of each output, at so many points."""
     engine = load(bundle)
-    program = read_function(bundle, engine.manifest, function)
+    program = open_bundle(bundle).program(function)
     rng = np.random.default_rng(7)
     lower, upper = (np.array([getattr(side, end) for side in domain]) for end in ("lower", "upper"))
     n_out = program.n_out

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kdpinn_edge.certificates.stage import certify as certify
     from kdpinn_edge.checks.audit import audit as audit
     from kdpinn_edge.checks.check import check as check
+    from kdpinn_edge.checks.evidence import evidence as evidence
     from kdpinn_edge.comparison.stage import bench as bench
     from kdpinn_edge.derive.derivatives import derivatives as derivatives
     from kdpinn_edge.derive.residual import residual as residual
@@ -60,6 +61,7 @@ _HOME = {
     "compile": "engines",
     "derivatives": "derive.derivatives",
     "distill": "distillation",
+    "evidence": "checks.evidence",
     "export_bundle": "export.bundle",
     "interpret": "program.interp",
     "load": "engines",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -50,6 +51,33 @@ def check_command(command: Command) -> None:
         raise ExportError(f"the linker {command[0]} cannot be run: No such file on the PATH; expected: a C compiler")
 
 
+def linker_version(command: Command) -> str:
+    """Say which linker `command` is, so that equal words mean equal bytes; "none" for no command."""
+    if not command:
+        return "none"
+    if tuple(command[: len(ZIG)]) == ZIG:
+        return f"ziglang {version('ziglang')} {' '.join(command[len(ZIG) :])}"
+    said = []
+    for option in ("--version", "-Wl,--version"):
+        try:
+            done = subprocess.run([*command, option], capture_output=True, text=True, check=False)  # noqa: S603
+        except (OSError, UnicodeDecodeError):
+            return "unknown"
+        said.append(done.stdout.partition("\n")[0].strip())
+    return ", ".join(said) if all(line and line.isprintable() for line in said) else "unknown"
+
+
+def linked_files(interface: Interface) -> set[str]:
+    """The names of the files of the artifact."""
+    static = STATIC_FILES.get(interface.target.artifact, interface.target.library).format(interface.name)
+    return {*_written(interface), interface.linked_library, static}
+
+
+def _written(interface: Interface) -> list[str]:
+    """What the linker writes."""
+    return [interface.library, *([f"{interface.name}.lib"] if interface.target.artifact == "dll" else [])]
+
+
 def link(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
     """The files of the artifact made of `object_code`: `interface.library` first.
 
@@ -60,7 +88,6 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
     artifact = interface.target.artifact
     if artifact == "archive":
         return {interface.library: _archive(object_code, interface)}
-    names = [interface.library, *([f"{interface.name}.lib"] if artifact == "dll" else [])]
     options = DIRECT if artifact in DIRECT and tuple(command) == (*ZIG, *ZIG_LINKER[artifact]) else THROUGH_CC
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / OBJECT).write_bytes(object_code)
@@ -73,7 +100,7 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip() or f"it exits with {done.returncode} and says nothing"
             raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{said}")
-        linked = {name: (Path(folder) / name).read_bytes() for name in names}
+        linked = {name: (Path(folder) / name).read_bytes() for name in _written(interface)}
     linked.setdefault(interface.linked_library, linked[interface.library])
     if artifact in STATIC_FILES:
         static = _archive(with_hidden_symbols(object_code), interface)

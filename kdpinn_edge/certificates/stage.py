@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kdpinn_edge.bundle.manifest import FunctionName, Manifest, check_files, read_manifest
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.manifest import FunctionName, Manifest
+from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.certificates.certificate import Certificate, Proved, Side, write_certificate
 from kdpinn_edge.certificates.enclosure import Enclosure
 from kdpinn_edge.certificates.quantiles import quantiles
@@ -41,8 +41,8 @@ def certify(
     Raises CertificateError, with the box where it happens, where a number may overflow or is undefined; where a side of
     the domain is open, or a function is asked for that the bundle has not. Nothing is written then.
     """
-    manifest = read_manifest(bundle)
-    check_files(bundle, manifest)
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
     wanted = tuple(manifest.functions) if functions is None else tuple(functions)
     for function in wanted:
         if function not in manifest.functions:
@@ -52,7 +52,7 @@ def certify(
     domain = box_of(manifest.inputs, manifest.precision)
     proved = {}
     for function in wanted:
-        program = read_function(bundle, manifest, function)
+        program = opened.program(function)
         proved[function] = _proved(program, function, manifest, domain, cells, partial(report, function))
     certificate = Certificate(manifest.name, manifest.precision, manifest.profile, domain, proved)
     write_certificate(certificate, Path(bundle))

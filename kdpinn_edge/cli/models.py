@@ -50,23 +50,26 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what something is: its columns and its work; of a bundle also sizes and errors."""
-    from kdpinn_edge.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
-    from kdpinn_edge.bundle.read import read_function
+    from kdpinn_edge.bundle.manifest import MANIFEST_FILE
+    from kdpinn_edge.bundle.read import open_bundle
     from kdpinn_edge.certificates.certificate import read_certificate
     from kdpinn_edge.certificates.checker import check_subject
 
     folder = Path(source)
     if (folder / MANIFEST_FILE).exists():
-        manifest = read_manifest(folder)
-        check_files(folder, manifest)
-        programs = {name: read_function(folder, manifest, name) for name in manifest.functions}
+        bundle = open_bundle(folder)
+        manifest = bundle.manifest
+        programs = {name: bundle.program(name) for name in manifest.functions}
         records = {name: _program_record(program) for name, program in programs.items()}
-        document = {"manifest": manifest.record, "programs": records}
+        document: dict[str, Any] = {"manifest": manifest.record, "sha256": bundle.sha256, "programs": records}
         certificate, stated = read_certificate(folder), {}
         if certificate:
             check_subject(certificate, manifest)
             stated = certificate.facts
-        facts, rest = manifest_facts(manifest) | stated, function_facts(manifest)
+        facts, rest = (
+            manifest_facts(manifest) | {"SHA-256": f"{bundle.sha256} of manifest.json"} | stated,
+            function_facts(manifest),
+        )
     else:
         found = source_options.find(source)
         programs = {"eval": found.program}
