@@ -230,8 +230,9 @@ class _Rounded:
         return self._once(add(a.form, b.form), self._rounding.rounded(a.interval + b.interval))
 
     def mul(self, a: Value, b: Value) -> Value:
-        for factor in (a.form,) if a is b else (a.form, b.form):
-            self._varies(np.minimum(np.abs(factor.linear[1:] / factor.centre), 1.0))
+        for factor, other in ((a.form, b.form), (b.form, a.form)):
+            share = np.minimum(np.abs(factor.linear[1:] / factor.centre), 1.0)
+            self._varies(np.where(np.isfinite(other.radius), share, 0.0))
         return self._once(mul(a.form, b.form), self._rounding.rounded(a.interval * b.interval))
 
     def select(self, c: Value, a: Value, b: Value) -> Value:
@@ -256,7 +257,7 @@ class _Rounded:
         return Value(cut(x.form, start, size), Interval(x.interval.lower[rows], x.interval.upper[rows]))
 
     def _varies(self, by: Array) -> None:
-        """Count how much something not linear varies along each input, by (inputs, k, n), as far as that is known."""
+        """Count how much something that is not linear varies along each input, by (inputs, k, n), if that is known."""
         self.activity += np.where(np.isfinite(by), by, 0.0).sum(axis=1)
 
     def _value(
