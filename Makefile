@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-hosts verify-libraries verify-targets verify-kill fuzz release sbom constraints
+.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-hosts verify-libraries verify-targets verify-kill fuzz release sbom constraints verify-certificates
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
@@ -16,6 +16,8 @@ help:
 	@echo "make readme       write the table of README.md"
 	@echo "make verify-activations"
 	@echo "                  every function on every float32 (about an hour on 2 cores), into docs/numerics.md"
+	@echo "make verify-certificates"
+	@echo "                  certificates of the shipped models, and 10^8 points that have to be within them (20 minutes)"
 	@echo "make verify-docs  README and the long pages of docs/, as printed, in fresh environments (10 minutes)"
 	@echo "make verify-hosts"
 	@echo "                  the model in hosts whose tools are large: Rust, Octave, AVR (apt-get install"
@@ -103,6 +105,9 @@ readme: .venv/.dev
 verify-activations: .venv/.dev
 	$(BIN)/python tools/coefficients.py --check
 	$(BIN)/python benchmarks/verify_activations.py --write
+
+verify-certificates: .venv/.dev
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/verify_certificates.py
 
 verify-docs: .venv/.dev
 	$(BIN)/python tools/verify_docs.py

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import (
+    CERTIFICATE_FILE,
     ONNX_FILES,
     PROGRAM_FILES,
     SIGNATURE_FILE,
@@ -26,6 +27,8 @@ from kdpinn_edge.bundle.parity import Parity
 from kdpinn_edge.bundle.probe import not_finite_points
 from kdpinn_edge.bundle.read import Bundle, read_files
 from kdpinn_edge.bundle.signature import check_digest, check_signature
+from kdpinn_edge.certificates.certificate import read_certificate
+from kdpinn_edge.certificates.checker import prove
 from kdpinn_edge.checks.again import Again
 from kdpinn_edge.display import new_figure, table_html, table_text
 from kdpinn_edge.engines import load_opened
@@ -194,6 +197,8 @@ def _checks(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> dict[st
         }
         if manifest.per_call:
             checks[f"{function}, per call"] = partial(_per_call, engine, function, parity)
+    if (bundle.directory / CERTIFICATE_FILE).exists():
+        checks["certificate"] = partial(_certificate, bundle, programs)
     return checks
 
 
@@ -307,6 +312,14 @@ def _onnx_runtime(bundle: Bundle, function: FunctionName, parity: Parity) -> str
     y = np.empty_like(parity.bits)
     load_opened(bundle, "onnx").bind(parity.x, y, function=function)()
     return _within(parity.program, parity.errors(y), parity.allowances)
+
+
+def _certificate(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
+    certificate = read_certificate(bundle.directory)
+    if certificate is None:
+        raise BundleError(f"{bundle.directory / CERTIFICATE_FILE} is gone")
+    cells = prove(certificate, bundle.manifest, programs)
+    return f"what it states of {', '.join(certificate.functions)} follows from its {cells:,} cells"
 
 
 def _within(program: Program, errors: Array, limits: Array) -> str:
