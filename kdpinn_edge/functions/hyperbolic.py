@@ -6,7 +6,7 @@ import numpy as np
 
 from kdpinn_edge.functions.exponential import half_expm1_of_twice
 from kdpinn_edge.functions.recipe import one
-from kdpinn_edge.functions.record import Computation, Curve, Function, both
+from kdpinn_edge.functions.record import Computation, Curve, Function
 from kdpinn_edge.functions.slope import Y
 from kdpinn_edge.numerics.coefficients import (
     MAGIC_EXPONENT,
