@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
@@ -33,6 +34,7 @@ from kdpinn_edge.bundle.manifest import (
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.bundle.signature import Signer
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
@@ -45,7 +47,9 @@ from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
+from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
 from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.measure.not_finite import prove_not_finite
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
@@ -75,6 +79,7 @@ def export_bundle(
     cc: Sequence[str] | None = None,
     casadi: bool = False,
     with_bench: bool = False,
+    languages: Sequence[str] = (),
     max_flash: int | None = None,
     max_stack: int | None = None,
     max_relative_error: float = MAX_RELATIVE_ERROR,
@@ -89,6 +94,8 @@ def export_bundle(
     of a C compiler to link with, by default the first of cc, gcc, clang and ziglang. The library that is written has
     passed its gates, and on a machine that can run it, its own self-test. `with_bench` adds a program for the
     device that runs the self-test and the functions, and prints what `kdpinn-edge bench --add` reads.
+
+    `languages`, of cpp, fortran, matlab and rust, adds the files by which these call the model (docs/integration.md).
 
     The model has the function `eval`, which is `program`. `derivatives` asks for the function `jet`: its columns, as
     `kdpinn_edge.derivatives` names them. `residual` is the function of that name: the problem whose equation it belongs
@@ -155,6 +162,7 @@ def export_bundle(
     signer = Signer(sign) if sign is not None else None
     check_judgeable(interface, budget)
     _check_added(interface, with_bench=with_bench, casadi=casadi)
+    chosen = check_languages(languages, interface)
     errors = model.errors(max_relative_error=max_relative_error)
     with _new_folder(directory) as folder:
         if report is not None:
@@ -166,7 +174,7 @@ def export_bundle(
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
-        contents = {**linked, **companions(model, library)}
+        contents = {**linked, **companions(model, library), **wrappers(chosen, interface)}
         contents |= device_bench(code, interface) if with_bench else {}
         contents |= casadi_files(code, interface, command) if casadi else {}
         for file_name, data in contents.items():
@@ -177,7 +185,8 @@ def export_bundle(
             write_program(each, folder / PROGRAM_FILES[function])
         sizes = _gated(linked, interface) if code else None
         if interface.target.runs_here():
-            _self_test(folder / interface.library, name)
+            _self_test(library, interface)
+        prove_not_finite(folder / interface.library, interface, model.references)
         try:
             usage = measure(library, interface, sizes, budget)
         except BudgetError as error:
@@ -254,9 +263,14 @@ def _new_folder(directory: Path) -> Iterator[Path]:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
 
 
-def _self_test(library: Path, name: str) -> None:
-    result = ctypes.CDLL(str(library.absolute()))[f"{name}_selftest"]()
+def _self_test(library: bytes, interface: Interface) -> None:
+    """Run the self-test in a copy, since what is loaded stays mapped: no later change of the bundle may reach it."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / interface.library
+        copy.write_bytes(library)
+        loaded = ctypes.CDLL(str(copy))
+    if loaded[f"{interface.name}_integrity"]() != 0:
+        raise ExportError(f"{interface.library} has other bytes in memory than in its file: this loader changes code")
+    result = loaded[f"{interface.name}_selftest"]()
     if result != 0:
-        raise ExportError(
-            f"{library.name}: self-test failed at golden number {result}: this machine computes other bits"
-        )
+        raise ExportError(f"{interface.library} does not pass its self-test on this machine: {selftest_fault(result)}")

@@ -15,8 +15,9 @@ from kdpinn_edge.export.artifacts.build_files import CMAKE, PKG_CONFIG, build_bl
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import Var, columns
 
-COMMON_HEADER = "kdpinn_edge.h"
 Repeated = Mapping[str, Sequence[Mapping[str, str]]]
+
+COMMON_HEADER = "kdpinn_edge.h"
 HEADER = {"model.h": "{}.h"}
 EXAMPLE = {**HEADER, "example.c": "example.c"}
 TEMPLATES: Mapping[Artifact, Mapping[str, str]] = {
@@ -35,6 +36,11 @@ BUILD: Mapping[Artifact, str] = {
     "c99": "cc -std=c99 -O2 example.c @name@.c -o example@libm@ && ./example",
     "wasm": "",
 }
+COVERED: Mapping[Artifact, str] = {
+    **dict.fromkeys(("elf", "dylib", "dll"), "code and constants"),
+    **dict.fromkeys(("archive", "wasm", "c99"), "the constants"),
+}
+"""What NAME_integrity reads: code too, unless a linker of others changes it, or a program cannot read it."""
 MEANING = {
     "eval": "The values",
     "jet": "The derivatives that were asked for",
@@ -51,12 +57,10 @@ def c_files(interface: Interface) -> dict[str, bytes]:
     }
 
 
-def filled_template(
-    file: str, interface: Interface, words: Mapping[str, str], further: Repeated | None = None
-) -> bytes:
+def filled_template(file: str, interface: Interface, words: Mapping[str, str], blocks: Repeated | None = None) -> bytes:
     """The template `file` with what the model is, and with `words`, in place of each @word@.
 
-    `further` is what is repeated besides the functions of the model, as in `filled`.
+    `blocks` are what stands once for each of several, in place of the model's own or beside it.
     """
     model = {
         "name": interface.name,
@@ -70,10 +74,11 @@ def filled_template(
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
         "inputs": ", ".join(interface.input_names),
+        "covered": COVERED[interface.target.artifact],
         "statement": interface.statement,
         **build_words(interface),
     }
-    functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]
+    functions = [function_words(interface, function, i) for i, function in enumerate(interface.functions)]
     constant = [_per_call(interface)] if interface.per_call else []
     repeated = {
         "function": functions,
@@ -81,7 +86,7 @@ def filled_template(
         "function_for": functions if constant else [],
         **_index_macros(interface),
         **build_blocks(interface),
-        **(further or {}),
+        **(blocks or {}),
     }
     text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
     return filled(text, {**model, **words}, repeated).encode()
@@ -122,7 +127,8 @@ def _sized(variables: Sequence[Var]) -> str:
     return ", ".join(var.name if var.size == 1 else str(var) for var in variables)
 
 
-def _function(interface: Interface, function: FunctionName, index: int) -> dict[str, str]:
+def function_words(interface: Interface, function: FunctionName, index: int) -> dict[str, str]:
+    """What stands in the templates for one function of the model."""
     program = interface.functions[function]
     names = columns(program.outputs)
     prefix = f"{interface.name}_{function}".upper()

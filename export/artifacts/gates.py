@@ -14,6 +14,7 @@ from elftools.elf.elffile import ELFFile
 from kdpinn_edge.bundle.elf import SharedLibrary
 from kdpinn_edge.bundle.manifest import Artifact, Sizes
 from kdpinn_edge.errors import ExportError, listing
+from kdpinn_edge.export.artifacts import webassembly
 from kdpinn_edge.export.artifacts.archive import only_member
 from kdpinn_edge.export.targets.interface import Interface
 
@@ -26,7 +27,8 @@ class Contents:
     """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes.
 
     `indirect` are names for which the loader calls a function that chooses among several, `linked_as` is the name that
-    a program keeps which is linked with it, where there is such a name.
+    a program keeps which is linked with it, where there is such a name; `versions` are
+    those of the symbols.
     """
 
     exports: set[str]
@@ -36,6 +38,7 @@ class Contents:
     sizes: Sizes
     indirect: set[str] = field(default_factory=set)
     linked_as: str | None = None
+    versions: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
 
@@ -71,6 +74,8 @@ def check_artifact(artifact: bytes, interface: Interface, kind: Kind | None = No
             faults.append(f"{what} {sorted(names - minimum)}; expected: {', '.join(sorted(minimum)) or 'none'}")
     if found.linked_as not in (None, interface.linked_library):
         faults.append(f"has the name {found.linked_as} for programs; expected: {interface.linked_library}")
+    if kind == "elf" and interface.symbol_version not in found.versions:
+        faults.append(f"has no symbols of the version {interface.symbol_version}")
     if faults:
         raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
     return found.sizes
@@ -108,8 +113,15 @@ def _elf(artifact: bytes) -> Contents:
         libraries=library.libraries,
         indirect=library.indirect,
         linked_as=library.linked_as,
+        versions=_versions(file),
         faults=library.faults,
     )
+
+
+def _versions(file: ELFFile) -> set[str]:
+    """The names of the versions that its symbols have."""
+    section = file.get_section_by_name(".gnu.version_d")
+    return {entry.name for _, entries in section.iter_versions() for entry in entries} if section else set()
 
 
 def _archive(artifact: bytes) -> Contents:
@@ -132,7 +144,7 @@ def _elf_contents(file: ELFFile, symbols: Iterable[Any], linked_as: str | None =
     )
 
 
-def _lief() -> Any:
+def quiet_lief() -> Any:
     """LIEF, which reads Mach-O and PE; what it cannot read is an ExportError, not a line on stderr."""
     import lief
 
@@ -141,7 +153,7 @@ def _lief() -> Any:
 
 
 def _dylib(artifact: bytes) -> Contents:
-    lief = _lief()
+    lief = quiet_lief()
     binary = _parsed(_parsed(lief.MachO.parse(list(artifact))).at(0))
     sections = {f"{s.segment_name!s},{s.name!s}": s.size for s in binary.sections}
     exported = {str(s.name) for s in binary.exported_symbols}
@@ -158,7 +170,7 @@ def _dylib(artifact: bytes) -> Contents:
 
 
 def _dll(artifact: bytes) -> Contents:
-    lief = _lief()
+    lief = quiet_lief()
     binary = _parsed(lief.PE.parse(list(artifact)))
     sections = {str(s.name): s for s in binary.sections}
     writable = lief.PE.Section.CHARACTERISTICS.MEM_WRITE
@@ -177,46 +189,16 @@ def _parsed(binary: Binary | None) -> Binary:
     return binary
 
 
-IMPORT, EXPORT, CODE, DATA = 2, 7, 10, 11  # WebAssembly sections
-
-
 def _wasm(artifact: bytes) -> Contents:
-    """https://webassembly.github.io/spec/core/binary/modules.html"""
-    if artifact[:8] != b"\0asm\1\0\0\0":
-        raise ValueError("it does not begin as WebAssembly 1.0 does")
-    sections: dict[int, bytes] = {}
-    at = 8
-    while at < len(artifact):
-        number, (size, start) = artifact[at], _unsigned(artifact, at + 1)
-        sections[number] = artifact[start : start + size]
-        at = start + size
+    found = webassembly.sections(artifact)
+    exported, code, data = (slice(*found[each]) for each in (webassembly.EXPORT, webassembly.CODE, webassembly.DATA))
     return Contents(
-        exports=_wasm_exports(sections[EXPORT]),
-        needs={"an import"} if IMPORT in sections else set(),
+        exports=webassembly.exports(artifact[exported]),
+        needs={"an import"} if webassembly.IMPORT in found else set(),
         libraries=set(),
         writable=set(),
-        sizes=Sizes(text=len(sections[CODE]), rodata=len(sections[DATA])),
+        sizes=Sizes(text=code.stop - code.start, rodata=data.stop - data.start),
     )
-
-
-def _wasm_exports(section: bytes) -> set[str]:
-    count, at = _unsigned(section, 0)
-    names = set()
-    for _ in range(count):
-        size, at = _unsigned(section, at)
-        names.add(section[at : at + size].decode())
-        _, at = _unsigned(section, at + size + 1)
-    return names
-
-
-def _unsigned(data: bytes, at: int) -> tuple[int, int]:
-    """The LEB128 number at `at`, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value, shift, at = value | (byte & 0x7F) << shift, shift + 7, at + 1
-        if byte < 0x80:
-            return value, at
 
 
 READ: Mapping[Kind, Callable[[bytes], Contents]] = {
