@@ -23,7 +23,8 @@ class Computation:
     """The computation of a function in one accuracy grade: by `lanes`, with errors of at most `max_ulp`.
 
     `max_ulp` has a bound for each precision that the grade exists in, in units in the last place of the result; it
-    holds in every numerics profile for |x| up to `Function.reach`.
+    holds in every numerics profile for |x| up to `Function.reach`: in float32 for every number, in float64 as far as
+    `benchmarks/verify_activations.py` draws them.
     """
 
     lanes: Kernel
