@@ -30,14 +30,17 @@ from rich.console import Console
 from safetensors.torch import load
 
 from kdpinn_edge import zoo
-from kdpinn_edge.bundle.manifest import check_files, read_manifest
+from kdpinn_edge.bundle.elf import loading_faults
+from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import open_bundle
+from kdpinn_edge.bundle.symbols import exported
 from kdpinn_edge.comparison.device import _read as read_device
 from kdpinn_edge.comparison.record import read_record, write_record
 from kdpinn_edge.comparison.report import html
 from kdpinn_edge.comparison.statistics import summary
 from kdpinn_edge.comparison.text_tables import print_record
+from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.onnx_model import from_onnx
@@ -107,11 +110,10 @@ def _bundle(folder: Path) -> Targets:
     )
     copy = folder / "copy"
     shutil.copytree(bundle, copy)
-    manifest = read_manifest(bundle)
 
     def whole() -> object:
-        check_files(copy, manifest)
-        return [read_function(copy, manifest, function) for function in manifest.functions]
+        opened = open_bundle(copy)
+        return [opened.program(function) for function in opened.manifest.functions]
 
     path = copy / "residual.npz"
     yield (
@@ -120,6 +122,15 @@ def _bundle(folder: Path) -> Targets:
     )
     for kind, machine in {"archive": "cortex-m7", "elf": "x86-64-v3", "dll": "windows-x86-64", "wasm": "wasm"}.items():
         yield f"library, {kind}", _library(folder / machine, machine)
+    path = folder / "loaded"
+    data = (folder / "x86-64-v3" / "libheat.so").read_bytes()
+    symbols = exported("heat", ("eval",), per_call=False)
+
+    def loadable() -> None:
+        if faults := loading_faults(path.read_bytes(), symbols, may_choose=False):
+            raise BundleError(listing(faults))
+
+    yield "library, to load", Target(path, data, mutations.mutated_bytes, loadable, ANYTHING)
     path = bundle / "model.onnx"
     original = from_onnx(path.read_bytes())
     graph = onnx.load_model_from_string(path.read_bytes()).graph.SerializeToString(deterministic=True)
@@ -255,6 +266,7 @@ def _networks(folder: Path) -> Targets:
         return named and stated.keys() == own.keys() and all(torch.equal(stated[name], own[name]) for name in own)
 
     yield "weights", Target(path, weights, mutations.mutated_safetensors, lambda: load_pinn(path), as_stated)
+    torch.manual_seed(0)
     layers = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
     state = io.BytesIO()
     torch.save(layers.state_dict(), state)
@@ -557,6 +569,7 @@ WEIGHTS = {
     "library, archive": 5,
     "library, elf": 5,
     "library, dll": 40,
+    "library, to load": 60,
     "library, wasm": 60,
     "onnx of others": 15,
     "program": 20,
