@@ -147,7 +147,8 @@ def export_bundle(
             (folder / BENCH.format(name)).chmod(0o755)
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
-        sizes = check_artifact(library, interface) if code else None
+        gated = check_artifact(library, interface) if code else None
+        sizes = gated.sizes if gated else None
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
         try:
@@ -155,7 +156,8 @@ def export_bundle(
         except BudgetError as error:
             raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-        manifest = model.manifest(usage, errors, sizes=sizes, equation=equation, files=files)
+        helpers = sorted(gated.needs & interface.target.helpers) if gated else ()
+        manifest = model.manifest(usage, errors, sizes=sizes, helpers=helpers, equation=equation, files=files)
         write_manifest(manifest, folder)
     return manifest
 

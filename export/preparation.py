@@ -95,6 +95,7 @@ class Prepared:
         errors: Mapping[FunctionName, tuple[Errors, Errors | None]],
         *,
         sizes: Sizes | None = None,
+        helpers: Sequence[str] = (),
         equation: str | None = None,
         files: Mapping[str, str] | None = None,
     ) -> Manifest:
@@ -117,6 +118,7 @@ class Prepared:
             functions={name: self._function(name, usage, *errors[name]) for name in self.programs},
             equation=equation,
             sizes=sizes,
+            helpers=tuple(helpers),
             stack=usage.stack,
             measured=usage.how,
             toolchain=_toolchain(),

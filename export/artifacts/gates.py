@@ -31,12 +31,12 @@ class Contents:
     faults: list[str] = field(default_factory=list)
 
 
-def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
-    """The sizes of an artifact that passes the gates; ExportError with every gate that it does not pass.
+def check_artifact(artifact: bytes, interface: Interface) -> Contents:
+    """What an artifact that passes the gates holds; ExportError with every gate that it does not pass.
 
     Gates: it exports the functions of its header and nothing else; it needs no symbol and no library, but for what the
-    system demands of every library (MINIMUM); it has no writable data but what a loader fills in and then protects (the
-    addresses in the descriptor).
+    system demands of every library (MINIMUM), and the soft-float helpers of its target; it has no writable data but
+    what a loader fills in and then protects (the addresses in the descriptor).
     """
     kind = interface.target.artifact
     if kind not in READ:
@@ -45,7 +45,7 @@ def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
         found = READ[kind](artifact)
     except (ELFError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ExportError(f"{interface.library} is not what it should be, {WORDS[kind]}: {error}") from error
-    minimum = MINIMUM.get(kind, frozenset())
+    minimum = MINIMUM.get(kind, frozenset()) | interface.target.helpers
     expected = set(interface.symbols)
     faults = list(found.faults)
     if found.exports - minimum != expected:
@@ -59,7 +59,7 @@ def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
             faults.append(f"{what} {sorted(names - minimum)}; expected: {', '.join(sorted(minimum)) or 'none'}")
     if faults:
         raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
-    return found.sizes
+    return found
 
 
 WORDS: Mapping[Artifact, str] = {

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from kdpinn_edge.bundle.manifest import FunctionName, Sizes
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.errors import BudgetError, ExportError
+from kdpinn_edge.export.artifacts.gnu import compiler, missing
 from kdpinn_edge.export.measure import callgrind
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
@@ -100,6 +101,12 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
 
     if interface.target.name not in PROCESSORS:
         return Usage(None, {}, {}, f"stack and instructions not measured: no emulator for {interface.target.name}")
+    how = f"counted by unicorn {version('unicorn')}"
+    if interface.target.helpers:
+        found = compiler(interface.target)
+        if found is None:
+            return Usage(None, {}, {}, f"stack and instructions not measured: {missing(interface.target)}")
+        how += f" with the soft-float helpers of {found.described}, whose time depends on the numbers"
     machine = Machine(interface.target, artifact)
     test = machine.call(f"{interface.name}_selftest")
     if test.result != 0:
@@ -120,7 +127,7 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
     for program, symbol in zip(interface.functions.values(), interface.per_call_functions, strict=False):
         for n in N_POINTS:
             deepest.append(machine.evaluate(interface.symbol(symbol), others[:n], program.n_out, p)[1].stack)
-    return Usage(max(deepest), stacks, instructions, f"counted by unicorn {version('unicorn')}")
+    return Usage(max(deepest), stacks, instructions, how)
 
 
 def _counted(artifact: bytes, interface: Interface) -> Usage:

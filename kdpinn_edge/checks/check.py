@@ -163,8 +163,11 @@ def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, 
     interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call)
     if manifest.sizes is None:
         raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")
-    sizes = check_artifact((directory / manifest.library).read_bytes(), interface)
-    return f"no symbol from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
+    found = check_artifact((directory / manifest.library).read_bytes(), interface)
+    helpers = len(found.needs & made_for.helpers)
+    needs = f"{helpers} soft-float helpers and no other symbol" if helpers else "no symbol"
+    sizes = found.sizes
+    return f"{needs} from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
 
 
 def _selftest(directory: Path) -> str:
