@@ -134,7 +134,7 @@ def export_bundle(
     if with_bench:
         check_bench(interface.target)
     errors = model.errors(max_relative_error=max_relative_error)
-    with _new_folder(directory) as folder:
+    with new_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
@@ -192,7 +192,7 @@ def _kind(directory: Path) -> Kind:
 
 
 @contextmanager
-def _new_folder(directory: Path) -> Iterator[Path]:
+def new_folder(directory: Path) -> Iterator[Path]:
     """A folder beside `directory` that becomes it in the end, or is gone after an error or an interrupt."""
     building = None
     try:
