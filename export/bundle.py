@@ -6,19 +6,21 @@ import ctypes
 import glob
 import hashlib
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
+    BESIDE,
     MANIFEST_FILE,
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
     PROGRAM_FILES,
+    SIGNATURE_FILE,
+    STATIC_FILES,
     Grade,
     Input,
     Manifest,
@@ -26,25 +28,31 @@ from kdpinn_edge.bundle.manifest import (
     Precision,
     Storage,
     read_manifest,
+    read_manifest_bytes,
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.bundle.signature import Signer
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
 from kdpinn_edge.export.alternatives import with_advice
+from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
-from kdpinn_edge.export.artifacts.gates import check_artifact
-from kdpinn_edge.export.artifacts.linking import check_command, link, linker
+from kdpinn_edge.export.artifacts.gates import Contents, check_artifact
+from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
-from kdpinn_edge.files import Kind, check_free, move_into_place, undisturbed
+from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.files import Kind, check_free, move_into_place
+from kdpinn_edge.interrupts import undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
+from kdpinn_edge.unfinished import new_folder
 
 
 def export_bundle(
@@ -68,6 +76,7 @@ def export_bundle(
     max_stack: int | None = None,
     max_relative_error: float = MAX_RELATIVE_ERROR,
     force: bool = False,
+    sign: str | os.PathLike[str] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write the bundle of `program` to the new folder `directory`; returns its manifest.
@@ -103,11 +112,15 @@ def export_bundle(
 
     `force` replaces the bundle that `directory` holds, in the end and at once; any other folder is never replaced.
 
+    `sign` is the file of an Ed25519 private key (PEM), which signs the manifest, and through its hashes every file
+    (`bundle/signature.py`). The key itself goes nowhere; the manifest has the fingerprint of the public one.
+
     `report` is told what is compiled, once everything that can be known before has been found right.
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
-    that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
-    derivative or an input of `per_call` is asked for that there is not. Nothing is left behind after an error.
+    that is not passed, a file that cannot be written; KeyFileError for a key that cannot sign; ProgramError where a
+    parameter does not fit the precision, or a derivative or an input of `per_call` is asked for that there is not.
+    Nothing is left behind after an error.
     """
     if isinstance(residual, Problem):
         own = posed(residual)
@@ -123,6 +136,7 @@ def export_bundle(
         "derivatives": derivatives,
         "residual": residual,
         "per_call": per_call,
+        "equation": equation,
     }
     model = prepare(program, **stated)
     interface = model.interface
@@ -130,24 +144,31 @@ def export_bundle(
     check_free(directory, _kind(directory), ExportError, force=force)
     command, budget = tuple(cc) if cc else linker(interface), Budget(max_flash, max_stack)
     check_command(command)
+    signer = Signer(sign) if sign is not None else None
     check_judgeable(interface, budget)
     if with_bench:
         check_bench(interface.target)
     errors = model.errors(max_relative_error=max_relative_error)
-    with new_folder(directory) as folder:
+    with whole_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
+            if advice := compiler_advice(interface):
+                report(f"{interface.library}: {advice}")
+        model = model.with_toolchain({**model.toolchain, "linker": linker_version(command)})
+        interface = model.interface
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
-        contents = {**linked, **_companions(model, library, code, equation, with_bench=with_bench)}
+        contents = {**linked, **companions(model, library)}
+        if with_bench:
+            contents |= device_bench(code, interface)
         for file_name, data in contents.items():
             (folder / file_name).write_bytes(data)
         if with_bench and interface.target.artifact == "elf":
             (folder / BENCH.format(name)).chmod(0o755)
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
-        gated = check_artifact(library, interface) if code else None
+        gated = _gated(linked, interface) if code else None
         sizes = gated.sizes if gated else None
         if interface.target.runs_here():
             _self_test(folder / interface.library, name)
@@ -157,15 +178,29 @@ def export_bundle(
             raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
         helpers = sorted(gated.needs & interface.target.helpers) if gated else ()
-        manifest = model.manifest(usage, errors, sizes=sizes, helpers=helpers, equation=equation, files=files)
-        write_manifest(manifest, folder)
+        manifest = model.manifest(usage, errors, sizes=sizes, helpers=helpers, files=files)
+        if signer is not None:
+            manifest = replace(manifest, signer=signer.fingerprint)
+        _write(manifest, folder, signer)
     return manifest
 
 
-def _companions(
-    model: Prepared, library: bytes, code: bytes, equation: str | None, *, with_bench: bool
-) -> dict[str, bytes]:
-    """The files beside the library: the kernels to read, ONNX models, headers, examples."""
+def _gated(linked: Mapping[str, bytes], interface: Interface) -> Contents:
+    """What the library among the files `linked` holds. Raises ExportError where one does not pass its gates."""
+    artifact = interface.target.artifact
+    if artifact in STATIC_FILES:
+        check_artifact(linked[STATIC_FILES[artifact].format(interface.name)], interface, "static")
+    return check_artifact(linked[interface.library], interface)
+
+
+def _write(manifest: Manifest, folder: Path, signer: Signer | None) -> None:
+    write_manifest(manifest, folder)
+    if signer is not None:
+        (folder / SIGNATURE_FILE).write_bytes(signer.signature(read_manifest_bytes(folder)))
+
+
+def companions(model: Prepared, library: bytes) -> dict[str, bytes]:
+    """The files beside the library that follow from the model: the kernels to read, ONNX models, headers, examples."""
     interface = model.interface
     kernels = {
         f"{interface.symbol('kernel', variant.name)}.py": kernel.source.encode()
@@ -177,40 +212,33 @@ def _companions(
         ).SerializeToString(deterministic=True)
         for function, program in model.programs.items()
     }
-    page = web_files(library, interface, dict(model.outputs), equation) if interface.target.artifact == "wasm" else {}
-    bench = device_bench(code, interface) if with_bench else {}
-    return {**kernels, **networks, **c_files(interface), **page, **bench}
+    is_page = interface.target.artifact == "wasm"
+    page = web_files(library, interface, dict(model.outputs), model.equation) if is_page else {}
+    return {**kernels, **networks, **c_files(interface), **page}
 
 
 def _kind(directory: Path) -> Kind:
-    """What a bundle is: the files that its manifest names, and no other."""
+    """What a bundle is: the files that its manifest names, what may be beside them, and no other."""
     try:
         files = tuple(map(glob.escape, read_manifest(directory).files))
     except BundleError:
         files = ()
-    return Kind("bundle", MANIFEST_FILE, (MANIFEST_FILE, *files))
+    return Kind("bundle", MANIFEST_FILE, (*sorted(BESIDE), *files))
 
 
 @contextmanager
-def new_folder(directory: Path) -> Iterator[Path]:
+def whole_folder(directory: Path) -> Iterator[Path]:
     """A folder beside `directory` that becomes it in the end, or is gone after an error or an interrupt."""
-    building = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with undisturbed():
-            building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-        yield building
-        building.chmod(0o755)
-        with undisturbed():
-            if signal.SIGINT in signal.sigpending():
-                raise KeyboardInterrupt
-            move_into_place(building, directory)
+        with new_folder(directory) as building:
+            yield building
+            with undisturbed():
+                if signal.SIGINT in signal.sigpending():
+                    raise KeyboardInterrupt
+                move_into_place(building, directory)
     except OSError as error:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
-    finally:
-        if building is not None:
-            with undisturbed():
-                shutil.rmtree(building, ignore_errors=True)
 
 
 def _self_test(library: Path, name: str) -> None:

@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, get_args
 
-from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Manifest, check_files, read_manifest
+from kdpinn_edge.bundle.manifest import BESIDE, MANIFEST_FILE, Manifest, check_files, read_manifest
 from kdpinn_edge.errors import BundleError, ExportError
 from kdpinn_edge.export.artifacts.c_files import COMMON_HEADER
-from kdpinn_edge.export.bundle import new_folder
+from kdpinn_edge.export.bundle import whole_folder
 from kdpinn_edge.files import Kind, check_free
 
 Tool = Literal["arduino", "esp-idf", "zephyr", "platformio"]
@@ -66,10 +66,12 @@ def arrange(
     check_free(folder, _kind(folder), ExportError, force=force)
     files = {
         **{f"{BUNDLE}/{name}": data for name, data in contents.items()},
-        f"{BUNDLE}/{MANIFEST_FILE}": (Path(bundle) / MANIFEST_FILE).read_bytes(),
+        **{
+            f"{BUNDLE}/{name}": (Path(bundle) / name).read_bytes() for name in BESIDE if (Path(bundle) / name).is_file()
+        },
         **LAYOUTS[tool](manifest, contents),
     }
-    with new_folder(folder) as place:
+    with whole_folder(folder) as place:
         for name, data in files.items():
             path = place / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +95,7 @@ def _is_source(manifest: Manifest) -> bool:
 
 def _kind(directory: Path) -> Kind:
     """What `arrange` writes: the files of the bundle in the folder, and those of a layout of it."""
-    names = {f"{BUNDLE}/{MANIFEST_FILE}"}
+    names = {f"{BUNDLE}/{name}" for name in BESIDE}
     try:
         manifest = read_manifest(directory / BUNDLE)
     except BundleError:

@@ -57,6 +57,10 @@ class BundleError(KdpinnError):
     """A bundle on disk is incomplete, edited, or of an unknown schema."""
 
 
+class KeyFileError(KdpinnError):
+    """A file holds no key that can sign or verify, or the package that does is missing."""
+
+
 class EngineError(KdpinnError):
     """An engine cannot be made, or was called with arrays that it does not accept."""
 
@@ -81,9 +85,15 @@ class SearchError(KdpinnError):
     """A search has no goal, or its storage belongs to another one."""
 
 
+MOST_LISTED = 20
+
+
 def listing(faults: list[str]) -> str:
-    """Write several faults as one message: each on its own line when there is more than one."""
-    return faults[0] if len(faults) == 1 else "".join(f"\n  - {fault}" for fault in faults)
+    """Write several faults as one message: each on its own line when there is more than one, the first MOST_LISTED."""
+    if len(faults) == 1:
+        return faults[0]
+    more = [f"and {len(faults) - MOST_LISTED:,} more"] if len(faults) > MOST_LISTED else []
+    return "".join(f"\n  - {fault}" for fault in (*faults[:MOST_LISTED], *more))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -82,20 +82,28 @@ def check_bench(target: Target) -> None:
 
 
 def device_bench(object_code: bytes, interface: Interface) -> dict[str, bytes]:
-    """File name → contents: the program, its source, and for Cortex-M its linker script.
+    """File name → contents: the program, its source, and for bare metal its linker script.
 
     `object_code` is the model's own. Equal models give equal bytes. Raises ExportError as `check_bench` does.
     """
-    name, target = BENCH.format(interface.name), interface.target
-    check_bench(target)
-    memory = MEMORY.get(target.name)
-    source = _source(interface, *start(target))
-    if memory is None:
-        program = built(object_code, interface, {f"{name}.c": source}, name)
-        return {f"{name}.c": source, name: program}
-    script = filled_template("bench_bare_metal.ld", interface, asdict(memory))
-    sources = {f"{name}.c": source, f"{name}.ld": script}
-    return {**sources, f"{name}.elf": built(object_code, interface, sources, name)}
+    name = BENCH.format(interface.name)
+    check_bench(interface.target)
+    sources = bench_sources(interface)
+    return {**sources, bench_program(interface): built(object_code, interface, sources, name)}
+
+
+def bench_program(interface: Interface) -> str:
+    """The file name of the program."""
+    return f"{BENCH.format(interface.name)}{'.elf' if interface.target.name in MEMORY else ''}"
+
+
+def bench_sources(interface: Interface) -> dict[str, bytes]:
+    """File name → contents of what the program is built from, beside the model's own files."""
+    name, memory = BENCH.format(interface.name), MEMORY.get(interface.target.name)
+    sources = {f"{name}.c": _source(interface, *start(interface.target))}
+    if memory is not None:
+        sources[f"{name}.ld"] = filled_template("bench_bare_metal.ld", interface, asdict(memory))
+    return sources
 
 
 def start(target: Target) -> tuple[str, dict[str, str]]:

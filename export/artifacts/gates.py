@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from kdpinn_edge.bundle.elf import SharedLibrary
 from kdpinn_edge.bundle.manifest import Artifact, Sizes
 from kdpinn_edge.errors import ExportError, listing
 from kdpinn_edge.export.artifacts.archive import only_member
 from kdpinn_edge.export.targets.interface import Interface
 
 Binary = TypeVar("Binary")
+Kind = Artifact | Literal["static"]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes."""
+    """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes.
+
+    `indirect` are names for which the loader calls a function that chooses among several, `linked_as` is the name that
+    a program keeps which is linked with it, where there is such a name.
+    """
 
     exports: set[str]
     needs: set[str]
     libraries: set[str]
     writable: set[str]
     sizes: Sizes
+    indirect: set[str] = field(default_factory=set)
+    linked_as: str | None = None
     faults: list[str] = field(default_factory=list)
 
 
-def check_artifact(artifact: bytes, interface: Interface) -> Contents:
+def check_artifact(artifact: bytes, interface: Interface, kind: Kind | None = None) -> Contents:
     """What an artifact that passes the gates holds; ExportError with every gate that it does not pass.
+
+    `kind` is what it is, by default what the target makes; "static" is the archive beside a library.
 
     Gates: it exports the functions of its header and nothing else; it needs no symbol and no library, but for what the
     system demands of every library (MINIMUM), and the soft-float helpers of its target; it has no writable data but
-    what a loader fills in and then protects (the addresses in the descriptor).
+    what a loader fills in and then protects (the addresses in the descriptor); loading an ELF library runs no code, but
+    for what chooses between variants.
     """
-    kind = interface.target.artifact
+    kind = kind or interface.target.artifact
     if kind not in READ:
         raise ExportError(f"{interface.library}: the target {interface.target.name} makes no machine code")
     try:
@@ -54,23 +65,28 @@ def check_artifact(artifact: bytes, interface: Interface) -> Contents:
         ("needs the symbols", found.needs),
         ("needs the libraries", found.libraries),
         ("has the writable sections", found.writable),
+        ("lets the loader call", set() if interface.target.variants else found.indirect),
     ):
         if names - minimum:
             faults.append(f"{what} {sorted(names - minimum)}; expected: {', '.join(sorted(minimum)) or 'none'}")
+    if found.linked_as not in (None, interface.linked_library):
+        faults.append(f"has the name {found.linked_as} for programs; expected: {interface.linked_library}")
     if faults:
         raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
     return found
 
 
-WORDS: Mapping[Artifact, str] = {
+WORDS: Mapping[Kind, str] = {
     "elf": "an ELF library",
     "archive": "an archive of an ELF object",
+    "static": "an archive of a position-independent ELF object",
     "dylib": "a Mach-O library",
     "dll": "a PE library",
     "wasm": "a WebAssembly module",
 }
-MINIMUM: Mapping[Artifact, frozenset[str]] = {
+MINIMUM: Mapping[Kind, frozenset[str]] = {
     "elf": frozenset({".data.rel.ro", ".dynamic", ".got", ".got.plt", ".relro_padding"}),
+    "static": frozenset({".data.rel.ro"}),
     "dylib": frozenset(
         {
             *("/usr/lib/libSystem.B.dylib", "dyld_stub_binder", "__mh_dylib_header", "___dso_handle"),
@@ -83,13 +99,17 @@ MINIMUM: Mapping[Artifact, frozenset[str]] = {
 
 
 def _elf(artifact: bytes) -> Contents:
-    file = ELFFile(BytesIO(artifact))
-    dynamic = file.get_section_by_name(".dynamic")
-    found = _elf_contents(file, file.get_section_by_name(".dynsym").iter_symbols())
-    found.libraries.update(str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED"))
-    if not any(segment["p_type"] == "PT_GNU_RELRO" for segment in file.iter_segments()):
-        found.faults.append("has no PT_GNU_RELRO segment, so its descriptor would stay writable")
-    return found
+    """Symbols and libraries are those that the loader sees; sizes are those of sections, which it does not."""
+    library, file = SharedLibrary(artifact), ELFFile(BytesIO(artifact))
+    return replace(
+        _elf_contents(file, ()),
+        exports=library.exports,
+        needs=library.needs,
+        libraries=library.libraries,
+        indirect=library.indirect,
+        linked_as=library.linked_as,
+        faults=library.faults,
+    )
 
 
 def _archive(artifact: bytes) -> Contents:
@@ -97,7 +117,7 @@ def _archive(artifact: bytes) -> Contents:
     return _elf_contents(file, file.get_section_by_name(".symtab").iter_symbols())
 
 
-def _elf_contents(file: ELFFile, symbols: Iterable[Any]) -> Contents:
+def _elf_contents(file: ELFFile, symbols: Iterable[Any], linked_as: str | None = None) -> Contents:
     visible = [s for s in symbols if s["st_info"]["bind"] != "STB_LOCAL" and s.name]
     every = [s for s in file.iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_ALLOC and s["sh_size"]]
     constants = [s for s in every if s.name.startswith((".rodata", ".data.rel.ro"))]
@@ -108,6 +128,7 @@ def _elf_contents(file: ELFFile, symbols: Iterable[Any]) -> Contents:
         libraries=set(),
         writable={s.name for s in every if s["sh_flags"] & SH_FLAGS.SHF_WRITE},
         sizes=Sizes(text=sum(s["sh_size"] for s in code), rodata=sum(s["sh_size"] for s in constants)),
+        linked_as=linked_as,
     )
 
 
@@ -124,13 +145,14 @@ def _dylib(artifact: bytes) -> Contents:
     binary = _parsed(_parsed(lief.MachO.parse(list(artifact))).at(0))
     sections = {f"{s.segment_name!s},{s.name!s}": s.size for s in binary.sections}
     exported = {str(s.name) for s in binary.exported_symbols}
-    _itself, *libraries = (str(library.name) for library in binary.libraries)
+    itself, *libraries = (str(library.name) for library in binary.libraries)
     return Contents(
         exports={name if name.startswith("__") else name.removeprefix("_") for name in exported},
         needs={str(s.name) for s in binary.imported_symbols},
         libraries=set(libraries),
         writable={name for name in sections if name.startswith("__DATA,")},
         sizes=Sizes(sections["__TEXT,__text"], sections.get("__TEXT,__const", 0) + sections.get("__DATA,__const", 0)),
+        linked_as=itself.removeprefix("@rpath/"),
         faults=[] if binary.has_code_signature else ["has no code signature, which arm64 demands"],
     )
 
@@ -197,9 +219,10 @@ def _unsigned(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-READ: Mapping[Artifact, Callable[[bytes], Contents]] = {
+READ: Mapping[Kind, Callable[[bytes], Contents]] = {
     "elf": _elf,
     "archive": _archive,
+    "static": _archive,
     "dylib": _dylib,
     "dll": _dll,
     "wasm": _wasm,

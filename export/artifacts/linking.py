@@ -7,17 +7,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from kdpinn_edge.bundle.manifest import Artifact
+from kdpinn_edge.bundle.manifest import STATIC_FILES, Artifact
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.archive import archive
+from kdpinn_edge.export.artifacts.hidden_symbols import with_hidden_symbols
 from kdpinn_edge.export.targets.interface import Interface
 
 Command = Sequence[str]
 ZIG = (sys.executable, "-m", "ziglang")
-OBJECT = "kernel.o"
+OBJECT, VERSIONS = "kernel.o", "versions.map"
 
 
 def linker(interface: Interface) -> Command:
@@ -49,19 +51,47 @@ def check_command(command: Command) -> None:
         raise ExportError(f"the linker {command[0]} cannot be run: No such file on the PATH; expected: a C compiler")
 
 
-def link(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
-    """The files of the artifact made of `object_code`: `interface.library`, for a DLL its import library too.
+def linker_version(command: Command) -> str:
+    """Say which linker `command` is, so that equal words mean equal bytes; "none" for no command."""
+    if not command:
+        return "none"
+    if tuple(command[: len(ZIG)]) == ZIG:
+        return f"ziglang {version('ziglang')} {' '.join(command[len(ZIG) :])}"
+    said = []
+    for option in ("--version", "-Wl,--version"):
+        try:
+            done = subprocess.run([*command, option], capture_output=True, text=True, check=False)  # noqa: S603
+        except (OSError, UnicodeDecodeError):
+            return "unknown"
+        said.append(done.stdout.partition("\n")[0].strip())
+    return ", ".join(said) if all(line and line.isprintable() for line in said) else "unknown"
 
+
+def linked_files(interface: Interface) -> set[str]:
+    """The names of the files of the artifact."""
+    static = STATIC_FILES.get(interface.target.artifact, interface.target.library).format(interface.name)
+    return {*_written(interface), interface.linked_library, static}
+
+
+def _written(interface: Interface) -> list[str]:
+    """What the linker writes."""
+    return [interface.library, *([f"{interface.name}.lib"] if interface.target.artifact == "dll" else [])]
+
+
+def link(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
+    """The files of the artifact made of `object_code`: `interface.library` first.
+
+    A DLL has its import library too, a library of Linux or macOS its second name, and one of Linux the static archive.
     `command` is that of `linker`, or of a C compiler that links for the target. Raises ExportError with the linker's
     words if it fails.
     """
     artifact = interface.target.artifact
     if artifact == "archive":
-        return {interface.library: archive(object_code, f"{interface.name}.o", interface.symbols)}
-    names = [interface.library, *([f"{interface.name}.lib"] if artifact == "dll" else [])]
+        return {interface.library: _archive(object_code, interface)}
     options = DIRECT if artifact in DIRECT and tuple(command) == (*ZIG, *ZIG_LINKER[artifact]) else THROUGH_CC
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / OBJECT).write_bytes(object_code)
+        (Path(folder) / VERSIONS).write_text(_versions(interface), encoding="ascii")
         arguments = [*command, *options[artifact](interface), OBJECT]
         try:
             done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
@@ -70,7 +100,26 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip() or f"it exits with {done.returncode} and says nothing"
             raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{said}")
-        return {name: (Path(folder) / name).read_bytes() for name in names}
+        linked = {name: (Path(folder) / name).read_bytes() for name in _written(interface)}
+    linked.setdefault(interface.linked_library, linked[interface.library])
+    if artifact in STATIC_FILES:
+        static = _archive(with_hidden_symbols(object_code), interface)
+        linked[STATIC_FILES[artifact].format(interface.name)] = static
+    return linked
+
+
+def _archive(object_code: bytes, interface: Interface) -> bytes:
+    return archive(object_code, f"{interface.name}.o", interface.symbols)
+
+
+def _versions(interface: Interface) -> str:
+    """The version script of an ELF library.
+
+    The version is part of every reference to a symbol: where two versions of a model are linked into one program, each
+    part of it gets the functions that it was linked with.
+    """
+    symbols = " ".join(f"{symbol};" for symbol in interface.symbols)
+    return f"{interface.symbol_version} {{ global: {symbols} local: *; }};\n"
 
 
 ZIG_LINKER: Mapping[Artifact, Command] = {
@@ -83,8 +132,8 @@ ZIG_LINKER: Mapping[Artifact, Command] = {
 
 
 def _elf(interface: Interface) -> list[str]:
-    library = interface.library
-    return ["-shared", "--build-id=none", "-s", "-z", "defs", "-z", "now", "-soname", library, "-o", library]
+    named = ["-soname", interface.linked_library, f"--version-script={VERSIONS}", "-o", interface.library]
+    return ["-shared", "--build-id=none", "-s", "-z", "defs", "-z", "now", *named]
 
 
 def _wasm(interface: Interface) -> list[str]:
@@ -99,9 +148,9 @@ def _dll(interface: Interface) -> list[str]:
 
 
 def _elf_by_cc(interface: Interface) -> list[str]:
-    library = interface.library
-    passed = ("--build-id=none", "-s", "-z,defs", "-z,noexecstack", "-z,now", f"-soname,{library}")
-    return ["-shared", "-nostdlib", *(f"-Wl,{option}" for option in passed), "-o", library]
+    named = (f"-soname,{interface.linked_library}", f"--version-script={VERSIONS}")
+    passed = ("--build-id=none", "-s", "-z,defs", "-z,noexecstack", "-z,now", *named)
+    return ["-shared", "-nostdlib", *(f"-Wl,{option}" for option in passed), "-o", interface.library]
 
 
 def _wasm_by_cc(interface: Interface) -> list[str]:
@@ -115,8 +164,8 @@ def _dll_by_cc(interface: Interface) -> list[str]:
 
 
 def _dylib_by_cc(interface: Interface) -> list[str]:
-    library = interface.library
-    return ["-shared", "-nostdlib", "-lSystem", "-s", f"-Wl,-install_name,@rpath/{library}", "-o", library]
+    named = [f"-Wl,-install_name,@rpath/{interface.linked_library}", "-o", interface.library]
+    return ["-shared", "-nostdlib", "-lSystem", "-s", *named]
 
 
 Options = Mapping[Artifact, Callable[[Interface], list[str]]]

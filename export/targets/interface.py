@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kdpinn_edge.bundle.manifest import FunctionName, Input, Precision
+from kdpinn_edge.bundle.manifest import LINKED_FILES, FunctionName, Input, Precision
+from kdpinn_edge.bundle.symbols import FOR, exported
 from kdpinn_edge.export.targets.table import Target
 from kdpinn_edge.program.ir import Program
 
-ABI = 3
+ABI = 4
 UNSUPPORTED_CPU = -3
 NO_VARIANT = "none"
 SCALAR = {"float32": "float", "float64": "double"}
@@ -22,6 +25,7 @@ class Interface:
 
     The functions are in the order of `manifest.FUNCTIONS`, and the first is "eval". `per_call` are the names of those
     entries of `inputs` that are constant during a call of `name`_eval_for, …; none where there are no such functions.
+    `statement` is the hash of what the manifest states (`bundle/statement.py`), which the library carries.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Interface:
     inputs: tuple[Input, ...]
     functions: Mapping[FunctionName, Program]
     per_call: tuple[str, ...] = ()
+    statement: str = ""
 
     @property
     def constant_columns(self) -> tuple[int, ...]:
@@ -44,7 +49,7 @@ class Interface:
     @property
     def per_call_functions(self) -> tuple[str, ...]:
         """What the functions are called in C that are given constant inputs apart."""
-        return tuple(f"{function}_for" for function in self.functions) if self.per_call else ()
+        return tuple(map(FOR.format, self.functions)) if self.per_call else ()
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -54,7 +59,7 @@ class Interface:
     @property
     def symbols(self) -> tuple[str, ...]:
         """Every C function of the library, and nothing else is visible in it."""
-        return tuple(f"{self.name}_{suffix}" for suffix in (*self.evaluated, "outside", "selftest", "model"))
+        return exported(self.name, self.functions, per_call=bool(self.per_call))
 
     def symbol(self, function: str, variant: str | None = None) -> str:
         """The name of a C function; with `variant`, of its code for this one of several targets."""
@@ -65,6 +70,28 @@ class Interface:
     def library(self) -> str:
         """The file name of the library."""
         return self.target.library.format(self.name)
+
+    @property
+    def identity(self) -> str:
+        """12 hex digits that are equal where two libraries may stand for each other.
+
+        These have the same C functions with the same bits: of one version of the interface, one precision, numerics
+        profile and domain, and of the same Programs. The processor that the code is for does not matter.
+        """
+        programs = [[function, program.sha256] for function, program in self.functions.items()]
+        box = [[repr(side) for side in sides] for sides in (self.lower, self.upper)]
+        stated = [ABI, self.name, self.precision, self.target.profile, box, self.per_call, programs]
+        return hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:12]
+
+    @property
+    def linked_library(self) -> str:
+        """The name by which a linked program looks for the library: its SONAME, or the end of its install name."""
+        return LINKED_FILES.get(self.target.artifact, self.target.library).format(self.name, self.identity)
+
+    @property
+    def symbol_version(self) -> str:
+        """The ELF version of every symbol, by which the loader tells the functions of two versions of a model apart."""
+        return f"{self.name}_{self.identity}"
 
     @property
     def scalar(self) -> str:

@@ -13,19 +13,27 @@ import math
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any, Literal
 
+from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.files import write_whole
+from kdpinn_edge.reading import GIB, LARGEST_JSON, parse_json, read_whole
 
-SCHEMA = 4
+SCHEMA = 5
 MANIFEST_FILE = "manifest.json"
+LARGEST_FILE = GIB
+"""Bytes that a file of a bundle may have; its manifest has at most LARGEST_JSON."""
 PROGRAM_FILE = "program.npz"
 ONNX_FILE = "model.onnx"
+SIGNATURE_FILE = f"{MANIFEST_FILE}.sig"
+BESIDE = frozenset({MANIFEST_FILE, SIGNATURE_FILE, "certificate.json"})
+"""What may lie in the folder of a bundle and is not listed: the manifest, its signature, and a certificate, which is
+proved by itself and not read by `load`."""
 
 MAX_RELATIVE_ERROR = 0.01
 """The share of the largest value that the error of an export may have, unless another is asked for."""
@@ -48,6 +56,12 @@ LIBRARY_FILES: Mapping[Artifact, str] = {
     "c99": "{}.c",
 }
 """What each kind of library is called, for a model of this name."""
+
+LINKED_FILES: Mapping[Artifact, str] = {"elf": "lib{}.so.{}", "dylib": "lib{}.{}.dylib"}
+"""What the library is called a second time, with its identity, where linked programs look for it by another name."""
+
+STATIC_FILES: Mapping[Artifact, str] = {"elf": "lib{}.a"}
+"""What the same code is called as a static archive, where that stands beside the library."""
 
 PROGRAM_FILES: Mapping[FunctionName, str] = {"eval": PROGRAM_FILE, "jet": "jet.npz", "residual": "residual.npz"}
 ONNX_FILES: Mapping[FunctionName, str] = {"eval": ONNX_FILE, "jet": "jet.onnx", "residual": "residual.onnx"}
@@ -164,6 +178,7 @@ class Manifest:
     as NAME_eval_for are given apart, as p, since they are constant during a call. `functions` are some of FUNCTIONS
     in their order, "eval" among them. `library` is one of `files`; where it is source code, it has no `sizes`.
     `helpers` are the functions of the compiler's run-time library that it calls where no instruction computes in float.
+    `signer` is the fingerprint of the key that signed the manifest, if one did (`signature.py`).
     `stack` is the most that any C function of the library takes, its self-test included; `measured` says how it and
     the instructions were measured, or why they are None.
     """
@@ -184,6 +199,7 @@ class Manifest:
     library: str
     per_call: tuple[str, ...] = ()
     helpers: tuple[str, ...] = ()
+    signer: str | None = None
     schema: int = SCHEMA
 
     @property
@@ -195,9 +211,9 @@ class Manifest:
     def record(self) -> dict[str, Any]:
         """The manifest as the file has it: what only some models have is left out of the others."""
         record = asdict(self)
-        for name in ("per_call", "helpers"):
-            if not record[name]:
-                del record[name]
+        for key in ("per_call", "helpers", "signer"):
+            if not record[key]:
+                del record[key]
         return record
 
 
@@ -214,16 +230,26 @@ def write_manifest(manifest: Manifest, directory: str | os.PathLike[str]) -> Non
 
 def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
     """The Manifest in `directory`/manifest.json. Raises BundleError with every fault found."""
+    return parse_manifest(read_manifest_bytes(directory), directory)
+
+
+def read_manifest_bytes(directory: str | os.PathLike[str]) -> bytes:
+    """The bytes of `directory`/manifest.json. Raises BundleError where they cannot be read."""
     path = Path(directory) / MANIFEST_FILE
     try:
-        text = path.read_bytes()
+        return read_whole(path, LARGEST_JSON)
     except OSError as error:
         raise BundleError(
             f"{path}: cannot be read ({error.strerror}); expected: the directory that `export` wrote"
         ) from error
+
+
+def parse_manifest(text: bytes, directory: str | os.PathLike[str]) -> Manifest:
+    """The Manifest in `text`, the bytes of `directory`/manifest.json. Raises BundleError with every fault found."""
+    path = Path(directory) / MANIFEST_FILE
     try:
-        record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(text, strict=True)
+    except ValueError as error:
         raise BundleError(
             f"{path}: not JSON ({error}). The usual cause is a truncated or edited file: export the bundle again."
         ) from error
@@ -234,14 +260,16 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
 def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[str, bytes]:
     """The contents of every file that `manifest` lists, proved by their hashes: use these bytes, not the files.
 
-    Raises BundleError that lists every file that is missing, is not a regular file, or has another hash. Symbolic
-    links are refused: a bundle is whole in itself. Files that the manifest does not list are not looked at.
+    Raises BundleError that lists every file that is missing, is not a regular file, or has another hash, and everything
+    in the folder that is neither listed nor one of BESIDE: a compiler that searches the folder would find it. Symbolic
+    links are refused: a bundle is whole in itself.
     """
     contents: dict[str, bytes] = {}
-    faults: list[str] = []
+    strange = sorted({entry.name for entry in os.scandir(directory)} - manifest.files.keys() - BESIDE)
+    faults = [f"{name!a} is not in the manifest; move it out of the bundle" for name in strange]
     for name, expected in manifest.files.items():
         try:
-            contents[name] = _read_regular(Path(directory) / name)
+            contents[name] = read_whole(Path(directory) / name, LARGEST_FILE, link=False)
         except OSError as error:
             faults.append(f"{name}: {error.strerror}")
             continue
@@ -256,31 +284,9 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
     return contents
 
 
-def name_fault(name: str) -> str | None:
-    """The reason why `name` cannot name a model (its library, its header, its C functions), or None."""
-    if not NAME.fullmatch(name):
-        return f"{name!r} is not a model name; expected: a-z, then a-z, 0-9 and _, at most 31 in all"
-    if name in RESERVED:
-        return f"{name!r} is taken by C or its standard headers and libraries; choose another, as in '{name}_model'"
-    return None
-
-
-NAME = re.compile(r"[a-z][a-z0-9_]{0,30}", re.ASCII)
 FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 PROFILE = re.compile(r"[a-z]+-[0-9]{1,4}(-fast)?", re.ASCII)
-
-C_KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
-    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    alignas alignof and and_eq asm bitand bitor bool catch class compl concept const_cast consteval constexpr constinit
-    decltype delete dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq nullptr operator
-    or or_eq private protected public reinterpret_cast requires static_assert static_cast template this thread_local
-    throw true try typeid typename typeof typeof_unqual using virtual wchar_t xor xor_eq"""
-C_HEADERS = """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg
-    stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar
-    wctype"""
-C_LIBRARIES = "c dl gcc m pthread rt stdc"
-RESERVED = frozenset(f"{C_KEYWORDS} {C_HEADERS} {C_LIBRARIES} kdpinn kdpinn_edge".split())
 
 
 @dataclass(frozen=True)
@@ -392,6 +398,7 @@ SHAPE: dict[str, Shape] = {
     "toolchain": Table(TEXT, TEXT),
     "files": Table(FILE_NAME, SHA256),
     "library": FILE_NAME,
+    "signer": Absent(SHA256),
 }
 
 
@@ -464,7 +471,7 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
 
 def _twice(where: str, described: list[dict[str, Any]]) -> list[str]:
     names = [column["name"] for column in described]
-    return [f"{where}: {name!r} occurs twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    return [f"{where}: {name!r} occurs twice" for name, count in sorted(Counter(names).items()) if count > 1]
 
 
 def _manifest(record: dict[str, Any]) -> Manifest:
@@ -503,27 +510,3 @@ def _raise(faults: list[str], path: Path) -> None:
 def _shown(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a key occurs twice in one object")
-    return record
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _read_regular(path: Path) -> bytes:
-    if path.is_symlink():
-        raise OSError(0, "a symbolic link; expected: a regular file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if not S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from kdpinn_edge.bundle.manifest import MAX_RELATIVE_ERROR
+from kdpinn_edge.bundle.manifest import MAX_RELATIVE_ERROR, read_manifest_bytes
 from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import (
@@ -73,6 +74,9 @@ def export(
         typer.Option(help="Refuse what rounding makes a larger error in than this share of the values; inf: nothing."),
     ] = MAX_RELATIVE_ERROR,
     force: Force = False,
+    sign: Annotated[
+        Path | None, typer.Option(help="Sign the bundle with this Ed25519 private key, a PEM file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
@@ -114,12 +118,14 @@ def export(
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,
             max_relative_error=max_relative_error,
             force=force,
+            sign=sign,
             report=partial(stderr().print, markup=False),
         )
+    digest = hashlib.sha256(read_manifest_bytes(out)).hexdigest()
     if as_json:
-        print_json({"bundle": str(out), "manifest": manifest.record})
+        print_json({"bundle": str(out), "sha256": digest, "manifest": manifest.record})
     else:
-        print_facts({"bundle": str(out), **manifest_facts(manifest)})
+        print_facts({"bundle": str(out), **manifest_facts(manifest), "SHA-256": f"{digest} of manifest.json"})
 
 
 class BuildTool(StrEnum):
@@ -174,18 +180,17 @@ def targets(as_json: AsJson = False) -> None:
         ]
         print_json({"targets": rows, "refused": REFUSED})
         return
-    table = text_table(
-        "target", "for", "makes", "lanes float32", "float64", "same bits as all of", "subnormals", "runs here"
-    )
+    table = text_table("target", "for", "makes", "lanes float32, float64", "same bits as all of", "runs here")
+    for name in ("target", "makes"):
+        next(column for column in table.columns if column.header == name).no_wrap = True
     for target in TARGETS.values():
         lanes = (target.by_precision.get(precision) for precision in get_args(Precision))
         table.add_row(
             target.name,
             target.serves,
             target.library.format("NAME"),
-            *(str(vectors.lanes) if vectors else "-" for vectors in lanes),
-            target.profile,
-            "flushed" if target.flushes else "kept",
+            ", ".join(str(vectors.lanes) if vectors else "-" for vectors in lanes),
+            f"{target.profile}{', subnormals flushed' if target.flushes else ''}",
             "yes" if target.runs_here() else "",
         )
     stdout().print(table)

@@ -13,10 +13,10 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from kdpinn_edge.bundle.manifest import FunctionName, Manifest, check_files, read_manifest
+from kdpinn_edge.bundle.manifest import FunctionName, Manifest
 from kdpinn_edge.bundle.parity import Parity
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA, N_DEVICE, timed_points
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import Bundle, open_bundle
 from kdpinn_edge.comparison.backend_config import absence
 from kdpinn_edge.comparison.durations import parse_rate
 from kdpinn_edge.comparison.record import Absent, Clock, Device, DeviceCell, Record
@@ -24,8 +24,11 @@ from kdpinn_edge.comparison.reference import RefusedError
 from kdpinn_edge.errors import BenchError, listing
 from kdpinn_edge.numerics.lanes import PROFILES
 from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
+from kdpinn_edge.reading import MIB, read_whole
 
 NAME = "device: {}"
+LARGEST = 16 * MIB
+"""Bytes that a device may print."""
 
 Crc = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Count = Annotated[int, Meta(ge=1, le=1 << 24)]
@@ -77,8 +80,7 @@ def read_devices(paths: Sequence[Path], bundle: Path, clock: str | None) -> list
     A device is named after its file. `clock` is the rate of the one device that counts cycles. Raises BenchError for a
     file that is something else, or not of this bundle; BundleError for a damaged bundle.
     """
-    manifest = read_manifest(bundle)
-    check_files(bundle, manifest)
+    opened = open_bundle(bundle)
     found = {NAME.format(path.stem): (path, _read(path)) for path in paths}
     if len(found) < len(paths):
         raise BenchError(
@@ -93,11 +95,11 @@ def read_devices(paths: Sequence[Path], bundle: Path, clock: str | None) -> list
             )
         counting[0].clock.per_second = parse_rate(clock)
     for path, results in found.values():
-        _check(path, results, manifest)
+        _check(path, results, opened.manifest)
     devices: list[Device | Absent] = []
     for name, (_, results) in found.items():
         try:
-            devices.append(_judged(name, results, bundle, manifest))
+            devices.append(_judged(name, results, opened))
         except RefusedError as error:
             devices.append(absence(name, error))
     return devices
@@ -115,7 +117,7 @@ def with_devices(record: Record, devices: Sequence[Device | Absent]) -> Record:
 
 def _read(path: Path) -> _Results:
     try:
-        text = path.read_bytes()
+        text = read_whole(path, LARGEST)
         schema = msgspec.json.decode(text, type=_Schema).schema
         if schema != DEVICE_SCHEMA:
             raise BenchError(
@@ -127,7 +129,7 @@ def _read(path: Path) -> _Results:
         raise BenchError(
             f"{path}: cannot be read ({error.strerror}); expected: what the bench for the device printed"
         ) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BenchError(
             f"{path}: not the results of a device ({error}); expected: the JSON that the bench for the device printed, "
             "and nothing else. The usual cause is a line of a debugger, or a run that was stopped."
@@ -162,13 +164,14 @@ def _check(path: Path, results: _Results, manifest: Manifest) -> None:
         )
 
 
-def _judged(name: str, results: _Results, bundle: Path, manifest: Manifest) -> Device:
+def _judged(name: str, results: _Results, bundle: Bundle) -> Device:
     """The device of `results`. Raises RefusedError where it does not compute what the NumPy program does."""
     if results.selftest != 0:
         raise RefusedError(f"its self-test failed at golden number {results.selftest}")
+    manifest = bundle.manifest
     cells = []
     for function in results.functions:
-        program = read_function(bundle, manifest, function.name)
+        program = bundle.program(function.name)
         y = NumpyProgram(program, manifest.precision, results.profile)(_points(manifest))
         parity = Parity(program, replace(manifest, profile=results.profile))
         for row in function.rows:
