@@ -43,6 +43,7 @@ from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device
 from kdpinn_edge.export.artifacts.gates import Contents, check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
+from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
@@ -72,6 +73,7 @@ def export_bundle(
     equation: str | None = None,
     cc: Sequence[str] | None = None,
     with_bench: bool = False,
+    languages: Sequence[str] = (),
     max_flash: int | None = None,
     max_stack: int | None = None,
     max_relative_error: float = MAX_RELATIVE_ERROR,
@@ -86,6 +88,8 @@ def export_bundle(
     of a C compiler to link with, by default the first of cc, gcc, clang and ziglang. The library that is written has
     passed its gates, and on a machine that can run it, its own self-test. `with_bench` adds a program for the
     device that runs the self-test and the functions, and prints what `kdpinn-edge bench --add` reads.
+
+    `languages`, of cpp, fortran, matlab and rust, adds the files by which these call the model (docs/integration.md).
 
     The model has the function `eval`, which is `program`. `derivatives` asks for the function `jet`: its columns, as
     `kdpinn_edge.derivatives` names them. `residual` is the function of that name: the problem whose equation it belongs
@@ -148,6 +152,7 @@ def export_bundle(
     check_judgeable(interface, budget)
     if with_bench:
         check_bench(interface.target)
+    chosen = check_languages(languages, interface)
     errors = model.errors(max_relative_error=max_relative_error)
     with whole_folder(directory) as folder:
         if report is not None:
@@ -159,7 +164,7 @@ def export_bundle(
         code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
-        contents = {**linked, **companions(model, library)}
+        contents = {**linked, **companions(model, library), **wrappers(chosen, interface)}
         if with_bench:
             contents |= device_bench(code, interface)
         for file_name, data in contents.items():
