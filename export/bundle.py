@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
@@ -32,6 +33,7 @@ from kdpinn_edge.bundle.manifest import (
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.bundle.signature import Signer
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
@@ -45,6 +47,7 @@ from kdpinn_edge.export.artifacts.linking import check_command, link, linker, li
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
 from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.measure.not_finite import prove_not_finite
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
@@ -176,7 +179,8 @@ def export_bundle(
         gated = _gated(linked, interface) if code else None
         sizes = gated.sizes if gated else None
         if interface.target.runs_here():
-            _self_test(folder / interface.library, name)
+            _self_test(library, interface)
+        prove_not_finite(folder / interface.library, interface, model.references)
         try:
             usage = measure(library, interface, sizes, budget)
         except BudgetError as error:
@@ -246,9 +250,14 @@ def whole_folder(directory: Path) -> Iterator[Path]:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
 
 
-def _self_test(library: Path, name: str) -> None:
-    result = ctypes.CDLL(str(library.absolute()))[f"{name}_selftest"]()
+def _self_test(library: bytes, interface: Interface) -> None:
+    """Run the self-test in a copy, since what is loaded stays mapped: no later change of the bundle may reach it."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / interface.library
+        copy.write_bytes(library)
+        loaded = ctypes.CDLL(str(copy))
+    if loaded[f"{interface.name}_integrity"]() != 0:
+        raise ExportError(f"{interface.library} has other bytes in memory than in its file: this loader changes code")
+    result = loaded[f"{interface.name}_selftest"]()
     if result != 0:
-        raise ExportError(
-            f"{library.name}: self-test failed at golden number {result}: this machine computes other bits"
-        )
+        raise ExportError(f"{interface.library} does not pass its self-test on this machine: {selftest_fault(result)}")

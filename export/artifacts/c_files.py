@@ -34,6 +34,11 @@ BUILD: Mapping[Artifact, str] = {
     "c99": "cc -std=c99 -O2 example.c @name@.c -o example@libm@ && ./example",
     "wasm": "",
 }
+COVERED: Mapping[Artifact, str] = {
+    **dict.fromkeys(("elf", "dylib", "dll"), "code and constants"),
+    **dict.fromkeys(("archive", "wasm", "c99"), "the constants"),
+}
+"""What NAME_integrity reads: code too, unless a linker of others changes it, or a program cannot read it."""
 MEANING = {
     "eval": "The values",
     "jet": "The derivatives that were asked for",
@@ -66,6 +71,7 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str], b
         "build": _build(interface),
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
+        "covered": COVERED[interface.target.artifact],
         "statement": interface.statement,
         "inputs": ", ".join(column.name for column in interface.inputs),
         **build_words(interface),

@@ -15,6 +15,7 @@ from kdpinn_edge.bundle.manifest import STATIC_FILES, Artifact
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.archive import archive
 from kdpinn_edge.export.artifacts.hidden_symbols import with_hidden_symbols
+from kdpinn_edge.export.artifacts.integrity import with_record
 from kdpinn_edge.export.targets.interface import Interface
 
 Command = Sequence[str]
@@ -101,6 +102,7 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
             said = (done.stderr or done.stdout).strip() or f"it exits with {done.returncode} and says nothing"
             raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{said}")
         linked = {name: (Path(folder) / name).read_bytes() for name in _written(interface)}
+    linked[interface.library] = with_record(linked[interface.library], interface)
     linked.setdefault(interface.linked_library, linked[interface.library])
     if artifact in STATIC_FILES:
         static = _archive(with_hidden_symbols(object_code), interface)

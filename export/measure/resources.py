@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 
 from kdpinn_edge.bundle.manifest import FunctionName, Sizes
 from kdpinn_edge.bundle.probe import probe_points
+from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.errors import BudgetError, ExportError
-from kdpinn_edge.export.artifacts.gnu import compiler, missing
+from kdpinn_edge.export.artifacts.gnu import compiler
 from kdpinn_edge.export.measure import callgrind
+from kdpinn_edge.export.measure.obstacle import obstacle
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Array
@@ -91,28 +92,27 @@ def _hold(what: str, found: int, limit: int | None, interface: Interface) -> Non
 def _measured(artifact: bytes, interface: Interface) -> Usage:
     if callgrind.is_native(interface.target):
         return _counted(artifact, interface)
-    if find_spec("unicorn") is None:
-        return Usage(None, {}, {}, "stack and instructions not measured: pip install 'kdpinn-edge[emulate]'")
+    if (reason := obstacle(interface.target)) is not None:
+        return Usage(None, {}, {}, f"stack and instructions not measured: {reason}")
     return _emulated(artifact, interface)
 
 
 def _emulated(artifact: bytes, interface: Interface) -> Usage:
-    from kdpinn_edge.export.measure.emulator import PROCESSORS, Machine
+    from kdpinn_edge.export.measure.emulator import Machine
 
-    if interface.target.name not in PROCESSORS:
-        return Usage(None, {}, {}, f"stack and instructions not measured: no emulator for {interface.target.name}")
     how = f"counted by unicorn {version('unicorn')}"
-    if interface.target.helpers:
-        found = compiler(interface.target)
-        if found is None:
-            return Usage(None, {}, {}, f"stack and instructions not measured: {missing(interface.target)}")
+    if interface.target.helpers and (found := compiler(interface.target)):
         how += f" with the soft-float helpers of {found.described}, whose time depends on the numbers"
     machine = Machine(interface.target, artifact)
     test = machine.call(f"{interface.name}_selftest")
     if test.result != 0:
         raise ExportError(
-            f"{interface.library}: self-test failed at golden number {test.result} on the emulated "
-            f"{interface.target.name}: it computes other bits"
+            f"{interface.library} does not pass its self-test on the emulated {interface.target.name}: "
+            f"{selftest_fault(test.result)}"
+        )
+    if machine.returned(f"{interface.name}_integrity") != 0:
+        raise ExportError(
+            f"{interface.library} has other bytes on the emulated {interface.target.name} than in its file"
         )
     x = _points(interface)
     stacks: dict[FunctionName, int] = {}

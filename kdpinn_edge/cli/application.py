@@ -82,6 +82,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "layout": export.layout,
     "targets": export.targets,
     "check": checks.check,
+    "certify": checks.certify,
     "evidence": checks.evidence,
     "bench": comparison.bench,
     "bench-zoo": comparison.bench_zoo,
