@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "layout": ("export",),
     "targets": ("export",),
     "check": ("export",),
+    "certify": ("export",),
     "evidence": ("export", "bench"),
     "bench": ("export", "compare"),
     "bench-zoo": ("export", "train", "compare"),
