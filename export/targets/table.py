@@ -100,7 +100,9 @@ class Target:
         """
         if self.artifact != "elf" or self.is_arm32:
             return ()
-        marks = ('"branch-target-enforcement"',) if self.triple.startswith("aarch64") else ()
+        guard = 65536  # bytes, by glibc and GCC
+        of_arm = '"branch-target-enforcement"', f'"stack-probe-size"="{guard}"'
+        marks = of_arm if self.triple.startswith("aarch64") else ()
         return ('"probe-stack"="inline-asm"', *marks)
 
     @property
