@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import glob
 import hashlib
@@ -246,7 +247,12 @@ def _new_folder(directory: Path) -> Iterator[Path]:
 
 
 def _self_test(library: Path, name: str) -> None:
-    result = ctypes.CDLL(str(library.absolute()))[f"{name}_selftest"]()
+    """Run the self-test of the file, and let go of it: a mapped file that somebody overwrites would end the process."""
+    loaded = ctypes.CDLL(str(library.absolute()))
+    try:
+        result = loaded[f"{name}_selftest"]()
+    finally:
+        _ctypes.dlclose(loaded._handle)
     if result != 0:
         raise ExportError(
             f"{library.name}: self-test failed at golden number {result}: this machine computes other bits"
