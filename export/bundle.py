@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _ctypes
 import ctypes
 import glob
 import hashlib
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
@@ -34,6 +34,7 @@ from kdpinn_edge.bundle.manifest import (
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.bundle.signature import Signer
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
@@ -41,12 +42,14 @@ from kdpinn_edge.export.alternatives import with_advice
 from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
+from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_files, check_casadi
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
 from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.measure.not_finite import prove_not_finite
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
@@ -74,6 +77,7 @@ def export_bundle(
     per_call: Sequence[str] = (),
     equation: str | None = None,
     cc: Sequence[str] | None = None,
+    casadi: bool = False,
     with_bench: bool = False,
     languages: Sequence[str] = (),
     max_flash: int | None = None,
@@ -104,6 +108,10 @@ def export_bundle(
 
         export_bundle(deeponet, "heat", name="heat", per_call=["sensors"])
 
+    `casadi` adds `NAME_casadi.c`, the model with its derivatives as external functions of CasADi, and where the target
+    runs on this machine the library that CasADi loads. The derivatives are "jacobian" and "hessian" where none are
+    asked for; those that are asked for must have the Jacobian.
+
     `storage="float16"` keeps the parameters in half the space of float32 and computes in float32 all the same. The
     Programs of the bundle are then those with rounded parameters; `storage_errors` in the manifest says what that cost.
 
@@ -131,6 +139,7 @@ def export_bundle(
     if isinstance(residual, Problem):
         own = posed(residual)
         inputs, outputs, equation = inputs or own[0], outputs or own[1], equation or residual.equation
+    derivatives = derivatives or (REQUESTS if casadi else ())
     stated: dict[str, Any] = {
         "name": name,
         "precision": precision,
@@ -152,8 +161,7 @@ def export_bundle(
     check_command(command)
     signer = Signer(sign) if sign is not None else None
     check_judgeable(interface, budget)
-    if with_bench:
-        check_bench(interface.target)
+    _check_added(interface, with_bench=with_bench, casadi=casadi)
     chosen = check_languages(languages, interface)
     errors = model.errors(max_relative_error=max_relative_error)
     with _new_folder(directory) as folder:
@@ -167,8 +175,8 @@ def export_bundle(
         linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
         library = linked[interface.library]
         contents = {**linked, **companions(model, library), **wrappers(chosen, interface)}
-        if with_bench:
-            contents |= device_bench(code, interface)
+        contents |= device_bench(code, interface) if with_bench else {}
+        contents |= casadi_files(code, interface, command) if casadi else {}
         for file_name, data in contents.items():
             (folder / file_name).write_bytes(data)
         if with_bench and interface.target.artifact == "elf":
@@ -177,7 +185,8 @@ def export_bundle(
             write_program(each, folder / PROGRAM_FILES[function])
         sizes = _gated(linked, interface) if code else None
         if interface.target.runs_here():
-            _self_test(folder / interface.library, name)
+            _self_test(library, interface)
+        prove_not_finite(folder / interface.library, interface, model.references)
         try:
             usage = measure(library, interface, sizes, budget)
         except BudgetError as error:
@@ -188,6 +197,14 @@ def export_bundle(
             manifest = replace(manifest, signer=signer.fingerprint)
         _write(manifest, folder, signer)
     return manifest
+
+
+def _check_added(interface: Interface, *, with_bench: bool, casadi: bool) -> None:
+    """Raise ExportError where what is asked for beside the library cannot be made."""
+    if with_bench:
+        check_bench(interface.target)
+    if casadi:
+        check_casadi(interface)
 
 
 def _gated(linked: Mapping[str, bytes], interface: Interface) -> Sizes:
@@ -246,14 +263,14 @@ def _new_folder(directory: Path) -> Iterator[Path]:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
 
 
-def _self_test(library: Path, name: str) -> None:
-    """Run the self-test of the file, and let go of it: a mapped file that somebody overwrites would end the process."""
-    loaded = ctypes.CDLL(str(library.absolute()))
-    try:
-        result = loaded[f"{name}_selftest"]()
-    finally:
-        _ctypes.dlclose(loaded._handle)
+def _self_test(library: bytes, interface: Interface) -> None:
+    """Run the self-test in a copy, since what is loaded stays mapped: no later change of the bundle may reach it."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / interface.library
+        copy.write_bytes(library)
+        loaded = ctypes.CDLL(str(copy))
+    if loaded[f"{interface.name}_integrity"]() != 0:
+        raise ExportError(f"{interface.library} has other bytes in memory than in its file: this loader changes code")
+    result = loaded[f"{interface.name}_selftest"]()
     if result != 0:
-        raise ExportError(
-            f"{library.name}: self-test failed at golden number {result}: this machine computes other bits"
-        )
+        raise ExportError(f"{interface.library} does not pass its self-test on this machine: {selftest_fault(result)}")

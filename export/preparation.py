@@ -28,7 +28,6 @@ from kdpinn_edge.bundle.manifest import (
     TargetRecord,
     domain_fault,
 )
-from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.bundle.statement import statement_sha256
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
@@ -37,6 +36,7 @@ from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.golden import golden_points
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
 from kdpinn_edge.export.measure.accuracy import N_ERROR, measured_errors
 from kdpinn_edge.export.measure.resources import Usage
@@ -48,7 +48,6 @@ from kdpinn_edge.numerics.storage import store_as_float16
 from kdpinn_edge.program.ir import Map, Program, columns
 from kdpinn_edge.program.simplify import multiply_adds, simplify
 
-N_GOLDEN = 48
 IN_FLOAT64, BEFORE_STORAGE = "the Program in float64", "the Program whose weights were not rounded, in float64"
 
 
@@ -179,7 +178,7 @@ def prepare(
     )
     programs = {function: _stored(given[function], precision, storage) for function in given}
     described_in, described_out = _described(program, inputs, outputs, precision)
-    columns_of = _outputs(programs, derivatives, described_in, described_out)
+    columns_of = _outputs(programs, described_in, described_out)
     prepared = prepare_functions(
         programs,
         name=name,
@@ -213,8 +212,9 @@ def prepare_functions(
     interface = _interface(programs, name, precision, grade, target, inputs, constant)
     profile = interface.target.profile
     references = {function: NumpyProgram(programs[function], precision, profile) for function in programs}
-    golden_x = probe_points(interface.inputs, N_GOLDEN).astype(PRECISIONS[precision])
-    golden_x[-1] = np.nan
+    golden_x = golden_points(
+        interface.inputs, programs, precision, profile, keeps_subnormals=not interface.target.flushes
+    )
     golden_y = {function: references[function](golden_x) for function in programs}
     splits = {function: split(program, per_call) for function, program in programs.items()} if per_call else {}
     golden_for = _golden_for(interface, references, golden_x) if per_call else {}
@@ -329,21 +329,18 @@ def _described(
 
 
 def _outputs(
-    functions: Mapping[FunctionName, Program],
-    derivatives: Sequence[str],
-    inputs: tuple[Input, ...],
-    outputs: tuple[Output, ...],
+    functions: Mapping[FunctionName, Program], inputs: tuple[Input, ...], outputs: tuple[Output, ...]
 ) -> dict[FunctionName, tuple[Output, ...]]:
     """The columns of every function. The unit of a residual is that of its equation, which nobody states: None."""
+    names = {function: columns(program.outputs) for function, program in functions.items()}
     units: dict[FunctionName, Sequence[str | None]] = {
         "eval": [column.unit for column in outputs],
-        "jet": derivative_units(derivatives, inputs, outputs),
+        "jet": derivative_units(names.get("jet", ()), inputs, outputs),
     }
-    described = {}
-    for function, program in functions.items():
-        names = columns(program.outputs)
-        described[function] = tuple(map(Output, names, units.get(function, [None] * len(names))))
-    return described
+    return {
+        function: tuple(map(Output, names[function], units.get(function, [None] * len(names[function]))))
+        for function in functions
+    }
 
 
 def _record(interface: Interface) -> TargetRecord:

@@ -30,14 +30,26 @@ from rich.console import Console
 from safetensors.torch import load
 
 from kdpinn_edge import zoo
-from kdpinn_edge.bundle.manifest import check_files, read_manifest
+from kdpinn_edge.bundle.elf import loading_faults
+from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import open_bundle
+from kdpinn_edge.bundle.symbols import exported
+from kdpinn_edge.certificates.certificate import (
+    Certificate,
+    Claim,
+    Proved,
+    Quantile,
+    Side,
+    read_certificate,
+    write_certificate,
+)
 from kdpinn_edge.comparison.device import _read as read_device
 from kdpinn_edge.comparison.record import read_record, write_record
 from kdpinn_edge.comparison.report import html
 from kdpinn_edge.comparison.statistics import summary
 from kdpinn_edge.comparison.text_tables import print_record
+from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.onnx_model import from_onnx
@@ -107,28 +119,39 @@ def _bundle(folder: Path) -> Targets:
     )
     copy = folder / "copy"
     shutil.copytree(bundle, copy)
-    manifest = read_manifest(bundle)
 
     def whole() -> object:
-        check_files(copy, manifest)
-        return [read_function(copy, manifest, function) for function in manifest.functions]
+        opened = open_bundle(copy)
+        return [opened.program(function) for function in opened.manifest.functions]
 
     path = copy / "residual.npz"
     yield (
         "files of a bundle",
         Target(path, path.read_bytes(), mutations.mutated_bytes, whole, _unchanged(path.read_bytes())),
     )
-    programs = {function: read_function(bundle, manifest, function) for function in manifest.functions}
-    interface = Interface("heat", manifest.precision, find_target("cortex-m7"), manifest.inputs, programs, ())
-    path = bundle / manifest.library
+    machines = {"archive": "cortex-m7", "elf": "x86-64-v3", "dll": "windows-x86-64", "wasm": "wasm"}
+    libraries = {kind: _library(folder / machine, machine) for kind, machine in machines.items()}
+    yield from ((f"library, {kind}", target) for kind, target in libraries.items())
+    loaded = folder / "loaded"
+    symbols = exported("heat", ("eval",), per_call=False)
+
+    def loadable() -> None:
+        if faults := loading_faults(loaded.read_bytes(), symbols, may_choose=False):
+            raise BundleError(listing(faults))
+
+    yield "library, to load", Target(loaded, libraries["elf"].data, mutations.mutated_bytes, loadable, ANYTHING)
+    claim = Claim("u", -1.0, 1.0, 1e-7, (2.0, 3.0))
+    proved = Proved("0" * 64, (claim,), None, (Quantile(0.99, (1e-3,)),), ("", "01"))
+    sides = (Side("x", 0.0, 1.0), Side("t", 0.0, 0.5))
+    path = write_certificate(Certificate("heat", "float32", "fma-2", sides, {"eval": proved}), folder)
     yield (
-        "library",
+        "certificate",
         Target(
-            folder / "library",
+            path,
             path.read_bytes(),
-            mutations.mutated_bytes,
-            lambda: check_artifact((folder / "library").read_bytes(), interface),
-            ANYTHING,
+            mutations.mutated_json,
+            lambda: read_certificate(folder),
+            lambda data, found: plain(asdict(found)) == _loads(data),
         ),
     )
     path = bundle / "model.onnx"
@@ -148,6 +171,21 @@ def _bundle(folder: Path) -> Targets:
             lambda: from_onnx((folder / "m.onnx").read_bytes()),
             same,
         ),
+    )
+
+
+def _library(folder: Path, machine: str) -> Target:
+    """A library for another machine, read by its gates."""
+    program = read_program(zoo.program("heat_small"))
+    manifest = export_bundle(program, folder, name="heat", target=machine)
+    interface = Interface("heat", manifest.precision, find_target(machine), manifest.inputs, {"eval": program}, ())
+    path = folder / "mutated"  # the library itself is loaded, by the self-test of its export
+    return Target(
+        path,
+        (folder / manifest.library).read_bytes(),
+        mutations.mutated_bytes,
+        lambda: check_artifact(path.read_bytes(), interface),
+        ANYTHING,
     )
 
 
@@ -251,6 +289,7 @@ def _networks(folder: Path) -> Targets:
         return named and stated.keys() == own.keys() and all(torch.equal(stated[name], own[name]) for name in own)
 
     yield "weights", Target(path, weights, mutations.mutated_safetensors, lambda: load_pinn(path), as_stated)
+    torch.manual_seed(0)
     layers = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
     state = io.BytesIO()
     torch.save(layers.state_dict(), state)
@@ -550,7 +589,12 @@ WEIGHTS = {
     "record": 2,
     "page of a record": 2,
     "pt2": 5,
-    "library": 10,
+    "library, archive": 5,
+    "library, elf": 5,
+    "library, dll": 40,
+    "certificate": 100,
+    "library, to load": 60,
+    "library, wasm": 60,
     "onnx of others": 15,
     "program": 20,
     "samples": 40,

@@ -19,11 +19,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from kdpinn_edge.bundle.manifest import Input, Manifest, parse_manifest, read_manifest_bytes
+from kdpinn_edge.bundle.manifest import (
+    CERTIFICATE_FILE,
+    LARGEST_FILE,
+    Input,
+    Manifest,
+    parse_manifest,
+    read_manifest_bytes,
+)
 from kdpinn_edge.checks.check import CheckResult, check
 from kdpinn_edge.display import facts_text, table_html
 from kdpinn_edge.errors import BundleError
 from kdpinn_edge.files import check_folder, write_whole
+from kdpinn_edge.reading import read_whole
 from kdpinn_edge.runtime.load import Key
 
 SCHEMA = 1
@@ -203,14 +211,14 @@ def evidence(bundle: str | os.PathLike[str], *, key: Key = None, sha256: str | N
         Line(requirement, tuple(verdict for verdict in verdicts if requirement.is_tested_by(verdict.name)))
         for requirement in REQUIREMENTS
     )
-    certificate = directory / "certificate.json"
+    certificate = directory / CERTIFICATE_FILE
     return Evidence(
         directory.name,
         datetime.now(UTC).isoformat(timespec="seconds"),
         hashlib.sha256(text).hexdigest(),
         manifest,
         lines,
-        hashlib.sha256(certificate.read_bytes()).hexdigest() if certificate.is_file() else None,
+        hashlib.sha256(read_whole(certificate, LARGEST_FILE)).hexdigest() if certificate.is_file() else None,
     )
 
 
