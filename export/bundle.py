@@ -27,7 +27,6 @@ from kdpinn_edge.bundle.manifest import (
     Manifest,
     Output,
     Precision,
-    Sizes,
     Storage,
     read_manifest,
     read_manifest_bytes,
@@ -44,7 +43,7 @@ from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_files, check_casadi
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
-from kdpinn_edge.export.artifacts.gates import check_artifact
+from kdpinn_edge.export.artifacts.gates import Contents, check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
@@ -164,7 +163,7 @@ def export_bundle(
     _check_added(interface, with_bench=with_bench, casadi=casadi)
     chosen = check_languages(languages, interface)
     errors = model.errors(max_relative_error=max_relative_error)
-    with _new_folder(directory) as folder:
+    with whole_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
             if advice := compiler_advice(interface):
@@ -183,7 +182,8 @@ def export_bundle(
             (folder / BENCH.format(name)).chmod(0o755)
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
-        sizes = _gated(linked, interface) if code else None
+        gated = _gated(linked, interface) if code else None
+        sizes = gated.sizes if gated else None
         if interface.target.runs_here():
             _self_test(library, interface)
         prove_not_finite(folder / interface.library, interface, model.references)
@@ -192,7 +192,8 @@ def export_bundle(
         except BudgetError as error:
             raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-        manifest = model.manifest(usage, errors, sizes=sizes, files=files)
+        helpers = sorted(gated.needs & interface.target.helpers) if gated else ()
+        manifest = model.manifest(usage, errors, sizes=sizes, helpers=helpers, files=files)
         if signer is not None:
             manifest = replace(manifest, signer=signer.fingerprint)
         _write(manifest, folder, signer)
@@ -207,8 +208,8 @@ def _check_added(interface: Interface, *, with_bench: bool, casadi: bool) -> Non
         check_casadi(interface)
 
 
-def _gated(linked: Mapping[str, bytes], interface: Interface) -> Sizes:
-    """The sizes of the library among the files `linked`. Raises ExportError where one does not pass its gates."""
+def _gated(linked: Mapping[str, bytes], interface: Interface) -> Contents:
+    """What the library among the files `linked` holds. Raises ExportError where one does not pass its gates."""
     artifact = interface.target.artifact
     if artifact in STATIC_FILES:
         check_artifact(linked[STATIC_FILES[artifact].format(interface.name)], interface, "static")
@@ -249,7 +250,7 @@ def _kind(directory: Path) -> Kind:
 
 
 @contextmanager
-def _new_folder(directory: Path) -> Iterator[Path]:
+def whole_folder(directory: Path) -> Iterator[Path]:
     """A folder beside `directory` that becomes it in the end, or is gone after an error or an interrupt."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ MACHINES = {"aarch64": ARM64, "arm64": ARM64, "armv7": ("armv7l", "armv8l", *ARM
 def misfit(manifest: Manifest) -> str | None:
     """The reason why this machine cannot load the library, as far as that shows without loading it, or None."""
     target = manifest.target
+    if (system := platform.system()) != "Linux":
+        return f"this machine runs {system}, where no library is loaded"
     if not manifest.library.endswith(".so"):
         return f"{Path(manifest.library).suffix} is no shared library of Linux"
     machine, architecture = platform.machine(), target.triple.partition("-")[0]

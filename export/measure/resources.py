@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 
 from kdpinn_edge.bundle.manifest import FunctionName, Sizes
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.errors import BudgetError, ExportError
+from kdpinn_edge.export.artifacts.gnu import compiler
 from kdpinn_edge.export.measure import callgrind
+from kdpinn_edge.export.measure.obstacle import obstacle
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Array
@@ -91,16 +92,17 @@ def _hold(what: str, found: int, limit: int | None, interface: Interface) -> Non
 def _measured(artifact: bytes, interface: Interface) -> Usage:
     if callgrind.is_native(interface.target):
         return _counted(artifact, interface)
-    if find_spec("unicorn") is None:
-        return Usage(None, {}, {}, "stack and instructions not measured: pip install 'kdpinn-edge[emulate]'")
+    if (reason := obstacle(interface.target)) is not None:
+        return Usage(None, {}, {}, f"stack and instructions not measured: {reason}")
     return _emulated(artifact, interface)
 
 
 def _emulated(artifact: bytes, interface: Interface) -> Usage:
-    from kdpinn_edge.export.measure.emulator import PROCESSORS, Machine
+    from kdpinn_edge.export.measure.emulator import Machine
 
-    if interface.target.name not in PROCESSORS:
-        return Usage(None, {}, {}, f"stack and instructions not measured: no emulator for {interface.target.name}")
+    how = f"counted by unicorn {version('unicorn')}"
+    if interface.target.helpers and (found := compiler(interface.target)):
+        how += f" with the soft-float helpers of {found.described}, whose time depends on the numbers"
     machine = Machine(interface.target, artifact)
     test = machine.call(f"{interface.name}_selftest")
     if test.result != 0:
@@ -125,7 +127,7 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
     for program, symbol in zip(interface.functions.values(), interface.per_call_functions, strict=False):
         for n in N_POINTS:
             deepest.append(machine.evaluate(interface.symbol(symbol), others[:n], program.n_out, p)[1].stack)
-    return Usage(max(deepest), stacks, instructions, f"counted by unicorn {version('unicorn')}")
+    return Usage(max(deepest), stacks, instructions, how)
 
 
 def _counted(artifact: bytes, interface: Interface) -> Usage:

@@ -237,13 +237,17 @@ def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
         raise BundleError(f"the library is {manifest.library}; expected for {made_for.name}: {interface.library}")
     if made_for.artifact == "c99":
         raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")
-    sizes = check_artifact(bundle.library, interface)
+    found = check_artifact(bundle.library, interface)
     static = STATIC_FILES.get(made_for.artifact, "").format(manifest.name)
     if static in bundle.contents:
         check_artifact(bundle.contents[static], interface, "static")
+    sizes, helpers = found.sizes, sorted(found.needs & made_for.helpers)
     if sizes != manifest.sizes:
         raise BundleError(f"{manifest.library} has {sizes}; the manifest says {manifest.sizes}")
-    return f"no symbol from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
+    if helpers != list(manifest.helpers):
+        raise BundleError(f"{manifest.library} needs {helpers}; the manifest says {list(manifest.helpers)}")
+    needs = f"{len(helpers)} soft-float helpers and no other symbol" if helpers else "no symbol"
+    return f"{needs} from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
 
 
 def _selftest(loaded: Callable[[], Engine]) -> str:
