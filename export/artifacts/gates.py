@@ -47,9 +47,10 @@ def check_artifact(artifact: bytes, interface: Interface, kind: Kind | None = No
 
     `kind` is what it is, by default what the target makes; "static" is the archive beside a library.
 
-    Gates: it exports the functions of its header and nothing else; it needs no symbol and no library, but for what the
-    system demands of every library (MINIMUM); it has no writable data but what a loader fills in and then protects (the
-    addresses in the descriptor); loading an ELF library runs no code, but for what chooses between variants.
+    Gates: it exports the functions of its header and what keeps CasADi from calling these, and nothing else; it needs
+    no symbol and no library, but for what the system demands of every library (MINIMUM); it has no writable data but
+    what a loader fills in and then protects (the addresses in the descriptor); loading an ELF library runs no code, but
+    for what chooses between variants.
     """
     kind = kind or interface.target.artifact
     if kind not in READ:
@@ -59,7 +60,7 @@ def check_artifact(artifact: bytes, interface: Interface, kind: Kind | None = No
     except (ELFError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ExportError(f"{interface.library} is not what it should be, {WORDS[kind]}: {error}") from error
     minimum = MINIMUM.get(kind, frozenset())
-    expected = set(interface.symbols)
+    expected = set(interface.visible)
     faults = list(found.faults)
     if found.exports - minimum != expected:
         faults.append(f"exports {sorted(found.exports - minimum)}; expected: exactly {sorted(expected)}")

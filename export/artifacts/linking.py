@@ -90,24 +90,29 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
     if artifact == "archive":
         return {interface.library: _archive(object_code, interface)}
     options = DIRECT if artifact in DIRECT and tuple(command) == (*ZIG, *ZIG_LINKER[artifact]) else THROUGH_CC
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / OBJECT).write_bytes(object_code)
-        (Path(folder) / VERSIONS).write_text(_versions(interface), encoding="ascii")
-        arguments = [*command, *options[artifact](interface), OBJECT]
-        try:
-            done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
-        except OSError as error:
-            raise ExportError(f"the linker {command[0]} cannot be run: {error.strerror}") from error
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip() or f"it exits with {done.returncode} and says nothing"
-            raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{said}")
-        linked = {name: (Path(folder) / name).read_bytes() for name in _written(interface)}
+    inputs = {OBJECT: object_code, VERSIONS: _versions(interface).encode("ascii")}
+    linked = run_in(inputs, [*command, *options[artifact](interface), OBJECT], _written(interface), "linker")
     linked[interface.library] = with_record(linked[interface.library], interface)
     linked.setdefault(interface.linked_library, linked[interface.library])
     if artifact in STATIC_FILES:
         static = _archive(with_hidden_symbols(object_code), interface)
         linked[STATIC_FILES[artifact].format(interface.name)] = static
     return linked
+
+
+def run_in(inputs: Mapping[str, bytes], arguments: Command, names: Sequence[str], what: str) -> dict[str, bytes]:
+    """The files `names` that `arguments`, a `what`, makes of the files `inputs`. Raises ExportError with its words."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, contents in inputs.items():
+            (Path(folder) / name).write_bytes(contents)
+        try:
+            done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+        except OSError as error:
+            raise ExportError(f"the {what} {arguments[0]} cannot be run: {error.strerror}") from error
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip() or f"it exits with {done.returncode} and says nothing"
+            raise ExportError(f"the {what} failed ({' '.join(arguments)}):\n{said}")
+        return {name: (Path(folder) / name).read_bytes() for name in names}
 
 
 def _archive(object_code: bytes, interface: Interface) -> bytes:
@@ -120,7 +125,7 @@ def _versions(interface: Interface) -> str:
     The version is part of every reference to a symbol: where two versions of a model are linked into one program, each
     part of it gets the functions that it was linked with.
     """
-    symbols = " ".join(f"{symbol};" for symbol in interface.symbols)
+    symbols = " ".join(f"{symbol};" for symbol in interface.visible)
     return f"{interface.symbol_version} {{ global: {symbols} local: *; }};\n"
 
 
@@ -144,7 +149,7 @@ def _wasm(interface: Interface) -> list[str]:
 
 
 def _dll(interface: Interface) -> list[str]:
-    exports = (f"/export:{symbol}" for symbol in interface.symbols)
+    exports = (f"/export:{symbol}" for symbol in interface.visible)
     files = f"/out:{interface.library}", f"/implib:{interface.name}.lib"
     return ["/nologo", "/dll", "/noentry", "/Brepro", "/machine:x64", *exports, *files]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdpinn_edge.bundle.elf import loading_faults
 from kdpinn_edge.bundle.manifest import (
+    CASADI_LIBRARY,
     PROGRAM_FILES,
     FunctionName,
     Manifest,
@@ -18,8 +19,9 @@ from kdpinn_edge.bundle.manifest import (
 )
 from kdpinn_edge.bundle.signature import check_digest, check_signature
 from kdpinn_edge.bundle.statement import statement_of
-from kdpinn_edge.bundle.symbols import exported
+from kdpinn_edge.bundle.symbols import called_by_casadi, exported, for_casadi, visible
 from kdpinn_edge.bundle.x86 import CHOOSING
+from kdpinn_edge.derive.groups import has_hessian
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.program.file import parse_program
 from kdpinn_edge.program.ir import Program, columns
@@ -61,10 +63,19 @@ class Bundle:
         """Raise BundleError where loading the library would run code, or need or show what it should not."""
         manifest = self.manifest
         symbols = exported(manifest.name, manifest.functions, per_call=bool(manifest.per_call))
-        faults = loading_faults(self.library, symbols, may_choose=manifest.target.name == CHOOSING)
-        if faults:
+        self._check_loadable(manifest.library, visible(symbols))
+
+    def check_casadi_loadable(self) -> None:
+        """Raise BundleError as `check_loadable` does, for the library that CasADi loads."""
+        manifest = self.manifest
+        functions = for_casadi(manifest.name, twice=has_hessian(*manifest.names))
+        self._check_loadable(CASADI_LIBRARY.format(manifest.name), called_by_casadi(functions))
+
+    def _check_loadable(self, file: str, symbols: Iterable[str]) -> None:
+        may_choose = self.manifest.target.name == CHOOSING
+        if faults := loading_faults(self.contents[file], [*symbols], may_choose=may_choose):
             raise BundleError(
-                f"{manifest.library} is not loaded, since it does not pass the gates of an export: {listing(faults)}\n"
+                f"{file} is not loaded, since it does not pass the gates of an export: {listing(faults)}\n"
                 "Export the bundle again."
             )
 
