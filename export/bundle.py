@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import glob
 import hashlib
 import os
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
@@ -48,6 +46,7 @@ from kdpinn_edge.export.artifacts.linking import check_command, link, linker, li
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
 from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.measure.loading import loaded_copy
 from kdpinn_edge.export.measure.not_finite import prove_not_finite
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
@@ -265,11 +264,7 @@ def whole_folder(directory: Path) -> Iterator[Path]:
 
 
 def _self_test(library: bytes, interface: Interface) -> None:
-    """Run the self-test in a copy, since what is loaded stays mapped: no later change of the bundle may reach it."""
-    with TemporaryDirectory() as folder:
-        copy = Path(folder) / interface.library
-        copy.write_bytes(library)
-        loaded = ctypes.CDLL(str(copy))
+    loaded = loaded_copy(library, interface.library)
     if loaded[f"{interface.name}_integrity"]() != 0:
         raise ExportError(f"{interface.library} has other bytes in memory than in its file: this loader changes code")
     result = loaded[f"{interface.name}_selftest"]()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.bundle.probe import not_finite_points
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.measure.loading import loaded_copy
 from kdpinn_edge.export.measure.obstacle import obstacle
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import NumpyProgram
@@ -48,7 +49,7 @@ def prove_not_finite(library: Path, interface: Interface, references: Mapping[Fu
 def _evaluated(library: Path, interface: Interface) -> Evaluate | None:
     target = interface.target
     if target.runs_here():
-        loaded = ctypes.CDLL(str(library.absolute()))
+        loaded = loaded_copy(library.read_bytes(), library.name)
 
         def call(symbol: str, x: NDArray[Any], n_out: int) -> NDArray[Any]:
             y = np.empty((len(x), n_out), x.dtype)
