@@ -9,11 +9,12 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kdpinn_edge.bundle.fmu import LINUX, PLATFORMS, member
 from kdpinn_edge.bundle.manifest import (
     MANIFEST_FILE,
     MAX_RELATIVE_ERROR,
@@ -24,6 +25,7 @@ from kdpinn_edge.bundle.manifest import (
     Manifest,
     Output,
     Precision,
+    Sizes,
     Storage,
     read_manifest,
     write_manifest,
@@ -35,13 +37,16 @@ from kdpinn_edge.export.alternatives import with_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
+from kdpinn_edge.export.artifacts.fmu import check_fmus, check_tools, for_platform
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker
 from kdpinn_edge.export.artifacts.web_page import web_files
+from kdpinn_edge.export.fmu import fmu_files
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
+from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.files import Kind, check_free, move_into_place, undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
@@ -130,6 +135,8 @@ def export_bundle(
     check_free(directory, _kind(directory), ExportError, force=force)
     command, budget = tuple(cc) if cc else linker(interface), Budget(max_flash, max_stack)
     check_command(command)
+    if interface.target.artifact == "fmu":
+        check_tools(command)
     check_judgeable(interface, budget)
     if with_bench:
         check_bench(interface.target)
@@ -137,27 +144,52 @@ def export_bundle(
     with _new_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
-        code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
-        linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
-        library = linked[interface.library]
-        contents = {**linked, **_companions(model, library, code, equation, with_bench=with_bench)}
+        made, code = _made(model, grade, equation, command)
+        contents = {**made, **_companions(model, made[interface.library], code, equation, with_bench=with_bench)}
         for file_name, data in contents.items():
             (folder / file_name).write_bytes(data)
         if with_bench and interface.target.artifact == "elf":
             (folder / BENCH.format(name)).chmod(0o755)
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
-        sizes = check_artifact(library, interface) if code else None
-        if interface.target.runs_here():
-            _self_test(folder / interface.library, name)
+        sizes, image, run_as = _gated(made, interface)
+        if run_as.target.runs_here():
+            _self_test(image, run_as)
         try:
-            usage = measure(library, interface, sizes, budget)
+            usage = measure(image, run_as, sizes, budget)
         except BudgetError as error:
             raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
         manifest = model.manifest(usage, errors, sizes=sizes, equation=equation, files=files)
         write_manifest(manifest, folder)
     return manifest
+
+
+def _made(
+    model: Prepared, grade: Grade, equation: str | None, command: Sequence[str]
+) -> tuple[dict[str, bytes], bytes]:
+    """The files of the artifact, and where it is machine code for one target, the object that it was linked from."""
+    interface = model.interface
+    match interface.target.artifact:
+        case "c99":
+            return {interface.library: c_source(model.kernels[0], interface)}, b""
+        case "fmu":
+            return fmu_files(model, grade, equation), b""
+    code = object_code(model.kernels, interface)
+    return link(code, interface, command), code
+
+
+def _gated(made: Mapping[str, bytes], interface: Interface) -> tuple[Sizes | None, bytes, Interface]:
+    """The sizes of an artifact that has passed its gates, and what is run and measured of it: of an FMU one binary."""
+    library = made[interface.library]
+    match interface.target.artifact:
+        case "c99":
+            return None, library, interface
+        case "fmu":
+            linux = PLATFORMS[LINUX]
+            sizes = check_fmus(made.__getitem__, interface)
+            return sizes, member(library, linux.binary(interface.name, 2)), for_platform(interface, linux)
+    return check_artifact(library, interface), library, interface
 
 
 def _companions(
@@ -211,9 +243,12 @@ def _new_folder(directory: Path) -> Iterator[Path]:
                 shutil.rmtree(building, ignore_errors=True)
 
 
-def _self_test(library: Path, name: str) -> None:
-    result = ctypes.CDLL(str(library.absolute()))[f"{name}_selftest"]()
+def _self_test(image: bytes, interface: Interface) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / interface.library
+        library.write_bytes(image)
+        result = ctypes.CDLL(str(library))[f"{interface.name}_selftest"]()
     if result != 0:
         raise ExportError(
-            f"{library.name}: self-test failed at golden number {result}: this machine computes other bits"
+            f"{interface.library}: self-test failed at golden number {result}: this machine computes other bits"
         )

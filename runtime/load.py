@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, overload
 
+from kdpinn_edge.bundle.fmu import machine_code
 from kdpinn_edge.bundle.manifest import ONNX_FILES, PROGRAM_FILES, FunctionName, Manifest, check_files, read_manifest
 from kdpinn_edge.errors import EngineError, did_you_mean
 from kdpinn_edge.runtime.engine import Engine
@@ -42,7 +43,7 @@ def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engi
     contents = check_files(directory, manifest)
     match engine:
         case "library":
-            return LibraryEngine(manifest, contents[manifest.library])
+            return LibraryEngine(manifest, machine_code(manifest.name, manifest.library, contents[manifest.library]))
         case "onnx":
             models = _listed(manifest, ONNX_FILES, engine)
             return OnnxEngine(manifest, {function: contents[file] for function, file in models.items()})

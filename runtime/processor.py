@@ -6,6 +6,7 @@ import platform
 import re
 from pathlib import Path
 
+from kdpinn_edge.bundle import fmu
 from kdpinn_edge.bundle.manifest import Manifest
 from kdpinn_edge.bundle.x86 import linux_flags
 
@@ -18,6 +19,9 @@ MACHINES = {"aarch64": ARM64, "arm64": ARM64, "armv7": ("armv7l", "armv8l", *ARM
 def misfit(manifest: Manifest) -> str | None:
     """The reason why this machine cannot load the library, as far as that shows without loading it, or None."""
     target = manifest.target
+    if manifest.library.endswith(".fmu"):
+        here = f"{platform.system()} on {platform.machine()}"
+        return None if fmu.platform_here() else f"it has no binary for {here}"
     if not manifest.library.endswith(".so"):
         return f"{Path(manifest.library).suffix} is no shared library of Linux"
     machine, architecture = platform.machine(), target.triple.partition("-")[0]

@@ -22,6 +22,7 @@ TEMPLATES: Mapping[Artifact, Mapping[str, str]] = {
     "dll": {**EXAMPLE, "config-dll.cmake": "{}-config.cmake"},
     "c99": {**EXAMPLE, "config-c99.cmake": "{}-config.cmake"},
     "wasm": HEADER,
+    "fmu": HEADER,
 }
 BUILD: Mapping[Artifact, str] = {
     "elf": "cc example.c -L. -l@name@ -Wl,-rpath,'$ORIGIN' -o example && ./example",
@@ -30,6 +31,7 @@ BUILD: Mapping[Artifact, str] = {
     "dll": "clang example.c @name@.lib -o example.exe && example.exe",
     "c99": "cc -std=c99 -O2 example.c @name@.c -o example && ./example",
     "wasm": "",
+    "fmu": "",
 }
 MEANING = {
     "eval": "The values",

@@ -31,12 +31,23 @@ class Contents:
     faults: list[str] = field(default_factory=list)
 
 
-def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
+@dataclass(frozen=True)
+class Surroundings:
+    """What an artifact may have besides the model: symbols that it exports; symbols and libraries that it needs."""
+
+    exports: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+
+
+ALONE = Surroundings()
+
+
+def check_artifact(artifact: bytes, interface: Interface, around: Surroundings = ALONE) -> Sizes:
     """The sizes of an artifact that passes the gates; ExportError with every gate that it does not pass.
 
-    Gates: it exports the functions of its header and nothing else; it needs no symbol and no library, but for what the
-    system demands of every library (MINIMUM); it has no writable data but what a loader fills in and then protects (the
-    addresses in the descriptor).
+    Gates: it exports the functions of its header, those of `around`, and nothing else; it needs no symbol and no
+    library, but for what the system demands of every library (MINIMUM) and what `around` names; it has no writable data
+    but what a loader fills in and then protects (the addresses in the descriptor).
     """
     kind = interface.target.artifact
     if kind not in READ:
@@ -46,7 +57,7 @@ def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
     except (ELFError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ExportError(f"{interface.library} is not what it should be, {WORDS[kind]}: {error}") from error
     minimum = MINIMUM.get(kind, frozenset())
-    expected = set(interface.symbols)
+    expected = {*interface.symbols, *around.exports}
     faults = list(found.faults)
     if found.exports - minimum != expected:
         faults.append(f"exports {sorted(found.exports - minimum)}; expected: exactly {sorted(expected)}")
@@ -55,8 +66,9 @@ def check_artifact(artifact: bytes, interface: Interface) -> Sizes:
         ("needs the libraries", found.libraries),
         ("has the writable sections", found.writable),
     ):
-        if names - minimum:
-            faults.append(f"{what} {sorted(names - minimum)}; expected: {', '.join(sorted(minimum)) or 'none'}")
+        if names - minimum - around.needs:
+            accepted = ", ".join(sorted(minimum | around.needs)) or "none"
+            faults.append(f"{what} {sorted(names - minimum - around.needs)}; expected: {accepted}")
     if faults:
         raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
     return found.sizes

@@ -26,7 +26,7 @@ def linker(interface: Interface) -> Command:
     Empty where nothing is linked. Raises ExportError where there is none.
     """
     target = interface.target
-    if target.artifact in ("archive", "c99"):
+    if target.artifact in ("archive", "c99", "fmu"):
         return ()
     if target.runs_here():
         for name in ("cc", "gcc", "clang"):
@@ -60,13 +60,21 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
         return {interface.library: archive(object_code, f"{interface.name}.o", interface.symbols)}
     names = [interface.library, *([f"{interface.name}.lib"] if artifact == "dll" else [])]
     options = DIRECT if artifact in DIRECT and tuple(command) == (*ZIG, *ZIG_LINKER[artifact]) else THROUGH_CC
+    return made_by([*command, *options[artifact](interface), OBJECT], {OBJECT: object_code}, names)
+
+
+def made_by(arguments: Sequence[str], files: Mapping[str, bytes], names: Sequence[str]) -> dict[str, bytes]:
+    """The files `names` that a compiler or linker makes of `files` in a folder where nothing else is.
+
+    Raises ExportError with its words if it fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / OBJECT).write_bytes(object_code)
-        arguments = [*command, *options[artifact](interface), OBJECT]
+        for name, data in files.items():
+            (Path(folder) / name).write_bytes(data)
         try:
             done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
         except OSError as error:
-            raise ExportError(f"the linker {command[0]} cannot be run: {error.strerror}") from error
+            raise ExportError(f"the linker {arguments[0]} cannot be run: {error.strerror}") from error
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip() or f"it exits with {done.returncode} and says nothing"
             raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{said}")

@@ -53,6 +53,11 @@ def parse_bytes(text: str) -> int:
 
 def check_judgeable(interface: Interface, budget: Budget) -> None:
     """Raise ExportError for a budget that nothing can be held to: call it before long work."""
+    if interface.target.artifact == "fmu" and budget != Budget():
+        raise ExportError(
+            f"{interface.library} has machine code for several systems, and a budget is for one; expected: no budget, "
+            "or one of the targets x86-64, aarch64, windows-x86-64, macos-arm64"
+        )
     if interface.target.artifact == "c99" and budget.flash is not None:
         raise ExportError(f"{interface.library} is source code: how much flash it takes, its compiler decides")
 

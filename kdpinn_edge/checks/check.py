@@ -18,6 +18,7 @@ from kdpinn_edge.bundle.manifest import (
     Function,
     FunctionName,
     Manifest,
+    Sizes,
     check_files,
     read_manifest,
 )
@@ -155,6 +156,7 @@ def _programs(directory: Path, manifest: Manifest) -> str:
 
 
 def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, Program]) -> str:
+    from kdpinn_edge.export.artifacts.fmu import check_fmus
     from kdpinn_edge.export.artifacts.gates import check_artifact
     from kdpinn_edge.export.targets.interface import Interface
     from kdpinn_edge.export.targets.table import target
@@ -163,8 +165,15 @@ def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, 
     interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call)
     if manifest.sizes is None:
         raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")
+    if made_for.artifact == "fmu":
+        sizes = check_fmus(lambda file: (directory / file).read_bytes(), interface)
+        return f"both FMUs have the same binaries, which need memory alone; {_said(sizes)} in that for Linux"
     sizes = check_artifact((directory / manifest.library).read_bytes(), interface)
-    return f"no symbol from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
+    return f"no symbol from outside, no writable data; {_said(sizes)}"
+
+
+def _said(sizes: Sizes) -> str:
+    return f"{sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
 
 
 def _selftest(directory: Path) -> str:
