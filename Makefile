@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-libraries verify-targets release constraints
+.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-hosts verify-libraries verify-targets release constraints
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
@@ -17,6 +17,7 @@ help:
 	@echo "make verify-activations"
 	@echo "                  every function on every float32 (about an hour on 2 cores), into docs/numerics.md"
 	@echo "make verify-docs  README and the long pages of docs/, as printed, in fresh environments (10 minutes)"
+	@echo "make verify-hosts models inside other systems: FMUs under Wine (needs wine64)"
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
@@ -106,6 +107,9 @@ verify-libraries: .venv-libraries/.done
 	for each in tests/libraries/test_*.py; do \
 		.venv-libraries/bin/python -m pytest --quiet --confcutdir=tests/libraries -W ignore $$each || exit 1; \
 	done
+
+verify-hosts: .venv/.dev
+	$(BIN)/python -m pytest -m hosts
 
 verify-targets: .venv/.dev
 	$(BIN)/python -m pytest -m proof

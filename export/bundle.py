@@ -43,7 +43,7 @@ from kdpinn_edge.export.artifacts.linking import check_command, link, linker
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.fmu import fmu_files
 from kdpinn_edge.export.machine_code import object_code
-from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
+from kdpinn_edge.export.measure.resources import Budget, check_judgeable, emulated_self_test, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
 from kdpinn_edge.export.targets.interface import Interface
@@ -186,9 +186,14 @@ def _gated(made: Mapping[str, bytes], interface: Interface) -> tuple[Sizes | Non
         case "c99":
             return None, library, interface
         case "fmu":
-            linux = PLATFORMS[LINUX]
-            sizes = check_fmus(made.__getitem__, interface)
-            return sizes, member(library, linux.binary(interface.name, 2)), for_platform(interface, linux)
+            sizes, binaries = check_fmus(made.__getitem__, interface), {}
+            for system, platform in PLATFORMS.items():
+                binaries[system] = (
+                    member(library, platform.binary(interface.name, 2)),
+                    for_platform(interface, platform),
+                )
+                emulated_self_test(*binaries[system])
+            return sizes, *binaries[LINUX]
     return check_artifact(library, interface), library, interface
 
 

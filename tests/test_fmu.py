@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from kdpinn_edge.bundle.fmu import PLATFORMS, machine_code
 from kdpinn_edge.bundle.manifest import Input, Output
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import BundleError, ExportError, MisfitError
+from kdpinn_edge.export.artifacts.fmu import check_fmus
 from kdpinn_edge.export.artifacts.fmu_variables import variables
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.targets.interface import Interface
@@ -210,12 +215,24 @@ def test_fmpy_simulates_both(bundle: Path, kind: str) -> None:
     assert found["p"][delay:].tolist() == expected[: len(t) - delay].tolist()
 
 
+IMPORTER = Path(__file__).with_name("importer.c")
+
+
+WITHOUT_A_SCREEN = {"WINEDEBUG": "-all", "WINEARCH": "win64", "WINEDLLOVERRIDES": "mscoree,mshtml="}
+"""Wine waits minutes for the installers of .NET and of a browser otherwise."""
+
+
+def first_output(printed: str, bundle: Path) -> tuple[float, float]:
+    """What the importer printed at last, and what the engine says."""
+    expected = load(bundle)(np.array([[0.25, 0.5, 0.125, 0.75]], "f4"))
+    return float.fromhex(printed.splitlines()[-1]), float(expected[0, 0])
+
+
 def test_a_careless_importer_is_told_of_errors(bundle: Path, tmp_path: Path, need: Need) -> None:
     """Under valgrind, which finds what is read or written out of place, and blocks that nobody gives back."""
     library, program = tmp_path / "net.so", tmp_path / "importer"
     library.write_bytes(machine_code("net", "net.fmu", files(bundle)[0].read_bytes()))
-    source = Path(__file__).with_name("importer.c")
-    subprocess.run([need("cc"), "-std=gnu11", "-g", source, "-o", program, "-ldl"], check=True)
+    subprocess.run([need("cc"), "-std=gnu11", "-g", IMPORTER, "-o", program, "-ldl"], check=True)
     guid = fmpy.read_model_description(files(bundle)[0]).guid
     watched = [need("valgrind"), "--leak-check=full", "--show-leak-kinds=all", "--error-exitcode=9", "-q"]
     done = subprocess.run([*watched, program, library, guid, "0"], capture_output=True, text=True, check=False)
@@ -223,8 +240,47 @@ def test_a_careless_importer_is_told_of_errors(bundle: Path, tmp_path: Path, nee
     told = done.stdout.splitlines()
     assert told[0].startswith("environment other 3 logStatusError fmi2Instantiate: the GUID or token is another one")
     assert "environment me 3 logStatusError fmi2GetReal: value reference 100000 is no variable" in told
+    assert "environment 3 logStatusError fmi3GetFloat64: the number of values does not fit; expected: 1" in told
+    found, expected = first_output(done.stdout, bundle)
+    assert found == expected
     rounding = subprocess.run([program, library, guid, "1"], capture_output=True, text=True, check=True).stdout
     assert "the self-test failed at golden number" in rounding
+
+
+@pytest.mark.hosts
+def test_windows_runs_the_binary(bundle: Path, tmp_path: Path, need: Need) -> None:
+    """The same importer under Wine."""
+    with zipfile.ZipFile(files(bundle)[1]) as archive:
+        (tmp_path / "net.dll").write_bytes(archive.read("binaries/x86_64-windows/net.dll"))
+    program = tmp_path / "importer.exe"
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu"]
+    subprocess.run([*compiler, "-std=gnu11", IMPORTER, "-o", program], check=True)
+    guid = fmpy.read_model_description(files(bundle)[1]).guid
+    debian = f"{os.environ['PATH']}:/usr/lib/wine"
+    wine = shutil.which("wine64", path=debian) or need("wine64")
+    done = subprocess.run(
+        [wine, program, "net.dll", guid, "0"],
+        cwd=tmp_path,
+        env={**os.environ, **WITHOUT_A_SCREEN, "WINEPREFIX": str(tmp_path / "wine")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found, expected = first_output(done.stdout, bundle)
+    assert found == expected
+
+
+@pytest.mark.hosts
+def test_equal_models_give_equal_bytes(bundle: Path, tmp_path: Path) -> None:
+    """Also where they are exported to another folder, with directional derivatives or without."""
+    stated: dict[str, Any] = {"name": "net", "target": "fmu", "precision": "float64", "storage": "float64"}
+    for folder in ("one", "two"):
+        export_bundle(NET, tmp_path / folder, **stated)
+    for first, second in zip(files(tmp_path / "one"), files(tmp_path / "two"), strict=True):
+        assert first.read_bytes() == second.read_bytes()
+        assert validate_fmu(str(first)) == []
+    assert check(tmp_path / "one").passed
 
 
 def test_the_sources_make_the_same_bits(bundle: Path, tmp_path: Path, need: Need) -> None:
@@ -239,20 +295,40 @@ def test_the_sources_make_the_same_bits(bundle: Path, tmp_path: Path, need: Need
         made = folder / PLATFORMS["Linux", "x86_64"].binary("net", fmi)
         made.unlink()
         paths = [folder / "sources" / source for source in sources.sourceFiles]
-        subprocess.run([need("cc"), *WARNINGS, "-O1", "-fPIC", "-shared", *paths, "-o", made], check=True)
+        compiler = [need("cc"), "-std=c99", *WARNINGS, "-O1", "-fPIC"]
+        subprocess.run([*compiler, "-shared", *paths, "-o", made], check=True)
         kind = FMU2Slave if fmi == 2 else FMU3Slave
         instance = kind(guid=described.guid, unzipDirectory=folder, modelIdentifier="net", instanceName="one")
         instance.instantiate()
         found = [evaluated(instance, point, [4, 5, 6] if fmi == 2 else [4, 6], 3) for point in x]
         assert found == load(bundle)(x.astype("f4")).tolist()
         instance.freeInstance()
+        prefixed = [*compiler, f"-DFMI{fmi}_FUNCTION_PREFIX=net_", "-c", paths[1], "-o", tmp_path / "prefixed.o"]
+        subprocess.run(prefixed, check=True)
+        symbols = subprocess.run([need("nm"), prefixed[-1]], capture_output=True, text=True, check=True).stdout
+        assert f" T net_fmi{fmi}Reset" in symbols
+        assert f" fmi{fmi}" not in symbols
 
 
-def test_check_compares_the_binary_and_both_archives(bundle: Path, tmp_path: Path) -> None:
-    verdicts = check(bundle)
-    assert verdicts.passed
-    assert {v.name: v.result for v in verdicts}["jet, library"] == "passed"
-    assert load(bundle).target in ("x86-64-v3", "x86-64-v4", "aarch64")
+def test_check_proves_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    verdicts = {verdict.name: verdict for verdict in check(bundle)}
+    assert {verdict.result for verdict in verdicts.values()} == {"passed"}
+    assert verdicts["gates"].detail.startswith("both FMUs have the same binaries")
+
+
+def test_archives_whose_binaries_differ_are_refused(bundle: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.fmu"
+    with zipfile.ZipFile(files(bundle)[1]) as given, zipfile.ZipFile(other, "w") as changed:
+        for name in given.namelist():
+            data = given.read(name)
+            changed.writestr(name, data[:-1] + b"!" if name.endswith(".dll") else data)
+    interface = Interface("net", "float32", TARGETS["fmu"], INPUTS, {"eval": NET, "jet": NET}, ("nu",))
+    contents = {"net.fmu": files(bundle)[0].read_bytes(), "net_fmi3.fmu": other.read_bytes()}
+    with pytest.raises(ExportError, match="two binaries for windows-x86-64 that differ"):
+        check_fmus(contents.__getitem__, interface)
+    alone = replace(interface, functions={"eval": NET})
+    with pytest.raises(ExportError, match=r"exports \['fmi2CancelStep'.*'net_jet'"):
+        check_fmus(lambda file: (bundle / file).read_bytes(), alone)
 
 
 def test_an_archive_without_its_binary_is_refused(bundle: Path, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ COMPILE = (
     ),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-Wall", "-Wextra", "-Wpedantic", "-Werror"),
 )
+PIC: Mapping[Artifact, Command] = {"elf": ("-fPIC",), "dylib": ("-fPIC",), "dll": ()}
+
 HEAP: Mapping[Artifact, frozenset[str]] = {
     "elf": frozenset({"calloc", "free"}),
     "dylib": frozenset({"_calloc", "_free", "__DATA,__la_symbol_ptr"}),
@@ -54,6 +56,7 @@ HEAP: Mapping[Artifact, frozenset[str]] = {
 """What an FMU takes its memory from, on each kind of system."""
 
 IMPORTS = b"LIBRARY KERNEL32.dll\nEXPORTS\nGetProcessHeap\nHeapAlloc\nHeapFree\n"
+IMPORT_LIBRARY = ("dlltool", "-m", "i386:x86-64", "-d", "heap.def", "-l", "heap.lib")
 
 
 def check_tools(command: Sequence[str]) -> None:
@@ -179,21 +182,15 @@ def _library(
 ) -> bytes:
     """The shared library for a platform, which has passed its gates."""
     target, library = for_platform(interface, platform).target, f"{interface.name}{platform.suffix}"
-    pic = () if target.artifact == "dll" else ("-fPIC",)
+    compile_it = (*ZIG, "cc", "-target", SYSTEMS[platform.target], *COMPILE, *PIC[target.artifact])
     objects = {OBJECT: object_code}
     for source in sources:
         compiled = source.replace(".c", ".o")
-        arguments = ("cc", "-target", SYSTEMS[platform.target], *pic, *COMPILE, source, "-o", compiled)
-        objects |= made_by((*ZIG, *arguments), files, [compiled])
+        objects |= made_by((*compile_it, source, "-o", compiled), files, [compiled])
     if target.artifact == "dll":
-        made = made_by(
-            (*ZIG, "dlltool", "-m", "i386:x86-64", "-d", "heap.def", "-l", "heap.lib"),
-            {"heap.def": IMPORTS},
-            ["heap.lib"],
-        )
-        objects |= made
-    arguments = LINK[target.artifact](interface, library)
-    binary = made_by((*ZIG, *arguments, *objects), objects, [library])[library]
+        objects |= made_by((*ZIG, *IMPORT_LIBRARY), {"heap.def": IMPORTS}, ["heap.lib"])
+    link_it = (*ZIG, *LINK[target.artifact](interface, library))
+    binary = made_by((*link_it, *objects), objects, [library])[library]
     _checked(binary, interface, platform)
     return binary
 

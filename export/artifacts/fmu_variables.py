@@ -80,7 +80,8 @@ def variables(interface: Interface, outputs: Mapping[FunctionName, Sequence[Outp
     inputs = tuple(
         _input(i, column, constant=column.name in interface.per_call) for i, column in enumerate(interface.inputs)
     )
-    places, found = [], []
+    places: list[int] = []
+    found: list[Variable] = []
     taken = {each.name for each in inputs}
     for place, (function, column) in enumerate((f, column) for f in interface.functions for column in outputs[f]):
         if function == "jet" and column.name in taken:

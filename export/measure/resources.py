@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from kdpinn_edge.bundle.manifest import FunctionName, Sizes
 from kdpinn_edge.bundle.probe import probe_points
@@ -15,6 +16,9 @@ from kdpinn_edge.export.measure import callgrind
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Array
+
+if TYPE_CHECKING:
+    from kdpinn_edge.export.measure.emulator import Call, Machine
 
 N_POINTS = (1, 64)
 """How many points a call has whose instructions are counted: they depend on nothing else."""
@@ -106,12 +110,7 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
     if interface.target.name not in PROCESSORS:
         return Usage(None, {}, {}, f"stack and instructions not measured: no emulator for {interface.target.name}")
     machine = Machine(interface.target, artifact)
-    test = machine.call(f"{interface.name}_selftest")
-    if test.result != 0:
-        raise ExportError(
-            f"{interface.library}: self-test failed at golden number {test.result} on the emulated "
-            f"{interface.target.name}: it computes other bits"
-        )
+    test = _tested(machine, interface)
     x = _points(interface)
     stacks: dict[FunctionName, int] = {}
     instructions: dict[FunctionName, dict[str, int]] = {}
@@ -126,6 +125,25 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
         for n in N_POINTS:
             deepest.append(machine.evaluate(interface.symbol(symbol), others[:n], program.n_out, p)[1].stack)
     return Usage(max(deepest), stacks, instructions, f"counted by unicorn {version('unicorn')}")
+
+
+def emulated_self_test(artifact: bytes, interface: Interface) -> None:
+    """Raise ExportError where the self-test of an artifact fails on the emulated processor of its target, if any is."""
+    if find_spec("unicorn") is not None:
+        from kdpinn_edge.export.measure.emulator import PROCESSORS, Machine
+
+        if interface.target.name in PROCESSORS:
+            _tested(Machine(interface.target, artifact), interface)
+
+
+def _tested(machine: Machine, interface: Interface) -> Call:
+    test = machine.call(f"{interface.name}_selftest")
+    if test.result != 0:
+        raise ExportError(
+            f"{interface.library}: self-test failed at golden number {test.result} on the emulated "
+            f"{interface.target.name}: it computes other bits"
+        )
+    return test
 
 
 def _counted(artifact: bytes, interface: Interface) -> Usage:
