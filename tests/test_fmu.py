@@ -26,8 +26,9 @@ from test_c_source import WARNINGS
 from kdpinn_edge import check, load
 from kdpinn_edge.bundle.fmu import PLATFORMS, machine_code
 from kdpinn_edge.bundle.manifest import Input, Output
+from kdpinn_edge.comparison.selection import quick
 from kdpinn_edge.derive.derivatives import derivatives
-from kdpinn_edge.errors import BundleError, ExportError, MisfitError
+from kdpinn_edge.errors import BenchError, BundleError, ExportError, MisfitError
 from kdpinn_edge.export.artifacts.fmu import check_fmus
 from kdpinn_edge.export.artifacts.fmu_variables import variables
 from kdpinn_edge.export.bundle import export_bundle
@@ -96,7 +97,7 @@ def test_the_variables_are_what_the_manifest_says(bundle: Path) -> None:
     assert (scalars["nu"].causality, scalars["nu"].variability) == ("parameter", "tunable")
     assert (scalars["s[1]"].min, scalars["s[1]"].max, scalars["s[1]"].unit) == ("-1.0", "1.0", "m")
     assert (scalars["nu"].min, scalars["nu"].max, scalars["nu"].start) == ("0.5", None, "1.5")
-    assert scalars["simulation_time"].causality == "independent"
+    assert "simulation_time" not in scalars
     assert [n for n, v in scalars.items() if v.causality == "output"] == ["v[0]", "v[1]", "p"]
     assert [n for n, v in scalars.items() if v.causality == "local"] == [*JACOBIAN, "p_nu_nu", "laplacian(p)"]
     assert scalars["p_nu_nu"].unit == "1/(m²/s)²"
@@ -105,6 +106,7 @@ def test_the_variables_are_what_the_manifest_says(bundle: Path) -> None:
     assert (arrays["s"].start, arrays["s"].unit, arrays["s"].min) == ("0.0 0.0", "m", "-1.0")
     assert (arrays["v"].causality, arrays["v"].valueReference) == ("output", arrays["p"].valueReference - 2)
     assert {"s[0]", "v[1]"}.isdisjoint(arrays)
+    assert arrays["simulation_time"].causality == "independent"
     assert two.guid == three.guid
     assert two.modelExchange.providesDirectionalDerivative
     assert three.coSimulation.providesAdjointDerivatives
@@ -344,6 +346,11 @@ def test_a_machine_without_a_binary_is_told(bundle: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("platform.machine", lambda: "sparc64")
     with pytest.raises(MisfitError, match="no binary for Linux on sparc64"):
         load_of_runtime(bundle)
+
+
+def test_what_is_timed_is_a_library(bundle: Path) -> None:
+    with pytest.raises(BenchError, match="holds FMUs, which importers load; expected: a bundle with a library"):
+        quick(bundle)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def _interfaces(interface: Interface, found: Variables, token: str) -> dict[str,
         "first": _listed(first),
         "places": _listed(found.places),
         "derivatives": _listed(derivatives or [-1]),
-        "sizes": _listed(sizes.get(each.reference, 0) for each in found.scalars),
+        "sizes": _listed(sizes.get(i, 0) for i in range(found.time.reference + 1)),
     }
     templates = {"fmu.h": "{}_fmu.h", "fmi2.c": "{}_fmi2.c", "fmi3.c": "{}_fmi3.c"}
     return {file.format(interface.name): filled_template(each, interface, words) for each, file in templates.items()}
@@ -181,7 +181,8 @@ def _library(
     object_code: bytes, files: Mapping[str, bytes], sources: Collection[str], interface: Interface, platform: Platform
 ) -> bytes:
     """The shared library for a platform, which has passed its gates."""
-    target, library = for_platform(interface, platform).target, f"{interface.name}{platform.suffix}"
+    made_for, library = for_platform(interface, platform), f"{interface.name}{platform.suffix}"
+    target = made_for.target
     compile_it = (*ZIG, "cc", "-target", SYSTEMS[platform.target], *COMPILE, *PIC[target.artifact])
     objects = {OBJECT: object_code}
     for source in sources:
@@ -189,14 +190,15 @@ def _library(
         objects |= made_by((*compile_it, source, "-o", compiled), files, [compiled])
     if target.artifact == "dll":
         objects |= made_by((*ZIG, *IMPORT_LIBRARY), {"heap.def": IMPORTS}, ["heap.lib"])
-    link_it = (*ZIG, *LINK[target.artifact](interface, library))
+    link_it = (*ZIG, *LINK[target.artifact](made_for, library))
     binary = made_by((*link_it, *objects), objects, [library])[library]
     _checked(binary, interface, platform)
     return binary
 
 
-def _elf(_: Interface, library: str) -> Command:
-    return ("ld.lld", "-shared", "--build-id=none", "-s", "-Bsymbolic", "-z", "now", "-z", "noexecstack", "-o", library)
+def _elf(interface: Interface, library: str) -> Command:
+    options = ("-shared", "--build-id=none", "-s", "-Bsymbolic", "-z", "now", "-z", "noexecstack")
+    return ("ld.lld", *options, "-soname", interface.library, "-o", library)
 
 
 def _dll(interface: Interface, library: str) -> Command:
@@ -204,9 +206,9 @@ def _dll(interface: Interface, library: str) -> Command:
     return ("lld-link", "/nologo", "/dll", "/noentry", "/Brepro", "/machine:x64", *exports, f"/out:{library}")
 
 
-def _dylib(_: Interface, library: str) -> Command:
-    options = ("-shared", "-nostdlib", "-lSystem", "-s", f"-Wl,-install_name,@rpath/{library}", "-o", library)
-    return ("cc", "-target", SYSTEMS["macos-arm64"], *options)
+def _dylib(interface: Interface, library: str) -> Command:
+    options = ("-shared", "-nostdlib", "-lSystem", "-s", f"-Wl,-install_name,@rpath/{interface.library}")
+    return ("cc", "-target", SYSTEMS["macos-arm64"], *options, "-o", library)
 
 
 LINK: Mapping[Artifact, Callable[[Interface, str], Command]] = {"elf": _elf, "dll": _dll, "dylib": _dylib}

@@ -49,8 +49,8 @@ class Variables:
 
     @property
     def scalars(self) -> tuple[Variable, ...]:
-        """All variables, each number one of its own: those of FMI 2.0."""
-        return (*self.inputs, *self.outputs, self.time)
+        """All variables but time, each number one of its own: those of FMI 2.0, where time is understood."""
+        return (*self.inputs, *self.outputs)
 
     @property
     def with_arrays(self) -> tuple[Variable, ...]:
@@ -66,7 +66,7 @@ class Variables:
             for first, var in self.arrays
         }
         inside = {i for first, array in found.items() for i in range(first + 1, first + array.size)}
-        return tuple(found.get(i, each) for i, each in enumerate(scalars) if i not in inside)
+        return (*(found.get(i, each) for i, each in enumerate(scalars) if i not in inside), self.time)
 
 
 def variables(interface: Interface, outputs: Mapping[FunctionName, Sequence[Output]]) -> Variables:
