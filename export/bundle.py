@@ -6,7 +6,6 @@ import ctypes
 import glob
 import hashlib
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from kdpinn_edge.bundle.manifest import (
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
     PROGRAM_FILES,
+    STATIC_FILES,
     Grade,
     Input,
     Manifest,
@@ -34,6 +34,7 @@ from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
 from kdpinn_edge.export.alternatives import with_advice
+from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
@@ -47,9 +48,11 @@ from kdpinn_edge.export.measure.resources import Budget, check_judgeable, emulat
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
 from kdpinn_edge.export.targets.interface import Interface
-from kdpinn_edge.files import Kind, check_free, move_into_place, undisturbed
+from kdpinn_edge.files import Kind, check_free, move_into_place
+from kdpinn_edge.interrupts import undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
+from kdpinn_edge.unfinished import new_folder
 
 
 def export_bundle(
@@ -144,6 +147,8 @@ def export_bundle(
     with _new_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
+            if advice := compiler_advice(interface):
+                report(f"{interface.library}: {advice}")
         made, code = _made(model, grade, equation, command)
         contents = {**made, **_companions(model, made[interface.library], code, equation, with_bench=with_bench)}
         for file_name, data in contents.items():
@@ -194,6 +199,9 @@ def _gated(made: Mapping[str, bytes], interface: Interface) -> tuple[Sizes | Non
                 )
                 emulated_self_test(*binaries[system])
             return sizes, *binaries[LINUX]
+    if interface.target.artifact in STATIC_FILES:
+        static = STATIC_FILES[interface.target.artifact].format(interface.name)
+        check_artifact(made[static], interface, "static")
     return check_artifact(library, interface), library, interface
 
 
@@ -229,23 +237,16 @@ def _kind(directory: Path) -> Kind:
 @contextmanager
 def _new_folder(directory: Path) -> Iterator[Path]:
     """A folder beside `directory` that becomes it in the end, or is gone after an error or an interrupt."""
-    building = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with undisturbed():
-            building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-        yield building
-        building.chmod(0o755)
-        with undisturbed():
-            if signal.SIGINT in signal.sigpending():
-                raise KeyboardInterrupt
-            move_into_place(building, directory)
+        with new_folder(directory) as building:
+            yield building
+            with undisturbed():
+                if signal.SIGINT in signal.sigpending():
+                    raise KeyboardInterrupt
+                move_into_place(building, directory)
     except OSError as error:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
-    finally:
-        if building is not None:
-            with undisturbed():
-                shutil.rmtree(building, ignore_errors=True)
 
 
 def _self_test(image: bytes, interface: Interface) -> None:

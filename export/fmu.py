@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kdpinn_edge.bundle.fmu import PLATFORMS
 from kdpinn_edge.bundle.manifest import Grade
-from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.fmu import fmus
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.preparation import Prepared, prepare_functions
@@ -31,5 +28,4 @@ def fmu_files(model: Prepared, grade: Grade, equation: str | None) -> dict[str, 
             per_call=constant,
         )
         objects[platform.target] = object_code(made.kernels, made.interface)
-    as_source = replace(interface, target=replace(interface.target, name="c99", artifact="c99"))
-    return fmus(interface, model.outputs, equation, c_source(model.kernels[0], as_source), objects)
+    return fmus(interface, model.outputs, equation, model.kernels[0], objects)

@@ -27,13 +27,13 @@ from kdpinn_edge.bundle.manifest import (
     Storage,
     TargetRecord,
     domain_fault,
-    name_fault,
 )
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
 from kdpinn_edge.derive.per_call import check_per_call, split
 from kdpinn_edge.derive.residual import residual as residual_of
+from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel

@@ -81,9 +81,15 @@ class SearchError(KdpinnError):
     """A search has no goal, or its storage belongs to another one."""
 
 
+MOST_LISTED = 20
+
+
 def listing(faults: list[str]) -> str:
-    """Write several faults as one message: each on its own line when there is more than one."""
-    return faults[0] if len(faults) == 1 else "".join(f"\n  - {fault}" for fault in faults)
+    """Write several faults as one message: each on its own line when there is more than one, the first MOST_LISTED."""
+    if len(faults) == 1:
+        return faults[0]
+    more = [f"and {len(faults) - MOST_LISTED:,} more"] if len(faults) > MOST_LISTED else []
+    return "".join(f"\n  - {fault}" for fault in (*faults[:MOST_LISTED], *more))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 from kdpinn_edge.errors import KdpinnError
+from kdpinn_edge.reading import MIB, read_whole
+
+LARGEST_PROGRAM = 16 * MIB
+"""Bytes that a program of the user's own may have."""
 
 
 @contextmanager
@@ -20,6 +24,10 @@ def running(path: Path, error: type[KdpinnError], expected: str) -> Iterator[Mod
     Raises `error`, with the line in the file and what is `expected`, where the file cannot be run, or what is done with
     the module in the context fails.
     """
+    try:
+        read_whole(path, LARGEST_PROGRAM)
+    except OSError as found:
+        raise error(f"{path}: {found.strerror}; expected: {expected}") from found
     name = f"{path.stem}_program"  # no other module is called so
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -170,12 +170,94 @@ def test_the_dialect_of_gnu_contracts_nothing(target: Target, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("target", BOTH, ids=lambda target: target.name)
+def test_clang_that_is_told_to_contract_fuses_nothing(target: Target, precision: Precision, tmp_path: Path) -> None:
+    """It then takes no notice of pragmas."""
+    told = [("clang", level, "-march=native", "-ffp-contract=fast") for level in ("-O1", "-O3")]
+    assert_compilers_agree(tmp_path, with_jet(mlp(2, 16, 2, 1)), precision, target=target, compilers=told)
+
+
+TWO_MODELS = """
+#include "one.c"
+#include "two.c"
+#include <stdio.h>
+int main(void) { printf("%d %d", (int)one_selftest(), (int)two_selftest()); return !one_matches() || !two_matches(); }
+"""
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_two_models_are_one_file_for_the_compiler(compiler: str, tmp_path: Path) -> None:
+    """As in builds that put all sources into one: of both precisions, whose multiply-adds have one name in a macro."""
+    for name, precision in (("one", PRECISIONS[0]), ("two", PRECISIONS[1])):
+        inputs = tuple(Input(column, -1.0, None) for column in columns(TINY["eval"].inputs))
+        interface = Interface(name, precision, FUSED, inputs, with_jet(TINY["eval"]))
+        made = kernel(interface.functions, precision, FUSED, 1)
+        for file, data in {**c_files(interface), f"{name}.c": c_source(made, interface)}.items():
+            (tmp_path / file).write_bytes(data)
+    (tmp_path / "main.c").write_text(TWO_MODELS)
+    for option in ("-O1", "-march=native"):
+        run(compiler, *STRICT, option, tmp_path / "main.c", "-o", tmp_path / "main", "-lm")
+        assert run(tmp_path / "main") == "0 0"
+
+
+AVR_MAIN = """
+#include "model.h"
+#include <avr/interrupt.h>
+#include <avr/io.h>
+#include <avr/sleep.h>
+#include <stdio.h>
+
+static int put(char c, FILE *file)
+{
+    (void)file;
+    UDR0 = c;
+    while (!(UCSR0A & (1 << UDRE0))) { }
+    return 0;
+}
+
+static FILE out = FDEV_SETUP_STREAM(put, NULL, _FDEV_SETUP_WRITE);
+
+int main(void)
+{
+    float x[2] = {0.25f, -0.5f};
+    union { float number; uint32_t bits; } y;
+    UCSR0B = 1 << TXEN0;
+    stdout = &out;
+    model_eval(x, &y.number, 1);
+    printf("%ld %08lx %d|", (long)model_selftest(), (unsigned long)y.bits, (int)model_outside(x, 1));
+    puts("");
+    cli();
+    sleep_enable();
+    sleep_cpu();
+    return 0;
+}
+"""
+
+
+@pytest.mark.hosts
+def test_a_processor_whose_double_has_32_bits(tmp_path: Path, need: Need) -> None:
+    """An 8-bit AVR of 16 KB RAM, simulated; with fused multiply-add the source says what to do instead."""
+    source = write(tmp_path, kernel(TINY, "float32", TWICE, 1), interface_of(TINY, "float32", TWICE))
+    (tmp_path / "main.c").write_text(AVR_MAIN)
+    avr = [need("avr-gcc"), "-mmcu=atmega1284p", "-std=gnu99", "-Os"]
+    run(*avr, source, tmp_path / "main.c", "-lm", "-o", tmp_path / "main.elf")
+    simulated = [need("simavr"), "-m", "atmega1284p", "-f", "16000000", tmp_path / "main.elf"]
+    done = subprocess.run(simulated, capture_output=True, text=True, check=True, timeout=60)
+    y = NumpyProgram(TINY["eval"], "float32", TWICE.profile)(np.array([[0.25, -0.5]], np.float32))
+    assert f"0 {y.view(np.uint32).item():08x} 0" in done.stdout + done.stderr
+    write(tmp_path, kernel(TINY, "float32", FUSED, 1), interface_of(TINY, "float32", FUSED))
+    refused = subprocess.run([*avr, "-c", source], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "export with --target c99-muladd" in refused.stderr
+
+
+@pytest.mark.slow
 def test_parameters_of_16_bits_stay_so(tmp_path: Path) -> None:
     functions: Functions = {"eval": store_as_float16(mlp(2, 20, 2, 2))}
     halves = kernel(functions, "float32", FUSED, 5, storage="float16")
     source = write(tmp_path, halves, interface_of(functions, "float32", FUSED))
     size = halves.weights["W_EVAL"].size
-    assert f"static const uint16_t W_EVAL[{size}]" in source.read_text()
+    assert f"static const uint16_t KDPINN_MODEL_W_EVAL[{size}]" in source.read_text()
     x = wild(functions["eval"], 500, "float32")
     for compiler in COMPILERS:
         library = CLibrary(source, functions, "float32", compiler)

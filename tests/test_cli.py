@@ -27,6 +27,7 @@ from kdpinn_edge.comparison import selection, session
 from kdpinn_edge.comparison.backend import Backend
 from kdpinn_edge.comparison.backend_config import NotInstalledError
 from kdpinn_edge.errors import did_you_mean
+from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Map, Program, Var
@@ -248,11 +249,11 @@ def test_check_fails_a_truncated_library(bundle: Path) -> None:
     assert "libnet.so: SHA-256 is" in found["checks"][-1]["detail"]
 
 
-def test_check_fails_a_truncated_manifest(bundle: Path) -> None:
+def test_check_of_what_is_no_bundle_is_bad_input(bundle: Path) -> None:
     truncate(bundle / MANIFEST_FILE)
-    result = run("check", bundle)
-    assert result.exit_code == 1
-    assert "not JSON" in result.stdout
+    assert "not JSON" in refused("check", bundle)
+    (bundle / MANIFEST_FILE).unlink()
+    assert "expected" in refused("check", bundle)
 
 
 def test_check_fails_another_model_behind_right_hashes(bundle: Path) -> None:
@@ -423,7 +424,7 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "{program}", "--out", "{new}", "--precision", "float16"], "'float16' is not one of"),
         (["export", "{program}", "--out", "{bundle}", "--name", "net"], "replace the bundle by --force (in Python"),
         (["export", "{program}", "--out", "{program}", "--name", "net", "--force"], "is no folder; expected: a folder"),
-        (["train", "heat", "--out", "{bundle}", "--force"], "already holds other files than those of a run (ex"),
+        (["train", "heat", "--out", "{bundle}", "--force"], "already holds other files than those of a run (CM"),
         (["train", "heat", "--out", "{new}", "--force", "--resume"], "--force begins a new run and --resume goes on"),
         (["study", "heat", "--out", "{bundle}", "--force"], "already holds other files than those of a study"),
         (
@@ -452,7 +453,10 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "", "--out", "{new}"], "no model is called ''"),
         (["export", "{folder}.npz", "--out", "{new}"], "not a Program file: it cannot be read (Is a dir"),
         (["export", "{folder}.onnx", "--out", "{new}"], "folder.onnx: this is a folder; expected: model.onnx"),
-        (["export", "{empty}", "--name", "n", "--out", "{new}"], "not a Program file (ValueError: no NumPy archive)"),
+        (
+            ["export", "{empty}", "--name", "n", "--out", "{new}"],
+            "not a Program file (ValueError: no NumPy archive of a Program)",
+        ),
         (
             ["export", "{junk}", "--inputs", "x", "--outputs", "u", "--out", "{new}"],
             "junk.pt: not a file that torch.save wrote",
@@ -623,6 +627,15 @@ def test_help_is_quick_and_lists_every_command() -> None:
     for command in ("problems", "targets", "train", "distill", "export", "check", "bench", "info"):
         assert command in result.stdout
     assert not {"torch", "numba", "onnx", "onnxruntime", "numpy", "cffi"} & set(result.stderr.split())
+
+
+def test_a_table_on_a_narrow_terminal_cuts_no_name() -> None:
+    command = [sys.executable, "-m", "kdpinn_edge", "targets"]
+    done = subprocess.run(command, env=os.environ | {"COLUMNS": "80"}, capture_output=True, text=True, check=True)
+    rows = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+    assert set(TARGETS) <= rows
+    assert {target.library.format("NAME") for target in TARGETS.values()} <= set(done.stdout.split())
+    assert "…" not in done.stdout
 
 
 def test_a_missing_package_is_named_with_its_extra(program_file: Path, tmp_path: Path) -> None:

@@ -18,11 +18,13 @@ from typer.testing import CliRunner
 
 from kdpinn_edge.cli import app
 from kdpinn_edge.errors import KdpinnError
-from kdpinn_edge.files import Kind, check_free, clear, move_into_place, undisturbed, write_whole
+from kdpinn_edge.files import Kind, check_free, clear, move_into_place, write_whole
+from kdpinn_edge.interrupts import undisturbed
 from kdpinn_edge.studies import worker
 from kdpinn_edge.studies.search.run import SEARCH
 from kdpinn_edge.studies.study.run import STUDY
 from kdpinn_edge.training.run_folder import RUN, append_metrics, open_run
+from kdpinn_edge.unfinished import private_name
 
 NOTE = Kind("note", "mark", ("mark", "*/page.txt", "page[[]1].txt"))
 
@@ -80,6 +82,13 @@ def test_a_file_and_a_link_are_no_folder(tmp_path: Path, force: bool) -> None:
 @pytest.mark.parametrize("kind", [RUN, STUDY, SEARCH])
 def test_the_marker_of_a_kind_is_one_of_its_files(kind: Kind, tmp_path: Path) -> None:
     check_free(folder(tmp_path, kind.marker), kind, KdpinnError, force=True)
+
+
+def test_what_a_killed_run_was_writing_is_of_its_kind(tmp_path: Path) -> None:
+    left = private_name(tmp_path / "checkpoint.safetensors")
+    check_free(folder(tmp_path, "config.json", left.name), RUN, KdpinnError, force=True)
+    with pytest.raises(KdpinnError, match="already holds other files"):
+        check_free(folder(tmp_path, private_name(tmp_path / "notes").name), RUN, KdpinnError, force=True)
 
 
 def test_a_search_holds_runs_with_bundles(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import cos, pi
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from kdpinn_edge.errors import TrainError
 from kdpinn_edge.problems import problem
-from kdpinn_edge.training import Pinn, TrainConfig
-from kdpinn_edge.training.config import OPTIMISERS
+from kdpinn_edge.training import DistillConfig, Pinn, TrainConfig
+from kdpinn_edge.training.config import OPTIMISERS, RANDOM_FEATURES
 from kdpinn_edge.training.fit import optimiser
 from kdpinn_edge.training.optimisers import (
     Adam,
@@ -20,6 +21,7 @@ from kdpinn_edge.training.optimisers import (
     LevenbergMarquardt,
     LimitedMemory,
     Optimiser,
+    OutputLayer,
     SelfScaledBroyden,
     Soap,
     searched,
@@ -261,9 +263,71 @@ def test_at_a_minimum_nothing_moves(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(memory, method.start(minimum), strict=True))
 
 
+def test_the_output_layer_alone_solves_a_linear_problem_in_one_step() -> None:
+    residuals, solution = quadratic(12, condition=1e4)
+    begin = solution + torch.cat([torch.zeros(7), torch.ones(5)])
+    method = OutputLayer(5)
+    theta, loss, memory = method.step(begin, method.start(begin), of_residuals(residuals, fresh=True))
+    torch.testing.assert_close(theta, solution, rtol=0, atol=1e-10)
+    assert torch.equal(theta[:7], begin[:7])
+    assert loss < 1e-20
+    never = Landscape(fresh=False, loss=lambda theta: loss, slope=_unwanted, linear=_unwanted, n=12)
+    again, _, _ = method.step(theta, memory, never)  # it is solved, and nothing is calculated any more
+    assert torch.equal(again, theta)
+
+
+def _unwanted(theta: Tensor) -> Any:
+    raise AssertionError
+
+
+def test_the_output_layer_alone_solves_a_nonlinear_problem_in_several_steps() -> None:
+    def residuals(theta: Tensor) -> Tensor:
+        a, b = theta[-2:]
+        return torch.stack([a.exp() - 2, b.sin() + a * b - 0.5, a * b])
+
+    begin = torch.tensor([9.0, 0.2, 0.3], dtype=torch.float64)
+    on, method = of_residuals(residuals), OutputLayer(2)
+    theta, memory = begin, method.start(begin)
+    losses = []
+    for _ in range(12):
+        theta, loss, memory = method.step(theta, memory, on)
+        losses.append(loss)
+    assert losses == sorted(losses, reverse=True)
+    assert theta[0] == 9
+    gradient = torch.func.grad(lambda theta: residuals(theta).square().mean())(theta)
+    assert gradient[-2:].abs().max() < 1e-6
+
+
+def test_more_features_than_points_are_no_obstacle() -> None:
+    A = torch.randn(4, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    method, begin = OutputLayer(9), torch.zeros(9, dtype=torch.float64)
+    _, loss, _ = method.step(begin, method.start(begin), of_residuals(lambda theta: A @ theta[-9:] - 1))
+    assert loss < 1e-25
+
+
 def test_every_name_is_an_optimiser() -> None:
     net = Pinn(problem("burgers"), (4,))
-    made = {name: optimiser(TrainConfig(optimiser=name, newton_rounds=2, newton_steps=3), net) for name in OPTIMISERS}
+    some = {"newton_rounds": 2, "newton_steps": 3}
+    made = {name: optimiser(TrainConfig(optimiser=name, **some), net) for name in OPTIMISERS if name != RANDOM_FEATURES}
     assert made == {**EVERY, "soap": Soap(((4, net.layers[0].in_features), (4,), (1, 4), (1,)), 6)}
-    with pytest.raises(TrainError, match=r"no optimiser is called 'bfgs'; expected: lm, ssbroyden, lbfgs, soap"):
+    assert optimiser(TrainConfig.random_features((4,)), net) == OutputLayer(5)
+    with pytest.raises(
+        TrainError, match=r"no optimiser is called 'bfgs'; expected: lm, ssbroyden, lbfgs, soap, random"
+    ):
         TrainConfig(optimiser="bfgs")
+
+
+def test_random_features_have_no_adam_and_a_spread() -> None:
+    with pytest.raises(TrainError, match=r"adam_rounds is 2, .*; expected: 0, as in TrainConfig.random_features\(\)"):
+        TrainConfig(optimiser=RANDOM_FEATURES)
+    with pytest.raises(TrainError, match=r"spread is 0; expected: a number above 0"):
+        DistillConfig.random_features((9,), spread=0)
+    assert DistillConfig.random_features((9,), seed=3, n_points=50) == DistillConfig(
+        hidden=(9,),
+        seed=3,
+        n_points=50,
+        adam_rounds=0,
+        optimiser=RANDOM_FEATURES,
+        newton_rounds=1,
+        newton_steps=8,
+    )

@@ -20,18 +20,20 @@ from typer.testing import CliRunner
 
 from kdpinn_edge import cli, zoo
 from kdpinn_edge.derive.closed_form import closed_form_program
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import StudyError
 from kdpinn_edge.importers.model import Model, find_model
 from kdpinn_edge.problems import problem
+from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.studies.study import METHODS, MethodRow, Plan, StudyCell, make_plan, read_plan, study, verdicts
 from kdpinn_edge.studies.study.baselines import baseline, closed_form, reference, tables
 from kdpinn_edge.studies.study.latency import NetLatency
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_slopes
-from kdpinn_edge.studies.study.page import pareto, write_page
+from kdpinn_edge.studies.study.page import page, pareto, write_page
 from kdpinn_edge.studies.study.plan import write_plan
-from kdpinn_edge.studies.study.report import report
+from kdpinn_edge.studies.study.report import StudyReport, report
 from kdpinn_edge.studies.study.results import Spread, results, rows
-from kdpinn_edge.studies.study.run import ACCURACY_FILE, StudyProgress
+from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER, StudyProgress
 from kdpinn_edge.studies.study.text_report import print_report
 from kdpinn_edge.training import DistillConfig, TrainConfig, train
 from kdpinn_edge.training.run_folder import CHECKPOINT_FILE
@@ -203,6 +205,19 @@ def test_the_accuracy_is_that_of_the_record() -> None:
     assert found.relative_l2 < found.slopes_l2 < 1e-2
 
 
+def test_without_a_reference_the_accuracy_is_that_of_the_residual() -> None:
+    program = find_model("heat").program
+    found = accuracy(program, replace(HEAT, exact=None, closed_form=None))
+    x = HEAT.grid(HEAT.per_axis)
+    u_t, u_xx = interpret(derivatives(program, ["u_t", "u_xx"]), x).T
+    r = u_t - 0.4 * u_xx
+    share = np.linalg.norm(r) / np.linalg.norm(u_t)  # the ansatz is a product, so u_t is a sum of larger terms
+    assert 0.2 * share < found.relative_l2 < share
+    assert found.max_abs == pytest.approx(np.abs(r).max(), rel=0.1)  # float32
+    assert found.rmse == pytest.approx(np.sqrt(np.mean(r**2)), rel=0.1)
+    assert found.slopes_l2 is None
+
+
 def test_slopes_of_a_reference_are_its_derivatives() -> None:
     x, t = points = np.random.default_rng(0).uniform(0.01, 0.99, (2, 50))
     decay = np.exp(-0.4 * np.pi**2 * t)
@@ -263,6 +278,25 @@ def test_medians_and_spread_are_over_the_seeds(plan: Plan, folder: Path) -> None
 
 
 # What is shown
+
+
+def test_without_a_reference_residuals_are_shown_and_called_so(plan: Plan, folder: Path) -> None:
+    net = NetAccuracy(0.25, 1.0, 0.5, None)
+    latency = {name: NetLatency(1.0, 1.0) for name in (TEACHER, "3")}
+    counts = dict.fromkeys(latency, 1)
+    table = tuple(rows([replace(each, accuracy=net) for each in results(plan, folder)], net))
+    said = tuple(verdicts(table))
+    found = StudyReport(plan, HEAT, 2, net, 1, table, said, counts, latency, (), None)
+    text = page(found, "study.png")
+    assert "heat has no reference solution, so these are residuals" in text
+    assert "is not always a smaller error" in text
+    assert "| teacher |  | 1 | 2.5e-01 | 1.0e+00 | 1 |" in text
+    for word in ("slopes", "relative L2", "Without a network"):
+        assert word not in text
+    assert "by residuals" in repr(found)
+    assert found.document()["errors_are"] == "residuals"
+    assert found.document()["baselines"] == []
+    assert "residual" in found.plot().axes[0].get_ylabel()
 
 
 def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from itertools import chain, count
 
 from kdpinn_edge.bundle.manifest import PROGRAM_FILES, Artifact, FunctionName
+from kdpinn_edge.export.artifacts.build_files import CMAKE, PKG_CONFIG, build_blocks, build_words, needs_libm
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import Var, columns
 
@@ -16,11 +17,11 @@ COMMON_HEADER = "kdpinn_edge.h"
 HEADER = {"model.h": "{}.h"}
 EXAMPLE = {**HEADER, "example.c": "example.c"}
 TEMPLATES: Mapping[Artifact, Mapping[str, str]] = {
-    "elf": {**EXAMPLE, "config.cmake": "{}-config.cmake", "model.pc": "{}.pc"},
-    "dylib": {**EXAMPLE, "config.cmake": "{}-config.cmake", "model.pc": "{}.pc"},
-    "archive": {**EXAMPLE, "config-archive.cmake": "{}-config.cmake", "model.pc": "{}.pc"},
-    "dll": {**EXAMPLE, "config-dll.cmake": "{}-config.cmake"},
-    "c99": {**EXAMPLE, "config-c99.cmake": "{}-config.cmake"},
+    "elf": {**EXAMPLE, **CMAKE, **PKG_CONFIG},
+    "dylib": {**EXAMPLE, **CMAKE, **PKG_CONFIG},
+    "archive": {**EXAMPLE, **CMAKE, **PKG_CONFIG},
+    "dll": {**EXAMPLE, **CMAKE},
+    "c99": {**EXAMPLE, **CMAKE, **PKG_CONFIG},
     "wasm": HEADER,
     "fmu": HEADER,
 }
@@ -29,7 +30,7 @@ BUILD: Mapping[Artifact, str] = {
     "dylib": "cc example.c -L. -l@name@ -Wl,-rpath,@loader_path -o example && ./example",
     "archive": "cc example.c -L. -l@name@ -o example, with the compiler and start-up code of the board",
     "dll": "clang example.c @name@.lib -o example.exe && example.exe",
-    "c99": "cc -std=c99 -O2 example.c @name@.c -o example && ./example",
+    "c99": "cc -std=c99 -O2 example.c @name@.c -o example@libm@ && ./example",
     "wasm": "",
     "fmu": "",
 }
@@ -59,16 +60,29 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -
         "profile": interface.target.profile,
         "target": interface.target.name,
         "library": interface.library,
-        "build": BUILD[interface.target.artifact].replace("@name@", interface.name),
+        "build": _build(interface),
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
         "inputs": ", ".join(column.name for column in interface.inputs),
+        **build_words(interface),
     }
     functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]
     constant = [_per_call(interface)] if interface.per_call else []
-    repeated = {"function": functions, "per_call": constant, "function_for": functions if constant else []}
+    repeated = {
+        "function": functions,
+        "per_call": constant,
+        "function_for": functions if constant else [],
+        **build_blocks(interface),
+    }
     text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
     return filled(text, {**model, **words}, repeated).encode()
+
+
+def _build(interface: Interface) -> str:
+    """How the example is compiled, linked and run."""
+    artifact = interface.target.artifact
+    libm = " -lm" if needs_libm(interface) else ""
+    return BUILD[artifact].replace("@name@", interface.name).replace("@libm@", libm)
 
 
 def _per_call(interface: Interface) -> dict[str, str]:

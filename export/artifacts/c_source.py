@@ -38,12 +38,12 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
     """
     real = REAL[interface.precision]
     fused = interface.target.fuses
-    box = {"LOWER": np.array(interface.lower, np.float64), "UPPER": np.array(interface.upper, np.float64)}
-    arrays = {name: array for name, array in {**kernel.arrays, **box}.items() if array.size}
+    prefix = f"KDPINN_{interface.name.upper()}_"
+    arrays = {name: array for name, array in kernel.arrays.items() if array.size}
     source = Source(
         interface.precision,
-        {name: _named(name, array) for name, array in arrays.items()},
-        lambda routine: _c_name(routine, interface),
+        {name: _named(f"{prefix}{name}", array) for name, array in arrays.items()},
+        lambda function: _c_name(function, interface),
     )
     for each in kernel.per_call.values():
         source.routine(each.once.routines[1])
@@ -57,22 +57,26 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
         "libraries": "none, or fma of the C library" if fused and real.number == "double" else "none",
         "definitions": "\n\n".join(
             [
-                *(_array(name, array) for name, array in arrays.items()),
-                *_words(source.words, real, fused),
+                *(_array(f"{prefix}{name}", array) for name, array in arrays.items()),
+                _side(f"{prefix}LOWER", interface.lower),
+                _side(f"{prefix}UPPER", interface.upper),
+                *_words(source.words, real, fused, {"name": interface.name, "ARRAY": prefix}),
                 *source.functions,
             ]
         ),
         "input_names": quoted([column.name for column in interface.inputs]),
         "field": f"f{real.width}",
-        "lower": source.arrays["LOWER"],
-        "upper": source.arrays["UPPER"],
+        "lower": _named(f"{prefix}LOWER", np.array(interface.lower)),
+        "upper": _named(f"{prefix}UPPER", np.array(interface.upper)),
+        "ARRAY": prefix,
+        "double": "DBL_MANT_DIG != 53" if real.number == "double" else "(DBL_MANT_DIG != 53 && DBL_MANT_DIG != 24)",
     }
     return filled_template("model.c", interface, more)
 
 
-def _c_name(routine: str, interface: Interface) -> tuple[str, str]:
-    """The storage class and the C name of a routine of the kernel."""
-    name = f"{interface.name}_{routine}"
+def _c_name(function: str, interface: Interface) -> tuple[str, str]:
+    """The storage class and the name of a C function, which no other model shares."""
+    name = f"{interface.name}_{function}"
     return ("" if name in interface.symbols else "static "), name
 
 
@@ -96,6 +100,17 @@ def _array(name: str, array: NDArray[Any]) -> str:
     return f"{head} = {{{{\n{_rows(_bits(array))}\n}}}};"
 
 
+def _side(name: str, bounds: Sequence[float]) -> str:
+    """One side of the domain box, as doubles. These have 32 bits on 8-bit processors."""
+    array = np.array(bounds, np.float64)
+    wide = _array(name, array)
+    if np.isfinite(array).all():
+        return wide
+    narrow = f"static const union {{ uint32_t bits[{array.size}]; double numbers[{array.size}]; }} {name}"
+    rows = _rows(_bits(array.astype(np.float32)))
+    return f"#if DBL_MANT_DIG == 53\n{wide}\n#else\n{narrow} = {{{{\n{rows}\n}}}};\n#endif"
+
+
 def _bits(numbers: NDArray[Any]) -> list[str]:
     width = numbers.itemsize
     return [f"0x{number:0{2 * width}x}u" for number in numbers.view(f"u{width}").tolist()]
@@ -114,11 +129,13 @@ CALLED: Mapping[str, Sequence[str]] = {
     "copysign": ("bits", "from_bits"),
     "canonical": ("from_bits",),
     "half": ("from_bits",),
+    "mul": ("instruction",),
+    "fma": ("instruction",),
 }
-"""The words that a word calls, in templates/words.c."""
+"""The words that a word needs, in templates/words.c."""
 
 
-def _words(wanted: set[str], real: Real, fused: bool) -> list[str]:
+def _words(wanted: set[str], real: Real, fused: bool, names: Mapping[str, str]) -> list[str]:
     """The C functions for these words and for those that they call, as templates/words.c has them, callers last."""
     text = (files("kdpinn_edge") / "export" / "templates" / "words.c").read_text(encoding="ascii")
     _, *parts = re.split(r"^@word (.+)@\n", text, flags=re.M)
@@ -129,7 +146,10 @@ def _words(wanted: set[str], real: Real, fused: bool) -> list[str]:
         "top": f"{real.width - 1}",
         "nan": real.nan,
         "has_fma": HAS_FMA[real.number],
+        "builtin_fma": {"float": "__builtin_fmaf", "double": "__builtin_fma"}[real.number],
+        **names,
     }
+    wanted = wanted if fused or "fma" not in wanted else {*wanted, "mul"}
     needed = {*wanted, *(called for word in wanted for called in CALLED.get(word, ()))}
     found: list[str] = []
     for title, body in zip(parts[::2], parts[1::2], strict=True):

@@ -17,12 +17,15 @@ from io import BytesIO
 from kdpinn_edge.bundle.fmu import FMI3_FILE, LINUX, PLATFORMS, Platform, member
 from kdpinn_edge.bundle.manifest import Artifact, FunctionName, Output, Sizes
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.artifacts.build_files import needs_libm
 from kdpinn_edge.export.artifacts.c_files import c_files, filled_template
+from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.fmu_description import build_description, fmi2_description, fmi3_description
 from kdpinn_edge.export.artifacts.fmu_functions import FMI_FUNCTIONS
 from kdpinn_edge.export.artifacts.fmu_variables import Variables, first_places, variables
 from kdpinn_edge.export.artifacts.gates import Surroundings, check_artifact
 from kdpinn_edge.export.artifacts.linking import OBJECT, ZIG, Command, made_by
+from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import TARGETS
 
@@ -76,17 +79,19 @@ def fmus(
     interface: Interface,
     outputs: Mapping[FunctionName, Sequence[Output]],
     equation: str | None,
-    source: bytes,
+    kernel: Kernel,
     objects: Mapping[str, bytes],
 ) -> dict[str, bytes]:
     """File name → contents of both FMUs.
 
-    `outputs` describes the columns of each function, `source` is the model in C99, and `objects` its machine code for
+    `outputs` describes the columns of each function, `kernel` is printed as C99, and `objects` are its machine code for
     each target of `PLATFORMS`. Equal models give equal bytes. Raises ExportError where a compiler or a gate refuses.
     """
     check_tools(())
     name, found = interface.name, variables(interface, outputs)
     token = _token(interface, found)
+    as_source = replace(interface, target=replace(interface.target, name="c99", artifact="c99"))
+    source, libraries = c_source(kernel, as_source), ["m"] if needs_libm(as_source) else []
     interfaces = _interfaces(interface, found, token)
     headers = {**c_files(interface), f"{name}_fmu.h": interfaces.pop(f"{name}_fmu.h")}
     binaries = {
@@ -102,7 +107,7 @@ def fmus(
             contents["modelDescription.xml"] = fmi2_description(name, token, equation, found, compiled)
         else:
             contents["modelDescription.xml"] = fmi3_description(name, token, equation, found)
-            contents["sources/buildDescription.xml"] = build_description(name, compiled, _libraries(interface))
+            contents["sources/buildDescription.xml"] = build_description(name, compiled, libraries)
         contents |= {platform.binary(name, fmi): binary for platform, binary in binaries.items()}
         archives[file] = _archive(contents)
     return archives
@@ -132,7 +137,8 @@ def for_platform(interface: Interface, platform: Platform) -> Interface:
 
 def _checked(binary: bytes, interface: Interface, platform: Platform) -> Sizes:
     made_for = for_platform(interface, platform)
-    return check_artifact(binary, made_for, Surroundings(FMI_FUNCTIONS, HEAP[made_for.target.artifact]))
+    around = Surroundings(FMI_FUNCTIONS, HEAP[made_for.target.artifact], f"{interface.name}{platform.suffix}")
+    return check_artifact(binary, made_for, around=around)
 
 
 def _token(interface: Interface, found: Variables) -> str:
@@ -172,11 +178,6 @@ def _listed(numbers: Iterable[float]) -> str:
     return lines[0] if len(lines) == 1 else "".join(f"\n    {line}" for line in lines) + "\n"
 
 
-def _libraries(interface: Interface) -> tuple[str, ...]:
-    """What the source may need where the processor has no fused multiply-add."""
-    return ("m",) if interface.precision == "float64" and interface.target.fuses else ()
-
-
 def _library(
     object_code: bytes, files: Mapping[str, bytes], sources: Collection[str], interface: Interface, platform: Platform
 ) -> bytes:
@@ -196,9 +197,9 @@ def _library(
     return binary
 
 
-def _elf(interface: Interface, library: str) -> Command:
+def _elf(_: Interface, library: str) -> Command:
     options = ("-shared", "--build-id=none", "-s", "-Bsymbolic", "-z", "now", "-z", "noexecstack")
-    return ("ld.lld", *options, "-soname", interface.library, "-o", library)
+    return ("ld.lld", *options, "-soname", library, "-o", library)
 
 
 def _dll(interface: Interface, library: str) -> Command:
@@ -206,8 +207,8 @@ def _dll(interface: Interface, library: str) -> Command:
     return ("lld-link", "/nologo", "/dll", "/noentry", "/Brepro", "/machine:x64", *exports, f"/out:{library}")
 
 
-def _dylib(interface: Interface, library: str) -> Command:
-    options = ("-shared", "-nostdlib", "-lSystem", "-s", f"-Wl,-install_name,@rpath/{interface.library}")
+def _dylib(_: Interface, library: str) -> Command:
+    options = ("-shared", "-nostdlib", "-lSystem", "-s", f"-Wl,-install_name,@rpath/{library}")
     return ("cc", "-target", SYSTEMS["macos-arm64"], *options, "-o", library)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
@@ -17,39 +17,52 @@ from kdpinn_edge.export.artifacts.archive import only_member
 from kdpinn_edge.export.targets.interface import Interface
 
 Binary = TypeVar("Binary")
+Kind = Artifact | Literal["static"]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes."""
+    """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes.
+
+    `linked_as` is the name that a program keeps which is linked with it, where there is such a name.
+    """
 
     exports: set[str]
     needs: set[str]
     libraries: set[str]
     writable: set[str]
     sizes: Sizes
+    linked_as: str | None = None
     faults: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What an artifact may have besides the model: symbols that it exports; symbols and libraries that it needs."""
+    """What an artifact has besides the model: symbols that it exports; symbols and libraries that it may need.
+
+    `linked_as` is the name by which programs find it, where that is not the model's own.
+    """
 
     exports: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
+    linked_as: str | None = None
 
 
 ALONE = Surroundings()
 
 
-def check_artifact(artifact: bytes, interface: Interface, around: Surroundings = ALONE) -> Sizes:
+def check_artifact(
+    artifact: bytes, interface: Interface, kind: Kind | None = None, around: Surroundings = ALONE
+) -> Sizes:
     """The sizes of an artifact that passes the gates; ExportError with every gate that it does not pass.
+
+    `kind` is what it is, by default what the target makes; "static" is the archive beside a library.
 
     Gates: it exports the functions of its header, those of `around`, and nothing else; it needs no symbol and no
     library, but for what the system demands of every library (MINIMUM) and what `around` names; it has no writable data
     but what a loader fills in and then protects (the addresses in the descriptor).
     """
-    kind = interface.target.artifact
+    kind = kind or interface.target.artifact
     if kind not in READ:
         raise ExportError(f"{interface.library}: the target {interface.target.name} makes no machine code")
     try:
@@ -69,20 +82,25 @@ def check_artifact(artifact: bytes, interface: Interface, around: Surroundings =
         if names - minimum - around.needs:
             accepted = ", ".join(sorted(minimum | around.needs)) or "none"
             faults.append(f"{what} {sorted(names - minimum - around.needs)}; expected: {accepted}")
+    linked_as = around.linked_as or interface.linked_library
+    if found.linked_as not in (None, linked_as):
+        faults.append(f"has the name {found.linked_as} for programs; expected: {linked_as}")
     if faults:
         raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
     return found.sizes
 
 
-WORDS: Mapping[Artifact, str] = {
+WORDS: Mapping[Kind, str] = {
     "elf": "an ELF library",
     "archive": "an archive of an ELF object",
+    "static": "an archive of a position-independent ELF object",
     "dylib": "a Mach-O library",
     "dll": "a PE library",
     "wasm": "a WebAssembly module",
 }
-MINIMUM: Mapping[Artifact, frozenset[str]] = {
+MINIMUM: Mapping[Kind, frozenset[str]] = {
     "elf": frozenset({".data.rel.ro", ".dynamic", ".got", ".got.plt", ".relro_padding"}),
+    "static": frozenset({".data.rel.ro"}),
     "dylib": frozenset(
         {
             *("/usr/lib/libSystem.B.dylib", "dyld_stub_binder", "__mh_dylib_header", "___dso_handle"),
@@ -97,11 +115,20 @@ MINIMUM: Mapping[Artifact, frozenset[str]] = {
 def _elf(artifact: bytes) -> Contents:
     file = ELFFile(BytesIO(artifact))
     dynamic = file.get_section_by_name(".dynamic")
-    found = _elf_contents(file, file.get_section_by_name(".dynsym").iter_symbols())
+    tags = {tag.entry.d_tag: tag for tag in dynamic.iter_tags()}
+    linked_as = str(tags["DT_SONAME"].soname) if "DT_SONAME" in tags else "none"
+    found = _elf_contents(file, file.get_section_by_name(".dynsym").iter_symbols(), linked_as)
+    found.exports.difference_update(_versions(file))
     found.libraries.update(str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED"))
     if not any(segment["p_type"] == "PT_GNU_RELRO" for segment in file.iter_segments()):
         found.faults.append("has no PT_GNU_RELRO segment, so its descriptor would stay writable")
     return found
+
+
+def _versions(file: ELFFile) -> set[str]:
+    """The names of versions of symbols, for each of which GNU ld defines an absolute symbol."""
+    section = file.get_section_by_name(".gnu.version_d")
+    return {entry.name for _, entries in section.iter_versions() for entry in entries} if section else set()
 
 
 def _archive(artifact: bytes) -> Contents:
@@ -109,7 +136,7 @@ def _archive(artifact: bytes) -> Contents:
     return _elf_contents(file, file.get_section_by_name(".symtab").iter_symbols())
 
 
-def _elf_contents(file: ELFFile, symbols: Iterable[Any]) -> Contents:
+def _elf_contents(file: ELFFile, symbols: Iterable[Any], linked_as: str | None = None) -> Contents:
     visible = [s for s in symbols if s["st_info"]["bind"] != "STB_LOCAL" and s.name]
     every = [s for s in file.iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_ALLOC and s["sh_size"]]
     constants = [s for s in every if s.name.startswith((".rodata", ".data.rel.ro"))]
@@ -120,6 +147,7 @@ def _elf_contents(file: ELFFile, symbols: Iterable[Any]) -> Contents:
         libraries=set(),
         writable={s.name for s in every if s["sh_flags"] & SH_FLAGS.SHF_WRITE},
         sizes=Sizes(text=sum(s["sh_size"] for s in code), rodata=sum(s["sh_size"] for s in constants)),
+        linked_as=linked_as,
     )
 
 
@@ -136,13 +164,14 @@ def _dylib(artifact: bytes) -> Contents:
     binary = _parsed(_parsed(lief.MachO.parse(list(artifact))).at(0))
     sections = {f"{s.segment_name!s},{s.name!s}": s.size for s in binary.sections}
     exported = {str(s.name) for s in binary.exported_symbols}
-    _itself, *libraries = (str(library.name) for library in binary.libraries)
+    itself, *libraries = (str(library.name) for library in binary.libraries)
     return Contents(
         exports={name if name.startswith("__") else name.removeprefix("_") for name in exported},
         needs={str(s.name) for s in binary.imported_symbols},
         libraries=set(libraries),
         writable={name for name in sections if name.startswith("__DATA,")},
         sizes=Sizes(sections["__TEXT,__text"], sections.get("__TEXT,__const", 0) + sections.get("__DATA,__const", 0)),
+        linked_as=itself.removeprefix("@rpath/"),
         faults=[] if binary.has_code_signature else ["has no code signature, which arm64 demands"],
     )
 
@@ -209,9 +238,10 @@ def _unsigned(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-READ: Mapping[Artifact, Callable[[bytes], Contents]] = {
+READ: Mapping[Kind, Callable[[bytes], Contents]] = {
     "elf": _elf,
     "archive": _archive,
+    "static": _archive,
     "dylib": _dylib,
     "dll": _dll,
     "wasm": _wasm,

@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from kdpinn_edge.bundle.manifest import Artifact
+from kdpinn_edge.bundle.manifest import STATIC_FILES, Artifact
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.archive import archive
+from kdpinn_edge.export.artifacts.hidden_symbols import with_hidden_symbols
 from kdpinn_edge.export.targets.interface import Interface
 
 Command = Sequence[str]
 ZIG = (sys.executable, "-m", "ziglang")
-OBJECT = "kernel.o"
+OBJECT, VERSIONS = "kernel.o", "versions.map"
 
 
 def linker(interface: Interface) -> Command:
@@ -50,17 +51,24 @@ def check_command(command: Command) -> None:
 
 
 def link(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
-    """The files of the artifact made of `object_code`: `interface.library`, for a DLL its import library too.
+    """The files of the artifact made of `object_code`: `interface.library` first.
 
+    A DLL has its import library too, a library of Linux or macOS its second name, and one of Linux the static archive.
     `command` is that of `linker`, or of a C compiler that links for the target. Raises ExportError with the linker's
     words if it fails.
     """
     artifact = interface.target.artifact
     if artifact == "archive":
-        return {interface.library: archive(object_code, f"{interface.name}.o", interface.symbols)}
+        return {interface.library: _archive(object_code, interface)}
     names = [interface.library, *([f"{interface.name}.lib"] if artifact == "dll" else [])]
     options = DIRECT if artifact in DIRECT and tuple(command) == (*ZIG, *ZIG_LINKER[artifact]) else THROUGH_CC
-    return made_by([*command, *options[artifact](interface), OBJECT], {OBJECT: object_code}, names)
+    files = {OBJECT: object_code, VERSIONS: _versions(interface).encode("ascii")}
+    linked = made_by([*command, *options[artifact](interface), OBJECT], files, names)
+    linked.setdefault(interface.linked_library, linked[interface.library])
+    if artifact in STATIC_FILES:
+        static = _archive(with_hidden_symbols(object_code), interface)
+        linked[STATIC_FILES[artifact].format(interface.name)] = static
+    return linked
 
 
 def made_by(arguments: Sequence[str], files: Mapping[str, bytes], names: Sequence[str]) -> dict[str, bytes]:
@@ -81,6 +89,20 @@ def made_by(arguments: Sequence[str], files: Mapping[str, bytes], names: Sequenc
         return {name: (Path(folder) / name).read_bytes() for name in names}
 
 
+def _archive(object_code: bytes, interface: Interface) -> bytes:
+    return archive(object_code, f"{interface.name}.o", interface.symbols)
+
+
+def _versions(interface: Interface) -> str:
+    """The version script of an ELF library.
+
+    The version is part of every reference to a symbol: where two versions of a model are linked into one program, each
+    part of it gets the functions that it was linked with.
+    """
+    symbols = " ".join(f"{symbol};" for symbol in interface.symbols)
+    return f"{interface.symbol_version} {{ global: {symbols} local: *; }};\n"
+
+
 ZIG_LINKER: Mapping[Artifact, Command] = {
     "elf": ("ld.lld",),
     "wasm": ("wasm-ld",),
@@ -91,8 +113,8 @@ ZIG_LINKER: Mapping[Artifact, Command] = {
 
 
 def _elf(interface: Interface) -> list[str]:
-    library = interface.library
-    return ["-shared", "--build-id=none", "-s", "-z", "defs", "-z", "now", "-soname", library, "-o", library]
+    named = ["-soname", interface.linked_library, f"--version-script={VERSIONS}", "-o", interface.library]
+    return ["-shared", "--build-id=none", "-s", "-z", "defs", "-z", "now", *named]
 
 
 def _wasm(interface: Interface) -> list[str]:
@@ -107,9 +129,9 @@ def _dll(interface: Interface) -> list[str]:
 
 
 def _elf_by_cc(interface: Interface) -> list[str]:
-    library = interface.library
-    passed = ("--build-id=none", "-s", "-z,defs", "-z,noexecstack", "-z,now", f"-soname,{library}")
-    return ["-shared", "-nostdlib", *(f"-Wl,{option}" for option in passed), "-o", library]
+    named = (f"-soname,{interface.linked_library}", f"--version-script={VERSIONS}")
+    passed = ("--build-id=none", "-s", "-z,defs", "-z,noexecstack", "-z,now", *named)
+    return ["-shared", "-nostdlib", *(f"-Wl,{option}" for option in passed), "-o", interface.library]
 
 
 def _wasm_by_cc(interface: Interface) -> list[str]:
@@ -123,8 +145,8 @@ def _dll_by_cc(interface: Interface) -> list[str]:
 
 
 def _dylib_by_cc(interface: Interface) -> list[str]:
-    library = interface.library
-    return ["-shared", "-nostdlib", "-lSystem", "-s", f"-Wl,-install_name,@rpath/{library}", "-o", library]
+    named = [f"-Wl,-install_name,@rpath/{interface.linked_library}", "-o", interface.library]
+    return ["-shared", "-nostdlib", "-lSystem", "-s", *named]
 
 
 Options = Mapping[Artifact, Callable[[Interface], list[str]]]

@@ -52,7 +52,6 @@ ATOM, PRODUCT, SUM, LOOSE = 3, 2, 1, 0
 OPERATORS: Mapping[str, tuple[str, int, int, int]] = {
     "add": ("+", SUM, SUM, PRODUCT),
     "sub": ("-", SUM, SUM, PRODUCT),
-    "mul": ("*", PRODUCT, PRODUCT, ATOM),
     "div": ("/", PRODUCT, PRODUCT, ATOM),
     "iadd": ("+", SUM, SUM, PRODUCT),
     "isub": ("-", SUM, SUM, PRODUCT),
@@ -66,7 +65,7 @@ OPERATORS: Mapping[str, tuple[str, int, int, int]] = {
 }
 """For each operator its sign, how tightly it binds, and how tightly its operands have to."""
 
-CALLS = ("fma", "absolute", "copysign", "canonical", "bits", "from_bits", "ishr", "min")
+CALLS = ("mul", "fma", "absolute", "copysign", "canonical", "bits", "from_bits", "ishr", "min")
 HALF = "half"
 SUPERSCRIPTS = str.maketrans("⁻⁺¹²ᵏˣⁱᵐⁿ", "-+12kximn")
 PLAIN = str.maketrans({"…": "...", "π": "pi", "½": "1/2", "Σ": "sum", "±": "+-", "→": "->", "√": "sqrt ", "≈": "~"})
@@ -130,7 +129,7 @@ class Source:
     """C functions as they are written: `functions` are their texts, callees first.
 
     `words` are the operations that have to be C functions. `arrays` says which C expression each constant buffer is,
-    `c_name` the storage class and the name of each routine.
+    `c_name` the storage class and the name of each function.
     """
 
     def __init__(self, precision: Scalar, arrays: Mapping[str, str], c_name: Callable[[str], tuple[str, str]]) -> None:
@@ -160,7 +159,7 @@ class Source:
 
     def elementwise(self, function: Elementwise) -> str:
         """The name of the C function that computes it; it is written first."""
-        name = f"kdpinn_{function.name}"
+        _, name = self.c_name(function.name)
         if name not in self._written:
             self._written.add(name)
             body = _Body(self, {*self.arrays})
@@ -174,7 +173,7 @@ class Source:
     def word(self, name: str) -> str:
         """What an operation is called that has to be a C function."""
         self.words.add(name)
-        return f"kdpinn_{name}"
+        return self.c_name(name)[1]
 
     def _function(self, about: Sequence[str], head: str, body: Sequence[str]) -> None:
         paragraphs = [line for text in about for line in (wrap(_ascii(text), 114) or [""])]

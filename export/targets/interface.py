@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kdpinn_edge.bundle.manifest import FunctionName, Input, Precision
+from kdpinn_edge.bundle.manifest import LINKED_FILES, FunctionName, Input, Precision
 from kdpinn_edge.export.targets.table import Target
 from kdpinn_edge.program.ir import Program
 
@@ -65,6 +67,28 @@ class Interface:
     def library(self) -> str:
         """The file name of the library."""
         return self.target.library.format(self.name)
+
+    @property
+    def identity(self) -> str:
+        """12 hex digits that are equal where two libraries may stand for each other.
+
+        These have the same C functions with the same bits: of one version of the interface, one precision, numerics
+        profile and domain, and of the same Programs. The processor that the code is for does not matter.
+        """
+        programs = [[function, program.sha256] for function, program in self.functions.items()]
+        box = [[repr(side) for side in sides] for sides in (self.lower, self.upper)]
+        stated = [ABI, self.name, self.precision, self.target.profile, box, self.per_call, programs]
+        return hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:12]
+
+    @property
+    def linked_library(self) -> str:
+        """The name by which a linked program looks for the library: its SONAME, or the end of its install name."""
+        return LINKED_FILES.get(self.target.artifact, self.target.library).format(self.name, self.identity)
+
+    @property
+    def symbol_version(self) -> str:
+        """The ELF version of every symbol, by which the loader tells the functions of two versions of a model apart."""
+        return f"{self.name}_{self.identity}"
 
     @property
     def scalar(self) -> str:

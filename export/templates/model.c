@@ -10,6 +10,10 @@
  *
  * Any C99 compiler whose float and double are those of IEEE 754 gives the same bits; @name@_selftest checks that.
  * Libraries: @libraries@.
+@each advice@
+ *
+ * To be fast: @advice@.
+@end@
  */
 #include "@name@.h"
 
@@ -21,6 +25,7 @@
 #pragma STDC FP_CONTRACT OFF
 #pragma clang attribute push(__attribute__((no_builtin)), apply_to = function)
 #elif defined(__GNUC__)
+#pragma GCC push_options
 #pragma GCC optimize("fp-contract=off", "no-tree-loop-distribute-patterns")
 #elif defined(_MSC_VER)
 #pragma fp_contract(off)
@@ -37,24 +42,24 @@
 #if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16 is about _Float16 alone */
 #error "@name@.c needs every operation rounded to its own type: on 32-bit x86 compile with -msse2 -mfpmath=sse"
 #endif
-#if FLT_RADIX != 2 || FLT_MANT_DIG != 24 || DBL_MANT_DIG != 53
-#error "@name@.c needs float and double to be the formats of 32 and 64 bits of IEEE 754"
+#if FLT_RADIX != 2 || FLT_MANT_DIG != 24 || @double@
+#error "@name@.c needs float and double to be the formats of IEEE 754"
 #endif
 
 @definitions@
 
-static const char *const INPUT_NAMES[] = {@input_names@};
+static const char *const @ARRAY@INPUT_NAMES[] = {@input_names@};
 
 @each function@
-static const char *const @FUNCTION@_NAMES[] = {@names@};
+static const char *const @ARRAY@@FUNCTION@_NAMES[] = {@names@};
 
 @end@
-static const kdpinn_function FUNCTIONS[] = {
+static const kdpinn_function @ARRAY@FUNCTIONS[] = {
 @each function@
     {
         .name = "@function@",
         .program_sha256 = "@sha256@",
-        .output_names = @FUNCTION@_NAMES,
+        .output_names = @ARRAY@@FUNCTION@_NAMES,
         .@field@ = @name@_@function@,
         .n_out = @n_out@,
     },
@@ -67,14 +72,14 @@ const kdpinn_model *@name@_model(void)
         .abi = KDPINN_ABI,
         .scalar_bytes = sizeof(@scalar@),
         .n_in = @n_in@,
-        .n_functions = sizeof FUNCTIONS / sizeof FUNCTIONS[0],
+        .n_functions = sizeof @ARRAY@FUNCTIONS / sizeof @ARRAY@FUNCTIONS[0],
         .name = "@name@",
         .profile = "@profile@",
         .target = "@target@",
-        .input_names = INPUT_NAMES,
+        .input_names = @ARRAY@INPUT_NAMES,
         .lower = @lower@,
         .upper = @upper@,
-        .functions = FUNCTIONS,
+        .functions = @ARRAY@FUNCTIONS,
         .outside_@field@ = @name@_outside,
         .selftest = @name@_selftest,
     };
@@ -83,4 +88,7 @@ const kdpinn_model *@name@_model(void)
 
 #if defined(__clang__)
 #pragma clang attribute pop
+#pragma STDC FP_CONTRACT DEFAULT
+#elif defined(__GNUC__)
+#pragma GCC pop_options
 #endif

@@ -6,6 +6,10 @@
 @end@
  *
  * To read them: kdpinn-edge info --program, with the folder that this file is in.
+@each advice@
+ *
+ * To be fast: @advice@.
+@end@
  */
 #ifndef KDPINN_MODEL_@NAME@_H
 #define KDPINN_MODEL_@NAME@_H

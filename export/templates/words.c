@@ -1,6 +1,6 @@
 @word bits@
 /* The bits of x. */
-static @bits@ kdpinn_bits(@real@ x)
+static @bits@ @name@_bits(@real@ x)
 {
     union {
         @real@ number;
@@ -12,7 +12,7 @@ static @bits@ kdpinn_bits(@real@ x)
 
 @word from_bits@
 /* The number that has these bits. */
-static @real@ kdpinn_from_bits(@bits@ i)
+static @real@ @name@_from_bits(@bits@ i)
 {
     union {
         @bits@ bits;
@@ -22,31 +22,58 @@ static @real@ kdpinn_from_bits(@bits@ i)
     return same.number;
 }
 
-@word fma float@
-/* x * y + z, rounded once: by the instruction, or -DKDPINN_FMA=name, or in double. There the product is exact and the
- * sum is rounded to odd, so that rounding it again is harmless (S. Boldo, G. Melquiond, Emulation of FMA and correctly
- * rounded sums: proved algorithms using rounding to odd, IEEE Transactions on Computers 57, 2008).
- */
-#if !defined(KDPINN_FMA) && \
-    (@has_fma@)
+@word instruction@
+/* The instruction that rounds x * y + z once, where the compiler says that the processor has it. */
+#if @has_fma@
 #if !defined(__clang__)
-#define KDPINN_FMA __builtin_fmaf
+#define @ARRAY@FMA @builtin_fma@
 #elif __has_builtin(__builtin_elementwise_fma)
-#define KDPINN_FMA __builtin_elementwise_fma
+#define @ARRAY@FMA __builtin_elementwise_fma
 #elif defined(__NO_MATH_ERRNO__) || defined(__gnu_linux__)
-#define KDPINN_FMA __builtin_fmaf
-#endif
-#elif !defined(KDPINN_FMA) && !defined(__GNUC__) && __STDC_HOSTED__
-#include <math.h>
-#if defined(FP_FAST_FMAF)
-#define KDPINN_FMA fmaf
+#define @ARRAY@FMA @builtin_fma@
 #endif
 #endif
 
-static float kdpinn_fma(float x, float y, float z)
+@word mul@
+/* x * y, rounded. Clang with -ffp-contract=fast fuses a product and a sum, whatever a pragma says; so the product is the
+ * fused instruction itself, where there is one, with a -0 that the compiler cannot see.
+ */
+static @real@ @name@_mul(@real@ x, @real@ y)
+{
+#if defined(__clang__) && defined(@ARRAY@FMA)
+    union {
+        @bits@ bits;
+        @real@ number;
+    } zero;
+    zero.bits = @sign@;
+    __asm__("" : "+r"(zero.bits));
+    return @ARRAY@FMA(x, y, zero.number);
+#else
+    return x * y;
+#endif
+}
+
+@word fma float@
+/* x * y + z, rounded once: by -DKDPINN_FMA=name, or the instruction, or in double. There the product is exact and the
+ * sum is rounded to odd, so that rounding it again is harmless (S. Boldo, G. Melquiond, Emulation of FMA and correctly
+ * rounded sums: proved algorithms using rounding to odd, IEEE Transactions on Computers 57, 2008).
+ */
+#if !defined(KDPINN_FMA) && !defined(__GNUC__) && __STDC_HOSTED__
+#include <math.h>
+#if defined(FP_FAST_FMAF)
+#define @ARRAY@FMA fmaf
+#endif
+#endif
+#if !defined(KDPINN_FMA) && !defined(@ARRAY@FMA) && DBL_MANT_DIG != 53
+#error "@name@.c needs a double of 64 bits where the processor has no fused multiply-add: export with --target c99-muladd"
+#endif
+
+static float @name@_fma(float x, float y, float z)
 {
 #if defined(KDPINN_FMA)
     return KDPINN_FMA(x, y, z);
+#elif defined(@ARRAY@FMA)
+    return @ARRAY@FMA(x, y, z);
 #else
     const double product = (double)x * (double)y, addend = (double)z, sum = product + addend;
     const double part = sum - product, error = (product - (sum - part)) + (addend - part);
@@ -63,63 +90,63 @@ static float kdpinn_fma(float x, float y, float z)
 }
 
 @word fma double@
-/* x * y + z, rounded once: by the instruction, or -DKDPINN_FMA=name, or by fma of the C library. */
-#if !defined(KDPINN_FMA) && defined(__clang__) && (@has_fma@)
-#if __has_builtin(__builtin_elementwise_fma)
-#define KDPINN_FMA __builtin_elementwise_fma
-#endif
-#endif
-#if !defined(KDPINN_FMA) && defined(__GNUC__)
-#define KDPINN_FMA __builtin_fma
-#elif !defined(KDPINN_FMA)
+/* x * y + z, rounded once: by -DKDPINN_FMA=name, or the instruction, or fma of the C library. */
+#if !defined(KDPINN_FMA) && !defined(__GNUC__)
 #include <math.h>
-#define KDPINN_FMA fma
 #endif
 
-static double kdpinn_fma(double x, double y, double z)
+static double @name@_fma(double x, double y, double z)
 {
+#if defined(KDPINN_FMA)
     return KDPINN_FMA(x, y, z);
+#elif defined(@ARRAY@FMA)
+    return @ARRAY@FMA(x, y, z);
+#elif defined(__GNUC__)
+    return __builtin_fma(x, y, z);
+#else
+    return fma(x, y, z);
+#endif
 }
 
 @word fma muladd@
 /* x * y + z, rounded twice. */
-static @real@ kdpinn_fma(@real@ x, @real@ y, @real@ z)
+static @real@ @name@_fma(@real@ x, @real@ y, @real@ z)
 {
-    return x * y + z;
+    return @name@_mul(x, y) + z;
 }
 
 @word half@
 /* A number of 16 bits, which is not NaN or infinite. */
-static float kdpinn_half(uint16_t i)
+static float @name@_half(uint16_t i)
 {
     const uint32_t magnitude = (uint32_t)(i & 0x7fffu) << 13, sign = (uint32_t)(i & 0x8000u) << 16;
-    return kdpinn_from_bits(sign | magnitude) * 0x1p+112f;
+    return @name@_from_bits(sign | magnitude) * 0x1p+112f;
 }
 
 @word absolute@
 /* |x|: the sign bit cleared. */
-static @real@ kdpinn_absolute(@real@ x)
+static @real@ @name@_absolute(@real@ x)
 {
-    return kdpinn_from_bits(kdpinn_bits(x) & ~@sign@);
+    return @name@_from_bits(@name@_bits(x) & ~@sign@);
 }
 
 @word copysign@
 /* x with the sign bit of another number. */
-static @real@ kdpinn_copysign(@real@ x, @real@ sign)
+static @real@ @name@_copysign(@real@ x, @real@ sign)
 {
-    return kdpinn_from_bits((kdpinn_bits(x) & ~@sign@) | (kdpinn_bits(sign) & @sign@));
+    return @name@_from_bits((@name@_bits(x) & ~@sign@) | (@name@_bits(sign) & @sign@));
 }
 
 @word canonical@
 /* x, with every NaN replaced by the one quiet NaN that has no sign and no payload. */
-static @real@ kdpinn_canonical(@real@ x)
+static @real@ @name@_canonical(@real@ x)
 {
-    return x != x ? kdpinn_from_bits(@nan@) : x;
+    return x != x ? @name@_from_bits(@nan@) : x;
 }
 
 @word ishr@
 /* i shifted right by n bits, the sign bit kept. */
-static @bits@ kdpinn_ishr(@bits@ i, @bits@ n)
+static @bits@ @name@_ishr(@bits@ i, @bits@ n)
 {
     const @bits@ sign = 0u - (i >> @top@);
     return ((i ^ sign) >> n) ^ sign;
@@ -127,7 +154,7 @@ static @bits@ kdpinn_ishr(@bits@ i, @bits@ n)
 
 @word min@
 /* The smaller of two counts. */
-static int32_t kdpinn_min(int32_t a, int64_t b)
+static int32_t @name@_min(int32_t a, int64_t b)
 {
     return b < a ? (int32_t)b : a;
 }

@@ -13,17 +13,21 @@ import math
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any, Literal
 
+from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.files import write_whole
+from kdpinn_edge.reading import GIB, LARGEST_JSON, parse_json, read_whole
 
 SCHEMA = 4
 MANIFEST_FILE = "manifest.json"
+LARGEST_FILE = GIB
+"""Bytes that a file of a bundle may have; its manifest has at most LARGEST_JSON."""
 PROGRAM_FILE = "program.npz"
 ONNX_FILE = "model.onnx"
 
@@ -49,6 +53,12 @@ LIBRARY_FILES: Mapping[Artifact, str] = {
     "fmu": "{}.fmu",
 }
 """What each kind of library is called, for a model of this name."""
+
+LINKED_FILES: Mapping[Artifact, str] = {"elf": "lib{}.so.{}", "dylib": "lib{}.{}.dylib"}
+"""What the library is called a second time, with its identity, where linked programs look for it by another name."""
+
+STATIC_FILES: Mapping[Artifact, str] = {"elf": "lib{}.a"}
+"""What the same code is called as a static archive, where that stands beside the library."""
 
 PROGRAM_FILES: Mapping[FunctionName, str] = {"eval": PROGRAM_FILE, "jet": "jet.npz", "residual": "residual.npz"}
 ONNX_FILES: Mapping[FunctionName, str] = {"eval": ONNX_FILE, "jet": "jet.onnx", "residual": "residual.onnx"}
@@ -214,14 +224,14 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
     """The Manifest in `directory`/manifest.json. Raises BundleError with every fault found."""
     path = Path(directory) / MANIFEST_FILE
     try:
-        text = path.read_bytes()
+        text = read_whole(path, LARGEST_JSON)
     except OSError as error:
         raise BundleError(
             f"{path}: cannot be read ({error.strerror}); expected: the directory that `export` wrote"
         ) from error
     try:
-        record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(text, strict=True)
+    except ValueError as error:
         raise BundleError(
             f"{path}: not JSON ({error}). The usual cause is a truncated or edited file: export the bundle again."
         ) from error
@@ -239,7 +249,7 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
     faults: list[str] = []
     for name, expected in manifest.files.items():
         try:
-            contents[name] = _read_regular(Path(directory) / name)
+            contents[name] = read_whole(Path(directory) / name, LARGEST_FILE, link=False)
         except OSError as error:
             faults.append(f"{name}: {error.strerror}")
             continue
@@ -254,31 +264,9 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
     return contents
 
 
-def name_fault(name: str) -> str | None:
-    """The reason why `name` cannot name a model (its library, its header, its C functions), or None."""
-    if not NAME.fullmatch(name):
-        return f"{name!r} is not a model name; expected: a-z, then a-z, 0-9 and _, at most 31 in all"
-    if name in RESERVED:
-        return f"{name!r} is taken by C or its standard headers and libraries; choose another, as in '{name}_model'"
-    return None
-
-
-NAME = re.compile(r"[a-z][a-z0-9_]{0,30}", re.ASCII)
 FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 PROFILE = re.compile(r"[a-z]+-[0-9]{1,4}(-fast)?", re.ASCII)
-
-C_KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
-    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    alignas alignof and and_eq asm bitand bitor bool catch class compl concept const_cast consteval constexpr constinit
-    decltype delete dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq nullptr operator
-    or or_eq private protected public reinterpret_cast requires static_assert static_cast template this thread_local
-    throw true try typeid typename typeof typeof_unqual using virtual wchar_t xor xor_eq"""
-C_HEADERS = """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg
-    stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar
-    wctype"""
-C_LIBRARIES = "c dl gcc m pthread rt stdc"
-RESERVED = frozenset(f"{C_KEYWORDS} {C_HEADERS} {C_LIBRARIES} kdpinn kdpinn_edge".split())
 
 
 @dataclass(frozen=True)
@@ -461,7 +449,7 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
 
 def _twice(where: str, described: list[dict[str, Any]]) -> list[str]:
     names = [column["name"] for column in described]
-    return [f"{where}: {name!r} occurs twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    return [f"{where}: {name!r} occurs twice" for name, count in sorted(Counter(names).items()) if count > 1]
 
 
 def _manifest(record: dict[str, Any]) -> Manifest:
@@ -499,27 +487,3 @@ def _raise(faults: list[str], path: Path) -> None:
 def _shown(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a key occurs twice in one object")
-    return record
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _read_regular(path: Path) -> bytes:
-    if path.is_symlink():
-        raise OSError(0, "a symbolic link; expected: a regular file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if not S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(descriptor)

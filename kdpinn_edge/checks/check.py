@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,7 +87,8 @@ def check(bundle: str | os.PathLike[str], *, report: Callable[[CheckResult], Non
     """Every verdict on the bundle in the directory `bundle`; nothing of it is run before its files are proved.
 
     A check is skipped where what it needs is not installed, or is another machine. The list ends early where the rest
-    would be meaningless. `report` is told each verdict as soon as it is known.
+    would be meaningless. `report` is told each verdict as soon as it is known. Raises BundleError where the directory
+    is no bundle: it has no manifest, or one that cannot be read.
     """
     verdicts = Verdicts()
     for verdict in _verdicts(Path(bundle)):
@@ -97,11 +98,7 @@ def check(bundle: str | os.PathLike[str], *, report: Callable[[CheckResult], Non
 
 
 def _verdicts(directory: Path) -> Iterator[CheckResult]:
-    try:
-        manifest = read_manifest(directory)
-    except KdpinnError as error:
-        yield CheckResult("manifest", "failed", str(error))
-        return
+    manifest = read_manifest(directory)
     yield CheckResult("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")
     for name, call in {"hashes": _hashes, "programs": _programs}.items():
         verdict = _verdict(name, partial(call, directory, manifest))
@@ -161,7 +158,7 @@ def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, 
     from kdpinn_edge.export.targets.interface import Interface
     from kdpinn_edge.export.targets.table import target
 
-    made_for, per_call = target(manifest.target.name), manifest.per_call
+    made_for, per_call = replace(target(manifest.target.name), profile=manifest.profile), manifest.per_call
     interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call)
     if manifest.sizes is None:
         raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")

@@ -35,9 +35,15 @@ def against(u: Callable[[Array], Array], points: Array, exact: Array) -> Accurac
 @cache
 def values_on_grid(problem: Problem) -> tuple[Array, Array]:
     """The points of the problem's grid, as float32 holds them, and the reference there."""
-    rounded = problem.grid(problem.per_axis).astype(np.float32).astype(np.float64)
-    points = rounded.clip(problem.lower, problem.upper)  # rounding may have left the box
+    points = grid_in_float32(problem)
     return points, problem.reference(points)
+
+
+def grid_in_float32(problem: Problem) -> Array:
+    """The points of the problem's grid, as float32 holds them."""
+    rounded = problem.grid(problem.per_axis).astype(np.float32).astype(np.float64)
+    points: Array = rounded.clip(problem.lower, problem.upper)  # rounding may have left the box
+    return points
 
 
 def relative(difference: Array, exact: Array) -> float:

@@ -146,18 +146,17 @@ def targets(as_json: AsJson = False) -> None:
         ]
         print_json({"targets": rows, "refused": REFUSED})
         return
-    table = text_table(
-        "target", "for", "makes", "lanes float32", "float64", "same bits as all of", "subnormals", "runs here"
-    )
+    table = text_table("target", "for", "makes", "lanes float32, float64", "same bits as all of", "runs here")
+    for name in ("target", "makes"):
+        next(column for column in table.columns if column.header == name).no_wrap = True
     for target in TARGETS.values():
         lanes = (target.by_precision.get(precision) for precision in get_args(Precision))
         table.add_row(
             target.name,
             target.serves,
             target.library.format("NAME"),
-            *(str(vectors.lanes) if vectors else "-" for vectors in lanes),
-            target.profile,
-            "flushed" if target.flushes else "kept",
+            ", ".join(str(vectors.lanes) if vectors else "-" for vectors in lanes),
+            f"{target.profile}{', subnormals flushed' if target.flushes else ''}",
             "yes" if target.runs_here() else "",
         )
     stdout().print(table)

@@ -123,6 +123,7 @@ class OptimiserChoice(StrEnum):
     ssbroyden = "ssbroyden"
     lbfgs = "lbfgs"
     soap = "soap"
+    random_features = "random_features"
 
 
 class Scalar(StrEnum):
@@ -234,10 +235,17 @@ class TrainingOptions:
     points: Annotated[int | None, typer.Option(min=1, max=10_000, help="Points per round.")] = None
     optimiser: Annotated[
         OptimiserChoice | None,
-        typer.Option(help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS, SOAP."),
+        typer.Option(
+            help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS, SOAP. With random_features "
+            "there is no Adam, and the output layer alone is trained: seconds, for smooth solutions."
+        ),
     ] = None
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")] = None
     steps: Annotated[int | None, typer.Option(min=1, help="Steps per round.")] = None
+    spread: Annotated[
+        float | None,
+        typer.Option(callback=finite, help="Of random features: their weights are drawn from ± this.  [default: 0.5]"),
+    ] = None
     seed: Annotated[
         int | None,
         typer.Option(
@@ -262,9 +270,12 @@ class TrainingOptions:
             "optimiser": self.optimiser and self.optimiser.value,
             "newton_rounds": self.rounds,
             "newton_steps": self.steps,
+            "spread": self.spread,
             "hidden": None if self.hidden is None else layers(self.hidden, "--hidden"),
             **weights,
         }
+        if given["optimiser"] == "random_features" and config.optimiser != "random_features":
+            config = type(config).random_features()
         return replace(config, **{field: value for field, value in given.items() if value is not None})
 
 

@@ -22,10 +22,10 @@ def print_facts(facts: Mapping[str, str]) -> None:
 
 
 def text_table(*columns: str) -> Table:
-    """Make an empty table without lines."""
+    """Make an empty table without lines, which breaks texts for a narrow terminal and cuts none."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     return table
 
 

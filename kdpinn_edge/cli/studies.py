@@ -129,7 +129,7 @@ def search(
     from kdpinn_edge.export.measure.resources import parse_bytes
     from kdpinn_edge.studies.search import Goal, Task, finish
     from kdpinn_edge.studies.search import search as run
-    from kdpinn_edge.studies.search.text_summary import line, print_front, print_nearest, print_winner
+    from kdpinn_edge.studies.search.text_summary import lines, print_front, print_nearest, print_winner
     from kdpinn_edge.training import DistillConfig
     from kdpinn_edge.training.progress_bar import live
 
@@ -143,16 +143,8 @@ def search(
     name = lesson.problem.name
     task = Task(name, lesson.named["sha256"], seconds, points, threads, target)
     folder = out or Path("runs", f"{name}_search")
-    found = run(
-        lesson,
-        task,
-        goal,
-        folder,
-        trials=trials,
-        storage=storage,
-        force=force,
-        report=lambda n, outcome: stderr().print(f"{n}/{trials} {line(outcome, task)}", soft_wrap=True, markup=False),
-    )
+    with lines(stderr(), task) as told:
+        found = run(lesson, task, goal, folder, trials=trials, storage=storage, force=force, report=told)
     finalist = found.best or found.nearest
     winner = None
     if finalist is not None and goal.could_keep(finalist):

@@ -24,8 +24,11 @@ from kdpinn_edge.comparison.reference import RefusedError
 from kdpinn_edge.errors import BenchError, listing
 from kdpinn_edge.numerics.lanes import PROFILES
 from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
+from kdpinn_edge.reading import MIB, read_whole
 
 NAME = "device: {}"
+LARGEST = 16 * MIB
+"""Bytes that a device may print."""
 
 Crc = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Count = Annotated[int, Meta(ge=1, le=1 << 24)]
@@ -115,7 +118,7 @@ def with_devices(record: Record, devices: Sequence[Device | Absent]) -> Record:
 
 def _read(path: Path) -> _Results:
     try:
-        text = path.read_bytes()
+        text = read_whole(path, LARGEST)
         schema = msgspec.json.decode(text, type=_Schema).schema
         if schema != DEVICE_SCHEMA:
             raise BenchError(
@@ -127,7 +130,7 @@ def _read(path: Path) -> _Results:
         raise BenchError(
             f"{path}: cannot be read ({error.strerror}); expected: what the bench for the device printed"
         ) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BenchError(
             f"{path}: not the results of a device ({error}); expected: the JSON that the bench for the device printed, "
             "and nothing else. The usual cause is a line of a debugger, or a run that was stopped."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -18,11 +18,12 @@ from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.record import Record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure
 from kdpinn_edge.comparison.statistics import rows
-from kdpinn_edge.comparison.text_tables import print_record
+from kdpinn_edge.comparison.text_tables import live, print_record, told
 from kdpinn_edge.display import new_figure
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.program.ir import Program
+from kdpinn_edge.watching import Report, watched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,14 +71,15 @@ def bench(
     threads: int = 1,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    report: Callable[[MeasurementProgress], None] = lambda progress: None,
+    report: Report[MeasurementProgress] | None = None,
 ) -> BenchResult:
     """Compare the backends of a bundle, or of any model, exported for here in float32.
 
     `source` is what the command line calls SOURCE, or a Program. `full` takes every backend and mode, else `backends`
     are compared. The record is kept in `out`, a JSON file, from the first turn on; `resume` continues it. Raises
     BenchError for backends that are unknown and records that do not fit, BundleError and others where the source cannot
-    be read.
+    be read. `report` is told how far it is; by default that is shown where somebody watches, on a terminal or in a
+    notebook.
 
         bench("burgers", n_points=[1, 1000]).plot()
     """
@@ -85,14 +87,9 @@ def bench(
         protocol = replace(selection.FULL if full else selection.QUICK, n_points=tuple(n_points))
         named = selection.full(bundle) if full else selection.named(backends, bundle)
         configs = named if full else [replace(config, threads=threads) for config in named]
-        record = measure(
-            configs,
-            protocol,
-            name=read_manifest(bundle).name,
-            out=None if out is None else Path(out),
-            resume=resume,
-            report=report,
-        )
+        kept = None if out is None else Path(out)
+        with watched(name := read_manifest(bundle).name, report, bar=live, told=told) as reported:
+            record = measure(configs, protocol, name=name, out=kept, resume=resume, report=reported)
     return BenchResult(record)
 
 

@@ -47,7 +47,7 @@ TEXTS = ("backend", "target", "function", "device")
 
 
 @contextmanager
-def live(console: Console) -> Iterator[Callable[[MeasurementProgress], None]]:
+def live(console: Console, title: str = "") -> Iterator[Callable[[MeasurementProgress], None]]:
     """Show a bar with the time left and what is being measured; yields the function to give as `report`."""
     bar = Bar(
         BarColumn(bar_width=16),
@@ -58,13 +58,19 @@ def live(console: Console) -> Iterator[Callable[[MeasurementProgress], None]]:
         disable=not console.is_terminal,
     )
     with bar:
-        task = bar.add_task("", total=None, left="")
+        task = bar.add_task(title, total=None, left="")
 
         def report(progress: MeasurementProgress) -> None:
             left = f"{progress.total_s - progress.done_s:.0f} s"
             bar.update(task, description=progress.doing, total=progress.total_s, completed=progress.done_s, left=left)
 
         yield report
+
+
+def told(progress: MeasurementProgress) -> tuple[float, str]:
+    """The share of the time that is over, and what is being measured."""
+    left = max(progress.total_s - progress.done_s, 0.0)
+    return progress.done_s / progress.total_s, f"{left:.0f} s left, {progress.doing}"
 
 
 def print_record(console: Console, record: Record) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kdpinn_edge.equation.known import Front, Mirror, Zero
+from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import ProblemError, listing
 
 Array = NDArray[np.float64]
-NAME = re.compile(r"[a-z][a-z0-9_]{0,30}", re.ASCII)
 COLUMN = re.compile(r"[A-Za-z_]\w*(\[\d+\])?", re.ASCII)
 POINTS = 100_000
 """The points of the grid on which errors are measured where a problem does not say how many."""
@@ -218,8 +218,8 @@ def scaled(columns: Sequence[Any], lower: Sequence[float], upper: Sequence[float
 def _faults(problem: Problem) -> list[str]:
     faults = []
     n_in, n_out = len(problem.inputs), len(problem.outputs)
-    if not NAME.fullmatch(problem.name):
-        faults.append(f"{problem.name!r} cannot name a library; expected: a-z, then a-z, 0-9 and _, at most 31")
+    if fault := name_fault(problem.name):
+        faults.append(fault)
     names = (*problem.inputs, *problem.outputs)
     if wrong := [name for name in names if not (isinstance(name, str) and COLUMN.fullmatch(name))]:
         faults.append(f"{wrong[0]!r} names no column; expected: letters, digits and _")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -11,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdpinn_edge import problems, zoo
-from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, check_files, name_fault, read_manifest
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, check_files, read_manifest
 from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import ProgramError, did_you_mean
 from kdpinn_edge.importers.columns import Column, input_columns, output_columns, parse_columns
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.ir import Program, columns
+from kdpinn_edge.reading import GIB, MIB, opened, parse_json
 
 if TYPE_CHECKING:
     from kdpinn_edge.training import Pinn
@@ -142,7 +143,7 @@ FOREIGN = (
     "model.onnx, model.pt2, model.py:build (with --weights weights.pt), weights alone of dense layers (.pt, .pth, "
     ".ckpt, .safetensors, with --activation), PhysicsNeMo's model.mdlus"
 )
-LARGEST_HEADER = 100_000_000
+LARGEST_HEADER = 16 * MIB
 """Bytes that the header of a .safetensors file may have."""
 WITH = {"--weights": "model.py:build", "--activation": "a file that holds nothing but the weights of dense layers"}
 
@@ -194,12 +195,15 @@ def _file(text: str) -> Path:
 def _is_ours(path: Path) -> bool:
     """Whether a .safetensors file names its problem or its columns, as ours do; also where it cannot be read at all."""
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if size < LARGEST_HEADER else {}
-        return not isinstance(header, dict) or not {"problem", "columns"}.isdisjoint(header.get("__metadata__", {}))
+        with opened(path, GIB) as (file, _):
+            length = int.from_bytes(file.read(8), "little")
+            header = parse_json(file.read(min(length, LARGEST_HEADER + 1)), largest=LARGEST_HEADER)
     except (OSError, ValueError):
         return True
+    if not isinstance(header, dict):
+        return True
+    metadata = header.get("__metadata__")
+    return isinstance(metadata, dict) and not {"problem", "columns"}.isdisjoint(metadata)
 
 
 def model_name(path: Path) -> str:

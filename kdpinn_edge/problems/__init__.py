@@ -19,9 +19,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from kdpinn_edge.equation.known import Front, Mirror, Zero
-from kdpinn_edge.equation.problem import NAME, Array, Causal, Math, Origin, Potentials, Problem, causal
+from kdpinn_edge.equation.model_name import name_fault
+from kdpinn_edge.equation.problem import Array, Causal, Math, Origin, Potentials, Problem, causal
 from kdpinn_edge.errors import ProblemError, did_you_mean
-from kdpinn_edge.user_program import running
+from kdpinn_edge.reading import read_whole
+from kdpinn_edge.user_program import LARGEST_PROGRAM, running
 
 __all__ = [
     "Array",
@@ -103,6 +105,8 @@ def remembered(name: str, origin: Mapping[str, Any] | None, where: str) -> Probl
     Raises ProblemError where its file is not there, or is not as it was.
     """
     if origin is None:
+        if name not in names():  # a file that names another is no reason to run it
+            raise ProblemError(f"{where} solves {name!r}; expected: one of {', '.join(names())}")
         return problem(name)
     if not origin:
         raise ProblemError(
@@ -126,7 +130,7 @@ def remembered(name: str, origin: Mapping[str, Any] | None, where: str) -> Probl
 
 def _defined(path: Path) -> Problem:
     try:
-        data = path.read_bytes()
+        data = read_whole(path, LARGEST_PROGRAM)
     except OSError as error:
         raise ProblemError(
             f"{path}: {error.strerror}; expected: a Python file that defines a Problem. {FIX}"
@@ -150,8 +154,9 @@ def _loaded(path: Path, sha256: str) -> Problem:
 
 def new_file(name: str) -> bytes:
     """The commented file that a problem of this name starts with. Raises ProblemError where it cannot be one."""
-    if not NAME.fullmatch(name) or name in names():
-        taken = "the package has one of that name" if name in names() else "that names no library"
-        raise ProblemError(f"{name!r}: {taken}; expected: a-z, then a-z, 0-9 and _, at most 31 in all")
+    if name in names():
+        raise ProblemError(f"{name!r}: the package has one of that name; choose another")
+    if fault := name_fault(name):
+        raise ProblemError(fault)
     text = Path(__file__).with_name("_template.py").read_text(encoding="utf-8")
     return text.replace("template", name).replace("  # type: ignore[no-untyped-def]", "").encode()

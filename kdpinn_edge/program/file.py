@@ -9,12 +9,11 @@ from __future__ import annotations
 import io
 import json
 import os
-from pathlib import Path
 from typing import Any
-from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
+from kdpinn_edge.archives import read_arrays
 from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.files import write_whole
 from kdpinn_edge.program.ir import (
@@ -34,8 +33,11 @@ from kdpinn_edge.program.ir import (
     parameters,
 )
 from kdpinn_edge.program.verify import verify
+from kdpinn_edge.reading import GIB, MIB, parse_json, read_whole
 
 FORMAT = 1
+KEYS = frozenset({"format", "name", "inputs", "outputs", "ops"})
+LARGEST_FILE, LARGEST_STRUCTURE = GIB, 32 * MIB
 
 
 def write_program(program: Program, path: str | os.PathLike[str]) -> None:
@@ -61,23 +63,27 @@ def write_program(program: Program, path: str | os.PathLike[str]) -> None:
 def read_program(path: str | os.PathLike[str]) -> Program:
     """Read the Program in `path`. Raises ProgramError where the file is not one, or holds a malformed Program."""
     try:
-        contents = Path(path).read_bytes()
+        contents = read_whole(path, LARGEST_FILE)
     except FileNotFoundError as error:
         raise ProgramError(f"{path}: no such file; expected: a program.npz that write_program wrote") from error
     except OSError as error:
-        raise ProgramError(f"{path}: not a Program file: it cannot be read ({error.strerror})") from error
+        raise ProgramError(
+            f"{path}: not a Program file: it cannot be read ({error.strerror}); expected: a program.npz that "
+            "write_program wrote"
+        ) from error
     return parse_program(contents, path)
 
 
 def parse_program(contents: bytes, path: str | os.PathLike[str]) -> Program:
     """The Program that a file of these contents holds; `path` names it in errors. Raises ProgramError as above."""
     try:
-        data = io.BytesIO(contents)
-        if not is_zipfile(data) or not ZipFile(data).namelist():
-            raise ValueError("no NumPy archive")
-        with np.load(data, allow_pickle=False) as archive:
-            structure = json.loads(archive["structure"].tobytes())
-            arrays = [archive[f"p{i}"] for i in range(len(archive.files) - 1)]
+        held = read_arrays(contents)
+        if "structure" not in held:
+            raise ValueError("no NumPy archive of a Program")
+        structure = parse_json(held["structure"].tobytes(), strict=True, largest=LARGEST_STRUCTURE)
+        arrays = [held[f"p{i}"] for i in range(len(held) - 1)]
+        if set(structure) != KEYS:
+            raise ValueError(f"the structure has {', '.join(sorted(structure))}; expected: {', '.join(sorted(KEYS))}")
         if structure["format"] != FORMAT:
             raise ProgramError(
                 f"{path}: Program file format {structure['format']!r}; this version reads {FORMAT}. "
@@ -109,19 +115,21 @@ def _op_record(op: Op) -> dict[str, Any]:
 
 
 def _program(structure: dict[str, Any], arrays: list[Array]) -> Program:
-    inputs = tuple(Var(str(name), int(size)) for name, size in structure["inputs"])
+    inputs = tuple(Var(_text(name), _whole(size)) for name, size in structure["inputs"])
     known = {var.name: var for var in inputs}
     ops: list[Op] = []
     remaining = iter(arrays)
     for record in structure["ops"]:
         name, size = record["out"]
-        out = Var(str(name), int(size))
+        out = Var(_text(name), _whole(size))
         xs = tuple(known[name] for name in record["in"])
         ops.append(_op(record, out, xs, remaining))
+        if _op_record(ops[-1]) != record:
+            raise ValueError(f"an op says more than it means: {record}")
         known[out.name] = out
     if next(remaining, None) is not None:
         raise ValueError("more parameters than the ops use")
-    return Program(str(structure["name"]), inputs, tuple(known[name] for name in structure["outputs"]), tuple(ops))
+    return Program(_text(structure["name"]), inputs, tuple(known[name] for name in structure["outputs"]), tuple(ops))
 
 
 def _op(record: dict[str, Any], out: Var, xs: tuple[Var, ...], remaining: Any) -> Op:
@@ -131,7 +139,7 @@ def _op(record: dict[str, Any], out: Var, xs: tuple[Var, ...], remaining: Any) -
         case "Scale", (x,):
             return Scale(out, x, _next(remaining), _next(remaining))
         case "Map", (x,):
-            return Map(out, x, str(record["fn"]))
+            return Map(out, x, _text(record["fn"]))
         case "Add", (a, b):
             return Add(out, a, b)
         case "Mul", (a, b):
@@ -141,8 +149,20 @@ def _op(record: dict[str, Any], out: Var, xs: tuple[Var, ...], remaining: Any) -
         case "Concat", _:
             return Concat(out, xs)
         case "Slice", (x,):
-            return Slice(out, x, int(record["start"]))
+            return Slice(out, x, _whole(record["start"]))
     raise ValueError(f"op {record['op']!r} with {len(xs)} operands is unknown")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no whole number")
+    return value
 
 
 def _next(remaining: Any) -> Array:

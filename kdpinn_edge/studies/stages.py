@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,21 @@ from kdpinn_edge.importers.lesson import Source, find_lesson
 from kdpinn_edge.importers.model import Columns
 from kdpinn_edge.problems import ProblemSource, problem
 from kdpinn_edge.studies.search.goal import Goal
-from kdpinn_edge.studies.search.run import Found
+from kdpinn_edge.studies.search.run import Found, SearchProgress
 from kdpinn_edge.studies.search.run import search as search_for
+from kdpinn_edge.studies.search.text_summary import line, lines
+from kdpinn_edge.studies.search.text_summary import told as told_of_search
 from kdpinn_edge.studies.search.trial import Outcome, Task
 from kdpinn_edge.studies.search.winner import Winner, finish
 from kdpinn_edge.studies.study.plan import METHODS, OPTIMISER, SEEDS, SIZES, make_plan, read_plan
-from kdpinn_edge.studies.study.report import StudyReport, report
+from kdpinn_edge.studies.study.report import StudyReport
+from kdpinn_edge.studies.study.report import report as report_of
 from kdpinn_edge.studies.study.run import StudyProgress
 from kdpinn_edge.studies.study.run import study as run_plan
+from kdpinn_edge.studies.study.text_report import live, told
 from kdpinn_edge.training import DistillConfig
 from kdpinn_edge.training.progress import ProgressReport
+from kdpinn_edge.watching import Report, watched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,13 +46,15 @@ def study(
     optimiser: str = OPTIMISER,
     device: str = "cpu",
     jobs: int = 2,
-    report_progress: Callable[[StudyProgress], None] = lambda progress: None,
+    report: Report[StudyProgress] | None = None,
 ) -> StudyReport:
     """Find out whether distilling pays: students of several sizes, distilled and from scratch, each on one thread.
 
     `source` is the name of a problem, or the file that defines one: its workers are processes of their own. The folder
     is by default runs/NAME_study; what is in it is kept and not done again. Raises StudyError where the study cannot be
-    planned, or the problem has no reference solution; KeyboardInterrupt where that came, and the same call goes on.
+    planned; KeyboardInterrupt where that came, and the same call goes on. Of a problem without a reference solution
+    residuals are compared, and the result says so. `report` is told how the study goes on; by default it is a bar where
+    somebody watches, on a terminal or in a notebook.
 
         study("burgers", sizes=[(8, 8), (16, 16)], seeds=3, cpu_seconds=20).plot()
     """
@@ -63,9 +71,11 @@ def study(
         cpu_seconds=cpu_seconds,
         known=read_plan(kept),
     )
-    if not run_plan(plan, kept, jobs=jobs, report=report_progress):
+    with watched(solved.name, report, bar=live, told=told) as reported:
+        finished = run_plan(plan, kept, jobs=jobs, report=reported)
+    if not finished:
         raise KeyboardInterrupt
-    return report(plan, kept)
+    return report_of(plan, kept)
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,8 +93,6 @@ class SearchResult:
         return facts_html(f"search for a student of {self.task.problem}", self._facts())
 
     def _facts(self) -> dict[str, str]:
-        from kdpinn_edge.studies.search.text_summary import line
-
         facts = {f"{i}": line(outcome, self.task) for i, outcome in enumerate(self.found.front, 1)}
         if self.winner is None:
             return facts | {"winner": "none: no student is within the limits"}
@@ -122,7 +130,7 @@ def search(
     cpu_seconds: float = 30.0,
     rounds: int | None = None,
     storage: str | None = None,
-    report_trial: Callable[[int, Outcome], None] = lambda finished, outcome: None,
+    report_trial: Report[SearchProgress] | None = None,
     report: ProgressReport | None = None,
 ) -> SearchResult:
     """Find the student that fits: layers, activation and precision; the winner is distilled in full, and exported.
@@ -131,6 +139,8 @@ def search(
     in "10ms", `max_flash` bytes, as in "32k". `cpu_seconds` are for each of the `trials`, `rounds` for the winner. The
     folder is by default runs/NAME_search; its bundle lies in `result.winner.outcome.folder`. Raises SearchError where a
     limit cannot be measured, or the folder holds the search of another task; KeyboardInterrupt where that came.
+    `report_trial` is told each student, `report` how the winner's run goes on; by default both are shown where somebody
+    watches, on a terminal or in a notebook.
 
         search("burgers", budget="1us", trials=10, cpu_seconds=10).winner
     """
@@ -147,7 +157,9 @@ def search(
     name = lesson.problem.name
     task = Task(name, lesson.named["sha256"], cpu_seconds, points, threads, target)
     kept = Path(folder) if folder is not None else Path("runs", f"{name}_search")
-    found = search_for(lesson, task, goal, kept, trials=trials, storage=storage, report=report_trial)
+    bar, said = lambda console, title: lines(console, task), partial(told_of_search, task=task)
+    with watched(name, report_trial, bar=bar, told=said) as reported:
+        found = search_for(lesson, task, goal, kept, trials=trials, storage=storage, report=reported)
     finalist = found.best or found.nearest
     if finalist is None or not goal.could_keep(finalist):
         return SearchResult(task, found, None)

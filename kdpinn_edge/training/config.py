@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from kdpinn_edge.errors import TrainError, did_you_mean
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.training.activations import find_activation
 
-OPTIMISERS = ("lm", "ssbroyden", "lbfgs", "soap")
-"""Levenberg-Marquardt, self-scaled Broyden, L-BFGS, and Adam in the eigenbasis of Shampoo's preconditioner."""
+RANDOM_FEATURES = "random_features"
+OPTIMISERS = ("lm", "ssbroyden", "lbfgs", "soap", RANDOM_FEATURES)
+"""Levenberg-Marquardt, self-scaled Broyden, L-BFGS, Adam in the eigenbasis of Shampoo's preconditioner; and
+Gauss-Newton steps in the output layer alone, while the hidden layers stay random.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class TrainConfig:
     optimiser           one of OPTIMISERS
     newton_rounds       of `newton_steps` steps each
     damping             of the first step of Levenberg-Marquardt
+    spread              of random features: hidden weights and biases are drawn from [-spread, spread]
     n_held_out          points that are never trained on; the loss there decides which weights are kept
     device              "cpu", "cuda" or, as in "cuda:1", one of several; each has other last bits
     """
@@ -42,6 +47,7 @@ class TrainConfig:
     n_held_out: int = 4096
     device: str = "cpu"
     activation: str = "tanh"
+    spread: float = 0.5
 
     def __post_init__(self) -> None:
         find_activation(self.activation)
@@ -50,6 +56,23 @@ class TrainConfig:
                 f"no optimiser is called {self.optimiser!r}; expected: {', '.join(OPTIMISERS)}"
                 f"{did_you_mean(self.optimiser, OPTIMISERS)}"
             )
+        if self.optimiser == RANDOM_FEATURES and self.adam_rounds:
+            raise TrainError(
+                f"adam_rounds is {self.adam_rounds}, and Adam would train what random features leave random; expected: "
+                f"0, as in {type(self).__name__}.random_features()"
+            )
+        if not self.spread > 0:
+            raise TrainError(f"spread is {self.spread!r}; expected: a number above 0")
+
+    @classmethod
+    def random_features(cls, hidden: tuple[int, ...] = (600,), **fields: Any) -> Self:
+        """The recipe of a network whose output layer alone is trained, in a single round; other `fields` as given.
+
+        A linear equation takes one step, a linear least-squares problem. For a smooth solution that is the most exact
+        teacher and the fastest: seconds. Its weights are large and of both signs, so deploy a student of it.
+        """
+        recipe = {"n_points": 2400, "adam_rounds": 0, "newton_rounds": 1, "newton_steps": 8}
+        return cls(hidden=hidden, optimiser=RANDOM_FEATURES, **recipe | fields)
 
     @property
     def steps(self) -> int:

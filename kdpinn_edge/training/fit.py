@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from kdpinn_edge.training.config import TrainConfig
+from kdpinn_edge.training.config import RANDOM_FEATURES, TrainConfig
 from kdpinn_edge.training.domain import Domain
 from kdpinn_edge.training.objective import Batch, Objective
 from kdpinn_edge.training.one_thread import one_thread
@@ -21,6 +21,7 @@ from kdpinn_edge.training.optimisers import (
     LevenbergMarquardt,
     LimitedMemory,
     Optimiser,
+    OutputLayer,
     SelfScaledBroyden,
     Soap,
 )
@@ -44,6 +45,8 @@ def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
         case "soap":
             shapes = tuple(tuple(parameter.shape) for parameter in net.parameters())
             return Soap(shapes, config.newton_rounds * config.newton_steps)
+        case "random_features":
+            return OutputLayer(sum(parameter.numel() for parameter in net.layers[-1].parameters()))
     raise AssertionError(config.optimiser)
 
 
@@ -106,6 +109,8 @@ class _Run:
     def __init__(self, net: Pinn, objective: Objective, domain: Domain, config: TrainConfig) -> None:
         self.net, self.objective, self.domain, self.config = net, objective, domain, config
         self.multi_indices = objective.multi_indices
+        if config.optimiser == RANDOM_FEATURES:
+            net.draw_hidden(config.spread, self.generator(-2))
         self.adam_steps = config.adam_rounds * config.adam_steps
         self.adam = Adam(config.adam_rate, self.adam_steps)
         self.newton = optimiser(config, net)

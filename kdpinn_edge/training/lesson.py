@@ -19,6 +19,7 @@ OPTIONS = {
     "optimiser": "optimiser",
     "rounds": "newton_rounds",
     "steps": "newton_steps",
+    "spread": "spread",
     "physics-weight": "physics_weight",
     "slope-weight": "slope_weight",
     "seed": "seed",

@@ -17,6 +17,8 @@ from torch import Tensor
 ATTEMPTS = 8
 TRIALS = 25
 GRAM_ROWS = 128
+RELATIVE = 1e-14
+SOLVED = 1e-12
 
 Memory = tuple[Tensor, ...]
 
@@ -178,6 +180,39 @@ def _gram(A: Tensor) -> Tensor:
         gram[start:end, start:] = A[:, start:end].T @ A[:, start:]
         gram[end:, start:end] = gram[start:end, end:].T
     return gram
+
+
+@dataclass(frozen=True)
+class OutputLayer:
+    """Gauss-Newton steps in the last `n` parameters, those of the output layer; all others stay as they are.
+
+        δ = argmin |r + J δ|²
+
+    by singular values, of which those below RELATIVE of the largest are taken for 0. With random hidden layers this is
+    an extreme learning machine (G.-B. Huang et al., 2006), and for a linear equation its one linear least-squares
+    problem (V. Dwivedi and B. Srinivasan, 2020).
+    """
+
+    n: int
+
+    def start(self, theta: Tensor) -> Memory:
+        """Make the memory: whether the least-squares problem of this batch was linear, and therefore is solved."""
+        return (_numbers(0),)
+
+    def step(self, theta: Tensor, memory: Memory, on: Landscape) -> tuple[Tensor, float, Memory]:
+        """Step to θ + δ; or keep θ as it is where that is no gain."""
+        loss = on.loss(theta)
+        if bool(memory[0]) and not on.fresh:
+            return theta, loss, memory
+        r, J = on.linear(theta)
+        J = J[:, -self.n :]
+        delta = torch.linalg.lstsq(J.cpu(), -r[:, None].cpu(), rcond=RELATIVE, driver="gelsd").solution[:, 0].to(r)
+        moved = theta.clone()
+        moved[-self.n :] += delta
+        new_loss, predicted = on.loss(moved), float((r + J @ delta).square().sum()) / on.n
+        if not new_loss < loss:
+            return theta, loss, (_numbers(1),)
+        return moved, new_loss, (_numbers(abs(new_loss - predicted) <= SOLVED * loss),)
 
 
 @dataclass(frozen=True)

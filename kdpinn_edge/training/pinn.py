@@ -46,6 +46,16 @@ class Pinn(nn.Module):
             nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(layers)
 
+    @torch.no_grad()
+    def draw_hidden(self, spread: float, generator: torch.Generator) -> None:
+        """Draw the parameters of the hidden layers from [-spread, spread], and let the output layer return 0."""
+        *hidden, output = self.layers
+        for tensor in (tensor for layer in hidden for tensor in layer.parameters()):
+            drawn = torch.empty(tensor.shape, dtype=tensor.dtype).uniform_(-spread, spread, generator=generator)
+            tensor.copy_(drawn.to(tensor.device))
+        for tensor in output.parameters():
+            tensor.zero_()
+
     def forward(self, x: Tensor) -> Tensor:
         """The solution at the points x (n, n_in): (n, n_out)."""
         return self.made(x) if self.problem.potentials is None else self._jet(x, ("",), None)[""]

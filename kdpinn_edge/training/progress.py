@@ -22,7 +22,3 @@ class TrainingProgress:
 
 
 ProgressReport = Callable[[TrainingProgress], None]
-
-
-def silent(progress: TrainingProgress) -> None:
-    """Report nothing."""

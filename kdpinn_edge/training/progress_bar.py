@@ -1,55 +1,22 @@
-"""The progress of a run where somebody watches: a bar of rich on a terminal, a line in a notebook."""
+"""The progress of a run, as a bar on a terminal and in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isnan
-from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from kdpinn_edge.training.progress import ProgressReport, TrainingProgress, silent
-
-REFRESH_S = 0.3
-WIDTH = 20
+from kdpinn_edge.training.progress import ProgressReport, TrainingProgress
 
 
-@contextmanager
-def watched(title: str, report: ProgressReport | None) -> Iterator[ProgressReport]:
-    """The `report` that is given, or what shows the run on a terminal or in a notebook; nothing anywhere else."""
-    console = Console(stderr=True, highlight=False)
-    if report is not None:
-        yield report
-    elif console.is_jupyter:
-        yield in_notebook(title)
-    elif console.is_terminal:
-        with live(console, title) as shown:
-            yield shown
-    else:
-        yield silent
-
-
-def in_notebook(title: str) -> ProgressReport:
-    """Show a line below the cell that changes; it needs IPython and no widgets."""
-    from IPython.display import display
-
-    handle = display({"text/plain": title}, raw=True, display_id=True)
-    shown = -REFRESH_S
-
-    def report(progress: TrainingProgress) -> None:
-        nonlocal shown
-        if progress.step < progress.steps and monotonic() - shown < REFRESH_S:
-            return
-        shown = monotonic()
-        done = WIDTH * progress.step // progress.steps
-        bar = "█" * done + "░" * (WIDTH - done)
-        line = f"{title} {bar} {progress.step}/{progress.steps} {progress.phase}, {_numbers(progress)}"
-        handle.update({"text/plain": f"{line}, {progress.cpu_seconds:.0f} s"}, raw=True)
-
-    return report
+def told(progress: TrainingProgress) -> tuple[float, str]:
+    """The share of the steps that is done, and the state in words."""
+    steps = f"{progress.step}/{progress.steps} {progress.phase}"
+    return progress.step / progress.steps, f"{steps}, {_numbers(progress)}, {progress.cpu_seconds:.0f} s"
 
 
 def _numbers(progress: TrainingProgress) -> str:

@@ -12,7 +12,6 @@ import os
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from kdpinn_edge.archives import read_arrays
 from kdpinn_edge.errors import TrainError, listing
 from kdpinn_edge.problems import Array, Problem
+from kdpinn_edge.reading import GIB, opened, read_whole
 from kdpinn_edge.training.jets import Jet, letters
 from kdpinn_edge.training.solution_errors import ReferencePoints
 from kdpinn_edge.training.teacher import fingerprint
@@ -31,6 +32,8 @@ Rows = NDArray[np.int64]
 FEWEST = 50
 """Of which five decide, and five are reported."""
 KEYS = ("x", "u", "du")
+LARGEST = GIB
+"""Bytes that a file of samples may have, and unpacked its arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,21 +81,22 @@ class Samples:
 def is_samples_file(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is an archive of NumPy with the arrays x and u; nothing of them is read."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path, LARGEST) as (file, _), zipfile.ZipFile(file) as archive:
             return {"x.npy", "u.npy"} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # damaged bytes reach zipfile, which raises what it likes
         return False
 
 
 def read_samples(path: str | os.PathLike[str], n_in: int, n_out: int) -> Samples:
     """The samples in an .npz file with the arrays x, u and maybe du. Raises TrainError where there are none."""
     try:
-        with np.load(Path(path), allow_pickle=False) as archive:
-            found = {key: archive[key] for key in archive.files}
+        found = read_arrays(read_whole(path, LARGEST), LARGEST)
     except Exception as error:  # damaged bytes reach zipfile, zlib and tokenize, which raise what they like
         raise TrainError(f"{path}: not samples ({error}); expected: np.savez(path, x=x, u=u), or with du=du") from error
     if unknown := [key for key in found if key not in KEYS]:
         raise TrainError(f"{path}: the arrays {', '.join(unknown)} are unknown; expected: x, u and maybe du")
+    if not {"x", "u"} <= set(found):
+        raise TrainError(f"{path}: holds {', '.join(found) or 'nothing'}; expected: x, u and maybe du")
     return check_samples(found["x"], found["u"], found.get("du"), n_in, n_out)
 
 
@@ -108,7 +112,7 @@ def check_samples(x: ArrayLike, u: ArrayLike, du: ArrayLike | None, n_in: int, n
         accepted |= {(n, n_in)} if name == "du" and n_out == 1 else set()
         if array.dtype.kind not in "biuf":
             faults.append(f"{name} holds {array.dtype}; expected: real numbers")
-        elif array.shape not in accepted:
+        elif array.shape not in accepted or not n:
             faults.append(f"{name} has shape {array.shape}; expected: {shapes[name]}, for {n} points")
         elif not (finite := np.isfinite(array.reshape(n, -1)).all(axis=1)).all():
             faults.append(f"{name} is not finite in {np.sum(~finite)} of {n} rows, the first is {np.argmin(finite)}")

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from kdpinn_edge.bundle.manifest import name_fault
 from kdpinn_edge.derive.residual import check_problem
-from kdpinn_edge.errors import ProblemError, TrainingWarning
+from kdpinn_edge.errors import TrainingWarning
 from kdpinn_edge.problems import Problem, ProblemSource, is_shipped, problem
 from kdpinn_edge.training.config import DistillConfig, TrainConfig
 from kdpinn_edge.training.device import find_device
@@ -25,12 +24,13 @@ from kdpinn_edge.training.objective import Objective, Physics
 from kdpinn_edge.training.one_thread import one_thread
 from kdpinn_edge.training.pinn import Pinn, ansatz_of
 from kdpinn_edge.training.progress import ProgressReport
-from kdpinn_edge.training.progress_bar import watched
+from kdpinn_edge.training.progress_bar import live, told
 from kdpinn_edge.training.residual_errors import growth, residual_errors
 from kdpinn_edge.training.run_folder import Config, open_run, run_config, run_files, versions, write_json
 from kdpinn_edge.training.sampling import check_finite_start
 from kdpinn_edge.training.trained import Trained
 from kdpinn_edge.training.weights import write_weights
+from kdpinn_edge.watching import watched
 
 
 def train(
@@ -104,8 +104,6 @@ def recipe(
 def check_trainable(solved: Problem) -> None:
     """Raise ProblemError, with every fault, where a problem cannot be trained or its network could not be exported."""
     ansatz_of(solved)
-    if fault := name_fault(solved.name):
-        raise ProblemError(f"{solved.name}: {fault}")
     multi_indices_of(solved)
     check_problem(solved)
 
@@ -126,8 +124,8 @@ def _run(
     check_finite_start(net, objective, domain)
     description = {**source, **posed, "seed": config.seed, "config": asdict(config)}
     open_run(folder, description, resume=resume, force=force)
-    with watched(solved.name, report) as told:
-        state = fit(net, objective, domain, config, folder, told, resume=resume)
+    with watched(solved.name, report, bar=live, told=told) as reported:
+        state = fit(net, objective, domain, config, folder, reported, resume=resume)
     net.eval().cpu()
     weights, record_file = run_files(folder)
     write_weights(net, weights)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from kdpinn_edge import zoo
 from kdpinn_edge.errors import ProblemError, TrainError, did_you_mean, listing
 from kdpinn_edge.files import write_whole
 from kdpinn_edge.problems import Problem, is_shipped, remembered
+from kdpinn_edge.reading import GIB, LARGEST_JSON, MIB, parse_json, read_whole
 from kdpinn_edge.training.followed import Followed, followed, read_columns
 from kdpinn_edge.training.pinn import Pinn
 
-WEIGHTS_FILE = "model.safetensors"
+WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "model.json"
 TANH = "tanh"
 """The activation of a network whose weights name none."""
+LARGEST, LARGEST_HEADER = GIB, 16 * MIB
+"""Bytes that a file of weights, and what it says of them, may have."""
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PICKLE_STARTS = (b"\x80", b"PK\x03\x04")
 
 
@@ -36,8 +41,18 @@ def load_pinn(model: str | os.PathLike[str], problem: Problem | None = None) -> 
     if str(model) in zoo.names():
         path = zoo.weights(str(model))
     elif path.is_dir():
-        path = path / WEIGHTS_FILE
+        return read_weights(path / WEIGHTS_FILE, problem, _recorded(path / RECORD_FILE))
     return read_weights(path, problem)
+
+
+def _recorded(record: Path) -> str | None:
+    """The SHA-256 that the record of a run states of its weights; None where the run has none yet."""
+    if not os.path.lexists(record):
+        return None
+    try:
+        return str(parse_json(read_whole(record, LARGEST_JSON))["sha256"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise TrainError(f"{record}: not the record of a run ({error}); the usual cause is an edited file") from error
 
 
 def write_weights(net: Pinn, path: Path) -> None:
@@ -55,9 +70,9 @@ def write_weights(net: Pinn, path: Path) -> None:
     write_whole(path, _ordered(safetensors.torch.save(tensors, metadata)))
 
 
-def read_weights(path: Path, solved: Problem | None = None) -> Pinn:
-    """The network in the .safetensors file `path`; see `load_pinn`."""
-    tensors, metadata = read_tensors(path)
+def read_weights(path: Path, solved: Problem | None = None, sha256: str | None = None) -> Pinn:
+    """The network in the .safetensors file `path`, whose SHA-256 may be known; see `load_pinn`."""
+    tensors, metadata = read_tensors(path, sha256)
     if "problem" not in metadata:
         raise TrainError(
             f"{path}: the file does not say which problem it solves; expected: metadata with the key 'problem', "
@@ -78,34 +93,53 @@ def _solved(metadata: dict[str, str], given: Problem | None) -> Problem:
     if "columns" in metadata:
         return followed(read_columns(metadata["columns"]))
     try:
-        origin = None if "origin" not in metadata else dict(json.loads(metadata["origin"]))
-    except (TypeError, ValueError) as error:
+        origin = None if "origin" not in metadata else _origin(parse_json(metadata["origin"].encode(), strict=True))
+    except ValueError as error:
         raise TrainError(f"the metadata 'origin' names no file ({error}); the usual cause is an edit") from error
     if origin == {} and given is not None and given.name == metadata["problem"]:
         return given
     return remembered(metadata["problem"], origin, "the network")
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a .safetensors file. Raises TrainError where it is missing or not one."""
+def _origin(document: Any) -> dict[str, str]:
+    """Where a problem was defined: nowhere, or in a file. Raises ValueError where the document says something else."""
+    known = isinstance(document, dict) and set(document) in (set(), {"path", "sha256"})
+    if not known or not all(isinstance(each, str) and "\0" not in each for each in document.values()):
+        raise ValueError(f"found {document!r:.80}; expected: path and sha256, or nothing")
+    return dict(document)
+
+
+def read_tensors(path: Path, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a .safetensors file, whose SHA-256 may be known.
+
+    Raises TrainError where it is missing, not one, or another.
+    """
     try:
-        with path.open("rb") as file:
-            head = file.read(9)  # of safetensors: eight bytes of length, then JSON
-            if head.startswith(PICKLE_STARTS) and not head.endswith(b"{"):
-                raise TrainError(
-                    f"{path}: this is a pickle, which runs code when it is read; expected: safetensors. Where you "
-                    "trust it and it is a network of train or distill, convert it: safetensors.torch.save_file("
-                    "torch.load(path, weights_only=True), 'model.safetensors', metadata={'problem': 'burgers'}); "
-                    "capture any other from Python (docs/training.md)"
-                )
-        with safe_open(path, framework="pt") as archive:
-            return {name: archive.get_tensor(name) for name in archive.keys()}, archive.metadata() or {}  # noqa: SIM118
+        data = read_whole(path, LARGEST)
     except FileNotFoundError as error:
         raise TrainError(
             f"{path}: no such file; expected: a .safetensors file, a run folder, or a model of the zoo (`kdpinn-edge "
             f"problems` lists them){did_you_mean(str(path), zoo.names())}"
         ) from error
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise TrainError(f"{path}: cannot be read ({error.strerror}); expected: a .safetensors file") from error
+    if sha256 is not None and (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise TrainError(
+            f"{path} has the SHA-256 {found}, and {RECORD_FILE} says {sha256}; expected: both of one run. The "
+            "usual cause is an edited file, or a run that was killed at its end: resume it"
+        )
+    if data.startswith(PICKLE_STARTS) and data[8:9] != b"{":  # safetensors: eight bytes of length, then JSON
+        raise TrainError(
+            f"{path}: this is a pickle, which runs code when it is read; expected: safetensors. Where you "
+            "trust it and it is a network of train or distill, convert it: safetensors.torch.save_file("
+            "torch.load(path, weights_only=True), 'model.safetensors', metadata={'problem': 'burgers'}); "
+            "capture any other from Python (docs/training.md)"
+        )
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = parse_json(data[8 : 8 + length], strict=True, largest=LARGEST_HEADER)
+        return safetensors.torch.load(data), header.get("__metadata__") or {}
+    except Exception as error:  # damaged bytes reach safetensors and torch, which raise what they like
         raise TrainError(
             f"{path}: not a safetensors file ({error}). The usual cause is a truncated or edited file: copy it again."
         ) from error
@@ -122,9 +156,11 @@ def _ordered(data: bytes) -> bytes:
 
 
 def _hidden(tensors: dict[str, Tensor]) -> list[int]:
-    """The sizes of all layers but the last, as far as `layers.0.weight, layers.1.weight, …` are matrices."""
+    """The sizes of all layers but the last, as far as `layers.0.weight, layers.1.weight, …` are matrices that fit."""
     sizes: list[int] = []
     while (weight := tensors.get(f"layers.{len(sizes)}.weight")) is not None and weight.ndim == 2 and weight.numel():
+        if sizes and weight.shape[1] != sizes[-1]:  # else a small file would make a network of any size
+            raise TrainError(f"layers.{len(sizes)}.weight has {weight.shape[1]} columns; expected: {sizes[-1]}")
         sizes.append(len(weight))
     return sizes[:-1]
 
@@ -135,6 +171,6 @@ def _faults(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
     for name in expected.keys() & found.keys():
         if found[name].shape != expected[name].shape:
             faults.append(f"{name} has shape {tuple(found[name].shape)}; expected: {tuple(expected[name].shape)}")
-        elif not found[name].is_floating_point() or not torch.isfinite(found[name]).all():
+        elif found[name].dtype not in NUMBERS or not torch.isfinite(found[name]).all():
             faults.append(f"{name} holds something else than finite floating-point numbers")
     return listing(sorted(faults)) if faults else ""

@@ -14,6 +14,7 @@ from typing import Any
 from kdpinn_edge.errors import TrainError, did_you_mean
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
+from kdpinn_edge.reading import LARGEST_JSON, parse_json, read_whole
 
 FOLDER = Path(__file__).parent
 
@@ -35,14 +36,19 @@ def program(name: str) -> Path:
 
 def record(name: str) -> dict[str, Any]:
     """The record of how the model was made, and its errors."""
-    found: dict[str, Any] = json.loads(_file(name, ".json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(record_file(name).read_bytes())
     return found
+
+
+def record_file(name: str) -> Path:
+    """The .json file with the record of how the model was made."""
+    return _file(name, ".json")
 
 
 def check_finished(run: str | os.PathLike[str]) -> None:
     """Raise TrainError where `run` is not the folder of a run that has finished."""
     try:
-        finished = json.loads((Path(run) / "model.json").read_text(encoding="utf-8"))["finished"]
+        finished = parse_json(read_whole(Path(run) / "model.json", LARGEST_JSON))["finished"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise TrainError(
             f"{run}: no run that was trained; expected: the folder of a finished run ({type(error).__name__}: {error})"

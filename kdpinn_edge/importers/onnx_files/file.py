@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto, helper, inliner, numpy_helper
 
 from kdpinn_edge.errors import CaptureError
+from kdpinn_edge.reading import opened, read_whole
 
 LARGEST_FILE = 1 << 30
 MOST_NODES = 100_000
@@ -36,10 +37,7 @@ TYPED = frozenset({"dtype", "output_datatype", "to"})
 def read_file(path: Path) -> onnx.ModelProto:
     """The model in a file, with the data beside it, as it is written. Raises CaptureError where it is no such model."""
     try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise CaptureError(f"{path} has {size} bytes; expected: at most {LARGEST_FILE}, a small network")
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(read_whole(path, LARGEST_FILE))
     except FileNotFoundError as error:
         raise CaptureError(f"{path}: no such file; expected: an ONNX model") from error
     except (OSError, DecodeError, ValueError) as error:
@@ -156,14 +154,14 @@ def _take_data_beside(model: onnx.ModelProto, path: Path) -> None:
                 "own folder"
             )
         try:
-            offset, size = int(facts.get("offset", 0)), beside.stat().st_size
-            length = int(facts.get("length", size - offset))
-            if offset < 0 or not (0 <= length <= size - offset):
-                raise ValueError(f"{length} bytes from {offset} on, of {size}")
-            if length > left:
-                raise ValueError(f"more than {LARGEST_FILE} bytes in all")
-            left -= length
-            with beside.open("rb") as file:
+            with opened(beside, LARGEST_FILE) as (file, size):
+                offset = int(facts.get("offset", 0))
+                length = int(facts.get("length", size - offset))
+                if offset < 0 or not (0 <= length <= size - offset):
+                    raise ValueError(f"{length} bytes from {offset} on, of {size}")
+                if length > left:
+                    raise ValueError(f"more than {LARGEST_FILE} bytes in all")
+                left -= length
                 file.seek(offset)
                 tensor.raw_data = file.read(length)
         except (OSError, ValueError) as error:

@@ -51,6 +51,10 @@ CAUSE = "The usual cause: the file depends on the number of points, or on what i
 C = TypeVar("C", Input, Output)
 
 
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError, RecursionError)
+"""What the parts of a damaged graph raise in NumPy and in ONNX's own functions, which expect a sound one."""
+
+
 def capture_onnx(
     path: str | os.PathLike[str],
     inputs: str | Sequence[Column] | None = None,
@@ -91,6 +95,22 @@ def read_onnx(
     probe: ArrayLike | None = None,
 ) -> tuple[Program, tuple[Input, ...], tuple[Output, ...]]:
     """The Program in a file, and what is known of its columns; see `capture_onnx`."""
+    try:
+        return _read(path, name, inputs, outputs, probe)
+    except DAMAGE as error:
+        raise CaptureError(
+            f"{path}: its graph is not that of a network ({type(error).__name__}: {error}); expected: a model that "
+            "onnx.checker accepts, whole"
+        ) from error
+
+
+def _read(
+    path: Path,
+    name: str | None,
+    inputs: Sequence[Column] | None,
+    outputs: Sequence[Column] | None,
+    probe: ArrayLike | None,
+) -> tuple[Program, tuple[Input, ...], tuple[Output, ...]]:
     called = str(path)
     written = read_file(path)
     model = check_model(written, READ, called)

@@ -10,17 +10,21 @@ from __future__ import annotations
 import ast
 import io
 import json
+import logging
 import re
 import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from kdpinn_edge.archives import open_archive, read_entry
 from kdpinn_edge.errors import CaptureError
 from kdpinn_edge.importers.pytorch.weights import data_only
+from kdpinn_edge.reading import GIB, MIB, parse_json, read_whole
 
 MODEL, SAMPLES = "models/model.json", "data/sample_inputs/model.pt"
 CONFIGS = "data/weights/model_weights_config.json", "data/constants/model_constants_config.json"
@@ -28,8 +32,8 @@ DATA = re.compile(
     r"data/weights/weight_\d+|data/constants/tensor_\d+|archive_format|archive_version|byteorder|\.data/\w+", re.ASCII
 )
 """The entries of an archive that are numbers or facts, without its root."""
-LARGEST = 1 << 31
-"""Bytes that all entries together may have."""
+LARGEST, LARGEST_JSON = 2 * GIB, 32 * MIB
+"""Bytes that a file, and the text of its graph, may have."""
 TARGET = re.compile(
     r"torch\.ops\.(aten|higher_order|prims)\.(?!from_file)[\w.]+|_operator\.\w+|math\.\w+|torch\.sym_\w+"
 )
@@ -48,7 +52,7 @@ def read_pt2(path: Path) -> torch.export.ExportedProgram:
     """The ExportedProgram in a file. Raises CaptureError where it is none, or holds more than data."""
     clean = _clean(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_log():
             warnings.simplefilter("ignore")
             return torch.export.load(clean)
     except Exception as error:  # torch raises what it likes on an archive of another version
@@ -59,20 +63,29 @@ def read_pt2(path: Path) -> torch.export.ExportedProgram:
         ) from error
 
 
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep torch from printing a traceback of what is said here in an error."""
+    log = logging.getLogger("torch.export")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
 def _clean(path: Path) -> io.BytesIO:
     """A copy of the archive that holds data alone."""
     try:
-        data = io.BytesIO(path.read_bytes())
-        archive = zipfile.ZipFile(data)
-    except (OSError, zipfile.BadZipFile) as error:
+        archive = open_archive(read_whole(path, LARGEST))
+    except (OSError, ValueError) as error:
         raise CaptureError(
-            f"{path}: not an archive; expected: a .pt2 file that torch.export.save wrote, whole"
+            f"{path}: not an archive ({error}); expected: a .pt2 file that torch.export.save wrote, whole"
         ) from error
     root = next((name.removesuffix(MODEL) for name in archive.namelist() if name.endswith(f"/{MODEL}")), None)
     if root is None or root.count("/") != 1:
         raise CaptureError(f"{path}: holds no {MODEL}; expected: a .pt2 file that torch.export.save wrote. {AGAIN}")
-    if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
-        raise CaptureError(f"{path}: takes more than {LARGEST} bytes; expected: a small network")
     clean = io.BytesIO()
     with archive, zipfile.ZipFile(clean, "w", zipfile.ZIP_STORED) as written:
         for name in archive.namelist():
@@ -85,19 +98,19 @@ def _clean(path: Path) -> io.BytesIO:
 
 def _content(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     try:
-        return archive.read(name)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
-        raise CaptureError(f"{path}: {name} is damaged ({error}); expected: a .pt2 file, whole") from error
+        return read_entry(archive, name)
+    except ValueError as error:
+        raise CaptureError(f"{path}: {error}; expected: a .pt2 file, whole") from error
 
 
 def _checked(inner: str, content: bytes, path: Path) -> bytes:
     if inner == SAMPLES:
-        data_only(io.BytesIO(content), f"{path}: {SAMPLES}")
+        data_only(content, f"{path}: {SAMPLES}")
         return content
     if inner not in (MODEL, *CONFIGS):
         return content
     try:
-        found = json.loads(content)
+        found = parse_json(content, largest=LARGEST_JSON)
         faults = list(_model_faults(found) if inner == MODEL else _payload_faults(found))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise CaptureError(f"{path}: {inner} is damaged ({error}); expected: what torch.export.save writes") from error
@@ -124,7 +137,7 @@ def _model_faults(model: Any) -> Iterator[str]:
         elif key == "expr_str" and not _is_symbolic(value):
             yield f"the size {value!r} is no arithmetic"
         elif key in ("in_spec", "out_spec") and value:
-            kinds = {kind for name, kind in _pairs(json.loads(value)) if name == "type"}
+            kinds = {kind for name, kind in _pairs(parse_json(value.encode())) if name == "type"}
             if other := kinds - CONTAINERS:
                 yield f"inputs or outputs are made of {', '.join(map(str, other))}"
 

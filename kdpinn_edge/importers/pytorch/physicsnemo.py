@@ -13,10 +13,8 @@ PhysicsNeMo is not needed to read it, and nothing in the archive is run. Newer v
 from __future__ import annotations
 
 import io
-import json
 import re
 import tarfile
-import zipfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,12 +22,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdpinn_edge.archives import is_archive, open_archive, read_entry
 from kdpinn_edge.errors import CaptureError
 from kdpinn_edge.importers.pytorch.dense import ACTIVATIONS, Function
 from kdpinn_edge.importers.pytorch.weights import State, data_only, state_dict_in
+from kdpinn_edge.reading import GIB, parse_json, read_whole
 
-LARGEST_ENTRY = 1 << 30
-"""Bytes that an entry of the archive may have."""
+LARGEST = GIB
+"""Bytes that a file may have; nothing in it is compressed."""
 SAME = "relu elu celu selu silu gelu sigmoid logsigmoid softplus softsign tanh tanhshrink hardtanh identity squareplus"
 OWN_ACTIVATIONS: dict[str, Function] = {
     **{name: ACTIVATIONS[name] for name in SAME.split()},
@@ -67,7 +67,7 @@ class FullyConnected(nn.Module):
 def read_mdlus(path: Path) -> nn.Module:
     """The network in a `.mdlus` file. Raises CaptureError where it is another one than FullyConnected, or damaged."""
     try:
-        description = json.loads(_entry(path, "args.json"))
+        description = parse_json(_entry(path, "args.json"))
         name, options = str(description["__name__"]), dict(description["__args__"])
     except (ValueError, TypeError, LookupError) as error:
         raise CaptureError(
@@ -76,27 +76,24 @@ def read_mdlus(path: Path) -> nn.Module:
     if name != "FullyConnected":
         raise CaptureError(f"{path}: the network is a {name} of PhysicsNeMo; expected: a FullyConnected. {WAY}")
     called = f"{path}: model.pt"
-    return _fully_connected(
-        state_dict_in(data_only(io.BytesIO(_entry(path, "model.pt")), called), called), options, str(path)
-    )
+    return _fully_connected(state_dict_in(data_only(_entry(path, "model.pt"), called), called), options, str(path))
 
 
 def _entry(path: Path, name: str) -> bytes:
     """The bytes of one file in the archive, which is not unpacked."""
     try:
-        if tarfile.is_tarfile(path):
-            with tarfile.open(path) as tar:
-                member = next(each for each in tar if each.isfile() and each.name.removeprefix("./") == name)
-                file = tar.extractfile(member)
-                if member.size <= LARGEST_ENTRY and file is not None:
-                    return file.read()
-        else:
-            with zipfile.ZipFile(path) as archive:
-                if archive.getinfo(name).file_size <= LARGEST_ENTRY:
-                    return archive.read(name)
-    except (OSError, StopIteration, KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise CaptureError(f"{path}: not an archive with {name} in it; expected: a .mdlus file, whole") from error
-    raise CaptureError(f"{path}: {name} takes more than {LARGEST_ENTRY} bytes; expected: a small network")
+        data = read_whole(path, LARGEST)
+        if is_archive(data):
+            return read_entry(open_archive(data), name)
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:  # nothing that is compressed
+            member = next(each for each in tar if each.isfile() and each.name.removeprefix("./") == name)
+            file = tar.extractfile(member)
+            return file.read() if file is not None else b""
+    except Exception as error:  # damaged bytes reach tarfile, which raises what it likes
+        raise CaptureError(
+            f"{path}: not an archive with {name} in it ({type(error).__name__}: {error}); expected: a .mdlus file, "
+            "whole"
+        ) from error
 
 
 def _fully_connected(state: State, options: dict[str, Any], called: str) -> nn.Module:

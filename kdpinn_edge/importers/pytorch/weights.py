@@ -6,20 +6,24 @@ load_into           a state dict -> a module, whatever was wrapped around either
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kdpinn_edge.archives import is_archive, open_archive, read_entry
 from kdpinn_edge.errors import CaptureError, listing
+from kdpinn_edge.reading import GIB, read_whole
 from kdpinn_edge.training.weights import read_tensors
 
 State = dict[str, Tensor]
+LARGEST = 2 * GIB
+"""Bytes that a file of weights may have."""
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
 """What a checkpoint calls its state dict, the usual names first."""
@@ -32,19 +36,24 @@ def read_weights_file(path: Path) -> State:
     """The state dict in a file. Raises CaptureError or TrainError where there is none, saying what the file is."""
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
-    if not path.is_file():
-        raise CaptureError(f"{path}: no such file; expected: weights in a .pt, .pth, .ckpt or .safetensors file")
-    if kind := archive_kind(path):
+    try:
+        data = read_whole(path, LARGEST)
+    except OSError as error:
+        found = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise CaptureError(f"{path}: {found}; expected: weights in a .pt, .pth, .ckpt or .safetensors file") from error
+    if kind := archive_kind(data):
         raise CaptureError(f"{path}: {kind}")
-    return state_dict_in(data_only(path, str(path)), str(path))
+    return state_dict_in(data_only(data, str(path)), str(path))
 
 
-def archive_kind(path: Path) -> str | None:
+def archive_kind(data: bytes) -> str | None:
     """What a zip file of torch is where it holds more than weights, and what to do with it; None where it does not."""
-    if not zipfile.is_zipfile(path):
+    if not is_archive(data):
         return None
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        names = open_archive(data).namelist()
+    except ValueError:  # damaged: `data_only` says so
+        return None
     if any(name.endswith("/constants.pkl") for name in names):
         return (
             "this is TorchScript, a program and not weights alone; expected: weights, or another form of it. The usual "
@@ -55,10 +64,14 @@ def archive_kind(path: Path) -> str | None:
     return None
 
 
-def data_only(file: Path | IO[bytes], called: str) -> Any:
+def data_only(data: bytes, called: str) -> Any:
     """What torch.load makes of a file that holds data alone. Raises CaptureError where it would run code."""
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        if is_archive(data):  # torch itself does not look whether an entry is as it was written
+            archive = open_archive(data)
+            for name in archive.namelist():
+                read_entry(archive, name)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f" (it names {found[1]})" if found else ""

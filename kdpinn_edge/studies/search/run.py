@@ -7,7 +7,7 @@ worker takes the same candidate up again. One that was only suspended goes on wi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
@@ -22,7 +22,7 @@ from kdpinn_edge.files import Kind, check_free, clear
 from kdpinn_edge.studies.search.candidate import DEPTHS, WIDTHS, Candidate, Cost, storages
 from kdpinn_edge.studies.search.costs import Costs, check_measurable
 from kdpinn_edge.studies.search.goal import Goal, unbeaten
-from kdpinn_edge.studies.search.storage import OUTCOME, finished, open_study, outcome_of, outcomes
+from kdpinn_edge.studies.search.storage import OUTCOME, finished, open_study, outcome_of, outcomes, sealed
 from kdpinn_edge.studies.search.trial import BUNDLE, LOCK_FILE, Outcome, Task, evaluate
 from kdpinn_edge.training.activations import ACTIVATIONS
 from kdpinn_edge.training.lesson import Lesson
@@ -36,6 +36,15 @@ SEARCH = Kind(
     DATABASE,
     (f"{DATABASE}*", LOCK_FILE, *(f"{run}/{file}" for run in ("trial_*", "best_*") for file in _RUN_FILES)),
 )
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """`done` of `trials` students are made; `outcome` is the latest."""
+
+    done: int
+    trials: int
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ def search(
     storage: str | None = None,
     force: bool = False,
     heartbeat_seconds: int = HEARTBEAT_SECONDS,
-    report: Callable[[int, Outcome], None] = lambda finished, outcome: None,
+    report: Callable[[SearchProgress], None] = lambda progress: None,
 ) -> Found:
     """Work on the search in `storage` until it has as many finished trials; the runs of this worker lie in `folder`.
 
@@ -91,7 +100,7 @@ def search(
 
     def told(study: optuna.Study, trial: FrozenTrial) -> None:
         if OUTCOME in trial.user_attrs:
-            report(finished(study), outcome_of(trial))
+            report(SearchProgress(finished(study), trials, outcome_of(trial)))
 
     while finished(study) < trials:
         work.given_up.clear()
@@ -127,7 +136,7 @@ class _Work:
             raise TrialPruned
         outcome = known or evaluate(self.task, self.lesson, candidate, self.folder / f"trial_{trial.number:04}")
         try:
-            trial.set_user_attr(OUTCOME, asdict(outcome))
+            trial.set_user_attr(OUTCOME, sealed(outcome))
         except UpdateFinishedTrialError:
             self.given_up.add(trial.number)
             raise

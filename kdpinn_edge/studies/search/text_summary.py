@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +13,7 @@ from kdpinn_edge.comparison.durations import duration
 from kdpinn_edge.comparison.text_tables import print_table
 from kdpinn_edge.studies.search.candidate import Candidate, Cost
 from kdpinn_edge.studies.search.goal import Goal
-from kdpinn_edge.studies.search.run import Found
+from kdpinn_edge.studies.search.run import Found, SearchProgress
 from kdpinn_edge.studies.search.trial import BUNDLE, Outcome, Task
 from kdpinn_edge.studies.search.winner import Winner
 from kdpinn_edge.studies.study.plan import size_name
@@ -21,6 +23,17 @@ def line(outcome: Outcome, task: Task) -> str:
     """Describe an outcome in one line."""
     calls = f"{_points(task)} in {_price(outcome)}"
     return f"{_name(outcome.candidate)}: relative L2 {outcome.relative_l2:.1e}, {calls}, {_bytes(outcome.cost)}"
+
+
+def told(progress: SearchProgress, task: Task) -> tuple[float, str]:
+    """The share of the trials that is done, and the latest in words."""
+    return progress.done / progress.trials, f"{progress.done}/{progress.trials} {line(progress.outcome, task)}"
+
+
+@contextmanager
+def lines(console: Console, task: Task) -> Iterator[Callable[[SearchProgress], None]]:
+    """Print a line for each student; yields the function to give as `report`."""
+    yield lambda progress: console.print(told(progress, task)[1], soft_wrap=True, markup=False)
 
 
 def print_front(console: Console, found: Found, task: Task) -> None:

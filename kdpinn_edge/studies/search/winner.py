@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdpinn_edge.checks.check import CheckResult, check
+from kdpinn_edge.files import alone
 from kdpinn_edge.studies.search.goal import Goal
 from kdpinn_edge.studies.search.trial import BUNDLE, LOCK_FILE, Outcome, Task, measured
 from kdpinn_edge.training import DistillConfig, teach
@@ -49,7 +47,7 @@ def finish(
     """
     chosen = outcome.candidate
     config = replace(recipe or DistillConfig(), hidden=chosen.hidden, activation=chosen.activation, physics_weight=0.0)
-    with _alone(folder):
+    with alone(folder / LOCK_FILE):
         run = folder / f"best_{chosen.name}"
         trained = teach(lesson, run, config, resume=(run / CONFIG_FILE).exists(), report=report)
         if not trained.finished:
@@ -58,11 +56,3 @@ def finish(
     if outcome.relative_l2 < found.relative_l2 and Path(outcome.folder, BUNDLE).exists():
         found = outcome
     return Winner(found, goal.excesses(found), tuple(check(Path(found.folder, BUNDLE))))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in here with this folder; the system ends the wait when that process dies."""
-    with (folder / LOCK_FILE).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -7,10 +7,12 @@ from functools import cache
 
 import numpy as np
 
-from kdpinn_edge.classical.accuracy import Accuracy, against_reference, relative
+from kdpinn_edge.classical.accuracy import Accuracy, against_reference, grid_in_float32, relative
 from kdpinn_edge.derive.derivatives import derivatives
+from kdpinn_edge.derive.residual import residual, summands
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import Array, Problem
+from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Program
 
 STEP = 1e-4  # of the box, between the points of a difference
@@ -20,19 +22,40 @@ SLOPE_POINTS = 10_000
 
 @dataclass(frozen=True)
 class NetAccuracy(Accuracy):
-    """The accuracy of a network, with ‖∇u − ∇u*‖₂/‖∇u*‖₂ over all first derivatives, ∇u* by differences."""
+    """The accuracy of a network, with ‖∇u − ∇u*‖₂/‖∇u*‖₂ over all first derivatives, ∇u* by differences.
 
-    slopes_l2: float
+    Of a problem without a reference all that is known is the residual: its L2 norm over that of the equation's largest
+    term, its largest value, and √mean r². No slopes are known then.
+    """
+
+    slopes_l2: float | None
 
 
 def accuracy(program: Program, problem: Problem) -> NetAccuracy:
     """The accuracy of `program` in float32: values on the problem's grid, slopes on a coarser one inside the box."""
+    if problem.exact is None:
+        return _of_residual(program, problem)
     u = NumpyProgram(program, "float32")
     found = against_reference(lambda x: u(x.astype(np.float32)), problem)
     requests = [f"{output}_{column}" for output in problem.outputs for column in problem.inputs]
     slopes = NumpyProgram(derivatives(program, requests), "float32")
     points, exact = _slopes_inside(problem)
     return NetAccuracy(**vars(found), slopes_l2=relative(slopes(points.astype(np.float32)) - exact, exact))
+
+
+def _of_residual(program: Program, problem: Problem) -> NetAccuracy:
+    equation = residual(program, problem)
+    points = grid_in_float32(problem)
+    r = NumpyProgram(equation, "float32")(points.astype(np.float32)).astype(np.float64)
+    terms = [interpret(each, points) for each in summands(equation)]
+    largest = np.stack([np.linalg.norm(each, axis=0).max() for each in terms])
+    norms = np.linalg.norm(r, axis=0)
+    return NetAccuracy(
+        relative_l2=float((norms / largest).max()),
+        max_abs=float(np.abs(r).max()),
+        rmse=float(np.sqrt(np.mean(r**2))),
+        slopes_l2=None,
+    )
 
 
 @cache

@@ -27,20 +27,29 @@ if TYPE_CHECKING:
 
 Cells = Sequence[str]
 
-HEAD = (
-    *("size", "method", "seeds", "relative L2", "largest error", "RMSE", "slopes"),
-    *("CPU-s", "parameters", "multiply-adds", "one point", "per point"),
-)
+ERRORS = "relative L2", "largest error", "RMSE", "slopes"
+RESIDUALS = "residual", "largest residual", "√mean r²"
 OTHERS_HEAD = "function", "numbers", "relative L2", "largest error", "one point", "per point"
 
 INTRODUCTION = """\
 {equation}. {finished} of {cells} runs, {seeds} seeds, torch {torch}: {commands}
 
 A student has {seconds:g} s of one thread (CPU time), and as many steps as fit by a measurement of each size and method;
-the teacher (`{teacher}`) took {teacher_seconds:g} s. Errors are of the float32 library, against the reference (itself
-within {exact_error:g}): medians over the seeds, in brackets the least and the largest. *Slopes*: relative L2 over all
-first derivatives. *RMSE*: over that of the teacher. Latencies: the exported library in a C loop, one thread; per point
-of {many:,}, on {cpu}.
+the teacher (`{teacher}`) took {teacher_seconds:g} s. {errors} Latencies: the exported library in a C loop, one thread;
+per point of {many:,}, on {cpu}.
+"""
+AGAINST_REFERENCE = """\
+Errors are of the float32 library, against the reference (itself within {exact_error:g}): medians over the seeds, in
+brackets the least and the largest. *Slopes*: relative L2 over all first derivatives. *RMSE*: over that of the teacher.\
+"""
+BY_RESIDUALS = """\
+{name} has no reference solution, so these are residuals of the float32 library and no errors, and a smaller residual
+is not always a smaller error. *Residual*: its L2 norm over that of the equation's largest term, medians over the seeds,
+in brackets the least and the largest. *√mean r²*: over that of the teacher.\
+"""
+TABLES = """\
+Tables that come nearest to the teacher, each output on about as many numbers as a student has parameters,
+laid out by what is known of the solution: as C in float32, in turns with the networks.
 """
 
 
@@ -70,9 +79,11 @@ def page(found: StudyReport, figure: str) -> str:
         commands=" and ".join(f"`{command}`" for command in plan.commands),
         torch=versions()["torch"],
         seconds=plan.cpu_seconds,
-        teacher=record_of(plan.teacher)["command"],
+        teacher=record_of(plan.teacher).command,
         teacher_seconds=plan.teacher_cpu_seconds,
-        exact_error=found.problem.exact_error,
+        errors=BY_RESIDUALS.format(name=found.problem.name)
+        if found.reference is None
+        else AGAINST_REFERENCE.format(exact_error=found.problem.exact_error),
         many=MANY,
         cpu=this_machine().cpu,
     )
@@ -80,26 +91,39 @@ def page(found: StudyReport, figure: str) -> str:
         f"# Study: {found.problem.name}",
         "",
         said,
-        *_table(HEAD, table_rows(found)),
+        *_table(head(found), table_rows(found)),
         "",
         f"![Errors over latency and over what is stored]({figure})",
         "",
         "## Did distilling pay?",
         "",
         *(f"- {verdict}." for verdict in found.verdicts),
-        "",
-        "## Without a network",
-        "",
-        "Tables that come nearest to the teacher, each output on about as many numbers as a student has parameters,",
-        "laid out by what is known of the solution: as C in float32, in turns with the networks.",
-        "",
-        *_table(OTHERS_HEAD, other_rows(found)),
     ]
+    if found.reference is not None:
+        lines += [
+            "",
+            "## Without a network",
+            "",
+            *TABLES.splitlines(),
+            "",
+            *_table(OTHERS_HEAD, other_rows(found)),
+        ]
     return "\n".join(lines)
 
 
+def head(found: StudyReport) -> Cells:
+    """The names of the columns of `table_rows`."""
+    errors = RESIDUALS if found.reference is None else ERRORS
+    return "size", "method", "seeds", *errors, "CPU-s", "parameters", "multiply-adds", "one point", "per point"
+
+
+def residuals_note(found: StudyReport) -> str:
+    """What is to be known of a study without a reference, as one line."""
+    return BY_RESIDUALS.format(name=found.problem.name).replace("\n", " ").replace("*", "")
+
+
 def table_rows(found: StudyReport) -> Iterator[Cells]:
-    """The teacher, and every method at every size, under HEAD."""
+    """The teacher, and every method at every size, under `head`."""
     teacher = found.teacher
     latency = found.latencies[TEACHER]
     yield (
@@ -109,7 +133,7 @@ def table_rows(found: StudyReport) -> Iterator[Cells]:
         f"{teacher.relative_l2:.1e}",
         f"{teacher.max_abs:.1e}",
         "1",
-        f"{teacher.slopes_l2:.1e}",
+        *([] if teacher.slopes_l2 is None else [f"{teacher.slopes_l2:.1e}"]),
         f"{found.plan.teacher_cpu_seconds:.0f}",
         f"{found.teacher_parameters:,}",
         f"{found.multiply_adds[TEACHER]:,}",
@@ -123,7 +147,7 @@ def table_rows(found: StudyReport) -> Iterator[Cells]:
             _spread(row.relative_l2),
             f"{row.max_abs:.1e}",
             f"{row.rmse_ratio:.3g}",
-            _spread(row.slopes_l2),
+            *([] if row.slopes_l2 is None else [_spread(row.slopes_l2)]),
             f"{row.cpu_seconds:.0f}",
             f"{row.parameters:,}",
             f"{found.multiply_adds[size_name(row.hidden)]:,}",
@@ -136,8 +160,8 @@ def other_rows(found: StudyReport) -> Iterator[Cells]:
     for each in found.baselines:
         accuracy, numbers = each.accuracy, f"{each.numbers:,}" if each.numbers else ""
         yield each.name, numbers, f"{accuracy.relative_l2:.1e}", f"{accuracy.max_abs:.1e}", *_times(each.latency)
-    exact = found.reference
-    yield exact.name, "", "", f"{exact.accuracy.max_abs:.0e}", *_times(exact.latency)
+    if (exact := found.reference) is not None:
+        yield exact.name, "", "", f"{exact.accuracy.max_abs:.0e}", *_times(exact.latency)
 
 
 def _spread(spread: Spread) -> str:
@@ -194,7 +218,7 @@ def figure_of(found: StudyReport) -> Figure:
         axes.set_yscale("log")
         axes.set_xlabel(label)
         axes.grid(visible=True, which="major", alpha=0.3)
-    by_latency.set_ylabel("relative L2")
+    by_latency.set_ylabel("relative L2" if found.reference else "residual over the largest term (no reference)")
     labelled: dict[str, Any] = {}
     for axes in (by_latency, by_numbers):
         handles, labels = axes.get_legend_handles_labels()

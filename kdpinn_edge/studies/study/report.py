@@ -48,20 +48,21 @@ class StudyReport:
     multiply_adds: dict[str, int]
     latencies: dict[str, NetLatency]
     baselines: tuple[Baseline, ...]
-    reference: Baseline
+    reference: Baseline | None
 
     def __repr__(self) -> str:
-        from kdpinn_edge.studies.study.page import HEAD, table_rows
+        from kdpinn_edge.studies.study.page import head, table_rows
 
-        return "\n".join((table_text(self._title(), HEAD, table_rows(self)), *map(str, self.verdicts)))
+        return "\n".join((table_text(self._title(), head(self), table_rows(self)), *map(str, self.verdicts)))
 
     def _repr_html_(self) -> str:
-        from kdpinn_edge.studies.study.page import HEAD, table_rows
+        from kdpinn_edge.studies.study.page import head, table_rows
 
-        return table_html(f"{self._title()}; {'; '.join(map(str, self.verdicts))}", HEAD, table_rows(self))
+        return table_html(f"{self._title()}; {'; '.join(map(str, self.verdicts))}", head(self), table_rows(self))
 
     def _title(self) -> str:
-        return f"study of {self.problem.name}: {self.finished} of {len(self.plan.cells)} students"
+        measured = ", by residuals" if self.reference is None else ""
+        return f"study of {self.problem.name}{measured}: {self.finished} of {len(self.plan.cells)} students"
 
     def plot(self) -> Figure:
         """Draw the errors over the latencies, and over how many numbers are stored."""
@@ -80,7 +81,8 @@ class StudyReport:
             "verdicts": [asdict(verdict) | {"text": str(verdict)} for verdict in self.verdicts],
             "multiply_adds": self.multiply_adds,
             "latencies": {size: asdict(latency) for size, latency in self.latencies.items()},
-            "baselines": [asdict(baseline) for baseline in (*self.baselines, self.reference)],
+            "errors_are": "errors" if self.reference else "residuals",
+            "baselines": [asdict(each) for each in (*self.baselines, self.reference) if each is not None],
         }
 
 
@@ -90,7 +92,10 @@ def _closed_form(teacher: Model, solved: Problem) -> Model:
 
 
 def report(plan: Plan, folder: Path) -> StudyReport:
-    """Read what is measured in `folder`; measure what it is compared with: latencies, interpolants, the reference."""
+    """Read what is measured in `folder`; measure what it is compared with: latencies, interpolants, the reference.
+
+    Without a reference nothing is known of what is no network, which is left out.
+    """
     found, teacher = results(plan, folder), read_teacher(folder)
     table = rows(found, teacher)
     names = {TEACHER: plan.teacher, **{size_name(r.cell.config.hidden): str(folder / r.cell.name) for r in found}}
@@ -98,7 +103,8 @@ def report(plan: Plan, folder: Path) -> StudyReport:
     solved, parameters = problem(plan.problem), parameters_of(plan.teacher)
     sizes = sorted({row.parameters for row in table} | {parameters})
     teacher_values = partial(interpret, models[TEACHER].program)
-    through_teacher = dict(each for n in sizes for each in tables(solved, teacher_values, n))
+    known = solved.exact is not None
+    through_teacher = dict(each for n in sizes for each in tables(solved, teacher_values, n)) if known else {}
     exact = {CLOSED_FORM: _closed_form(models[TEACHER], solved)} if solved.closed_form else {}
     timed = latencies(models | exact, through_teacher)
     return StudyReport(
@@ -115,5 +121,5 @@ def report(plan: Plan, folder: Path) -> StudyReport:
             *(baseline(key, each, solved, timed[key]) for key, each in through_teacher.items()),
             *(closed_form(each, solved, timed[key]) for key, each in exact.items()),
         ),
-        reference=reference(solved),
+        reference=reference(solved) if known else None,
     )

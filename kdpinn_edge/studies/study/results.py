@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from kdpinn_edge.errors import StudyError
 from kdpinn_edge.studies.study.measure import NetAccuracy
 from kdpinn_edge.studies.study.plan import METHODS, Plan, StudyCell, size_name
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER
-from kdpinn_edge.training.run_folder import read_json, record_of
+from kdpinn_edge.training.run_folder import read_json, record_of, typed
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One method at one size. `rmse_ratio` is the median RMSE over that of the teacher."""
+    """One method at one size. `rmse_ratio` is the median RMSE over that of the teacher.
+
+    The errors are what a NetAccuracy holds: residuals where there is no reference, and then no slopes.
+    """
 
     hidden: tuple[int, ...]
     method: str
@@ -50,7 +54,7 @@ class MethodRow:
     relative_l2: Spread
     max_abs: float
     rmse_ratio: float
-    slopes_l2: Spread
+    slopes_l2: Spread | None
 
 
 @dataclass(frozen=True)
@@ -86,20 +90,23 @@ def results(plan: Plan, folder: Path) -> list[CellResult]:
     for cell in plan.cells:
         if (folder / cell.name / ACCURACY_FILE).exists():
             run = folder / cell.name
-            seconds = record_of(run)["training_cpu_seconds"]
-            found.append(CellResult(cell, read_accuracy(run), parameters_of(run), seconds))
+            made = record_of(run)
+            found.append(CellResult(cell, read_accuracy(run), made.architecture.parameters, made.training_cpu_seconds))
     return found
 
 
 def parameters_of(model: str | os.PathLike[str]) -> int:
     """The number of parameters of the network of a run folder or the zoo has."""
-    parameters: int = record_of(model)["architecture"]["parameters"]
-    return parameters
+    return record_of(model).architecture.parameters
 
 
 def read_accuracy(run: Path) -> NetAccuracy:
     """Read the accuracy that was measured of the network in a run folder."""
-    return NetAccuracy(**read_json(run / ACCURACY_FILE))
+    path = run / ACCURACY_FILE
+    try:
+        return typed(read_json(path), NetAccuracy)
+    except ValueError as error:
+        raise StudyError(f"{path}: not the accuracy of a network ({error}); delete it to measure it again") from error
 
 
 def rows(found: Sequence[CellResult], teacher: NetAccuracy) -> list[MethodRow]:
@@ -111,6 +118,7 @@ def rows(found: Sequence[CellResult], teacher: NetAccuracy) -> list[MethodRow]:
 
 def _row(hidden: tuple[int, ...], method: str, found: Sequence[CellResult], teacher: NetAccuracy) -> MethodRow:
     own = [each for each in found if (each.cell.config.hidden, each.cell.method) == (hidden, method)]
+    slopes = [each.accuracy.slopes_l2 for each in own if each.accuracy.slopes_l2 is not None]
     return MethodRow(
         hidden=hidden,
         method=method,
@@ -120,7 +128,7 @@ def _row(hidden: tuple[int, ...], method: str, found: Sequence[CellResult], teac
         relative_l2=Spread.of([each.accuracy.relative_l2 for each in own]),
         max_abs=median(each.accuracy.max_abs for each in own),
         rmse_ratio=median(each.accuracy.rmse for each in own) / teacher.rmse,
-        slopes_l2=Spread.of([each.accuracy.slopes_l2 for each in own]),
+        slopes_l2=Spread.of(slopes) if slopes else None,
     )
 
 

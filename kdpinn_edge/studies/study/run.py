@@ -11,8 +11,9 @@ from pathlib import Path
 
 from kdpinn_edge.distillation import distill
 from kdpinn_edge.errors import StudyError
-from kdpinn_edge.files import Kind, check_free, clear, undisturbed
+from kdpinn_edge.files import Kind, check_free, clear
 from kdpinn_edge.importers.model import captured, find_pinn
+from kdpinn_edge.interrupts import undisturbed
 from kdpinn_edge.studies import worker
 from kdpinn_edge.studies.study.measure import accuracy
 from kdpinn_edge.studies.study.plan import PLAN_FILE, Plan, StudyCell, read_plan, write_plan

@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from kdpinn_edge.comparison.text_tables import print_table
-from kdpinn_edge.studies.study.page import HEAD, OTHERS_HEAD, other_rows, table_rows
+from kdpinn_edge.studies.study.page import OTHERS_HEAD, head, other_rows, residuals_note, table_rows
 from kdpinn_edge.studies.study.report import StudyReport
 from kdpinn_edge.studies.study.run import StudyProgress
 
@@ -34,15 +34,25 @@ def live(console: Console, title: str) -> Iterator[Callable[[StudyProgress], Non
             bar.stop()
 
 
+def told(progress: StudyProgress) -> tuple[float, str]:
+    """The share of the cells that is done, and how far the study is in words."""
+    return progress.done / progress.cells, f"{progress.done}/{progress.cells} {progress.name or ''}".rstrip()
+
+
 def print_report(console: Console, found: StudyReport) -> None:
     """Print the tables and verdicts of the page."""
-    for head, cells in ((HEAD, table_rows(found)), (OTHERS_HEAD, other_rows(found))):
+    tables = [(head(found), table_rows(found))]
+    if found.reference is not None:
+        tables.append((OTHERS_HEAD, other_rows(found)))
+    for names, cells in tables:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in head:
+        for name in names:
             table.add_column(name, no_wrap=True)
         for row in cells:
             table.add_row(*row)
         print_table(console, table)
         console.print()
+    if found.reference is None:
+        console.print(residuals_note(found), soft_wrap=True)
     for verdict in found.verdicts:
         console.print(str(verdict), soft_wrap=True)

@@ -1,6 +1,0 @@
-# find_package(@name@ CONFIG REQUIRED PATHS <this folder>), then target_link_libraries(app kdpinn::@name@)
-if(NOT TARGET kdpinn::@name@)
-  add_library(kdpinn_@name@ STATIC "${CMAKE_CURRENT_LIST_DIR}/@library@")
-  target_include_directories(kdpinn_@name@ PUBLIC "${CMAKE_CURRENT_LIST_DIR}")
-  add_library(kdpinn::@name@ ALIAS kdpinn_@name@)
-endif()
