@@ -10,15 +10,18 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdpinn_edge.bundle.fmu import LINUX, PLATFORMS, member
+from kdpinn_edge.bundle.fmu import PLATFORMS, member
 from kdpinn_edge.bundle.manifest import (
+    BESIDE,
     MANIFEST_FILE,
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
     PROGRAM_FILES,
+    SIGNATURE_FILE,
     STATIC_FILES,
     Grade,
     Input,
@@ -28,9 +31,11 @@ from kdpinn_edge.bundle.manifest import (
     Sizes,
     Storage,
     read_manifest,
+    read_manifest_bytes,
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.bundle.signature import Signer
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
 from kdpinn_edge.export.alternatives import with_advice
@@ -38,9 +43,9 @@ from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
-from kdpinn_edge.export.artifacts.fmu import check_fmus, check_tools, for_platform
+from kdpinn_edge.export.artifacts.fmu import check_fmus, check_no_compiler, for_platform, measured_of
 from kdpinn_edge.export.artifacts.gates import check_artifact
-from kdpinn_edge.export.artifacts.linking import check_command, link, linker
+from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.fmu import fmu_files
 from kdpinn_edge.export.machine_code import object_code
@@ -76,6 +81,7 @@ def export_bundle(
     max_stack: int | None = None,
     max_relative_error: float = MAX_RELATIVE_ERROR,
     force: bool = False,
+    sign: str | os.PathLike[str] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write the bundle of `program` to the new folder `directory`; returns its manifest.
@@ -111,11 +117,15 @@ def export_bundle(
 
     `force` replaces the bundle that `directory` holds, in the end and at once; any other folder is never replaced.
 
+    `sign` is the file of an Ed25519 private key (PEM), which signs the manifest, and through its hashes every file
+    (`bundle/signature.py`). The key itself goes nowhere; the manifest has the fingerprint of the public one.
+
     `report` is told what is compiled, once everything that can be known before has been found right.
 
     Raises ExportError for a name, a target or columns that do not fit, a folder that exists, a missing linker, a gate
-    that is not passed, a file that cannot be written; ProgramError where a parameter does not fit the precision, or a
-    derivative or an input of `per_call` is asked for that there is not. Nothing is left behind after an error.
+    that is not passed, a file that cannot be written; KeyFileError for a key that cannot sign; ProgramError where a
+    parameter does not fit the precision, or a derivative or an input of `per_call` is asked for that there is not.
+    Nothing is left behind after an error.
     """
     if isinstance(residual, Problem):
         own = posed(residual)
@@ -131,6 +141,7 @@ def export_bundle(
         "derivatives": derivatives,
         "residual": residual,
         "per_call": per_call,
+        "equation": equation,
     }
     model = prepare(program, **stated)
     interface = model.interface
@@ -139,7 +150,8 @@ def export_bundle(
     command, budget = tuple(cc) if cc else linker(interface), Budget(max_flash, max_stack)
     check_command(command)
     if interface.target.artifact == "fmu":
-        check_tools(command)
+        check_no_compiler(cc)
+    signer = Signer(sign) if sign is not None else None
     check_judgeable(interface, budget)
     if with_bench:
         check_bench(interface.target)
@@ -149,66 +161,74 @@ def export_bundle(
             report(f"compiling {name} for {target}")
             if advice := compiler_advice(interface):
                 report(f"{interface.library}: {advice}")
-        made, code = _made(model, grade, equation, command)
-        contents = {**made, **_companions(model, made[interface.library], code, equation, with_bench=with_bench)}
+        model = model.with_toolchain({**model.toolchain, "linker": linker_version(command)})
+        interface = model.interface
+        made, code = _made(model, command)
+        contents = {**made, **companions(model, made[interface.library])}
+        if with_bench:
+            contents |= device_bench(code, interface)
         for file_name, data in contents.items():
             (folder / file_name).write_bytes(data)
         if with_bench and interface.target.artifact == "elf":
             (folder / BENCH.format(name)).chmod(0o755)
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
-        sizes, image, run_as = _gated(made, interface)
-        if run_as.target.runs_here():
-            _self_test(image, run_as)
+        sizes = _gated(made, interface)
+        _self_tested(made[interface.library], interface)
         try:
-            usage = measure(image, run_as, sizes, budget)
+            usage = measure(*measured_of(made[interface.library], interface), sizes, budget)
         except BudgetError as error:
             raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-        manifest = model.manifest(usage, errors, sizes=sizes, equation=equation, files=files)
-        write_manifest(manifest, folder)
+        manifest = model.manifest(usage, errors, sizes=sizes, files=files)
+        if signer is not None:
+            manifest = replace(manifest, signer=signer.fingerprint)
+        _write(manifest, folder, signer)
     return manifest
 
 
-def _made(
-    model: Prepared, grade: Grade, equation: str | None, command: Sequence[str]
-) -> tuple[dict[str, bytes], bytes]:
+def _made(model: Prepared, command: Sequence[str]) -> tuple[dict[str, bytes], bytes]:
     """The files of the artifact, and where it is machine code for one target, the object that it was linked from."""
     interface = model.interface
     match interface.target.artifact:
         case "c99":
             return {interface.library: c_source(model.kernels[0], interface)}, b""
         case "fmu":
-            return fmu_files(model, grade, equation), b""
+            return fmu_files(model), b""
     code = object_code(model.kernels, interface)
     return link(code, interface, command), code
 
 
-def _gated(made: Mapping[str, bytes], interface: Interface) -> tuple[Sizes | None, bytes, Interface]:
-    """The sizes of an artifact that has passed its gates, and what is run and measured of it: of an FMU one binary."""
-    library = made[interface.library]
-    match interface.target.artifact:
-        case "c99":
-            return None, library, interface
-        case "fmu":
-            sizes, binaries = check_fmus(made.__getitem__, interface), {}
-            for system, platform in PLATFORMS.items():
-                binaries[system] = (
-                    member(library, platform.binary(interface.name, 2)),
-                    for_platform(interface, platform),
-                )
-                emulated_self_test(*binaries[system])
-            return sizes, *binaries[LINUX]
-    if interface.target.artifact in STATIC_FILES:
-        static = STATIC_FILES[interface.target.artifact].format(interface.name)
-        check_artifact(made[static], interface, "static")
-    return check_artifact(library, interface), library, interface
+def _gated(made: Mapping[str, bytes], interface: Interface) -> Sizes | None:
+    """The sizes of the library among the files `made`. Raises ExportError where one does not pass its gates."""
+    artifact = interface.target.artifact
+    if artifact == "c99":
+        return None
+    if artifact == "fmu":
+        return check_fmus(made, interface)
+    if artifact in STATIC_FILES:
+        check_artifact(made[STATIC_FILES[artifact].format(interface.name)], interface, "static")
+    return check_artifact(made[interface.library], interface)
 
 
-def _companions(
-    model: Prepared, library: bytes, code: bytes, equation: str | None, *, with_bench: bool
-) -> dict[str, bytes]:
-    """The files beside the library: the kernels to read, ONNX models, headers, examples."""
+def _self_tested(library: bytes, interface: Interface) -> None:
+    """Run the self-test of the library here, where that is possible; those of an FMU on emulated processors as well."""
+    image, run_as = measured_of(library, interface)
+    if run_as.target.runs_here():
+        _self_test(image, run_as)
+    if interface.target.artifact == "fmu":
+        for each in PLATFORMS.values():
+            emulated_self_test(member(library, each.binary(interface.name, 2)), for_platform(interface, each))
+
+
+def _write(manifest: Manifest, folder: Path, signer: Signer | None) -> None:
+    write_manifest(manifest, folder)
+    if signer is not None:
+        (folder / SIGNATURE_FILE).write_bytes(signer.signature(read_manifest_bytes(folder)))
+
+
+def companions(model: Prepared, library: bytes) -> dict[str, bytes]:
+    """The files beside the library that follow from the model: the kernels to read, ONNX models, headers, examples."""
     interface = model.interface
     kernels = {
         f"{interface.symbol('kernel', variant.name)}.py": kernel.source.encode()
@@ -220,18 +240,18 @@ def _companions(
         ).SerializeToString(deterministic=True)
         for function, program in model.programs.items()
     }
-    page = web_files(library, interface, dict(model.outputs), equation) if interface.target.artifact == "wasm" else {}
-    bench = device_bench(code, interface) if with_bench else {}
-    return {**kernels, **networks, **c_files(interface), **page, **bench}
+    is_page = interface.target.artifact == "wasm"
+    page = web_files(library, interface, dict(model.outputs), model.equation) if is_page else {}
+    return {**kernels, **networks, **c_files(interface), **page}
 
 
 def _kind(directory: Path) -> Kind:
-    """What a bundle is: the files that its manifest names, and no other."""
+    """What a bundle is: the files that its manifest names, what may be beside them, and no other."""
     try:
         files = tuple(map(glob.escape, read_manifest(directory).files))
     except BundleError:
         files = ()
-    return Kind("bundle", MANIFEST_FILE, (MANIFEST_FILE, *files))
+    return Kind("bundle", MANIFEST_FILE, (*sorted(BESIDE), *files))
 
 
 @contextmanager

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kdpinn_edge.bundle.fmu import PLATFORMS
-from kdpinn_edge.bundle.manifest import Grade
 from kdpinn_edge.export.artifacts.fmu import fmus
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.preparation import Prepared, prepare_functions
+from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.program.ir import columns
 
 
-def fmu_files(model: Prepared, grade: Grade, equation: str | None) -> dict[str, bytes]:
-    """File name → contents of the FMUs of `model`, which was prepared for the target fmu with this grade."""
+def fmu_files(model: Prepared) -> dict[str, bytes]:
+    """File name → contents of the FMUs of `model`, which was prepared for the target fmu.
+
+    The code of every platform carries the statement of this one model.
+    """
     interface = model.interface
     constant = [var.name for var in model.programs["eval"].inputs if columns((var,))[0] in interface.per_call]
     objects = {}
@@ -20,12 +25,12 @@ def fmu_files(model: Prepared, grade: Grade, equation: str | None) -> dict[str, 
             model.programs,
             name=interface.name,
             precision=interface.precision,
-            storage=None if model.storage == interface.precision else model.storage,
-            grade=grade,
+            storage="float16" if model.storage == "float16" else None,
+            grade="fast" if is_fast(interface.target.profile) else "accurate",
             target=platform.target,
             inputs=interface.inputs,
             outputs=model.outputs,
             per_call=constant,
         )
-        objects[platform.target] = object_code(made.kernels, made.interface)
-    return fmus(interface, model.outputs, equation, model.kernels[0], objects)
+        objects[platform.target] = object_code(made.kernels, replace(made.interface, statement=interface.statement))
+    return fmus(interface, model.outputs, model.equation, model.kernels[0], objects)

@@ -29,6 +29,7 @@ from kdpinn_edge.bundle.manifest import (
     domain_fault,
 )
 from kdpinn_edge.bundle.probe import probe_points
+from kdpinn_edge.bundle.statement import statement_sha256
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
 from kdpinn_edge.derive.per_call import check_per_call, split
@@ -41,6 +42,7 @@ from kdpinn_edge.export.measure.accuracy import N_ERROR, measured_errors
 from kdpinn_edge.export.measure.resources import Usage
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import target as find_target
+from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
 from kdpinn_edge.numerics.storage import store_as_float16
 from kdpinn_edge.program.ir import Map, Program, columns
@@ -63,7 +65,26 @@ class Prepared:
     programs: Mapping[FunctionName, Program]
     references: Mapping[FunctionName, NumpyProgram]
     outputs: Mapping[FunctionName, tuple[Output, ...]]
+    equation: str | None
     kernels: Sequence[Kernel]
+    toolchain: Mapping[str, str]
+
+    def with_toolchain(self, toolchain: Mapping[str, str]) -> Prepared:
+        """The same model, made by `toolchain`: its library will carry the hash of what its manifest states."""
+        statement = statement_sha256(
+            name=self.interface.name,
+            precision=self.interface.precision,
+            storage=self.storage,
+            profile=self.interface.target.profile,
+            target=_record(self.interface),
+            inputs=self.interface.inputs,
+            per_call=self.interface.per_call,
+            outputs=self.outputs,
+            programs={function: program.sha256 for function, program in self.programs.items()},
+            equation=self.equation,
+            toolchain=toolchain,
+        )
+        return replace(self, toolchain=toolchain, interface=replace(self.interface, statement=statement))
 
     def errors(
         self, *, most_points: int = N_ERROR, max_relative_error: float = MAX_RELATIVE_ERROR
@@ -85,7 +106,8 @@ class Prepared:
                 most_points=most_points,
             )
             own = measure(program, against=IN_FLOAT64, max_relative_error=max_relative_error)
-            stored = measure(self.given[name], against=BEFORE_STORAGE) if self.storage == "float16" else None
+            is_rounded = self.given[name] is not program and self.storage == "float16"
+            stored = measure(self.given[name], against=BEFORE_STORAGE) if is_rounded else None
             measured[name] = own, stored
         return measured
 
@@ -95,31 +117,24 @@ class Prepared:
         errors: Mapping[FunctionName, tuple[Errors, Errors | None]],
         *,
         sizes: Sizes | None = None,
-        equation: str | None = None,
         files: Mapping[str, str] | None = None,
     ) -> Manifest:
         """The record of the model, with its `errors` as they were measured."""
-        interface, target = self.interface, self.interface.target
+        interface = self.interface
         return Manifest(
             name=interface.name,
             precision=interface.precision,
             storage=self.storage,
-            profile=target.profile,
-            target=TargetRecord(
-                name=target.name,
-                triple=target.triple,
-                cpu=target.cpu,
-                features=target.features,
-                lanes=target.vectors(interface.precision).lanes,
-            ),
+            profile=interface.target.profile,
+            target=_record(interface),
             inputs=interface.inputs,
             per_call=interface.per_call,
             functions={name: self._function(name, usage, *errors[name]) for name in self.programs},
-            equation=equation,
+            equation=self.equation,
             sizes=sizes,
             stack=usage.stack,
             measured=usage.how,
-            toolchain=_toolchain(),
+            toolchain=self.toolchain,
             files=files or {},
             library=interface.library,
         )
@@ -130,7 +145,7 @@ class Prepared:
             program_sha256=program.sha256,
             outputs=self.outputs[name],
             errors=errors,
-            operations=_operations(program),
+            operations=operations_of(program),
             stack=usage.stacks.get(name),
             instructions=usage.instructions.get(name),
             storage_errors=storage_errors,
@@ -150,6 +165,7 @@ def prepare(
     derivatives: Sequence[str] = (),
     residual: Program | Problem | None = None,
     per_call: Sequence[str] = (),
+    equation: str | None = None,
 ) -> Prepared:
     """Decide how a model is computed; the arguments are those of `export_bundle`.
 
@@ -174,6 +190,7 @@ def prepare(
         inputs=described_in,
         outputs=columns_of,
         per_call=per_call,
+        equation=equation,
     )
     return replace(prepared, given=given)
 
@@ -189,6 +206,7 @@ def prepare_functions(
     grade: Grade = "accurate",
     target: str = "native",
     per_call: Sequence[str] = (),
+    equation: str | None = None,
 ) -> Prepared:
     """Decide how the functions of a model are computed, which are there already, with the columns of each."""
     constant = columns(check_per_call(per_call, programs["eval"].inputs))
@@ -217,7 +235,24 @@ def prepare_functions(
         )
         for variant in interface.target.compiled
     ]
-    return Prepared(interface, storage or precision, programs, programs, references, outputs, kernels)
+    prepared = Prepared(interface, storage or precision, programs, programs, references, outputs, equation, kernels, {})
+    return prepared.with_toolchain(_toolchain())
+
+
+def prepare_again(manifest: Manifest, programs: Mapping[FunctionName, Program], *, target: str) -> Prepared:
+    """Decide how the functions of a bundle are computed for `target`; with that of the bundle, as at its export."""
+    return prepare_functions(
+        programs,
+        name=manifest.name,
+        precision=manifest.precision,
+        storage="float16" if manifest.storage == "float16" else None,
+        grade="fast" if is_fast(manifest.profile) else "accurate",
+        target=target,
+        inputs=manifest.inputs,
+        outputs={function: stated.outputs for function, stated in manifest.functions.items()},
+        per_call=[var.name for var in programs["eval"].inputs if columns((var,))[0] in manifest.per_call],
+        equation=manifest.equation,
+    )
 
 
 def _golden_for(
@@ -311,7 +346,14 @@ def _outputs(
     return described
 
 
-def _operations(program: Program) -> Operations:
+def _record(interface: Interface) -> TargetRecord:
+    target = interface.target
+    lanes = target.vectors(interface.precision).lanes
+    return TargetRecord(target.name, target.triple, target.cpu, target.features, lanes)
+
+
+def operations_of(program: Program) -> Operations:
+    """The work of a Program for one point."""
     return Operations(
         multiply_adds=multiply_adds(program),
         activations=sum(op.out.size for op in program.ops if isinstance(op, Map)),
@@ -319,5 +361,6 @@ def _operations(program: Program) -> Operations:
 
 
 def _toolchain() -> dict[str, str]:
+    """The versions of what compiles a model."""
     packages = ("kdpinn-edge", "numpy", "numba", "llvmlite", "onnx")
     return {**{package: version(package) for package in packages}, "llvm": ".".join(map(str, llvm.llvm_version_info))}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kdpinn_edge.checks.audit import audit as audit
     from kdpinn_edge.checks.check import check as check
+    from kdpinn_edge.checks.evidence import evidence as evidence
     from kdpinn_edge.comparison.stage import bench as bench
     from kdpinn_edge.derive.derivatives import derivatives as derivatives
     from kdpinn_edge.derive.residual import residual as residual
@@ -58,6 +59,7 @@ _HOME = {
     "compile": "engines",
     "derivatives": "derive.derivatives",
     "distill": "distillation",
+    "evidence": "checks.evidence",
     "export_bundle": "export.bundle",
     "interpret": "program.interp",
     "load": "engines",

@@ -17,17 +17,16 @@ from kdpinn_edge.bundle.manifest import (
     Input,
     Manifest,
     Precision,
-    check_files,
-    read_manifest,
 )
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import Bundle, open_bundle
 from kdpinn_edge.errors import ExportError, ProfileError
 from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.ir import Program, columns
 from kdpinn_edge.runtime import Engine
-from kdpinn_edge.runtime import load as load_engine
 from kdpinn_edge.runtime.load import EngineName as BundleEngineName
+from kdpinn_edge.runtime.load import Key
+from kdpinn_edge.runtime.load import load_opened as load_bundle_engine
 
 if TYPE_CHECKING:
     from kdpinn_edge.export.preparation import Prepared
@@ -135,27 +134,35 @@ def _engine(prepared: Prepared, again: Callable[[], Engine], max_relative_error:
     return CompiledEngine(loaded.manifest, loaded.addresses, loaded.engine, again)
 
 
-def load(bundle: str | os.PathLike[str], engine: EngineName = "library") -> Engine:
+def load(
+    bundle: str | os.PathLike[str], engine: EngineName = "library", *, key: Key = None, sha256: str | None = None
+) -> Engine:
     """The Engine of the bundle in the directory `bundle`.
 
     "library" is the shared library, "numpy" the same bits in pure NumPy, "onnx" the ONNX model in ONNX Runtime, "numba"
-    the Programs of the bundle compiled anew in this process. The manifest and the hash of every file are checked first.
-    Raises BundleError where the bundle is not as it was exported, EngineError where it cannot run here.
+    the Programs of the bundle compiled anew in this process. Before anything is used, all files are read, once, and
+    must have the hashes that the manifest states; the library must carry what the manifest states, and loading it must
+    run no code. Raises BundleError where the bundle is not as it was exported, EngineError where it cannot run here.
+
+    `key` is the file of a public key: a bundle that its holder has not signed is refused before anything of it is
+    parsed. `sha256` is the hash of manifest.json, which `export` prints: another bundle is refused likewise.
 
         engine = load("burgers.bundle")
         u = engine(np.array([[0.5, 0.1]], np.float32))
     """
+    return load_opened(open_bundle(bundle, key=key, sha256=sha256), engine)
+
+
+def load_opened(bundle: Bundle, engine: EngineName = "library") -> Engine:
+    """The Engine of a bundle that was read already. Raises what `load` raises."""
     if engine != "numba":
-        return load_engine(bundle, engine)
-    manifest = read_manifest(bundle)
-    check_files(bundle, manifest)
-    programs = {function: read_function(bundle, manifest, function) for function in manifest.functions}
-    return _of_bundle(manifest, programs)
+        return load_bundle_engine(bundle, engine)
+    return _of_bundle(bundle.manifest, {function: bundle.program(function) for function in bundle.manifest.functions})
 
 
 def _of_bundle(manifest: Manifest, programs: Mapping[FunctionName, Program]) -> Engine:
     """The Engine of the Programs of a bundle. Raises ProfileError where this machine has other bits."""
-    from kdpinn_edge.export.preparation import prepare_functions
+    from kdpinn_edge.export.preparation import prepare_again
     from kdpinn_edge.export.targets.table import target
 
     grade: Grade = "fast" if is_fast(manifest.profile) else "accurate"
@@ -165,13 +172,5 @@ def _of_bundle(manifest: Manifest, programs: Mapping[FunctionName, Program]) -> 
             f"the numerics profile of {manifest.name} is {manifest.profile}; this machine, {native.name}, computes in "
             f"{native.profile}: expected a bundle of that profile, or engine='numpy'"
         )
-    prepared = prepare_functions(
-        programs,
-        name=manifest.name,
-        precision=manifest.precision,
-        grade=grade,
-        inputs=manifest.inputs,
-        outputs={function: stated.outputs for function, stated in manifest.functions.items()},
-        per_call=[var.name for var in programs["eval"].inputs if columns((var,))[0] in manifest.per_call],
-    )
+    prepared = prepare_again(manifest, programs, target=native.name)
     return _engine(prepared, partial(_of_bundle, manifest, programs))

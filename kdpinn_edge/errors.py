@@ -57,6 +57,10 @@ class BundleError(KdpinnError):
     """A bundle on disk is incomplete, edited, or of an unknown schema."""
 
 
+class KeyFileError(KdpinnError):
+    """A file holds no key that can sign or verify, or the package that does is missing."""
+
+
 class EngineError(KdpinnError):
     """An engine cannot be made, or was called with arrays that it does not accept."""
 

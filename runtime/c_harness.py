@@ -15,9 +15,10 @@ from typing import IO, cast
 
 import numpy as np
 
-from kdpinn_edge.bundle.manifest import check_files, read_manifest
+from kdpinn_edge.bundle.read import Bundle, open_bundle
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.runtime.engine import Array, check_points, dense
+from kdpinn_edge.runtime.sealed import SealedFile
 from kdpinn_edge.runtime.timing import WORK_SAMPLES, Latency, Pace, Pairs, Timed, find_batch, latency
 
 SOURCE = Path(__file__).with_name("harness.c")
@@ -135,13 +136,11 @@ class CHarness:
 
         Raises BundleError, EngineError for arrays as an Engine does, and BenchError where the program fails.
         """
-        directory = Path(bundle).absolute()
-        manifest = read_manifest(directory)
-        check_files(directory, manifest)
+        opened = open_bundle(bundle)
+        manifest = opened.manifest
         check_points(manifest, x)
-        return self.time_library(
-            directory / manifest.library, manifest.name, x, manifest.functions["eval"].n_out, seconds=seconds
-        )
+        with sealed_library(opened) as library:
+            return self.time_library(library, manifest.name, x, manifest.functions["eval"].n_out, seconds=seconds)
 
     def time_library(
         self, library: Path, name: str, x: Array, n_out: int, *, seconds: float = 1.0
@@ -170,6 +169,20 @@ class CHarness:
             started = [str(part) for part in command]
             with subprocess.Popen(started, stdin=pipe, stdout=pipe, stderr=stderr, text=True) as process:  # noqa: S603
                 yield CLoop(process, begun_ns, values, stderr)
+
+
+@contextmanager
+def sealed_library(bundle: Bundle) -> Iterator[Path]:
+    """Yield a path of the library for other processes: its bytes as they were checked, whatever becomes of the file.
+
+    Raises BundleError where loading it would run code.
+    """
+    bundle.check_loadable()
+    file = SealedFile(bundle.manifest.library, bundle.library)
+    try:
+        yield Path(file.path)
+    finally:
+        file.close()
 
 
 @contextmanager

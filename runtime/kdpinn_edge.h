@@ -1,4 +1,4 @@
-/* kdpinn_edge.h: the C interface of every exported model, ABI version 3.
+/* kdpinn_edge.h: the C interface of every exported model, ABI version 4.
  *
  * A model `NAME` exports these functions, which its own header <NAME.h> declares with their types:
  *
@@ -32,7 +32,7 @@ extern "C" {
 
 /* cdef: begin */
 enum {
-    KDPINN_ABI = 3
+    KDPINN_ABI = 4
 };
 
 enum {
@@ -68,6 +68,7 @@ typedef struct kdpinn_model {
     int32_t (*selftest)(void); /* 0: all bits as exported; k > 0: golden value k is the first that differs */
     const struct kdpinn_model *const *variants; /* n_variants descriptions, best first: what the CPU decides between */
     int32_t n_variants;                         /* 0 where the library has code for one target only */
+    const char *statement_sha256; /* of what manifest.json states of the model, 64 hex digits; "" without a manifest */
 } kdpinn_model;
 /* cdef: end */
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
+import math
 import weakref
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -12,18 +11,23 @@ from typing import Any
 
 import cffi
 
+from kdpinn_edge.bundle.fmu import target_here
 from kdpinn_edge.bundle.manifest import FunctionName, Manifest
+from kdpinn_edge.bundle.read import Bundle
+from kdpinn_edge.bundle.statement import statement_of
+from kdpinn_edge.bundle.symbols import FOR
+from kdpinn_edge.bundle.x86 import CHOOSING
 from kdpinn_edge.errors import BundleError, EngineError, MisfitError, listing
 from kdpinn_edge.runtime.engine import Array, Engine, check_points, dense
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
+from kdpinn_edge.runtime.sealed import SealedFile
 
 HEADER = Path(__file__).with_name("kdpinn_edge.h")
-ABI = 3
+ABI = 4
 NO_VARIANT = "none"
 SCALAR = {"float32": "float", "float64": "double"}
 PER_CALL = "int32_t {0}(const {1} *p, const {1} *x, {1} *y, int64_t n);"
 INSTEAD = "Export it for this machine, or load the bundle with engine='numpy'."
-SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class CEngine(Engine):
@@ -43,7 +47,7 @@ class CEngine(Engine):
         self.target = self._target(model)
         self._prove(model)
         is_single = manifest.precision == "float32"
-        self._buffer_type = ffi.typeof("float[]" if is_single else "double[]")
+        self._buffer_type = _interface().typeof("float[]" if is_single else "double[]")  # which remembers types
         self._functions = {
             function: model.functions[i].f32 if is_single else model.functions[i].f64
             for i, function in enumerate(manifest.functions)
@@ -90,7 +94,14 @@ class CEngine(Engine):
             "profile": (self._text(model.profile), manifest.profile),
             "n_in": (model.n_in, manifest.n_in),
             "n_functions": (model.n_functions, len(manifest.functions)),
+            "target": (
+                CHOOSING if model.n_variants else self._text(model.target),
+                target_here(manifest.library, manifest.target.name),
+            ),
+            "statement_sha256": (self._text(model.statement_sha256), statement_of(manifest)),
         }
+        if model.n_in == manifest.n_in:
+            described |= self._described_inputs(model)
         for i, (function, expected) in enumerate(list(manifest.functions.items())[: model.n_functions]):
             found = model.functions[i]
             described |= {
@@ -98,6 +109,9 @@ class CEngine(Engine):
                 f"functions[{i}].program_sha256": (self._text(found.program_sha256), expected.program_sha256),
                 f"functions[{i}].n_out": (found.n_out, expected.n_out),
             }
+            if found.n_out == expected.n_out:
+                names = tuple(column.name for column in expected.outputs)
+                described[f"functions[{i}].output_names"] = self._texts(found.output_names, found.n_out), names
         faults = [
             f"{field} is {here!r}, the manifest says {there!r}"
             for field, (here, there) in described.items()
@@ -107,6 +121,20 @@ class CEngine(Engine):
             raise BundleError(
                 f"{manifest.library} describes another model: {listing(faults)}\nExport the bundle again."
             )
+
+    def _described_inputs(self, model: Any) -> dict[str, tuple[object, object]]:
+        """What the library says of the inputs, and what the manifest does."""
+        inputs = self.manifest.inputs
+        lower = tuple(-math.inf if column.lower is None else float(column.lower) for column in inputs)
+        upper = tuple(math.inf if column.upper is None else float(column.upper) for column in inputs)
+        return {
+            "input_names": (self._texts(model.input_names, model.n_in), tuple(column.name for column in inputs)),
+            "lower": (tuple(model.lower[0 : model.n_in]), lower),
+            "upper": (tuple(model.upper[0 : model.n_in]), upper),
+        }
+
+    def _texts(self, pointers: Any, n: int) -> tuple[str, ...]:
+        return tuple(self._text(pointers[i]) for i in range(n))
 
     def _target(self, model: Any) -> str:
         """The target of the code that runs here. Raises EngineError where none does."""
@@ -134,36 +162,34 @@ class CEngine(Engine):
 
 
 class LibraryEngine(CEngine):
-    """The machine code in `image`, the bytes of the library that `manifest` describes.
+    """The machine code of the library of `bundle`.
 
-    What runs are these bytes and no others: they are sealed in anonymous memory and loaded from there, so that no later
-    change of the file, not even one in place, reaches a running engine. Raises BundleError or EngineError.
+    Nothing is loaded unless the bytes of the library show that loading them runs no code. What runs are these bytes and
+    no others: they are sealed in anonymous memory and loaded from there, so that no later change of the file, not even
+    one in place, reaches a running engine. `path` opens them for other processes, as long as this engine lives. Raises
+    BundleError or EngineError.
     """
 
-    def __init__(self, manifest: Manifest, image: bytes) -> None:
+    def __init__(self, bundle: Bundle) -> None:
+        manifest = bundle.manifest
         if fault := misfit(manifest):
             raise MisfitError(f"{manifest.library} was made for {manifest.target.name}; {fault}. {INSTEAD}")
+        bundle.check_loadable()
         ffi = _ffi()
         describe = f"{manifest.name}_model"
-        per_call = {function: f"{manifest.name}_{function}_for" for function in _per_call(manifest)}
+        per_call = {function: f"{manifest.name}_{FOR.format(function)}" for function in _per_call(manifest)}
         ffi.cdef(f"const kdpinn_model *{describe}(void);")
         for symbol in per_call.values():
             ffi.cdef(PER_CALL.format(symbol, SCALAR[manifest.precision]))
-        library, descriptor = _opened(ffi, manifest, image)
-        for symbol in (describe, *per_call.values()):
-            if not hasattr(library, symbol):
-                _unload(ffi, library, descriptor)
-                raise BundleError(
-                    f"{manifest.library} has no function {symbol}, so it is not what the manifest describes: "
-                    "export it again"
-                )
-        weakref.finalize(self, _unload, ffi, library, descriptor).atexit = False
+        library, file = _opened(ffi, bundle)
+        self.path = Path(file.path)
+        weakref.finalize(self, _unload, ffi, library, file).atexit = False
         found = {function: getattr(library, symbol) for function, symbol in per_call.items()}
         super().__init__(manifest, ffi, getattr(library, describe)(), found)
-        self._image = image
+        self._bundle = bundle
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LibraryEngine, (self.manifest, self._image)
+        return LibraryEngine, (self._bundle,)
 
 
 class CompiledEngine(CEngine):
@@ -197,18 +223,17 @@ def _per_call(manifest: Manifest) -> tuple[FunctionName, ...]:
     return tuple(manifest.functions) if manifest.per_call else ()
 
 
-def _opened(ffi: cffi.FFI, manifest: Manifest, image: bytes) -> tuple[Any, int]:
-    """`image`, loaded, and the open descriptor behind it: that keeps the path unique, and glibc, which knows loaded
-    libraries by their paths, from returning an older one.
-    """
-    descriptor = os.memfd_create(manifest.library, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+def _opened(ffi: cffi.FFI, bundle: Bundle) -> tuple[Any, SealedFile]:
+    """The library of `bundle`, loaded, and the file that it was loaded from."""
+    manifest = bundle.manifest
     try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(image)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
-        return ffi.dlopen(f"/proc/self/fd/{descriptor}", ffi.RTLD_NOW | ffi.RTLD_LOCAL), descriptor
+        file = SealedFile(manifest.library, bundle.image.data)
+        try:
+            return ffi.dlopen(file.path, ffi.RTLD_NOW | ffi.RTLD_LOCAL), file
+        except OSError:
+            file.close()
+            raise
     except OSError as error:
-        os.close(descriptor)
         raise EngineError(
             f"{manifest.library} cannot be loaded here ({error}); it was compiled for "
             f"{manifest.target.triple}. {INSTEAD}"
@@ -231,6 +256,6 @@ def _interface() -> cffi.FFI:
     return ffi
 
 
-def _unload(ffi: cffi.FFI, library: Any, descriptor: int) -> None:
+def _unload(ffi: cffi.FFI, library: Any, file: SealedFile) -> None:
     ffi.dlclose(library)
-    os.close(descriptor)
+    file.close()

@@ -61,7 +61,7 @@ def leaves_files(case: Case, threads: int | None) -> Prepared:
 
 def library_loop(case: Case, threads: int | None) -> Prepared:
     engine = load(case.bundle)
-    return Prepared(engine, lambda x, y: CFunction(case.bundle / case.manifest.library, case.manifest.name), "")
+    return Prepared(engine, lambda x, y: CFunction(engine.path, case.manifest.name), "")
 
 
 def busy(core: int, seconds: float) -> None:

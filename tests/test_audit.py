@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from artifacts import Artifacts
+from edited import edit
 from typer.testing import CliRunner, Result
 
 from kdpinn_edge import cli
-from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, read_manifest
+from kdpinn_edge.bundle.manifest import Input, read_manifest
 from kdpinn_edge.checks.audit import Audit, ResidualQuantile, _axes, _panels, audit, check_figure, draw
 from kdpinn_edge.errors import AuditError, EngineError
 from kdpinn_edge.export.bundle import export_bundle
@@ -47,14 +48,13 @@ def one_input(artifacts: Artifacts) -> Path:
 
 
 def edited(bundle: Path, tmp_path: Path, **side: float | None) -> Path:
-    """A copy of the bundle whose first input has another side. No hash covers the manifest itself."""
+    """A copy of the bundle whose first input has another side."""
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in bundle.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
-    record = json.loads((copy / MANIFEST_FILE).read_text())
-    record["inputs"][0] |= side
-    (copy / MANIFEST_FILE).write_text(json.dumps(record))
+    first, *others = read_manifest(copy).inputs
+    edit(copy, inputs=(replace(first, **side), *others))
     return copy
 
 

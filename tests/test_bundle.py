@@ -8,18 +8,18 @@ import resource
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from artifacts import Artifacts
 from conftest import Need
+from edited import edit
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import mlp, points
 
-from kdpinn_edge.bundle.manifest import Grade, Input, Manifest, Output, Precision, read_manifest, write_manifest
+from kdpinn_edge.bundle.manifest import Grade, Input, Manifest, Output, Precision, read_manifest
 from kdpinn_edge.checks.check import check
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import BundleError, DerivativeError, ExportError, ProgramError
@@ -185,8 +185,8 @@ def test_a_bundle_of_the_fast_grade(target: str, tmp_path: Path) -> None:
 
 
 def test_check_of_a_profile_that_is_not_known(tmp_path: Path) -> None:
-    manifest = make(tmp_path / "net")
-    write_manifest(replace(manifest, profile="fma-3"), tmp_path / "net")
+    make(tmp_path / "net")
+    edit(tmp_path / "net", profile="fma-3")
     *_, last = check(tmp_path / "net")
     assert (last.name, last.result) == ("programs", "failed")
     assert (

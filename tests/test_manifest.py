@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdpinn_edge.bundle.manifest import (
+    BESIDE,
     MANIFEST_FILE,
     Errors,
     Function,
@@ -105,8 +106,8 @@ def test_equal_manifests_give_equal_bytes(bundle: Path) -> None:
 
 
 FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
-    (("schema",), 5, "schema 5; this version reads 4: update kdpinn_edge"),
-    (("schema",), 1, "schema 1; this version reads 4: an older version wrote it, export the bundle again"),
+    (("schema",), 6, "schema 6; this version reads 5: update kdpinn_edge"),
+    (("schema",), 1, "schema 1; this version reads 5: an older version wrote it, export the bundle again"),
     (("schema",), True, "schema: true"),
     (("name",), "Wave", "name: "),
     (("name",), "int", "name: "),
@@ -198,10 +199,10 @@ def test_the_values_are_never_missing(bundle: Path) -> None:
         read_manifest(bundle)
 
 
-@pytest.mark.parametrize(("schema", "fix"), [(1, "export the bundle again"), (5, "update kdpinn_edge")])
+@pytest.mark.parametrize(("schema", "fix"), [(1, "export the bundle again"), (6, "update kdpinn_edge")])
 def test_another_schema_is_the_only_fault_named(bundle: Path, schema: int, fix: str) -> None:
     edit(bundle, to={"schema": schema, "everything": "else"})
-    with pytest.raises(BundleError, match=rf"schema {schema}; this version reads 4: .*{fix}$"):
+    with pytest.raises(BundleError, match=rf"schema {schema}; this version reads 5: .*{fix}$"):
         read_manifest(bundle)
 
 
@@ -211,7 +212,7 @@ def test_another_schema_is_the_only_fault_named(bundle: Path, schema: int, fix: 
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
-        (b'{"schema": 4, "schema": 4}', "a key occurs twice"),
+        (b'{"schema": 5, "schema": 5}', "a key occurs twice"),
         (b'{"schema": NaN}', "NaN is not a JSON number"),
         (b'{"schema": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"[" * 100_000, "not JSON"),
@@ -287,8 +288,17 @@ def test_a_directory_is_refused(bundle: Path) -> None:
         check_files(bundle, WAVE)
 
 
-def test_files_that_are_not_listed_are_left_alone(bundle: Path) -> None:
-    (bundle / "example").write_bytes(b"compiled by the user")
+@pytest.mark.parametrize("name", ["example", "stdint.h", "libwave.so.1", ".hidden", "a\nb"])
+def test_files_that_are_not_listed_are_refused(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes(b"compiled by the user")
+    with pytest.raises(BundleError, match="is not in the manifest; move it out of the bundle") as raised:
+        check_files(bundle, WAVE)
+    assert ascii(name) in str(raised.value)
+
+
+@pytest.mark.parametrize("name", sorted(BESIDE))
+def test_files_that_may_be_beside_the_listed_ones(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes(b"")
     assert check_files(bundle, WAVE) == CONTENTS
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
-import hashlib
 import json
 import os
 import platform
@@ -25,6 +25,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import Need
+from edited import edit
 from entrants import busy
 from numpy.typing import NDArray
 from strategies import mlp
@@ -45,6 +46,7 @@ from kdpinn_edge.bundle.manifest import (
     read_manifest,
     write_manifest,
 )
+from kdpinn_edge.bundle.statement import statement_of
 from kdpinn_edge.errors import BenchError, BundleError, EngineError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.onnx_model import to_onnx
@@ -53,7 +55,7 @@ from kdpinn_edge.program.ir import Affine, Program, Var
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.c_harness import DOES_NOTHING, FLAGS, SOURCE, CModel, compiled_harness
 from kdpinn_edge.runtime.engine import Engine
-from kdpinn_edge.runtime.library_engine import ABI, HEADER, _interface
+from kdpinn_edge.runtime.library_engine import ABI, HEADER, CompiledEngine, _interface
 from kdpinn_edge.runtime.load import EngineName
 from kdpinn_edge.runtime.on_core import OnCore
 from kdpinn_edge.runtime.onnx_engine import OnnxEngine
@@ -105,29 +107,37 @@ int64_t sum_outside(const T *x, int64_t n) {
 int32_t sum_selftest(void) { return SELFTEST; }
 
 const kdpinn_model *DESCRIBE(void) {
-    static const char *const inputs[] = {"p[0]", "p[1]"}, *const outputs[] = {"u"};
-    static const double lower[] = {-1, -1}, upper[] = {1, 1};
+    static const char *const inputs[] = {INPUTS}, *const outputs[] = {OUTPUTS};
+    static const double lower[] = {-1, -1}, upper[] = {UPPER};
     static const kdpinn_function functions[] = {
         {.name = FUNCTION, .program_sha256 = SHA256, .output_names = outputs, .n_out = N_OUT, EVAL = sum_eval}};
     static const kdpinn_model model = {
         .abi = ABI, .scalar_bytes = sizeof(T), .n_in = 2, .n_functions = N_FUNCTIONS, .name = "sum",
         .profile = "fma-2", .target = TARGET, .input_names = inputs, .lower = lower, .upper = upper,
-        .functions = functions, OUTSIDE = sum_outside, .selftest = sum_selftest};
+        .functions = functions, OUTSIDE = sum_outside, .selftest = sum_selftest,
+        .variants = VARIANTS, .n_variants = N_VARIANTS, .statement_sha256 = STATEMENT};
     return NONE ? NULL : &model;
 }
+CONSTRUCTOR
 """
 MACROS = {
     "ABI": "KDPINN_ABI",
+    "CONSTRUCTOR": "",
     "CODE": "0",
     "DESCRIBE": "sum_model",
     "FACTOR": "2",
     "FUNCTION": '"eval"',
     "NONE": "0",
     "N_FUNCTIONS": "1",
+    "INPUTS": '"p[0]", "p[1]"',
     "N_OUT": "1",
+    "N_VARIANTS": "0",
+    "OUTPUTS": '"u"',
     "SELFTEST": "0",
     "SHA256": f'"{SUM.sha256}"',
     "TARGET": '"test"',
+    "UPPER": "1, 1",
+    "VARIANTS": "NULL",
 }
 TYPES = {
     "float32": {"T": "float", "EVAL": ".f32", "OUTSIDE": ".outside_f32"},
@@ -135,13 +145,18 @@ TYPES = {
 }
 
 
+ALONE = ("-nostdlib", "-Wl,-z,now", "-Wl,-z,relro", "-Wl,-z,noexecstack")
+HOSTED = ("-lc",)
+
+
 @cache
 def compiled(cc: str, *flags: str) -> bytes:
     with TemporaryDirectory() as folder:
         source, library = Path(folder) / "sum.c", Path(folder) / "libsum.so"
         source.write_text(MODEL)
+        linked = HOSTED if "-DHOSTED=1" in flags else ALONE
         command = [cc, "-O1", "-shared", "-fPIC", f"-I{HEADER.parent}", *flags, "-o", str(library), str(source)]
-        subprocess.run(command, check=True)
+        subprocess.run([*command, *linked], check=True)
         return library.read_bytes()
 
 
@@ -150,11 +165,7 @@ def build(need: Need, tmp_path: Path) -> Build:
     """build() is the directory of a bundle of SUM; macros of MODEL change what its library does."""
 
     def build(precision: Precision = "float32", directory: Path = tmp_path / "bundle", **macros: str) -> Path:
-        flags = [f"-D{name}={value}" for name, value in (MACROS | TYPES[precision] | macros).items()]
         directory.mkdir(exist_ok=True)
-        library = directory / "libsum.so.part"
-        library.write_bytes(compiled(need("cc"), *flags))
-        library.rename(directory / "libsum.so")
         (directory / ONNX_FILE).write_bytes(to_onnx(SUM, precision).SerializeToString())
         write_program(SUM, directory / PROGRAM_FILE)
         manifest = Manifest(
@@ -179,20 +190,18 @@ def build(need: Need, tmp_path: Path) -> Build:
             stack=None,
             measured="not measured",
             toolchain={"cc": "any"},
-            files={},
+            files=dict.fromkeys(("libsum.so", ONNX_FILE, PROGRAM_FILE), "0" * 64),
             library="libsum.so",
         )
-        restate(directory, manifest)
+        stated = {"STATEMENT": f'"{statement_of(manifest)}"'}
+        flags = [f"-D{name}={value}" for name, value in (MACROS | TYPES[precision] | stated | macros).items()]
+        (directory / "libsum.so").unlink(missing_ok=True)
+        (directory / "libsum.so").write_bytes(compiled(need("cc"), *flags))
+        write_manifest(manifest, directory)
+        edit(directory)
         return directory
 
     return build
-
-
-def restate(bundle: Path, manifest: Manifest, **changes: Any) -> None:
-    """Write a manifest whose hashes are right, and whose other fields are changed."""
-    names = ("libsum.so", ONNX_FILE, PROGRAM_FILE)
-    files = {name: hashlib.sha256((bundle / name).read_bytes()).hexdigest() for name in names}
-    write_manifest(replace(manifest, **({"files": files} | changes)), bundle)
 
 
 def points(n: int, dtype: str, seed: int = 0) -> Array:
@@ -372,17 +381,25 @@ def test_threads_share_an_engine(engine: Engine) -> None:
 
 
 def test_the_gil_is_released(build: Build) -> None:
-    engine = load(build(MEET="2"))
+    engine = unguarded(build(MEET="2", HOSTED="1"))
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(engine, [X, X])
     np.testing.assert_array_equal(first, second)
 
 
 def test_the_gil_is_released_in_bound_calls(build: Build) -> None:
-    engine = load(build(MEET="3"))
+    engine = unguarded(build(MEET="3", HOSTED="1"))
     calls = [engine.bind(X, np.zeros((4, 1), np.float32)) for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda call: call(), calls))
+
+
+def unguarded(bundle: Path) -> Engine:
+    """The engine of a library that keeps state and needs the C library, which `load` refuses."""
+    library = ctypes.CDLL(str(bundle / "libsum.so"))
+    address = ctypes.cast(library.sum_model, ctypes.c_void_p).value
+    assert address is not None
+    return CompiledEngine(read_manifest(bundle), {"sum_model": address}, library, lambda: unguarded(bundle))
 
 
 def test_many_threads_load(build: Build) -> None:
@@ -399,18 +416,42 @@ def test_many_threads_load(build: Build) -> None:
 
 
 REFUSED_LIBRARIES: dict[str, tuple[dict[str, str], type[Exception], str]] = {
-    "another ABI": ({"ABI": "2"}, BundleError, "has ABI version 2; this version calls 3"),
-    "no description": ({"NONE": "1"}, BundleError, "sum_model() returned NULL"),
-    "no such symbol": ({"DESCRIBE": "other_model"}, BundleError, "has no function sum_model"),
+    "another ABI": ({"ABI": "2"}, BundleError, "has ABI version 2; this version calls 4"),
+    "no description": ({"NONE": "sum_selftest() == 0"}, BundleError, "sum_model() returned NULL"),
+    "no such symbol": ({"DESCRIBE": "other_model"}, BundleError, "exports ['other_model', "),
+    "other inputs": ({"INPUTS": '"p[1]", "p[0]"'}, BundleError, "input_names is ('p[1]', 'p[0]'), the manifest says"),
+    "another output": (
+        {"OUTPUTS": '"v"'},
+        BundleError,
+        "functions[0].output_names is ('v',), the manifest says ('u',)",
+    ),
+    "another domain": ({"UPPER": "1, 2"}, BundleError, "upper is (1.0, 2.0), the manifest says (1.0, 1.0)"),
+    "another target": ({"TARGET": '"cray"'}, BundleError, "target is 'cray', the manifest says 'test'"),
+    "for several targets": ({"N_VARIANTS": "1"}, BundleError, "target is 'x86-64', the manifest says 'test'"),
+    "a constructor": (
+        {"CONSTRUCTOR": "__attribute__((constructor)) static void run(void) { __builtin_trap(); }"},
+        BundleError,
+        "has DT_INIT_ARRAY, which no exported library has",
+    ),
+    "writable data": ({"CONSTRUCTOR": "int32_t sum_state = 1;"}, BundleError, "has writable data"),
+    "symbols from outside": (
+        {"CONSTRUCTOR": "extern int puts(const char *); int32_t sum_hi(void) { return puts(TARGET); }"},
+        BundleError,
+        "needs the symbols ['puts']",
+    ),
+    "an indirect function": (
+        {
+            "CONSTRUCTOR": "static void *choose(void) { __builtin_trap(); } "
+            'int32_t sum_choice(void) __attribute__((ifunc("choose")));'
+        },
+        BundleError,
+        "chooses by code of its own what these stand for: ['sum_choice']",
+    ),
+    "another library": ({"HOSTED": "1", "MEET": "1"}, BundleError, "needs the libraries ['libc.so.6']"),
     "another Program": ({"SHA256": '"00"'}, BundleError, "functions[0].program_sha256 is '00', the manifest says"),
     "other sizes": ({"N_OUT": "3"}, BundleError, "functions[0].n_out is 3, the manifest says 1"),
     "another function": ({"FUNCTION": '"jet"'}, BundleError, "functions[0].name is 'jet', the manifest says 'eval'"),
     "no function": ({"N_FUNCTIONS": "0"}, BundleError, "n_functions is 0, the manifest says 1"),
-    "no variant": (
-        {"TARGET": '"none"'},
-        EngineError,
-        "libsum.so needs at least test; this processor has no such instr",
-    ),
     "selftest": ({"SELFTEST": "12"}, EngineError, "golden value 12 has other bits than at export"),
 }
 
@@ -428,15 +469,35 @@ def test_a_library_is_refused(build: Build, case: str) -> None:
 def test_a_library_without_the_functions_for_constant_inputs_is_refused(build: Build) -> None:
     bundle = build()
     manifest = read_manifest(bundle)
-    restate(bundle, manifest, per_call=(manifest.inputs[0].name,))
-    with pytest.raises(BundleError, match=r"libsum.so has no function sum_eval_for"):
+    edit(bundle, per_call=(manifest.inputs[0].name,))
+    with pytest.raises(BundleError, match=r"exports .* expected: exactly .*sum_eval_for"):
         load(bundle)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"equation": "u = 0"},
+        {"inputs": (Input("p[0]", -1.0, 50.0), Input("p[1]", -1.0, 1.0))},
+        {"inputs": (Input("p[0]", -1.0, 1.0, "inch"), Input("p[1]", -1.0, 1.0))},
+        {"inputs": (Input("p[1]", -1.0, 1.0), Input("p[0]", -1.0, 1.0))},
+        {"per_call": ("p[1]",)},
+        {"toolchain": {"cc": "another"}},
+    ],
+)
+def test_a_manifest_that_states_something_else_is_refused_by_every_engine(
+    build: Build, name: EngineName, change: dict[str, Any]
+) -> None:
+    bundle = build()
+    edit(bundle, restated=False, **change)
+    with pytest.raises(BundleError, match=r"libsum.so was not made for this manifest.json"):
+        load(bundle, name)
 
 
 def test_every_disagreement_is_listed(build: Build) -> None:
     bundle = build()
-    manifest = read_manifest(bundle)
-    restate(bundle, manifest, precision="float64", profile="fma-3", inputs=(Input("x"),))
+    edit(bundle, precision="float64", profile="fma-3", inputs=(Input("x"),))
     with pytest.raises(BundleError) as raised:
         load(bundle)
     for fault in ("scalar_bytes is 4, the manifest says 8", "n_in is 2", "profile is 'fma-2'"):
@@ -461,22 +522,23 @@ def test_an_edited_or_truncated_file_is_refused_by_every_engine(build: Build, na
 def test_an_edited_manifest_is_refused_by_every_engine(build: Build, name: EngineName) -> None:
     bundle = build()
     record = json.loads((bundle / MANIFEST_FILE).read_text())
-    edits = {
+    changes = {
         "schema 1": {"schema": 1},
         "SHA-256 is": {"files": record["files"] | {"libsum.so": "0" * 64}},
         "plain file name": {"library": "../libsum.so"},
     }
-    for message, edit in edits.items():
-        (bundle / MANIFEST_FILE).write_text(json.dumps(record | edit))
+    for message, change in changes.items():
+        (bundle / MANIFEST_FILE).write_text(json.dumps(record | change))
         with pytest.raises(BundleError, match=message):
             load(bundle, name)
 
 
 def test_not_a_library(build: Build) -> None:
     bundle = build()
-    (bundle / "libsum.so").write_bytes(b"not ELF")
-    restate(bundle, read_manifest(bundle))
-    with pytest.raises(EngineError, match=r"cannot be loaded here .* it was compiled for \w+-unknown-linux-gnu"):
+    statement = statement_of(read_manifest(bundle)).encode()
+    (bundle / "libsum.so").write_bytes(b"not ELF" + statement)
+    edit(bundle)
+    with pytest.raises(BundleError, match=r"libsum.so is not loaded, .* is no ELF library: it does not begin as"):
         load(bundle)
 
 
@@ -513,7 +575,7 @@ def test_a_library_for_another_architecture(
     target = replace(manifest.target, name="other", triple=triple)
     assert misfit(replace(manifest, target=target)) == (None if fits else f"this machine is {machine}")
     if not fits:
-        restate(bundle, manifest, target=target)
+        edit(bundle, target=target)
         with pytest.raises(EngineError, match=rf"libsum\.so was made for other; this machine is {machine}\. Export"):
             load(bundle)
         np.testing.assert_array_equal(load(bundle, "numpy")(X), expected(X))
@@ -555,7 +617,9 @@ def test_an_unknown_engine(build: Build) -> None:
 def test_a_bundle_without_a_model_for_the_engine(build: Build) -> None:
     bundle = build()
     manifest = read_manifest(bundle)
-    restate(bundle, manifest, files={"libsum.so": manifest.files["libsum.so"]})
+    (bundle / ONNX_FILE).unlink()
+    (bundle / PROGRAM_FILE).unlink()
+    edit(bundle, files={"libsum.so": manifest.files["libsum.so"]})
     for name, file in (("onnx", ONNX_FILE), ("numpy", PROGRAM_FILE)):
         with pytest.raises(EngineError, match=f"the bundle has no {file}"):
             load(bundle, name)  # type: ignore[call-overload]
@@ -564,16 +628,15 @@ def test_a_bundle_without_a_model_for_the_engine(build: Build) -> None:
 
 def test_the_numpy_engine_proves_the_program(build: Build) -> None:
     bundle = build()
-    manifest = read_manifest(bundle)
     write_program(replace(SUM, name="other"), bundle / PROGRAM_FILE)
-    restate(bundle, manifest)
+    edit(bundle)
     with pytest.raises(BundleError, match=r"program\.npz holds the Program"):
         load(bundle, "numpy")
 
 
 def test_the_numpy_engine_refuses_a_profile_that_it_does_not_know(build: Build) -> None:
     bundle = build()
-    restate(bundle, read_manifest(bundle), profile="fma-3")
+    edit(bundle, profile="fma-3")
     message = "profile is 'fma-3'; this version computes fma-2, muladd-1, fma-2-fast, muladd-1-fast: update kdpinn_edge"
     with pytest.raises(EngineError, match=message):
         load(bundle, "numpy")
@@ -588,7 +651,7 @@ def test_onnx_runtime_is_missing(build: Build, monkeypatch: pytest.MonkeyPatch) 
 def test_onnx_runtime_does_not_take_the_model(build: Build) -> None:
     bundle = build()
     (bundle / ONNX_FILE).write_bytes(b"junk")
-    restate(bundle, read_manifest(bundle))
+    edit(bundle)
     with pytest.raises(EngineError, match=r"ONNX Runtime .* does not take model\.onnx"):
         load(bundle, "onnx")
 
@@ -596,7 +659,7 @@ def test_onnx_runtime_does_not_take_the_model(build: Build) -> None:
 def test_the_onnx_engine_proves_the_program(build: Build) -> None:
     bundle = build()
     (bundle / ONNX_FILE).write_bytes(to_onnx(replace(SUM, name="other"), "float32").SerializeToString())
-    restate(bundle, read_manifest(bundle))
+    edit(bundle)
     with pytest.raises(BundleError, match=r"model\.onnx is a model of the Program"):
         load(bundle, "onnx")
 

@@ -63,6 +63,7 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -
         "build": _build(interface),
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
+        "statement": interface.statement,
         "inputs": ", ".join(column.name for column in interface.inputs),
         **build_words(interface),
     }

@@ -75,19 +75,37 @@ def device_bench(object_code: bytes, interface: Interface) -> dict[str, bytes]:
     """
     name, target = BENCH.format(interface.name), interface.target
     check_bench(target)
-    memory, script, suffix = MEMORY.get(target.name), {}, ""
+    sources = bench_sources(interface)
     layout: tuple[str, ...] = ()
+    if target.name in MEMORY:
+        layout = (f"--script={name}.ld", "-z", "max-page-size=4096")
+    program = _built(object_code, {**c_files(interface), **sources}, name, _machine(target), layout)
+    return {**sources, bench_program(interface): program}
+
+
+def bench_program(interface: Interface) -> str:
+    """The file name of the program."""
+    return f"{BENCH.format(interface.name)}{'.elf' if interface.target.name in MEMORY else ''}"
+
+
+def bench_sources(interface: Interface) -> dict[str, bytes]:
+    """File name → contents of what the program is built from, beside the model's own files."""
+    name, target = BENCH.format(interface.name), interface.target
+    memory = MEMORY.get(target.name)
     if memory is None:
-        machine: tuple[str, ...] = ("-target", SYSTEMS[target.triple.partition("-")[0]])
-        source = _source(interface, "bench_linux.c", {})
-    else:
-        machine = ("-target", "thumb-freestanding-eabihf", f"-mcpu={target.cpu.replace('-', '_')}")
-        source = _source(interface, "bench_cortex_m.c", {"compiler": " ".join(machine), "machine": memory.machine})
-        script = {f"{name}.ld": filled_template("bench_cortex_m.ld", interface, asdict(memory))}
-        suffix, layout = ".elf", (f"--script={name}.ld", "-z", "max-page-size=4096")
-    sources = {f"{name}.c": source, **script}
-    program = _built(object_code, {**c_files(interface), **sources}, name, machine, layout)
-    return {**sources, f"{name}{suffix}": program}
+        return {f"{name}.c": _source(interface, "bench_linux.c", {})}
+    words = {"compiler": " ".join(_machine(target)), "machine": memory.machine}
+    return {
+        f"{name}.c": _source(interface, "bench_cortex_m.c", words),
+        f"{name}.ld": filled_template("bench_cortex_m.ld", interface, asdict(memory)),
+    }
+
+
+def _machine(target: Target) -> tuple[str, ...]:
+    """What Zig is told of the target."""
+    if target.name in MEMORY:
+        return ("-target", "thumb-freestanding-eabihf", f"-mcpu={target.cpu.replace('-', '_')}")
+    return ("-target", SYSTEMS[target.triple.partition("-")[0]])
 
 
 def _source(interface: Interface, machine: str, words: Mapping[str, str]) -> bytes:

@@ -11,17 +11,16 @@ import textwrap
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from io import BytesIO
 
-from kdpinn_edge.bundle.fmu import FMI3_FILE, LINUX, PLATFORMS, Platform, member
+from kdpinn_edge.bundle.fmi_functions import FMI_FUNCTIONS
+from kdpinn_edge.bundle.fmu import FMI3_FILE, LINUX, MEMORY, PLATFORMS, Platform, member
 from kdpinn_edge.bundle.manifest import Artifact, FunctionName, Output, Sizes
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.build_files import needs_libm
 from kdpinn_edge.export.artifacts.c_files import c_files, filled_template
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.fmu_description import build_description, fmi2_description, fmi3_description
-from kdpinn_edge.export.artifacts.fmu_functions import FMI_FUNCTIONS
 from kdpinn_edge.export.artifacts.fmu_variables import Variables, first_places, variables
 from kdpinn_edge.export.artifacts.gates import Surroundings, check_artifact
 from kdpinn_edge.export.artifacts.linking import OBJECT, ZIG, Command, made_by
@@ -52,7 +51,7 @@ COMPILE = (
 PIC: Mapping[Artifact, Command] = {"elf": ("-fPIC",), "dylib": ("-fPIC",), "dll": ()}
 
 HEAP: Mapping[Artifact, frozenset[str]] = {
-    "elf": frozenset({"calloc", "free"}),
+    "elf": MEMORY,
     "dylib": frozenset({"_calloc", "_free", "__DATA,__la_symbol_ptr"}),
     "dll": frozenset({"GetProcessHeap", "HeapAlloc", "HeapFree", "KERNEL32.dll"}),
 }
@@ -62,16 +61,12 @@ IMPORTS = b"LIBRARY KERNEL32.dll\nEXPORTS\nGetProcessHeap\nHeapAlloc\nHeapFree\n
 IMPORT_LIBRARY = ("dlltool", "-m", "i386:x86-64", "-d", "heap.def", "-l", "heap.lib")
 
 
-def check_tools(command: Sequence[str]) -> None:
-    """Raise ExportError where an FMU cannot be built: without ziglang, or with another compiler, the `command`."""
+def check_no_compiler(command: Sequence[str] | None) -> None:
+    """Raise ExportError where a compiler, the `command`, was named to build an FMU."""
     if command:
         raise ExportError(
             f"target fmu is built for several systems, which {command[0]} does not; expected: no --cc. "
             "An importer may compile the files in the FMU's sources/ itself."
-        )
-    if find_spec("ziglang") is None:
-        raise ExportError(
-            "target fmu is built by the package ziglang, which is not installed: pip install 'kdpinn-edge[cross]'"
         )
 
 
@@ -87,7 +82,6 @@ def fmus(
     `outputs` describes the columns of each function, `kernel` is printed as C99, and `objects` are its machine code for
     each target of `PLATFORMS`. Equal models give equal bytes. Raises ExportError where a compiler or a gate refuses.
     """
-    check_tools(())
     name, found = interface.name, variables(interface, outputs)
     token = _token(interface, found)
     as_source = replace(interface, target=replace(interface.target, name="c99", artifact="c99"))
@@ -113,15 +107,15 @@ def fmus(
     return archives
 
 
-def check_fmus(read: Callable[[str], bytes], interface: Interface) -> Sizes:
-    """The sizes of the binary for Linux on x86-64, where all of both FMUs, whose files `read` gives, pass the gates.
+def check_fmus(contents: Mapping[str, bytes], interface: Interface) -> Sizes:
+    """The sizes of the binary for Linux on x86-64, where all of both FMUs among `contents` pass the gates.
 
     Raises ExportError with what does not, and where the two differ; BundleError where a binary is missing.
     """
     name, sizes = interface.name, {}
     for platform in PLATFORMS.values():
         first, second = (
-            member(read(file), platform.binary(name, fmi))
+            member(contents[file], platform.binary(name, fmi))
             for fmi, file in ((2, f"{name}.fmu"), (3, FMI3_FILE.format(name)))
         )
         if first != second:
@@ -133,6 +127,14 @@ def check_fmus(read: Callable[[str], bytes], interface: Interface) -> Sizes:
 def for_platform(interface: Interface, platform: Platform) -> Interface:
     """What the model shows to C in the binary for a platform."""
     return replace(interface, target=replace(TARGETS[platform.target], profile=interface.target.profile))
+
+
+def measured_of(library: bytes, interface: Interface) -> tuple[bytes, Interface]:
+    """What is run and measured of a library, and what it shows to C: of an FMU the binary for Linux on x86-64."""
+    if interface.target.artifact != "fmu":
+        return library, interface
+    linux = PLATFORMS[LINUX]
+    return member(library, linux.binary(interface.name, 2)), for_platform(interface, linux)
 
 
 def _checked(binary: bytes, interface: Interface, platform: Platform) -> Sizes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any, Literal, TypeVar
 
@@ -11,6 +11,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from kdpinn_edge.bundle.elf import SharedLibrary
 from kdpinn_edge.bundle.manifest import Artifact, Sizes
 from kdpinn_edge.errors import ExportError, listing
 from kdpinn_edge.export.artifacts.archive import only_member
@@ -24,7 +25,8 @@ Kind = Artifact | Literal["static"]
 class Contents:
     """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes.
 
-    `linked_as` is the name that a program keeps which is linked with it, where there is such a name.
+    `indirect` are names for which the loader calls a function that chooses among several, `linked_as` is the name that
+    a program keeps which is linked with it, where there is such a name.
     """
 
     exports: set[str]
@@ -32,6 +34,7 @@ class Contents:
     libraries: set[str]
     writable: set[str]
     sizes: Sizes
+    indirect: set[str] = field(default_factory=set)
     linked_as: str | None = None
     faults: list[str] = field(default_factory=list)
 
@@ -60,7 +63,8 @@ def check_artifact(
 
     Gates: it exports the functions of its header, those of `around`, and nothing else; it needs no symbol and no
     library, but for what the system demands of every library (MINIMUM) and what `around` names; it has no writable data
-    but what a loader fills in and then protects (the addresses in the descriptor).
+    but what a loader fills in and then protects (the addresses in the descriptor); loading an ELF library runs no code,
+    but for what chooses between variants.
     """
     kind = kind or interface.target.artifact
     if kind not in READ:
@@ -78,6 +82,7 @@ def check_artifact(
         ("needs the symbols", found.needs),
         ("needs the libraries", found.libraries),
         ("has the writable sections", found.writable),
+        ("lets the loader call", set() if interface.target.variants else found.indirect),
     ):
         if names - minimum - around.needs:
             accepted = ", ".join(sorted(minimum | around.needs)) or "none"
@@ -113,22 +118,17 @@ MINIMUM: Mapping[Kind, frozenset[str]] = {
 
 
 def _elf(artifact: bytes) -> Contents:
-    file = ELFFile(BytesIO(artifact))
-    dynamic = file.get_section_by_name(".dynamic")
-    tags = {tag.entry.d_tag: tag for tag in dynamic.iter_tags()}
-    linked_as = str(tags["DT_SONAME"].soname) if "DT_SONAME" in tags else "none"
-    found = _elf_contents(file, file.get_section_by_name(".dynsym").iter_symbols(), linked_as)
-    found.exports.difference_update(_versions(file))
-    found.libraries.update(str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED"))
-    if not any(segment["p_type"] == "PT_GNU_RELRO" for segment in file.iter_segments()):
-        found.faults.append("has no PT_GNU_RELRO segment, so its descriptor would stay writable")
-    return found
-
-
-def _versions(file: ELFFile) -> set[str]:
-    """The names of versions of symbols, for each of which GNU ld defines an absolute symbol."""
-    section = file.get_section_by_name(".gnu.version_d")
-    return {entry.name for _, entries in section.iter_versions() for entry in entries} if section else set()
+    """Symbols and libraries are those that the loader sees; sizes are those of sections, which it does not."""
+    library, file = SharedLibrary(artifact), ELFFile(BytesIO(artifact))
+    return replace(
+        _elf_contents(file, ()),
+        exports=library.exports,
+        needs=library.needs,
+        libraries=library.libraries,
+        indirect=library.indirect,
+        linked_as=library.linked_as,
+        faults=library.faults,
+    )
 
 
 def _archive(artifact: bytes) -> Contents:

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from kdpinn_edge.bundle.fmu import FMI3_FILE
 from kdpinn_edge.bundle.manifest import STATIC_FILES, Artifact
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.archive import archive
@@ -27,19 +29,21 @@ def linker(interface: Interface) -> Command:
     Empty where nothing is linked. Raises ExportError where there is none.
     """
     target = interface.target
-    if target.artifact in ("archive", "c99", "fmu"):
+    if target.artifact in ("archive", "c99"):
         return ()
     if target.runs_here():
         for name in ("cc", "gcc", "clang"):
             if path := shutil.which(name):
                 return (path,)
     if find_spec("ziglang") is None:
-        found, fix = "", "Name a C compiler for this target with --cc"
+        found, fix = "", "Name a C compiler for this target with --cc, or: "
         if target.runs_here():
-            found, fix = "neither cc, gcc nor clang is on the PATH, and ", "Install a C compiler"
+            found, fix = "neither cc, gcc nor clang is on the PATH, and ", "Install a C compiler, or: "
+        if target.artifact == "fmu":
+            fix = ""
         raise ExportError(
             f"no linker for {target.name}: {found}the package ziglang is not installed. "
-            f"{fix}, or: pip install 'kdpinn-edge[cross]'"
+            f"{fix}pip install 'kdpinn-edge[cross]'"
         )
     return (*ZIG, *ZIG_LINKER[target.artifact])
 
@@ -48,6 +52,34 @@ def check_command(command: Command) -> None:
     """Raise ExportError where there is no program of this name: call it before long work."""
     if command and shutil.which(command[0]) is None:
         raise ExportError(f"the linker {command[0]} cannot be run: No such file on the PATH; expected: a C compiler")
+
+
+def linker_version(command: Command) -> str:
+    """Say which linker `command` is, so that equal words mean equal bytes; "none" for no command."""
+    if not command:
+        return "none"
+    if tuple(command[: len(ZIG)]) == ZIG:
+        return f"ziglang {version('ziglang')} {' '.join(command[len(ZIG) :])}"
+    said = []
+    for option in ("--version", "-Wl,--version"):
+        try:
+            done = subprocess.run([*command, option], capture_output=True, text=True, check=False)  # noqa: S603
+        except (OSError, UnicodeDecodeError):
+            return "unknown"
+        said.append(done.stdout.partition("\n")[0].strip())
+    return ", ".join(said) if all(line and line.isprintable() for line in said) else "unknown"
+
+
+def linked_files(interface: Interface) -> set[str]:
+    """The names of the files of the artifact."""
+    static = STATIC_FILES.get(interface.target.artifact, interface.target.library).format(interface.name)
+    return {*_written(interface), interface.linked_library, static}
+
+
+def _written(interface: Interface) -> list[str]:
+    """What the linker writes."""
+    beside = {"dll": "{}.lib", "fmu": FMI3_FILE}.get(interface.target.artifact)
+    return [interface.library, *([beside.format(interface.name)] if beside else [])]
 
 
 def link(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
@@ -60,10 +92,9 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
     artifact = interface.target.artifact
     if artifact == "archive":
         return {interface.library: _archive(object_code, interface)}
-    names = [interface.library, *([f"{interface.name}.lib"] if artifact == "dll" else [])]
     options = DIRECT if artifact in DIRECT and tuple(command) == (*ZIG, *ZIG_LINKER[artifact]) else THROUGH_CC
     files = {OBJECT: object_code, VERSIONS: _versions(interface).encode("ascii")}
-    linked = made_by([*command, *options[artifact](interface), OBJECT], files, names)
+    linked = made_by([*command, *options[artifact](interface), OBJECT], files, _written(interface))
     linked.setdefault(interface.linked_library, linked[interface.library])
     if artifact in STATIC_FILES:
         static = _archive(with_hidden_symbols(object_code), interface)
@@ -104,6 +135,7 @@ def _versions(interface: Interface) -> str:
 
 
 ZIG_LINKER: Mapping[Artifact, Command] = {
+    "fmu": (),
     "elf": ("ld.lld",),
     "wasm": ("wasm-ld",),
     "dll": ("lld-link",),

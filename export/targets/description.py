@@ -127,6 +127,7 @@ def _descriptor(
         functions["selftest"].bitcast(ADDRESS),
         variants.bitcast(ADDRESS) if variants else ir.Constant(ADDRESS, None),
         ir.Constant(WORD, variants.value_type.count if variants else 0),
+        string(interface.statement),
     ]
     value = ir.Constant.literal_struct(fields)
     variable = ir.GlobalVariable(module, value.type, f"{interface.name}_descriptor.{target}")

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kdpinn_edge.bundle.manifest import LINKED_FILES, FunctionName, Input, Precision
+from kdpinn_edge.bundle.symbols import FOR, exported
 from kdpinn_edge.export.targets.table import Target
 from kdpinn_edge.program.ir import Program
 
-ABI = 3
+ABI = 4
 UNSUPPORTED_CPU = -3
 NO_VARIANT = "none"
 SCALAR = {"float32": "float", "float64": "double"}
@@ -24,6 +25,7 @@ class Interface:
 
     The functions are in the order of `manifest.FUNCTIONS`, and the first is "eval". `per_call` are the names of those
     entries of `inputs` that are constant during a call of `name`_eval_for, …; none where there are no such functions.
+    `statement` is the hash of what the manifest states (`bundle/statement.py`), which the library carries.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Interface:
     inputs: tuple[Input, ...]
     functions: Mapping[FunctionName, Program]
     per_call: tuple[str, ...] = ()
+    statement: str = ""
 
     @property
     def constant_columns(self) -> tuple[int, ...]:
@@ -46,7 +49,7 @@ class Interface:
     @property
     def per_call_functions(self) -> tuple[str, ...]:
         """What the functions are called in C that are given constant inputs apart."""
-        return tuple(f"{function}_for" for function in self.functions) if self.per_call else ()
+        return tuple(map(FOR.format, self.functions)) if self.per_call else ()
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -56,7 +59,7 @@ class Interface:
     @property
     def symbols(self) -> tuple[str, ...]:
         """Every C function of the library, and nothing else is visible in it."""
-        return tuple(f"{self.name}_{suffix}" for suffix in (*self.evaluated, "outside", "selftest", "model"))
+        return exported(self.name, self.functions, per_call=bool(self.per_call))
 
     def symbol(self, function: str, variant: str | None = None) -> str:
         """The name of a C function; with `variant`, of its code for this one of several targets."""

@@ -11,6 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 
+from kdpinn_edge.bundle.fmi_functions import FMI_FUNCTIONS
 from kdpinn_edge.errors import BundleError
 
 FMI3_FILE = "{}_fmi3.fmu"
@@ -47,15 +48,37 @@ def platform_here() -> Platform | None:
     return PLATFORMS.get((platform.system(), platform.machine()))
 
 
-def machine_code(name: str, library: str, data: bytes) -> bytes:
-    """What is loaded of the file `library` of a model, whose bytes are `data`: of an FMU the binary for this machine.
+MEMORY = frozenset({"calloc", "free"})
+"""What a binary for Linux needs of the C library."""
 
-    Nothing where it has none. Raises BundleError where the FMU cannot be read.
+
+@dataclass(frozen=True)
+class Image:
+    """Machine code as it is loaded, and the target that it was compiled for.
+
+    It exports `exports` besides the functions of the model, and may need the symbols `needs`.
+    """
+
+    data: bytes
+    target: str
+    exports: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+
+
+def image_of(name: str, library: str, data: bytes, target: str) -> Image:
+    """What is loaded of the file `library` of a model, made for `target`: of an FMU the binary for this machine.
+
+    That for Linux, where it has none for this machine. Raises BundleError where the FMU cannot be read.
     """
     if not library.endswith(".fmu"):
-        return data
-    here = platform_here()
-    return member(data, here.binary(name, 2)) if here else b""
+        return Image(data, target)
+    here = platform_here() or PLATFORMS[LINUX]
+    return Image(member(data, here.binary(name, 2)), target_here(library, target), FMI_FUNCTIONS, MEMORY)
+
+
+def target_here(library: str, target: str) -> str:
+    """What the code in the file `library`, made for `target`, is compiled for as far as this machine loads it."""
+    return (platform_here() or PLATFORMS[LINUX]).target if library.endswith(".fmu") else target
 
 
 def member(fmu: bytes, name: str) -> bytes:

@@ -24,12 +24,16 @@ from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.files import write_whole
 from kdpinn_edge.reading import GIB, LARGEST_JSON, parse_json, read_whole
 
-SCHEMA = 4
+SCHEMA = 5
 MANIFEST_FILE = "manifest.json"
 LARGEST_FILE = GIB
 """Bytes that a file of a bundle may have; its manifest has at most LARGEST_JSON."""
 PROGRAM_FILE = "program.npz"
 ONNX_FILE = "model.onnx"
+SIGNATURE_FILE = f"{MANIFEST_FILE}.sig"
+BESIDE = frozenset({MANIFEST_FILE, SIGNATURE_FILE, "certificate.json"})
+"""What may lie in the folder of a bundle and is not listed: the manifest, its signature, and a certificate, which is
+proved by itself and not read by `load`."""
 
 MAX_RELATIVE_ERROR = 0.01
 """The share of the largest value that the error of an export may have, unless another is asked for."""
@@ -174,6 +178,7 @@ class Manifest:
     `inputs` has one entry per column of x, for every function; `per_call` are the names of those that functions such
     as NAME_eval_for are given apart, as p, since they are constant during a call. `functions` are some of FUNCTIONS
     in their order, "eval" among them. `library` is one of `files`; where it is source code, it has no `sizes`.
+    `signer` is the fingerprint of the key that signed the manifest, if one did (`signature.py`).
     `stack` is the most that any C function of the library takes, its self-test included; `measured` says how it and
     the instructions were measured, or why they are None.
     """
@@ -193,6 +198,7 @@ class Manifest:
     files: Mapping[str, str]
     library: str
     per_call: tuple[str, ...] = ()
+    signer: str | None = None
     schema: int = SCHEMA
 
     @property
@@ -204,8 +210,9 @@ class Manifest:
     def record(self) -> dict[str, Any]:
         """The manifest as the file has it: what only some models have is left out of the others."""
         record = asdict(self)
-        if not self.per_call:
-            del record["per_call"]
+        for key in ("per_call", "signer"):
+            if not record[key]:
+                del record[key]
         return record
 
 
@@ -222,13 +229,23 @@ def write_manifest(manifest: Manifest, directory: str | os.PathLike[str]) -> Non
 
 def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
     """The Manifest in `directory`/manifest.json. Raises BundleError with every fault found."""
+    return parse_manifest(read_manifest_bytes(directory), directory)
+
+
+def read_manifest_bytes(directory: str | os.PathLike[str]) -> bytes:
+    """The bytes of `directory`/manifest.json. Raises BundleError where they cannot be read."""
     path = Path(directory) / MANIFEST_FILE
     try:
-        text = read_whole(path, LARGEST_JSON)
+        return read_whole(path, LARGEST_JSON)
     except OSError as error:
         raise BundleError(
             f"{path}: cannot be read ({error.strerror}); expected: the directory that `export` wrote"
         ) from error
+
+
+def parse_manifest(text: bytes, directory: str | os.PathLike[str]) -> Manifest:
+    """The Manifest in `text`, the bytes of `directory`/manifest.json. Raises BundleError with every fault found."""
+    path = Path(directory) / MANIFEST_FILE
     try:
         record = parse_json(text, strict=True)
     except ValueError as error:
@@ -242,11 +259,13 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
 def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[str, bytes]:
     """The contents of every file that `manifest` lists, proved by their hashes: use these bytes, not the files.
 
-    Raises BundleError that lists every file that is missing, is not a regular file, or has another hash. Symbolic
-    links are refused: a bundle is whole in itself. Files that the manifest does not list are not looked at.
+    Raises BundleError that lists every file that is missing, is not a regular file, or has another hash, and everything
+    in the folder that is neither listed nor one of BESIDE: a compiler that searches the folder would find it. Symbolic
+    links are refused: a bundle is whole in itself.
     """
     contents: dict[str, bytes] = {}
-    faults: list[str] = []
+    strange = sorted({entry.name for entry in os.scandir(directory)} - manifest.files.keys() - BESIDE)
+    faults = [f"{name!a} is not in the manifest; move it out of the bundle" for name in strange]
     for name, expected in manifest.files.items():
         try:
             contents[name] = read_whole(Path(directory) / name, LARGEST_FILE, link=False)
@@ -377,6 +396,7 @@ SHAPE: dict[str, Shape] = {
     "toolchain": Table(TEXT, TEXT),
     "files": Table(FILE_NAME, SHA256),
     "library": FILE_NAME,
+    "signer": Absent(SHA256),
 }
 
 

@@ -60,6 +60,9 @@ V4 = (
 LEVELS: Mapping[str, tuple[Feature, ...]] = {"x86-64-v4": V4, "x86-64-v3": V3}
 """The levels of the psABI that libraries are compiled for and that not every processor has; the best comes first."""
 
+CHOOSING = "x86-64"
+"""The target whose library has code for all of them, and functions that choose by the processor."""
+
 
 def masks(level: str) -> dict[str, int]:
     """The bits of each word that have to be set for this level."""

@@ -19,16 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import Input, Manifest
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.derive.residual import summands
 from kdpinn_edge.display import new_figure, table_html, table_text
 from kdpinn_edge.errors import AuditError
 from kdpinn_edge.files import check_folder, write_whole
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Program
-from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.engine import check_function
-from kdpinn_edge.runtime.load import EngineName
+from kdpinn_edge.runtime.load import EngineName, load_opened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,11 +125,12 @@ def audit(bundle: str | os.PathLike[str], *, per_axis: int = PER_AXIS, engine: E
     """
     if per_axis < 2:
         raise AuditError(f"per_axis is {per_axis}; expected: from 2, the points along the first two inputs")
-    loaded = load(bundle, engine)
+    opened = open_bundle(bundle)
+    loaded = load_opened(opened, engine)
     manifest = loaded.manifest
     check_function(manifest, "residual")
     axes = _axes(manifest, per_axis)
-    terms = summands(read_function(bundle, manifest, "residual"))
+    terms = summands(opened.program("residual"))
     slices, largest = [], np.zeros(len(terms))
     for fixed in product(*axes[2:]):
         points = np.stack(np.meshgrid(*axes[:2], *([value] for value in fixed), indexing="ij"), axis=-1)

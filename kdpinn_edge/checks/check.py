@@ -1,4 +1,4 @@
-"""`check(bundle)`: is it whole, and does every backend in it compute the same function here?"""
+"""`check(bundle)`: is it whole, does it say what its library does, and does every backend in it compute the same?"""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from numpy.typing import NDArray
 from kdpinn_edge.bundle.manifest import (
     ONNX_FILES,
     PROGRAM_FILES,
-    Function,
+    SIGNATURE_FILE,
+    STATIC_FILES,
     FunctionName,
     Manifest,
-    Sizes,
-    check_files,
-    read_manifest,
+    parse_manifest,
+    read_manifest_bytes,
 )
-from kdpinn_edge.bundle.parity import SLACK, Parity
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.parity import Parity
+from kdpinn_edge.bundle.read import Bundle, read_files
+from kdpinn_edge.bundle.signature import check_digest, check_signature
+from kdpinn_edge.checks.again import Again
 from kdpinn_edge.display import new_figure, table_html, table_text
+from kdpinn_edge.engines import load_opened
 from kdpinn_edge.errors import BundleError, KdpinnError, MisfitError, ProfileError, listing
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Array, Program, columns
+from kdpinn_edge.runtime.load import Key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,44 +87,113 @@ class Verdicts(list[CheckResult]):
         return ((verdict.name, verdict.result, verdict.detail) for verdict in self)
 
 
-def check(bundle: str | os.PathLike[str], *, report: Callable[[CheckResult], None] = lambda verdict: None) -> Verdicts:
-    """Every verdict on the bundle in the directory `bundle`; nothing of it is run before its files are proved.
+def check(
+    bundle: str | os.PathLike[str],
+    *,
+    key: Key = None,
+    sha256: str | None = None,
+    report: Callable[[CheckResult], None] = lambda verdict: None,
+) -> Verdicts:
+    """Every verdict on the bundle in the directory `bundle`.
 
-    A check is skipped where what it needs is not installed, or is another machine. The list ends early where the rest
-    would be meaningless. `report` is told each verdict as soon as it is known. Raises BundleError where the directory
-    is no bundle: it has no manifest, or one that cannot be read.
+    Each file is read once. Nothing is loaded or run before it has passed the gates, and the list ends early where the
+    rest would be meaningless. A check is skipped where what it needs is not installed, or is another machine. `key` and
+    `sha256` are those of `load`. `report` is told each verdict as soon as it is known. Raises BundleError where the
+    directory is no bundle: it has no manifest, or one that cannot be read; KeyFileError where `key` is no key.
     """
     verdicts = Verdicts()
-    for verdict in _verdicts(Path(bundle)):
+    for verdict in _verdicts(Path(bundle), key, sha256):
         report(verdict)
         verdicts.append(verdict)
     return verdicts
 
 
-def _verdicts(directory: Path) -> Iterator[CheckResult]:
-    manifest = read_manifest(directory)
-    yield CheckResult("manifest", "passed", f"schema {manifest.schema}, {manifest.name}, {manifest.precision}")
-    for name, call in {"hashes": _hashes, "programs": _programs}.items():
-        verdict = _verdict(name, partial(call, directory, manifest))
+def _verdicts(directory: Path, key: Key, sha256: str | None) -> Iterator[CheckResult]:
+    opened: list[Bundle] = []
+    for verdict in _opened(directory, key, sha256, opened):
         yield verdict
         if verdict.result == "failed":
             return
-    programs = {function: read_function(directory, manifest, function) for function in manifest.functions}
-    checks = {"gates": partial(_gates, directory, manifest, programs), "selftest": partial(_selftest, directory)}
-    anew = cache(partial(_compiled_anew, directory))
+    (bundle,) = opened
+    programs: dict[FunctionName, Program] = {}
+    steps = {
+        "programs": partial(_programs, bundle, programs),
+        "gates": partial(_gates, bundle, programs),
+    }
+    for name, step in steps.items():
+        verdict = _verdict(name, step)
+        yield verdict
+        if verdict.result == "failed":
+            return
+    for name, call in _checks(bundle, programs).items():
+        yield _verdict(name, call)
+
+
+def _opened(directory: Path, key: Key, sha256: str | None, opened: list[Bundle]) -> Iterator[CheckResult]:
+    """The verdicts on the files, as long as they are right; then `opened` has the bundle."""
+    text = read_manifest_bytes(directory)
+    name = "signature"
+    try:
+        digest = check_digest(text, sha256, directory)
+        if key is not None:
+            yield CheckResult(name, "passed", f"by the key {check_signature(text, directory, key)}")
+    except BundleError as error:
+        yield CheckResult(name, "failed", str(error))
+        return
+    manifest = parse_manifest(text, directory)
+    detail = f"schema {manifest.schema}, {manifest.name}, {manifest.precision}, SHA-256 {digest}"
+    yield CheckResult("manifest", "passed", detail)
+    if key is None and manifest.signer is not None:
+        yield _unverified(directory, manifest.signer)
+
+    def whole() -> str:
+        _check_complete(manifest)
+        opened.append(read_files(directory, manifest, digest))
+        contents = opened[0].contents
+        return f"{len(contents)} files, {sum(map(len, contents.values())):,} bytes, no others; of one statement"
+
+    yield _verdict("files", whole)
+
+
+def _unverified(directory: Path, signer: str) -> CheckResult:
+    """What is known of the signature of a manifest when no key is given."""
+    if not (directory / SIGNATURE_FILE).exists():
+        gone = f"the manifest says that the holder of the key {signer} signed it, and {SIGNATURE_FILE} is missing"
+        return CheckResult("signature", "failed", gone)
+    return CheckResult("signature", "skipped", f"not verified: give the public key whose SHA-256 is {signer} (--key)")
+
+
+def _check_complete(manifest: Manifest) -> None:
+    needed = [file for function in manifest.functions for file in (PROGRAM_FILES[function], ONNX_FILES[function])]
+    missing = [file for file in needed if file not in manifest.files]
+    if missing:
+        raise BundleError(f"the manifest lists no {' and no '.join(missing)}: export the bundle again")
+
+
+def _checks(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> dict[str, Callable[[], str]]:
+    """What is checked of a bundle whose files and gates are right, by name."""
+    manifest = bundle.manifest
+    engine, anew = cache(partial(load_opened, bundle)), cache(partial(load_opened, bundle, "numba"))
+    again = Again(bundle, programs)
+    checks: dict[str, Callable[[], str]] = {
+        "derived files": again.files,
+        "compiled again": again.library,
+        "work": again.operations,
+        "selftest": partial(_selftest, engine),
+        "stack, instructions": again.usage,
+    }
     for function, program in programs.items():
         parity = Parity(program, manifest)
         checks |= {
-            f"{function}, library": partial(_library, directory, function, parity),
+            f"{function}, library": partial(_library, engine, function, parity),
             f"{function}, numba kernel": partial(_numba_kernel, anew, function, parity),
-            f"{function}, onnx model": partial(_onnx_model, directory, manifest, function, program),
-            f"{function}, onnx runtime": partial(_onnx_runtime, directory, function, parity),
-            f"{function}, errors": partial(_errors, manifest.functions[function], parity),
+            f"{function}, onnx model": partial(_onnx_model, bundle, function, program),
+            f"{function}, onnx runtime": partial(_onnx_runtime, bundle, function, parity),
+            f"{function}, errors": partial(again.errors, function),
         }
         if manifest.per_call:
-            checks[f"{function}, per call"] = partial(_per_call, directory, function, parity)
-    for name, check_it in checks.items():
-        yield _verdict(name, check_it)
+            checks[f"{function}, per call"] = partial(_per_call, engine, function, parity)
+    return checks
 
 
 def _verdict(name: str, call: Callable[[], str]) -> CheckResult:
@@ -137,62 +210,55 @@ def _verdict(name: str, call: Callable[[], str]) -> CheckResult:
         return CheckResult(name, result, str(error))
 
 
-def _hashes(directory: Path, manifest: Manifest) -> str:
-    needed = [file for function in manifest.functions for file in (PROGRAM_FILES[function], ONNX_FILES[function])]
-    missing = [file for file in needed if file not in manifest.files]
-    if missing:
-        raise BundleError(f"the manifest lists no {' and no '.join(missing)}: export the bundle again")
-    contents = check_files(directory, manifest)
-    return f"{len(contents)} files, {sum(map(len, contents.values())):,} bytes"
-
-
-def _programs(directory: Path, manifest: Manifest) -> str:
+def _programs(bundle: Bundle, programs: dict[FunctionName, Program]) -> str:
+    """Reads the Programs into `programs`."""
+    manifest = bundle.manifest
     for function in manifest.functions:
-        NumpyProgram(read_function(directory, manifest, function), manifest.precision, manifest.profile)
+        programs[function] = bundle.program(function)
+        NumpyProgram(programs[function], manifest.precision, manifest.profile)
     return ", ".join(f"{name} is {stated.program_sha256[:16]}…" for name, stated in manifest.functions.items())
 
 
-def _gates(directory: Path, manifest: Manifest, programs: Mapping[FunctionName, Program]) -> str:
+def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
     from kdpinn_edge.export.artifacts.fmu import check_fmus
     from kdpinn_edge.export.artifacts.gates import check_artifact
     from kdpinn_edge.export.targets.interface import Interface
     from kdpinn_edge.export.targets.table import target
 
+    manifest = bundle.manifest
     made_for, per_call = replace(target(manifest.target.name), profile=manifest.profile), manifest.per_call
     interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call)
-    if manifest.sizes is None:
+    if manifest.library != interface.library:
+        raise BundleError(f"the library is {manifest.library}; expected for {made_for.name}: {interface.library}")
+    if made_for.artifact == "c99":
         raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")
-    if made_for.artifact == "fmu":
-        sizes = check_fmus(lambda file: (directory / file).read_bytes(), interface)
-        return f"both FMUs have the same binaries, which need memory alone; {_said(sizes)} in that for Linux"
-    sizes = check_artifact((directory / manifest.library).read_bytes(), interface)
-    return f"no symbol from outside, no writable data; {_said(sizes)}"
+    is_fmu = made_for.artifact == "fmu"
+    sizes = check_fmus(bundle.contents, interface) if is_fmu else check_artifact(bundle.library, interface)
+    static = STATIC_FILES.get(made_for.artifact, "").format(manifest.name)
+    if static in bundle.contents:
+        check_artifact(bundle.contents[static], interface, "static")
+    if sizes != manifest.sizes:
+        raise BundleError(f"{manifest.library} has {sizes}; the manifest says {manifest.sizes}")
+    bytes_of = f"{sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
+    if is_fmu:
+        return f"both FMUs have the same binaries, which need memory alone; for Linux {bytes_of}"
+    return f"no symbol from outside, no writable data; {bytes_of}"
 
 
-def _said(sizes: Sizes) -> str:
-    return f"{sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
+def _selftest(engine: Callable[[], Engine]) -> str:
+    engine()
+    return "the library describes itself as the manifest does, and returns its golden bits on this machine"
 
 
-def _selftest(directory: Path) -> str:
-    from kdpinn_edge.runtime import load
-
-    load(directory)
-    return "the library returns its golden bits on this machine"
-
-
-def _library(directory: Path, function: FunctionName, parity: Parity) -> str:
-    from kdpinn_edge.runtime import load
-
+def _library(engine: Callable[[], Engine], function: FunctionName, parity: Parity) -> str:
     y = np.empty_like(parity.bits)
-    load(directory).bind(parity.x, y, function=function)()
+    engine().bind(parity.x, y, function=function)()
     return _same_bits(parity, y)
 
 
-def _per_call(directory: Path, function: FunctionName, parity: Parity) -> str:
+def _per_call(loaded: Callable[[], Engine], function: FunctionName, parity: Parity) -> str:
     """The first points one by one, each with inputs of its own that are constant during the call."""
-    from kdpinn_edge.runtime import load
-
-    engine = load(directory)
+    engine = loaded()
     constant = np.isin([column.name for column in engine.manifest.inputs], engine.manifest.per_call)
     y = parity.bits.copy()
     for i, point in enumerate(parity.x[:N_PER_CALL]):
@@ -207,12 +273,6 @@ def _per_call(directory: Path, function: FunctionName, parity: Parity) -> str:
     return f"{_same_bits(parity, y)}, {N_PER_CALL} of them by a call of their own"
 
 
-def _compiled_anew(directory: Path) -> Engine:
-    from kdpinn_edge.engines import load
-
-    return load(directory, engine="numba")
-
-
 def _numba_kernel(anew: Callable[[], Engine], function: FunctionName, parity: Parity) -> str:
     y = np.empty_like(parity.bits)
     anew().bind(parity.x, y, function=function)()
@@ -225,26 +285,19 @@ def _same_bits(parity: Parity, y: NDArray[Any]) -> str:
     return f"the bits of the NumPy program, profile {parity.profile}, at {len(y)} points"
 
 
-def _onnx_model(directory: Path, manifest: Manifest, function: FunctionName, program: Program) -> str:
+def _onnx_model(bundle: Bundle, function: FunctionName, program: Program) -> str:
     from kdpinn_edge.export.onnx_model import from_onnx, to_onnx
 
-    file = ONNX_FILES[function]
-    if from_onnx((directory / file).read_bytes()) != from_onnx(to_onnx(program, manifest.precision)):
+    file, precision = ONNX_FILES[function], bundle.manifest.precision
+    if from_onnx(bundle.contents[file]) != from_onnx(to_onnx(program, precision)):
         raise BundleError(f"{file} reads back to another Program")
-    return f"{file} reads back to the Program, in {manifest.precision}"
+    return f"{file} reads back to the Program, in {precision}"
 
 
-def _onnx_runtime(directory: Path, function: FunctionName, parity: Parity) -> str:
-    from kdpinn_edge.runtime import load
-
+def _onnx_runtime(bundle: Bundle, function: FunctionName, parity: Parity) -> str:
     y = np.empty_like(parity.bits)
-    load(directory, engine="onnx").bind(parity.x, y, function=function)()
+    load_opened(bundle, "onnx").bind(parity.x, y, function=function)()
     return _within(parity.program, parity.errors(y), parity.allowances)
-
-
-def _errors(stated: Function, parity: Parity) -> str:
-    limits = SLACK * np.array(stated.errors.max_abs) + 1e-15 * parity.scales
-    return _within(parity.program, parity.errors(parity.bits), limits)
 
 
 def _within(program: Program, errors: Array, limits: Array) -> str:

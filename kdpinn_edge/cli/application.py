@@ -31,6 +31,10 @@ class Commands(TyperGroup):
             message, code = str(error), FAILED if isinstance(error, BudgetError) else BAD_INPUT
         except ModuleNotFoundError as error:
             message, code = what_is_missing(error.name or "a package", ctx.invoked_subcommand or ""), BAD_INPUT
+        except MemoryError:
+            message, code = "there is not enough memory; expected: a smaller model, or a larger machine", BAD_INPUT
+        except RecursionError:
+            message, code = "the model has too many operations that need each other; expected: fewer", BAD_INPUT
         except KeyboardInterrupt:
             message, code = "interrupted", INTERRUPTED
         stderr().print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
@@ -77,6 +81,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "targets": export.targets,
     "check": checks.check,
+    "evidence": checks.evidence,
     "bench": comparison.bench,
     "bench-zoo": comparison.bench_zoo,
     "audit": checks.audit,

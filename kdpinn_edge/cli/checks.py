@@ -15,7 +15,11 @@ from kdpinn_edge.cli.output import FAILED, print_facts, print_json, stderr, stdo
 COLOUR = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 
-def check(bundle: BundlePath, as_json: AsJson = False) -> None:
+KeyFile = Annotated[Path | None, typer.Option(help="Refuse what this public key, a PEM file, did not sign.")]
+Digest = Annotated[str | None, typer.Option(help="Refuse another manifest.json than the one with this SHA-256.")]
+
+
+def check(bundle: BundlePath, key: KeyFile = None, sha256: Digest = None, as_json: AsJson = False) -> None:
     """Prove a bundle: hashes, gates, self-test, parity of every backend."""
     from kdpinn_edge.checks.check import CheckResult
     from kdpinn_edge.checks.check import check as verdicts_on
@@ -25,11 +29,36 @@ def check(bundle: BundlePath, as_json: AsJson = False) -> None:
             result = f"[{COLOUR[verdict.result]}]{verdict.result}[/]"
             stdout().print(f"{verdict.name:22}  {result}  {escape(verdict.detail)}", soft_wrap=True)
 
-    verdicts = verdicts_on(bundle, report=show)
+    verdicts = verdicts_on(bundle, key=key, sha256=sha256, report=show)
     passed = all(verdict.result != "failed" for verdict in verdicts)
     if as_json:
         print_json({"bundle": str(bundle), "passed": passed, "checks": [asdict(verdict) for verdict in verdicts]})
     if not passed:
+        raise typer.Exit(FAILED)
+
+
+def evidence(
+    bundle: BundlePath,
+    out: Annotated[Path, typer.Option(help="The page to write; a JSON file of the same name goes beside it.")] = Path(
+        "evidence.html"
+    ),
+    key: KeyFile = None,
+    sha256: Digest = None,
+    as_json: AsJson = False,
+) -> None:
+    """Collect requirement, test, result and artifact of a bundle: one page, one JSON file."""
+    from kdpinn_edge.checks.evidence import check_page, write_evidence
+    from kdpinn_edge.checks.evidence import evidence as collect
+
+    check_page(out, bundle)
+    found = collect(bundle, key=key, sha256=sha256)
+    write_evidence(found, out)
+    if as_json:
+        print_json(found.record)
+    else:
+        print_facts({line.requirement.id: f"{line.outcome}: {line.requirement.text}" for line in found.lines})
+        print_facts({"page": str(out), "JSON": str(out.with_suffix(".json"))})
+    if not found.holds:
         raise typer.Exit(FAILED)
 
 

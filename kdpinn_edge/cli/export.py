@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from kdpinn_edge.bundle.manifest import MAX_RELATIVE_ERROR
+from kdpinn_edge.bundle.manifest import MAX_RELATIVE_ERROR, read_manifest_bytes
 from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import (
@@ -71,6 +72,9 @@ def export(
         typer.Option(help="Refuse what rounding makes a larger error in than this share of the values; inf: nothing."),
     ] = MAX_RELATIVE_ERROR,
     force: Force = False,
+    sign: Annotated[
+        Path | None, typer.Option(help="Sign the bundle with this Ed25519 private key, a PEM file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a model into a bundle: shared library, headers, ONNX model, manifest."""
@@ -112,12 +116,14 @@ def export(
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,
             max_relative_error=max_relative_error,
             force=force,
+            sign=sign,
             report=partial(stderr().print, markup=False),
         )
+    digest = hashlib.sha256(read_manifest_bytes(out)).hexdigest()
     if as_json:
-        print_json({"bundle": str(out), "manifest": manifest.record})
+        print_json({"bundle": str(out), "sha256": digest, "manifest": manifest.record})
     else:
-        print_facts({"bundle": str(out), **manifest_facts(manifest)})
+        print_facts({"bundle": str(out), **manifest_facts(manifest), "SHA-256": f"{digest} of manifest.json"})
 
 
 @contextmanager

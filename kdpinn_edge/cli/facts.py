@@ -39,6 +39,7 @@ def manifest_facts(manifest: Manifest) -> dict[str, str]:
         else "what your compiler makes of the source",
         "stack": "not measured" if manifest.stack is None else f"{manifest.stack:,} bytes at most, self-test included",
         "measured": manifest.measured,
+        **({"signer": f"the key {manifest.signer}, as the manifest says itself"} if manifest.signer else {}),
     }
     for name, function in manifest.functions.items():
         storage = function.storage_errors

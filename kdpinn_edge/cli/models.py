@@ -50,17 +50,20 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what something is: its columns and its work; of a bundle also sizes and errors."""
-    from kdpinn_edge.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
-    from kdpinn_edge.bundle.read import read_function
+    from kdpinn_edge.bundle.manifest import MANIFEST_FILE
+    from kdpinn_edge.bundle.read import open_bundle
 
     folder = Path(source)
     if (folder / MANIFEST_FILE).exists():
-        manifest = read_manifest(folder)
-        check_files(folder, manifest)
-        programs = {name: read_function(folder, manifest, name) for name in manifest.functions}
+        bundle = open_bundle(folder)
+        manifest = bundle.manifest
+        programs = {name: bundle.program(name) for name in manifest.functions}
         records = {name: _program_record(program) for name, program in programs.items()}
-        document = {"manifest": manifest.record, "programs": records}
-        facts, rest = manifest_facts(manifest), function_facts(manifest)
+        document: dict[str, Any] = {"manifest": manifest.record, "sha256": bundle.sha256, "programs": records}
+        facts, rest = (
+            manifest_facts(manifest) | {"SHA-256": f"{bundle.sha256} of manifest.json"},
+            function_facts(manifest),
+        )
     else:
         found = source_options.find(source)
         programs = {"eval": found.program}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from kdpinn_edge.cli.options import (
 )
 from kdpinn_edge.cli.output import INTERRUPTED, print_facts, print_json, stderr
 from kdpinn_edge.errors import ProblemError, TrainingWarning
+from kdpinn_edge.files import write_whole
 
 if TYPE_CHECKING:
     from kdpinn_edge.training import Trained
@@ -33,11 +35,9 @@ def new(name: Annotated[str, typer.Argument(help="Of the problem, as in my_equat
 
     name = name.removesuffix(".py")
     path, text = Path(f"{name}.py"), new_file(name)
-    try:
-        with path.open("xb") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise ProblemError(f"{path} exists already; expected: a new name. Nothing was written") from error
+    if os.path.lexists(path):
+        raise ProblemError(f"{path} exists already; expected: a new name. Nothing was written")
+    write_whole(path, text)
     print_facts({"file": str(path), "next": f"kdpinn-edge train ./{path}"})
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from kdpinn_edge.bundle.manifest import FunctionName, Manifest, check_files, read_manifest
+from kdpinn_edge.bundle.manifest import FunctionName, Manifest
 from kdpinn_edge.bundle.parity import Parity
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA, N_DEVICE, timed_points
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import Bundle, open_bundle
 from kdpinn_edge.comparison.backend_config import absence
 from kdpinn_edge.comparison.durations import parse_rate
 from kdpinn_edge.comparison.record import Absent, Clock, Device, DeviceCell, Record
@@ -80,8 +80,7 @@ def read_devices(paths: Sequence[Path], bundle: Path, clock: str | None) -> list
     A device is named after its file. `clock` is the rate of the one device that counts cycles. Raises BenchError for a
     file that is something else, or not of this bundle; BundleError for a damaged bundle.
     """
-    manifest = read_manifest(bundle)
-    check_files(bundle, manifest)
+    opened = open_bundle(bundle)
     found = {NAME.format(path.stem): (path, _read(path)) for path in paths}
     if len(found) < len(paths):
         raise BenchError(
@@ -96,11 +95,11 @@ def read_devices(paths: Sequence[Path], bundle: Path, clock: str | None) -> list
             )
         counting[0].clock.per_second = parse_rate(clock)
     for path, results in found.values():
-        _check(path, results, manifest)
+        _check(path, results, opened.manifest)
     devices: list[Device | Absent] = []
     for name, (_, results) in found.items():
         try:
-            devices.append(_judged(name, results, bundle, manifest))
+            devices.append(_judged(name, results, opened))
         except RefusedError as error:
             devices.append(absence(name, error))
     return devices
@@ -165,13 +164,14 @@ def _check(path: Path, results: _Results, manifest: Manifest) -> None:
         )
 
 
-def _judged(name: str, results: _Results, bundle: Path, manifest: Manifest) -> Device:
+def _judged(name: str, results: _Results, bundle: Bundle) -> Device:
     """The device of `results`. Raises RefusedError where it does not compute what the NumPy program does."""
     if results.selftest != 0:
         raise RefusedError(f"its self-test failed at golden number {results.selftest}")
+    manifest = bundle.manifest
     cells = []
     for function in results.functions:
-        program = read_function(bundle, manifest, function.name)
+        program = bundle.program(function.name)
         y = NumpyProgram(program, manifest.precision, results.profile)(_points(manifest))
         parity = Parity(program, replace(manifest, profile=results.profile))
         for row in function.rows:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kdpinn_edge.bundle.manifest import check_files, read_manifest
 from kdpinn_edge.bundle.parity import Parity
 from kdpinn_edge.bundle.probe import timed_points
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.comparison.backend import Array, Promise
 from kdpinn_edge.comparison.record import Subject
 from kdpinn_edge.errors import BenchError
@@ -31,11 +30,11 @@ class Reference:
     """
 
     def __init__(self, bundle: Path, rmse: float | None = None) -> None:
-        manifest = read_manifest(bundle)
-        check_files(bundle, manifest)
+        opened = open_bundle(bundle)
+        manifest = opened.manifest
         evaluated = manifest.functions["eval"]
         self._manifest = manifest
-        self._program = read_function(bundle, manifest)
+        self._program = opened.program()
         self._parity = Parity(self._program, manifest)
         self._expected: dict[int, Array] = {}
         self.probe: Array = self._parity.x

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import psutil
 
-from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.bundle.probe import timed_points
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, CFunction, Prepared
 from kdpinn_edge.comparison.disturbance import watched
 from kdpinn_edge.comparison.record import Disturbance, Start
 from kdpinn_edge.errors import BenchError, KdpinnError
 from kdpinn_edge.runtime import Engine, load
 from kdpinn_edge.runtime.c_harness import CHarness, CLoop, CModel, compiled_harness
+from kdpinn_edge.runtime.library_engine import LibraryEngine
 from kdpinn_edge.runtime.on_core import OnCore, waited_ns
 from kdpinn_edge.runtime.timing import Loop, Pace, Pairs, PythonLoop, find_batch
 
@@ -196,10 +196,10 @@ class _Server:
     def __init__(self, task: WorkerTask, process_ns: int, stack: ExitStack) -> None:
         self._task, self._stack = task, stack
         self._process_ns = process_ns
-        self._manifest = read_manifest(task.bundle)
-        self._program = read_function(task.bundle, self._manifest)
+        bundle = open_bundle(task.bundle)
+        self._manifest, self._program = bundle.manifest, bundle.program()
         self._prepared: Prepared
-        self._partner: Engine | None = None
+        self._partner: LibraryEngine | None = None
         self._loops: dict[int, Loop] = {}
         self._at_one: tuple[Loop, Callable[[], Array], float]
         self._harness: CHarness | None = None
@@ -281,10 +281,10 @@ class _Server:
     def _in_c(self, function: CFunction, x: Array) -> CLoop:
         if self._harness is None:
             self._harness = self._stack.enter_context(compiled_harness())
-        partner, bundle = None, self._task.partner
-        if self._partner is not None and bundle is not None:
-            manifest = self._partner.manifest
-            partner = CModel(bundle / manifest.library, manifest.name, self._partner_points(self._partner, len(x)))
+        partner = None
+        if self._partner is not None:
+            name, points = self._partner.manifest.name, self._partner_points(self._partner, len(x))
+            partner = CModel(self._partner.path, name, points)
         return self._stack.enter_context(self._harness.loop(function.library, function.name, x, partner))
 
     @staticmethod

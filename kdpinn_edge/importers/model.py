@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdpinn_edge import problems, zoo
-from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output, check_files, read_manifest
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Input, Output
 from kdpinn_edge.bundle.posed import posed
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import ProgramError, did_you_mean
 from kdpinn_edge.importers.columns import Column, input_columns, output_columns, parse_columns
@@ -214,9 +214,8 @@ def model_name(path: Path) -> str:
 
 def _of_bundle(folder: Path) -> Model:
     """The model that a bundle evaluates, its hashes checked. Its problem is the one with its equation and columns."""
-    manifest = read_manifest(folder)
-    check_files(folder, manifest)
-    program = read_function(folder, manifest)
+    bundle = open_bundle(folder)
+    manifest, program = bundle.manifest, bundle.program()
     described = manifest.equation, columns(program.inputs), columns(program.outputs)
     known = map(problems.problem, problems.names())
     solved = next((each for each in known if (each.equation, each.inputs, each.outputs) == described), None)

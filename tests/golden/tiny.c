@@ -453,6 +453,7 @@ const kdpinn_model *model_model(void)
         .functions = KDPINN_MODEL_FUNCTIONS,
         .outside_f32 = model_outside,
         .selftest = model_selftest,
+        .statement_sha256 = "",
     };
     return &model;
 }

@@ -17,7 +17,7 @@ WORTH_THREADS_NS = 200_000  # of work for one thread: what Engine.eval says
 def prepare(case: Case, threads: int | None) -> Prepared:
     """Prepare `LibraryEngine.bind`. Its own threading: all processors where one would take longer than 0.2 ms."""
     engine = load(case.bundle)
-    size = (case.bundle / case.manifest.library).stat().st_size
+    size = engine.path.stat().st_size
     if threads is not None:
         return Prepared(engine, partial(engine.bind, threads=threads), f"bind(x, y, threads={threads})", size)
     processors = len(os.sched_getaffinity(0))
@@ -36,12 +36,12 @@ def _bind_to_best(engine: LibraryEngine, processors: int, x: Array, y: Array) ->
 
 def prepare_loop(case: Case, threads: int | None) -> Prepared:
     """Prepare the library in harness.c."""
-    library = case.bundle / case.manifest.library
+    engine = load(case.bundle)
 
     def bind(x: Array, y: Array) -> CFunction:
-        return CFunction(library, case.manifest.name)
+        return CFunction(engine.path, case.manifest.name)
 
-    return Prepared(load(case.bundle), bind, has_one_thread(threads), library.stat().st_size)
+    return Prepared(engine, bind, has_one_thread(threads), engine.path.stat().st_size)
 
 
 CFFI = ("cffi", "numpy")
