@@ -17,7 +17,9 @@ help:
 	@echo "make verify-activations"
 	@echo "                  every function on every float32 (about an hour on 2 cores), into docs/numerics.md"
 	@echo "make verify-docs  README and the long pages of docs/, as printed, in fresh environments (10 minutes)"
-	@echo "make verify-hosts models inside other systems, such as FMUs under Wine (2 minutes; needs wine64)"
+	@echo "make verify-hosts"
+	@echo "                  the model in hosts whose tools are large: Rust, Octave, AVR, FMUs under Wine (apt-get install"
+	@echo "                  cargo octave-dev gcc-avr avr-libc simavr wine64; 3 minutes)"
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
@@ -110,11 +112,11 @@ verify-libraries: .venv-libraries/.done
 		.venv-libraries/bin/python -m pytest --quiet --confcutdir=tests/libraries -W ignore $$each || exit 1; \
 	done
 
-verify-hosts: .venv/.dev
-	$(BIN)/python -m pytest -m hosts
-
 verify-targets: .venv/.dev
 	$(BIN)/python -m pytest -m proof
+
+verify-hosts: .venv/.dev
+	$(BIN)/python -m pytest -m hosts
 
 verify-kill: .venv/.dev
 	$(BIN)/python tools/kill.py

@@ -47,6 +47,7 @@ from kdpinn_edge.export.artifacts.fmu import check_fmus, check_no_compiler, for_
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
+from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
 from kdpinn_edge.export.fmu import fmu_files
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, emulated_self_test, measure
@@ -77,6 +78,7 @@ def export_bundle(
     equation: str | None = None,
     cc: Sequence[str] | None = None,
     with_bench: bool = False,
+    languages: Sequence[str] = (),
     max_flash: int | None = None,
     max_stack: int | None = None,
     max_relative_error: float = MAX_RELATIVE_ERROR,
@@ -91,6 +93,8 @@ def export_bundle(
     of a C compiler to link with, by default the first of cc, gcc, clang and ziglang. The library that is written has
     passed its gates, and on a machine that can run it, its own self-test. `with_bench` adds a program for the
     device that runs the self-test and the functions, and prints what `kdpinn-edge bench --add` reads.
+
+    `languages`, of cpp, fortran, matlab and rust, adds the files by which these call the model (docs/integration.md).
 
     The model has the function `eval`, which is `program`. `derivatives` asks for the function `jet`: its columns, as
     `kdpinn_edge.derivatives` names them. `residual` is the function of that name: the problem whose equation it belongs
@@ -155,6 +159,7 @@ def export_bundle(
     check_judgeable(interface, budget)
     if with_bench:
         check_bench(interface.target)
+    chosen = check_languages(languages, interface)
     errors = model.errors(max_relative_error=max_relative_error)
     with _new_folder(directory) as folder:
         if report is not None:
@@ -164,7 +169,7 @@ def export_bundle(
         model = model.with_toolchain({**model.toolchain, "linker": linker_version(command)})
         interface = model.interface
         made, code = _made(model, command)
-        contents = {**made, **companions(model, made[interface.library])}
+        contents = {**made, **companions(model, made[interface.library]), **wrappers(chosen, interface)}
         if with_bench:
             contents |= device_bench(code, interface)
         for file_name, data in contents.items():

@@ -118,19 +118,8 @@ def _bundle(folder: Path) -> Targets:
         "files of a bundle",
         Target(path, path.read_bytes(), mutations.mutated_bytes, whole, _unchanged(path.read_bytes())),
     )
-    programs = {function: read_function(bundle, manifest, function) for function in manifest.functions}
-    interface = Interface("heat", manifest.precision, find_target("cortex-m7"), manifest.inputs, programs, ())
-    path = bundle / manifest.library
-    yield (
-        "library",
-        Target(
-            folder / "library",
-            path.read_bytes(),
-            mutations.mutated_bytes,
-            lambda: check_artifact((folder / "library").read_bytes(), interface),
-            ANYTHING,
-        ),
-    )
+    for kind, machine in {"archive": "cortex-m7", "elf": "x86-64-v3", "dll": "windows-x86-64", "wasm": "wasm"}.items():
+        yield f"library, {kind}", _library(folder / machine, machine)
     path = bundle / "model.onnx"
     original = from_onnx(path.read_bytes())
     graph = onnx.load_model_from_string(path.read_bytes()).graph.SerializeToString(deterministic=True)
@@ -148,6 +137,21 @@ def _bundle(folder: Path) -> Targets:
             lambda: from_onnx((folder / "m.onnx").read_bytes()),
             same,
         ),
+    )
+
+
+def _library(folder: Path, machine: str) -> Target:
+    """A library for another machine, read by its gates."""
+    program = read_program(zoo.program("heat_small"))
+    manifest = export_bundle(program, folder, name="heat", target=machine)
+    interface = Interface("heat", manifest.precision, find_target(machine), manifest.inputs, {"eval": program}, ())
+    path = folder / manifest.library
+    return Target(
+        path,
+        path.read_bytes(),
+        mutations.mutated_bytes,
+        lambda: check_artifact(path.read_bytes(), interface),
+        ANYTHING,
     )
 
 
@@ -550,7 +554,10 @@ WEIGHTS = {
     "record": 2,
     "page of a record": 2,
     "pt2": 5,
-    "library": 10,
+    "library, archive": 5,
+    "library, elf": 5,
+    "library, dll": 40,
+    "library, wasm": 60,
     "onnx of others": 15,
     "program": 20,
     "samples": 40,

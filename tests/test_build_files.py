@@ -13,9 +13,10 @@ from artifacts import Artifacts
 from conftest import Need
 from strategies import mlp
 
-from kdpinn_edge.bundle.manifest import read_manifest
+from kdpinn_edge.bundle.manifest import Input, Precision, read_manifest
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.gates import check_artifact
+from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import target
 from kdpinn_edge.program.ir import Program
@@ -116,33 +117,30 @@ def test_the_name_and_the_symbols_that_a_linker_sees(artifacts: Artifacts, need:
 
 def test_what_may_stand_for_each_other_has_one_identity() -> None:
     """Another processor with the same bits; not another precision, numerics profile, domain or Program."""
-    from kdpinn_edge.bundle.manifest import Input
-
-    inputs = (Input("x0", 0.0, 1.0), Input("x1"))
+    box, wider = ((Input("x0", 0.0, upper), Input("x1")) for upper in (1.0, 2.0))
 
     def identity(
-        program: Program = OLD, name: str = "x86-64-v3", precision: str = "float32", inputs: tuple[Input, ...] = inputs
+        name: str, program: Program = OLD, precision: Precision = "float32", inputs: tuple[Input, ...] = box
     ) -> str:
-        assert precision in ("float32", "float64")
-        return Interface(
-            "net", "float32" if precision == "float32" else "float64", target(name), inputs, {"eval": program}
-        ).identity
+        return Interface("net", precision, target(name), inputs, {"eval": program}).identity
 
+    here = identity("x86-64-v3")
     others = [
-        identity(NEW),
-        identity(precision="float64"),
-        identity(name="x86-64-v2"),
-        identity(inputs=(Input("x0", 0.0, 2.0), Input("x1"))),
+        identity("x86-64-v3", NEW),
+        identity("x86-64-v3", precision="float64"),
+        identity("x86-64-v2"),
+        identity("x86-64-v3", inputs=wider),
     ]
-    assert identity() == identity(name="x86-64-v4") == identity(name="aarch64")
-    assert len({identity(), *others}) == 5
+    assert here == identity("x86-64-v4") == identity("aarch64")
+    assert len({here, *others}) == 5
 
 
 def test_a_library_with_another_name_for_programs_does_not_pass(artifacts: Artifacts) -> None:
     bundle = version_of(OLD, artifacts)
     manifest = read_manifest(bundle)
     other = Interface("net", "float32", target(manifest.target.name), manifest.inputs, {"eval": NEW})
-    with pytest.raises(ExportError, match=r"has the name libnet\.so\.[0-9a-f]{12} for programs; expected: libnet"):
+    said = r"has the name libnet\.so\.[0-9a-f]{12} for programs; expected: libnet(.|\n)* no symbols of the version net_"
+    with pytest.raises(ExportError, match=said):
         check_artifact((bundle / "libnet.so").read_bytes(), other)
 
 
@@ -241,3 +239,18 @@ def test_sources_in_float64_build_as_documented(
     run(need(compiler), "-c", bundle / "example.c", *compiled, "-o", tmp_path / "main.o")
     run(need(compiler), tmp_path / "main.o", *linked, "-o", tmp_path / "app")
     assert "self-test: passed" in run(tmp_path / "app")
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"), [("model", "c99"), ("jet", "c99"), ("program", "c99"), ("index", "wasm"), ("model", "wasm")]
+)
+def test_no_name_of_a_model_is_that_of_another_file(name: str, chosen: str, tmp_path: Path) -> None:
+    """Where it is written, and where names differ by more than capitals. `example` is refused everywhere."""
+    small = mlp(1, 2, 1, 1)
+    written = {
+        each: export_bundle(small, tmp_path / each, name=each, target=chosen, derivatives=["u_x0"]).files
+        for each in (name, "net")
+    }
+    assert len({file.casefold() for file in written[name]}) == len(written["net"])
+    with pytest.raises(ExportError, match="'example' is taken by a file of every bundle"):
+        export_bundle(small, tmp_path / "example", name="example", target=chosen)

@@ -8,7 +8,7 @@ import pytest
 from fuzz_targets import MAKERS, WEIGHTS, targets
 from fuzzing import ACCEPTED, REFUSED, fuzzed
 
-PER_WEIGHT, MOST = 4, 200
+PER_WEIGHT, MOST = 3, 100
 """Mutations of the slowest reader, and of the fastest."""
 
 

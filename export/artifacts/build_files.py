@@ -41,7 +41,7 @@ def compiler_advice(interface: Interface) -> str | None:
         return None
     return (
         "on x86-64 compile with -march=x86-64-v3, or -mfma: without this instruction every multiply-add is emulated, "
-        "and a call takes about 100 times as long"
+        "and a call takes 10 to 30 times as long"
     )
 
 

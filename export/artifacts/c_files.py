@@ -13,6 +13,8 @@ from kdpinn_edge.export.artifacts.build_files import CMAKE, PKG_CONFIG, build_bl
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import Var, columns
 
+Repeated = Mapping[str, Sequence[Mapping[str, str]]]
+
 COMMON_HEADER = "kdpinn_edge.h"
 HEADER = {"model.h": "{}.h"}
 EXAMPLE = {**HEADER, "example.c": "example.c"}
@@ -50,8 +52,11 @@ def c_files(interface: Interface) -> dict[str, bytes]:
     }
 
 
-def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -> bytes:
-    """The template `file` with what the model is, and with `words`, in place of each @word@."""
+def filled_template(file: str, interface: Interface, words: Mapping[str, str], blocks: Repeated | None = None) -> bytes:
+    """The template `file` with what the model is, and with `words`, in place of each @word@.
+
+    `blocks` are what stands once for each of several, in place of the model's own or beside it.
+    """
     model = {
         "name": interface.name,
         "NAME": interface.name.upper(),
@@ -67,13 +72,14 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str]) -
         "inputs": ", ".join(column.name for column in interface.inputs),
         **build_words(interface),
     }
-    functions = [_function(interface, function, i) for i, function in enumerate(interface.functions)]
+    functions = [function_words(interface, function, i) for i, function in enumerate(interface.functions)]
     constant = [_per_call(interface)] if interface.per_call else []
     repeated = {
         "function": functions,
         "per_call": constant,
         "function_for": functions if constant else [],
         **build_blocks(interface),
+        **(blocks or {}),
     }
     text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
     return filled(text, {**model, **words}, repeated).encode()
@@ -101,7 +107,8 @@ def _sized(variables: Sequence[Var]) -> str:
     return ", ".join(var.name if var.size == 1 else str(var) for var in variables)
 
 
-def _function(interface: Interface, function: FunctionName, index: int) -> dict[str, str]:
+def function_words(interface: Interface, function: FunctionName, index: int) -> dict[str, str]:
+    """What stands in the templates for one function of the model."""
     program = interface.functions[function]
     names = columns(program.outputs)
     prefix = f"{interface.name}_{function}".upper()
@@ -135,9 +142,6 @@ def c_words(names: Sequence[str]) -> tuple[str, ...]:
         taken.add(free)
         words.append(free)
     return tuple(words)
-
-
-Repeated = Mapping[str, Sequence[Mapping[str, str]]]
 
 
 def filled(text: str, model: Mapping[str, str], repeated: Repeated | None = None) -> str:

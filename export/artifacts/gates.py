@@ -26,7 +26,8 @@ class Contents:
     """What an artifact shows and holds: names of symbols and libraries, names of writable sections, bytes.
 
     `indirect` are names for which the loader calls a function that chooses among several, `linked_as` is the name that
-    a program keeps which is linked with it, where there is such a name.
+    a program keeps which is linked with it, where there is such a name; `versions` are
+    those of the symbols.
     """
 
     exports: set[str]
@@ -36,6 +37,7 @@ class Contents:
     sizes: Sizes
     indirect: set[str] = field(default_factory=set)
     linked_as: str | None = None
+    versions: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
 
@@ -90,6 +92,8 @@ def check_artifact(
     linked_as = around.linked_as or interface.linked_library
     if found.linked_as not in (None, linked_as):
         faults.append(f"has the name {found.linked_as} for programs; expected: {linked_as}")
+    if kind == "elf" and not around.linked_as and interface.symbol_version not in found.versions:
+        faults.append(f"has no symbols of the version {interface.symbol_version}")
     if faults:
         raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
     return found.sizes
@@ -127,8 +131,15 @@ def _elf(artifact: bytes) -> Contents:
         libraries=library.libraries,
         indirect=library.indirect,
         linked_as=library.linked_as,
+        versions=_versions(file),
         faults=library.faults,
     )
+
+
+def _versions(file: ELFFile) -> set[str]:
+    """The names of the versions that its symbols have."""
+    section = file.get_section_by_name(".gnu.version_d")
+    return {entry.name for _, entries in section.iter_versions() for entry in entries} if section else set()
 
 
 def _archive(artifact: bytes) -> Contents:

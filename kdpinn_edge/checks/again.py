@@ -45,11 +45,12 @@ class Again:
         """The files beside the library, and that there are no others than an export writes."""
         from kdpinn_edge.export.artifacts.device_bench import bench_program, bench_sources
         from kdpinn_edge.export.artifacts.linking import linked_files
+        from kdpinn_edge.export.artifacts.wrappers import languages_in, wrappers
         from kdpinn_edge.export.bundle import companions
 
         self._check_tools("kdpinn-edge", "numpy", "onnx")
         interface, found = self._model.interface, self._bundle.contents
-        derived = companions(self._model, self._bundle.library)
+        derived = companions(self._model, self._bundle.library) | wrappers(languages_in(found, interface), interface)
         if interface.linked_library != interface.library:
             derived[interface.linked_library] = self._bundle.library
         made = linked_files(interface) | {PROGRAM_FILES[function] for function in self._programs}

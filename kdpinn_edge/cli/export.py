@@ -63,6 +63,9 @@ def export(
     with_bench: Annotated[
         bool, typer.Option("--with-bench", help="Add a program for the device: self-test, latency, JSON.")
     ] = False,
+    languages: Annotated[
+        str | None, typer.Option("--with", help="Add files for these languages: cpp, fortran, matlab, rust.")
+    ] = None,
     max_flash: Annotated[
         str | None, typer.Option(help="Exit with 1 where code and constants exceed it, as in 32k.")
     ] = None,
@@ -112,6 +115,7 @@ def export(
             equation=(found.problem.equation or None) if found.problem else None,
             cc=compiler_command(cc) if cc is not None else None,
             with_bench=with_bench,
+            languages=[each.strip() for each in languages.split(",")] if languages is not None else (),
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,
             max_stack=parse_bytes(max_stack) if max_stack is not None else None,
             max_relative_error=max_relative_error,
