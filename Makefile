@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-hosts verify-libraries verify-targets verify-kill fuzz release constraints
+.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-hosts verify-libraries verify-targets verify-kill fuzz release sbom constraints verify-certificates
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
@@ -16,6 +16,8 @@ help:
 	@echo "make readme       write the table of README.md"
 	@echo "make verify-activations"
 	@echo "                  every function on every float32 (about an hour on 2 cores), into docs/numerics.md"
+	@echo "make verify-certificates"
+	@echo "                  certificates of the shipped models, and 10^8 points that have to be within them (20 minutes)"
 	@echo "make verify-docs  README and the long pages of docs/, as printed, in fresh environments (10 minutes)"
 	@echo "make verify-hosts"
 	@echo "                  the model in hosts whose tools are large: Rust, Octave, AVR, FMUs under Wine (apt-get install"
@@ -29,6 +31,7 @@ help:
 	@echo "make verify-docs-images"
 	@echo "                  the site in Chromium, narrow and wide, light and dark, beside the pictures in tests/golden/site"
 	@echo "make release      sdist, wheel and SHA256SUMS of a tagged commit, in dist/; uploads nothing"
+	@echo "make sbom         sbom.cdx.json: the packages that .venv holds, in CycloneDX 1.6"
 	@echo "make constraints  pin what .venv holds now in constraints.txt; other pins stay"
 	@echo "PYTHON=python3.12 chooses the interpreter for .venv (3.11 or newer)"
 
@@ -103,6 +106,9 @@ verify-activations: .venv/.dev
 	$(BIN)/python tools/coefficients.py --check
 	$(BIN)/python benchmarks/verify_activations.py --write
 
+verify-certificates: .venv/.dev
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/verify_certificates.py
+
 verify-docs: .venv/.dev
 	$(BIN)/python tools/verify_docs.py
 
@@ -130,6 +136,9 @@ verify-docs-images: docs
 release: .venv/.dev
 	$(BIN)/python tools/release.py
 
+sbom: .venv/.dev .venv-sbom/.done
+	.venv-sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible --output-file sbom.cdx.json $(BIN)/python
+
 constraints: .venv/.dev
 	{ $(BIN)/pip freeze --all --exclude pip --exclude kdpinn-edge | sed -E 's/\+cpu$$//'; cat constraints.txt; } \
 		| LC_ALL=C sort -s -f -u -t= -k1,1 > constraints.new
@@ -144,6 +153,12 @@ constraints: .venv/.dev
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
+
+# An environment of its own: the tool is in no list of what the package needs.
+.venv-sbom/.done:
+	$(PYTHON) -m venv .venv-sbom
+	.venv-sbom/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+	touch $@
 
 # The list is complete, so nothing is resolved: TorchPhysics asks for NumPy 1, and runs with NumPy 2.
 .venv-libraries/.done: tests/libraries/requirements.txt pyproject.toml

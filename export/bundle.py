@@ -7,14 +7,13 @@ import glob
 import hashlib
 import os
 import signal
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from kdpinn_edge.bundle.fmu import PLATFORMS, member
 from kdpinn_edge.bundle.manifest import (
     BESIDE,
     MANIFEST_FILE,
@@ -35,6 +34,7 @@ from kdpinn_edge.bundle.manifest import (
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.bundle.signature import Signer
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
@@ -43,13 +43,14 @@ from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
-from kdpinn_edge.export.artifacts.fmu import check_fmus, check_no_compiler, for_platform, measured_of
+from kdpinn_edge.export.artifacts.fmu import binaries, check_fmus, check_no_compiler, measured_of
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
 from kdpinn_edge.export.fmu import fmu_files
 from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.measure.not_finite import prove_not_finite
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, emulated_self_test, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
@@ -179,7 +180,7 @@ def export_bundle(
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
         sizes = _gated(made, interface)
-        _self_tested(made[interface.library], interface)
+        _prove(made[interface.library], model)
         try:
             usage = measure(*measured_of(made[interface.library], interface), sizes, budget)
         except BudgetError as error:
@@ -214,16 +215,6 @@ def _gated(made: Mapping[str, bytes], interface: Interface) -> Sizes | None:
     if artifact in STATIC_FILES:
         check_artifact(made[STATIC_FILES[artifact].format(interface.name)], interface, "static")
     return check_artifact(made[interface.library], interface)
-
-
-def _self_tested(library: bytes, interface: Interface) -> None:
-    """Run the self-test of the library here, where that is possible; those of an FMU on emulated processors as well."""
-    image, run_as = measured_of(library, interface)
-    if run_as.target.runs_here():
-        _self_test(image, run_as)
-    if interface.target.artifact == "fmu":
-        for each in PLATFORMS.values():
-            emulated_self_test(member(library, each.binary(interface.name, 2)), for_platform(interface, each))
 
 
 def _write(manifest: Manifest, folder: Path, signer: Signer | None) -> None:
@@ -274,12 +265,26 @@ def _new_folder(directory: Path) -> Iterator[Path]:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
 
 
-def _self_test(image: bytes, interface: Interface) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / interface.library
-        library.write_bytes(image)
-        result = ctypes.CDLL(str(library))[f"{interface.name}_selftest"]()
+def _prove(library: bytes, model: Prepared) -> None:
+    """Run what can be run here of a library, or of each binary of an FMU: the self-test, points that are not finite.
+
+    It runs in a copy, since what is loaded stays mapped: no later change of the bundle may reach it.
+    """
+    for image, interface in binaries(library, model.interface):
+        with TemporaryDirectory() as folder:
+            copy = Path(folder) / interface.library
+            copy.write_bytes(image)
+            if interface.target.runs_here():
+                _self_test(copy, interface)
+            elif model.interface.target.artifact == "fmu":
+                emulated_self_test(image, interface)
+            prove_not_finite(copy, interface, model.references)
+
+
+def _self_test(library: Path, interface: Interface) -> None:
+    loaded = ctypes.CDLL(str(library))
+    if loaded[f"{interface.name}_integrity"]() != 0:
+        raise ExportError(f"{interface.library} has other bytes in memory than in its file: this loader changes code")
+    result = loaded[f"{interface.name}_selftest"]()
     if result != 0:
-        raise ExportError(
-            f"{interface.library}: self-test failed at golden number {result}: this machine computes other bits"
-        )
+        raise ExportError(f"{interface.library} does not pass its self-test on this machine: {selftest_fault(result)}")

@@ -25,10 +25,12 @@ from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.lowering.numba_target import set_attributes
 from kdpinn_edge.export.lowering.numba_words import compile_functions
 from kdpinn_edge.export.targets.description import description, set_sections, signatures
+from kdpinn_edge.export.targets.integrity import integrity
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.stack_probe import STACK_PROBE
 from kdpinn_edge.export.targets.table import Target
 
+INTEGRITY = "integrity"
 ONE_AT_A_TIME = threading.Lock()
 RELOCATION: Mapping[Artifact, str] = {"elf": "pic", "dylib": "pic", "dll": "pic", "archive": "static", "wasm": "static"}
 
@@ -46,9 +48,13 @@ def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
         module = _parsed(description(interface), target)
         if target.artifact == "dll":
             module.link_in(_parsed(STACK_PROBE, target))
-        module.link_in(_functions(kernels[0], interface, target, ["outside"]))
-        for kernel, variant in zip(_sharing(kernels), target.compiled, strict=True):
-            module.link_in(_functions(kernel, interface, variant, [*interface.evaluated, "selftest"]))
+        own, common = [*interface.evaluated, "selftest"], ["outside", INTEGRITY]
+        shared = _sharing(kernels)
+        if target.variants:
+            module.link_in(_functions(shared[0], interface, target, common))
+        for kernel, variant in zip(shared, target.compiled, strict=True):
+            functions = own if target.variants else [*own, *common]
+            module.link_in(_functions(kernel, interface, variant, functions))
         _hide(module, interface.symbols)
         machine = _machine(target)
         passes = llvm.create_new_module_pass_manager()
@@ -84,22 +90,28 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
         '"no-builtins"',
         f'"target-cpu"="{target.cpu}"',
         f'"target-features"="{target.features}"',
+        *target.hardening,
     )
     symbols = {function: interface.symbol(function, target.name) for function in functions}
     in_order = target.vectors(interface.precision).in_order
     processor = Machine(
         target.pointer_bits, in_order, fuses=target.fuses, selects=not target.branches, widens=target.widens
     )
-    compiled = compile_functions(kernel, functions, attributes, processor)
+    compiled = compile_functions(kernel, [each for each in functions if each != INTEGRITY], attributes, processor)
     shell = _constants(kernel)
-    for function, symbol in symbols.items():
+    for function in compiled:
+        symbol = symbols[function]
         entry = _c_function(shell, symbol, signatures(interface)[function], compiled[function][0])
         set_attributes(entry, (*attributes, "noinline"))
     modules = [shell, *(part for _, parts in compiled.values() for part in parts)]
     if target.artifact == "archive":
         for each in modules:
             set_sections(each)
-    module = _parsed(str(shell), target)
+    text = str(shell)
+    if INTEGRITY in functions:
+        covered = {constant_name(name): array for name, array in kernel.covered.items()}
+        text += integrity(interface, covered, " ".join((*attributes, "noinline", "minsize", "optsize")))
+    module = _parsed(text, target)
     for part in modules[1:]:
         _refuse_indirect_calls(part)
         module.link_in(_parsed(str(part), target))

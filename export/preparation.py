@@ -28,7 +28,6 @@ from kdpinn_edge.bundle.manifest import (
     TargetRecord,
     domain_fault,
 )
-from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.bundle.statement import statement_sha256
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
@@ -37,6 +36,7 @@ from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.golden import golden_points
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
 from kdpinn_edge.export.measure.accuracy import N_ERROR, measured_errors
 from kdpinn_edge.export.measure.resources import Usage
@@ -48,7 +48,6 @@ from kdpinn_edge.numerics.storage import store_as_float16
 from kdpinn_edge.program.ir import Map, Program, columns
 from kdpinn_edge.program.simplify import multiply_adds, simplify
 
-N_GOLDEN = 48
 IN_FLOAT64, BEFORE_STORAGE = "the Program in float64", "the Program whose weights were not rounded, in float64"
 
 
@@ -213,8 +212,9 @@ def prepare_functions(
     interface = _interface(programs, name, precision, grade, target, inputs, constant)
     profile = interface.target.profile
     references = {function: NumpyProgram(programs[function], precision, profile) for function in programs}
-    golden_x = probe_points(interface.inputs, N_GOLDEN).astype(PRECISIONS[precision])
-    golden_x[-1] = np.nan
+    golden_x = golden_points(
+        interface.inputs, programs, precision, profile, keeps_subnormals=not interface.target.flushes
+    )
     golden_y = {function: references[function](golden_x) for function in programs}
     splits = {function: split(program, per_call) for function, program in programs.items()} if per_call else {}
     golden_for = _golden_for(interface, references, golden_x) if per_call else {}

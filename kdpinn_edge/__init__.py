@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kdpinn_edge.certificates.stage import certify as certify
     from kdpinn_edge.checks.audit import audit as audit
     from kdpinn_edge.checks.check import check as check
     from kdpinn_edge.checks.evidence import evidence as evidence
@@ -55,6 +56,7 @@ _HOME = {
     "capture": "importers.pytorch.module",
     "capture_onnx": "importers.onnx_files.model",
     "causal": "equation.problem",
+    "certify": "certificates.stage",
     "check": "checks.check",
     "compile": "engines",
     "derivatives": "derive.derivatives",

@@ -77,6 +77,10 @@ class AuditError(KdpinnError):
     """A bundle cannot be swept, or what was found cannot be drawn."""
 
 
+class CertificateError(KdpinnError):
+    """A certificate cannot be given, or does not hold."""
+
+
 class StudyError(KdpinnError):
     """A study cannot be planned, or its folder holds another one."""
 

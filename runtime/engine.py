@@ -244,6 +244,11 @@ def check_values(manifest: Manifest, function: FunctionName, y: Array) -> None:
 def _check_kind(name: str, array: Array, manifest: Manifest, shape: str) -> None:
     """Whether it is a NumPy array of the precision; `shape` is what it should have."""
     dtype = manifest.precision
+    if isinstance(array, np.ma.MaskedArray):
+        raise EngineError(
+            f"{name} is a masked array, and a library computes masked numbers like any other; expected: a plain array "
+            f"{shape} of {dtype}, as in {name}.filled(np.nan), which gives NaN for points that are masked"
+        )
     if not isinstance(array, np.ndarray):
         raise EngineError(
             f"{name} is a {type(array).__name__}; expected: a NumPy array {shape} of {dtype}, "

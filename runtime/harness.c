@@ -177,6 +177,8 @@ static const kdpinn_model *open_model(const char *path, const char *name) {
     const int32_t golden = model->selftest();
     if (golden == KDPINN_UNSUPPORTED_CPU)
         fail(symbol, "nothing in the library fits this CPU");
+    if (golden == KDPINN_OTHER_ENVIRONMENT)
+        fail(symbol, "the floating-point environment is not the default one");
     if (golden != 0)
         fail(symbol, "selftest found other bits than at export");
     return model;

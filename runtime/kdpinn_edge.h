@@ -6,7 +6,9 @@
  *     int32_t NAME_jet(const T *x, T *y, int64_t n);       the same for derivatives of u, where they were exported
  *     int32_t NAME_residual(const T *x, T *y, int64_t n);  the same for what is left of u's equation, where it was
  *     int64_t NAME_outside(const T *x, int64_t n);         how many of the n points lie outside the domain box
- *     int32_t NAME_selftest(void);                         replays golden vectors of all functions and compares bits
+ *     int32_t NAME_selftest(void);                         replays golden vectors of all functions and compares bits,
+ *                                                          once the floating-point environment is the default one
+ *     int32_t NAME_integrity(void);                        0 if the CRC of code and constants is as exported, else 1
  *     const kdpinn_model *NAME_model(void);                the description below
  *
  * Where inputs are constant during a call, there is a second form of eval, jet and residual:
@@ -37,9 +39,10 @@ enum {
 
 enum {
     KDPINN_OK = 0,
-    KDPINN_NULL_POINTER = -1,   /* x or y is NULL and n > 0 */
-    KDPINN_NEGATIVE_COUNT = -2, /* n < 0 */
-    KDPINN_UNSUPPORTED_CPU = -3 /* nothing in the library fits this CPU */
+    KDPINN_NULL_POINTER = -1,     /* x or y is NULL and n > 0 */
+    KDPINN_NEGATIVE_COUNT = -2,   /* n < 0 */
+    KDPINN_UNSUPPORTED_CPU = -3,  /* nothing in the library fits this CPU */
+    KDPINN_OTHER_ENVIRONMENT = -4 /* of selftest: this thread rounds otherwise, or takes subnormal numbers for zero */
 };
 
 typedef struct kdpinn_function {
@@ -65,7 +68,8 @@ typedef struct kdpinn_model {
     const kdpinn_function *functions; /* n_functions of them, in the order above; functions[0] is eval */
     int64_t (*outside_f32)(const float *x, int64_t n);  /* NULL unless scalar_bytes is 4 */
     int64_t (*outside_f64)(const double *x, int64_t n); /* NULL unless scalar_bytes is 8 */
-    int32_t (*selftest)(void); /* 0: all bits as exported; k > 0: golden value k is the first that differs */
+    int32_t (*selftest)(void); /* 0: all bits as exported; k > 0: golden number k is the first that differs; or a code */
+    int32_t (*integrity)(void); /* 0: code and constants in memory are those that were exported; 1: a bit of them is not */
     const struct kdpinn_model *const *variants; /* n_variants descriptions, best first: what the CPU decides between */
     int32_t n_variants;                         /* 0 where the library has code for one target only */
     const char *statement_sha256; /* of what manifest.json states of the model, 64 hex digits; "" without a manifest */

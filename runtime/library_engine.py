@@ -14,6 +14,7 @@ import cffi
 from kdpinn_edge.bundle.fmu import target_here
 from kdpinn_edge.bundle.manifest import FunctionName, Manifest
 from kdpinn_edge.bundle.read import Bundle
+from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.bundle.statement import statement_of
 from kdpinn_edge.bundle.symbols import FOR
 from kdpinn_edge.bundle.x86 import CHOOSING
@@ -54,11 +55,16 @@ class CEngine(Engine):
         }
         self._per_call = per_call
         self._outside = model.outside_f32 if is_single else model.outside_f64
+        self._integrity = model.integrity
 
     def outside(self, x: Array) -> int:
         """Count how many of the points x (n, n_in) lie outside the domain box."""
         check_points(self.manifest, x)
         return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
+
+    def is_intact(self) -> bool:
+        """Whether code and constants in memory are those that were exported, by their CRC-32."""
+        return int(self._integrity()) == 0
 
     def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
         points = self._ffi.from_buffer(self._buffer_type, x)
@@ -152,12 +158,11 @@ class CEngine(Engine):
         return bytes(self._ffi.string(pointer)).decode()
 
     def _prove(self, model: Any) -> None:
-        """Replay the golden vectors of the library."""
-        if golden := model.selftest():
+        """Run the self-test of the library."""
+        if code := model.selftest():
             raise EngineError(
-                f"{self.manifest.library}: selftest returned {golden}: golden value {golden} has other bits than at "
-                f"export. This machine does not compute as {self.manifest.profile} demands; the usual cause is another "
-                "library in the process that made the processor flush subnormal numbers to zero."
+                f"{self.manifest.library} does not pass its self-test, so it does not compute as "
+                f"{self.manifest.profile} demands here: {selftest_fault(code)}."
             )
 
 

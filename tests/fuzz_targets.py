@@ -30,9 +30,9 @@ from rich.console import Console
 from safetensors.torch import load
 
 from kdpinn_edge import zoo
-from kdpinn_edge.bundle.manifest import check_files, read_manifest
+from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA
-from kdpinn_edge.bundle.read import read_function
+from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.comparison.device import _read as read_device
 from kdpinn_edge.comparison.record import read_record, write_record
 from kdpinn_edge.comparison.report import html
@@ -110,8 +110,8 @@ def _bundle(folder: Path) -> Targets:
     manifest = read_manifest(bundle)
 
     def whole() -> object:
-        check_files(copy, manifest)
-        return [read_function(copy, manifest, function) for function in manifest.functions]
+        opened = open_bundle(copy)
+        return [opened.program(function) for function in manifest.functions]
 
     path = copy / "residual.npz"
     yield (
@@ -145,10 +145,10 @@ def _library(folder: Path, machine: str) -> Target:
     program = read_program(zoo.program("heat_small"))
     manifest = export_bundle(program, folder, name="heat", target=machine)
     interface = Interface("heat", manifest.precision, find_target(machine), manifest.inputs, {"eval": program}, ())
-    path = folder / manifest.library
+    path = folder / "mutated"  # the library itself is loaded, by the self-test of its export
     return Target(
         path,
-        path.read_bytes(),
+        (folder / manifest.library).read_bytes(),
         mutations.mutated_bytes,
         lambda: check_artifact(path.read_bytes(), interface),
         ANYTHING,

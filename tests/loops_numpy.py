@@ -156,6 +156,8 @@ class _Frame:
         match name, values:
             case "splat", [x]:
                 return np.repeat(x, L)
+            case "opaque", [x]:
+                return x
             case "lane", [x]:
                 return x[detail : (detail or 0) + 1]
             case "first", [a, b]:

@@ -161,7 +161,7 @@ def test_a_wrong_bit_on_the_device_is_found(target: str, bundle: Path, need: Nee
     (tmp_path / "broken.json").write_text(printed(written(files, tmp_path), EMULATORS[target], exit_code=1))
     (found,) = read_devices([tmp_path / "broken.json"], bundle, None)
     assert isinstance(found, Absent)
-    assert found.reason.startswith("its self-test failed at golden number ")
+    assert found.reason.startswith("it does not pass its self-test: golden number ")
 
 
 def test_a_target_without_a_bench_is_refused(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_another_file_is_refused(text: str | None, said: str, bundle: Path, tmp_
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda r: r.update(selftest=3), "its self-test failed at golden number 3"),
+        (lambda r: r.update(selftest=3), "it does not pass its self-test: golden number 3 has"),
         (lambda r: r["functions"][1]["rows"][1].update(status=-3), "jet of 100 points returned -3; expected: 0"),
         (
             lambda r: r["functions"][0]["rows"][2].update(crc32=7),
@@ -376,7 +376,7 @@ def test_bench_adds_devices_to_what_it_measures_and_to_what_is_there(
     assert second.exit_code == 0, second.output
     assert "9.33 µs" in second.stdout
     third = run("bench", bundle, "--out", out, "--resume", "--add", m4)
-    assert "refused: device: m4: its self-test failed at golden number 1" in third.stdout
+    assert "refused: device: m4: it does not pass its self-test: golden number 1 has" in third.stdout
     record = read_record(out)
     assert record.cells == measured.cells
     assert [device.clock.per_second for device in record.devices] == [216_000_000]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = snippets.pages("README.md", "docs/**/*.md")
 TARGETS = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()}
 READ = {path.relative_to(ROOT).as_posix(): snippets.read(path) for path in PAGES}
-TOOLS = ("cc", "cmake", "g++", "gfortran", "pkg-config")
+TOOLS = ("cc", "cmake", "g++", "gfortran", "openssl", "pkg-config")
 RUN = [name for name, page in READ.items() if page.run_by == "" and any(each.is_run for each in page.blocks)]
 
 

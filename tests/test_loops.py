@@ -327,6 +327,7 @@ def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, 
         "lane": apply("lane", a, detail=lanes - 1),
         "first": apply("first", a, b, detail=1),
         "total": apply("total", a),
+        "opaque": splat(apply("from_bits", apply("opaque", apply("bits", first))), lanes),
         "min": splat(apply("select", apply("less", apply("min", *count), count[0]), first, second), lanes),
         **{name: splat(apply("select", apply(name, *truth), first, second), lanes) for name in ("and", "or")},
         "not": splat(apply("select", apply("not", truth[0]), first, second), lanes),
@@ -335,7 +336,18 @@ def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, 
         rng = np.random.default_rng(seed)
         numbers = np.float32(rng.normal(0, 10, 12)) * np.float32(rng.choice([1.0, 1e-38, 0.0, 1e30], 12))
         by_llvm, by_numpy = evaluated(values[operation], np.where(rng.random(12) < 0.1, np.float32("nan"), numbers))
-        if operation in ("bits", "from_bits", "ixor", "copysign", "absolute", "canonical", "select", "first", "lane"):
+        if operation in (
+            "bits",
+            "from_bits",
+            "opaque",
+            "ixor",
+            "copysign",
+            "absolute",
+            "canonical",
+            "select",
+            "first",
+            "lane",
+        ):
             assert by_llvm.view(np.int32).tolist() == by_numpy.view(np.int32).tolist()
         np.testing.assert_array_equal(by_llvm, by_numpy)
 

@@ -168,8 +168,8 @@ FAULTS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("library",), "../libwave.so", "library: "),
     (("name",), "heat", "library: 'libwave.so'; expected: libheat.so"),
     (("files",), {"wave.h": DIGEST}, "library: 'libwave.so' is not one of files"),
-    ((), [], "the manifest: []"),
-    ((), None, "the manifest: null"),
+    ((), [], "the file: []"),
+    ((), None, "the file: null"),
 ]
 
 

@@ -144,7 +144,7 @@ def test_loops_and_text_of_any_target(
 
 
 def test_the_self_test_replays_both_forms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdpinn_edge.export.preparation.N_GOLDEN", 4)
+    monkeypatch.setattr("kdpinn_edge.export.golden.N_GOLDEN", 4)
     kernel = made(FUNCTIONS, ["s", "nu"], "float32", TARGETS["c99"])
     before = sum(kernel.constants[f"GOLDEN_{name}"].size for name in ("EVAL", "JET", "EVAL_FOR"))
     with np.errstate(all="ignore"):

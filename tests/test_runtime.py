@@ -106,6 +106,8 @@ int64_t sum_outside(const T *x, int64_t n) {
 
 int32_t sum_selftest(void) { return SELFTEST; }
 
+int32_t sum_integrity(void) { return 0; }
+
 const kdpinn_model *DESCRIBE(void) {
     static const char *const inputs[] = {INPUTS}, *const outputs[] = {OUTPUTS};
     static const double lower[] = {-1, -1}, upper[] = {UPPER};
@@ -114,7 +116,7 @@ const kdpinn_model *DESCRIBE(void) {
     static const kdpinn_model model = {
         .abi = ABI, .scalar_bytes = sizeof(T), .n_in = 2, .n_functions = N_FUNCTIONS, .name = "sum",
         .profile = "fma-2", .target = TARGET, .input_names = inputs, .lower = lower, .upper = upper,
-        .functions = functions, OUTSIDE = sum_outside, .selftest = sum_selftest,
+        .functions = functions, OUTSIDE = sum_outside, .selftest = sum_selftest, .integrity = sum_integrity,
         .variants = VARIANTS, .n_variants = N_VARIANTS, .statement_sha256 = STATEMENT};
     return NONE ? NULL : &model;
 }
@@ -287,6 +289,10 @@ X_REFUSED: dict[str, tuple[Any, str]] = {
         "x has dtype float64; expected: float32, the precision of 'sum'. Convert it: x.astype(n",
     ),
     "integers": (np.zeros((3, 2), np.int32), "x has dtype int32"),
+    "masked": (
+        np.ma.masked_less(np.zeros((3, 2), np.float32), 1),
+        "x is a masked array, and a library computes masked numbers like any other",
+    ),
     "big-endian": (np.zeros((3, 2), ">f4"), "x has dtype >f4"),
     "objects": (np.zeros((3, 2), object), "x has dtype object"),
     "one point": (
@@ -452,7 +458,7 @@ REFUSED_LIBRARIES: dict[str, tuple[dict[str, str], type[Exception], str]] = {
     "other sizes": ({"N_OUT": "3"}, BundleError, "functions[0].n_out is 3, the manifest says 1"),
     "another function": ({"FUNCTION": '"jet"'}, BundleError, "functions[0].name is 'jet', the manifest says 'eval'"),
     "no function": ({"N_FUNCTIONS": "0"}, BundleError, "n_functions is 0, the manifest says 1"),
-    "selftest": ({"SELFTEST": "12"}, EngineError, "golden value 12 has other bits than at export"),
+    "selftest": ({"SELFTEST": "12"}, EngineError, "golden number 12 has other bits than at export"),
 }
 
 

@@ -36,6 +36,12 @@ BUILD: Mapping[Artifact, str] = {
     "wasm": "",
     "fmu": "",
 }
+COVERED: Mapping[Artifact, str] = {
+    **dict.fromkeys(("elf", "dylib", "dll"), "code and constants"),
+    "fmu": "the constants, and in a binary the code",
+    **dict.fromkeys(("archive", "wasm", "c99"), "the constants"),
+}
+"""What NAME_integrity reads: code too, unless a linker of others changes it, or a program cannot read it."""
 MEANING = {
     "eval": "The values",
     "jet": "The derivatives that were asked for",
@@ -68,6 +74,7 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str], b
         "build": _build(interface),
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
+        "covered": COVERED[interface.target.artifact],
         "statement": interface.statement,
         "inputs": ", ".join(column.name for column in interface.inputs),
         **build_words(interface),

@@ -7,6 +7,7 @@ digit included.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.export.artifacts.c_files import filled_template, quoted
+from kdpinn_edge.export.artifacts.c_files import filled, filled_template, quoted
 from kdpinn_edge.export.lowering.emit_c import REAL, Real, Source
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.targets.interface import Interface
@@ -52,6 +53,7 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
             source.routine(routine)
     source.routine(kernel.outside)
     source.routine(kernel.selftest)
+    source.word("bits")
     more = {
         "rounding": "a multiply-add rounds once" if fused else "a multiply-add rounds the product, then the sum",
         "libraries": "none, or fma of the C library" if fused and real.number == "double" else "none",
@@ -62,6 +64,7 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
                 _side(f"{prefix}UPPER", interface.upper),
                 *_words(source.words, real, fused, {"name": interface.name, "ARRAY": prefix}),
                 *source.functions,
+                _integrity(kernel, interface, source.arrays),
             ]
         ),
         "input_names": quoted([column.name for column in interface.inputs]),
@@ -72,6 +75,26 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
         "double": "DBL_MANT_DIG != 53" if real.number == "double" else "(DBL_MANT_DIG != 53 && DBL_MANT_DIG != 24)",
     }
     return filled_template("model.c", interface, more)
+
+
+def _integrity(kernel: Kernel, interface: Interface, arrays: Mapping[str, str]) -> str:
+    """NAME_integrity, for the constant arrays: the CRC of their numbers, the lowest byte first on any processor.
+
+    They are read as volatile: a compiler knows them, and would know the CRC.
+    """
+    crc, loops = 0, []
+    for name, array in kernel.covered.items():
+        crc = zlib.crc32(array.tobytes(), crc)
+        number = "uint16_t" if array.dtype == np.float16 else REAL[array.dtype.name].number
+        read = f"((const volatile {number} *){arrays[name]})[i]"
+        value = read if array.dtype == np.float16 else f"{interface.name}_bits({read})"
+        loops += [
+            f"    for (int32_t i = 0; i < {array.size}; i++) {{",
+            f"        crc = {interface.name}_crc(crc, {value}, {8 * array.itemsize});",
+            "    }",
+        ]
+    text = (files("kdpinn_edge") / "export" / "templates" / "integrity.c").read_text(encoding="ascii")
+    return filled(text, {"name": interface.name, "loops": "\n".join(loops), "crc": f"{crc:#010x}u"}).strip()
 
 
 def _c_name(function: str, interface: Interface) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.fmu_description import build_description, fmi2_description, fmi3_description
 from kdpinn_edge.export.artifacts.fmu_variables import Variables, first_places, variables
 from kdpinn_edge.export.artifacts.gates import Surroundings, check_artifact
+from kdpinn_edge.export.artifacts.integrity import with_record
 from kdpinn_edge.export.artifacts.linking import OBJECT, ZIG, Command, made_by
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.targets.interface import Interface
@@ -129,12 +130,18 @@ def for_platform(interface: Interface, platform: Platform) -> Interface:
     return replace(interface, target=replace(TARGETS[platform.target], profile=interface.target.profile))
 
 
-def measured_of(library: bytes, interface: Interface) -> tuple[bytes, Interface]:
-    """What is run and measured of a library, and what it shows to C: of an FMU the binary for Linux on x86-64."""
+def binaries(library: bytes, interface: Interface) -> list[tuple[bytes, Interface]]:
+    """Every binary of a library, and what it shows to C: itself, or those of an FMU, that for Linux on x86-64 first."""
     if interface.target.artifact != "fmu":
-        return library, interface
-    linux = PLATFORMS[LINUX]
-    return member(library, linux.binary(interface.name, 2)), for_platform(interface, linux)
+        return [(library, interface)]
+    return [
+        (member(library, each.binary(interface.name, 2)), for_platform(interface, each)) for each in PLATFORMS.values()
+    ]
+
+
+def measured_of(library: bytes, interface: Interface) -> tuple[bytes, Interface]:
+    """The one of the `binaries` whose stack and instructions are those of the manifest."""
+    return binaries(library, interface)[0]
 
 
 def _checked(binary: bytes, interface: Interface, platform: Platform) -> Sizes:
@@ -194,7 +201,7 @@ def _library(
     if target.artifact == "dll":
         objects |= made_by((*ZIG, *IMPORT_LIBRARY), {"heap.def": IMPORTS}, ["heap.lib"])
     link_it = (*ZIG, *LINK[target.artifact](made_for, library))
-    binary = made_by((*link_it, *objects), objects, [library])[library]
+    binary = with_record(made_by((*link_it, *objects), objects, [library])[library], made_for)
     _checked(binary, interface, platform)
     return binary
 

@@ -14,6 +14,7 @@ from elftools.elf.elffile import ELFFile
 from kdpinn_edge.bundle.elf import SharedLibrary
 from kdpinn_edge.bundle.manifest import Artifact, Sizes
 from kdpinn_edge.errors import ExportError, listing
+from kdpinn_edge.export.artifacts import webassembly
 from kdpinn_edge.export.artifacts.archive import only_member
 from kdpinn_edge.export.targets.interface import Interface
 
@@ -162,7 +163,7 @@ def _elf_contents(file: ELFFile, symbols: Iterable[Any], linked_as: str | None =
     )
 
 
-def _lief() -> Any:
+def quiet_lief() -> Any:
     """LIEF, which reads Mach-O and PE; what it cannot read is an ExportError, not a line on stderr."""
     import lief
 
@@ -171,7 +172,7 @@ def _lief() -> Any:
 
 
 def _dylib(artifact: bytes) -> Contents:
-    lief = _lief()
+    lief = quiet_lief()
     binary = _parsed(_parsed(lief.MachO.parse(list(artifact))).at(0))
     sections = {f"{s.segment_name!s},{s.name!s}": s.size for s in binary.sections}
     exported = {str(s.name) for s in binary.exported_symbols}
@@ -188,7 +189,7 @@ def _dylib(artifact: bytes) -> Contents:
 
 
 def _dll(artifact: bytes) -> Contents:
-    lief = _lief()
+    lief = quiet_lief()
     binary = _parsed(lief.PE.parse(list(artifact)))
     sections = {str(s.name): s for s in binary.sections}
     writable = lief.PE.Section.CHARACTERISTICS.MEM_WRITE
@@ -207,46 +208,16 @@ def _parsed(binary: Binary | None) -> Binary:
     return binary
 
 
-IMPORT, EXPORT, CODE, DATA = 2, 7, 10, 11  # WebAssembly sections
-
-
 def _wasm(artifact: bytes) -> Contents:
-    """https://webassembly.github.io/spec/core/binary/modules.html"""
-    if artifact[:8] != b"\0asm\1\0\0\0":
-        raise ValueError("it does not begin as WebAssembly 1.0 does")
-    sections: dict[int, bytes] = {}
-    at = 8
-    while at < len(artifact):
-        number, (size, start) = artifact[at], _unsigned(artifact, at + 1)
-        sections[number] = artifact[start : start + size]
-        at = start + size
+    found = webassembly.sections(artifact)
+    exported, code, data = (slice(*found[each]) for each in (webassembly.EXPORT, webassembly.CODE, webassembly.DATA))
     return Contents(
-        exports=_wasm_exports(sections[EXPORT]),
-        needs={"an import"} if IMPORT in sections else set(),
+        exports=webassembly.exports(artifact[exported]),
+        needs={"an import"} if webassembly.IMPORT in found else set(),
         libraries=set(),
         writable=set(),
-        sizes=Sizes(text=len(sections[CODE]), rodata=len(sections[DATA])),
+        sizes=Sizes(text=code.stop - code.start, rodata=data.stop - data.start),
     )
-
-
-def _wasm_exports(section: bytes) -> set[str]:
-    count, at = _unsigned(section, 0)
-    names = set()
-    for _ in range(count):
-        size, at = _unsigned(section, at)
-        names.add(section[at : at + size].decode())
-        _, at = _unsigned(section, at + size + 1)
-    return names
-
-
-def _unsigned(data: bytes, at: int) -> tuple[int, int]:
-    """The LEB128 number at `at`, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value, shift, at = value | (byte & 0x7F) << shift, shift + 7, at + 1
-        if byte < 0x80:
-            return value, at
 
 
 READ: Mapping[Kind, Callable[[bytes], Contents]] = {

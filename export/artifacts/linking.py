@@ -16,6 +16,7 @@ from kdpinn_edge.bundle.manifest import STATIC_FILES, Artifact
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.archive import archive
 from kdpinn_edge.export.artifacts.hidden_symbols import with_hidden_symbols
+from kdpinn_edge.export.artifacts.integrity import with_record
 from kdpinn_edge.export.targets.interface import Interface
 
 Command = Sequence[str]
@@ -95,6 +96,7 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
     options = DIRECT if artifact in DIRECT and tuple(command) == (*ZIG, *ZIG_LINKER[artifact]) else THROUGH_CC
     files = {OBJECT: object_code, VERSIONS: _versions(interface).encode("ascii")}
     linked = made_by([*command, *options[artifact](interface), OBJECT], files, _written(interface))
+    linked[interface.library] = with_record(linked[interface.library], interface)
     linked.setdefault(interface.linked_library, linked[interface.library])
     if artifact in STATIC_FILES:
         static = _archive(with_hidden_symbols(object_code), interface)

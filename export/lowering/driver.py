@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kdpinn_edge.export.lowering.environment import refuse_another
 from kdpinn_edge.export.lowering.loops import (
     BOOL,
     STATUS,
@@ -116,12 +117,14 @@ def _check(code: Code, n: Symbol, result: Type, *buffers: Buffer) -> None:
 def selftest(evaluations: Sequence[Evaluation], n_golden: int) -> Routine:
     """Replays the golden points, together and one by one; 0, or 1 + the first golden number whose bits differ.
 
-    The golden numbers are counted through the functions in order. They lie in GOLDEN_X and GOLDEN_NAME; what is
-    constant during a call in GOLDEN_P, and the points beside it in GOLDEN_POINTS.
+    Before that it returns an error code where the floating-point environment is not the default one. The golden numbers
+    are counted through the functions in order. They lie in GOLDEN_X and GOLDEN_NAME; what is constant during a call in
+    GOLDEN_P, and the points beside it in GOLDEN_POINTS.
     """
     scalar, code = evaluations[0].precision, Code(narrow=True)
     most = max(evaluation.n_out for evaluation in evaluations) * n_golden
     y = Buffer("y", scalar, Linear(most), scratch=True)
+    refuse_another(code, scalar)
     before = 0
     for evaluation in evaluations if n_golden else ():
         once, home = evaluation.once, "GOLDEN_POINTS" if evaluation.once else "GOLDEN_X"
@@ -137,7 +140,10 @@ def selftest(evaluations: Sequence[Evaluation], n_golden: int) -> Routine:
         _compare(code, y, golden, before)
         before += n_golden * evaluation.n_out
     code.statements.append(Return(Number(STATUS, 0)))
-    doc = "0, or the first golden number whose bits differ, counted from 1 through the functions in order."
+    doc = (
+        "0, or the first golden number whose bits differ, counted from 1 through the functions in order; a code < 0 of "
+        "kdpinn_edge.h where the floating-point environment is not the default one."
+    )
     return Routine("selftest", doc, (), code.body, STATUS)
 
 

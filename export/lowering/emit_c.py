@@ -65,7 +65,7 @@ OPERATORS: Mapping[str, tuple[str, int, int, int]] = {
 }
 """For each operator its sign, how tightly it binds, and how tightly its operands have to."""
 
-CALLS = ("mul", "fma", "absolute", "copysign", "canonical", "bits", "from_bits", "ishr", "min")
+CALLS = ("mul", "fma", "absolute", "copysign", "canonical", "bits", "from_bits", "ishr", "min", "opaque")
 HALF = "half"
 SUPERSCRIPTS = str.maketrans("⁻⁺¹²ᵏˣⁱᵐⁿ", "-+12kximn")
 PLAIN = str.maketrans({"…": "...", "π": "pi", "½": "1/2", "Σ": "sum", "±": "+-", "→": "->", "√": "sqrt ", "≈": "~"})

@@ -391,6 +391,11 @@ class Emitter:
             value = self.builder.fadd(*halves)
         return self.builder.extract_element(value, ir.Constant(I32, 0))
 
+    def _opaque(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        """An assembly of no instruction, of which LLVM knows that it may change the register."""
+        kind = operands[0].type
+        return self.builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", operands, side_effect=False)
+
     def _min(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         a, b = operands
         wide = self.builder.sext(a, b.type)
@@ -436,4 +441,5 @@ METHODS: Mapping[str, Callable[..., ir.Value]] = {
     "first": Emitter._first,
     "total": Emitter._total,
     "min": Emitter._min,
+    "opaque": Emitter._opaque,
 }

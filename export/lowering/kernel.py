@@ -126,6 +126,11 @@ class Kernel:
         return {**self.weights, **self.constants}
 
     @property
+    def covered(self) -> Mapping[str, NDArray[Any]]:
+        """The arrays that results depend on: all but the golden vectors."""
+        return {**self.weights, "BOX": self.constants["BOX"]}
+
+    @property
     def source(self) -> str:
         """The text of the module."""
         return f"{self.about}\n{self.code}"

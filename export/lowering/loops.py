@@ -341,6 +341,7 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
     "ishl": (2, _bits),
     "ishr": (2, _bits),
     "ixor": (2, _bits),
+    "opaque": (1, lambda i: _bits(i) if i.lanes == 1 else None),
     "bits": (1, lambda x: x.of(BITS_OF[x.scalar]) if x.scalar in BITS_OF else None),
     "from_bits": (1, lambda i: i.of(FLOAT_OF[i.scalar]) if i.scalar in FLOAT_OF else None),
     "less": (2, lambda a, b: a.of("bool") if _same(a, b) and a.scalar != "bool" else None),
@@ -359,8 +360,8 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
 }
 """For each operation how many operands it takes, and its type by theirs: None where they do not fit.
 
-`less` compares counts too, `iadd` adds them, `min` is the smaller of two; the others are the lane vocabulary of
-`lanes.py`.
+`less` compares counts too, `iadd` adds them, `min` is the smaller of two, `opaque` is its operand, with which no
+compiler computes ahead of time; the others are the lane vocabulary of `lanes.py`.
 """
 
 

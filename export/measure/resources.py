@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kdpinn_edge.bundle.manifest import FunctionName, Sizes
 from kdpinn_edge.bundle.probe import probe_points
+from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.errors import BudgetError, ExportError
 from kdpinn_edge.export.measure import callgrind
 from kdpinn_edge.export.targets.interface import Interface
@@ -140,8 +141,12 @@ def _tested(machine: Machine, interface: Interface) -> Call:
     test = machine.call(f"{interface.name}_selftest")
     if test.result != 0:
         raise ExportError(
-            f"{interface.library}: self-test failed at golden number {test.result} on the emulated "
-            f"{interface.target.name}: it computes other bits"
+            f"{interface.library} does not pass its self-test on the emulated {interface.target.name}: "
+            f"{selftest_fault(test.result)}"
+        )
+    if machine.returned(f"{interface.name}_integrity") != 0:
+        raise ExportError(
+            f"{interface.library} has other bytes on the emulated {interface.target.name} than in its file"
         )
     return test
 

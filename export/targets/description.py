@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from llvmlite import ir
 
+from kdpinn_edge.bundle.selftest import UNSUPPORTED_CPU
 from kdpinn_edge.export.targets.dispatch import dispatch
-from kdpinn_edge.export.targets.interface import ABI, NO_VARIANT, UNSUPPORTED_CPU, Interface
+from kdpinn_edge.export.targets.interface import ABI, NO_VARIANT, Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Program, columns
 
 WORD, ADDRESS = ir.IntType(32), ir.IntType(8).as_pointer()
 Functions = Mapping[str, ir.Function]
+COMMON = ("outside", "integrity")
+"""The functions that any processor of a target with several variants can run."""
+
 TEXT = "constant"
 """What the constants are called that the description points to: texts, and arrays of these."""
 
@@ -25,7 +29,7 @@ def signatures(interface: Interface) -> dict[str, ir.FunctionType]:
         **dict.fromkeys(interface.functions, ir.FunctionType(WORD, [x, x, count])),
         **dict.fromkeys(interface.per_call_functions, ir.FunctionType(WORD, [x, x, x, count])),
         "outside": ir.FunctionType(count, [x, count]),
-        "selftest": ir.FunctionType(WORD, []),
+        **dict.fromkeys(("selftest", "integrity"), ir.FunctionType(WORD, [])),
     }
 
 
@@ -36,12 +40,14 @@ def description(interface: Interface) -> str:
     """
     module = ir.Module("kdpinn")
     module.triple = module.data_layout = ""
+    if flag := interface.target.branch_protection:
+        module.add_named_metadata("llvm.module.flags", [WORD(1), flag, WORD(1)])
     types, target = signatures(interface), interface.target
-    outside = ir.Function(module, types.pop("outside"), interface.symbol("outside"))
+    common = {name: ir.Function(module, types.pop(name), interface.symbol(name)) for name in COMMON}
     variants: dict[str, Functions] = {
         variant.name: {
             **{name: ir.Function(module, types[name], interface.symbol(name, variant.name)) for name in types},
-            "outside": outside,
+            **common,
         }
         for variant in target.compiled
     }
@@ -52,7 +58,7 @@ def description(interface: Interface) -> str:
         return str(module)
     unsupported = ir.Function(module, ir.FunctionType(WORD, []), f"{interface.name}_unsupported")
     ir.IRBuilder(unsupported.append_basic_block()).ret(ir.Constant(WORD, UNSUPPORTED_CPU))
-    variants[NO_VARIANT] = {**dict.fromkeys(types, unsupported), "outside": outside}
+    variants[NO_VARIANT] = {**dict.fromkeys(types, unsupported), **common}
     table = ir.GlobalVariable(module, ir.ArrayType(ADDRESS, len(target.variants)), f"{interface.name}_variants")
     descriptors = {name: _descriptor(module, interface, name, variants[name], table) for name in variants}
     table.global_constant = True
@@ -125,6 +131,7 @@ def _descriptor(
         array([described(function, program) for function, program in interface.functions.items()]),
         *in_precision("outside"),
         functions["selftest"].bitcast(ADDRESS),
+        functions["integrity"].bitcast(ADDRESS),
         variants.bitcast(ADDRESS) if variants else ir.Constant(ADDRESS, None),
         ir.Constant(WORD, variants.value_type.count if variants else 0),
         string(interface.statement),

@@ -14,7 +14,6 @@ from kdpinn_edge.export.targets.table import Target
 from kdpinn_edge.program.ir import Program
 
 ABI = 4
-UNSUPPORTED_CPU = -3
 NO_VARIANT = "none"
 SCALAR = {"float32": "float", "float64": "double"}
 

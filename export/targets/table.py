@@ -91,6 +91,24 @@ class Target:
         return self.triple.startswith(("arm", "thumb")) and self.pointer_bits == 32
 
     @property
+    def hardening(self) -> tuple[str, ...]:
+        """Attributes of LLVM for its functions: a frame of several pages touches each, a call lands on an instruction
+        that is marked as the begin of a function.
+        """
+        if self.artifact != "elf" or self.is_arm32:
+            return ()
+        marks = ('"branch-target-enforcement"',) if self.triple.startswith("aarch64") else ()
+        return ('"probe-stack"="inline-asm"', *marks)
+
+    @property
+    def branch_protection(self) -> str | None:
+        """The name of LLVM's flag for a module whose functions are so marked; None where there are no such marks."""
+        if self.artifact != "elf":
+            return None
+        flags = {"x86_64": "cf-protection-branch", "aarch64": "branch-target-enforcement"}
+        return flags.get(self.triple.partition("-")[0])
+
+    @property
     def pointer_bits(self) -> int:
         """How wide an address is."""
         return 64 if self.triple.startswith(("x86_64", "aarch64", "arm64", "riscv64")) else 32

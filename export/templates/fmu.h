@@ -192,12 +192,18 @@ static inline Instance *instantiated(const char *function, const char *name, con
         refuse(m, function, "the GUID or token is another one from character", i,
                " on; expected: that of the modelDescription.xml beside this binary");
     } else if (golden == KDPINN_UNSUPPORTED_CPU) {
-        refuse(m, function, "this processor has not what the binary needs, code", 3,
+        refuse(m, function, "this processor has not what the binary needs, code minus", 3,
                "; expected on x86-64: AVX2 and FMA. Or compile the files in sources/");
+    } else if (golden == KDPINN_OTHER_ENVIRONMENT) {
+        refuse(m, function, "the floating-point environment of this thread is not the default one, code minus", 4,
+               ": it does not round to nearest even, or takes subnormal numbers for zero. The usual cause is another "
+               "library in the process");
     } else if (golden != 0) {
         refuse(m, function, "the self-test failed at golden number", (uint64_t)golden,
-               ": this process computes other bits than the export did. The usual cause is a library in it that "
-               "changed how the processor rounds, or made it flush subnormal numbers to zero");
+               ": this machine computes other bits than the export did");
+    } else if (@name@_integrity() != 0) {
+        refuse(m, function, "the code or its constants are not those that were exported, code", 1,
+               "; expected: the binary as it is in the FMU");
     } else {
         return m;
     }
@@ -233,7 +239,7 @@ static inline const @scalar@ *number(Instance *m, const char *function, int32_t 
 @end@
         }
         if (code != KDPINN_OK) {
-            refuse(m, function, "the model returned the code -", (uint64_t)-(int64_t)code, "; see kdpinn_edge.h");
+            refuse(m, function, "the model returned the code minus", (uint64_t)-(int64_t)code, "; see kdpinn_edge.h");
             return NULL;
         }
         m->stale &= ~((uint32_t)1 << i);

@@ -4,6 +4,7 @@
 //     model.evaluate(@numbers@.of(@point@)); // any number of points, one after the other
 //     model.evaluate(x, "eval"); // or another of `functions`
 //     model.selftest(); // 0 where the bits are those that were exported
+//     model.integrity(); // 0 where the constants in memory are those that were exported
 
 /** The columns of a point, and those that each function returns for it. */
 export const inputs = @inputs@;
@@ -32,5 +33,5 @@ export async function instantiate(wasm) {
     return numbers.slice(x.length);
   }
 
-  return { evaluate, selftest: c.@name@_selftest };
+  return { evaluate, selftest: c.@name@_selftest, integrity: c.@name@_integrity };
 }

@@ -82,6 +82,7 @@ const kdpinn_model *@name@_model(void)
         .functions = @ARRAY@FUNCTIONS,
         .outside_@field@ = @name@_outside,
         .selftest = @name@_selftest,
+        .integrity = @name@_integrity,
         .statement_sha256 = "@statement@",
     };
     return &model;

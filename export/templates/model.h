@@ -56,8 +56,15 @@ int32_t @name@_@function@_for(const @scalar@ *p, const @scalar@ *x, @scalar@ *y,
 /* How many of the n points lie outside the domain box; a NaN does. A code < 0 on bad arguments. */
 int64_t @name@_outside(const @scalar@ *x, int64_t n);
 
-/* 0 if this processor returns the golden bits; k > 0 if golden number k is the first that differs; a code < 0. */
+/* 0 if this processor returns the golden bits; k > 0 if golden number k is the first that differs; a code < 0, such as
+ * KDPINN_OTHER_ENVIRONMENT. Raises neither invalid nor division by zero nor overflow.
+ */
 int32_t @name@_selftest(void);
+
+/* 0 if @covered@ in memory have the CRC-32 that they were exported with, else 1. It reads every byte of
+ * them: some tens of instructions per byte. The self-test proves the processor, this the memory.
+ */
+int32_t @name@_integrity(void);
 
 /* Names, sizes, domain box and identity of the model. */
 const kdpinn_model *@name@_model(void);

@@ -258,7 +258,7 @@ const verdict = (text, className) => Object.assign($("#verdict"), { textContent:
 try {
   model = await instantiate(bytes(facts.wasm));
   const fault = model.selftest();
-  if (fault) throw new Error(`self-test failed at golden number ${fault}: this browser computes other bits`);
+  if (fault) throw new Error(`self-test failed (${fault}): this browser computes other bits`);
   verdict("self-test passed", "good");
   begin();
   globalThis.model = model; // for the console: model.evaluate(…)

@@ -152,6 +152,14 @@ static @bits@ @name@_ishr(@bits@ i, @bits@ n)
     return ((i ^ sign) >> n) ^ sign;
 }
 
+@word opaque@
+/* i, which a compiler has to read at run time. */
+static @bits@ @name@_opaque(@bits@ i)
+{
+    const volatile @bits@ read = i;
+    return read;
+}
+
 @word min@
 /* The smaller of two counts. */
 static int32_t @name@_min(int32_t a, int64_t b)

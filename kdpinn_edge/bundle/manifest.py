@@ -9,16 +9,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kdpinn_edge.bundle.shape import (
+    BOUND,
+    COUNT,
+    COUNT_OR_NULL,
+    MAGNITUDE,
+    POSITIVE,
+    SHA256,
+    TEXT,
+    TEXT_OR_EMPTY,
+    TEXT_OR_NULL,
+    Absent,
+    Leaf,
+    Optional,
+    Shape,
+    Table,
+    is_count,
+    matches,
+    misfits,
+)
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.files import write_whole
@@ -26,12 +44,13 @@ from kdpinn_edge.reading import GIB, LARGEST_JSON, parse_json, read_whole
 
 SCHEMA = 5
 MANIFEST_FILE = "manifest.json"
+CERTIFICATE_FILE = "certificate.json"
 LARGEST_FILE = GIB
 """Bytes that a file of a bundle may have; its manifest has at most LARGEST_JSON."""
 PROGRAM_FILE = "program.npz"
 ONNX_FILE = "model.onnx"
 SIGNATURE_FILE = f"{MANIFEST_FILE}.sig"
-BESIDE = frozenset({MANIFEST_FILE, SIGNATURE_FILE, "certificate.json"})
+BESIDE = frozenset({MANIFEST_FILE, SIGNATURE_FILE, CERTIFICATE_FILE})
 """What may lie in the folder of a bundle and is not listed: the manifest, its signature, and a certificate, which is
 proved by itself and not read by `load`."""
 
@@ -284,81 +303,19 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
 
 
 FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
-DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 PROFILE = re.compile(r"[a-z]+-[0-9]{1,4}(-fast)?", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One JSON value: what is expected, in words and as a predicate."""
-
-    expected: str
-    holds: Callable[[Any], bool]
-
-
-@dataclass(frozen=True)
-class Optional:
-    """A JSON value of this shape, or null."""
-
-    shape: Shape
-
-
-@dataclass(frozen=True)
-class Absent:
-    """A JSON value of this shape, whose key may be missing."""
-
-    shape: Shape
-
-
-@dataclass(frozen=True)
-class Table:
-    """A JSON object with keys of the manifest's own choosing."""
-
-    key: Leaf
-    value: Shape
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
-
-
-def _is_count(value: Any) -> bool:
-    return _is_whole(value) and value >= 0
-
-
-def _is_number(value: Any) -> bool:
-    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _are_instructions(value: Any) -> bool:
     points = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
-    counts = isinstance(value, dict) and all(points.fullmatch(n) and _is_count(value[n]) for n in value)
+    counts = isinstance(value, dict) and all(points.fullmatch(n) and is_count(value[n]) for n in value)
     return value is None or (counts and value != {})
 
 
-def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
-
-
-TEXT = Leaf("printable text, not empty", lambda value: _is_text(value) and value != "")
-TEXT_OR_EMPTY = Leaf("printable text", _is_text)
-TEXT_OR_NULL = Leaf("printable text or null", lambda value: value is None or _is_text(value))
-COUNT = Leaf("a whole number from 0", _is_count)
-POSITIVE = Leaf("a whole number from 1", lambda value: _is_count(value) and value > 0)
-MAGNITUDE = Leaf("a finite number from 0", lambda value: _is_number(value) and value >= 0)
-COUNT_OR_NULL = Leaf("a whole number from 0, or null", lambda value: value is None or _is_count(value))
-BOUND = Leaf("a finite number or null", lambda value: value is None or _is_number(value))
-SHA256 = Leaf("64 lower-case hex digits", _matches(DIGEST))
 FILE_NAME = Leaf(
     f"a plain file name (letters, digits, _ . + -) that is not {MANIFEST_FILE}",
-    lambda value: _matches(FILE)(value) and value != MANIFEST_FILE,
+    lambda value: matches(FILE)(value) and value != MANIFEST_FILE,
 )
-
-Shape = Leaf | Table | Optional | Absent | list[Any] | dict[str, Any]
 
 ERRORS: dict[str, Shape] = {
     "max_abs": [MAGNITUDE],
@@ -369,11 +326,11 @@ ERRORS: dict[str, Shape] = {
 }
 
 SHAPE: dict[str, Shape] = {
-    "schema": Leaf(str(SCHEMA), lambda value: _is_count(value) and value == SCHEMA),
+    "schema": Leaf(str(SCHEMA), lambda value: is_count(value) and value == SCHEMA),
     "name": Leaf("a model name: see `name_fault`", lambda value: isinstance(value, str) and name_fault(value) is None),
     "precision": Leaf("float32 or float64", lambda value: value in ("float32", "float64")),
     "storage": Leaf("float16, float32 or float64", lambda value: value in ("float16", "float32", "float64")),
-    "profile": Leaf("a numerics profile such as fma-2", _matches(PROFILE)),
+    "profile": Leaf("a numerics profile such as fma-2", matches(PROFILE)),
     "target": {"name": TEXT, "triple": TEXT, "cpu": TEXT_OR_EMPTY, "features": TEXT_OR_EMPTY, "lanes": POSITIVE},
     "per_call": Absent([TEXT]),
     "inputs": [{"name": TEXT, "lower": BOUND, "upper": BOUND, "unit": TEXT_OR_NULL}],
@@ -403,41 +360,10 @@ SHAPE: dict[str, Shape] = {
 def _faults(record: Any) -> list[str]:
     """Every way in which `record` is not the JSON of a Manifest."""
     schema: Any = record.get("schema") if isinstance(record, dict) else None
-    if _is_count(schema) and schema != SCHEMA:
+    if is_count(schema) and schema != SCHEMA:
         fix = "update kdpinn_edge" if schema > SCHEMA else "an older version wrote it, export the bundle again"
         return [f"schema {schema}; this version reads {SCHEMA}: {fix}"]
-    return _misfits(record, SHAPE, "") or _contradictions(record)
-
-
-def _misfits(value: Any, shape: Shape, where: str) -> list[str]:
-    """Where `value` departs from `shape`; `where` is its place in the manifest, as in inputs[0].lower."""
-    place = where or "the manifest"
-    match shape:
-        case Leaf(expected=expected, holds=holds):
-            return [] if holds(value) else [f"{place}: {_shown(value)}; expected: {expected}"]
-        case Absent(shape=inner):
-            return _misfits(value, inner, where)
-        case Optional(shape=inner):
-            return [] if value is None else _misfits(value, inner, where)
-        case Table(key=key, value=entry):
-            if not isinstance(value, dict) or not value:
-                return [f"{place}: {_shown(value)}; expected: an object with at least one entry"]
-            keys = [fault for name in value for fault in _misfits(name, key, f"a key of {place}")]
-            return keys + [fault for name in value for fault in _misfits(value[name], entry, f"{where}[{name!r}]")]
-        case [item]:
-            if not isinstance(value, list) or not value:
-                return [f"{place}: {_shown(value)}; expected: a list with at least one entry"]
-            return [fault for i, entry in enumerate(value) for fault in _misfits(entry, item, f"{where}[{i}]")]
-        case dict():
-            if not isinstance(value, dict):
-                return [f"{place}: {_shown(value)}; expected: an object with {', '.join(shape)}"]
-            prefix = f"{where}." if where else ""
-            needed = [key for key in shape if not isinstance(shape[key], Absent)]
-            missing = [f"{prefix}{key}: missing" for key in needed if key not in value]
-            unknown = [f"{prefix}{key}: unknown; expected: {', '.join(shape)}" for key in value if key not in shape]
-            known = [fault for key in shape if key in value for fault in _misfits(value[key], shape[key], prefix + key)]
-            return missing + unknown + known
-    raise AssertionError(f"not a shape: {shape!r}")
+    return misfits(record, SHAPE, "") or _contradictions(record)
 
 
 def _contradictions(record: dict[str, Any]) -> list[str]:
@@ -502,8 +428,3 @@ def _errors(record: dict[str, Any]) -> Errors:
 def _raise(faults: list[str], path: Path) -> None:
     if faults:
         raise BundleError(f"{path}: not a manifest: {listing(faults)}")
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -30,6 +30,16 @@ def probe_points(inputs: Sequence[Input], n: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).uniform(lows, highs, (n, len(inputs)))
 
 
+def not_finite_points(inputs: Sequence[Input]) -> Array:
+    """Points (n, n_in), float64, each with a NaN or an infinity: in one coordinate, of up to 8, and in all of them."""
+    columns = sorted({int(i) for i in np.linspace(0, len(inputs) - 1, 8)})
+    specials = [(each, column) for each in (np.nan, np.inf, -np.inf) for column in (*columns, slice(None))]
+    x = probe_points(inputs, len(specials), seed=5)
+    for row, (special, column) in zip(x, specials, strict=True):
+        row[column] = special
+    return x
+
+
 def timed_points(inputs: Sequence[Input], n: int) -> Array:
     """The n points (n, n_in) at which functions are timed: those of `probe_points`, and others than errors have."""
     return probe_points(inputs, n, seed=3)

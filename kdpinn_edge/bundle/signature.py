@@ -14,7 +14,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdpinn_edge.bundle.manifest import DIGEST, MANIFEST_FILE, SIGNATURE_FILE
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE, SIGNATURE_FILE
+from kdpinn_edge.bundle.shape import DIGEST
 from kdpinn_edge.errors import BundleError, KeyFileError
 from kdpinn_edge.extras import pip_install
 from kdpinn_edge.reading import KIB, read_whole

@@ -12,4 +12,4 @@ def exported(name: str, functions: Iterable[str], *, per_call: bool) -> tuple[st
     """The C functions of the model `name` with these functions, in their order."""
     each = list(functions)
     forms = [*each, *(map(FOR.format, each) if per_call else ())]
-    return tuple(f"{name}_{suffix}" for suffix in (*forms, "outside", "selftest", "model"))
+    return tuple(f"{name}_{suffix}" for suffix in (*forms, "outside", "selftest", "integrity", "model"))

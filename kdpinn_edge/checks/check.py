@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import (
+    CERTIFICATE_FILE,
     ONNX_FILES,
     PROGRAM_FILES,
     SIGNATURE_FILE,
@@ -23,8 +24,11 @@ from kdpinn_edge.bundle.manifest import (
     read_manifest_bytes,
 )
 from kdpinn_edge.bundle.parity import Parity
+from kdpinn_edge.bundle.probe import not_finite_points
 from kdpinn_edge.bundle.read import Bundle, read_files
 from kdpinn_edge.bundle.signature import check_digest, check_signature
+from kdpinn_edge.certificates.certificate import read_certificate
+from kdpinn_edge.certificates.checker import prove
 from kdpinn_edge.checks.again import Again
 from kdpinn_edge.display import new_figure, table_html, table_text
 from kdpinn_edge.engines import load_opened
@@ -193,6 +197,8 @@ def _checks(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> dict[st
         }
         if manifest.per_call:
             checks[f"{function}, per call"] = partial(_per_call, engine, function, parity)
+    if (bundle.directory / CERTIFICATE_FILE).exists():
+        checks["certificate"] = partial(_certificate, bundle, programs)
     return checks
 
 
@@ -245,15 +251,28 @@ def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
     return f"no symbol from outside, no writable data; {bytes_of}"
 
 
-def _selftest(engine: Callable[[], Engine]) -> str:
-    engine()
-    return "the library describes itself as the manifest does, and returns its golden bits on this machine"
+def _selftest(loaded: Callable[[], Engine]) -> str:
+    from kdpinn_edge.runtime.library_engine import CEngine
+
+    engine = loaded()
+    if isinstance(engine, CEngine) and not engine.is_intact():
+        raise BundleError(f"{engine.manifest.library} has another CRC in memory than at export: export it again")
+    return (
+        "the library describes itself as the manifest does, returns its golden bits on this machine, and its code and "
+        "constants have their CRC"
+    )
 
 
-def _library(engine: Callable[[], Engine], function: FunctionName, parity: Parity) -> str:
-    y = np.empty_like(parity.bits)
-    engine().bind(parity.x, y, function=function)()
-    return _same_bits(parity, y)
+def _library(loaded: Callable[[], Engine], function: FunctionName, parity: Parity) -> str:
+    y, engine = np.empty_like(parity.bits), loaded()
+    engine.bind(parity.x, y, function=function)()
+    found = _same_bits(parity, y)
+    x = not_finite_points(engine.manifest.inputs).astype(engine.dtype)
+    y = np.empty((len(x), parity.program.n_out), engine.dtype)
+    engine.bind(x, y, function=function)()
+    if y.tobytes() != NumpyProgram(parity.program, engine.manifest.precision, parity.profile)(x).tobytes():
+        raise BundleError("not the bits of the NumPy program for inputs that are NaN or infinite")
+    return f"{found}, and at {len(x)} with NaN and infinities"
 
 
 def _per_call(loaded: Callable[[], Engine], function: FunctionName, parity: Parity) -> str:
@@ -298,6 +317,14 @@ def _onnx_runtime(bundle: Bundle, function: FunctionName, parity: Parity) -> str
     y = np.empty_like(parity.bits)
     load_opened(bundle, "onnx").bind(parity.x, y, function=function)()
     return _within(parity.program, parity.errors(y), parity.allowances)
+
+
+def _certificate(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
+    certificate = read_certificate(bundle.directory)
+    if certificate is None:
+        raise BundleError(f"{bundle.directory / CERTIFICATE_FILE} is gone")
+    cells = prove(certificate, bundle.manifest, programs)
+    return f"what it states of {', '.join(certificate.functions)} follows from its {cells:,} cells"
 
 
 def _within(program: Program, errors: Array, limits: Array) -> str:

@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from kdpinn_edge.bundle.manifest import Input, Manifest, parse_manifest, read_manifest_bytes
+from kdpinn_edge.bundle.manifest import CERTIFICATE_FILE, Input, Manifest, parse_manifest, read_manifest_bytes
 from kdpinn_edge.checks.check import CheckResult, check
 from kdpinn_edge.display import facts_text, table_html
 from kdpinn_edge.errors import BundleError
@@ -203,7 +203,7 @@ def evidence(bundle: str | os.PathLike[str], *, key: Key = None, sha256: str | N
         Line(requirement, tuple(verdict for verdict in verdicts if requirement.is_tested_by(verdict.name)))
         for requirement in REQUIREMENTS
     )
-    certificate = directory / "certificate.json"
+    certificate = directory / CERTIFICATE_FILE
     return Evidence(
         directory.name,
         datetime.now(UTC).isoformat(timespec="seconds"),

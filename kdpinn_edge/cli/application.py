@@ -81,6 +81,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "targets": export.targets,
     "check": checks.check,
+    "certify": checks.certify,
     "evidence": checks.evidence,
     "bench": comparison.bench,
     "bench-zoo": comparison.bench_zoo,

@@ -1,16 +1,19 @@
-"""`check` and `audit`."""
+"""`check`, `certify` and `audit`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from kdpinn_edge.cli.options import AsJson, BundlePath, Swept, finite
+from kdpinn_edge.cli.options import AsJson, BundlePath, Certified, Swept, finite
 from kdpinn_edge.cli.output import FAILED, print_facts, print_json, stderr, stdout, text_table
+
+if TYPE_CHECKING:
+    from kdpinn_edge.bundle.manifest import FunctionName
 
 COLOUR = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
@@ -35,6 +38,31 @@ def check(bundle: BundlePath, key: KeyFile = None, sha256: Digest = None, as_jso
         print_json({"bundle": str(bundle), "passed": passed, "checks": [asdict(verdict) for verdict in verdicts]})
     if not passed:
         raise typer.Exit(FAILED)
+
+
+def certify(
+    bundle: BundlePath,
+    functions: Annotated[
+        list[Certified] | None, typer.Option("--function", help="Only this one; repeatable.  [default: all it has]")
+    ] = None,
+    cells: Annotated[
+        int, typer.Option(min=1, help="How many to try at most for each; more make it sharper.")
+    ] = 200_000,
+    as_json: AsJson = False,
+) -> None:
+    """Prove ranges, rounding errors and slopes at every point of the domain, and write certificate.json."""
+    from kdpinn_edge.certificates.stage import certify as proof_of
+
+    wanted: list[FunctionName] | None = None if functions is None else [function.value for function in functions]
+    certificate = proof_of(bundle, functions=wanted, cells=cells)
+    if as_json:
+        functions_stated = {
+            name: {key: value for key, value in asdict(proved).items() if key != "cells"}
+            for name, proved in certificate.functions.items()
+        }
+        print_json({"bundle": str(bundle), "certificate": asdict(certificate) | {"functions": functions_stated}})
+    else:
+        print_facts({"bundle": str(bundle), **certificate.facts})
 
 
 def evidence(

@@ -52,6 +52,8 @@ def info(
     """Show what something is: its columns and its work; of a bundle also sizes and errors."""
     from kdpinn_edge.bundle.manifest import MANIFEST_FILE
     from kdpinn_edge.bundle.read import open_bundle
+    from kdpinn_edge.certificates.certificate import read_certificate
+    from kdpinn_edge.certificates.checker import check_subject
 
     folder = Path(source)
     if (folder / MANIFEST_FILE).exists():
@@ -60,8 +62,12 @@ def info(
         programs = {name: bundle.program(name) for name in manifest.functions}
         records = {name: _program_record(program) for name, program in programs.items()}
         document: dict[str, Any] = {"manifest": manifest.record, "sha256": bundle.sha256, "programs": records}
+        certificate, stated = read_certificate(folder), {}
+        if certificate:
+            check_subject(certificate, manifest)
+            stated = certificate.facts
         facts, rest = (
-            manifest_facts(manifest) | {"SHA-256": f"{bundle.sha256} of manifest.json"},
+            manifest_facts(manifest) | {"SHA-256": f"{bundle.sha256} of manifest.json"} | stated,
             function_facts(manifest),
         )
     else:

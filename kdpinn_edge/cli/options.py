@@ -156,6 +156,14 @@ class Swept(StrEnum):
     onnx = "onnx"
 
 
+class Certified(StrEnum):
+    """A function of a bundle."""
+
+    eval = "eval"
+    jet = "jet"
+    residual = "residual"
+
+
 SourceText = Annotated[
     str,
     typer.Argument(

@@ -17,6 +17,7 @@ from kdpinn_edge.bundle.manifest import FunctionName, Manifest
 from kdpinn_edge.bundle.parity import Parity
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA, N_DEVICE, timed_points
 from kdpinn_edge.bundle.read import Bundle, open_bundle
+from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.comparison.backend_config import absence
 from kdpinn_edge.comparison.durations import parse_rate
 from kdpinn_edge.comparison.record import Absent, Clock, Device, DeviceCell, Record
@@ -167,7 +168,7 @@ def _check(path: Path, results: _Results, manifest: Manifest) -> None:
 def _judged(name: str, results: _Results, bundle: Bundle) -> Device:
     """The device of `results`. Raises RefusedError where it does not compute what the NumPy program does."""
     if results.selftest != 0:
-        raise RefusedError(f"its self-test failed at golden number {results.selftest}")
+        raise RefusedError(f"it does not pass its self-test: {selftest_fault(results.selftest)}")
     manifest = bundle.manifest
     cells = []
     for function in results.functions:

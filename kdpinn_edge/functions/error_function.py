@@ -8,7 +8,7 @@ import numpy as np
 
 from kdpinn_edge.functions.exponential import expm1_of_negative
 from kdpinn_edge.functions.recipe import Constant, Recipe, Step, one, polynomial
-from kdpinn_edge.functions.record import Array, Computation, Function, both
+from kdpinn_edge.functions.record import Array, Computation, Curve, Function, both
 from kdpinn_edge.functions.slope import Applied, X
 from kdpinn_edge.numerics.coefficients import ERF_TAIL, MINUS_ERF_REACH
 from kdpinn_edge.numerics.lanes import Lanes, copysign, fma, horner2, less, mul, select
@@ -93,5 +93,6 @@ ERF = Function(
     lower=-1.0,
     upper=1.0,
     symmetry="odd",
+    curve=Curve(inflections=(0.0,)),
 )
 ERROR_FUNCTION = (ERF,)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from kdpinn_edge.functions.recipe import Constant, Step, one
-from kdpinn_edge.functions.record import Array, Computation, Function, both
+from kdpinn_edge.functions.record import Array, Computation, Curve, Function, both
 from kdpinn_edge.functions.slope import Applied, X, Y
 from kdpinn_edge.numerics.coefficients import (
     ATANH_TAIL,
@@ -50,6 +50,7 @@ EXPM1_IS_MINUS_ONE = (-20.0, -40.0)
 EXP_IS_ZERO = (-104.0, -746.0)
 EXP_IS_INFINITE = (89.0, 710.0)
 SILU_IS_ZERO = (-120.0, -800.0)
+SILU_TURNS, SILU_BENDS = -1.2784645427610738, 2.3993572805154675
 
 
 def expm1_near_zero(r: Lanes) -> Lanes:
@@ -160,6 +161,7 @@ EXP = Function(
     torch="exp",
     arguments=80.0,
     lower=0.0,
+    curve=Curve(passes=((0.0, 1.0),)),  # near 0 it is 1 + q rounded, and q has the sign of x
 )
 SIGMOID = Function(
     name="sigmoid",
@@ -172,6 +174,7 @@ SIGMOID = Function(
     arguments=80.0,
     lower=0.0,
     upper=1.0,
+    curve=Curve(inflections=(0.0,)),
 )
 SILU = Function(
     name="silu",
@@ -184,6 +187,7 @@ SILU = Function(
     arguments=80.0,
     reach=80.0,
     lower=-0.279,
+    curve=Curve(turns=(SILU_TURNS,), inflections=(-SILU_BENDS, SILU_BENDS)),
 )
 SOFTPLUS = Function(
     name="softplus",

@@ -6,7 +6,7 @@ import numpy as np
 
 from kdpinn_edge.functions.exponential import half_expm1_of_twice
 from kdpinn_edge.functions.recipe import one
-from kdpinn_edge.functions.record import Computation, Function, both
+from kdpinn_edge.functions.record import Computation, Curve, Function
 from kdpinn_edge.functions.slope import Y
 from kdpinn_edge.numerics.coefficients import (
     MAGIC_EXPONENT,
@@ -50,7 +50,7 @@ def tanh_fast(x: Lanes) -> Lanes:
 TANH = Function(
     name="tanh",
     exact=np.tanh,
-    accurate=Computation(tanh, both(2.1)),
+    accurate=Computation(tanh, {"float32": 2.1, "float64": 2.4}),
     fast=Computation(tanh_fast, {"float32": 6.0}),
     slope=1 - Y * Y,
     onnx=(one("Tanh"),),
@@ -60,5 +60,6 @@ TANH = Function(
     lower=-1.0,
     upper=1.0,
     symmetry="odd",
+    curve=Curve(inflections=(0.0,)),
 )
 HYPERBOLIC = (TANH,)

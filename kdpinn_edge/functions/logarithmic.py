@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from kdpinn_edge.functions.recipe import Constant, Recipe, Step, one
-from kdpinn_edge.functions.record import Computation, Function, both
+from kdpinn_edge.functions.record import Computation, Curve, Function, both
 from kdpinn_edge.functions.slope import Applied, X
 from kdpinn_edge.numerics.coefficients import (
     LOG_TAIL,
@@ -115,6 +115,7 @@ LOG = Function(
     aten=("log",),
     torch="log",
     arguments=1e6,
+    curve=Curve(undefined=(-np.inf, 0.0)),
 )
 LOG1P = Function(
     name="log1p",
@@ -125,5 +126,6 @@ LOG1P = Function(
     aten=("log1p",),
     torch="log1p",
     arguments=1e6,
+    curve=Curve(undefined=(-np.inf, -1.0)),
 )
 LOGARITHMIC = (LOG, LOG1P)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kdpinn_edge.functions.recipe import Step, one
-from kdpinn_edge.functions.record import Array, Computation, Function, both
+from kdpinn_edge.functions.record import Array, Computation, Curve, Function, both
 from kdpinn_edge.functions.slope import Applied, Number, X
 from kdpinn_edge.numerics.lanes import Lanes, absolute, less, select
 
@@ -44,6 +44,7 @@ ABS = Function(
     arguments=100.0,
     lower=0.0,
     symmetry="even",
+    curve=Curve(turns=(0.0,)),
 )
 RELU = Function(
     name="relu",
@@ -65,5 +66,6 @@ STEP = Function(
     arguments=100.0,
     lower=0.0,
     upper=1.0,
+    curve=Curve(jumps=(0.0,)),
 )
 PIECEWISE = (ABS, RELU, STEP)

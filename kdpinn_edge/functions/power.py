@@ -11,8 +11,8 @@ from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.functions.exponential import exp
 from kdpinn_edge.functions.logarithmic import log
 from kdpinn_edge.functions.recipe import Constant, Step
-from kdpinn_edge.functions.record import Array, Computation, Function
-from kdpinn_edge.functions.roots import sqrt
+from kdpinn_edge.functions.record import Array, Computation, Curve, Function
+from kdpinn_edge.functions.roots import BELOW_ZERO, sqrt
 from kdpinn_edge.functions.slope import Applied, Expression, Number, X
 from kdpinn_edge.numerics.lanes import Lanes, div, mul
 
@@ -87,7 +87,16 @@ def _power(exponent: float) -> Function:
         slope=exponent * raised(exponent - 1),
         onnx=((Step("Pow", ("x", Constant("exponent", exponent))),),),
         arguments=4.0,
+        curve=_curve(exponent),
     )
+
+
+def _curve(exponent: float) -> Curve:
+    if not exponent.is_integer():
+        return Curve(undefined=BELOW_ZERO if exponent > 0 else (-np.inf, 0.0))
+    if exponent < 0:
+        return Curve(undefined=(0.0, 0.0))
+    return Curve(inflections=(0.0,)) if exponent % 2 else Curve(turns=(0.0,))
 
 
 def raised(exponent: float) -> Expression:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdpinn_edge.functions.recipe import Constant, Step, one
-from kdpinn_edge.functions.record import Array, Computation, Function, both
+from kdpinn_edge.functions.record import Array, Computation, Curve, Function, both
 from kdpinn_edge.functions.slope import X, Y
 from kdpinn_edge.numerics.lanes import Lanes, div, fma
 
@@ -45,6 +45,7 @@ LORENTZIAN = Function(
     lower=0.0,
     upper=1.0,
     symmetry="even",
+    curve=Curve(turns=(0.0,), inflections=(-(3**-0.5), 3**-0.5)),
 )
 RECIPROCAL = Function(
     name="reciprocal",
@@ -56,5 +57,6 @@ RECIPROCAL = Function(
     torch="reciprocal",
     arguments=1e6,
     symmetry="odd",
+    curve=Curve(undefined=(0.0, 0.0)),
 )
 RATIONAL = (LORENTZIAN, RECIPROCAL)

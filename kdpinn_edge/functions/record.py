@@ -23,11 +23,32 @@ class Computation:
     """The computation of a function in one accuracy grade: by `lanes`, with errors of at most `max_ulp`.
 
     `max_ulp` has a bound for each precision that the grade exists in, in units in the last place of the result; it
-    holds in every numerics profile for |x| up to `Function.reach`.
+    holds in every numerics profile for |x| up to `Function.reach`: in float32 for every number, in float64 as far as
+    `benchmarks/verify_activations.py` draws them.
     """
 
     lanes: Kernel
     max_ulp: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How the graph of a function runs: what its values and slopes between two arguments are follows from this.
+
+    turns        where it changes between rising and falling
+    inflections  where its slope does
+    period       the distance in which both come again; None where they do not
+    undefined    no argument from here to here, both included, has a finite value
+    jumps        where its value does, from one side to the other
+    passes       points (x, y): values before x are at most y and those behind x at least y, also as they are computed
+    """
+
+    turns: tuple[float, ...] = ()
+    inflections: tuple[float, ...] = ()
+    period: float | None = None
+    undefined: tuple[float, float] | None = None
+    jumps: tuple[float, ...] = ()
+    passes: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,7 @@ class Function:
     arguments    tests draw |x| up to here: beyond, little happens, or the bounds end
     lower, upper no value leaves this range
     symmetry     "odd", "even" or none: to the bit
+    curve        where it turns, bends, jumps and is not defined
     """
 
     name: str
@@ -61,6 +83,7 @@ class Function:
     lower: float = field(default=-np.inf)
     upper: float = field(default=np.inf)
     symmetry: Literal["odd", "even"] | None = None
+    curve: Curve = field(default=Curve())
 
     def computed(self, *, fast: bool) -> Computation:
         """The computation in the fast grade, or in the accurate one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kdpinn_edge.functions.recipe import one
-from kdpinn_edge.functions.record import Computation, Function, both
+from kdpinn_edge.functions.record import Computation, Curve, Function, both
 from kdpinn_edge.functions.slope import Applied, Y
 from kdpinn_edge.numerics.coefficients import INVERSE_ROOT_BITS
 from kdpinn_edge.numerics.lanes import (
@@ -26,6 +26,8 @@ from kdpinn_edge.numerics.lanes import (
 UP, DOWN = (2.0**64, 2.0**512), (2.0**-64, 2.0**-512)
 ROOT_UP, ROOT_DOWN = (2.0**32, 2.0**256), (2.0**-32, 2.0**-256)
 STEPS = (2, 3)
+BELOW_ZERO = (-np.inf, -float(np.nextafter(0.0, 1.0)))
+"""Where a root is not defined."""
 
 
 def sqrt(x: Lanes) -> Lanes:
@@ -56,5 +58,6 @@ SQRT = Function(
     torch="sqrt",
     arguments=1e6,
     lower=0.0,
+    curve=Curve(undefined=BELOW_ZERO),
 )
 ROOTS = (SQRT,)

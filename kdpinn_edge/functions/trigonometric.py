@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kdpinn_edge.functions.recipe import Constant, Recipe, Step, one, polynomial
-from kdpinn_edge.functions.record import Computation, Function, both
+from kdpinn_edge.functions.record import Computation, Curve, Function, both
 from kdpinn_edge.functions.slope import Applied, X
 from kdpinn_edge.numerics.coefficients import (
     ATAN_TAIL,
@@ -129,6 +129,7 @@ SIN = Function(
     lower=-1.0,
     upper=1.0,
     symmetry="odd",
+    curve=Curve(turns=(np.pi / 2,), inflections=(0.0,), period=np.pi),
 )
 COS = Function(
     name="cos",
@@ -143,6 +144,7 @@ COS = Function(
     lower=-1.0,
     upper=1.0,
     symmetry="even",
+    curve=Curve(turns=(0.0,), inflections=(np.pi / 2,), period=np.pi),
 )
 ATAN = Function(
     name="atan",
@@ -156,5 +158,6 @@ ATAN = Function(
     lower=-np.pi / 2,
     upper=np.pi / 2,
     symmetry="odd",
+    curve=Curve(inflections=(0.0,)),
 )
 TRIGONOMETRIC = (SIN, COS, ATAN)

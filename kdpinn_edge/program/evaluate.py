@@ -43,6 +43,13 @@ class Semantics(Protocol[V]):
 
 def evaluate(program: Program, semantics: Semantics[V], x: V) -> V:
     """The outputs of `program`, one after another, at x, which holds its inputs one after another."""
+    known = variables(program, semantics, x)
+    outputs = [known[var.name] for var in program.outputs]
+    return outputs[0] if len(outputs) == 1 else semantics.concat(outputs)
+
+
+def variables(program: Program, semantics: Semantics[V], x: V) -> dict[str, V]:
+    """Every variable of `program` by its name, at x, which holds its inputs one after another."""
     env: dict[str, V] = {}
     start = 0
     for var in program.inputs:
@@ -50,8 +57,7 @@ def evaluate(program: Program, semantics: Semantics[V], x: V) -> V:
         start += var.size
     for op in program.ops:
         env[op.out.name] = _value(op, semantics, env)
-    outputs = [env[var.name] for var in program.outputs]
-    return outputs[0] if len(outputs) == 1 else semantics.concat(outputs)
+    return env
 
 
 def _value(op: Op, semantics: Semantics[V], env: dict[str, V]) -> V:

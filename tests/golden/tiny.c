@@ -190,6 +190,13 @@ static float model_canonical(float x)
     return x != x ? model_from_bits(0x7fc00000u) : x;
 }
 
+/* i, which a compiler has to read at run time. */
+static uint32_t model_opaque(uint32_t i)
+{
+    const volatile uint32_t read = i;
+    return read;
+}
+
 /* The smaller of two counts. */
 static int32_t model_min(int32_t a, int64_t b)
 {
@@ -400,10 +407,24 @@ int64_t model_outside(const float *x, int64_t n)
     return count;
 }
 
-/* 0, or the first golden number whose bits differ, counted from 1 through the functions in order. */
+/* 0, or the first golden number whose bits differ, counted from 1 through the functions in order; a code < 0 of
+ * kdpinn_edge.h where the floating-point environment is not the default one.
+ */
 int32_t model_selftest(void)
 {
     float y[40];
+    if (!(model_bits(model_from_bits(model_opaque(0x3f800000u)) + model_from_bits(model_opaque(0x33800000u))) == 0x3f800000u)) {
+        return -4;
+    }
+    if (!(model_bits(model_from_bits(model_opaque(0x3f800001u)) + model_from_bits(model_opaque(0x33800000u))) == 0x3f800002u)) {
+        return -4;
+    }
+    if (!(model_bits(model_mul(model_from_bits(model_opaque(0x800000u)), model_from_bits(model_opaque(0x3f000000u)))) == 0x400000u)) {
+        return -4;
+    }
+    if (!(model_bits(model_mul(model_from_bits(model_opaque(0x400000u)), model_from_bits(model_opaque(0x40000000u)))) == 0x800000u)) {
+        return -4;
+    }
     (void)model_eval(KDPINN_MODEL_GOLDEN_X.numbers, y, 40);
     for (int32_t i = 0; i < 40; i++) {
         if (!(model_bits(y[i]) == model_bits(KDPINN_MODEL_GOLDEN_EVAL.numbers[i]))) {
@@ -421,6 +442,28 @@ int32_t model_selftest(void)
         y[i] = 0.0f;
     }
     return 0;
+}
+
+/* The CRC-32 of zlib, continued over a number of so many bits, the lowest first. */
+static uint32_t model_crc(uint32_t crc, uint64_t number, int32_t bits)
+{
+    for (int32_t i = 0; i < bits; i++) {
+        crc = (crc >> 1) ^ (((crc ^ (uint32_t)(number >> i)) & 1u) * 0xedb88320u);
+    }
+    return crc;
+}
+
+/* 0 if the constants are those that were exported, else 1. */
+int32_t model_integrity(void)
+{
+    uint32_t crc = 0xffffffffu;
+    for (int32_t i = 0; i < 17; i++) {
+        crc = model_crc(crc, model_bits(((const volatile float *)KDPINN_MODEL_W_EVAL)[i]), 32);
+    }
+    for (int32_t i = 0; i < 4; i++) {
+        crc = model_crc(crc, model_bits(((const volatile float *)KDPINN_MODEL_BOX)[i]), 32);
+    }
+    return ~crc != 0x243df414u;
 }
 
 static const char *const KDPINN_MODEL_INPUT_NAMES[] = {"x0", "x1"};
@@ -453,6 +496,7 @@ const kdpinn_model *model_model(void)
         .functions = KDPINN_MODEL_FUNCTIONS,
         .outside_f32 = model_outside,
         .selftest = model_selftest,
+        .integrity = model_integrity,
         .statement_sha256 = "",
     };
     return &model;

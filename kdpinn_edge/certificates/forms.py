@@ -1,0 +1,135 @@
+"""Affine forms: enclosures of many numbers, in many cells at once, by float64 arithmetic whose own rounding is covered.
+
+    v = centre + Σⱼ gradientⱼ eⱼ + ρ,    eⱼ ∈ [-1, 1] one for each input of the Program, |ρ| <= rest
+
+A point of a cell is the cell's centre plus eⱼ half-widths along input j, so `gradientⱼ` is the share of v that depends
+on input j linearly, and sums of forms cancel where the numbers do. What is not linear goes to `rest`, and shrinks with
+the square of the width of the cell.
+
+Every operation returns a form that holds the exact result for all numbers that its operands hold. Rounding to nearest
+is off by at most U |result|, and by `TINY` where numbers are subnormal; a sum of n products in any order, with or
+without fused multiply-adds, is off by at most n U / (1 - n U) times the sum of their magnitudes (N. J. Higham, Accuracy
+and Stability of Numerical Algorithms, 2nd edition, SIAM 2002, sections 3.1 and 4.2). This goes to `rest`, which is then
+enlarged by what its own few roundings could have taken: the way of S. M. Rump, Fast and Parallel Interval Arithmetic,
+BIT 39 (1999). L. H. de Figueiredo and J. Stolfi, Affine Arithmetic, Numerical Algorithms 37 (2004), define the forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdpinn_edge.certificates.intervals import SLACK, TINY, Interval, U
+from kdpinn_edge.program.ir import Array
+
+
+@dataclass(frozen=True)
+class Form:
+    """Affine forms of the k entries of a variable in n cells.
+
+    `linear` (1 + inputs, k, n) has the centre and then the gradient along each input; `rest` (k, n) is not negative.
+    """
+
+    linear: Array
+    rest: Array
+
+    @property
+    def centre(self) -> Array:
+        """The value (k, n) where every e is 0."""
+        centre: Array = self.linear[0]
+        return centre
+
+    @property
+    def radius(self) -> Array:
+        """How far values lie from `centre` at most, up to roundings that `SLACK` covers."""
+        radius: Array = np.abs(self.linear[1:]).sum(axis=0) + self.rest
+        return radius
+
+    @property
+    def interval(self) -> Interval:
+        """All values."""
+        radius = self.radius
+        outward = radius + SLACK * (np.abs(self.centre) + radius) + TINY
+        return Interval(self.centre - outward, self.centre + outward)
+
+    def widened(self, by: Array) -> Form:
+        """The values that are up to `by` from those of this form."""
+        return Form(self.linear, (self.rest + by) * (1 + SLACK))
+
+
+def constant(values: Array, like: Form) -> Form:
+    """Numbers (k,) that are the same in every cell of `like`."""
+    linear = np.zeros((len(like.linear), len(values), like.rest.shape[1]))
+    linear[0] = values[:, None]
+    return Form(linear, np.zeros(linear.shape[1:]))
+
+
+def within(interval: Interval, like: Form) -> Form:
+    """Any numbers of `interval`: what they depend on is not known."""
+    linear = np.zeros((len(like.linear), *interval.lower.shape))
+    linear[0] = 0.5 * interval.lower + 0.5 * interval.upper
+    half = np.maximum(interval.upper - linear[0], linear[0] - interval.lower)
+    return Form(linear, half * (1 + SLACK) + SLACK * np.abs(linear[0]) + TINY)
+
+
+def sharper(form: Form, interval: Interval) -> Form:
+    """In each cell the form, or all numbers of the interval where that is known not to hold many more.
+
+    Both hold the same number. What a form says of dependence is worth as much as a rest that is half of all values.
+    """
+    known = form.rest <= 0.25 * (interval.upper - interval.lower)  # false for NaN
+    if known.all():
+        return form
+    other = within(interval, form)
+    return Form(np.where(known, form.linear, other.linear), np.where(known, form.rest, other.rest))
+
+
+def add(a: Form, b: Form) -> Form:
+    """The sum a + b."""
+    linear = a.linear + b.linear
+    return Form(linear, (a.rest + b.rest + SLACK * np.abs(linear).sum(axis=0)) * (1 + SLACK) + TINY)
+
+
+def mul(a: Form, b: Form) -> Form:
+    """The product a * b. What a square has beyond its linear part is not negative, so half of it goes to the centre."""
+    radius_a, radius_b = a.radius, b.radius
+    centre_a, centre_b = np.abs(a.centre), np.abs(b.centre)
+    linear = a.centre * b.linear
+    linear[1:] += b.centre * a.linear[1:]
+    product = radius_a * radius_b
+    if a is b:
+        product *= 0.5
+        linear[0] += product
+    rest = centre_a * b.rest + centre_b * a.rest + product
+    rounding = SLACK * (centre_a + radius_a) * (centre_b + radius_b)
+    return Form(linear, (rest + rounding) * (1 + SLACK) + TINY)
+
+
+def scale(x: Form, weight: Array, bias: Array) -> Form:
+    """The product weight * x plus bias, with weight and bias (k,) or (k, n)."""
+    weight, bias = (p[:, None] if p.ndim == 1 else p for p in (weight, bias))
+    linear = weight * x.linear
+    linear[0] += bias
+    magnitude = np.abs(weight) * (np.abs(x.centre) + x.radius) + np.abs(bias)
+    return Form(linear, (np.abs(weight) * x.rest + SLACK * magnitude) * (1 + SLACK) + TINY)
+
+
+def affine(x: Form, weight: Array, bias: Array) -> Form:
+    """The vector weight @ x + bias, with weight (out, k) and bias (out,)."""
+    gamma = 2 * (weight.shape[1] + 8) * U
+    linear = weight @ x.linear
+    linear[0] += bias[:, None]
+    rest = np.abs(weight) @ (x.rest + gamma * (np.abs(x.centre) + x.radius))
+    return Form(linear, (rest + gamma * np.abs(bias)[:, None]) * (1 + gamma) + TINY)
+
+
+def concat(xs: Sequence[Form]) -> Form:
+    """The entries of all xs, one after another."""
+    return Form(np.concatenate([x.linear for x in xs], axis=1), np.concatenate([x.rest for x in xs]))
+
+
+def cut(x: Form, start: int, size: int) -> Form:
+    """The entries x[start : start + size]."""
+    return Form(x.linear[:, start : start + size], x.rest[start : start + size])

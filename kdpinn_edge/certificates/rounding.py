@@ -1,0 +1,123 @@
+"""The roundings of a numerics profile: how far each operation of a Program may be from its exact result.
+
+The profile pins every rounding down (`numerics/reference.py`), so their number, their order and the size of what is
+rounded are known: each is off by at most half a unit in the last place of the largest magnitude that its result has.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kdpinn_edge.certificates.forms import Form
+from kdpinn_edge.certificates.intervals import Interval, Mask
+from kdpinn_edge.errors import CertificateError
+from kdpinn_edge.functions import find_function
+from kdpinn_edge.numerics.lanes import PROFILES, is_fast
+from kdpinn_edge.numerics.reference import PRECISIONS, rounded
+from kdpinn_edge.numerics.words import partial_sums
+from kdpinn_edge.program.ir import Affine, Array, Program, Scale, parameters
+
+EXPONENT_BITS = np.int64(0x7FF0000000000000)
+
+
+class Rounding:
+    """The local errors of the operations of `program` in one precision and profile."""
+
+    def __init__(self, program: Program, precision: str, profile: str) -> None:
+        if profile not in PROFILES:
+            raise CertificateError(f"the numerics profile is {profile!r}; expected: {', '.join(PROFILES)}")
+        kind = np.finfo(PRECISIONS[precision])
+        self.largest = float(kind.max)
+        self.precision, self.profile = precision, profile
+        self._dtype = PRECISIONS[precision]
+        self._unit = 2.0 ** (-kind.nmant - 1)
+        self._subnormal = float(kind.smallest_subnormal) if precision == "float32" else 2.0**-1074
+        self._fused = profile.startswith("fma")
+        self._fast = is_fast(profile)
+        self.parameters: dict[str, tuple[Array, Array]] = {
+            op.out.name: tuple(rounded(a, precision).astype(np.float64) for a in parameters(op))  # type: ignore[misc]
+            for op in program.ops
+            if isinstance(op, (Affine, Scale))
+        }
+
+    def of(self, magnitude: Array) -> Array:
+        """The largest error of one rounding to nearest of a result of at most this magnitude."""
+        power = (magnitude.view(np.int64) & EXPONENT_BITS).view(np.float64)
+        error: Array = np.maximum(power * self._unit, self._subnormal)
+        return error
+
+    def rounded(self, exact: Interval) -> Interval:
+        """The numbers of `exact` and those that they may be rounded to: rounding keeps the order of numbers."""
+        ends = (end.astype(self._dtype).astype(np.float64) for end in (exact.lower, exact.upper))
+        return exact.hull(Interval(*ends))
+
+    def affine(self, op: Affine, x: Form) -> tuple[Array, Array]:
+        """The error of op on numbers of the precision within x, and the largest magnitude of all its partial sums.
+
+        A partial sum lies within the sum of its terms at the centre, plus what all terms vary by, plus the roundings
+        before it, which are few: `gamma` times the sum of magnitudes.
+        """
+        weight, bias = self.parameters[op.out.name]
+        n_out, n_in = weight.shape
+        radius = x.radius
+        gamma = 4 * (n_in + 8) * self._unit
+        around = np.abs(weight) @ (radius + gamma * (np.abs(x.centre) + radius)) + gamma * np.abs(bias)[:, None]
+        terms = weight[:, :, None] * x.centre
+        error = np.zeros_like(around)
+        largest = np.zeros_like(around)
+        count = partial_sums(n_in, n_out)
+        totals = []
+        for start in range(count):
+            sums = terms[:, start::count]
+            if start == 0:
+                sums[:, 0] += bias[:, None]
+            np.cumsum(sums, axis=1, out=sums)
+            totals.append(sums[:, -1].copy())
+            np.abs(sums, out=sums)
+            sums += around[:, None]
+            largest = np.maximum(largest, sums.max(axis=1))
+            rounds = (weight[:, start::count] != 0)[:, :, None]
+            error += (self.of(sums) * rounds).sum(axis=1)
+        while len(totals) > 1:
+            half = len(totals) // 2
+            totals = [totals[i] + totals[i + half] for i in range(half)]
+            for total in totals:
+                magnitude = np.abs(total) + around
+                largest = np.maximum(largest, magnitude)
+                error += self.of(magnitude)
+        if not self._fused:
+            exact = _is_power_of_two(weight)[:, :, None]
+            products = np.abs(weight)[:, :, None] * (np.abs(x.centre) + radius)
+            error += (self.of(products * (1 + gamma)) * ~exact).sum(axis=1) + n_in * self._subnormal
+        return error * (1 + gamma), largest
+
+    def scaled(self, op: Scale, x: Interval) -> Interval:
+        """The numbers that op makes of those within x, exactly or computed: each rounding keeps their order."""
+        weight, bias = self.parameters[op.out.name]
+        product = x.times(weight)
+        computed = self.rounded((product if self._fused else self.rounded(product)).plus(bias))
+        return computed.hull(x.times(op.weight).plus(op.bias))
+
+    def scale(self, op: Scale, x: Interval, result: Array) -> Array:
+        """The error of op on numbers within x, whose result has at most this magnitude."""
+        weight, bias = self.parameters[op.out.name]
+        power = _is_power_of_two(weight)
+        error: Array = self.of(result) * ~(power & (bias == 0))[:, None]
+        if not self._fused:
+            error += self.of(np.abs(weight)[:, None] * x.magnitude) * ~power[:, None]
+        error += self._subnormal
+        return error
+
+    def map(self, fn: str, exact: Interval) -> Array:
+        """The error of the function called `fn` where its exact values are these: as measured, of the rounded value."""
+        computed = find_function(fn).computed(fast=self._fast)
+        max_ulp = computed.max_ulp[self.precision]
+        unit = 2 * self.of(exact.magnitude * (1 + 2 * self._unit))
+        return max_ulp * unit if max_ulp else np.zeros_like(unit)
+
+
+def _is_power_of_two(values: Array) -> Mask:
+    """Whether each is 0 or a power of two, with which a product is exact."""
+    mantissa = np.abs(np.frexp(values)[0])
+    exact: Mask = (mantissa == 0.5) | (mantissa == 0)
+    return exact
