@@ -42,6 +42,7 @@ from kdpinn_edge.export.alternatives import with_advice
 from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
+from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_files, check_casadi
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.artifacts.fmu import binaries, check_fmus, check_no_compiler, measured_of
 from kdpinn_edge.export.artifacts.gates import check_artifact
@@ -78,6 +79,7 @@ def export_bundle(
     per_call: Sequence[str] = (),
     equation: str | None = None,
     cc: Sequence[str] | None = None,
+    casadi: bool = False,
     with_bench: bool = False,
     languages: Sequence[str] = (),
     max_flash: int | None = None,
@@ -108,6 +110,10 @@ def export_bundle(
 
         export_bundle(deeponet, "heat", name="heat", per_call=["sensors"])
 
+    `casadi` adds `NAME_casadi.c`, the model with its derivatives as external functions of CasADi, and where the target
+    runs on this machine the library that CasADi loads. The derivatives are "jacobian" and "hessian" where none are
+    asked for; those that are asked for must have the Jacobian.
+
     `storage="float16"` keeps the parameters in half the space of float32 and computes in float32 all the same. The
     Programs of the bundle are then those with rounded parameters; `storage_errors` in the manifest says what that cost.
 
@@ -135,6 +141,7 @@ def export_bundle(
     if isinstance(residual, Problem):
         own = posed(residual)
         inputs, outputs, equation = inputs or own[0], outputs or own[1], equation or residual.equation
+    derivatives = derivatives or (REQUESTS if casadi else ())
     stated: dict[str, Any] = {
         "name": name,
         "precision": precision,
@@ -158,8 +165,7 @@ def export_bundle(
         check_no_compiler(cc)
     signer = Signer(sign) if sign is not None else None
     check_judgeable(interface, budget)
-    if with_bench:
-        check_bench(interface.target)
+    _check_added(interface, with_bench=with_bench, casadi=casadi)
     chosen = check_languages(languages, interface)
     errors = model.errors(max_relative_error=max_relative_error)
     with _new_folder(directory) as folder:
@@ -171,8 +177,8 @@ def export_bundle(
         interface = model.interface
         made, code = _made(model, command)
         contents = {**made, **companions(model, made[interface.library]), **wrappers(chosen, interface)}
-        if with_bench:
-            contents |= device_bench(code, interface)
+        contents |= device_bench(code, interface) if with_bench else {}
+        contents |= casadi_files(code, interface, command) if casadi else {}
         for file_name, data in contents.items():
             (folder / file_name).write_bytes(data)
         if with_bench and interface.target.artifact == "elf":
@@ -191,6 +197,14 @@ def export_bundle(
             manifest = replace(manifest, signer=signer.fingerprint)
         _write(manifest, folder, signer)
     return manifest
+
+
+def _check_added(interface: Interface, *, with_bench: bool, casadi: bool) -> None:
+    """Raise ExportError where what is asked for beside the library cannot be made."""
+    if with_bench:
+        check_bench(interface.target)
+    if casadi:
+        check_casadi(interface)
 
 
 def _made(model: Prepared, command: Sequence[str]) -> tuple[dict[str, bytes], bytes]:

@@ -55,7 +55,7 @@ def object_code(kernels: Sequence[Kernel], interface: Interface) -> bytes:
         for kernel, variant in zip(shared, target.compiled, strict=True):
             functions = own if target.variants else [*own, *common]
             module.link_in(_functions(kernel, interface, variant, functions))
-        _hide(module, interface.symbols)
+        _hide(module, interface.visible)
         machine = _machine(target)
         passes = llvm.create_new_module_pass_manager()
         passes.add_constant_merge_pass()

@@ -178,7 +178,7 @@ def prepare(
     )
     programs = {function: _stored(given[function], precision, storage) for function in given}
     described_in, described_out = _described(program, inputs, outputs, precision)
-    columns_of = _outputs(programs, derivatives, described_in, described_out)
+    columns_of = _outputs(programs, described_in, described_out)
     prepared = prepare_functions(
         programs,
         name=name,
@@ -329,21 +329,18 @@ def _described(
 
 
 def _outputs(
-    functions: Mapping[FunctionName, Program],
-    derivatives: Sequence[str],
-    inputs: tuple[Input, ...],
-    outputs: tuple[Output, ...],
+    functions: Mapping[FunctionName, Program], inputs: tuple[Input, ...], outputs: tuple[Output, ...]
 ) -> dict[FunctionName, tuple[Output, ...]]:
     """The columns of every function. The unit of a residual is that of its equation, which nobody states: None."""
+    names = {function: columns(program.outputs) for function, program in functions.items()}
     units: dict[FunctionName, Sequence[str | None]] = {
         "eval": [column.unit for column in outputs],
-        "jet": derivative_units(derivatives, inputs, outputs),
+        "jet": derivative_units(names.get("jet", ()), inputs, outputs),
     }
-    described = {}
-    for function, program in functions.items():
-        names = columns(program.outputs)
-        described[function] = tuple(map(Output, names, units.get(function, [None] * len(names))))
-    return described
+    return {
+        function: tuple(map(Output, names[function], units.get(function, [None] * len(names[function]))))
+        for function in functions
+    }
 
 
 def _record(interface: Interface) -> TargetRecord:

@@ -14,6 +14,8 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+FOLDER = 0x10
+"""The attribute of MS-DOS that marks a folder."""
 LARGEST_HEADER = 10_000
 """Bytes of the text that says what an array is."""
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -36,6 +38,8 @@ def open_archive(data: bytes, largest: int | None = None) -> ZipFile:
         raise ValueError(f"the entries have {total:,} bytes; expected: at most {limit:,}")
     if len({entry.filename for entry in entries}) < len(entries):
         raise ValueError("two entries have one name")
+    if any(entry.external_attr & FOLDER and not entry.is_dir() for entry in entries):
+        raise ValueError("a file is marked as a folder")  # torch would not read it, and return memory as it is
     return archive
 
 

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "export": ("export",),
     "targets": ("export",),
     "check": ("export",),
+    "certify": ("export",),
     "evidence": ("export", "bench"),
     "bench": ("export", "compare"),
     "bench-zoo": ("export", "train", "compare"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import FUNCTIONS, FunctionName, Input, Manifest, Output
 from kdpinn_edge.bundle.probe import probed
+from kdpinn_edge.derive.groups import Positions, hessian_columns, jacobian_columns
+from kdpinn_edge.derive.names import Names
 from kdpinn_edge.display import draw_function, facts_html, facts_text
-from kdpinn_edge.errors import EngineError, did_you_mean
+from kdpinn_edge.errors import DerivativeError, EngineError, did_you_mean
 from kdpinn_edge.runtime.threads import RANGES_PER_THREAD, Threads, ranges
 
 if TYPE_CHECKING:
@@ -99,6 +101,22 @@ class Engine(ABC):
         """
         return self._named(self._checked("jet", x, threads))
 
+    def jacobian(self, x: Array, *, threads: int = 1) -> Array:
+        """The first derivatives of every output by every input at x (n, n_in): a new array (n, n_out, n_in).
+
+        They are columns of `jet`, with its bits; `threads` is as in `eval`. Raises EngineError where it lacks some.
+
+            slopes = engine.jacobian(x)[:, 0]
+        """
+        return np.take(self._checked("jet", x, threads), self._jacobian_columns, axis=1)
+
+    def hessian(self, x: Array, *, threads: int = 1) -> Array:
+        """The second derivatives of every output at x (n, n_in): a new array (n, n_out, n_in, n_in), symmetric.
+
+        They are columns of `jet`, as in `jacobian`.
+        """
+        return np.take(self._checked("jet", x, threads), self._hessian_columns, axis=1)
+
     def residual(self, x: Array, *, threads: int = 1) -> Array:
         """The residual of the equation at x (n, n_in), 0 for an exact solution: a new array (n, number of equations).
 
@@ -157,6 +175,53 @@ class Engine(ABC):
             raise EngineError(f"x and y overlap; expected: separate memory. Allocate: {allocate}")
         return self._bind_ranges(function, x, y, threads)
 
+    def torch(self) -> Callable[[Any], Any]:
+        """The values as a function of PyTorch: tensors (…, n_in) of the precision on the CPU to (…, n_out).
+
+        Autograd differentiates it once where the jet has the Jacobian, twice where it has the Hessian as well. The bits
+        are those of `eval`, `jacobian` and `hessian`.
+
+            loss = (engine.torch()(x) - observed).square().sum()
+        """
+        from kdpinn_edge.runtime.hosts.torch_function import torch_function
+
+        return torch_function(self)
+
+    def jax(self) -> Callable[[Any], Any]:
+        """The values as a function of JAX: arrays (…, n_in) of the precision to (…, n_out), called back on the host.
+
+        `jit`, `vmap`, `jvp` and `grad` take it; how often it can be differentiated is as in `torch`.
+
+            slope = jax.jit(jax.grad(lambda x: engine_function(x)[0]))(x)
+        """
+        from kdpinn_edge.runtime.hosts.jax_function import jax_function
+
+        return jax_function(self)
+
+    def casadi(self) -> Any:
+        """The values as a function of CasADi, y(x) of columns x (n_in) and y (n_out), with its derivatives.
+
+        CasADi calculates in double; a model in float32 converts x and y. The function belongs to this process: to store
+        one, or to generate C, load the file, casadi.external("NAME_cas", "bundle/libNAME_casadi.so"). Raises
+        EngineError unless the engine is the library of a bundle that was exported for CasADi here.
+
+            f = engine.casadi()
+            opti.subject_to(X[:, k + 1] == f(casadi.vertcat(X[:, k], U[:, k])))
+        """
+        raise EngineError(
+            f"{type(self).__name__} has no library for CasADi; expected: load(bundle) of a bundle that was made for "
+            "this machine, and on it, by `export --casadi` or export_bundle(…, casadi=True)"
+        )
+
+    def address(self, function: FunctionName = "eval") -> int:
+        """The address of the C function NAME_eval, NAME_jet or NAME_residual, valid as long as the engine lives.
+
+        It is int32_t (const T *x, T *y, int64_t n), for callers of C such as ctypes, Numba and SciPy. Raises
+        EngineError where the model is not machine code.
+        """
+        check_function(self.manifest, function)
+        raise EngineError(f"{type(self).__name__} has no machine code; expected: load(bundle), or compile(model)")
+
     @abstractmethod
     def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
         """`bind` on one thread, for checked arrays."""
@@ -167,6 +232,22 @@ class Engine(ABC):
         points = np.empty((len(x), self.n_in), self.dtype)
         points[:, constant], points[:, ~np.array(constant)] = p, x
         return self._bind(function, points, y)
+
+    @cached_property
+    def _jacobian_columns(self) -> Positions:
+        return self._in_jet(jacobian_columns)
+
+    @cached_property
+    def _hessian_columns(self) -> Positions:
+        return self._in_jet(hessian_columns)
+
+    def _in_jet(self, columns: Callable[[Names, Sequence[str]], Positions]) -> Positions:
+        """Where derivatives stand in the jet."""
+        check_function(self.manifest, "jet")
+        try:
+            return columns(*self.manifest.names)
+        except DerivativeError as error:
+            raise EngineError(f"the bundle of {self.manifest.name!r}: {error}") from error
 
     def _named(self, y: Array) -> dict[str, Array]:
         return {column.name: y[:, i] for i, column in enumerate(self.manifest.functions["jet"].outputs)}

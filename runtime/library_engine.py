@@ -12,14 +12,14 @@ from typing import Any
 import cffi
 
 from kdpinn_edge.bundle.fmu import target_here
-from kdpinn_edge.bundle.manifest import FunctionName, Manifest
+from kdpinn_edge.bundle.manifest import CASADI_LIBRARY, FunctionName, Manifest
 from kdpinn_edge.bundle.read import Bundle
 from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.bundle.statement import statement_of
 from kdpinn_edge.bundle.symbols import FOR
 from kdpinn_edge.bundle.x86 import CHOOSING
 from kdpinn_edge.errors import BundleError, EngineError, MisfitError, listing
-from kdpinn_edge.runtime.engine import Array, Engine, check_points, dense
+from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points, dense
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
 from kdpinn_edge.runtime.sealed import SealedFile
 
@@ -61,6 +61,11 @@ class CEngine(Engine):
         """Count how many of the points x (n, n_in) lie outside the domain box."""
         check_points(self.manifest, x)
         return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
+
+    def address(self, function: FunctionName = "eval") -> int:
+        """The address of the C function NAME_eval, NAME_jet or NAME_residual, valid as long as the engine lives."""
+        check_function(self.manifest, function)
+        return int(self._ffi.cast("uintptr_t", self._functions[function]))
 
     def is_intact(self) -> bool:
         """Whether code and constants in memory are those that were exported, by their CRC-32."""
@@ -195,6 +200,16 @@ class LibraryEngine(CEngine):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LibraryEngine, (self._bundle,)
+
+    def casadi(self) -> Any:
+        """The model as a function of CasADi, as in `Engine.casadi`."""
+        image = self._bundle.contents.get(CASADI_LIBRARY.format(self.manifest.name))
+        if image is None:
+            return super().casadi()
+        self._bundle.check_casadi_loadable()
+        from kdpinn_edge.runtime.hosts.casadi_function import casadi_function
+
+        return casadi_function(self.manifest.name, image)
 
 
 class CompiledEngine(CEngine):

@@ -30,14 +30,26 @@ from rich.console import Console
 from safetensors.torch import load
 
 from kdpinn_edge import zoo
+from kdpinn_edge.bundle.elf import loading_faults
 from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA
 from kdpinn_edge.bundle.read import open_bundle
+from kdpinn_edge.bundle.symbols import exported
+from kdpinn_edge.certificates.certificate import (
+    Certificate,
+    Claim,
+    Proved,
+    Quantile,
+    Side,
+    read_certificate,
+    write_certificate,
+)
 from kdpinn_edge.comparison.device import _read as read_device
 from kdpinn_edge.comparison.record import read_record, write_record
 from kdpinn_edge.comparison.report import html
 from kdpinn_edge.comparison.statistics import summary
 from kdpinn_edge.comparison.text_tables import print_record
+from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.onnx_model import from_onnx
@@ -107,19 +119,41 @@ def _bundle(folder: Path) -> Targets:
     )
     copy = folder / "copy"
     shutil.copytree(bundle, copy)
-    manifest = read_manifest(bundle)
 
     def whole() -> object:
         opened = open_bundle(copy)
-        return [opened.program(function) for function in manifest.functions]
+        return [opened.program(function) for function in opened.manifest.functions]
 
     path = copy / "residual.npz"
     yield (
         "files of a bundle",
         Target(path, path.read_bytes(), mutations.mutated_bytes, whole, _unchanged(path.read_bytes())),
     )
-    for kind, machine in {"archive": "cortex-m7", "elf": "x86-64-v3", "dll": "windows-x86-64", "wasm": "wasm"}.items():
-        yield f"library, {kind}", _library(folder / machine, machine)
+    machines = {"archive": "cortex-m7", "elf": "x86-64-v3", "dll": "windows-x86-64", "wasm": "wasm"}
+    libraries = {kind: _library(folder / machine, machine) for kind, machine in machines.items()}
+    yield from ((f"library, {kind}", target) for kind, target in libraries.items())
+    loaded = folder / "loaded"
+    symbols = exported("heat", ("eval",), per_call=False)
+
+    def loadable() -> None:
+        if faults := loading_faults(loaded.read_bytes(), symbols, may_choose=False):
+            raise BundleError(listing(faults))
+
+    yield "library, to load", Target(loaded, libraries["elf"].data, mutations.mutated_bytes, loadable, ANYTHING)
+    claim = Claim("u", -1.0, 1.0, 1e-7, (2.0, 3.0))
+    proved = Proved("0" * 64, (claim,), None, (Quantile(0.99, (1e-3,)),), ("", "01"))
+    sides = (Side("x", 0.0, 1.0), Side("t", 0.0, 0.5))
+    path = write_certificate(Certificate("heat", "float32", "fma-2", sides, {"eval": proved}), folder)
+    yield (
+        "certificate",
+        Target(
+            path,
+            path.read_bytes(),
+            mutations.mutated_json,
+            lambda: read_certificate(folder),
+            lambda data, found: plain(asdict(found)) == _loads(data),
+        ),
+    )
     path = bundle / "model.onnx"
     original = from_onnx(path.read_bytes())
     graph = onnx.load_model_from_string(path.read_bytes()).graph.SerializeToString(deterministic=True)
@@ -255,6 +289,7 @@ def _networks(folder: Path) -> Targets:
         return named and stated.keys() == own.keys() and all(torch.equal(stated[name], own[name]) for name in own)
 
     yield "weights", Target(path, weights, mutations.mutated_safetensors, lambda: load_pinn(path), as_stated)
+    torch.manual_seed(0)
     layers = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
     state = io.BytesIO()
     torch.save(layers.state_dict(), state)
@@ -557,6 +592,8 @@ WEIGHTS = {
     "library, archive": 5,
     "library, elf": 5,
     "library, dll": 40,
+    "certificate": 100,
+    "library, to load": 60,
     "library, wasm": 60,
     "onnx of others": 15,
     "program": 20,

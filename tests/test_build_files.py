@@ -241,9 +241,7 @@ def test_sources_in_float64_build_as_documented(
     assert "self-test: passed" in run(tmp_path / "app")
 
 
-@pytest.mark.parametrize(
-    ("name", "chosen"), [("model", "c99"), ("jet", "c99"), ("program", "c99"), ("index", "wasm"), ("model", "wasm")]
-)
+@pytest.mark.parametrize(("name", "chosen"), [("model", "c99"), ("jet", "c99"), ("index", "wasm")])
 def test_no_name_of_a_model_is_that_of_another_file(name: str, chosen: str, tmp_path: Path) -> None:
     """Where it is written, and where names differ by more than capitals. `example` is refused everywhere."""
     small = mlp(1, 2, 1, 1)

@@ -30,6 +30,7 @@ from kdpinn_edge.certificates.elementary import LIBRARY_ERROR, mapped
 from kdpinn_edge.certificates.enclosure import Enclosure
 from kdpinn_edge.certificates.forms import Form
 from kdpinn_edge.certificates.quantiles import CONFIDENCE, SHARES, rank
+from kdpinn_edge.certificates.statement import is_safe
 from kdpinn_edge.errors import CertificateError
 from kdpinn_edge.functions import FUNCTIONS, find_function, kernel
 from kdpinn_edge.functions.slope import Operators, formula, values
@@ -362,6 +363,15 @@ def test_open_sides_and_functions_that_are_not_there_are_refused(artifacts: Arti
         certify(found)
     with pytest.raises(CertificateError, match="has no jet; expected: eval"):
         certify(found, functions=["jet"])
+
+
+def test_a_product_overflows_where_it_is_rounded() -> None:
+    program = Program("large", (X,), (U,), (Affine(U, X, np.array([[3e38]]), np.array([-2e38])),))
+    point = np.array([[1.2]])
+    for profile, finite in (("fma-2", True), ("muladd-1", False)):
+        enclosure = Enclosure(program, "float32", profile)
+        assert is_safe(enclosure(point, point), enclosure.rounding).all() == finite
+        assert np.isfinite(NumpyProgram(program, "float32", profile)(point.astype(np.float32))).all() == finite
 
 
 def test_many_inputs_are_certified_too() -> None:

@@ -88,7 +88,7 @@ def test_what_is_accepted_is_listed() -> None:
         FLAT.read("u_q")
     assert str(caught.value) == (
         "'u_q' is no column and no derivative of one; expected: an output (u, v[0], w_1), an input (x, t, nu, y[0]), "
-        "a derivative (u_x, u_t, u_nu, u_y[0]_y[0], …) or laplacian(u). Did you mean 'u_x'?"
+        "a derivative (u_x, u_t, u_nu, u_y[0]_y[0], …), laplacian(u), jacobian or hessian. Did you mean 'u_x'?"
     )
 
 

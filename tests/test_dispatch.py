@@ -121,6 +121,7 @@ def test_symbols(bundle: Path, need: Need) -> None:
     done = subprocess.run([need("nm"), "-D", bundle / "libnet.so"], capture_output=True, text=True, check=True)
     kinds = {line.split()[2].partition("@")[0]: line.split()[1] for line in done.stdout.splitlines()}
     assert (kinds.pop("net_outside"), kinds.pop("net_integrity")) == ("T", "T")
+    assert {kinds.pop(name) for name in list(kinds) if name.endswith("_work")} == {"T"}
     assert [kinds.pop(name) for name in list(kinds) if kinds[name] == "A"] == ["A"]  # the version, by GNU ld
     assert kinds == dict.fromkeys(("net_eval", "net_jet", "net_selftest", "net_model"), "i")
 
@@ -142,7 +143,8 @@ def test_a_variant_is_the_code_that_its_target_alone_gets(tmp_path: Path, need: 
     together = _functions(need("objdump"), "x86-64", tmp_path)
     for target in TARGET.variants:
         alone = _functions(need("objdump"), target, tmp_path)
-        kernels = [code for name, code in alone.items() if not name.endswith(("_outside", "_integrity", "_model"))]
+        others = ("_outside", "_integrity", "_model", "_work")
+        kernels = [code for name, code in alone.items() if not name.endswith(others)]
         assert len(kernels) == 5  # two wrappers, two kernels, the self-test
         assert all(code in together.values() for code in kernels)
 

@@ -362,6 +362,7 @@ def test_what_is_timed_is_a_library(bundle: Path) -> None:
         ({"cc": ["gcc"]}, "built for several systems, which gcc does not; expected: no --cc"),
         ({"max_flash": 1000}, "a budget is for one"),
         ({"with_bench": True}, "fmu has no bench"),
+        ({"casadi": True}, "fmu has no functions for CasADi"),
     ],
 )
 def test_what_does_not_go_with_an_fmu_is_said_before_any_work(

@@ -197,7 +197,9 @@ def test_the_base_install_names_what_a_command_needs(base: Path) -> None:
     code, _, err = kdpinn_edge_of(base, "trian")
     assert (
         code,
-        err.endswith("search, export, targets, check, bench, bench-zoo, audit, info. Did you mean 'train'?\n"),
+        err.endswith(
+            "search, export, targets, check, certify, evidence, bench, bench-zoo, audit, info. Did you mean 'train'?\n"
+        ),
     ) == (2, True)
 
 

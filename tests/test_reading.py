@@ -179,6 +179,19 @@ def test_archives_that_unpack_to_more_are_refused(tmp_path: Path) -> None:
         find_model(tmp_path / "t.mdlus", **SOURCE)
 
 
+def test_a_file_that_is_marked_as_a_folder_is_refused(tmp_path: Path) -> None:
+    """torch 2.13 does not read it, and its tensors are what lay in memory before."""
+    made = io.BytesIO()
+    torch.save({"0.weight": torch.ones(1, 2), "0.bias": torch.ones(1)}, made)
+    data = bytearray(made.getvalue())
+    entry = data.rindex(b"archive/data/0") - 46  # its header in the directory at the end
+    assert data[entry : entry + 4] == b"PK\x01\x02"
+    data[entry + 38] |= 0x10
+    (tmp_path / "m.pt").write_bytes(data)
+    with pytest.raises(KdpinnError, match="not a file that torch"):
+        find_model(tmp_path / "m.pt", **SOURCE, activation="tanh")
+
+
 def zipped_twice() -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from random import Random
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a pool of threads waits for a reader of a few kilobytes
 
 from fuzz_targets import MAKERS, WEIGHTS, Target, targets  # noqa: E402
 from fuzzing import ACCEPTED, CHANGED, HANG, MEMORY, REFUSED, TRACEBACK, Counts, fuzzed  # noqa: E402

@@ -9,6 +9,8 @@ from importlib.resources import files
 from itertools import chain, count
 
 from kdpinn_edge.bundle.manifest import PROGRAM_FILES, Artifact, FunctionName
+from kdpinn_edge.derive.groups import first_derivatives, second_derivatives
+from kdpinn_edge.derive.names import Names
 from kdpinn_edge.export.artifacts.build_files import CMAKE, PKG_CONFIG, build_blocks, build_words, needs_libm
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import Var, columns
@@ -74,9 +76,9 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str], b
         "build": _build(interface),
         "version": version("kdpinn-edge"),
         "n_in": str(len(interface.inputs)),
+        "inputs": ", ".join(interface.input_names),
         "covered": COVERED[interface.target.artifact],
         "statement": interface.statement,
-        "inputs": ", ".join(column.name for column in interface.inputs),
         **build_words(interface),
     }
     functions = [function_words(interface, function, i) for i, function in enumerate(interface.functions)]
@@ -85,6 +87,7 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str], b
         "function": functions,
         "per_call": constant,
         "function_for": functions if constant else [],
+        **_index_macros(interface),
         **build_blocks(interface),
         **(blocks or {}),
     }
@@ -108,6 +111,19 @@ def _per_call(interface: Interface) -> dict[str, str]:
         "n_x": str(len(interface.varying_columns)),
         "x": _sized([var for var in inputs if var not in constant]),
     }
+
+
+def _index_macros(interface: Interface) -> dict[str, list[dict[str, str]]]:
+    """What the macros that index the Jacobian and the Hessian need, where the jet has these columns in this order."""
+    names = Names(interface.input_names, columns(interface.functions["eval"].outputs))
+    jet = list(map(names.read, columns(interface.functions["jet"].outputs))) if "jet" in interface.functions else []
+    n_in, macros = len(names.inputs), {}
+    for kind, terms in (("jacobian", first_derivatives), ("hessian", second_derivatives)):
+        wanted = list(terms(names.outputs, names.inputs))
+        first = jet.index(wanted[0]) if wanted[0] in jet else 0
+        sizes = {"first": str(first), "n_pairs": str(n_in * (n_in + 1) // 2)}
+        macros[kind] = [sizes] if jet[first : first + len(wanted)] == wanted else []
+    return macros
 
 
 def _sized(variables: Sequence[Var]) -> str:

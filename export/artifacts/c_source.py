@@ -67,7 +67,7 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
                 _integrity(kernel, interface, source.arrays),
             ]
         ),
-        "input_names": quoted([column.name for column in interface.inputs]),
+        "input_names": quoted(interface.input_names),
         "field": f"f{real.width}",
         "lower": _named(f"{prefix}LOWER", np.array(interface.lower)),
         "upper": _named(f"{prefix}UPPER", np.array(interface.upper)),

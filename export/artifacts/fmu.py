@@ -24,7 +24,7 @@ from kdpinn_edge.export.artifacts.fmu_description import build_description, fmi2
 from kdpinn_edge.export.artifacts.fmu_variables import Variables, first_places, variables
 from kdpinn_edge.export.artifacts.gates import Surroundings, check_artifact
 from kdpinn_edge.export.artifacts.integrity import with_record
-from kdpinn_edge.export.artifacts.linking import OBJECT, ZIG, Command, made_by
+from kdpinn_edge.export.artifacts.linking import OBJECT, ZIG, Command, run_in
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import TARGETS
@@ -197,11 +197,11 @@ def _library(
     objects = {OBJECT: object_code}
     for source in sources:
         compiled = source.replace(".c", ".o")
-        objects |= made_by((*compile_it, source, "-o", compiled), files, [compiled])
+        objects |= run_in(files, (*compile_it, source, "-o", compiled), [compiled], "compiler")
     if target.artifact == "dll":
-        objects |= made_by((*ZIG, *IMPORT_LIBRARY), {"heap.def": IMPORTS}, ["heap.lib"])
+        objects |= run_in({"heap.def": IMPORTS}, (*ZIG, *IMPORT_LIBRARY), ["heap.lib"], "linker")
     link_it = (*ZIG, *LINK[target.artifact](made_for, library))
-    binary = with_record(made_by((*link_it, *objects), objects, [library])[library], made_for)
+    binary = with_record(run_in(objects, (*link_it, *objects), [library], "linker")[library], made_for)
     _checked(binary, interface, platform)
     return binary
 
@@ -212,7 +212,7 @@ def _elf(_: Interface, library: str) -> Command:
 
 
 def _dll(interface: Interface, library: str) -> Command:
-    exports = (f"/export:{symbol}" for symbol in interface.symbols)
+    exports = (f"/export:{symbol}" for symbol in interface.visible)
     return ("lld-link", "/nologo", "/dll", "/noentry", "/Brepro", "/machine:x64", *exports, f"/out:{library}")
 
 

@@ -64,10 +64,10 @@ def check_artifact(
 
     `kind` is what it is, by default what the target makes; "static" is the archive beside a library.
 
-    Gates: it exports the functions of its header, those of `around`, and nothing else; it needs no symbol and no
-    library, but for what the system demands of every library (MINIMUM) and what `around` names; it has no writable data
-    but what a loader fills in and then protects (the addresses in the descriptor); loading an ELF library runs no code,
-    but for what chooses between variants.
+    Gates: it exports the functions of its header, what keeps CasADi from calling these, those of `around`, and nothing
+    else; it needs no symbol and no library, but for what the system demands of every library (MINIMUM) and what
+    `around` names; it has no writable data but what a loader fills in and then protects (the addresses in the
+    descriptor); loading an ELF library runs no code, but for what chooses between variants.
     """
     kind = kind or interface.target.artifact
     if kind not in READ:
@@ -77,7 +77,7 @@ def check_artifact(
     except (ELFError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ExportError(f"{interface.library} is not what it should be, {WORDS[kind]}: {error}") from error
     minimum = MINIMUM.get(kind, frozenset())
-    expected = {*interface.symbols, *around.exports}
+    expected = {*interface.visible, *around.exports}
     faults = list(found.faults)
     if found.exports - minimum != expected:
         faults.append(f"exports {sorted(found.exports - minimum)}; expected: exactly {sorted(expected)}")

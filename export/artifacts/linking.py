@@ -94,8 +94,8 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
     if artifact == "archive":
         return {interface.library: _archive(object_code, interface)}
     options = DIRECT if artifact in DIRECT and tuple(command) == (*ZIG, *ZIG_LINKER[artifact]) else THROUGH_CC
-    files = {OBJECT: object_code, VERSIONS: _versions(interface).encode("ascii")}
-    linked = made_by([*command, *options[artifact](interface), OBJECT], files, _written(interface))
+    inputs = {OBJECT: object_code, VERSIONS: _versions(interface).encode("ascii")}
+    linked = run_in(inputs, [*command, *options[artifact](interface), OBJECT], _written(interface), "linker")
     linked[interface.library] = with_record(linked[interface.library], interface)
     linked.setdefault(interface.linked_library, linked[interface.library])
     if artifact in STATIC_FILES:
@@ -104,21 +104,18 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
     return linked
 
 
-def made_by(arguments: Sequence[str], files: Mapping[str, bytes], names: Sequence[str]) -> dict[str, bytes]:
-    """The files `names` that a compiler or linker makes of `files` in a folder where nothing else is.
-
-    Raises ExportError with its words if it fails.
-    """
+def run_in(inputs: Mapping[str, bytes], arguments: Command, names: Sequence[str], what: str) -> dict[str, bytes]:
+    """The files `names` that `arguments`, a `what`, makes of the files `inputs`. Raises ExportError with its words."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in files.items():
-            (Path(folder) / name).write_bytes(data)
+        for name, contents in inputs.items():
+            (Path(folder) / name).write_bytes(contents)
         try:
             done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
         except OSError as error:
-            raise ExportError(f"the linker {arguments[0]} cannot be run: {error.strerror}") from error
+            raise ExportError(f"the {what} {arguments[0]} cannot be run: {error.strerror}") from error
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip() or f"it exits with {done.returncode} and says nothing"
-            raise ExportError(f"the linker failed ({' '.join(arguments)}):\n{said}")
+            raise ExportError(f"the {what} failed ({' '.join(arguments)}):\n{said}")
         return {name: (Path(folder) / name).read_bytes() for name in names}
 
 
@@ -132,7 +129,7 @@ def _versions(interface: Interface) -> str:
     The version is part of every reference to a symbol: where two versions of a model are linked into one program, each
     part of it gets the functions that it was linked with.
     """
-    symbols = " ".join(f"{symbol};" for symbol in interface.symbols)
+    symbols = " ".join(f"{symbol};" for symbol in interface.visible)
     return f"{interface.symbol_version} {{ global: {symbols} local: *; }};\n"
 
 
@@ -157,7 +154,7 @@ def _wasm(interface: Interface) -> list[str]:
 
 
 def _dll(interface: Interface) -> list[str]:
-    exports = (f"/export:{symbol}" for symbol in interface.symbols)
+    exports = (f"/export:{symbol}" for symbol in interface.visible)
     files = f"/out:{interface.library}", f"/implib:{interface.name}.lib"
     return ["/nologo", "/dll", "/noentry", "/Brepro", "/machine:x64", *exports, *files]
 

@@ -122,7 +122,7 @@ def _module(interface: Interface) -> str:
         "version": version("kdpinn-edge"),
         "numbers": NUMBERS[interface.precision],
         "point": ", ".join(f"{number:g}" for number in centre),
-        "inputs": _json([column.name for column in interface.inputs]),
+        "inputs": _json(interface.input_names),
         "functions": _json({name: columns(program.outputs) for name, program in interface.functions.items()}),
     }
     return filled(_template("kernel.js"), values)

@@ -13,6 +13,8 @@ from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Program, columns
 
 WORD, ADDRESS = ir.IntType(32), ir.IntType(8).as_pointer()
+REFUSED = 1
+"""What CasADi takes for a failure."""
 Functions = Mapping[str, ir.Function]
 COMMON = ("outside", "integrity")
 """The functions that any processor of a target with several variants can run."""
@@ -42,6 +44,8 @@ def description(interface: Interface) -> str:
     module.triple = module.data_layout = ""
     if flag := interface.target.branch_protection:
         module.add_named_metadata("llvm.module.flags", [WORD(1), flag, WORD(1)])
+    for symbol in interface.refusals:
+        _returning(module, symbol, REFUSED)
     types, target = signatures(interface), interface.target
     common = {name: ir.Function(module, types.pop(name), interface.symbol(name)) for name in COMMON}
     variants: dict[str, Functions] = {
@@ -56,8 +60,7 @@ def description(interface: Interface) -> str:
         if target.artifact == "archive":
             set_sections(module)
         return str(module)
-    unsupported = ir.Function(module, ir.FunctionType(WORD, []), f"{interface.name}_unsupported")
-    ir.IRBuilder(unsupported.append_basic_block()).ret(ir.Constant(WORD, UNSUPPORTED_CPU))
+    unsupported = _returning(module, f"{interface.name}_unsupported", UNSUPPORTED_CPU)
     variants[NO_VARIANT] = {**dict.fromkeys(types, unsupported), **common}
     table = ir.GlobalVariable(module, ir.ArrayType(ADDRESS, len(target.variants)), f"{interface.name}_variants")
     descriptors = {name: _descriptor(module, interface, name, variants[name], table) for name in variants}
@@ -78,6 +81,13 @@ def set_sections(module: ir.Module) -> None:
             each.section = f".text.{each.name}" if each.blocks else ""
         elif each.initializer is not None and not each.name.startswith(TEXT):
             each.section = f".rodata.{each.name}"
+
+
+def _returning(module: ir.Module, symbol: str, code: int) -> ir.Function:
+    """A function that returns `code`, whatever it is given."""
+    function = ir.Function(module, ir.FunctionType(WORD, []), symbol)
+    ir.IRBuilder(function.append_basic_block()).ret(ir.Constant(WORD, code))
+    return function
 
 
 def _accessor(module: ir.Module, symbol: str, descriptor: ir.GlobalVariable) -> ir.Function:
@@ -125,7 +135,7 @@ def _descriptor(
     fields = [
         *(ir.Constant(WORD, n) for n in (ABI, scalar_bytes, len(interface.inputs), len(interface.functions))),
         *(string(text) for text in (interface.name, interface.target.profile, target)),
-        strings([column.name for column in interface.inputs]),
+        strings(interface.input_names),
         doubles(interface.lower),
         doubles(interface.upper),
         array([described(function, program) for function, program in interface.functions.items()]),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kdpinn_edge.bundle.manifest import LINKED_FILES, FunctionName, Input, Precision
-from kdpinn_edge.bundle.symbols import FOR, exported
+from kdpinn_edge.bundle.symbols import FOR, exported, visible
 from kdpinn_edge.export.targets.table import Target
 from kdpinn_edge.program.ir import Program
 
@@ -36,6 +36,11 @@ class Interface:
     statement: str = ""
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """What the numbers of a point are called."""
+        return tuple(column.name for column in self.inputs)
+
+    @property
     def constant_columns(self) -> tuple[int, ...]:
         """Which numbers of a point are constant during a call."""
         return tuple(i for i, column in enumerate(self.inputs) if column.name in self.per_call)
@@ -57,8 +62,22 @@ class Interface:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Every C function of the library, and nothing else is visible in it."""
+        """Every C function of the library."""
         return exported(self.name, self.functions, per_call=bool(self.per_call))
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """What a library that is loaded by name has beside each C function: CasADi calls it first, and it fails.
+
+        CasADi takes any function for one of its own and asks NAME_work for the memory that it needs. Without an answer
+        it would call NAME_eval as it calls its own, and take its success for a value.
+        """
+        return self.visible[len(self.symbols) :]
+
+    @property
+    def visible(self) -> tuple[str, ...]:
+        """Every symbol that is visible in the library, and nothing else is."""
+        return visible(self.symbols) if self.target.artifact in ("elf", "dylib", "dll") else self.symbols
 
     def symbol(self, function: str, variant: str | None = None) -> str:
         """The name of a C function; with `variant`, of its code for this one of several targets."""

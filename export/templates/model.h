@@ -39,6 +39,18 @@ enum { /* columns of y for @name@_@function@ */
 int32_t @name@_@function@(const @scalar@ *x, @scalar@ *y, int64_t n);
 
 @end@
+@each jacobian@
+/* The column of @name@_jet that is the derivative of output i by input j, both counted from 0. */
+#define @NAME@_JACOBIAN(i, j) (@first@ + @n_in@ * (i) + (j))
+
+@end@
+@each hessian@
+/* The column of @name@_jet that is the derivative of output i by the inputs j and k, in either order. */
+#define @NAME@_HESSIAN(i, j, k) \
+    (@first@ + @n_pairs@ * (i) + ((j) <= (k) ? @NAME@_PAIR_(j, k) : @NAME@_PAIR_(k, j)))
+#define @NAME@_PAIR_(j, k) ((j) * (2 * @n_in@ - 1 - (j)) / 2 + (k))
+
+@end@
 @each per_call@
 enum {
     @NAME@_N_P = @n_p@, /* inputs that are constant during a call: @p@ */

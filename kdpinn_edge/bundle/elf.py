@@ -41,6 +41,7 @@ ALLOWED = frozenset(
     {0, NEEDED, HASH, GNU_HASH, STRTAB, SYMTAB, STRSZ, 11, FLAGS, FLAGS_1, PLTREL}
     | {14, 16, 24, 3, 9, 19, 0x6FFFFFF9, 0x6FFFFFFA}  # SONAME, SYMBOLIC, BIND_NOW, PLTGOT, sizes and counts
     | {0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD}  # VERSYM, VERDEF, VERDEFNUM
+    | {0x70000001}  # AARCH64_BTI_PLT
     | {tag for place, size, _ in TABLES for tag in (place, size)}
 )
 """The tags that only say where something is. NEEDED is judged by its names."""

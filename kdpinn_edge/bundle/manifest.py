@@ -37,6 +37,7 @@ from kdpinn_edge.bundle.shape import (
     matches,
     misfits,
 )
+from kdpinn_edge.derive.names import Names
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.files import write_whole
@@ -82,6 +83,9 @@ LINKED_FILES: Mapping[Artifact, str] = {"elf": "lib{}.so.{}", "dylib": "lib{}.{}
 
 STATIC_FILES: Mapping[Artifact, str] = {"elf": "lib{}.a"}
 """What the same code is called as a static archive, where that stands beside the library."""
+
+CASADI_SOURCE, CASADI_LIBRARY = "{}_casadi.c", "lib{}_casadi.so"
+"""What the functions for CasADi are called, and the library that it loads, where there is one."""
 
 PROGRAM_FILES: Mapping[FunctionName, str] = {"eval": PROGRAM_FILE, "jet": "jet.npz", "residual": "residual.npz"}
 ONNX_FILES: Mapping[FunctionName, str] = {"eval": ONNX_FILE, "jet": "jet.onnx", "residual": "residual.onnx"}
@@ -224,6 +228,16 @@ class Manifest:
     def n_in(self) -> int:
         """The numbers per input point."""
         return len(self.inputs)
+
+    @property
+    def names(self) -> tuple[Names, tuple[str, ...]]:
+        """The columns of x and of eval, whose derivatives the columns of the jet are, and these; none without a jet."""
+        inputs = tuple(column.name for column in self.inputs)
+        outputs, jet = (
+            tuple(column.name for column in self.functions[each].outputs) if each in self.functions else ()
+            for each in ("eval", "jet")
+        )
+        return Names(inputs, outputs), jet
 
     @property
     def record(self) -> dict[str, Any]:

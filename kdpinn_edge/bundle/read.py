@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from kdpinn_edge.bundle.elf import loading_faults
 from kdpinn_edge.bundle.fmu import Image, image_of
 from kdpinn_edge.bundle.manifest import (
+    CASADI_LIBRARY,
     PROGRAM_FILES,
     FunctionName,
     Manifest,
@@ -20,8 +21,9 @@ from kdpinn_edge.bundle.manifest import (
 )
 from kdpinn_edge.bundle.signature import check_digest, check_signature
 from kdpinn_edge.bundle.statement import statement_of
-from kdpinn_edge.bundle.symbols import exported
+from kdpinn_edge.bundle.symbols import called_by_casadi, exported, for_casadi, visible
 from kdpinn_edge.bundle.x86 import CHOOSING
+from kdpinn_edge.derive.groups import has_hessian
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.program.file import parse_program
 from kdpinn_edge.program.ir import Program, columns
@@ -69,12 +71,22 @@ class Bundle:
         manifest = self.manifest
         symbols = exported(manifest.name, manifest.functions, per_call=bool(manifest.per_call))
         image = self.image
-        faults = loading_faults(
-            image.data, image.exports.union(symbols), may_choose=image.target == CHOOSING, may_need=image.needs
-        )
-        if faults:
+        self._check_loadable(manifest.library, image, image.exports.union(visible(symbols)))
+
+    def check_casadi_loadable(self) -> None:
+        """Raise BundleError as `check_loadable` does, for the library that CasADi loads."""
+        manifest = self.manifest
+        functions = for_casadi(manifest.name, twice=has_hessian(*manifest.names))
+        file = CASADI_LIBRARY.format(manifest.name)
+        image = Image(self.contents[file], manifest.target.name)
+        self._check_loadable(file, image, called_by_casadi(functions))
+
+    @staticmethod
+    def _check_loadable(file: str, image: Image, symbols: Iterable[str]) -> None:
+        may_choose = image.target == CHOOSING
+        if faults := loading_faults(image.data, [*symbols], may_choose=may_choose, may_need=image.needs):
             raise BundleError(
-                f"{manifest.library} is not loaded, since it does not pass the gates of an export: {listing(faults)}\n"
+                f"{file} is not loaded, since it does not pass the gates of an export: {listing(faults)}\n"
                 "Export the bundle again."
             )
 

@@ -17,14 +17,14 @@ SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def derivative_units(
-    requests: Sequence[str], inputs: Sequence[Input], outputs: Sequence[Output]
+    derivatives: Sequence[str], inputs: Sequence[Input], outputs: Sequence[Output]
 ) -> tuple[str | None, ...]:
-    """The unit of each derivative that `requests` asks for; None where it is unknown, or a sum has several."""
+    """The unit of each of the columns `derivatives` of a jet; None where it is unknown, or a sum has several."""
     names = Names(tuple(column.name for column in inputs), tuple(column.name for column in outputs))
     unit = {column.name: column.unit for column in inputs} | {column.name: column.unit for column in outputs}
 
-    def of(request: str) -> str | None:
-        match names.read(request):
+    def of(derivative: str) -> str | None:
+        match names.read(derivative):
             case InputColumn(column):
                 return unit[column]
             case Derivative(column, multi_index):
@@ -33,7 +33,7 @@ def derivative_units(
                 terms = {quotient(unit[column], [unit[x], unit[x]]) for x in axes or names.inputs}
                 return terms.pop() if len(terms) == 1 else None
 
-    return tuple(map(of, requests))
+    return tuple(map(of, derivatives))
 
 
 def quotient(unit: str | None, by: Sequence[str | None]) -> str | None:

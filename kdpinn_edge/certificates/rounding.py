@@ -52,7 +52,7 @@ class Rounding:
         return exact.hull(Interval(*ends))
 
     def affine(self, op: Affine, x: Form) -> tuple[Array, Array]:
-        """The error of op on numbers of the precision within x, and the largest magnitude of all its partial sums.
+        """The error of op on numbers of the precision within x, and the largest magnitude of all that is rounded.
 
         A partial sum lies within the sum of its terms at the centre, plus what all terms vary by, plus the roundings
         before it, which are few: `gamma` times the sum of magnitudes.
@@ -88,6 +88,7 @@ class Rounding:
         if not self._fused:
             exact = _is_power_of_two(weight)[:, :, None]
             products = np.abs(weight)[:, :, None] * (np.abs(x.centre) + radius)
+            largest = np.maximum(largest, products.max(axis=1) * (1 + gamma))
             error += (self.of(products * (1 + gamma)) * ~exact).sum(axis=1) + n_in * self._subnormal
         return error * (1 + gamma), largest
 

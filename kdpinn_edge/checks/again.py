@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdpinn_edge.bundle.manifest import PROGRAM_FILES, Errors, FunctionName
+from kdpinn_edge.bundle.manifest import CASADI_LIBRARY, CASADI_SOURCE, PROGRAM_FILES, Errors, FunctionName
 from kdpinn_edge.bundle.read import Bundle
 from kdpinn_edge.errors import BundleError, MisfitError, listing
 from kdpinn_edge.program.ir import Array, Program, columns
@@ -43,6 +43,7 @@ class Again:
 
     def files(self) -> str:
         """The files beside the library, and that there are no others than an export writes."""
+        from kdpinn_edge.export.artifacts.casadi_files import casadi_source
         from kdpinn_edge.export.artifacts.device_bench import bench_program, bench_sources
         from kdpinn_edge.export.artifacts.linking import linked_files
         from kdpinn_edge.export.artifacts.wrappers import languages_in, wrappers
@@ -57,6 +58,9 @@ class Again:
         if bench_program(interface) in found:
             derived |= bench_sources(interface)
             made.add(bench_program(interface))
+        if CASADI_SOURCE.format(self._manifest.name) in found:
+            derived |= casadi_source(interface)
+            made.add(CASADI_LIBRARY.format(self._manifest.name))
         faults = [
             f"{name} is {'not what an export writes there' if name in found else 'missing'}"
             for name in derived
@@ -70,6 +74,7 @@ class Again:
     def library(self) -> str:
         """The library, compiled and linked by the same tools."""
         from kdpinn_edge.export.artifacts.c_source import c_source
+        from kdpinn_edge.export.artifacts.casadi_files import casadi_files
         from kdpinn_edge.export.artifacts.linking import link, linker, linker_version
         from kdpinn_edge.export.fmu import fmu_files
         from kdpinn_edge.export.machine_code import object_code
@@ -86,7 +91,10 @@ class Again:
             if here != there:
                 raise MisfitError(f"linked by {there}; here it would be {here}")
             is_fmu = interface.target.artifact == "fmu"
-            found = fmu_files(model) if is_fmu else link(object_code(model.kernels, interface), interface, command)
+            code = b"" if is_fmu else object_code(model.kernels, interface)
+            found = fmu_files(model) if is_fmu else link(code, interface, command)
+            if CASADI_LIBRARY.format(manifest.name) in self._bundle.contents:
+                found |= casadi_files(code, interface, command)
         faults = [name for name, data in found.items() if self._bundle.contents.get(name) != data]
         if faults:
             raise BundleError(f"{' and '.join(faults)}: not the bytes that the same tools make of these Programs")

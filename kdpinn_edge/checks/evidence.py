@@ -19,11 +19,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from kdpinn_edge.bundle.manifest import CERTIFICATE_FILE, Input, Manifest, parse_manifest, read_manifest_bytes
+from kdpinn_edge.bundle.manifest import (
+    CERTIFICATE_FILE,
+    LARGEST_FILE,
+    Input,
+    Manifest,
+    parse_manifest,
+    read_manifest_bytes,
+)
 from kdpinn_edge.checks.check import CheckResult, check
 from kdpinn_edge.display import facts_text, table_html
 from kdpinn_edge.errors import BundleError
 from kdpinn_edge.files import check_folder, write_whole
+from kdpinn_edge.reading import read_whole
 from kdpinn_edge.runtime.load import Key
 
 SCHEMA = 1
@@ -210,7 +218,7 @@ def evidence(bundle: str | os.PathLike[str], *, key: Key = None, sha256: str | N
         hashlib.sha256(text).hexdigest(),
         manifest,
         lines,
-        hashlib.sha256(certificate.read_bytes()).hexdigest() if certificate.is_file() else None,
+        hashlib.sha256(read_whole(certificate, LARGEST_FILE)).hexdigest() if certificate.is_file() else None,
     )
 
 

@@ -49,7 +49,7 @@ def export(
         str | None, typer.Option(help="Link with this C compiler and its options.  [default: cc here, else ziglang]")
     ] = None,
     derivatives: Annotated[
-        str | None, typer.Option(help='Add the function `jet`, as in "u, u_x, u_t, u_xx" or "u, laplacian(u)".')
+        str | None, typer.Option(help='Add the function `jet`, as in "u, u_x, u_xx", "u, laplacian(u)", "jacobian".')
     ] = None,
     residual: Annotated[
         bool, typer.Option("--residual", help="Add the function `residual`: what is left of the equation.")
@@ -60,6 +60,9 @@ def export(
             help='Inputs that are constant during a call, as in "nu, s[100]": adds NAME_eval_for(p, x, y, n).'
         ),
     ] = None,
+    casadi: Annotated[
+        bool, typer.Option("--casadi", help="Add functions for CasADi; without --derivatives jacobian and hessian.")
+    ] = False,
     with_bench: Annotated[
         bool, typer.Option("--with-bench", help="Add a program for the device: self-test, latency, JSON.")
     ] = False,
@@ -114,6 +117,7 @@ def export(
             per_call=parse_per_call(per_call, found.program.inputs) if per_call is not None else (),
             equation=(found.problem.equation or None) if found.problem else None,
             cc=compiler_command(cc) if cc is not None else None,
+            casadi=casadi,
             with_bench=with_bench,
             languages=[each.strip() for each in languages.split(",")] if languages is not None else (),
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,

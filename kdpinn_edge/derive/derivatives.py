@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 
 from kdpinn_edge.derive.forward import Tangent
+from kdpinn_edge.derive.groups import terms_of
 from kdpinn_edge.derive.laplacian import LaplacianStream
 from kdpinn_edge.derive.names import Derivative, InputColumn, Laplacian, Names, Term, parse_requests
 from kdpinn_edge.derive.reverse import gradient
@@ -26,10 +27,11 @@ WORTH_A_SWEEP = 0.9  # at equal multiply-adds streams win: they share matrices, 
 
 
 def derivatives(program: Program, requests: Sequence[str]) -> Program:
-    """The Program with one output of size 1 per request, in this order, called as the request is in `names.py`.
+    """The Program with one output of size 1 per column, in the order of the requests, called as in `names.py`.
 
     A request is an output column ("u"), an input column ("nu"), a derivative of any order ("u_x", "u_xx", "u_x_nu"),
-    or "laplacian(u)" over all inputs, "laplacian(u, x, y)" over some. The result is simplified, its operations are in
+    or "laplacian(u)" over all inputs, "laplacian(u, x, y)" over some. "jacobian" and "hessian" ask for all first and
+    all second derivatives, "jacobian(u; x, t)" for some (`groups.py`). The result is simplified, its operations are in
     the order of the layers. Raises DerivativeError for a request that has no meaning or two, or that occurs twice;
     ProgramError where `program` is malformed.
     """
@@ -38,14 +40,7 @@ def derivatives(program: Program, requests: Sequence[str]) -> Program:
             f"the requests are the text {requests!r}; expected: a list, as parse_requests makes of it"
         )
     program = simplify(program)
-    names = Names(columns(program.inputs), columns(program.outputs))
-    terms: dict[str, Term] = {}
-    for request in requests:
-        term = names.read(request)
-        spelling = names.spell(term)
-        if spelling in terms:
-            raise DerivativeError(f"{spelling} is asked for twice, the second time as {request!r}; ask for it once")
-        terms[spelling] = term
+    terms = terms_of(requests, Names(columns(program.inputs), columns(program.outputs)))
     if not terms:
         raise DerivativeError("no derivative is asked for; expected: at least one request, as in ['u', 'u_x']")
     forward, backwards = (_differentiated(program, terms, backwards) for backwards in (False, True))

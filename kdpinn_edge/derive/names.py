@@ -7,6 +7,8 @@
     laplacian(u, x, y)          the sum of u_xx and u_yy
     laplacian(u)                over all inputs
 
+`groups.py` has the requests that stand for several of these.
+
 A request may have the inputs in any order, u_tx, or each alone, u_t_x; both are u_xt. A text that can be read in two
 ways is refused.
 """
@@ -159,7 +161,7 @@ class Names:
         )
         return (
             f"an output ({', '.join(self.outputs)}), an input ({', '.join(self.inputs)}), "
-            f"a derivative ({examples}, …) or laplacian({column})"
+            f"a derivative ({examples}, …), laplacian({column}), jacobian or hessian"
         )
 
 

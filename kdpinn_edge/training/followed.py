@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from kdpinn_edge.bundle.manifest import Input, Output, domain_fault
 from kdpinn_edge.errors import ProblemError, TrainError
 from kdpinn_edge.problems import Array, Math, Problem
+from kdpinn_edge.reading import parse_json
 from kdpinn_edge.training.outputs import check_finite
 
 CONSTANT = 1e-12
@@ -116,7 +116,7 @@ def follow(
 def read_columns(text: str) -> Columns:
     """The Columns that weights carry as JSON. Raises TrainError where the text is something else."""
     try:
-        document = json.loads(text)
+        document = parse_json(text.encode())
         kind: dict[str, Callable[[Any], Any]] = {"inputs": str, "outputs": str, "units": str}
         read = {each.name: tuple(map(kind.get(each.name, float), document[each.name])) for each in fields(Columns)[1:]}
         found = Columns(str(document["name"]), **read)
