@@ -185,7 +185,7 @@ def test_a_name_that_is_nearly_one(home: Path) -> None:
 def test_a_new_file_trains_as_it_is_written(home: Path) -> None:
     assert "kdpinn-edge train ./my_equation.py" in run("new", "my_equation")
     text = (home / "my_equation.py").read_text()
-    assert "template" not in text
+    assert "my_problem" not in text
     assert "type: ignore" not in text
     run("train", "./my_equation.py", "--hidden", "4", "--points", "30", "--rounds", "1")
     assert "exists already; expected: a new name" in refused("new", "my_equation")

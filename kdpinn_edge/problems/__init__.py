@@ -159,4 +159,4 @@ def new_file(name: str) -> bytes:
     if fault := name_fault(name):
         raise ProblemError(fault)
     text = Path(__file__).with_name("_template.py").read_text(encoding="utf-8")
-    return text.replace("template", name).replace("  # type: ignore[no-untyped-def]", "").encode()
+    return text.replace("my_problem", name).replace("  # type: ignore[no-untyped-def]", "").encode()

@@ -2,10 +2,10 @@
 
 It trains as it is; change one thing after the other.
 
-    kdpinn-edge train ./template.py
-    kdpinn-edge distill ./template.py --teacher runs/template_teacher
-    kdpinn-edge export runs/template_student --residual --out template_bundle
-    kdpinn-edge audit template_bundle
+    kdpinn-edge train ./my_problem.py
+    kdpinn-edge distill ./my_problem.py --teacher runs/my_problem_teacher
+    kdpinn-edge export runs/my_problem_student --residual --out my_problem_bundle
+    kdpinn-edge audit my_problem_bundle
 """
 
 from kdpinn_edge import Problem
@@ -42,7 +42,7 @@ def features(m, x, t):  # type: ignore[no-untyped-def]
 
 
 PROBLEM = Problem(
-    name="template",  # of the library and its functions: a-z, 0-9 and _
+    name="my_problem",  # of the library and its functions: a-z, 0-9 and _
     equation="u_t = 0.01 u_xx + 5 u (1 − u)",  # this and the next line are for people
     conditions="u(x, 0) = (1 − x²) exp(−8x²), u(±1, t) = 0",
     inputs=("x", "t"),
