@@ -80,7 +80,7 @@ def _taken(model: Prepared, command: Sequence[str], what: str) -> int | None:
     """The bytes of `what` that the artifact of a model takes; None where they are not measured."""
     interface = model.interface
     artifact = link(object_code(model.kernels, interface), interface, command)[interface.library]
-    sizes = check_artifact(artifact, interface)
+    sizes = check_artifact(artifact, interface).sizes
     return sizes.flash if what == "flash" else measure(artifact, interface, sizes, Budget()).stack
 
 

@@ -27,7 +27,6 @@ from kdpinn_edge.bundle.manifest import (
     Manifest,
     Output,
     Precision,
-    Sizes,
     Storage,
     read_manifest,
     read_manifest_bytes,
@@ -45,7 +44,7 @@ from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_files, check_casadi
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.artifacts.fmu import binaries, check_fmus, check_no_compiler, measured_of
-from kdpinn_edge.export.artifacts.gates import check_artifact
+from kdpinn_edge.export.artifacts.gates import Contents, check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
@@ -168,7 +167,7 @@ def export_bundle(
     _check_added(interface, with_bench=with_bench, casadi=casadi)
     chosen = check_languages(languages, interface)
     errors = model.errors(max_relative_error=max_relative_error)
-    with _new_folder(directory) as folder:
+    with whole_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
             if advice := compiler_advice(interface):
@@ -185,14 +184,16 @@ def export_bundle(
             (folder / BENCH.format(name)).chmod(0o755)
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
-        sizes = _gated(made, interface)
+        gated = _gated(made, interface)
+        sizes = gated.sizes if gated else None
         _prove(made[interface.library], model)
         try:
             usage = measure(*measured_of(made[interface.library], interface), sizes, budget)
         except BudgetError as error:
             raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-        manifest = model.manifest(usage, errors, sizes=sizes, files=files)
+        helpers = sorted(gated.needs & interface.target.helpers) if gated else ()
+        manifest = model.manifest(usage, errors, sizes=sizes, helpers=helpers, files=files)
         if signer is not None:
             manifest = replace(manifest, signer=signer.fingerprint)
         _write(manifest, folder, signer)
@@ -219,8 +220,8 @@ def _made(model: Prepared, command: Sequence[str]) -> tuple[dict[str, bytes], by
     return link(code, interface, command), code
 
 
-def _gated(made: Mapping[str, bytes], interface: Interface) -> Sizes | None:
-    """The sizes of the library among the files `made`. Raises ExportError where one does not pass its gates."""
+def _gated(made: Mapping[str, bytes], interface: Interface) -> Contents | None:
+    """What the library holds among the files `made`. Raises ExportError where one does not pass its gates."""
     artifact = interface.target.artifact
     if artifact == "c99":
         return None
@@ -265,7 +266,7 @@ def _kind(directory: Path) -> Kind:
 
 
 @contextmanager
-def _new_folder(directory: Path) -> Iterator[Path]:
+def whole_folder(directory: Path) -> Iterator[Path]:
     """A folder beside `directory` that becomes it in the end, or is gone after an error or an interrupt."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)

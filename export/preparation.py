@@ -116,6 +116,7 @@ class Prepared:
         errors: Mapping[FunctionName, tuple[Errors, Errors | None]],
         *,
         sizes: Sizes | None = None,
+        helpers: Sequence[str] = (),
         files: Mapping[str, str] | None = None,
     ) -> Manifest:
         """The record of the model, with its `errors` as they were measured."""
@@ -131,6 +132,7 @@ class Prepared:
             functions={name: self._function(name, usage, *errors[name]) for name in self.programs},
             equation=self.equation,
             sizes=sizes,
+            helpers=tuple(helpers),
             stack=usage.stack,
             measured=usage.how,
             toolchain=self.toolchain,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import metadata
+from io import TextIOWrapper
 from typing import NoReturn
 
 from kdpinn_edge.errors import did_you_mean
@@ -11,7 +12,13 @@ from kdpinn_edge.extras import COMMANDS, pip_install, what_is_missing
 
 
 def main() -> None:
-    """Run the command line; where an extra is missing, say which. An interrupt ends it in one line, with 130."""
+    """Run the command line; where an extra is missing, say which. An interrupt ends it in one line, with 130.
+
+    A character that the console does not have is printed as a question mark.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         from kdpinn_edge.cli import app
 

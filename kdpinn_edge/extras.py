@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "study": ("export", "train", "compare"),
     "search": ("search",),
     "export": ("export",),
+    "layout": ("export",),
     "targets": ("export",),
     "check": ("export",),
     "certify": ("export",),

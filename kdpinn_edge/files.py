@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,10 +14,11 @@ from stat import S_ISREG
 
 from kdpinn_edge.errors import KdpinnError
 from kdpinn_edge.interrupts import undisturbed
+from kdpinn_edge.system import flags, lock
 from kdpinn_edge.unfinished import SUFFIX, finished_name, held, new_file, private_name, remove_abandoned
 
 RENAME_EXCHANGE = 2
-PLAIN = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+PLAIN = flags("O_CREAT", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")
 """How a file is opened that is not replaced: no link is followed, and no FIFO waited for."""
 
 
@@ -51,7 +51,7 @@ def alone(path: Path) -> Iterator[None]:
     with naming(path):
         descriptor = _plain(path, os.O_WRONLY)
     try:  # what is done in here has errors of its own
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         yield
     finally:
         os.close(descriptor)
@@ -72,7 +72,7 @@ def _is_no_file(path: Path) -> bool:
 
 def _sync(path: Path) -> None:
     """Let what is in a file, or which names are in a folder, outlive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, flags("O_RDONLY", "O_CLOEXEC"))
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -9,7 +9,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let no signal of this thread interrupt what is done in here: it comes afterwards."""
+    """Let no signal of this thread interrupt what is done in here: it comes afterwards.
+
+    Where signals cannot be put off, as on Windows, they are not.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGALRM})
     try:
         yield

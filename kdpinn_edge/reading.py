@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any, BinaryIO
 
+from kdpinn_edge.system import flags
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 LARGEST_JSON = 4 * MIB
 """Bytes of a document that describes one thing. In memory it takes up to 25 times as much."""
@@ -31,8 +33,8 @@ def opened(path: str | os.PathLike[str], largest: int, *, link: bool = True) -> 
     Raises OSError where it is something else, or larger.
     """
     _check_regular(os.stat(path) if link else os.lstat(path), path)
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if link else os.O_NOFOLLOW)
-    with open(os.open(path, flags), "rb") as file:
+    way = flags("O_RDONLY", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY") | (0 if link else flags("O_NOFOLLOW"))
+    with open(os.open(path, way), "rb") as file:
         found = os.fstat(file.fileno())
         _check_regular(found, path)  # it may be another by now
         if found.st_size > largest:

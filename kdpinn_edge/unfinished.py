@@ -7,7 +7,6 @@ the same place tells what a killed one left, which it removes, from what another
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from secrets import token_hex
 from stat import S_ISDIR, S_ISREG
 
 from kdpinn_edge.interrupts import undisturbed
+from kdpinn_edge.system import flags, lock
 
 TOKEN_BYTES = 8
 SUFFIX = ".unfinished"
@@ -42,7 +42,7 @@ def new_file(target: Path) -> Iterator[tuple[int, Path]]:
     remove_abandoned(target)
     while True:
         path = private_name(target)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, flags("O_WRONLY", "O_CREAT", "O_EXCL", "O_CLOEXEC"), 0o666)
         try:
             if _locked(descriptor, path):
                 yield descriptor, path
@@ -73,7 +73,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 @contextmanager
 def held(folder: Path) -> Iterator[bool]:
     """Hold the lock of `folder`; yields whether it is still where it was."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(folder, flags("O_RDONLY", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"))
     try:
         yield _locked(descriptor, folder)
     finally:
@@ -91,12 +91,12 @@ def remove_abandoned(target: Path) -> None:
 
 def _remove_unlocked(path: Path) -> None:
     """Remove `path`, a file or folder. Raises OSError where a writer holds it, or it is something else."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, flags("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
     try:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid():
             return
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, wait=False)
         if os.path.samestat(found, os.lstat(path)):
             if S_ISDIR(found.st_mode):
                 shutil.rmtree(path)
@@ -109,7 +109,7 @@ def _remove_unlocked(path: Path) -> None:
 def _locked(descriptor: int, path: Path) -> bool:
     """Lock what is open; False where another writer found it before it was locked, and removed it."""
     with suppress(OSError):  # a file system without locks: there nobody gets one, and nothing is removed
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:

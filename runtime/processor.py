@@ -19,6 +19,8 @@ MACHINES = {"aarch64": ARM64, "arm64": ARM64, "armv7": ("armv7l", "armv8l", *ARM
 def misfit(manifest: Manifest) -> str | None:
     """The reason why this machine cannot load the library, as far as that shows without loading it, or None."""
     target = manifest.target
+    if (system := platform.system()) != "Linux":
+        return f"this machine runs {system}, where no library is loaded"
     if manifest.library.endswith(".fmu"):
         here = f"{platform.system()} on {platform.machine()}"
         return None if fmu.platform_here() else f"it has no binary for {here}"

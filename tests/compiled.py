@@ -64,7 +64,7 @@ class Library:
         interface = Interface(name, precision, target, inputs, self.functions)
         self.kernel = kernel(self.functions, precision, target, crossover)
         self.bytes = link(object_code([self.kernel], interface), interface, linker(interface))[interface.library]
-        self.sizes = check_artifact(self.bytes, interface)
+        self.sizes = check_artifact(self.bytes, interface).sizes
         self.precision = precision
         with TemporaryDirectory() as folder:
             path = Path(folder) / "model.so"

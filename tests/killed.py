@@ -30,7 +30,7 @@ from kdpinn_edge.studies.study.results import read_accuracy
 from kdpinn_edge.training.run_folder import read_json, read_metrics
 from kdpinn_edge.training.weights import read_tensors
 
-PATIENCE_S = 300
+PATIENCE_S = 900
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def _record(out: Path) -> int:
 
 
 TINY = ("--hidden", "6", "--points", "100", "--rounds", "6", "--steps", "10")
-STUDY = ("--size", "4", "--size", "5", "--seeds", "1", "--method", "values", "--seconds", "1")
+STUDY = ("--size", "4", "--size", "5", "--seeds", "1", "--method", "values", "--seconds", "5")
 BENCH = ("--backend", "library, cffi", "--backend", "numpy program", "--n", "1")
-SEARCH = ("--max-error", "1", "--trials", "3", "--seconds", "1")
+SEARCH = ("--max-error", "1", "--trials", "2", "--seconds", "1", "--rounds", "1")
 COMMANDS = {
     "export": Command(("export", "heat_small", "--target", "c99", "--out"), "heat", _bundle, ("--force",)),
     "train": Command(("train", "heat", *TINY, "--out"), "run", _run, ("--resume",), _is_run, _weights),

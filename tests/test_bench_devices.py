@@ -45,14 +45,23 @@ PROGRAM = mlp(2, 8, 2, 1)
 REQUESTS = ("u", "u_x0")
 FUNCTIONS = {"eval": PROGRAM, "jet": derivatives(PROGRAM, REQUESTS)}
 INPUTS = (Input("x0", -1.0, 1.0), Input("x1", 0.0, 2.0))
-SEMIHOSTING = ("-display", "none", "-chardev", "stdio,id=out", "-semihosting-config", "enable=on,chardev=out")
+SEMIHOSTING = (
+    "-bios",
+    "none",
+    "-display",
+    "none",
+    "-chardev",
+    "stdio,id=out",
+    "-semihosting-config",
+    "enable=on,chardev=out",
+)
 EMULATORS: Mapping[str, Sequence[str]] = {
     "x86-64-v3": (),
     "x86-64-v2": (),
     "aarch64": ("qemu-aarch64",),
     "armv7": ("qemu-arm",),
     "riscv64": ("qemu-riscv64",),
-    **{name: ("qemu-system-arm", "-M", memory.machine, *SEMIHOSTING, "-kernel") for name, memory in MEMORY.items()},
+    **{name: (memory.emulator, "-M", memory.machine, *SEMIHOSTING, "-kernel") for name, memory in MEMORY.items()},
 }
 
 

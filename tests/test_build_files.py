@@ -252,3 +252,9 @@ def test_no_name_of_a_model_is_that_of_another_file(name: str, chosen: str, tmp_
     assert len({file.casefold() for file in written[name]}) == len(written["net"])
     with pytest.raises(ExportError, match="'example' is taken by a file of every bundle"):
         export_bundle(small, tmp_path / "example", name="example", target=chosen)
+
+
+def test_the_library_of_an_export_is_not_kept_open(tmp_path: Path) -> None:
+    """Whoever overwrites it in place does not end the process that has exported it, at the next library it loads."""
+    export_bundle(OLD, tmp_path / "net", name="net")
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()

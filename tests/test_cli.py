@@ -599,7 +599,7 @@ def test_export_without_a_compiler_says_what_to_install(
         ("study wav", ["wave"]),
         ("export burgers_t", ["burgers_teacher"]),
         ("distill heat --teacher heat_s", ["heat_small", "heat_student"]),
-        ("export heat --target cortex-m", ["cortex-m4", "cortex-m7", "cortex-m33"]),
+        ("export heat --target cortex-m", ["cortex-m4", "cortex-m7", "cortex-m33", "cortex-m0plus", "cortex-m3"]),
         ("search heat --target nat", ["native"]),
         ("bench-zoo heat kov", ["kovasznay"]),
         ("export ./", []),
@@ -724,4 +724,4 @@ except KeyboardInterrupt:
 def test_bad_input_is_refused_before_compiling_is_announced(program_file: Path, tmp_path: Path) -> None:
     message = refused("export", program_file, "--out", tmp_path / "new", "--name", "net", "--target", "cortex-m0")
     assert "compiling" not in message
-    assert "no floating-point unit" in message
+    assert "the code of cortex-m0plus runs on it" in message

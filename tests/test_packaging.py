@@ -198,7 +198,8 @@ def test_the_base_install_names_what_a_command_needs(base: Path) -> None:
     assert (
         code,
         err.endswith(
-            "search, export, targets, check, certify, evidence, bench, bench-zoo, audit, info. Did you mean 'train'?\n"
+            "search, export, layout, targets, check, certify, evidence, bench, bench-zoo, audit, info. "
+            "Did you mean 'train'?\n"
         ),
     ) == (2, True)
 

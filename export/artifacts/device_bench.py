@@ -1,8 +1,8 @@
 """`device_bench`: a program for the device that runs the model's self-test, times its functions, and prints JSON.
 
 It is the model's machine code and one C file without a C library, compiled by ziglang: an executable for Linux that
-makes its system calls itself, and an image for Cortex-M with its own start-up code that speaks semihosting. What it
-prints, `kdpinn-edge bench --add` reads.
+makes its system calls itself, and an image for bare metal with its own start-up code that speaks semihosting. The
+soft-float helpers are those of the GNU compiler. What it prints, `kdpinn-edge bench --add` reads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA, N_DEVICE, timed_points
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.c_files import c_files, filled_template
+from kdpinn_edge.export.artifacts.gnu import MACHINES, compiler, missing
 from kdpinn_edge.export.artifacts.linking import ZIG
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import TARGETS, Target
@@ -36,6 +37,7 @@ NUMBERS_PER_LINE = 8
 class Memory:
     """Where a machine that serves semihosting has its code and its data: addresses and sizes as a linker reads them."""
 
+    emulator: str
     machine: str
     flash: str
     flash_size: str
@@ -43,17 +45,26 @@ class Memory:
     ram_size: str
 
 
+MPS2, VIRT = ("0x00000000", "4M", "0x20000000", "4M"), ("0x80000000", "4M", "0x80400000", "4M")
 MEMORY = {
-    "cortex-m4": Memory("mps2-an386", "0x00000000", "4M", "0x20000000", "4M"),
-    "cortex-m7": Memory("mps2-an500", "0x00000000", "4M", "0x20000000", "4M"),
-    "cortex-m33": Memory("mps2-an505", "0x10000000", "4M", "0x38000000", "2M"),
+    "cortex-m0plus": Memory("qemu-system-arm", "microbit", "0x00000000", "256K", "0x20000000", "16K"),
+    "cortex-m3": Memory("qemu-system-arm", "mps2-an385", *MPS2),
+    "cortex-m4": Memory("qemu-system-arm", "mps2-an386", *MPS2),
+    "cortex-m7": Memory("qemu-system-arm", "mps2-an500", *MPS2),
+    "cortex-m33": Memory("qemu-system-arm", "mps2-an505", "0x10000000", "4M", "0x38000000", "2M"),
+    "rv32imc": Memory("qemu-system-riscv32", "virt", *VIRT),
+    "rv32imac": Memory("qemu-system-riscv32", "virt", *VIRT),
 }
-"""The machines of QEMU, and Arm's boards of the same name."""
+"""The machines of QEMU, and boards of the same name. The core of microbit is a Cortex-M0, which lacks nothing here."""
 
 SYSTEMS = {"x86_64": "x86_64-linux-none", "aarch64": "aarch64-linux-none", "armv7": "arm-linux-eabihf"} | {
     "riscv64": "riscv64-linux-none"
 }
 """What Zig calls Linux on each architecture."""
+
+RISCV = "riscv32"
+UNALTERED = "-fno-tree-loop-distribute-patterns"
+"""GCC would make a loop that clears memory a call of the C library."""
 
 
 def check_bench(target: Target) -> None:
@@ -66,21 +77,19 @@ def check_bench(target: Target) -> None:
             "the bench for the device is compiled by the package ziglang, which is not installed: "
             "pip install 'kdpinn-edge[cross]'"
         )
+    if target.helpers and compiler(target) is None:
+        raise ExportError(f"the bench for the device cannot be linked: {missing(target)}")
 
 
 def device_bench(object_code: bytes, interface: Interface) -> dict[str, bytes]:
-    """File name → contents: the program, its source, and for Cortex-M its linker script.
+    """File name → contents: the program, its source, and for bare metal its linker script.
 
     `object_code` is the model's own. Equal models give equal bytes. Raises ExportError as `check_bench` does.
     """
-    name, target = BENCH.format(interface.name), interface.target
-    check_bench(target)
+    name = BENCH.format(interface.name)
+    check_bench(interface.target)
     sources = bench_sources(interface)
-    layout: tuple[str, ...] = ()
-    if target.name in MEMORY:
-        layout = (f"--script={name}.ld", "-z", "max-page-size=4096")
-    program = _built(object_code, {**c_files(interface), **sources}, name, _machine(target), layout)
-    return {**sources, bench_program(interface): program}
+    return {**sources, bench_program(interface): built(object_code, interface, sources, name)}
 
 
 def bench_program(interface: Interface) -> str:
@@ -90,31 +99,43 @@ def bench_program(interface: Interface) -> str:
 
 def bench_sources(interface: Interface) -> dict[str, bytes]:
     """File name → contents of what the program is built from, beside the model's own files."""
-    name, target = BENCH.format(interface.name), interface.target
+    name, memory = BENCH.format(interface.name), MEMORY.get(interface.target.name)
+    sources = {f"{name}.c": _source(interface, *start(interface.target))}
+    if memory is not None:
+        sources[f"{name}.ld"] = filled_template("bench_bare_metal.ld", interface, asdict(memory))
+    return sources
+
+
+def start(target: Target) -> tuple[str, dict[str, str]]:
+    """The template of what runs before and below the bench on this machine, and the words to fill it with."""
     memory = MEMORY.get(target.name)
     if memory is None:
-        return {f"{name}.c": _source(interface, "bench_linux.c", {})}
-    words = {"compiler": " ".join(_machine(target)), "machine": memory.machine}
-    return {
-        f"{name}.c": _source(interface, "bench_cortex_m.c", words),
-        f"{name}.ld": filled_template("bench_cortex_m.ld", interface, asdict(memory)),
-    }
+        return "bench_linux.c", {}
+    by_gcc = (*MACHINES[target.name], UNALTERED) if target.helpers else ("zig", "cc", *machine(target))
+    words = {"compiler": " ".join(by_gcc), "helpers": "-lgcc " if target.helpers else "", "machine": memory.machine}
+    return f"bench_{'riscv32' if target.triple.startswith(RISCV) else 'cortex_m'}.c", words
 
 
-def _machine(target: Target) -> tuple[str, ...]:
-    """What Zig is told of the target."""
-    if target.name in MEMORY:
-        return ("-target", "thumb-freestanding-eabihf", f"-mcpu={target.cpu.replace('-', '_')}")
-    return ("-target", SYSTEMS[target.triple.partition("-")[0]])
+def machine(target: Target) -> tuple[str, ...]:
+    """The options by which Zig compiles for the target."""
+    if target.name not in MEMORY:
+        return "-target", SYSTEMS[target.triple.partition("-")[0]]
+    if target.triple.startswith(RISCV):
+        return "-target", "riscv32-freestanding", f"-mcpu=generic_rv32{target.features.replace(',', '')}+zicsr"
+    return (
+        "-target",
+        f"thumb-freestanding-{'eabi' if target.helpers else 'eabihf'}",
+        f"-mcpu={target.cpu.replace('-', '_')}",
+    )
 
 
-def _source(interface: Interface, machine: str, words: Mapping[str, str]) -> bytes:
+def _source(interface: Interface, start: str, words: Mapping[str, str]) -> bytes:
     x = timed_points(interface.inputs, N_DEVICE).astype(PRECISIONS[interface.precision])
     suffix = "f" if interface.precision == "float32" else ""
     numbers = [f"{float(value).hex()}{suffix}" for value in x.flat]
     lines = (numbers[i : i + NUMBERS_PER_LINE] for i in range(0, len(numbers), NUMBERS_PER_LINE))
     measured = {
-        "machine": filled_template(machine, interface, words).decode(),
+        "machine": filled_template(start, interface, words).decode(),
         "schema": str(DEVICE_SCHEMA),
         "n_points": str(N_DEVICE),
         "most_out": str(max(program.n_out for program in interface.functions.values())),
@@ -123,16 +144,20 @@ def _source(interface: Interface, machine: str, words: Mapping[str, str]) -> byt
     return filled_template("bench.c", interface, measured)
 
 
-def _built(
-    object_code: bytes, files: Mapping[str, bytes], name: str, machine: Sequence[str], layout: Sequence[str]
-) -> bytes:
-    """`name`.c among `files`, linked with `object_code`. Raises ExportError with the compiler's words if that fails."""
+def built(object_code: bytes, interface: Interface, sources: Mapping[str, bytes], name: str) -> bytes:
+    """`name`.c among `sources`, linked with `object_code`, on bare metal by `name`.ld.
+
+    Raises ExportError with the compiler's words if that fails.
+    """
+    target, script = interface.target, f"{name}.ld"
+    layout = (f"--script={script}", "-z", "max-page-size=4096") if script in sources else ()
+    helpers = [str(found.library)] if target.helpers and (found := compiler(target)) else []
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
-        for file, data in {**files, "kernel.o": object_code}.items():
+        for file, data in {**c_files(interface), **sources, "kernel.o": object_code}.items():
             (Path(folder) / file).write_bytes(data)
         commands = (
-            (*ZIG, "cc", *machine, *COMPILE, "-o", "bench.o", f"{name}.c"),
-            (*ZIG, "ld.lld", *LINK, *layout, "-o", name, "bench.o", "kernel.o"),
+            (*ZIG, "cc", *machine(target), *COMPILE, "-o", "bench.o", f"{name}.c"),
+            (*ZIG, "ld.lld", *LINK, *layout, "-o", name, "bench.o", "kernel.o", *helpers),
         )
         environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
         for command in commands:

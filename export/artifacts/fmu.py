@@ -15,14 +15,14 @@ from io import BytesIO
 
 from kdpinn_edge.bundle.fmi_functions import FMI_FUNCTIONS
 from kdpinn_edge.bundle.fmu import FMI3_FILE, LINUX, MEMORY, PLATFORMS, Platform, member
-from kdpinn_edge.bundle.manifest import Artifact, FunctionName, Output, Sizes
+from kdpinn_edge.bundle.manifest import Artifact, FunctionName, Output
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.build_files import needs_libm
 from kdpinn_edge.export.artifacts.c_files import c_files, filled_template
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.fmu_description import build_description, fmi2_description, fmi3_description
 from kdpinn_edge.export.artifacts.fmu_variables import Variables, first_places, variables
-from kdpinn_edge.export.artifacts.gates import Surroundings, check_artifact
+from kdpinn_edge.export.artifacts.gates import Contents, Surroundings, check_artifact
 from kdpinn_edge.export.artifacts.integrity import with_record
 from kdpinn_edge.export.artifacts.linking import OBJECT, ZIG, Command, run_in
 from kdpinn_edge.export.lowering.kernel import Kernel
@@ -108,12 +108,12 @@ def fmus(
     return archives
 
 
-def check_fmus(contents: Mapping[str, bytes], interface: Interface) -> Sizes:
-    """The sizes of the binary for Linux on x86-64, where all of both FMUs among `contents` pass the gates.
+def check_fmus(contents: Mapping[str, bytes], interface: Interface) -> Contents:
+    """What the binary for Linux on x86-64 holds, where all of both FMUs among `contents` pass the gates.
 
     Raises ExportError with what does not, and where the two differ; BundleError where a binary is missing.
     """
-    name, sizes = interface.name, {}
+    name, found = interface.name, {}
     for platform in PLATFORMS.values():
         first, second = (
             member(contents[file], platform.binary(name, fmi))
@@ -121,8 +121,8 @@ def check_fmus(contents: Mapping[str, bytes], interface: Interface) -> Sizes:
         )
         if first != second:
             raise ExportError(f"the FMUs have two binaries for {platform.target} that differ: export the bundle again")
-        sizes[platform.target] = _checked(first, interface, platform)
-    return sizes[PLATFORMS[LINUX].target]
+        found[platform.target] = _checked(first, interface, platform)
+    return found[PLATFORMS[LINUX].target]
 
 
 def for_platform(interface: Interface, platform: Platform) -> Interface:
@@ -144,7 +144,7 @@ def measured_of(library: bytes, interface: Interface) -> tuple[bytes, Interface]
     return binaries(library, interface)[0]
 
 
-def _checked(binary: bytes, interface: Interface, platform: Platform) -> Sizes:
+def _checked(binary: bytes, interface: Interface, platform: Platform) -> Contents:
     made_for = for_platform(interface, platform)
     around = Surroundings(FMI_FUNCTIONS, HEAP[made_for.target.artifact], f"{interface.name}{platform.suffix}")
     return check_artifact(binary, made_for, around=around)

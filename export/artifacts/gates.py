@@ -59,15 +59,15 @@ ALONE = Surroundings()
 
 def check_artifact(
     artifact: bytes, interface: Interface, kind: Kind | None = None, around: Surroundings = ALONE
-) -> Sizes:
-    """The sizes of an artifact that passes the gates; ExportError with every gate that it does not pass.
+) -> Contents:
+    """What an artifact that passes the gates holds; ExportError with every gate that it does not pass.
 
     `kind` is what it is, by default what the target makes; "static" is the archive beside a library.
 
     Gates: it exports the functions of its header, what keeps CasADi from calling these, those of `around`, and nothing
-    else; it needs no symbol and no library, but for what the system demands of every library (MINIMUM) and what
-    `around` names; it has no writable data but what a loader fills in and then protects (the addresses in the
-    descriptor); loading an ELF library runs no code, but for what chooses between variants.
+    else; it needs no symbol and no library, but for what the system demands of every library (MINIMUM), the soft-float
+    helpers of its target, and what `around` names; it has no writable data but what a loader fills in and then protects
+    (the addresses in the descriptor); loading an ELF library runs no code, but for what chooses between variants.
     """
     kind = kind or interface.target.artifact
     if kind not in READ:
@@ -76,7 +76,7 @@ def check_artifact(
         found = READ[kind](artifact)
     except (ELFError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ExportError(f"{interface.library} is not what it should be, {WORDS[kind]}: {error}") from error
-    minimum = MINIMUM.get(kind, frozenset())
+    minimum = MINIMUM.get(kind, frozenset()) | interface.target.helpers
     expected = {*interface.visible, *around.exports}
     faults = list(found.faults)
     if found.exports - minimum != expected:
@@ -97,7 +97,7 @@ def check_artifact(
         faults.append(f"has no symbols of the version {interface.symbol_version}")
     if faults:
         raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")
-    return found.sizes
+    return found
 
 
 WORDS: Mapping[Kind, str] = {

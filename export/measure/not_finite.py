@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.bundle.probe import not_finite_points
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.measure.obstacle import obstacle
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import NumpyProgram
 
@@ -56,10 +56,9 @@ def _evaluated(library: Path, interface: Interface) -> Evaluate | None:
             return y
 
         return call
-    if find_spec("unicorn") is not None:
-        from kdpinn_edge.export.measure.emulator import PROCESSORS, Machine
+    if obstacle(target) is not None:
+        return None
+    from kdpinn_edge.export.measure.emulator import Machine
 
-        if target.name in PROCESSORS:
-            machine = Machine(target, library.read_bytes())
-            return lambda symbol, x, n_out: machine.evaluate(symbol, x, n_out)[0]
-    return None
+    machine = Machine(target, library.read_bytes())
+    return lambda symbol, x, n_out: machine.evaluate(symbol, x, n_out)[0]

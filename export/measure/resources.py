@@ -6,14 +6,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from kdpinn_edge.bundle.manifest import FunctionName, Sizes
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.errors import BudgetError, ExportError
+from kdpinn_edge.export.artifacts.gnu import compiler
 from kdpinn_edge.export.measure import callgrind
+from kdpinn_edge.export.measure.obstacle import obstacle
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Array
@@ -100,16 +101,17 @@ def _hold(what: str, found: int, limit: int | None, interface: Interface) -> Non
 def _measured(artifact: bytes, interface: Interface) -> Usage:
     if callgrind.is_native(interface.target):
         return _counted(artifact, interface)
-    if find_spec("unicorn") is None:
-        return Usage(None, {}, {}, "stack and instructions not measured: pip install 'kdpinn-edge[emulate]'")
+    if (reason := obstacle(interface.target)) is not None:
+        return Usage(None, {}, {}, f"stack and instructions not measured: {reason}")
     return _emulated(artifact, interface)
 
 
 def _emulated(artifact: bytes, interface: Interface) -> Usage:
-    from kdpinn_edge.export.measure.emulator import PROCESSORS, Machine
+    from kdpinn_edge.export.measure.emulator import Machine
 
-    if interface.target.name not in PROCESSORS:
-        return Usage(None, {}, {}, f"stack and instructions not measured: no emulator for {interface.target.name}")
+    how = f"counted by unicorn {version('unicorn')}"
+    if interface.target.helpers and (found := compiler(interface.target)):
+        how += f" with the soft-float helpers of {found.described}, whose time depends on the numbers"
     machine = Machine(interface.target, artifact)
     test = _tested(machine, interface)
     x = _points(interface)
@@ -125,16 +127,15 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
     for program, symbol in zip(interface.functions.values(), interface.per_call_functions, strict=False):
         for n in N_POINTS:
             deepest.append(machine.evaluate(interface.symbol(symbol), others[:n], program.n_out, p)[1].stack)
-    return Usage(max(deepest), stacks, instructions, f"counted by unicorn {version('unicorn')}")
+    return Usage(max(deepest), stacks, instructions, how)
 
 
 def emulated_self_test(artifact: bytes, interface: Interface) -> None:
     """Raise ExportError where the self-test of an artifact fails on the emulated processor of its target, if any is."""
-    if find_spec("unicorn") is not None:
-        from kdpinn_edge.export.measure.emulator import PROCESSORS, Machine
+    if obstacle(interface.target) is None:
+        from kdpinn_edge.export.measure.emulator import Machine
 
-        if interface.target.name in PROCESSORS:
-            _tested(Machine(interface.target, artifact), interface)
+        _tested(Machine(interface.target, artifact), interface)
 
 
 def _tested(machine: Machine, interface: Interface) -> Call:

@@ -11,6 +11,7 @@ import llvmlite.binding as llvm
 from kdpinn_edge.bundle.manifest import LIBRARY_FILES, Artifact, Grade, Precision
 from kdpinn_edge.bundle.x86 import best_level
 from kdpinn_edge.errors import ExportError, did_you_mean
+from kdpinn_edge.export.targets import soft_float
 from kdpinn_edge.numerics.lanes import FAST_SUFFIX
 
 
@@ -38,11 +39,12 @@ Registers = Mapping[Precision, Vectors]
 class Target:
     """One kind of machine: `triple`, `cpu` and `features` are LLVM's words for it, `serves` says what it is for.
 
-    `by_precision` has the registers for each precision that its hardware computes. `profile` is the numerics profile
+    `by_precision` has the registers for each precision that it computes in. `profile` is the numerics profile
     that its instructions serve. `flushes` tells that its vector hardware takes subnormal numbers for zero, so that bits
     are those of the profile only where none occurs. `variants` are the names of the targets that it consists of, best
     first, where the library holds the code of several and the processor decides; the registers are then those of the
-    best.
+    best. `helpers` are the functions of the compiler's run-time library that its code may call, where no instruction
+    computes with floats.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Target:
     by_precision: Registers
     profile: str = "fma-2"
     flushes: bool = False
+    helpers: frozenset[str] = frozenset()
     variants: tuple[str, ...] = ()
 
     @property
@@ -78,12 +81,12 @@ class Target:
     @property
     def branches(self) -> bool:
         """Whether it can choose between two numbers by a branch only."""
-        return self.triple.startswith("riscv")
+        return self.triple.startswith(("riscv", "thumbv6m"))
 
     @property
     def widens(self) -> bool:
         """Whether it has an instruction that makes a float32 of a float16."""
-        return not self.triple.startswith(("riscv", "wasm")) and self.cpu != "x86-64-v2"
+        return not (self.helpers or self.triple.startswith(("riscv", "wasm")) or self.cpu == "x86-64-v2")
 
     @property
     def is_arm32(self) -> bool:
@@ -97,7 +100,9 @@ class Target:
         """
         if self.artifact != "elf" or self.is_arm32:
             return ()
-        marks = ('"branch-target-enforcement"',) if self.triple.startswith("aarch64") else ()
+        guard = 65536  # bytes, by glibc and GCC
+        of_arm = '"branch-target-enforcement"', f'"stack-probe-size"="{guard}"'
+        marks = of_arm if self.triple.startswith("aarch64") else ()
         return ('"probe-stack"="inline-asm"', *marks)
 
     @property
@@ -117,7 +122,7 @@ class Target:
         """Its registers as they hold numbers of this precision. Raises ExportError where it has none."""
         if precision not in self.by_precision:
             raise ExportError(
-                f"{self.name} has no {precision} hardware; expected: {', '.join(self.by_precision)}. "
+                f"{self.name} does not compute in {precision}; expected: {', '.join(self.by_precision)}. "
                 f"Export with --precision {next(iter(self.by_precision))}."
             )
         return self.by_precision[precision]
@@ -139,10 +144,12 @@ ANY: Registers = {"float32": Vectors(1, 16), "float64": Vectors(1, 16)}
 RISCV: Registers = {"float32": Vectors(1, 32, in_order=True), "float64": Vectors(1, 32, in_order=True)}
 FPV4: Registers = {"float32": Vectors(1, 32, in_order=True)}
 FPV5: Registers = {"float32": Vectors(1, 32, in_order=True), "float64": Vectors(1, 16, in_order=True)}
+SOFT: Registers = {"float32": Vectors(1, 10, in_order=True)}
 
 X86, ARM64 = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 LEVELS = ("x86-64-v4", "x86-64-v3")
 ARMV7 = "armv7-unknown-linux-gnueabihf"
+M0, M3, RV32 = "thumbv6m-unknown-none-eabi", "thumbv7m-unknown-none-eabi", "riscv32-unknown-none-elf"
 RV64GC = "+m,+a,+f,+d,+c"
 NO_OVERLAP = "-use-mipipeliner"
 """LLVM overlaps the turns of a loop for the Cortex-M7 alone, and behind it can take the value of an earlier turn, as in
@@ -167,6 +174,15 @@ TARGETS = {
             "cortex-m7", "bare metal, double FPU", "thumbv7em-none-eabihf", "cortex-m7", NO_OVERLAP, "archive", FPV5
         ),
         Target("cortex-m33", "bare metal, with FPU", "thumbv8m.main-none-eabihf", "cortex-m33", "", "archive", FPV4),
+        *(
+            Target(name, serves, triple, cpu, features, "archive", SOFT, "muladd-1", helpers=helpers)
+            for name, serves, triple, cpu, features, helpers in (
+                ("cortex-m0plus", "bare metal, RP2040, SAMD21", M0, "cortex-m0plus", "", soft_float.ARM),
+                ("cortex-m3", "bare metal, STM32F1", M3, "cortex-m3", "", soft_float.ARM),
+                ("rv32imc", "bare metal, ESP32-C3", RV32, "generic-rv32", "+m,+c", soft_float.RISCV),
+                ("rv32imac", "bare metal, ESP32-C6", RV32, "generic-rv32", "+m,+a,+c", soft_float.RISCV),
+            )
+        ),
         Target("wasm", "browsers, Node.js", "wasm32-unknown-unknown", "generic", "+simd128", "wasm", SSE, "muladd-1"),
         Target("windows-x86-64", "Windows, AVX2 and FMA", "x86_64-w64-windows-gnu", "x86-64-v3", "", "dll", AVX2),
         Target("macos-arm64", "macOS 11, Apple silicon", "arm64-apple-macosx11.0.0", "apple-m1", "", "dylib", NEON64),
@@ -183,10 +199,9 @@ RUNS = {
 }
 """For each target that "native" can be, those whose code runs where it does."""
 
-NO_FPU = "no floating-point unit, and arithmetic by software has neither these bits nor this speed"
 REFUSED = {
-    **dict.fromkeys(("cortex-m0", "cortex-m0plus", "cortex-m1", "cortex-m3", "cortex-m23"), NO_FPU),
-    **dict.fromkeys(("riscv32", "rv32imc", "rv32imac"), NO_FPU),
+    **dict.fromkeys(("cortex-m0", "cortex-m1", "cortex-m23"), "the code of cortex-m0plus runs on it"),
+    "riscv32": "there are several; the code of rv32imc runs on any that multiplies and has compressed instructions",
 }
 """Names that people try, and why there is no such target."""
 

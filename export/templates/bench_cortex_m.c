@@ -7,8 +7,8 @@
  *
  * For another board, with its memory in @name@_bench.ld:
  *
- *     zig cc @compiler@ -O2 -nostdlib -T @name@_bench.ld -Wl,-e,bench_reset \
- *         @name@_bench.c -L. -l@name@ -o @name@_bench.elf
+ *     @compiler@ -O2 -nostdlib -T @name@_bench.ld -Wl,-e,bench_reset \
+ *         @name@_bench.c -L. -l@name@ @helpers@-o @name@_bench.elf
  */
 #define CLOCK_SOURCE "SysTick"
 #define CLOCK_UNIT "cycles"
@@ -109,11 +109,13 @@ __attribute__((used, section(".vectors"), aligned(128))) static const handler ve
     on_fault, on_fault, on_fault, on_fault, on_fault, on_fault, on_fault, on_systick
 };
 
-/* The floating-point unit is off, and a compiler may save its registers where a function begins: not in this one. */
+/* A floating-point unit is off, and a compiler may save its registers where a function begins: not in this one. */
 void bench_reset(void)
 {
     VTOR = (uint32_t)vectors;
+#ifndef __SOFTFP__
     CPACR |= 0xFu << 20;
+#endif
     __asm__ volatile("dsb\nisb" ::: "memory");
     run();
 }

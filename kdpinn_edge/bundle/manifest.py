@@ -201,6 +201,7 @@ class Manifest:
     `inputs` has one entry per column of x, for every function; `per_call` are the names of those that functions such
     as NAME_eval_for are given apart, as p, since they are constant during a call. `functions` are some of FUNCTIONS
     in their order, "eval" among them. `library` is one of `files`; where it is source code, it has no `sizes`.
+    `helpers` are the functions of the compiler's run-time library that it calls where no instruction computes in float.
     `signer` is the fingerprint of the key that signed the manifest, if one did (`signature.py`).
     `stack` is the most that any C function of the library takes, its self-test included; `measured` says how it and
     the instructions were measured, or why they are None.
@@ -221,6 +222,7 @@ class Manifest:
     files: Mapping[str, str]
     library: str
     per_call: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
     signer: str | None = None
     schema: int = SCHEMA
 
@@ -243,7 +245,7 @@ class Manifest:
     def record(self) -> dict[str, Any]:
         """The manifest as the file has it: what only some models have is left out of the others."""
         record = asdict(self)
-        for key in ("per_call", "signer"):
+        for key in ("per_call", "helpers", "signer"):
             if not record[key]:
                 del record[key]
         return record
@@ -362,6 +364,7 @@ SHAPE: dict[str, Shape] = {
     ),
     "equation": TEXT_OR_NULL,
     "sizes": Optional({"text": COUNT, "rodata": COUNT}),
+    "helpers": Absent([TEXT]),
     "stack": COUNT_OR_NULL,
     "measured": TEXT,
     "toolchain": Table(TEXT, TEXT),
@@ -417,6 +420,7 @@ def _manifest(record: dict[str, Any]) -> Manifest:
         "target": TargetRecord(**record["target"]),
         "inputs": tuple(Input(**column) for column in record["inputs"]),
         "per_call": tuple(record.get("per_call", ())),
+        "helpers": tuple(record.get("helpers", ())),
         "functions": {name: _function(record["functions"][name]) for name in FUNCTIONS if name in record["functions"]},
         "sizes": Sizes(**record["sizes"]) if record["sizes"] else None,
     }

@@ -239,16 +239,20 @@ def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
     if made_for.artifact == "c99":
         raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")
     is_fmu = made_for.artifact == "fmu"
-    sizes = check_fmus(bundle.contents, interface) if is_fmu else check_artifact(bundle.library, interface)
+    found = check_fmus(bundle.contents, interface) if is_fmu else check_artifact(bundle.library, interface)
     static = STATIC_FILES.get(made_for.artifact, "").format(manifest.name)
     if static in bundle.contents:
         check_artifact(bundle.contents[static], interface, "static")
+    sizes, helpers = found.sizes, sorted(found.needs & made_for.helpers)
     if sizes != manifest.sizes:
         raise BundleError(f"{manifest.library} has {sizes}; the manifest says {manifest.sizes}")
+    if helpers != list(manifest.helpers):
+        raise BundleError(f"{manifest.library} needs {helpers}; the manifest says {list(manifest.helpers)}")
+    needs = f"{len(helpers)} soft-float helpers and no other symbol" if helpers else "no symbol"
     bytes_of = f"{sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
     if is_fmu:
         return f"both FMUs have the same binaries, which need memory alone; for Linux {bytes_of}"
-    return f"no symbol from outside, no writable data; {bytes_of}"
+    return f"{needs} from outside, no writable data; {bytes_of}"
 
 
 def _selftest(loaded: Callable[[], Engine]) -> str:

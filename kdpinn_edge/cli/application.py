@@ -79,6 +79,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "study": studies.study,
     "search": studies.search,
     "export": export.export,
+    "layout": export.layout,
     "targets": export.targets,
     "check": checks.check,
     "certify": checks.certify,

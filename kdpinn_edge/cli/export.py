@@ -6,6 +6,7 @@ import gc
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, get_args
@@ -17,6 +18,7 @@ from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import (
     AsJson,
+    BundlePath,
     Force,
     Graded,
     Scalar,
@@ -132,6 +134,32 @@ def export(
         print_json({"bundle": str(out), "sha256": digest, "manifest": manifest.record})
     else:
         print_facts({"bundle": str(out), **manifest_facts(manifest), "SHA-256": f"{digest} of manifest.json"})
+
+
+class BuildTool(StrEnum):
+    """What builds programs for boards."""
+
+    arduino = "arduino"
+    esp_idf = "esp-idf"
+    zephyr = "zephyr"
+    platformio = "platformio"
+
+
+def layout(
+    bundle: BundlePath,
+    tool: Annotated[BuildTool, typer.Option("--for", help="The build tool of the board.")],
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Arrange a bundle as a library of Arduino, ESP-IDF, Zephyr or PlatformIO."""
+    from kdpinn_edge.export.layouts import arrange
+
+    files = arrange(bundle, tool.value, out, force=force)
+    if as_json:
+        print_json({"folder": str(out), "files": files})
+    else:
+        print_facts({"folder": str(out), "files": ", ".join(files)})
 
 
 @contextmanager

@@ -37,6 +37,7 @@ def manifest_facts(manifest: Manifest) -> dict[str, str]:
         "flash": f"{sizes.flash:,} bytes: {sizes.text:,} of code, {sizes.rodata:,} of constants"
         if sizes
         else "what your compiler makes of the source",
+        **({"helpers": f"{', '.join(manifest.helpers)}: of the compiler's library"} if manifest.helpers else {}),
         "stack": "not measured" if manifest.stack is None else f"{manifest.stack:,} bytes at most, self-test included",
         "measured": manifest.measured,
         **({"signer": f"the key {manifest.signer}, as the manifest says itself"} if manifest.signer else {}),

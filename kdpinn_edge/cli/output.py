@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -52,5 +53,6 @@ def announcing(said: str, report: Callable[[Told], None]) -> Callable[[Told], No
 
 
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Print `document` on stdout as JSON, and nothing else."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print `document` on stdout as JSON, and nothing else; in ASCII where stdout is not UTF-8: nothing is lost."""
+    is_utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print(json.dumps(document, indent=2, ensure_ascii=not is_utf8, allow_nan=False))

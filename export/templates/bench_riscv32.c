@@ -1,0 +1,94 @@
+/* A RISC-V of 32 bits out of reset, with a debugger or QEMU that serves semihosting. The clock is the counter of cycles
+ * (mcycle), which every machine of the privileged architecture has; the clocks of the chip are as reset leaves them.
+ *
+ *     qemu-system-riscv32 -M @machine@ -bios none -display none -chardev stdio,id=out \
+ *         -semihosting-config enable=on,chardev=out -kernel @name@_bench.elf
+ *
+ * For another board, with its memory in @name@_bench.ld:
+ *
+ *     @compiler@ -O2 -nostdlib -T @name@_bench.ld -Wl,-e,bench_reset \
+ *         @name@_bench.c -L. -l@name@ @helpers@-o @name@_bench.elf
+ */
+#define CLOCK_SOURCE "mcycle"
+#define CLOCK_UNIT "cycles"
+#define CLOCK_PER_SECOND 0u /* where it is known, times are shown instead of cycles */
+
+enum {
+    MOST_POINTS = 100,
+    MOST_SAMPLES = 32,
+    MOST_TICKS = 1 << 28, /* of one row */
+    SYS_WRITE0 = 0x04,
+    SYS_EXIT = 0x18,
+    EXITED_WELL = 0x20026,
+    EXITED_WITH_ERROR = 0x20023
+};
+
+static const int32_t N_POINTS[] = {1, MOST_POINTS};
+
+extern uint32_t bench_data[], bench_data_end[], bench_bss[], bench_bss_end[], bench_stack[];
+extern const uint32_t bench_data_image[];
+
+static void semihosting(uint32_t operation, uint32_t argument)
+{
+    register uint32_t a0 __asm__("a0") = operation, a1 __asm__("a1") = argument;
+
+    __asm__ volatile(".balign 16\n"
+                     ".option push\n"
+                     ".option norvc\n"
+                     "slli x0, x0, 0x1f\n"
+                     "ebreak\n"
+                     "srai x0, x0, 7\n"
+                     ".option pop"
+                     : "+r"(a0)
+                     : "r"(a1)
+                     : "memory");
+}
+
+static void write_text(const char *text)
+{
+    semihosting(SYS_WRITE0, (uint32_t)text);
+}
+
+static uint64_t clock_ticks(void)
+{
+    uint32_t high, low, again;
+
+    do {
+        __asm__ volatile("csrr %0, mcycleh\ncsrr %1, mcycle\ncsrr %2, mcycleh" : "=r"(high), "=r"(low), "=r"(again));
+    } while (high != again);
+    return (uint64_t)high << 32 | low;
+}
+
+__attribute__((used)) static void run(void)
+{
+    const uint32_t *from = bench_data_image;
+    uint32_t *to;
+
+    for (to = bench_data; to != bench_data_end;) {
+        *to++ = *from++;
+    }
+    for (to = bench_bss; to != bench_bss_end;) {
+        *to++ = 0;
+    }
+    for (;;) {
+        semihosting(SYS_EXIT, bench() == 0 ? EXITED_WELL : EXITED_WITH_ERROR);
+    }
+}
+
+__attribute__((used, aligned(4))) static void on_trap(void)
+{
+    write_text("\nthe processor raised an exception\n");
+    for (;;) {
+        semihosting(SYS_EXIT, EXITED_WITH_ERROR);
+    }
+}
+
+/* The stack pointer has no value yet, so this is no function of C. */
+__asm__(".section .vectors, \"ax\"\n"
+        ".globl bench_reset\n"
+        "bench_reset:\n"
+        "    la sp, bench_stack\n"
+        "    la t0, on_trap\n"
+        "    csrw mtvec, t0\n"
+        "    j run\n"
+        ".text\n");

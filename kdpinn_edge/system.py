@@ -1,0 +1,29 @@
+"""What POSIX has and other systems have not: what only reads and calculates runs there all the same."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+def flags(*names: str) -> int:
+    """The flags of `os.open` with these names, in one number; one that the system does not have is left out."""
+    total = 0
+    for name in names:
+        total |= getattr(os, name, 0)
+    return total
+
+
+def lock(descriptor: int, *, wait: bool = True) -> None:
+    """Lock what is open, for this process alone, until it is closed.
+
+    Raises OSError where another process has it and `wait` is False, and where there are no such locks.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOTSUP, "this system has no locks of files as POSIX has")
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

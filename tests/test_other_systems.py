@@ -1,0 +1,93 @@
+"""Systems that are not Linux, and consoles that are not UTF-8, each as a process here that lacks what they lack."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from artifacts import Artifacts
+from strategies import mlp
+
+from kdpinn_edge.bundle.manifest import Input, read_manifest
+from kdpinn_edge.extras import COMMANDS
+from kdpinn_edge.numerics.reference import NumpyProgram
+
+NET = mlp(2, 6, 2, 1)
+INPUTS = (Input("x0", -1.0, 1.0), Input("x1", -1.0, 1.0))
+
+ELSEWHERE = """
+import os, platform, signal, sys
+for module in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[module] = None
+missing = {
+    os: "memfd_create MFD_CLOEXEC MFD_ALLOW_SEALING O_CLOEXEC O_DIRECTORY O_NOCTTY O_NOFOLLOW O_NONBLOCK geteuid "
+    "sched_getaffinity sched_setaffinity",
+    signal: "pthread_sigmask sigpending SIGALRM",
+}
+for module, names in missing.items():
+    for name in names.split():
+        delattr(module, name)
+import numpy as np
+platform.system = lambda: "Windows"
+
+from kdpinn_edge.errors import MisfitError
+from kdpinn_edge.runtime import load
+
+bundle, result = sys.argv[1:]
+x = np.linspace(-1, 1, 74, dtype=np.float32).reshape(-1, 2)
+np.save(result, load(bundle, engine="numpy").eval(x))
+try:
+    load(bundle)
+except MisfitError as error:
+    print(error)
+"""
+
+EVERY_HELP = """
+import sys
+from kdpinn_edge.__main__ import main
+for arguments in sys.argv[1:]:
+    sys.argv = ["kdpinn-edge", *arguments.split()]
+    try:
+        main()
+    except SystemExit as exit:
+        assert exit.code in (None, 0), (arguments, exit.code)
+"""
+
+
+def test_the_runtime_calculates_where_nothing_of_posix_is(artifacts: Artifacts, tmp_path: Path) -> None:
+    bundle = artifacts.bundle(NET, name="net", inputs=INPUTS)
+    command = [sys.executable, "-c", ELSEWHERE, str(bundle), str(tmp_path / "y.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "this machine runs Windows, where no library is loaded. " in done.stdout
+    assert "load the bundle with engine='numpy'" in done.stdout
+    x = np.linspace(-1, 1, 74, dtype=np.float32).reshape(-1, 2)
+    expected = NumpyProgram(NET, "float32", read_manifest(bundle).profile)(x)
+    assert np.load(tmp_path / "y.npy").tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    "console",
+    [{"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["cp1252", "ascii"],
+)
+def test_a_console_that_is_not_utf_8_is_printed_on(console: dict[str, str]) -> None:
+    said = [f"{command} --help" for command in COMMANDS]
+    arguments = [*said, "problems", "targets", "info burgers"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONIOENCODING", "LANG", "LC_ALL")}
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_HELP, *arguments], env={**environment, **console}, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    assert b"cortex-m0plus" in done.stdout
+    command = [sys.executable, "-m", "kdpinn_edge", "problems", "--json"]
+    plain = subprocess.run(command, env={**environment, **console}, capture_output=True, check=True).stdout
+    usual = subprocess.run(command, env={**environment, "PYTHONUTF8": "1"}, capture_output=True, check=True).stdout
+    assert plain.isascii()
+    assert not usual.isascii()
+    assert json.loads(plain) == json.loads(usual)
