@@ -41,14 +41,16 @@ from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
 from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_files, check_casadi
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
+from kdpinn_edge.export.artifacts.fmu import binaries, check_fmus, check_no_compiler, measured_of
 from kdpinn_edge.export.artifacts.gates import Contents, check_artifact
 from kdpinn_edge.export.artifacts.linking import check_command, link, linker, linker_version
 from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
+from kdpinn_edge.export.fmu import fmu_files
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.loading import loaded_copy
 from kdpinn_edge.export.measure.not_finite import prove_not_finite
-from kdpinn_edge.export.measure.resources import Budget, check_judgeable, measure
+from kdpinn_edge.export.measure.resources import Budget, check_judgeable, emulated_self_test, measure
 from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
 from kdpinn_edge.export.targets.interface import Interface
@@ -157,6 +159,8 @@ def export_bundle(
     check_free(directory, _kind(directory), ExportError, force=force)
     command, budget = tuple(cc) if cc else linker(interface), Budget(max_flash, max_stack)
     check_command(command)
+    if interface.target.artifact == "fmu":
+        check_no_compiler(cc)
     signer = Signer(sign) if sign is not None else None
     check_judgeable(interface, budget)
     _check_added(interface, with_bench=with_bench, casadi=casadi)
@@ -169,10 +173,8 @@ def export_bundle(
                 report(f"{interface.library}: {advice}")
         model = model.with_toolchain({**model.toolchain, "linker": linker_version(command)})
         interface = model.interface
-        code = object_code(model.kernels, interface) if interface.target.artifact != "c99" else b""
-        linked = link(code, interface, command) if code else {interface.library: c_source(model.kernels[0], interface)}
-        library = linked[interface.library]
-        contents = {**linked, **companions(model, library), **wrappers(chosen, interface)}
+        made, code = _made(model, command)
+        contents = {**made, **companions(model, made[interface.library]), **wrappers(chosen, interface)}
         contents |= device_bench(code, interface) if with_bench else {}
         contents |= casadi_files(code, interface, command) if casadi else {}
         for file_name, data in contents.items():
@@ -181,13 +183,11 @@ def export_bundle(
             (folder / BENCH.format(name)).chmod(0o755)
         for function, each in model.programs.items():
             write_program(each, folder / PROGRAM_FILES[function])
-        gated = _gated(linked, interface) if code else None
+        gated = _gated(made, interface)
         sizes = gated.sizes if gated else None
-        if interface.target.runs_here():
-            _self_test(library, interface)
-        prove_not_finite(folder / interface.library, interface, model.references)
+        _prove(made[interface.library], model)
         try:
-            usage = measure(library, interface, sizes, budget)
+            usage = measure(*measured_of(made[interface.library], interface), sizes, budget)
         except BudgetError as error:
             raise with_advice(error, program, stated, command, max_relative_error) from None
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
@@ -207,12 +207,28 @@ def _check_added(interface: Interface, *, with_bench: bool, casadi: bool) -> Non
         check_casadi(interface)
 
 
-def _gated(linked: Mapping[str, bytes], interface: Interface) -> Contents:
-    """What the library among the files `linked` holds. Raises ExportError where one does not pass its gates."""
+def _made(model: Prepared, command: Sequence[str]) -> tuple[dict[str, bytes], bytes]:
+    """The files of the artifact, and where it is machine code for one target, the object that it was linked from."""
+    interface = model.interface
+    match interface.target.artifact:
+        case "c99":
+            return {interface.library: c_source(model.kernels[0], interface)}, b""
+        case "fmu":
+            return fmu_files(model), b""
+    code = object_code(model.kernels, interface)
+    return link(code, interface, command), code
+
+
+def _gated(made: Mapping[str, bytes], interface: Interface) -> Contents | None:
+    """What the library holds among the files `made`. Raises ExportError where one does not pass its gates."""
     artifact = interface.target.artifact
+    if artifact == "c99":
+        return None
+    if artifact == "fmu":
+        return check_fmus(made, interface)
     if artifact in STATIC_FILES:
-        check_artifact(linked[STATIC_FILES[artifact].format(interface.name)], interface, "static")
-    return check_artifact(linked[interface.library], interface)
+        check_artifact(made[STATIC_FILES[artifact].format(interface.name)], interface, "static")
+    return check_artifact(made[interface.library], interface)
 
 
 def _write(manifest: Manifest, folder: Path, signer: Signer | None) -> None:
@@ -261,6 +277,16 @@ def whole_folder(directory: Path) -> Iterator[Path]:
                 move_into_place(building, directory)
     except OSError as error:
         raise ExportError(f"{directory} cannot be written: {error.strerror}. Nothing was left behind.") from error
+
+
+def _prove(library: bytes, model: Prepared) -> None:
+    """Run what can be run here of a library, or of each binary of an FMU: the self-test, points that are not finite."""
+    for image, interface in binaries(library, model.interface):
+        if interface.target.runs_here():
+            _self_test(image, interface)
+        elif model.interface.target.artifact == "fmu":
+            emulated_self_test(image, interface)
+        prove_not_finite(image, interface, model.references)
 
 
 def _self_test(library: bytes, interface: Interface) -> None:

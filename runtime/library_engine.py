@@ -11,6 +11,7 @@ from typing import Any
 
 import cffi
 
+from kdpinn_edge.bundle.fmu import target_here
 from kdpinn_edge.bundle.manifest import CASADI_LIBRARY, FunctionName, Manifest
 from kdpinn_edge.bundle.read import Bundle
 from kdpinn_edge.bundle.selftest import selftest_fault
@@ -104,7 +105,10 @@ class CEngine(Engine):
             "profile": (self._text(model.profile), manifest.profile),
             "n_in": (model.n_in, manifest.n_in),
             "n_functions": (model.n_functions, len(manifest.functions)),
-            "target": (CHOOSING if model.n_variants else self._text(model.target), manifest.target.name),
+            "target": (
+                CHOOSING if model.n_variants else self._text(model.target),
+                target_here(manifest.library, manifest.target.name),
+            ),
             "statement_sha256": (self._text(model.statement_sha256), statement_of(manifest)),
         }
         if model.n_in == manifest.n_in:
@@ -243,7 +247,7 @@ def _opened(ffi: cffi.FFI, bundle: Bundle) -> tuple[Any, SealedFile]:
     """The library of `bundle`, loaded, and the file that it was loaded from."""
     manifest = bundle.manifest
     try:
-        file = SealedFile(manifest.library, bundle.library)
+        file = SealedFile(manifest.library, bundle.image.data)
         try:
             return ffi.dlopen(file.path, ffi.RTLD_NOW | ffi.RTLD_LOCAL), file
         except OSError:

@@ -6,6 +6,7 @@ import platform
 import re
 from pathlib import Path
 
+from kdpinn_edge.bundle import fmu
 from kdpinn_edge.bundle.manifest import Manifest
 from kdpinn_edge.bundle.x86 import linux_flags
 
@@ -20,6 +21,9 @@ def misfit(manifest: Manifest) -> str | None:
     target = manifest.target
     if (system := platform.system()) != "Linux":
         return f"this machine runs {system}, where no library is loaded"
+    if manifest.library.endswith(".fmu"):
+        here = f"{platform.system()} on {platform.machine()}"
+        return None if fmu.platform_here() else f"it has no binary for {here}"
     if not manifest.library.endswith(".so"):
         return f"{Path(manifest.library).suffix} is no shared library of Linux"
     machine, architecture = platform.machine(), target.triple.partition("-")[0]

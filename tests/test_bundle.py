@@ -473,7 +473,7 @@ def test_a_weight_that_float32_cannot_hold(tmp_path: Path) -> None:
 def test_every_target_is_compiled(tmp_path: Path) -> None:
     x, u = Var("x", 1), Var("u", 1)
     program = Program("least", (x,), (u,), (Map(u, x, "tanh"),))
-    for name in TARGETS:
+    for name in TARGETS.keys() - {"fmu"}:  # which tests/test_fmu.py exports
         assert export_bundle(program, tmp_path / name, name="net", target=name).target.name == name
 
 

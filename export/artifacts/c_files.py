@@ -27,6 +27,7 @@ TEMPLATES: Mapping[Artifact, Mapping[str, str]] = {
     "dll": {**EXAMPLE, **CMAKE},
     "c99": {**EXAMPLE, **CMAKE, **PKG_CONFIG},
     "wasm": HEADER,
+    "fmu": HEADER,
 }
 BUILD: Mapping[Artifact, str] = {
     "elf": "cc example.c -L. -l@name@ -Wl,-rpath,'$ORIGIN' -o example && ./example",
@@ -35,9 +36,11 @@ BUILD: Mapping[Artifact, str] = {
     "dll": "clang example.c @name@.lib -o example.exe && example.exe",
     "c99": "cc -std=c99 -O2 example.c @name@.c -o example@libm@ && ./example",
     "wasm": "",
+    "fmu": "",
 }
 COVERED: Mapping[Artifact, str] = {
     **dict.fromkeys(("elf", "dylib", "dll"), "code and constants"),
+    "fmu": "the constants, and in a binary the code",
     **dict.fromkeys(("archive", "wasm", "c99"), "the constants"),
 }
 """What NAME_integrity reads: code too, unless a linker of others changes it, or a program cannot read it."""

@@ -50,7 +50,7 @@ class Derivative:
 
 def check_casadi(interface: Interface) -> None:
     """Raise ExportError for a target without a C header to build on, and where the jet lacks the Jacobian."""
-    if interface.target.artifact == "wasm":
+    if interface.target.artifact in ("wasm", "fmu"):
         raise ExportError(f"{interface.target.name} has no functions for CasADi; expected: a target that C links with")
     try:
         _derivatives(interface)

@@ -42,15 +42,32 @@ class Contents:
     faults: list[str] = field(default_factory=list)
 
 
-def check_artifact(artifact: bytes, interface: Interface, kind: Kind | None = None) -> Contents:
+@dataclass(frozen=True)
+class Surroundings:
+    """What an artifact has besides the model: symbols that it exports; symbols and libraries that it may need.
+
+    `linked_as` is the name by which programs find it, where that is not the model's own.
+    """
+
+    exports: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+    linked_as: str | None = None
+
+
+ALONE = Surroundings()
+
+
+def check_artifact(
+    artifact: bytes, interface: Interface, kind: Kind | None = None, around: Surroundings = ALONE
+) -> Contents:
     """What an artifact that passes the gates holds; ExportError with every gate that it does not pass.
 
     `kind` is what it is, by default what the target makes; "static" is the archive beside a library.
 
-    Gates: it exports the functions of its header and what keeps CasADi from calling these, and nothing else; it needs
-    no symbol and no library, but for what the system demands of every library (MINIMUM), and the soft-float helpers of
-    its target; it has no writable data but what a loader fills in and then protects (the addresses in the descriptor);
-    loading an ELF library runs no code, but for what chooses between variants.
+    Gates: it exports the functions of its header, what keeps CasADi from calling these, those of `around`, and nothing
+    else; it needs no symbol and no library, but for what the system demands of every library (MINIMUM), the soft-float
+    helpers of its target, and what `around` names; it has no writable data but what a loader fills in and then protects
+    (the addresses in the descriptor); loading an ELF library runs no code, but for what chooses between variants.
     """
     kind = kind or interface.target.artifact
     if kind not in READ:
@@ -60,7 +77,7 @@ def check_artifact(artifact: bytes, interface: Interface, kind: Kind | None = No
     except (ELFError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ExportError(f"{interface.library} is not what it should be, {WORDS[kind]}: {error}") from error
     minimum = MINIMUM.get(kind, frozenset()) | interface.target.helpers
-    expected = set(interface.visible)
+    expected = {*interface.visible, *around.exports}
     faults = list(found.faults)
     if found.exports - minimum != expected:
         faults.append(f"exports {sorted(found.exports - minimum)}; expected: exactly {sorted(expected)}")
@@ -70,11 +87,13 @@ def check_artifact(artifact: bytes, interface: Interface, kind: Kind | None = No
         ("has the writable sections", found.writable),
         ("lets the loader call", set() if interface.target.variants else found.indirect),
     ):
-        if names - minimum:
-            faults.append(f"{what} {sorted(names - minimum)}; expected: {', '.join(sorted(minimum)) or 'none'}")
-    if found.linked_as not in (None, interface.linked_library):
-        faults.append(f"has the name {found.linked_as} for programs; expected: {interface.linked_library}")
-    if kind == "elf" and interface.symbol_version not in found.versions:
+        if names - minimum - around.needs:
+            accepted = ", ".join(sorted(minimum | around.needs)) or "none"
+            faults.append(f"{what} {sorted(names - minimum - around.needs)}; expected: {accepted}")
+    linked_as = around.linked_as or interface.linked_library
+    if found.linked_as not in (None, linked_as):
+        faults.append(f"has the name {found.linked_as} for programs; expected: {linked_as}")
+    if kind == "elf" and not around.linked_as and interface.symbol_version not in found.versions:
         faults.append(f"has no symbols of the version {interface.symbol_version}")
     if faults:
         raise ExportError(f"{interface.library} does not pass its gates: {listing(faults)}")

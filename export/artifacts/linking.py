@@ -11,6 +11,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from kdpinn_edge.bundle.fmu import FMI3_FILE
 from kdpinn_edge.bundle.manifest import STATIC_FILES, Artifact
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.archive import archive
@@ -36,12 +37,14 @@ def linker(interface: Interface) -> Command:
             if path := shutil.which(name):
                 return (path,)
     if find_spec("ziglang") is None:
-        found, fix = "", "Name a C compiler for this target with --cc"
+        found, fix = "", "Name a C compiler for this target with --cc, or: "
         if target.runs_here():
-            found, fix = "neither cc, gcc nor clang is on the PATH, and ", "Install a C compiler"
+            found, fix = "neither cc, gcc nor clang is on the PATH, and ", "Install a C compiler, or: "
+        if target.artifact == "fmu":
+            fix = ""
         raise ExportError(
             f"no linker for {target.name}: {found}the package ziglang is not installed. "
-            f"{fix}, or: pip install 'kdpinn-edge[cross]'"
+            f"{fix}pip install 'kdpinn-edge[cross]'"
         )
     return (*ZIG, *ZIG_LINKER[target.artifact])
 
@@ -76,7 +79,8 @@ def linked_files(interface: Interface) -> set[str]:
 
 def _written(interface: Interface) -> list[str]:
     """What the linker writes."""
-    return [interface.library, *([f"{interface.name}.lib"] if interface.target.artifact == "dll" else [])]
+    beside = {"dll": "{}.lib", "fmu": FMI3_FILE}.get(interface.target.artifact)
+    return [interface.library, *([beside.format(interface.name)] if beside else [])]
 
 
 def link(object_code: bytes, interface: Interface, command: Command) -> dict[str, bytes]:
@@ -130,6 +134,7 @@ def _versions(interface: Interface) -> str:
 
 
 ZIG_LINKER: Mapping[Artifact, Command] = {
+    "fmu": (),
     "elf": ("ld.lld",),
     "wasm": ("wasm-ld",),
     "dll": ("lld-link",),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from kdpinn_edge.bundle.manifest import FunctionName, Sizes
 from kdpinn_edge.bundle.probe import probe_points
@@ -17,6 +18,9 @@ from kdpinn_edge.export.measure.obstacle import obstacle
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Array
+
+if TYPE_CHECKING:
+    from kdpinn_edge.export.measure.emulator import Call, Machine
 
 N_POINTS = (1, 64)
 """How many points a call has whose instructions are counted: they depend on nothing else."""
@@ -55,6 +59,11 @@ def parse_bytes(text: str) -> int:
 
 def check_judgeable(interface: Interface, budget: Budget) -> None:
     """Raise ExportError for a budget that nothing can be held to: call it before long work."""
+    if interface.target.artifact == "fmu" and budget != Budget():
+        raise ExportError(
+            f"{interface.library} has machine code for several systems, and a budget is for one; expected: no budget, "
+            "or one of the targets x86-64, aarch64, windows-x86-64, macos-arm64"
+        )
     if interface.target.artifact == "c99" and budget.flash is not None:
         raise ExportError(f"{interface.library} is source code: how much flash it takes, its compiler decides")
 
@@ -104,16 +113,7 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
     if interface.target.helpers and (found := compiler(interface.target)):
         how += f" with the soft-float helpers of {found.described}, whose time depends on the numbers"
     machine = Machine(interface.target, artifact)
-    test = machine.call(f"{interface.name}_selftest")
-    if test.result != 0:
-        raise ExportError(
-            f"{interface.library} does not pass its self-test on the emulated {interface.target.name}: "
-            f"{selftest_fault(test.result)}"
-        )
-    if machine.returned(f"{interface.name}_integrity") != 0:
-        raise ExportError(
-            f"{interface.library} has other bytes on the emulated {interface.target.name} than in its file"
-        )
+    test = _tested(machine, interface)
     x = _points(interface)
     stacks: dict[FunctionName, int] = {}
     instructions: dict[FunctionName, dict[str, int]] = {}
@@ -128,6 +128,28 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
         for n in N_POINTS:
             deepest.append(machine.evaluate(interface.symbol(symbol), others[:n], program.n_out, p)[1].stack)
     return Usage(max(deepest), stacks, instructions, how)
+
+
+def emulated_self_test(artifact: bytes, interface: Interface) -> None:
+    """Raise ExportError where the self-test of an artifact fails on the emulated processor of its target, if any is."""
+    if obstacle(interface.target) is None:
+        from kdpinn_edge.export.measure.emulator import Machine
+
+        _tested(Machine(interface.target, artifact), interface)
+
+
+def _tested(machine: Machine, interface: Interface) -> Call:
+    test = machine.call(f"{interface.name}_selftest")
+    if test.result != 0:
+        raise ExportError(
+            f"{interface.library} does not pass its self-test on the emulated {interface.target.name}: "
+            f"{selftest_fault(test.result)}"
+        )
+    if machine.returned(f"{interface.name}_integrity") != 0:
+        raise ExportError(
+            f"{interface.library} has other bytes on the emulated {interface.target.name} than in its file"
+        )
+    return test
 
 
 def _counted(artifact: bytes, interface: Interface) -> Usage:

@@ -188,6 +188,7 @@ TARGETS = {
         Target("macos-arm64", "macOS 11, Apple silicon", "arm64-apple-macosx11.0.0", "apple-m1", "", "dylib", NEON64),
         Target("c99", "any C99 compiler", "any", "", "", "c99", ANY),
         Target("c99-muladd", "the same, for processors without FMA", "any", "", "", "c99", ANY, "muladd-1"),
+        Target("fmu", "FMI 2.0 and 3.0: Linux, Windows, macOS", "any", "", "", "fmu", ANY),
     )
 }
 

@@ -99,6 +99,11 @@ class Symbol:
     is_defined: bool
     is_indirect: bool
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is in the library, or at least has a name, by which the loader looks for it elsewhere."""
+        return self.is_defined or self.name != ""
+
 
 class SharedLibrary:
     """An ELF library, by what its loader reads: `exports` and `needs` are names of symbols, `libraries` of files.
@@ -251,8 +256,8 @@ class SharedLibrary:
                 yield f"has a relocation of type {kind}, which does more than to set an address"
             elif kinds[kind] is INDIRECT:
                 self.indirect.add("a relocation")
-            if index and (index >= len(self._symbols) or not self._symbols[index].is_defined):
-                yield "has a relocation against a symbol that it does not define"
+            if index and (index >= len(self._symbols) or not self._symbols[index].is_known):
+                yield "has a relocation against a symbol that it neither defines nor names"
             if not any(s.flags & WRITABLE and s.holds(place, size) for s in self._of_kind(LOAD)):
                 yield "has a relocation outside of its own writable segment"
 
@@ -269,10 +274,13 @@ class SharedLibrary:
                 yield (place, info & 0xFFFFFFFF, info >> 32) if self._is_wide else (place, info & 0xFF, info >> 8)
 
 
-def loading_faults(image: bytes, symbols: Collection[str], *, may_choose: bool) -> list[str]:
+def loading_faults(
+    image: bytes, symbols: Collection[str], *, may_choose: bool, may_need: Collection[str] = ()
+) -> list[str]:
     """Every reason not to load the library `image`: none where that runs no code, and needs and shows what it should.
 
     It shows exactly `symbols`. `may_choose`: it may have functions that choose among others by the processor.
+    `may_need`: symbols that it may take from elsewhere.
     """
     try:
         library = SharedLibrary(image)
@@ -282,7 +290,7 @@ def loading_faults(image: bytes, symbols: Collection[str], *, may_choose: bool) 
     if library.exports != set(symbols):
         faults.append(f"exports {sorted(library.exports)}; expected: exactly {sorted(symbols)}")
     for what, names in (
-        ("needs the symbols", library.needs),
+        ("needs the symbols", library.needs - set(may_need)),
         ("needs the libraries", library.libraries),
         ("chooses by code of its own what these stand for:", set() if may_choose else library.indirect),
     ):

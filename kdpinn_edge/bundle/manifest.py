@@ -65,7 +65,7 @@ Grade = Literal["accurate", "fast"]
 
 LARGEST: Mapping[Precision, float] = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
-Artifact = Literal["elf", "archive", "dylib", "dll", "wasm", "c99"]
+Artifact = Literal["elf", "archive", "dylib", "dll", "wasm", "c99", "fmu"]
 
 LIBRARY_FILES: Mapping[Artifact, str] = {
     "elf": "lib{}.so",
@@ -74,6 +74,7 @@ LIBRARY_FILES: Mapping[Artifact, str] = {
     "dll": "{}.dll",
     "wasm": "{}.wasm",
     "c99": "{}.c",
+    "fmu": "{}.fmu",
 }
 """What each kind of library is called, for a model of this name."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from kdpinn_edge.bundle.elf import loading_faults
+from kdpinn_edge.bundle.fmu import Image, image_of
 from kdpinn_edge.bundle.manifest import (
     CASADI_LIBRARY,
     PROGRAM_FILES,
@@ -44,6 +46,11 @@ class Bundle:
         """The library."""
         return self.contents[self.manifest.library]
 
+    @cached_property
+    def image(self) -> Image:
+        """What is loaded of the library. Raises BundleError where there is nothing to load in it."""
+        return image_of(self.manifest.name, self.manifest.library, self.library, self.manifest.target.name)
+
     def program(self, function: FunctionName = "eval") -> Program:
         """The Program of a function. Raises BundleError where it is another than the manifest describes."""
         file, stated = PROGRAM_FILES[function], self.manifest.functions[function]
@@ -63,17 +70,21 @@ class Bundle:
         """Raise BundleError where loading the library would run code, or need or show what it should not."""
         manifest = self.manifest
         symbols = exported(manifest.name, manifest.functions, per_call=bool(manifest.per_call))
-        self._check_loadable(manifest.library, visible(symbols))
+        image = self.image
+        self._check_loadable(manifest.library, image, image.exports.union(visible(symbols)))
 
     def check_casadi_loadable(self) -> None:
         """Raise BundleError as `check_loadable` does, for the library that CasADi loads."""
         manifest = self.manifest
         functions = for_casadi(manifest.name, twice=has_hessian(*manifest.names))
-        self._check_loadable(CASADI_LIBRARY.format(manifest.name), called_by_casadi(functions))
+        file = CASADI_LIBRARY.format(manifest.name)
+        image = Image(self.contents[file], manifest.target.name)
+        self._check_loadable(file, image, called_by_casadi(functions))
 
-    def _check_loadable(self, file: str, symbols: Iterable[str]) -> None:
-        may_choose = self.manifest.target.name == CHOOSING
-        if faults := loading_faults(self.contents[file], [*symbols], may_choose=may_choose):
+    @staticmethod
+    def _check_loadable(file: str, image: Image, symbols: Iterable[str]) -> None:
+        may_choose = image.target == CHOOSING
+        if faults := loading_faults(image.data, [*symbols], may_choose=may_choose, may_need=image.needs):
             raise BundleError(
                 f"{file} is not loaded, since it does not pass the gates of an export: {listing(faults)}\n"
                 "Export the bundle again."
@@ -98,10 +109,10 @@ def open_bundle(
 
 def read_files(directory: str | os.PathLike[str], manifest: Manifest, sha256: str) -> Bundle:
     """The bundle with this `manifest`, which has the hash `sha256`. Raises BundleError where a file does not fit it."""
-    contents = check_files(directory, manifest)
-    if statement_of(manifest).encode() not in contents[manifest.library]:
+    bundle = Bundle(Path(directory), manifest, check_files(directory, manifest), sha256)
+    if statement_of(manifest).encode() not in bundle.image.data:
         raise BundleError(
             f"{directory}: {manifest.library} was not made for this manifest.json: its name, columns, units, domain, "
             "equation, precision, numerics profile, target or toolchain were changed. Export the bundle again."
         )
-    return Bundle(Path(directory), manifest, contents, sha256)
+    return bundle

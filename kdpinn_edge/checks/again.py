@@ -76,6 +76,7 @@ class Again:
         from kdpinn_edge.export.artifacts.c_source import c_source
         from kdpinn_edge.export.artifacts.casadi_files import casadi_files
         from kdpinn_edge.export.artifacts.linking import link, linker, linker_version
+        from kdpinn_edge.export.fmu import fmu_files
         from kdpinn_edge.export.machine_code import object_code
 
         model, manifest = self._model, self._manifest
@@ -89,8 +90,9 @@ class Again:
             here, there = linker_version(command), manifest.toolchain.get("linker")
             if here != there:
                 raise MisfitError(f"linked by {there}; here it would be {here}")
-            code = object_code(model.kernels, interface)
-            found = link(code, interface, command)
+            is_fmu = interface.target.artifact == "fmu"
+            code = b"" if is_fmu else object_code(model.kernels, interface)
+            found = fmu_files(model) if is_fmu else link(code, interface, command)
             if CASADI_LIBRARY.format(manifest.name) in self._bundle.contents:
                 found |= casadi_files(code, interface, command)
         faults = [name for name, data in found.items() if self._bundle.contents.get(name) != data]
@@ -110,10 +112,12 @@ class Again:
 
     def usage(self) -> str:
         """The stack and the instructions of a call, where they can be measured here."""
+        from kdpinn_edge.export.artifacts.fmu import measured_of
         from kdpinn_edge.export.measure.resources import Budget, measure
 
-        interface, manifest = self._model.interface, self._manifest
-        usage = measure(self._bundle.library, interface, manifest.sizes, Budget())
+        manifest = self._manifest
+        image, interface = measured_of(self._bundle.library, self._model.interface)
+        usage = measure(image, interface, manifest.sizes, Budget())
         pairs: dict[str, tuple[Any, Any]] = {"stack": (usage.stack, manifest.stack)}
         for name, function in manifest.functions.items():
             pairs[f"{name}: stack"] = usage.stacks.get(name), function.stack

@@ -226,6 +226,7 @@ def _programs(bundle: Bundle, programs: dict[FunctionName, Program]) -> str:
 
 
 def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
+    from kdpinn_edge.export.artifacts.fmu import check_fmus
     from kdpinn_edge.export.artifacts.gates import check_artifact
     from kdpinn_edge.export.targets.interface import Interface
     from kdpinn_edge.export.targets.table import target
@@ -237,7 +238,8 @@ def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
         raise BundleError(f"the library is {manifest.library}; expected for {made_for.name}: {interface.library}")
     if made_for.artifact == "c99":
         raise MisfitError(f"{manifest.library} is source code: its compiler's output is for you to look at")
-    found = check_artifact(bundle.library, interface)
+    is_fmu = made_for.artifact == "fmu"
+    found = check_fmus(bundle.contents, interface) if is_fmu else check_artifact(bundle.library, interface)
     static = STATIC_FILES.get(made_for.artifact, "").format(manifest.name)
     if static in bundle.contents:
         check_artifact(bundle.contents[static], interface, "static")
@@ -247,7 +249,10 @@ def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
     if helpers != list(manifest.helpers):
         raise BundleError(f"{manifest.library} needs {helpers}; the manifest says {list(manifest.helpers)}")
     needs = f"{len(helpers)} soft-float helpers and no other symbol" if helpers else "no symbol"
-    return f"{needs} from outside, no writable data; {sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
+    bytes_of = f"{sizes.text:,} bytes of code, {sizes.rodata:,} of constants"
+    if is_fmu:
+        return f"both FMUs have the same binaries, which need memory alone; for Linux {bytes_of}"
+    return f"{needs} from outside, no writable data; {bytes_of}"
 
 
 def _selftest(loaded: Callable[[], Engine]) -> str:

@@ -108,7 +108,12 @@ def beyond_quick() -> Iterator[str]:
 
 
 def named(names: Sequence[str], bundle: Path) -> list[BackendConfig]:
-    """The backends called `names`, on one thread. Raises BenchError for an unknown name."""
+    """The backends called `names`, on one thread. Raises BenchError for an unknown name, and for a bundle of FMUs."""
+    if read_manifest(bundle).library.endswith(".fmu"):
+        raise BenchError(
+            f"{bundle} holds FMUs, which importers load; expected: a bundle with a library. That for the target x86-64 "
+            "has the same code."
+        )
     known = {backend.name: backend for backend in BACKENDS}
     if unknown := [name for name in names if name not in known]:
         raise BenchError(
