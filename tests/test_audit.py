@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -171,9 +172,14 @@ def test_no_residual_at_all_is_reported_and_drawn(tmp_path: Path) -> None:
 
 def test_a_figure_that_fails_leaves_nothing_and_keeps_its_predecessor(tmp_path: Path) -> None:
     (tmp_path / "audit.png").write_text("before")
-    (tmp_path / "audit.png.unfinished").mkdir()
-    with pytest.raises(OSError, match=r"audit\.png"):
-        draw(made((5, 5)), tmp_path / "audit.png")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # as a disk that is nearly full
+    try:
+        with pytest.raises(OSError, match=r"audit\.png"):
+            draw(made((5, 5)), tmp_path / "audit.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [tmp_path / "audit.png"]
     assert (tmp_path / "audit.png").read_text() == "before"
 
 

@@ -153,7 +153,7 @@ def test_a_run_remembers_its_file_and_says_where_it_is_not_as_it_was(home: Path)
         ),
         (PENDULUM.replace('"t",)', '"t")'), "inputs is a text; expected: a tuple of names"),
         (PENDULUM.replace("upper=(2.0,)", "upper=(0.0,)"), r"the domain of t is \[0, 0\]"),
-        (PENDULUM.replace('"pendulum"', '"My Pendulum"'), "'My Pendulum' cannot name a library"),
+        (PENDULUM.replace('"pendulum"', '"My Pendulum"'), "'My Pendulum' is not a model name"),
         (PENDULUM.replace('causal("t")', 'causal("x")'), "causal names 'x', which is no input"),
         (PENDULUM.replace("np.sin(a)", "np.sign(a)"), "calls np.sign, which no Program has"),
         (PENDULUM.replace('"w_t")', '"w_x")'), "'w_x' is no column"),
