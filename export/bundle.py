@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import glob
 import hashlib
 import os
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
@@ -50,6 +48,7 @@ from kdpinn_edge.export.artifacts.web_page import web_files
 from kdpinn_edge.export.artifacts.wrappers import check_languages, wrappers
 from kdpinn_edge.export.fmu import fmu_files
 from kdpinn_edge.export.machine_code import object_code
+from kdpinn_edge.export.measure.loading import loaded_copy
 from kdpinn_edge.export.measure.not_finite import prove_not_finite
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, emulated_self_test, measure
 from kdpinn_edge.export.onnx_model import to_onnx
@@ -281,23 +280,17 @@ def whole_folder(directory: Path) -> Iterator[Path]:
 
 
 def _prove(library: bytes, model: Prepared) -> None:
-    """Run what can be run here of a library, or of each binary of an FMU: the self-test, points that are not finite.
-
-    It runs in a copy, since what is loaded stays mapped: no later change of the bundle may reach it.
-    """
+    """Run what can be run here of a library, or of each binary of an FMU: the self-test, points that are not finite."""
     for image, interface in binaries(library, model.interface):
-        with TemporaryDirectory() as folder:
-            copy = Path(folder) / interface.library
-            copy.write_bytes(image)
-            if interface.target.runs_here():
-                _self_test(copy, interface)
-            elif model.interface.target.artifact == "fmu":
-                emulated_self_test(image, interface)
-            prove_not_finite(copy, interface, model.references)
+        if interface.target.runs_here():
+            _self_test(image, interface)
+        elif model.interface.target.artifact == "fmu":
+            emulated_self_test(image, interface)
+        prove_not_finite(image, interface, model.references)
 
 
-def _self_test(library: Path, interface: Interface) -> None:
-    loaded = ctypes.CDLL(str(library))
+def _self_test(library: bytes, interface: Interface) -> None:
+    loaded = loaded_copy(library, interface.library)
     if loaded[f"{interface.name}_integrity"]() != 0:
         raise ExportError(f"{interface.library} has other bytes in memory than in its file: this loader changes code")
     result = loaded[f"{interface.name}_selftest"]()

@@ -30,11 +30,9 @@ from rich.console import Console
 from safetensors.torch import load
 
 from kdpinn_edge import zoo
-from kdpinn_edge.bundle.elf import loading_faults
 from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA
-from kdpinn_edge.bundle.read import open_bundle
-from kdpinn_edge.bundle.symbols import exported
+from kdpinn_edge.bundle.read import Bundle, open_bundle
 from kdpinn_edge.certificates.certificate import (
     Certificate,
     Claim,
@@ -49,7 +47,6 @@ from kdpinn_edge.comparison.record import read_record, write_record
 from kdpinn_edge.comparison.report import html
 from kdpinn_edge.comparison.statistics import summary
 from kdpinn_edge.comparison.text_tables import print_record
-from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.onnx_model import from_onnx
@@ -133,11 +130,10 @@ def _bundle(folder: Path) -> Targets:
     libraries = {kind: _library(folder / machine, machine) for kind, machine in machines.items()}
     yield from ((f"library, {kind}", target) for kind, target in libraries.items())
     loaded = folder / "loaded"
-    symbols = exported("heat", ("eval",), per_call=False)
+    described = read_manifest(folder / "x86-64-v3")
 
     def loadable() -> None:
-        if faults := loading_faults(loaded.read_bytes(), symbols, may_choose=False):
-            raise BundleError(listing(faults))
+        Bundle(folder, described, {described.library: loaded.read_bytes()}, "").check_loadable()
 
     yield "library, to load", Target(loaded, libraries["elf"].data, mutations.mutated_bytes, loadable, ANYTHING)
     claim = Claim("u", -1.0, 1.0, 1e-7, (2.0, 3.0))

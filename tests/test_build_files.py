@@ -22,6 +22,7 @@ from kdpinn_edge.export.targets.table import target
 from kdpinn_edge.program.ir import Program
 from kdpinn_edge.runtime import load
 
+FUNCTIONS = ("eval", "integrity", "model", "outside", "selftest")
 OLD, NEW = mlp(2, 8, 2, 1, seed=1), mlp(2, 8, 2, 1, seed=2)
 PART = '#include "net.h"\nint32_t PART(const float *x, float *y) { return net_matches() ? net_eval(x, y, 1) : -9; }\n'
 BOTH = """
@@ -110,7 +111,7 @@ def test_the_name_and_the_symbols_that_a_linker_sees(artifacts: Artifacts, need:
         assert (bundle / linked).read_bytes() == (bundle / "libnet.so").read_bytes()
         version = f"net_{linked.removeprefix('libnet.so.')}"
         symbols = {line.split()[-1] for line in run(need("nm"), "-D", bundle / "libnet.so").splitlines()}
-        assert symbols - {version} == {f"net_{each}@@{version}" for each in ("eval", "model", "outside", "selftest")}
+        assert symbols - {version} == {f"net_{each}@@{version}" for each in FUNCTIONS}
         shown[linked] = symbols
     assert len(shown) == 2
 

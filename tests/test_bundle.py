@@ -203,7 +203,7 @@ def test_export_is_deterministic(bundle: Path, tmp_path: Path) -> None:
 def test_symbols(bundle: Path, need: Need) -> None:
     listing = run(need("nm"), "-D", bundle / "libnet.so").split("\n")
     symbols = [line.partition("@@")[0].split()[-2:] for line in listing if line]
-    functions = [f"net_{each}" for each in ("eval", "jet", "model", "outside", "residual", "selftest")]
+    functions = [f"net_{each}" for each in ("eval", "integrity", "jet", "model", "outside", "residual", "selftest")]
     assert sorted(name for kind, name in symbols if kind == "T") == sorted(
         functions + [f"{function}_work" for function in functions]
     )

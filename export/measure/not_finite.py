@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.bundle.probe import not_finite_points
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.measure.loading import loaded_copy
 from kdpinn_edge.export.measure.obstacle import obstacle
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import NumpyProgram
@@ -25,7 +25,7 @@ Evaluate = Callable[[str, NDArray[Any], int], NDArray[Any]]
 """By its symbol a function at points (n, n_in): (n, n_out), the second given apart."""
 
 
-def prove_not_finite(library: Path, interface: Interface, references: Mapping[FunctionName, NumpyProgram]) -> None:
+def prove_not_finite(library: bytes, interface: Interface, references: Mapping[FunctionName, NumpyProgram]) -> None:
     """Call the library where this machine can, or emulate it where that is possible; elsewhere nothing is proved.
 
     Raises ExportError where it gives other bits than the NumPy program.
@@ -45,10 +45,10 @@ def prove_not_finite(library: Path, interface: Interface, references: Mapping[Fu
             )
 
 
-def _evaluated(library: Path, interface: Interface) -> Evaluate | None:
+def _evaluated(library: bytes, interface: Interface) -> Evaluate | None:
     target = interface.target
     if target.runs_here():
-        loaded = ctypes.CDLL(str(library.absolute()))
+        loaded = loaded_copy(library, interface.library)
 
         def call(symbol: str, x: NDArray[Any], n_out: int) -> NDArray[Any]:
             y = np.empty((len(x), n_out), x.dtype)
@@ -60,5 +60,5 @@ def _evaluated(library: Path, interface: Interface) -> Evaluate | None:
         return None
     from kdpinn_edge.export.measure.emulator import Machine
 
-    machine = Machine(target, library.read_bytes())
+    machine = Machine(target, library)
     return lambda symbol, x, n_out: machine.evaluate(symbol, x, n_out)[0]

@@ -41,10 +41,11 @@ ALLOWED = frozenset(
     {0, NEEDED, HASH, GNU_HASH, STRTAB, SYMTAB, STRSZ, 11, FLAGS, FLAGS_1, PLTREL}
     | {14, 16, 24, 3, 9, 19, 0x6FFFFFF9, 0x6FFFFFFA}  # SONAME, SYMBOLIC, BIND_NOW, PLTGOT, sizes and counts
     | {0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD}  # VERSYM, VERDEF, VERDEFNUM
-    | {0x70000001}  # AARCH64_BTI_PLT
     | {tag for place, size, _ in TABLES for tag in (place, size)}
 )
 """The tags that only say where something is. NEEDED is judged by its names."""
+ALLOWED_BY_MACHINE = {183: {0x70000001, 0x70000003}}  # AArch64: BTI_PLT, PAC_PLT
+"""Tags of a machine that only say how its code is guarded."""
 RUNS = {
     12: "INIT",
     13: "FINI",
@@ -239,8 +240,9 @@ class SharedLibrary:
         return int(last) + 1
 
     def _dynamic_faults(self) -> Iterator[str]:
+        allowed = ALLOWED | ALLOWED_BY_MACHINE.get(self.machine, set())
         for tag, values in self._table.items():
-            if tag not in ALLOWED:
+            if tag not in allowed:
                 yield f"has DT_{RUNS.get(tag, f'{tag & 0xFFFFFFFF:#x}')}, which no exported library has"
             elif len(values) > 1 and tag != NEEDED:
                 yield f"has the dynamic tag {tag:#x} twice"
