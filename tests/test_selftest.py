@@ -244,11 +244,12 @@ def test_nan_and_infinities_are_proved_at_export(artifacts: Artifacts) -> None:
     folder = bundle(artifacts, "native", "float32")
     manifest, functions = load(folder).manifest, {"eval": odd_net()}
     interface = Interface("odd", "float32", TARGETS[manifest.target.name], BOX, functions)
-    library = (folder / "libodd.so").read_bytes()
-    prove_not_finite(library, interface, {"eval": NumpyProgram(odd_net(), "float32", manifest.profile)})
+    prove_not_finite(
+        (folder / "libodd.so").read_bytes(), interface, {"eval": NumpyProgram(odd_net(), "float32", manifest.profile)}
+    )
     other = NumpyProgram(NETS["tanh"], "float32", manifest.profile)
     with pytest.raises(ExportError, match="gives other bits than the NumPy program at"):
-        prove_not_finite(library, interface, {"eval": other})
+        prove_not_finite((folder / "libodd.so").read_bytes(), interface, {"eval": other})
     x = not_finite_points(BOX)
     assert not np.isfinite(x).all(axis=1).any()
     assert {repr(each) for each in x[~np.isfinite(x)].tolist()} == {"nan", "inf", "-inf"}
