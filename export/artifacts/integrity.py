@@ -104,7 +104,7 @@ def _dylib(image: bytes) -> Contents:
 
 
 def _dll(image: bytes) -> Contents:
-    """PE, where addresses in the constants are relocated."""
+    """PE, where addresses in the constants are relocated, and those of imported functions are filled in."""
     lief = quiet_lief()
     binary = lief.PE.parse(list(image))
     if binary is None:
@@ -113,6 +113,7 @@ def _dll(image: bytes) -> Contents:
     parts = [Part(s.virtual_address, s.offset, min(s.virtual_size, s.size)) for s in sections]
     entries = [entry for block in binary.relocations for entry in block.entries]
     addresses = [entry.address for entry in entries if entry.type == lief.PE.RelocationEntry.BASE_TYPES.DIR64]
+    addresses += [entry.iat_address for library in binary.imports for entry in library.entries]
     return parts, [(address, address + 8) for address in addresses]
 
 
