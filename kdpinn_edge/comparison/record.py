@@ -168,7 +168,8 @@ class Disturbance:
 
 @dataclass(frozen=True)
 class Block:
-    """The samples of one turn, in order: `turn` is its place in the plan, `process` counts processes of the run.
+    """The samples of one turn, in order: `turn` is its place in the plan, -1 for what comes before the first, and
+    `process` counts processes of the run.
 
     In the closed mode `pairs_ns` has the times on the core of a call and of a call of the partner, pair by pair; in
     periodic modes `on_core_ns` has for each sample what the latency would be on a core that nobody else used.
