@@ -298,7 +298,7 @@ def test_a_program_that_the_manifest_does_not_name_is_refused(bundle: Path, tmp_
         ("export", bundle, "--out", tmp_path / "new"),
         ("distill", "heat", "--teacher", bundle, "--out", tmp_path / "run"),
     ):
-        assert "the manifest says" in refused(*command)
+        assert "'program.npz' is not in the manifest" in refused(*command)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["net"]
 
 
