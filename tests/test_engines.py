@@ -126,8 +126,8 @@ def test_what_was_changed_on_the_way_is_refused(artifacts: Artifacts) -> None:
     program = mlp(2, 12, 2, 1)
     sent = pickle.dumps(load(artifacts.bundle(program, name="net")))
     weights = next(op.weight for op in program.ops if isinstance(op, Affine))[:, 0].astype(np.float32).tobytes()
-    assert sent.count(weights) == 1
-    with pytest.raises(EngineError, match="selftest returned"):
+    assert weights in sent
+    with pytest.raises(EngineError, match="does not pass its self-test"):
         pickle.loads(sent.replace(weights, bytes(len(weights))))  # noqa: S301
 
 
