@@ -373,7 +373,7 @@ def test_every_stage_is_a_name_of_the_package(trained: Trained, artifacts: Artif
     assert kdpinn_edge.__version__ == version("kdpinn-edge")
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_the_stages_of_many_networks_are_names_of_the_package(artifacts: Artifacts, tmp_path: Path) -> None:
     config = replace(TINY, newton_rounds=1)
     teacher = artifacts.made("teacher", lambda folder: kdpinn_edge.train("heat", folder, config), "heat", config)

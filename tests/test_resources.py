@@ -265,7 +265,7 @@ def advice(tmp_path: Path, **arguments: Any) -> str:
 OPTIONS = re.compile(r"([^;:]+?) \(([\d,]+) bytes(?:, with errors up to [^)]*)?\)")
 
 
-@pytest.mark.parametrize("target", ["x86-64-v3", "cortex-m4"])
+@pytest.mark.parametrize("target", [pytest.param("x86-64-v3", marks=pytest.mark.proof), "cortex-m4"])
 def test_the_advice_of_a_budget_is_what_an_export_by_it_takes(target: str, tmp_path: Path, need: Need) -> None:
     need("cc")
     given: dict[str, Any] = {"target": target, "derivatives": ["u", "u_x0", "u_x0_x0"]}

@@ -266,7 +266,7 @@ def test_a_search_follows_samples(tiny: None, tmp_path: Path) -> None:
     assert found.best.relative_l2 == pytest.approx(expected, rel=1e-4)  # one is in float32
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_worker_that_dies_loses_no_finished_trial(tmp_path: Path) -> None:
     script, storage = tmp_path / "worker.py", f"sqlite:///{tmp_path / 'search.db'}"
     script.write_text(WORKER)

@@ -160,6 +160,7 @@ def test_a_cell_that_was_cut_short_goes_on(plan: Plan, folder: Path, tmp_path: P
 
 
 @pytest.mark.skipif(not Path("/proc/thread-self/children").exists(), reason="finds the workers in /proc: Linux")
+@pytest.mark.proof
 def test_workers_end_with_a_study_that_is_killed(plan: Plan, tmp_path: Path) -> None:
     endless = replace(plan, cells=(replace(SCRATCH, config=replace(SCRATCH.config, newton_rounds=1_000_000)),))
     write_plan(endless, tmp_path)
