@@ -227,21 +227,14 @@ EXPORTED fmi2Status NAMED(fmi2SetFMUstate)(fmi2Component instance, fmi2FMUstate 
 EXPORTED fmi2Status NAMED(fmi2FreeFMUstate)(fmi2Component instance, fmi2FMUstate *saved)
 {
     CALLED(ANY)
-    if (saved != NULL) {
-        release(*saved);
-        *saved = NULL;
-    }
+    discard(saved);
     return fmi2OK;
 }
 
 EXPORTED fmi2Status NAMED(fmi2SerializedFMUstateSize)(fmi2Component instance, fmi2FMUstate saved, size_t *size)
 {
     CALLED(ANY)
-    if (saved == NULL || size == NULL) {
-        return fmi2Error;
-    }
-    *size = sizeof(State);
-    return fmi2OK;
+    return status(serialized_size(saved, size));
 }
 
 EXPORTED fmi2Status NAMED(fmi2SerializeFMUstate)(fmi2Component instance, fmi2FMUstate saved, fmi2Byte bytes[],

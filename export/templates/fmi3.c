@@ -401,21 +401,14 @@ EXPORTED fmi3Status NAMED(fmi3SetFMUState)(fmi3Instance instance, fmi3FMUState s
 EXPORTED fmi3Status NAMED(fmi3FreeFMUState)(fmi3Instance instance, fmi3FMUState *saved)
 {
     CALLED(ANY)
-    if (saved != NULL) {
-        release(*saved);
-        *saved = NULL;
-    }
+    discard(saved);
     return fmi3OK;
 }
 
 EXPORTED fmi3Status NAMED(fmi3SerializedFMUStateSize)(fmi3Instance instance, fmi3FMUState saved, size_t *size)
 {
     CALLED(ANY)
-    if (saved == NULL || size == NULL) {
-        return fmi3Error;
-    }
-    *size = sizeof(State);
-    return fmi3OK;
+    return status(serialized_size(saved, size));
 }
 
 EXPORTED fmi3Status NAMED(fmi3SerializeFMUState)(fmi3Instance instance, fmi3FMUState saved, fmi3Byte bytes[],

@@ -315,6 +315,24 @@ static inline int restore(Instance *m, const State *state)
     return 1;
 }
 
+/* Let go of a saved state, and of the pointer to it. */
+static inline void discard(void **saved)
+{
+    if (saved != NULL) {
+        release(*saved);
+        *saved = NULL;
+    }
+}
+
+static inline int serialized_size(const State *state, size_t *size)
+{
+    if (state == NULL || size == NULL) {
+        return 0;
+    }
+    *size = sizeof *state;
+    return 1;
+}
+
 static inline void copy(void *to, const void *from, size_t bytes)
 {
     unsigned char *written = to;
