@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import unicorn
@@ -18,6 +18,7 @@ from kdpinn_edge.export.measure.image import CODE, image
 from kdpinn_edge.export.targets.table import Target
 
 Array = NDArray[Any]
+Called = TypeVar("Called")
 
 NOWHERE, RETURN, STACK, DATA = 0x0, 0x8000, 0x2000_0000, 0x3000_0000
 """Where things lie: on Cortex-M code runs below 0x2000_0000 only. A call returns to RETURN; NOWHERE is not reached."""
@@ -145,9 +146,12 @@ class Machine:
         """Whether its instructions are Thumb, of 2 or 4 bytes."""
         return bool(self.processor.mode & unicorn.UC_MODE_THUMB)
 
-    def returned(self, symbol: str) -> int:
-        """What a function without arguments returns; nothing is counted, which takes a fiftieth of the time."""
-        self._begin((), TOP)
+    def returned(self, symbol: str, *arguments: int) -> int:
+        """What a function returns, as `call` has it; nothing is counted, which takes a fiftieth of the time."""
+        words, pushed = self._placed(arguments)
+        top = TOP - len(pushed)
+        self.uc.mem_write(top, pushed)
+        self._begin(words, top)
         self.uc.ctl_flush_tb()
         with self._naming(symbol):
             self._until_return(symbol)
@@ -244,6 +248,15 @@ class Machine:
 
         p are the inputs of one that are constant during a call.
         """
+        return self._written(self.call, symbol, x, n_out, p)
+
+    def values(self, symbol: str, x: Array, n_out: int) -> Array:
+        """What a function of the model writes for x (n, n_in): y (n, n_out); nothing is counted."""
+        return self._written(self.returned, symbol, x, n_out, None)[0]
+
+    def _written(
+        self, call: Callable[..., Called], symbol: str, x: Array, n_out: int, p: Array | None
+    ) -> tuple[Array, Called]:
         y = np.full((len(x) + 1, n_out), 7.25, x.dtype)
         place = DATA + -(-x.nbytes // 64) * 64
         constant = place + -(-y.nbytes // 64) * 64
@@ -255,11 +268,11 @@ class Machine:
         self.uc.mem_write(place, y.tobytes())
         if p is not None:
             self.uc.mem_write(constant, p.tobytes())
-        call = self.call(symbol, *([] if p is None else [constant]), DATA, place, len(x))
+        called = call(symbol, *([] if p is None else [constant]), DATA, place, len(x))
         y = np.frombuffer(self.uc.mem_read(place, y.nbytes), x.dtype).reshape(y.shape)
         if (y[-1] != 7.25).any():
             raise ExportError(f"{symbol} on the emulated {self.target.name} wrote behind its results")
-        return y[:-1], call
+        return y[:-1], called
 
     def _length(self, address: int, size: int) -> int:
         """How many instructions a block has."""
