@@ -16,6 +16,7 @@ import pytest
 from artifacts import Artifacts
 from compiled import kernel
 from conftest import Need
+from qemu import SEMIHOSTING
 from records import example_record
 from strategies import mlp
 from typer.testing import CliRunner, Result
@@ -45,16 +46,6 @@ PROGRAM = mlp(2, 8, 2, 1)
 REQUESTS = ("u", "u_x0")
 FUNCTIONS = {"eval": PROGRAM, "jet": derivatives(PROGRAM, REQUESTS)}
 INPUTS = (Input("x0", -1.0, 1.0), Input("x1", 0.0, 2.0))
-SEMIHOSTING = (
-    "-bios",
-    "none",
-    "-display",
-    "none",
-    "-chardev",
-    "stdio,id=out",
-    "-semihosting-config",
-    "enable=on,chardev=out",
-)
 EMULATORS: Mapping[str, Sequence[str]] = {
     "x86-64-v3": (),
     "x86-64-v2": (),

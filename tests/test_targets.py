@@ -18,6 +18,7 @@ from compiled import Functions, kernel
 from conftest import Need
 from nets import NETS, with_jet
 from numpy.typing import NDArray
+from qemu import SEMIHOSTING
 from strategies import mlp, wild
 
 from kdpinn_edge.bundle.manifest import Input, Precision, Storage, read_manifest
@@ -35,16 +36,6 @@ from kdpinn_edge.program.ir import columns
 ROOMY = MEMORY | {"cortex-m0plus": MEMORY["cortex-m3"]}
 """Machines with memory for all points: a Cortex-M3 runs the code for the M0+, whose own machines have too little."""
 
-SEMIHOSTING = (
-    "-bios",
-    "none",
-    "-display",
-    "none",
-    "-chardev",
-    "stdio,id=out",
-    "-semihosting-config",
-    "enable=on,chardev=out",
-)
 EMULATORS = {"aarch64": "qemu-aarch64", "armv7": "qemu-arm", "riscv64": "qemu-riscv64", "x86_64": "qemu-x86_64"}
 EMULATED = [
     t
