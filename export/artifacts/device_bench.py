@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from kdpinn_edge.export.targets.table import TARGETS, Target
 from kdpinn_edge.numerics.reference import PRECISIONS
 
 BENCH = "{}_bench"
+BARE_METAL = "templates/bench_bare_metal.c"
+"""What machines without an operating system have in common."""
+
 COMPILE = (
     *("-c", "-O2", "-std=c99", "-ffreestanding", "-fno-pic", "-fno-stack-protector", "-fno-sanitize=undefined"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-Wall", "-Wextra", "-Werror"),
@@ -112,7 +116,12 @@ def start(target: Target) -> tuple[str, dict[str, str]]:
     if memory is None:
         return "bench_linux.c", {}
     by_gcc = (*MACHINES[target.name], UNALTERED) if target.helpers else ("zig", "cc", *machine(target))
-    words = {"compiler": " ".join(by_gcc), "helpers": "-lgcc " if target.helpers else "", "machine": memory.machine}
+    words = {
+        "compiler": " ".join(by_gcc),
+        "helpers": "-lgcc " if target.helpers else "",
+        "machine": memory.machine,
+        "bare_metal": (files("kdpinn_edge.export") / BARE_METAL).read_text(encoding="utf-8"),
+    }
     return f"bench_{'riscv32' if target.triple.startswith(RISCV) else 'cortex_m'}.c", words
 
 

@@ -11,29 +11,15 @@
  *         @name@_bench.c -L. -l@name@ @helpers@-o @name@_bench.elf
  */
 #define CLOCK_SOURCE "SysTick"
-#define CLOCK_UNIT "cycles"
-#define CLOCK_PER_SECOND 0u /* where it is known, times are shown instead of cycles */
+#define FAULT "a fault"
 
-enum {
-    MOST_POINTS = 100,
-    MOST_SAMPLES = 32,
-    MOST_TICKS = 1 << 28, /* of one row */
-    SYS_WRITE0 = 0x04,
-    SYS_EXIT = 0x18,
-    EXITED_WELL = 0x20026,
-    EXITED_WITH_ERROR = 0x20023
-};
-
-static const int32_t N_POINTS[] = {1, MOST_POINTS};
-
+@bare_metal@
 #define SYST_CSR (*(volatile uint32_t *)0xE000E010)
 #define SYST_RVR (*(volatile uint32_t *)0xE000E014)
 #define SYST_CVR (*(volatile uint32_t *)0xE000E018)
 #define VTOR (*(volatile uint32_t *)0xE000ED08)
 #define CPACR (*(volatile uint32_t *)0xE000ED88)
 
-extern uint32_t bench_data[], bench_data_end[], bench_bss[], bench_bss_end[], bench_stack[];
-extern const uint32_t bench_data_image[];
 extern void SystemInit(void) __attribute__((weak));
 
 static volatile uint32_t wraps;
@@ -43,11 +29,6 @@ static void semihosting(uint32_t operation, uint32_t argument)
     register uint32_t r0 __asm__("r0") = operation, r1 __asm__("r1") = argument;
 
     __asm__ volatile("bkpt #0xAB" : "+r"(r0) : "r"(r1) : "memory");
-}
-
-static void write_text(const char *text)
-{
-    semihosting(SYS_WRITE0, (uint32_t)text);
 }
 
 /* SysTick counts the cycles of the core, as DWT_CYCCNT does, and every one of these cores and QEMU have it. It counts 24
@@ -65,39 +46,19 @@ static uint64_t clock_ticks(void)
     return ((uint64_t)high << 24) + ((0u - low) & 0xFFFFFFu);
 }
 
-__attribute__((noinline)) static void run(void)
+static void prepare(void)
 {
-    const uint32_t *from = bench_data_image;
-    uint32_t *to;
-
-    for (to = bench_data; to != bench_data_end;) {
-        *to++ = *from++;
-    }
-    for (to = bench_bss; to != bench_bss_end;) {
-        *to++ = 0;
-    }
     if (SystemInit) {
         SystemInit();
     }
     SYST_RVR = 0xFFFFFFu;
     SYST_CVR = 0;
     SYST_CSR = 7; /* on, with its interrupt, at the clock of the core */
-    for (;;) {
-        semihosting(SYS_EXIT, bench() == 0 ? EXITED_WELL : EXITED_WITH_ERROR);
-    }
 }
 
 static void on_systick(void)
 {
     wraps = wraps + 1;
-}
-
-static void on_fault(void)
-{
-    write_text("\nthe processor raised a fault\n");
-    for (;;) {
-        semihosting(SYS_EXIT, EXITED_WITH_ERROR);
-    }
 }
 
 void bench_reset(void);

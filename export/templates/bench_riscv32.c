@@ -10,24 +10,9 @@
  *         @name@_bench.c -L. -l@name@ @helpers@-o @name@_bench.elf
  */
 #define CLOCK_SOURCE "mcycle"
-#define CLOCK_UNIT "cycles"
-#define CLOCK_PER_SECOND 0u /* where it is known, times are shown instead of cycles */
+#define FAULT "an exception"
 
-enum {
-    MOST_POINTS = 100,
-    MOST_SAMPLES = 32,
-    MOST_TICKS = 1 << 28, /* of one row */
-    SYS_WRITE0 = 0x04,
-    SYS_EXIT = 0x18,
-    EXITED_WELL = 0x20026,
-    EXITED_WITH_ERROR = 0x20023
-};
-
-static const int32_t N_POINTS[] = {1, MOST_POINTS};
-
-extern uint32_t bench_data[], bench_data_end[], bench_bss[], bench_bss_end[], bench_stack[];
-extern const uint32_t bench_data_image[];
-
+@bare_metal@
 static void semihosting(uint32_t operation, uint32_t argument)
 {
     register uint32_t a0 __asm__("a0") = operation, a1 __asm__("a1") = argument;
@@ -44,11 +29,6 @@ static void semihosting(uint32_t operation, uint32_t argument)
                      : "memory");
 }
 
-static void write_text(const char *text)
-{
-    semihosting(SYS_WRITE0, (uint32_t)text);
-}
-
 static uint64_t clock_ticks(void)
 {
     uint32_t high, low, again;
@@ -59,28 +39,8 @@ static uint64_t clock_ticks(void)
     return (uint64_t)high << 32 | low;
 }
 
-__attribute__((used)) static void run(void)
+static void prepare(void)
 {
-    const uint32_t *from = bench_data_image;
-    uint32_t *to;
-
-    for (to = bench_data; to != bench_data_end;) {
-        *to++ = *from++;
-    }
-    for (to = bench_bss; to != bench_bss_end;) {
-        *to++ = 0;
-    }
-    for (;;) {
-        semihosting(SYS_EXIT, bench() == 0 ? EXITED_WELL : EXITED_WITH_ERROR);
-    }
-}
-
-__attribute__((used, aligned(4))) static void on_trap(void)
-{
-    write_text("\nthe processor raised an exception\n");
-    for (;;) {
-        semihosting(SYS_EXIT, EXITED_WITH_ERROR);
-    }
 }
 
 /* The stack pointer has no value yet, so this is no function of C. */
@@ -88,7 +48,7 @@ __asm__(".section .vectors, \"ax\"\n"
         ".globl bench_reset\n"
         "bench_reset:\n"
         "    la sp, bench_stack\n"
-        "    la t0, on_trap\n"
+        "    la t0, on_fault\n"
         "    csrw mtvec, t0\n"
         "    j run\n"
         ".text\n");
