@@ -300,7 +300,7 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
     """
     contents: dict[str, bytes] = {}
     strange = sorted({entry.name for entry in os.scandir(directory)} - manifest.files.keys() - BESIDE)
-    faults = [f"{name!a} is not in the manifest; move it out of the bundle" for name in strange]
+    faults: list[str] = []
     for name, expected in manifest.files.items():
         try:
             contents[name] = read_whole(Path(directory) / name, LARGEST_FILE, link=False)
@@ -310,11 +310,10 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
         found = hashlib.sha256(contents[name]).hexdigest()
         if found != expected:
             faults.append(f"{name}: SHA-256 is {found}, the manifest says {expected}")
+    advice = "\nCopy the whole bundle again, or export it again." if faults else ""
+    faults = [*(f"{name!a} is not in the manifest; move it out of the bundle" for name in strange), *faults]
     if faults:
-        raise BundleError(
-            f"{directory}: the files are not those that were exported: {listing(faults)}\n"
-            "Copy the whole bundle again, or export it again."
-        )
+        raise BundleError(f"{directory}: the files are not those that were exported: {listing(faults)}{advice}")
     return contents
 
 
