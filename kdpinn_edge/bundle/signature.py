@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,13 +128,11 @@ def _public_key(path: Path) -> Ed25519PublicKey:
 
 def _key_bytes(path: Path) -> bytes:
     """The contents of a file with a key. Raises KeyFileError where it cannot be read, or `cryptography` is missing."""
-    try:
-        import cryptography  # noqa: F401
-    except ImportError as error:
+    if find_spec("cryptography") is None:
         raise KeyFileError(
             f"signatures need the package cryptography, which is not installed: {pip_install(['sign'])}. "
             "To pin the hash of the manifest by sha256 needs no package."
-        ) from error
+        )
     try:
         return read_whole(path, 16 * KIB)
     except OSError as error:
