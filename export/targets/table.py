@@ -96,8 +96,10 @@ class Target:
     @property
     def hardening(self) -> tuple[str, ...]:
         """Attributes of LLVM for its functions: a frame of several pages touches each, a call lands on an instruction
-        that is marked as the begin of a function.
+        that is marked as the begin of a function. Windows wants to find its way out of every function that has a frame.
         """
+        if self.artifact == "dll":
+            return ("uwtable",)
         if self.artifact != "elf" or self.is_arm32:
             return ()
         guard = 65536  # bytes, by glibc and GCC
