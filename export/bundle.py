@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -55,7 +54,7 @@ from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.files import Kind, check_free, move_into_place
-from kdpinn_edge.interrupts import undisturbed
+from kdpinn_edge.interrupts import is_put_off, undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
 from kdpinn_edge.unfinished import new_folder
@@ -272,7 +271,7 @@ def whole_folder(directory: Path) -> Iterator[Path]:
         with new_folder(directory) as building:
             yield building
             with undisturbed():
-                if signal.SIGINT in signal.sigpending():
+                if is_put_off():
                     raise KeyboardInterrupt
                 move_into_place(building, directory)
     except OSError as error:

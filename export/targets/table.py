@@ -10,7 +10,7 @@ import llvmlite.binding as llvm
 
 from kdpinn_edge.bundle.manifest import LIBRARY_FILES, Artifact, Grade, Precision
 from kdpinn_edge.bundle.x86 import best_level
-from kdpinn_edge.errors import ExportError, did_you_mean
+from kdpinn_edge.errors import ExportError, NoNativeTargetError, did_you_mean
 from kdpinn_edge.export.targets import soft_float
 from kdpinn_edge.numerics.lanes import FAST_SUFFIX
 
@@ -211,7 +211,7 @@ REFUSED = {
 def target(name: str) -> Target:
     """The target of this name; "native" is the best one that this machine runs.
 
-    Raises ExportError for an unknown name, and for "native" on a machine that no target fits.
+    Raises ExportError for an unknown name, NoNativeTargetError for "native" on a machine that no target fits.
     """
     if name == "native":
         name = _native()
@@ -232,7 +232,7 @@ def _native() -> str:
             return "aarch64"
         if machine == "x86_64" and (level := best_level(llvm.get_host_cpu_features())):
             return level
-    raise ExportError(
+    raise NoNativeTargetError(
         f"no target fits this machine ({llvm.get_process_triple()}); expected: Linux on 64-bit ARM, or on x86-64 with "
         f"AVX2 and FMA (2013 or later). Name a target to export for another machine: {', '.join(TARGETS)}"
     )
