@@ -9,11 +9,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from artifacts import Artifacts
 from conftest import Need
 
 WITHOUT_A_SCREEN = {"WINEDEBUG": "-all", "WINEARCH": "win64", "WINEDLLOVERRIDES": "mscoree,mshtml=;winedbg="}
-"""Wine waits minutes for the installers of .NET and of a browser otherwise."""
+"""Wine would look for the installers of .NET and of a browser, and start a debugger, otherwise."""
+TEMPORARY = "C:\\windows\\Temp"
 
 COMPILER = (sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu")
 
@@ -30,7 +32,7 @@ class Wine:
         return subprocess.run(
             [self.command, *map(str, arguments)],
             cwd=cwd,
-            env={**os.environ, **WITHOUT_A_SCREEN, "WINEPREFIX": str(self.prefix), **environment},
+            env={**os.environ, **WITHOUT_A_SCREEN, "WINEPREFIX": str(self.prefix), "TEMP": TEMPORARY, **environment},
             input="",
             capture_output=True,
             text=True,
@@ -40,12 +42,23 @@ class Wine:
 
 
 def wine(artifacts: Artifacts, need: Need) -> Wine:
-    """Wine with a drive C: that all tests of a session share: making one takes longer than what they do there."""
-    found = shutil.which("wine64", path=f"{os.environ['PATH']}:/usr/lib/wine") or need("wine64")  # Debian's place
+    """Wine with a drive C: that all tests of a session share.
+
+    Wine would fill it with 700 MB of its own libraries. It is enough that the folder of the system is the one where
+    Debian has them.
+    """
+    found = shutil.which("wine64", path=f"{os.environ['PATH']}:/usr/lib/wine") or need("wine64")
+    libraries = next(Path("/usr/lib").glob("*/wine/x86_64-windows"), None)
+    if libraries is None:
+        pytest.skip("Wine has its libraries elsewhere than under Debian")
 
     def begin(prefix: Path) -> None:
-        prefix.mkdir()
-        Wine(found, prefix).run("cmd", "/c", "exit", cwd=prefix)
+        (prefix / "dosdevices").mkdir(parents=True)
+        (prefix / "drive_c" / "windows" / "Temp").mkdir(parents=True)
+        (prefix / "drive_c" / "windows" / "system32").symlink_to(libraries)
+        (prefix / ".update-timestamp").write_text("disable\n")
+        for drive, folder in (("c:", "../drive_c"), ("z:", "/")):
+            (prefix / "dosdevices" / drive).symlink_to(folder)
 
     return Wine(found, artifacts.made("prefix", begin))
 
