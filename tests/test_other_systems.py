@@ -14,6 +14,8 @@ from artifacts import Artifacts
 from strategies import mlp
 
 from kdpinn_edge.bundle.manifest import Input, read_manifest
+from kdpinn_edge.comparison.stage import bench
+from kdpinn_edge.errors import BenchError
 from kdpinn_edge.extras import COMMANDS
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.runtime import load
@@ -109,6 +111,12 @@ def test_a_library_is_loaded_from_a_folder_where_memory_cannot_be_a_file(artifac
     assert not Path(done.stdout.strip()).exists()
     x = np.linspace(-1, 1, 74, dtype=np.float32).reshape(-1, 2)
     assert np.load(tmp_path / "y.npy").tobytes() == load(bundle).eval(x).tobytes()
+
+
+def test_a_comparison_needs_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    with pytest.raises(BenchError, match=r"a comparison needs Linux, .* export --with-bench"):
+        bench("burgers")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from itertools import pairwise
 from struct import Struct
 from struct import error as StructError
 
-from kdpinn_edge.bundle.section import Section, offset_of
+from kdpinn_edge.bundle.section import Section
 
 PAGE, SECTOR = 4096, 512
 X86_64, PE32_PLUS, LIBRARY = 0x8664, 0x20B, 0x2002
@@ -115,7 +115,11 @@ class PeLibrary:
                 yield f"has {DIRECTORIES.get(i, f'the directory {i}')}, which no exported library has"
 
     def _offset(self, address: int, size: int) -> int:
-        return offset_of(address, size, self._parts)
+        """Where in the file the bytes at `address` in memory are. Raises ValueError where they are not."""
+        for section in self._parts:
+            if section.holds(address, size):
+                return section.offset + address - section.address
+        raise ValueError(f"it points to {size} bytes at {address:#x}, which are in none of its sections")
 
     def _text(self, address: int) -> str:
         begin = self._offset(address, 1)

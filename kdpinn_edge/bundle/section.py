@@ -18,11 +18,3 @@ class Section:
     def holds(self, address: int, size: int) -> bool:
         """Whether so many bytes from `address` are in this part of memory."""
         return self.address <= address and address + size <= self.address + self.in_memory
-
-
-def offset_of(address: int, size: int, sections: list[Section]) -> int:
-    """Where in the file the bytes at `address` in memory are. Raises ValueError where they are not."""
-    for section in sections:
-        if section.address <= address and address + size <= section.address + section.in_file:
-            return section.offset + address - section.address
-    raise ValueError(f"it points to {size} bytes at {address:#x}, which are in none of its parts")
