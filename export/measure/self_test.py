@@ -7,9 +7,9 @@ from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.targets.interface import Interface
 
 
-def check_tested(interface: Interface, where: str, *, integrity: int, selftest: int) -> None:
+def check_tested(interface: Interface, where: str, *, selftest: int, integrity: int) -> None:
     """Raise ExportError unless these two functions of the artifact returned 0, `where`: on this machine, or another."""
-    if integrity != 0:
-        raise ExportError(f"{interface.library} has other bytes in memory {where} than in its file: they were changed")
     if selftest != 0:
         raise ExportError(f"{interface.library} does not pass its self-test {where}: {selftest_fault(selftest)}")
+    if integrity != 0:
+        raise ExportError(f"{interface.library} has other bytes in memory {where} than in its file: they were changed")
