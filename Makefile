@@ -121,7 +121,7 @@ verify-libraries: .venv-libraries/.done
 verify-targets: .venv/.dev
 	$(BIN)/python -m pytest -m proof
 
-verify-hosts: .venv/.dev .venv/.hosts .venv/node_modules
+verify-hosts: .venv/.dev .venv/.hosts .venv/node_modules .venv/acados
 	$(BIN)/python -m pytest -m hosts
 
 verify-kill: .venv/.dev
@@ -153,6 +153,11 @@ constraints: .venv/.dev
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
+
+# A build of acados with a CasADi of its own, which would take the place of ours.
+.venv/acados: | .venv/.demo
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .venv/acados comma-deps-acados==0.2.2.post92
+	rm -r .venv/acados/casadi
 
 .venv/node_modules: | .venv/.demo
 	npm install --silent --ignore-scripts --no-audit --no-fund --prefix .venv onnxruntime-web@1.30.0
