@@ -14,6 +14,7 @@ from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
     BESIDE,
+    CASADI_SOURCE,
     MANIFEST_FILE,
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
@@ -39,7 +40,7 @@ from kdpinn_edge.export.alternatives import with_advice
 from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
-from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_files, check_casadi
+from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_advice, casadi_files, check_casadi
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.artifacts.fmu import binaries, check_fmus, check_no_compiler, measured_of
 from kdpinn_edge.export.artifacts.gates import Contents, check_artifact
@@ -174,8 +175,7 @@ def export_bundle(
     with whole_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
-            if advice := compiler_advice(interface):
-                report(f"{interface.library}: {advice}")
+            _advise(report, interface, casadi=casadi)
         model = model.with_toolchain({**model.toolchain, "linker": linker_version(command)})
         interface = model.interface
         made, code = _made(model, command)
@@ -209,6 +209,16 @@ def _check_added(interface: Interface, *, with_bench: bool, casadi: bool) -> Non
         check_bench(interface.target)
     if casadi:
         check_casadi(interface)
+
+
+def _advise(report: Callable[[str], None], interface: Interface, *, casadi: bool) -> None:
+    """Report what else could be asked for, or has to be given to a compiler."""
+    for file, advice in {
+        interface.library: compiler_advice(interface),
+        CASADI_SOURCE.format(interface.name): casadi_advice(interface) if casadi else None,
+    }.items():
+        if advice:
+            report(f"{file}: {advice}")
 
 
 def _made(model: Prepared, command: Sequence[str]) -> tuple[dict[str, bytes], bytes]:

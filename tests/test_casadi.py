@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,6 +24,8 @@ from strategies import mlp, points
 
 from kdpinn_edge import compile, export_bundle, load
 from kdpinn_edge.errors import EngineError, ExportError
+from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_advice
+from kdpinn_edge.export.preparation import prepare
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.ir import Program, Var
 from kdpinn_edge.runtime import Engine
@@ -182,6 +185,13 @@ def test_what_casadi_cannot_have_is_refused(arguments: dict[str, object], fault:
         export_bundle(NET, tmp_path / "out", name="half", casadi=True, report=said.append, **arguments)
     assert not said
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(("requests", "found"), [(["jacobian"], None), (REQUESTS, "210 second derivatives are")])
+def test_a_large_hessian_is_announced_with_what_leaves_it_out(requests: Sequence[str], found: str | None) -> None:
+    interface = prepare(mlp(20, 2, 1, 1), name="net", derivatives=requests).interface
+    advice = casadi_advice(interface)
+    assert advice is None if found is None else found in str(advice) and "--derivatives jacobian" in str(advice)
 
 
 def test_an_engine_without_it_says_how_to_get_it(artifacts: Artifacts) -> None:
