@@ -43,8 +43,9 @@ demo: .venv/.demo
 	demo/example
 	$(BIN)/kdpinn-edge bench demo/burgers
 
+# Compiled modules are kept, whatever the shell says: the tests start some hundred processes.
 test: .venv/.dev
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
