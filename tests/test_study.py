@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -150,13 +151,16 @@ def test_what_is_there_is_not_done_again(plan: Plan, folder: Path) -> None:
 
 
 def test_a_cell_that_was_cut_short_goes_on(plan: Plan, folder: Path, tmp_path: Path) -> None:
-    alone = replace(plan, cells=(VALUES,))
-    assert study(alone, tmp_path / "again", jobs=1)
-    before = (tmp_path / "again" / VALUES.name / "model.safetensors").read_bytes()
-    (tmp_path / "again" / VALUES.name / ACCURACY_FILE).unlink()  # as if it had been killed while it measured
-    assert study(alone, tmp_path / "again", jobs=1)
-    assert (tmp_path / "again" / VALUES.name / "model.safetensors").read_bytes() == before
-    assert before == (folder / VALUES.name / "model.safetensors").read_bytes()
+    """One cell as if it had been killed while it measured; the other is done again, to the same weights."""
+    again = tmp_path / "again"
+    shutil.copytree(folder, again)
+    (again / VALUES.name / ACCURACY_FILE).unlink()
+    shutil.rmtree(again / SCRATCH.name)
+    assert study(plan, again, jobs=1)
+    assert (again / VALUES.name / ACCURACY_FILE).exists()
+    for cell in (SCRATCH, VALUES):
+        name = f"{cell.name}/model.safetensors"
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
 @pytest.mark.skipif(not Path("/proc/thread-self/children").exists(), reason="finds the workers in /proc: Linux")
@@ -326,7 +330,7 @@ def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_the_command_makes_a_study_and_goes_on_with_it(tmp_path: Path) -> None:
-    options = ["--size", "3", "--method", "values", "--seeds", "1", "--seconds", "6", "--out", str(tmp_path / "study")]
+    options = ["--size", "3", "--method", "values", "--seeds", "1", "--seconds", "2", "--out", str(tmp_path / "study")]
     page = ["--page", str(tmp_path / "page.md"), "--json"]
     for _ in range(2):
         result = CliRunner().invoke(cli.app, ["study", "heat", *options, *page])
