@@ -30,9 +30,10 @@ from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, Prepared
 from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.background import background
 from kdpinn_edge.comparison.compare import Change
+from kdpinn_edge.comparison.ratios import Ratio
 from kdpinn_edge.comparison.record import Record
 from kdpinn_edge.comparison.session import estimate_s, measure
-from kdpinn_edge.comparison.statistics import Ratio, rows
+from kdpinn_edge.comparison.statistics import rows
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.runtime import load

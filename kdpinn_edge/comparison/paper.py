@@ -22,9 +22,10 @@ from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.published import PAPER
+from kdpinn_edge.comparison.ratios import Ratio, quotient
 from kdpinn_edge.comparison.record import Protocol, Record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure
-from kdpinn_edge.comparison.statistics import LatencyRow, Ratio, quotient, rows, summary
+from kdpinn_edge.comparison.statistics import LatencyRow, rows, summary
 from kdpinn_edge.errors import BenchError, did_you_mean
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import Model, find_model

@@ -395,7 +395,7 @@ class _Run:
                 own = replace(own, batch=earlier.batch) if earlier else own
                 pairs, disturbance = worker.paired(turn.n, (own, partner), seconds)
                 kept = pairs.samples_ns[:: -(-len(pairs.samples_ns) // MOST_KEPT)]
-                those = tuple((a, b) for a, b in _rounded(pairs.pairs_ns, digits=2))
+                those = tuple((a, b, work) for a, b, work in _rounded(pairs.pairs_ns, digits=2))
                 block = Block(index, process, tuple(_rounded(kept)), pairs_ns=those, disturbance=disturbance)
                 self._add(key, own.batch, None, block)
             case "cold":
