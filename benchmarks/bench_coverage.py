@@ -116,7 +116,7 @@ def report(found: dict[str, list[Record]], seconds: dict[str, list[float]], anno
     of_runs = {condition: [ratios(record) for record in records] for condition, records in found.items()}
     document: dict[str, Any] = {"announced_s": announced_s, "machine": found[next(iter(found))][0].machine.cpu}
     for condition, runs in of_runs.items():
-        many = [n for name, n in runs[0] if name == SLOWER and n > 1]
+        many = sorted({n for run in runs for name, n in run if name == SLOWER and n > 1})
         widths = [r.high / r.low - 1 for run in runs for r in run.values() if r.low and r.high and r.is_decidable]
         document[condition] = {
             "runs": len(runs),
@@ -127,17 +127,20 @@ def report(found: dict[str, list[Record]], seconds: dict[str, list[float]], anno
             "median width of an interval": float(np.median(widths)) if widths else None,
             "widest interval": max(widths, default=None),
             "slower than the library, of all runs": {
-                n: sum(run[SLOWER, n].is_longer for run in runs if (SLOWER, n) in run) for n in many
+                n: f"{sum(found)} of {len(found)}"
+                for n in many
+                if (found := [run[SLOWER, n].is_longer for run in runs if (SLOWER, n) in run])
             },
             "slower than an equal one by --compare, of all pairs of runs": {
-                n: [
-                    sum(
+                n: f"{sum(found)} of {len(found)}"
+                for n in many
+                if (
+                    found := [
                         Change(SLOWER, n, first[EQUAL, n], second[SLOWER, n]).is_beyond_noise
                         for first, second in permutations(runs, 2)
-                    ),
-                    len(runs) * (len(runs) - 1),
-                ]
-                for n in many
+                        if (EQUAL, n) in first and (SLOWER, n) in second
+                    ]
+                )
             },
             "wrong one refused": sum(
                 any((absent.name, absent.kind) == (WRONG, "refused") for absent in record.absent)
