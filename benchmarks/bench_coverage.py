@@ -127,15 +127,15 @@ def report(found: dict[str, list[Record]], seconds: dict[str, list[float]], anno
             "median width of an interval": float(np.median(widths)) if widths else None,
             "widest interval": max(widths, default=None),
             "slower than the library, of all runs": {
-                n: f"{sum(found)} of {len(found)}"
+                n: f"{sum(longer)} of {len(longer)}"
                 for n in many
-                if (found := [run[SLOWER, n].is_longer for run in runs if (SLOWER, n) in run])
+                if (longer := [run[SLOWER, n].is_longer for run in runs if (SLOWER, n) in run])
             },
             "slower than an equal one by --compare, of all pairs of runs": {
-                n: f"{sum(found)} of {len(found)}"
+                n: f"{sum(changed)} of {len(changed)}"
                 for n in many
                 if (
-                    found := [
+                    changed := [
                         Change(SLOWER, n, first[EQUAL, n], second[SLOWER, n]).is_beyond_noise
                         for first, second in permutations(runs, 2)
                         if (EQUAL, n) in first and (SLOWER, n) in second

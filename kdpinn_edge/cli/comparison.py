@@ -39,9 +39,15 @@ def bench_zoo(
         typer.Argument(help="Which problems.  [default: all of the zoo]", autocompletion=problem_names),
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Of one PROBLEM: a run folder or a model of the zoo.  [default: the zoo's]")
+        list[str] | None,
+        typer.Option(
+            help="Of one PROBLEM: a run folder or a model of the zoo; repeatable, for runs of other seeds.  [default: "
+            "the zoo's]"
+        ),
     ] = None,
-    student: Annotated[str | None, typer.Option(help="The same.  [default: the zoo's]")] = None,
+    student: Annotated[
+        list[str] | None, typer.Option(help="The same, one for each teacher.  [default: the zoo's]")
+    ] = None,
     n_points: PointsPerCall = None,
     out: Annotated[Path | None, typer.Option(help="A folder for the records, one PROBLEM.json each.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the records in OUT.")] = False,
@@ -64,8 +70,8 @@ def bench_zoo(
             report = announcing(said, progress)
             found = paper_comparison(
                 name,
-                teacher=teacher,
-                student=student,
+                teacher=teacher or (),
+                student=student or (),
                 n_points=n_points or (),
                 out=out / f"{name}.json" if out else None,
                 resume=resume,

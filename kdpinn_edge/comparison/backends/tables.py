@@ -32,8 +32,9 @@ from kdpinn_edge.runtime.timing import Pace, find_batch
 Equal = Literal["error", "bytes", "time"]
 LEVEL = "-Ofast"
 LARGER = 4, 1
-"""Tables with so many times the numbers of the network are tried. Sixteen times as many are most often as fast, too, but
-take half a minute to fit."""
+"""Tables with so many times the numbers of the network are tried. Sixteen times as many are most often as fast too, and
+take half a minute to fit.
+"""
 TIMED_POINTS, TIMED_SECONDS = 1024, 0.2
 LEAST_DISTURBED = 0.25  # of the pairs that are timed
 STORED_BYTES = {"float16": 2, "float32": 4, "float64": 8}
