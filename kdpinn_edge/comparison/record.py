@@ -38,12 +38,12 @@ MODES: tuple[Mode, ...] = ("closed", "periodic", "periodic, load", "cold", "firs
 class Protocol:
     """The protocol of a comparison. Two records are comparable where theirs are equal.
 
-    Each backend is loaded in `processes` processes, one after another, each taking `rounds` turns per n and mode in a
-    random order that `seed` decides; a turn lasts about `turn_seconds`, in periodic modes longer where `least_samples`
-    in all need it. With a `budget_s` the run keeps to so many seconds: turns get shorter, and the last rounds and
-    processes are left out, where the machine is slow. A backend that is not loaded within `loading_s`, where that is
-    given, is left out. `deadline_ns` is what a latency may not exceed. Entries with threads of their own choice are
-    measured in the modes "closed" and "first" alone.
+    Each backend is loaded in `processes` processes, one after another, each taking `rounds` times one turn per n and
+    mode, in the closed mode three, in a random order that `seed` decides; a turn lasts about `turn_seconds`, in
+    periodic modes longer where `least_samples` in all need it. With a `budget_s` the run keeps to so many seconds:
+    turns get shorter, and the last rounds and processes are left out, where the machine is slow. A backend that is not
+    loaded within `loading_s`, where that is given, is left out. `deadline_ns` is what a latency may not exceed. Entries
+    with threads of their own choice are measured in the modes "closed" and "first" alone.
     """
 
     n_points: tuple[int, ...]

@@ -239,8 +239,9 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 def protocol_lines(protocol: Protocol) -> tuple[str, ...]:
     """Describe what was timed and what was not; benchmarks/README.md says it in full."""
     return (
-        f"Protocol: up to {protocol.processes} processes of each backend with {protocol.rounds} turns of about "
-        f"{protocol.turn_seconds * 1e3:g} ms per row, in random order (seed {protocol.seed}). Timed is a call on "
+        f"Protocol: up to {protocol.processes} processes of each backend, {protocol.rounds} rounds in each, of about "
+        f"{protocol.turn_seconds * 1e3:g} ms for each row, back to back three times, in random order (seed "
+        f"{protocol.seed}). Timed is a call on "
         "arrays that are ready: no loading, compiling, binding, conversion. Parity comes first, at 1,024 points and at "
         "those that are timed; error is the largest difference to the Program in float64.",
         "times: calls alternate with calls of the library in the same layer and process, a quarter of a "
