@@ -53,7 +53,8 @@ class Timetable:
 
     What loading takes is known when it has happened; the rest is divided equally among the turns that are left, again
     at each turn. A lap that has no time for SHORTEST_TURN_S per turn is left out, with those behind it; so is a
-    generation that cannot be loaded in time. Only the first lap of the first generation is taken in any case.
+    generation that cannot be loaded in time. Only the first round of the first generation is taken in any case, so that
+    there are intervals.
     Without `is_binding` every turn is taken, as long as the protocol says. `now_s` is the clock.
     """
 
@@ -99,14 +100,17 @@ class Timetable:
 
     def has_time(self, lap: int, n_turns: int) -> bool:
         """Whether lap 0, 1, … of a generation, of `n_turns`, can begin."""
-        if not self._is_binding or lap == 0:
+        if not self._is_binding or lap == 0 or self._is_needed(lap):
             return True
         return (self._until_s - self._now_s()) / n_turns >= SHORTEST_TURN_S
 
     def is_over(self, lap: int) -> bool:
         """Whether the time is up even for lap 0, 1, … of the generation, which has begun."""
-        is_needed = self._generation == 0 and lap == 0
-        return self._is_binding and not is_needed and self.elapsed_s > GRACE * self.planned_s
+        return self._is_binding and not self._is_needed(lap) and self.elapsed_s > GRACE * self.planned_s
+
+    def _is_needed(self, lap: int) -> bool:
+        """Whether there are no intervals without it."""
+        return self._generation == 0 and lap < CLOSED_TURNS
 
     def turn_s(self, n_turns: int, overhead_s: float) -> float:
         """The seconds of the next turn, where `n_turns` are left in the generation, each with an overhead."""
