@@ -5,7 +5,7 @@ python benchmarks/bench_coverage.py --out coverage.json
 Reported are the share of ratios that lie within the interval that another run printed, within one condition and across
 both; the share of rows that `--compare` reports of equal runs; in how many runs a library that evaluates 10 % more
 points is found to be slower; whether a backend that computes something else was refused; and the announced seconds
-beside those that a run took.
+beside those that a run took. Exit 1 where a measure fails.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.runtime import load
 
 MORE = 1.1
+MANY = 10_000  # points, where a tenth more of them takes a tenth longer
 EQUAL, SLOWER, WRONG = "library again", "library, 10 % more points", "wrong on purpose"
 LONGEST_S = 600.0
 Ratios = dict[tuple[str, int], Ratio]
@@ -101,22 +102,41 @@ def share_within(runs: Sequence[tuple[Ratios, Ratios]]) -> dict[str, Any]:
     return {"within": within / printed if printed else None, "intervals": printed, "not decidable here": open_}
 
 
-def share_reported(runs: Sequence[tuple[Ratios, Ratios]]) -> float:
+def share(found: Sequence[bool]) -> float | None:
+    """How many of them are so; None of none."""
+    return sum(found) / len(found) if found else None
+
+
+def share_reported(runs: Sequence[tuple[Ratios, Ratios]]) -> float | None:
     """The share of rows that `--compare` reports."""
-    found = [
-        Change(*key, first[key], second[key]).is_beyond_noise
-        for first, second in runs
-        for key in first.keys() & second.keys()
-    ]
-    return sum(found) / max(len(found), 1)
+    return share(
+        [
+            Change(*key, first[key], second[key]).is_beyond_noise
+            for first, second in runs
+            for key in first.keys() & second.keys()
+        ]
+    )
+
+
+def is_held(document: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Each measure of every condition, and whether it is held."""
+    conditions = {key: value for key, value in document.items() if isinstance(value, dict) and "runs" in value}
+    across = {key: value for key, value in document.items() if isinstance(value, dict) and "within" in value}
+    for key, covered in (*((key, found["coverage"]) for key, found in conditions.items()), *across.items()):
+        yield f"{key}: at least 95 % of ratios within the interval of another run", (covered["within"] or 0) >= 0.95
+    for key, found in conditions.items():
+        yield f"{key}: at most 5 % of rows reported of equal runs", (found["reported by --compare"] or 0) <= 0.05
+        yield f"{key}: one slower by 10 % found in at least 9 of 10 runs", (found["slower one found"] or 0) >= 0.9
+        yield f"{key}: a wrong one refused in every run", found["wrong one refused"] == 1
 
 
 def report(found: dict[str, list[Record]], seconds: dict[str, list[float]], announced_s: float) -> dict[str, Any]:
-    """All figures of the runs, by their condition."""
+    """All figures of the runs, by their condition; shares are of the runs, or of all pairs of runs."""
     of_runs = {condition: [ratios(record) for record in records] for condition, records in found.items()}
     document: dict[str, Any] = {"announced_s": announced_s, "machine": found[next(iter(found))][0].machine.cpu}
     for condition, runs in of_runs.items():
-        many = sorted({n for run in runs for name, n in run if name == SLOWER and n > 1})
+        slower = [run[SLOWER, MANY].is_longer for run in runs if (SLOWER, MANY) in run]
+        refused = [(WRONG, "refused") in {(a.name, a.kind) for a in record.absent} for record in found[condition]]
         widths = [r.high / r.low - 1 for run in runs for r in run.values() if r.low and r.high and r.is_decidable]
         document[condition] = {
             "runs": len(runs),
@@ -126,26 +146,15 @@ def report(found: dict[str, list[Record]], seconds: dict[str, list[float]], anno
             "reported by --compare": share_reported(list(pairwise(runs))),
             "median width of an interval": float(np.median(widths)) if widths else None,
             "widest interval": max(widths, default=None),
-            "slower than the library, of all runs": {
-                n: f"{sum(longer)} of {len(longer)}"
-                for n in many
-                if (longer := [run[SLOWER, n].is_longer for run in runs if (SLOWER, n) in run])
-            },
-            "slower than an equal one by --compare, of all pairs of runs": {
-                n: f"{sum(changed)} of {len(changed)}"
-                for n in many
-                if (
-                    changed := [
-                        Change(SLOWER, n, first[EQUAL, n], second[SLOWER, n]).is_beyond_noise
-                        for first, second in permutations(runs, 2)
-                        if (EQUAL, n) in first and (SLOWER, n) in second
-                    ]
-                )
-            },
-            "wrong one refused": sum(
-                any((absent.name, absent.kind) == (WRONG, "refused") for absent in record.absent)
-                for record in found[condition]
+            "slower one found": share(slower),
+            "slower one found by --compare with an equal one": share(
+                [
+                    Change(SLOWER, MANY, first[EQUAL, MANY], second[SLOWER, MANY]).is_beyond_noise
+                    for first, second in permutations(runs, 2)
+                    if (EQUAL, MANY) in first and (SLOWER, MANY) in second
+                ]
             ),
+            "wrong one refused": share(refused),
         }
     if len(of_runs) > 1:
         one, other = of_runs.values()
@@ -190,6 +199,10 @@ def main() -> None:
                 document = report(found, seconds, announced_s)
                 options.out.write_text(json.dumps(document, indent=1))
     print(options.out.read_text())
+    held = dict(is_held(document))
+    for measure_, is_so in held.items():
+        print("held:  " if is_so else "MISSED:", measure_)
+    raise SystemExit(0 if all(held.values()) else 1)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,8 @@ def bench(
     """Compare the backends of a bundle, or of any model, exported for here; or hold one to a budget."""
     from kdpinn_edge.cli import bench as command
 
-    run = command.frontier if frontier else command.table if options.budget is None else command.gate
+    table = partial(command.table, source=source)
+    run = command.frontier if frontier else table if options.budget is None else command.gate
     with source_options.bundle(source) as bundle:
         document, passed = run(bundle, options, stdout(), stderr(), quiet=as_json)
     if as_json:

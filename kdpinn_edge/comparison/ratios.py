@@ -33,7 +33,7 @@ WIDEST = 2.0
 FASTEST = 0.01  # of all readings of the known work of a run: its time on a core that nobody disturbs
 SLOWED = 1.2  # times that: the core is disturbed
 LEAST_SHARE = 0.25  # of a row's pairs, the least disturbed ones, are used in any case
-SUSCEPTIBLE = 0.25  # logarithm of what disturbs the ratio, in that of what slows the known work: standard deviation
+SUSCEPTIBLE = 0.3  # logarithm of what disturbs the ratio, in that of what slows the known work: standard deviation
 OF_PROCESS, OF_PROCESS_FREEDOM = 0.025, 3.0
 """How much processes of one backend differ, as a standard deviation of logarithms, and the degrees of freedom that this
 has: what is taken before anything is known. Seen on two machines: 0.003 to 0.025."""
