@@ -34,9 +34,12 @@ FASTEST = 0.01  # of all readings of the known work of a run: its time on a core
 SLOWED = 1.2  # times that: the core is disturbed
 LEAST_SHARE = 0.25  # of a row's pairs, the least disturbed ones, are used in any case
 SUSCEPTIBLE = 0.3  # logarithm of what disturbs the ratio, in that of what slows the known work: standard deviation
-OF_PROCESS, OF_PROCESS_FREEDOM = 0.025, 3.0
+OF_PROCESS, FREEDOM = 0.025, 3.0
 """How much processes of one backend differ, as a standard deviation of logarithms, and the degrees of freedom that this
-has: what is taken before anything is known. Seen on two machines: 0.003 to 0.025."""
+has: what is taken before anything is known. Seen were 0.003 to 0.025."""
+ALIKE = 2  # so many pairs tell as much as one would that is independent: those of a turn resemble each other
+OF_MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
+OF_MEDIAN = math.pi / 2  # variance of the median over that of the mean, of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -70,30 +73,27 @@ class Ratio:
 def ratio(cell: Cell, undisturbed_ns: float) -> Ratio:
     """The Ratio of the calls of `cell` to those of their partner; the known work takes `undisturbed_ns` at best.
 
-    A turn's figure is the median over its undisturbed pairs of the difference of logarithms, a process' figure the mean
-    of its turns, and the run's the mean of its processes, each weighted by the inverse of its variance. That is the
-    variance of processes, OF_PROCESS², and that of one pair over the number of pairs; the latter is taken from how
-    turns scatter within processes, or over all where each process has one turn. How processes scatter around their mean
-    corrects the variance that was taken: Hartung and Knapp's scale of a meta-analysis with random effects, moderated by
-    the degrees of freedom of what was taken. Where the pairs that are used are disturbed too, the error grows by
-    SUSCEPTIBLE times the logarithm of how much.
+    A process' figure is the median over its undisturbed pairs of the difference of logarithms: whatever the machine did
+    to both of a pair cancels, and what it did to one is an outlier. The run's is the mean of its processes, each
+    weighted by the inverse of its variance: OF_PROCESS², and that of a median of its pairs, which scatter around the
+    medians of their processes. How the processes scatter around the mean corrects the variance that was taken: Hartung
+    and Knapp's scale of a meta-analysis with random effects, moderated by the degrees of freedom of what was taken.
+    Where the pairs that are used are disturbed too, the error grows by SUSCEPTIBLE times the logarithm of how much.
 
     With s the standard error, a repetition departs from this run by Student's quantile times √2 s: √2, because it has
     an error of its own. Equal pairs, equal ratios.
     """
-    turns = [(block.process, *_turn(block, used)) for block, used in _used(cell, undisturbed_ns) if used.any()]
-    process, figure, n = (np.array(column, float) for column in zip(*turns, strict=True))
-    labels = np.unique(process)
-    P, pairs = len(labels), np.array([n[process == label].sum() for label in labels])
-    means = np.array([np.average(figure[process == label], weights=n[process == label]) for label in labels])
-    n_pairs, n_all = int(n.sum()), sum(len(block.pairs_ns) for block in cell.blocks)
-    groups = process if len(turns) > P else np.zeros_like(process)
-    of_turns, within = _scatter(figure, n, groups)
-    weights = 1 / (OF_PROCESS**2 + of_turns / pairs)
+    figures = _figures(cell, undisturbed_ns)
+    P, pairs = len(figures), np.array([found.size for found in figures.values()])
+    means = np.array([np.median(found) for found in figures.values()])
+    n_pairs, n_all = int(pairs.sum()), sum(len(block.pairs_ns) for block in cell.blocks)
+    apart = np.concatenate([found - np.median(found) for found in figures.values()])
+    of_pair = OF_MEDIAN * ALIKE * (OF_MAD * float(np.median(np.abs(apart)))) ** 2
+    weights = 1 / (OF_PROCESS**2 + of_pair / pairs)
     centre = float(np.average(means, weights=weights))
-    if len(turns) < LEAST_TURNS:
+    if len(cell.blocks) < LEAST_TURNS:
         return Ratio(math.exp(centre), None, None, None, 0.0, n_pairs, n_all - n_pairs)
-    known = _welch([OF_PROCESS**2, of_turns / pairs.mean()], [OF_PROCESS_FREEDOM, within])
+    known = _welch([OF_PROCESS**2, of_pair / pairs.mean()], [FREEDOM, max(n_pairs / ALIKE - P, 1)])
     freedom = known + P - 1
     scale = (known + float(np.sum(weights * (means - centre) ** 2))) / freedom
     spread = math.hypot(math.sqrt(scale / weights.sum()), SUSCEPTIBLE * _slowed(cell, undisturbed_ns))
@@ -147,20 +147,14 @@ def _slowed(cell: Cell, undisturbed_ns: float) -> float:
     return float(np.maximum(np.log(works / (SLOWED * undisturbed_ns)), 0.0).mean())
 
 
-def _turn(block: Block, used: Array) -> tuple[float, int]:
-    """The median logarithm of the ratio over the pairs that are used, and their number."""
-    ours, theirs, _ = np.log(np.array(block.pairs_ns)[used]).T
-    return float(np.median(ours - theirs)), int(used.sum())
-
-
-def _scatter(figure: Array, n: Array, groups: Array) -> tuple[float, int]:
-    """The variance of one pair, from how turns of n pairs scatter within groups; and its degrees of freedom, from 1."""
-    squares, freedom = 0.0, len(figure)
-    for label in np.unique(groups):
-        those = groups == label
-        squares += float(np.sum(n[those] * (figure[those] - np.average(figure[those], weights=n[those])) ** 2))
-        freedom -= 1
-    return squares / max(freedom, 1), max(freedom, 1)
+def _figures(cell: Cell, undisturbed_ns: float) -> dict[int, Array]:
+    """For each process the logarithms of the ratios of the pairs that are used."""
+    found: dict[int, list[Array]] = {}
+    for block, used in _used(cell, undisturbed_ns):
+        if used.any():
+            ours, theirs, _ = np.log(np.array(block.pairs_ns)[used]).T
+            found.setdefault(block.process, []).append(ours - theirs)
+    return {process: np.concatenate(those) for process, those in found.items()}
 
 
 def _in_c(layer: Layer) -> bool:
