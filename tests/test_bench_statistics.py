@@ -222,6 +222,7 @@ def test_the_summary_has_rows_and_no_samples() -> None:
     assert len(found["rows"]) == len(few(0).cells)
     assert "cells" not in found
     assert found["baselines"][0]["rows"]
+    assert 0.5 * found["pairs"] < found["used_pairs"] <= found["pairs"]
 
 
 def test_an_unchanged_backend_does_not_show_up_and_a_slower_one_does() -> None:
