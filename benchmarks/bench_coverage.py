@@ -175,12 +175,13 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=20, help="runs in each condition")
     parser.add_argument("--load", type=int, default=2, help="processes of the background load; 0 for no such runs")
     parser.add_argument("--backend", action="append", default=[], help="only this one; repeatable")
-    parser.add_argument("--seconds", type=float, default=selection.QUICK.budget_s, help="of one run")
+    parser.add_argument("--seconds", type=float, default=selection.QUICK_S, help="of one run: its turns grow with it")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file")
     options = parser.parse_args()
     if options.repetitions < 2:
         parser.error(f"--repetitions {options.repetitions}; expected: at least 2, to compare one with another")
-    protocol = replace(selection.QUICK, budget_s=options.seconds)
+    longer = options.seconds / selection.QUICK_S
+    protocol = replace(selection.QUICK, budget_s=options.seconds, turn_seconds=longer * selection.QUICK.turn_seconds)
     model = find_model(options.model)
     found: dict[str, list[Record]] = {}
     seconds: dict[str, list[float]] = {}
