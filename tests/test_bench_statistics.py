@@ -126,12 +126,15 @@ def of(found: Cell) -> Ratio:
 
 @pytest.mark.parametrize(
     ("processes", "turns", "of_process", "of_turn"),
-    [(4, 4, 0.01, 0.01), (2, 4, 0.02, 0.02), (1, 4, 0.015, 0.02), (4, 1, 0.01, 0.02)],
+    [(4, 3, 0.01, 0.02), (2, 3, 0.02, 0.02), (1, 3, 0.015, 0.02), (2, 6, 0.01, 0.01)],
 )
 def test_the_true_ratio_and_a_repetition_lie_within_the_interval(
     processes: int, turns: int, of_process: float, of_turn: float
 ) -> None:
-    """At least 95 of 100 times, whatever the load of the one run and of the other, and whether it changes within."""
+    """At least 95 of 100 times, whatever the load of the one run and of the other, and whether it changes within.
+
+    A round of the plan has three turns, so that no process has less.
+    """
     rng, hits, repeated, factors, repetitions = np.random.default_rng(0), 0, 0, [], 100
     for k in range(repetitions):
         first, again = (of(pairs_cell(rng, 3.0, load, processes, turns, of_process, of_turn)) for load in LOADS[k % 3])
@@ -142,7 +145,8 @@ def test_the_true_ratio_and_a_repetition_lie_within_the_interval(
         factors.append(first.factor)
     assert hits >= 0.95 * repetitions
     assert repeated >= 0.95 * repetitions
-    assert np.mean(np.log(factors)) == pytest.approx(np.log(3.0), abs=0.02)
+    # where most of 45 pairs are disturbed some of these are used, each off by SUFFERS
+    assert np.mean(np.log(factors)) == pytest.approx(np.log(3.0), abs=0.2 * SUFFERS)
 
 
 def test_a_core_that_is_never_free_makes_the_interval_wider() -> None:

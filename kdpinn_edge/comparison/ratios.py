@@ -34,7 +34,7 @@ FASTEST = 0.01  # of all readings of the known work of a run: its time on a core
 SLOWED = 1.2  # times that: the core is disturbed
 LEAST_SHARE = 0.25  # of a row's pairs, the least disturbed ones, are used in any case
 SUSCEPTIBLE = 0.3  # logarithm of what disturbs the ratio, in that of what slows the known work: standard deviation
-OF_PROCESS, FREEDOM = 0.02, 5.0
+OF_PROCESS, FREEDOM = 0.025, 5.0
 """How much processes of one backend differ, as a standard deviation of logarithms, and the degrees of freedom that this
 has: what is taken before anything is known. Seen were 0.003 to 0.025."""
 ALIKE = 2  # so many pairs tell as much as one would that is independent: those of a turn resemble each other
@@ -93,7 +93,7 @@ def ratio(cell: Cell, undisturbed_ns: float) -> Ratio:
     centre = float(np.average(means, weights=weights))
     if len(cell.blocks) < LEAST_TURNS:
         return Ratio(math.exp(centre), None, None, None, 0.0, n_pairs, n_all - n_pairs)
-    known = _welch([OF_PROCESS**2, of_pair / pairs.mean()], [FREEDOM, max(n_pairs / ALIKE - P, 1)])
+    known = _welch([OF_PROCESS**2, of_pair / float(pairs.mean())], [FREEDOM, max(n_pairs / ALIKE - P, 1)])
     freedom = known + P - 1
     scale = (known + float(np.sum(weights * (means - centre) ** 2))) / freedom
     spread = math.hypot(math.sqrt(scale / weights.sum()), SUSCEPTIBLE * _slowed(cell, undisturbed_ns))
