@@ -23,6 +23,7 @@ from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.backend_config import BackendConfig
+from kdpinn_edge.comparison.machine import check_system
 from kdpinn_edge.comparison.published import PAPER
 from kdpinn_edge.comparison.ratios import Ratio, quotient
 from kdpinn_edge.comparison.record import Protocol, Record
@@ -180,6 +181,7 @@ def paper_comparison(
     `report` are as for `measure`. Raises BenchError where the zoo lacks one that is wanted of it, where a model solves
     another problem or has another size than the first, and as `measure` does.
     """
+    check_system()
     if not (teacher and student) and problem not in pairs():
         raise BenchError(
             f"the zoo has no teacher and student of {problem!r}; expected: {', '.join(pairs())}"
