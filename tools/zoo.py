@@ -68,7 +68,7 @@ RECIPES: dict[str, str] = {
     "taylor_green_teacher": "train taylor_green --hidden 16,16 --points 700 --rounds 40 --steps 10",
     "taylor_green_small": "distill taylor_green --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
     "taylor_green_student": "distill taylor_green --hidden 12,12 --points 600 --rounds 200 --physics-weight 0.0",
-    "wave_teacher": "train wave --hidden 20,20 --points 2000 --rounds 200 --steps 10",
+    "wave_teacher": f"train wave --hidden 600 {RANDOM_FEATURES}",
     "wave_small": "distill wave --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
     "wave_student": "distill wave --hidden 16,16 --rounds 100 --physics-weight 0.0",
 }
@@ -83,7 +83,7 @@ The zoo holds the trained networks that the package ships: for each equation a t
 `kdpinn-edge export burgers`, stands for its student, `burgers_student`. No model is beaten by another one of the same
 equation in accuracy, parameters, bytes and instructions at once.
 
-The teachers of `heat` and `helmholtz` are random features ([Training](training.md#random-features)). They are
+The teachers of `heat`, `wave` and `helmholtz` are random features ([Training](training.md#random-features)). They are
 made to be followed, in float64: in float32 their large weights, which cancel each other, leave an error of about 1e-3.
 The other teachers are accurate and small themselves, with up to 1,400 parameters: where a student is no faster, ship
 the teacher.
