@@ -20,7 +20,7 @@ help:
 	@echo "                  certificates of the shipped models, and 10^8 points that have to be within them (20 minutes)"
 	@echo "make verify-docs  README and the long pages of docs/, as printed, in fresh environments (10 minutes)"
 	@echo "make verify-hosts"
-	@echo "                  the model in hosts whose tools are large: Rust, Octave, AVR, FMUs under Wine, tools that read"
+	@echo "                  the model in hosts whose tools are large: Rust, Octave, AVR, FMUs, Python under Wine, tools that read"
 	@echo "                  ONNX, do-mpc (apt-get install cargo octave-dev gcc-avr avr-libc simavr wine64 nodejs npm; 5 minutes)"
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
