@@ -33,7 +33,7 @@ from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_s
 from kdpinn_edge.studies.study.page import page, pareto, write_page
 from kdpinn_edge.studies.study.plan import write_plan
 from kdpinn_edge.studies.study.report import StudyReport, report
-from kdpinn_edge.studies.study.results import Spread, results, rows
+from kdpinn_edge.studies.study.results import Spread, read_accuracy, results, rows
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER, StudyProgress
 from kdpinn_edge.studies.study.text_report import print_report
 from kdpinn_edge.training import DistillConfig, TrainConfig, train
@@ -140,6 +140,22 @@ def test_a_folder_without_a_plan_and_with_one_that_was_edited(tmp_path: Path) ->
 
 
 # The work
+
+
+@pytest.mark.parametrize("cells", [{}, "", None, {"a": 1}, 3])
+def test_cells_that_are_no_list_are_refused(cells: object, tmp_path: Path) -> None:
+    write_plan(KNOWN, tmp_path)
+    document = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps(document | {"cells": cells}))
+    with pytest.raises(StudyError, match="expected: a list"):
+        read_plan(tmp_path)
+
+
+def test_an_accuracy_below_zero_is_refused(tmp_path: Path) -> None:
+    measured = {"relative_l2": 1e-3, "rmse": 1e-3, "max_abs": -2.0, "slopes_l2": None}
+    (tmp_path / ACCURACY_FILE).write_text(json.dumps(measured))
+    with pytest.raises(StudyError, match="max_abs is -2; expected: an error, which is not negative"):
+        read_accuracy(tmp_path)
 
 
 def test_what_is_there_is_not_done_again(plan: Plan, folder: Path) -> None:
