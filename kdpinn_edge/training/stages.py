@@ -9,15 +9,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from kdpinn_edge.derive.residual import check_problem
-from kdpinn_edge.errors import TrainingWarning
+from kdpinn_edge.errors import TrainError, TrainingWarning
 from kdpinn_edge.problems import Problem, ProblemSource, is_shipped, problem
-from kdpinn_edge.training.config import DistillConfig, TrainConfig
+from kdpinn_edge.training.conditions import Conditions, check_conditions
+from kdpinn_edge.training.config import RANDOM_FEATURES, DistillConfig, TrainConfig
 from kdpinn_edge.training.device import find_device
 from kdpinn_edge.training.domain import Box, Domain
-from kdpinn_edge.training.fit import fit
+from kdpinn_edge.training.fit import HELD_OUT, fit
 from kdpinn_edge.training.jets import of as multi_indices_of
 from kdpinn_edge.training.lesson import Lesson, command, source_word
 from kdpinn_edge.training.objective import Objective, Physics
@@ -28,7 +31,9 @@ from kdpinn_edge.training.progress_bar import live, told
 from kdpinn_edge.training.residual_errors import growth, residual_errors
 from kdpinn_edge.training.run_folder import Config, open_run, run_config, run_files, versions, write_json
 from kdpinn_edge.training.sampling import check_finite_start
+from kdpinn_edge.training.teacher import fingerprint
 from kdpinn_edge.training.trained import Trained
+from kdpinn_edge.training.unknowns import standard_errors
 from kdpinn_edge.training.weights import write_weights
 from kdpinn_edge.watching import watched
 
@@ -63,6 +68,10 @@ def train(
     run = Path(folder) if folder is not None else Path("runs", f"{solved.name}_teacher")
     config = recipe(config, TrainConfig, run, seed=seed, resume=resume and not force)
     check_trainable(solved)
+    if solved.unknowns and config.optimiser == RANDOM_FEATURES:
+        raise TrainError(
+            f"{solved.name} has unknowns, and random features train the output layer alone; expected: another optimiser"
+        )
     net = Pinn(solved, config.hidden, config.seed, config.activation).to(find_device(config.device))
     made = {"role": "teacher", "command": command("train", source_word(solved), config, TrainConfig())}
     return _run(net, Physics(solved), Box(solved), config, made, run, report, resume, force)
@@ -121,12 +130,17 @@ def _run(
 ) -> Trained:
     solved = net.problem
     posed = {"problem": solved.name} | ({"origin": asdict(solved.origin)} if solved.origin else {})
+    if measured := [table for each in solved.soft if each.data for table in (np.asarray(each.at), each.columns)]:
+        posed["measurements"] = fingerprint(measured)
+    conditions = Conditions(solved, objective.physics_weight)
+    check_conditions(net, conditions)
     check_finite_start(net, objective, domain)
     description = {**source, **posed, "seed": config.seed, "config": asdict(config)}
     open_run(folder, description, resume=resume, force=force)
     with watched(solved.name, report, bar=live, told=told) as reported:
         state = fit(net, objective, domain, config, folder, reported, resume=resume)
     net.eval().cpu()
+    net.problem = solved = solved.settled(net.found)
     weights, record_file = run_files(folder)
     write_weights(net, weights)
     with one_thread():
@@ -137,12 +151,15 @@ def _run(
             else None
         )
         residuals = asdict(residual_errors(net)) if solved.equation else None
+        found = _found(
+            net, solved, state.conditions[0] if isinstance(objective, Physics) and state.conditions else None
+        )
         growing = [] if is_shipped(solved) or not solved.equation else list(growth(net))
     finished = state.step == config.steps
     record = {
         "problem": solved.name,
         "equation": solved.equation,
-        **{key: value for key, value in posed.items() if key == "origin"},
+        **{key: value for key, value in posed.items() if key != "problem"},
         **source,
         "architecture": {
             "hidden": list(net.hidden),
@@ -155,6 +172,7 @@ def _run(
         "training_cpu_seconds": round(state.cpu_seconds, 1),
         "errors": errors,
         "residuals": residuals,
+        **found,
         "warnings": growing,
         "versions": versions(),
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -164,3 +182,21 @@ def _run(
     for text in growing:
         warnings.warn(f"{solved.name}: {text}", TrainingWarning, stacklevel=3)
     return Trained(net, folder, record, finished)
+
+
+def _found(net: Pinn, solved: Problem, weights: Tensor | None) -> dict[str, Any]:
+    """What a record says of conditions and unknowns, where there are any; `weights` are those that it ended with."""
+    found: dict[str, Any] = {}
+    if solved.soft:
+        conditions = Conditions(solved)
+        rms = conditions.rms(net, conditions.drawn(torch.Generator().manual_seed(0), net.device, more=HELD_OUT))
+        found["conditions"] = [{"name": each.name, "rms": value} for each, value in zip(solved.soft, rms, strict=True)]
+        if weights is not None:
+            for each, weight in zip(found["conditions"], weights.tolist(), strict=True):
+                each["weight"] = weight
+    if solved.unknowns:
+        errors = {} if weights is None else standard_errors(net, weights)
+        found["unknowns"] = {
+            name: {"value": value, "standard_error": errors.get(name)} for name, value in net.found.items()
+        }
+    return found
