@@ -51,7 +51,9 @@ def study(
         typer.Option(help="The study's folder; what is there is kept.  [default: runs/PROBLEM_study]"),
     ] = None,
     force: Force = False,
-    page: Annotated[Path | None, typer.Option(help="Write what came out as a page: an .md file, with a .png.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write what came out as a page: an .md file, a .png, a .json.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
