@@ -21,7 +21,7 @@ help:
 	@echo "make verify-docs  README and the long pages of docs/, as printed, in fresh environments (10 minutes)"
 	@echo "make verify-hosts"
 	@echo "                  the model in hosts whose tools are large: Rust, Octave, AVR, FMUs under Wine (apt-get install"
-	@echo "                  cargo octave-dev gcc-avr avr-libc simavr wine64; 3 minutes)"
+	@echo "                  cargo octave-dev gcc-avr avr-libc simavr wine64 postgresql; 4 minutes); workers on PostgreSQL"
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"

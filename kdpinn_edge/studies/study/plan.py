@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -166,7 +166,7 @@ def make_plan(
     taken = record_of(teacher).training_cpu_seconds
     plan = Plan(word, teacher, optimiser, cpu_seconds, taken, (), device)
     before = known.cells if known else ()
-    if known and (faults := _faults(known, plan)):
+    if known and (faults := faults_of(known, plan)):
         raise StudyError(
             "the folder holds another study; expected: a new folder, the same options, or --force to begin anew: "
             f"{faults}"
@@ -207,7 +207,8 @@ def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float)
     return recipe
 
 
-def _faults(known: Plan, now: Plan) -> str:
+def faults_of(known: Plan, now: Plan) -> str:
+    """What two plans differ in that one study has in common; empty where they do not."""
     fixed = ("problem", "teacher", "optimiser", "cpu_seconds", "device")
     pairs = ((key, getattr(known, key), getattr(now, key)) for key in fixed)
     faults = [f"{key} was {was!r}, is now {found!r}" for key, was, found in pairs if was != found]
@@ -227,7 +228,7 @@ def read_plan(folder: Path) -> Plan | None:
         return None
     document = read_json(path)
     try:
-        return replace(typed(document | {"cells": ()}, Plan), cells=tuple(_cells(document["cells"])))
+        return replace(typed(document | {"cells": ()}, Plan), cells=tuple(map(read_cell, document["cells"])))
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError(
             f"{path}: not the plan of a study ({error}); the usual cause is an edited file, or one of another version: "
@@ -235,12 +236,12 @@ def read_plan(folder: Path) -> Plan | None:
         ) from error
 
 
-def _cells(documents: Sequence[dict[str, Any]]) -> Iterator[StudyCell]:
-    for document in documents:
-        if set(document) != {"method", "config"}:
-            raise ValueError(f"a cell has {', '.join(sorted(document))}; expected: method and config")
-        name = document["method"]
-        yield StudyCell(name, typed(document["config"], DistillConfig if METHODS[name].distils else TrainConfig))
+def read_cell(document: dict[str, Any]) -> StudyCell:
+    """The cell that a document says. Raises KeyError, TypeError or ValueError where it says none."""
+    if set(document) != {"method", "config"}:
+        raise ValueError(f"a cell has {', '.join(sorted(document))}; expected: method and config")
+    name = document["method"]
+    return StudyCell(name, typed(document["config"], DistillConfig if METHODS[name].distils else TrainConfig))
 
 
 def size_name(hidden: Sequence[int]) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import comb
 
-from scipy.stats import mannwhitneyu
-
 LEVEL = 0.05
 """The share of comparisons of equal methods that may be taken for different ones."""
 
@@ -16,6 +14,8 @@ def p_value(a: Sequence[float], b: Sequence[float], *, chosen_from: int = 1) -> 
 
     Where one of the two was chosen for its errors from several, p is multiplied by their number (C. Bonferroni, 1936).
     """
+    from scipy.stats import mannwhitneyu  # which takes a second, of every command that knows of studies
+
     return min(1.0, chosen_from * float(mannwhitneyu(a, b, alternative="two-sided", method="exact").pvalue))
 
 
