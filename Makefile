@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-hosts verify-libraries verify-targets verify-kill fuzz release sbom constraints verify-certificates
+.PHONY: help demo test lint docs zoo cards paper paper-plain readme verify-activations verify-docs verify-docs-images verify-hosts verify-libraries verify-targets verify-kill fuzz release sbom constraints verify-certificates
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
@@ -13,6 +13,7 @@ help:
 	@echo "make zoo          train the shipped models again (30 minutes; runs/zoo keeps what is done)"
 	@echo "make cards        write docs/zoo.md: their errors, sizes, instructions and commands"
 	@echo "make paper        the paper's claims: large teachers, their students, both timed (50 minutes)"
+	@echo "make paper-plain  the paper as it is: plain PINNs, students under its loss at every weight (an hour); SIZE=--small"
 	@echo "make readme       write the table of README.md"
 	@echo "make verify-activations"
 	@echo "                  every function on every float32 (about an hour on 2 cores), into docs/numerics.md"
@@ -98,6 +99,9 @@ paper: $(LARGE:%=runs/large/%_student)
 	for each in $(LARGE); do \
 		$(BIN)/kdpinn-edge bench-zoo $$each --teacher runs/large/$$each --student runs/large/$${each}_student --n 10000 || exit 1; \
 	done
+
+paper-plain: .venv/.dev
+	$(BIN)/python benchmarks/paper_plain.py $(SIZE)
 
 readme: .venv/.dev
 	$(BIN)/python benchmarks/readme.py

@@ -65,9 +65,11 @@ def fit(
     report: ProgressReport,
     *,
     resume: bool,
+    cpu_seconds: float | None = None,
 ) -> State:
     """Train `net` until the config's last step or a KeyboardInterrupt, and leave it with its best weights.
 
+    It ends earlier after the round in which it has used `cpu_seconds`, where these are given: see `rounds_done`.
     The best weights are those with the smallest loss on held-out points: the reference solution has no part in
     training. Runs on one thread, so the bits of the result do not depend on how many there are.
     """
@@ -78,7 +80,7 @@ def fit(
             state = found
         drop_metrics_after(folder, state.step)
         try:
-            while state.step < config.steps:
+            while state.step < config.steps and not is_spent(config, state, cpu_seconds):
                 state, judged = run.advance(state)
                 phase = run.phase(state.step - 1)
                 progress = TrainingProgress(
@@ -92,6 +94,19 @@ def fit(
             write_checkpoint(folder, state)
         vector_to_parameters(run.best(state), net.parameters())
         return state
+
+
+def rounds_done(config: TrainConfig, step: int) -> int:
+    """The rounds after Adam that are whole at this step: with so many of them a run of the same bytes ends here."""
+    return max(0, step - config.adam_rounds * config.adam_steps) // config.newton_steps
+
+
+def is_spent(config: TrainConfig, state: State, cpu_seconds: float | None) -> bool:
+    """Whether a run has used its CPU time, at the end of a round."""
+    if cpu_seconds is None or state.cpu_seconds < cpu_seconds:
+        return False
+    done = rounds_done(config, state.step)
+    return done >= 1 and state.step == config.adam_rounds * config.adam_steps + done * config.newton_steps
 
 
 def pace(net: Pinn, objective: Objective, domain: Domain, config: TrainConfig) -> tuple[float, float]:

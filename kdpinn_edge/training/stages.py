@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from kdpinn_edge.training.conditions import Conditions, check_conditions
 from kdpinn_edge.training.config import RANDOM_FEATURES, DistillConfig, TrainConfig
 from kdpinn_edge.training.device import find_device
 from kdpinn_edge.training.domain import Box, Domain
-from kdpinn_edge.training.fit import HELD_OUT, fit
+from kdpinn_edge.training.fit import HELD_OUT, fit, is_spent, rounds_done
 from kdpinn_edge.training.jets import of as multi_indices_of
 from kdpinn_edge.training.lesson import Lesson, command, source_word
 from kdpinn_edge.training.objective import Objective, Physics
@@ -46,6 +47,7 @@ def train(
     seed: int | None = None,
     resume: bool = False,
     force: bool = False,
+    cpu_seconds: float | None = None,
     report: ProgressReport | None = None,
 ) -> Trained:
     """Problem → Teacher: minimise the physics loss (`objective.Physics`) and leave the teacher in `folder`.
@@ -57,7 +59,9 @@ def train(
     A KeyboardInterrupt ends the run early: the best weights so far are written, and `finished` is False. With
     `resume` the run in `folder` goes on where it stopped, and ends with the weights of an uninterrupted run. Its config
     is that of the run, unless one is given, which may have other rounds than it had and nothing else. `force`
-    replaces the run that the folder holds; any other folder is never replaced. Raises ProblemError for an unknown
+    replaces the run that the folder holds; any other folder is never replaced. With `cpu_seconds` the run ends after
+    the round in which it has used them, if the config's last is not before; its record has the rounds that were done,
+    with which a run ends with the same weights. Raises ProblemError for an unknown
     problem, and one that could not be exported; TrainError where the folder does not fit or the config's device is not
     there. Whatever the device, the network that is returned is on the CPU.
 
@@ -73,8 +77,12 @@ def train(
             f"{solved.name} has unknowns, and random features train the output layer alone; expected: another optimiser"
         )
     net = Pinn(solved, config.hidden, config.seed, config.activation).to(find_device(config.device))
-    made = {"role": "teacher", "command": command("train", source_word(solved), config, TrainConfig())}
-    return _run(net, Physics(solved), Box(solved), config, made, run, report, resume, force)
+
+    def told(done: TrainConfig) -> str:
+        return command("train", source_word(solved), done, TrainConfig())
+
+    made = {"role": "teacher"}
+    return _run(net, Physics(solved), Box(solved), config, told, made, run, report, resume, force, cpu_seconds)
 
 
 def teach(
@@ -84,11 +92,12 @@ def teach(
     *,
     resume: bool = False,
     force: bool = False,
+    cpu_seconds: float | None = None,
     report: ProgressReport | None = None,
 ) -> Trained:
     """Teacher → Student: minimise divergence from the teacher plus physics loss (`objective.distillation`).
 
-    Interrupt, resume, force, report and errors are as for `train`.
+    Interrupt, resume, force, cpu_seconds, report and errors are as for `train`.
     """
     config = recipe(config, DistillConfig, Path(folder), resume=resume and not force).fitted(lesson.problem)
     check_trainable(lesson.problem)
@@ -98,8 +107,9 @@ def teach(
     objective = lesson.objective(config)
     objective.targets(lesson.domain.candidates(1, torch.Generator()).to(device))  # before anything is written
     net = Pinn(lesson.problem, config.hidden, config.seed, config.activation).to(device)
-    source = {"role": "student", "command": lesson.command(config), "teacher": dict(lesson.named)}
-    return _run(net, objective, lesson.domain, config, source, Path(folder), report, resume, force)
+    source = {"role": "student", "teacher": dict(lesson.named)}
+    run = Path(folder)
+    return _run(net, objective, lesson.domain, config, lesson.command, source, run, report, resume, force, cpu_seconds)
 
 
 def recipe(
@@ -121,12 +131,14 @@ def _run(
     net: Pinn,
     objective: Objective,
     domain: Domain,
-    config: TrainConfig,
+    config: Config,
+    said: Callable[[Config], str],
     source: dict[str, Any],
     folder: Path,
     report: ProgressReport | None,
     resume: bool,
     force: bool,
+    cpu_seconds: float | None,
 ) -> Trained:
     solved = net.problem
     posed = {"problem": solved.name} | ({"origin": asdict(solved.origin)} if solved.origin else {})
@@ -135,10 +147,14 @@ def _run(
     conditions = Conditions(solved, objective.physics_weight)
     check_conditions(net, conditions)
     check_finite_start(net, objective, domain)
+    source = {"role": source["role"], "command": said(config), **source}
     description = {**source, **posed, "seed": config.seed, "config": asdict(config)}
     open_run(folder, description, resume=resume, force=force)
     with watched(solved.name, report, bar=live, told=told) as reported:
-        state = fit(net, objective, domain, config, folder, reported, resume=resume)
+        state = fit(net, objective, domain, config, folder, reported, resume=resume, cpu_seconds=cpu_seconds)
+    if is_spent(config, state, cpu_seconds):
+        config = replace(config, newton_rounds=rounds_done(config, state.step))
+        source["command"] = said(config)
     net.eval().cpu()
     net.problem = solved = solved.settled(net.found)
     weights, record_file = run_files(folder)

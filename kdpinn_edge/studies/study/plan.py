@@ -24,6 +24,8 @@ SIZES = ((8,), (8, 8), (16, 16), (16,) * 3, (24,) * 3, (32,) * 4)
 SEEDS = 5
 CPU_SECONDS = 60.0
 OPTIMISER = "lm"
+MOST = 3
+"""How many times the rounds that fit by a measurement a student may do in its CPU time."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,12 @@ class Plan:
         """The number of seeds of each method and size."""
         return len({cell.config.seed for cell in self.cells})
 
+    def budget(self, cell: StudyCell) -> float | None:
+        """The CPU seconds of a cell; None for SOAP, whose rate falls over rounds that are counted before."""
+        if self.optimiser == "soap":
+            return None
+        return self.cpu_seconds + (self.teacher_cpu_seconds if METHODS[cell.method].with_teacher else 0.0)
+
     @property
     def commands(self) -> tuple[str, ...]:
         """The commands that make this plan, in this order in one folder: one per set of methods and seeds."""
@@ -140,7 +148,7 @@ def make_plan(
     known: Plan | None = None,
     report: Callable[[str], None] = lambda doing: None,
 ) -> Plan:
-    """Count the points and the rounds of each method and size, on this machine, now.
+    """Count the points of each method and size, and the most rounds, on this machine, now.
 
     `known` is a plan that this one adds to: its cells stay, and its counts hold for further seeds. Seeds come first, so
     that a study that is cut short has every method and size. `report` is told what is counted, once the arguments have
@@ -204,7 +212,9 @@ def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float)
             f"{name}, {size_name(config.hidden)}: {cpu_seconds:g} s do not hold Adam and one round; expected: more "
             "time or fewer neurons"
         )
-    return recipe
+    if config.optimiser == "soap":
+        return recipe
+    return replace(recipe, newton_rounds=MOST * recipe.newton_rounds)
 
 
 def faults_of(known: Plan, now: Plan) -> str:

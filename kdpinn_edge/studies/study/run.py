@@ -122,9 +122,11 @@ def train_and_measure(plan: Plan, cell: StudyCell, run: Path) -> bool:
     """Whether the cell is finished: False after an interrupt. What is there of it in its folder goes on."""
     resume = (run / CONFIG_FILE).exists()
     if isinstance(cell.config, DistillConfig):
-        made = distill(plan.problem, run, cell.config, teacher=plan.teacher, resume=resume)
+        made = distill(
+            plan.problem, run, cell.config, teacher=plan.teacher, resume=resume, cpu_seconds=plan.budget(cell)
+        )
     else:
-        made = train(plan.problem, run, cell.config, resume=resume)
+        made = train(plan.problem, run, cell.config, resume=resume, cpu_seconds=plan.budget(cell))
     if made.finished:
         write_json(run / ACCURACY_FILE, asdict(accuracy(captured(made.net, made.net.problem.name), made.net.problem)))
     return made.finished
