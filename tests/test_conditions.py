@@ -337,6 +337,7 @@ def condition(**fields: Any) -> Condition:
         ({"at": "wall"}, "at is 'wall'; expected: inputs as in {'t': 0.0}"),
         ({"at": "boundary"}, "it is on a boundary; expected: the field inside of the problem, a signed distance"),
         ({"at": ({"t": 0.0}, {"x": 1.0})}, "its places hold different inputs"),
+        ({"terms": ("normal_t",)}, "normal_t is known on a boundary alone; expected: at='boundary'"),
         ({"terms": ("w",)}, "the condition anywhere of soft: 'w' is no column and no derivative of one"),
         ({"residual": lambda u: u}, "it returns one number; expected: a tuple"),
         ({"weight": 0.0}, "the weight is 0.0; expected: a number above 0, or 'balanced'"),

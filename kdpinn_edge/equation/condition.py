@@ -111,15 +111,15 @@ class Condition:
                     f"{outside.sum()} of {len(self.at)} points are outside of the domain; the first is row {row}: "
                     f"{self.at[row].tolist()}"
                 )
-        if (isinstance(self.at, str) or self._normals) and not has_boundary:
+        on_boundary = isinstance(self.at, str)
+        normals = {f"{NORMAL}{name}" for name in inputs} - set(self.data)
+        if on_boundary and not has_boundary:
             faults.append("it is on a boundary; expected: the field inside of the problem, a signed distance")
+        elif not on_boundary and (found := sorted(normals & set(self.terms))):
+            faults.append(f"{found[0]} is known on a boundary alone; expected: at='boundary'")
         if twice := [name for name in self.data if name in inputs]:
             faults.append(f"data has the column {twice[0]!r}, which is an input; expected: another name")
         return faults
-
-    @property
-    def _normals(self) -> bool:
-        return any(term.startswith(NORMAL) for term in self.terms)
 
     def _said(self) -> str:
         if isinstance(self.at, str):
