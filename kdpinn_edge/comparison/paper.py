@@ -21,6 +21,7 @@ from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.backend_config import BackendConfig
+from kdpinn_edge.comparison.machine import check_system
 from kdpinn_edge.comparison.published import PAPER
 from kdpinn_edge.comparison.record import Protocol, Record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure
@@ -154,6 +155,7 @@ def paper_comparison(
     Raises BenchError where the zoo lacks one that is wanted of it, or where a model solves another problem, and as
     `measure` does.
     """
+    check_system()
     if not (teacher and student) and problem not in pairs():
         raise BenchError(
             f"the zoo has no teacher and student of {problem!r}; expected: {', '.join(pairs())}"
