@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kdpinn_edge.bundle.shape import (
     BOUND,
@@ -41,6 +42,7 @@ from kdpinn_edge.derive.names import Names
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.files import write_whole
+from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.reading import GIB, LARGEST_JSON, parse_json, read_whole
 
 SCHEMA = 5
@@ -60,8 +62,15 @@ MAX_RELATIVE_ERROR = 0.01
 
 FunctionName = Literal["eval", "jet", "residual"]
 Precision = Literal["float32", "float64"]
-Storage = Literal["float16", "float32", "float64"]
+Storage = Literal["float16", "float32", "float64", "int32"]
 Grade = Literal["accurate", "fast"]
+Arithmetic = Literal["float", "int16"]
+
+
+def arithmetic_of(profile: str) -> Arithmetic:
+    """What a model of this numerics profile computes with."""
+    return "int16" if profile == fixed_point.PROFILE else "float"
+
 
 LARGEST: Mapping[Precision, float] = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
@@ -232,6 +241,12 @@ class Manifest:
         return len(self.inputs)
 
     @property
+    def box(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The domain, the lower ends of the inputs and the upper ones; infinite where a side is open."""
+        lower = tuple(-math.inf if column.lower is None else column.lower for column in self.inputs)
+        return lower, tuple(math.inf if column.upper is None else column.upper for column in self.inputs)
+
+    @property
     def names(self) -> tuple[Names, tuple[str, ...]]:
         """The columns of x and of eval, whose derivatives the columns of the jet are, and these; none without a jet."""
         inputs = tuple(column.name for column in self.inputs)
@@ -318,7 +333,7 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
 
 
 FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
-PROFILE = re.compile(r"[a-z]+-[0-9]{1,4}(-fast)?", re.ASCII)
+PROFILE = re.compile(r"[a-z]+[0-9]{0,2}-[0-9]{1,4}(-fast)?", re.ASCII)
 
 
 def _are_instructions(value: Any) -> bool:
@@ -344,7 +359,7 @@ SHAPE: dict[str, Shape] = {
     "schema": Leaf(str(SCHEMA), lambda value: is_count(value) and value == SCHEMA),
     "name": Leaf("a model name: see `name_fault`", lambda value: isinstance(value, str) and name_fault(value) is None),
     "precision": Leaf("float32 or float64", lambda value: value in ("float32", "float64")),
-    "storage": Leaf("float16, float32 or float64", lambda value: value in ("float16", "float32", "float64")),
+    "storage": Leaf("float16, float32, float64 or int32", lambda value: value in get_args(Storage)),
     "profile": Leaf("a numerics profile such as fma-2", matches(PROFILE)),
     "target": {"name": TEXT, "triple": TEXT, "cpu": TEXT_OR_EMPTY, "features": TEXT_OR_EMPTY, "lanes": POSITIVE},
     "per_call": Absent([TEXT]),
