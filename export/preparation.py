@@ -12,6 +12,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge.bundle.fixed_point import FixedPointRecord
 from kdpinn_edge.bundle.manifest import (
     MAX_RELATIVE_ERROR,
     Arithmetic,
@@ -38,7 +39,7 @@ from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.fixed_point import check_words, fixed_kernels
+from kdpinn_edge.export.fixed_point import check_words, fixed_kernels, record
 from kdpinn_edge.export.golden import golden_points
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
 from kdpinn_edge.export.measure.accuracy import N_ERROR, measured_errors
@@ -142,7 +143,16 @@ class Prepared:
             toolchain=self.toolchain,
             files=files or {},
             library=interface.library,
+            fixed_point=self.fixed_point({name: errors[name][0].n_points for name in self.programs}),
         )
+
+    def fixed_point(self, n_points: Mapping[FunctionName, int]) -> dict[FunctionName, FixedPointRecord]:
+        """What is stated of each function in integers, whose errors are measured at so many points."""
+        return {
+            name: record(name, self.interface, self.references[name], n)
+            for name, n in n_points.items()
+            if self.references[name].fixed is not None
+        }
 
     def _function(self, name: FunctionName, usage: Usage, errors: Errors, storage_errors: Errors | None) -> Function:
         program = self.programs[name]

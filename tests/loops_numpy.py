@@ -168,6 +168,8 @@ class _Frame:
                 return x[detail : (detail or 0) + 1]
             case "first", [a, b]:
                 return np.where(np.arange(L) < detail, a, b)
+            case "sign", [x]:
+                return np.where(x < 0, -1, 0).astype(x.dtype)
             case "top", [x]:
                 return (x.view(np.uint32) >> (32 - (detail or 0))).view(np.int32)
             case "total", [x]:

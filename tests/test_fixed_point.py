@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from artifacts import Artifacts
 from compiled import same_bits
+from conftest import Need
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from loops_numpy import Machine as LoopMachine
-from strategies import programs, wild
+from numpy.typing import NDArray
+from strategies import mlp, programs, wild
 
 from kdpinn_edge import zoo
-from kdpinn_edge.bundle.manifest import Input
+from kdpinn_edge.bundle.manifest import Input, read_manifest
+from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.certificates.stage import certify
+from kdpinn_edge.checks.check import check
+from kdpinn_edge.engines import load
+from kdpinn_edge.errors import CertificateError, ExportError, ProgramError
+from kdpinn_edge.export.artifacts.gnu import MACHINES
+from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.lowering.fixed_kernel import make_fixed_kernel
 from kdpinn_edge.export.lowering.kernel import Kernel
-from kdpinn_edge.numerics.fixed_point import words
+from kdpinn_edge.export.measure.emulator import Machine
+from kdpinn_edge.export.targets.table import TARGETS
+from kdpinn_edge.numerics.fixed_point import PROFILE, words
 from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
 from kdpinn_edge.numerics.fixed_point.quantise import FUNCTIONS, quantise
 from kdpinn_edge.numerics.fixed_point.tables import EXP2, SIN, TANH, Table
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.problems import problem
+from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import Map, Program
+from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Program, Scale, Select, Slice, Var
+from kdpinn_edge.program.simplify import simplify
+from kdpinn_edge.program.verify import verify as check_program
 
-BOX = (Input("x0", -1.0, 1.0), Input("x1", -1.0, 1.0))
 MEANINGS = {TANH: lambda x: np.tanh(8 * x), SIN: lambda x: np.sin(np.pi * x), EXP2: lambda x: 2.0 ** (x - 1)}
 STUDENTS = [name for name in zoo.names() if not name.endswith("teacher")]
 WITH_SQUARE_ROOTS = ("allen_cahn", "black_scholes")
@@ -99,3 +123,165 @@ def test_no_word_overflows_and_loops_and_module_have_the_bits(program: Program) 
     exact = interpret(program, np.clip(x, -1, 1))
     some = ~np.isnan(x).any(axis=1)
     assert np.abs(y - exact)[some].max(initial=0.0) <= 1e-4 * max(np.abs(exact[some]).max(initial=0.0), 1.0)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_shipped_students_lose_less_than_they_are_worth(name: str) -> None:
+    program, solves = simplify(read_program(zoo.program(name))), problem(name.rpartition("_")[0])
+    if name.startswith(WITH_SQUARE_ROOTS):
+        with pytest.raises(ProgramError, match=r"a number may be .* in the domain, which no word"):
+            quantise(program, solves.lower, solves.upper)
+        return
+    x = np.random.default_rng(0).uniform(solves.lower, solves.upper, (2000, program.n_in)).astype(np.float32)
+    exact = interpret(program, x)
+    y = NumpyProgram(program, "float32", PROFILE, (solves.lower, solves.upper))(x)
+    assert (np.linalg.norm(y - exact, axis=0) <= 1e-5 * np.linalg.norm(exact, axis=0)).all()
+
+
+def every_word() -> Program:
+    """A Program with every operation and every function that has words."""
+    x, y = Var("x", 2), Var("y", 1)
+    ops: list[Any] = []
+    parts = []
+    for i, fn in enumerate(FUNCTIONS):
+        weight = np.random.default_rng(i).normal(0, 1.5, (5, 2))
+        ops += [Affine(Var(f"a{i}", 5), x, weight, weight[:, 0] / 3), Map(Var(f"f{i}", 5), Var(f"a{i}", 5), fn)]
+        parts.append(Var(f"f{i}", 5))
+    n = 5 * len(FUNCTIONS)
+    ops += [
+        Concat(Var("c", n), tuple(parts)),
+        Slice(Var("p", 7), Var("c", n), 2),
+        Slice(Var("q", 7), Var("c", n), 11),
+        Select(Var("s", 7), Var("p", 7), Var("q", 7), Var("p", 7)),
+        Mul(Var("m", 7), Var("s", 7), Var("q", 7)),
+        Affine(Var("z", 3), Var("m", 7), np.random.default_rng(9).normal(0, 2, (3, 7)), [0.5, -0.25, 0.0]),
+        Scale(Var("v", 3), Var("z", 3), [0.3, -7.0, 1e-3], [1.0, 0.0, 2.0]),
+        Scale(Var("w", 1), y, [-1.0], [1.0]),
+        Add(Var("u", 1), y, Var("w", 1)),
+    ]
+    outputs = (Var("v", 3), Var("u", 1), Var("m", 7))
+    return check_program(Program("every", (x, y), outputs, tuple(ops)))
+
+
+EVERY = every_word()
+BOX = (Input("x[0]", -1.0, 1.0), Input("x[1]", -0.5, 3.0), Input("y", -2.0, 0.1))
+SIDES = tuple(zip(*((column.lower, column.upper) for column in BOX), strict=True))
+STATED: dict[str, Any] = {"name": "every", "inputs": BOX, "arithmetic": "int16"}
+
+
+def edges(n: int) -> NDArray[np.float32]:
+    """Points of every kind: in the box and beyond it, at its corners, with NaN and infinities."""
+    corners = np.array(list(product(*zip(*SIDES, strict=True))), np.float32)
+    with np.errstate(over="ignore"):
+        x: NDArray[np.float32] = np.concatenate([3 * wild(EVERY, n, "float32"), corners])
+    return np.nextafter(x, np.float32(0)) if n % 2 else x
+
+
+def reference(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    y: NDArray[np.float32] = NumpyProgram(simplify(EVERY), "float32", PROFILE, SIDES)(x)  # type: ignore[arg-type]
+    return y
+
+
+@pytest.mark.parametrize(
+    "target", [target.name for target in TARGETS.values() if target.runs_here() and not target.variants]
+)
+def test_a_library_has_the_bits(target: str, artifacts: Artifacts) -> None:
+    bundle = artifacts.bundle(EVERY, target=target, **STATED)
+    engine = load(bundle)
+    for n in (1, 2, 7, 300):
+        x = edges(n)
+        assert same_bits(np.asarray(engine(x)), reference(x))
+    assert engine.manifest.profile == PROFILE
+    assert load(bundle, engine="numpy")(edges(9)).tobytes() == reference(edges(9)).tobytes()
+
+
+@pytest.mark.parametrize("compiler", [("gcc", "-O0"), ("gcc", "-O2"), ("clang", "-O0"), ("clang", "-O2")], ids=" ".join)
+def test_c_has_the_bits(compiler: Sequence[str], tmp_path: Path, artifacts: Artifacts, need: Need) -> None:
+    bundle, made = artifacts.bundle(EVERY, target="c99", **STATED), tmp_path / "libevery.so"
+    strict = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+    command = [need(compiler[0]), *compiler[1:], *strict, "-fPIC", "-shared", "-o", made, bundle / "every.c"]
+    subprocess.run(command, check=True)
+    library, x = ctypes.CDLL(str(made)), edges(200)
+    y = np.empty((len(x), EVERY.n_out), np.float32)
+    pointers = [each.ctypes.data_as(ctypes.c_void_p) for each in (x, y)]
+    assert library.every_eval(*pointers, ctypes.c_int64(len(x))) == 0
+    assert same_bits(y, reference(x))
+    assert library.every_selftest() == library.every_integrity() == 0
+
+
+INTEGER_ONLY = ("cortex-m0plus", "cortex-m3", "rv32imc", "rv32imac")
+
+
+@pytest.mark.parametrize("target", INTEGER_ONLY)
+def test_a_core_without_floats_has_the_bits_and_calls_nothing(target: str, artifacts: Artifacts, need: Need) -> None:
+    need(MACHINES[target][0])
+    bundle = artifacts.bundle(EVERY, target=target, **STATED)
+    manifest, x = read_manifest(bundle), edges(40)
+    machine = Machine(TARGETS[target].computing(PROFILE), (bundle / "libevery.a").read_bytes())
+    y = machine.values("every_eval", x, EVERY.n_out)
+    assert same_bits(y, reference(x))
+    assert manifest.helpers == ()
+    counts = {machine.evaluate("every_eval", x[i : i + 1], EVERY.n_out)[1].instructions for i in range(8)}
+    assert len(counts) == 1
+
+
+MOST = {"cortex-m0plus": 6000, "cortex-m3": 4000, "rv32imc": 6000}
+
+
+@pytest.mark.parametrize("target", MOST)
+def test_the_smallest_student_of_burgers_is_ten_times_cheaper_than_by_soft_float(
+    target: str, artifacts: Artifacts, need: Need, tmp_path: Path
+) -> None:
+    need(MACHINES[target][0])
+    inputs, outputs = posed(problem("burgers"))
+    stated: dict[str, Any] = {"name": "burgers", "inputs": inputs, "outputs": outputs, "arithmetic": "int16"}
+    bundle = artifacts.bundle(read_program(zoo.program("burgers_small")), target=target, **stated)
+    manifest = read_manifest(bundle)
+    counted = manifest.functions["eval"].instructions
+    assert counted is not None
+    assert counted["1"] <= MOST[target]
+    if target == "cortex-m0plus":
+        assert not any(verdict.result == "failed" for verdict in check(bundle))
+    found = manifest.fixed_point["eval"]
+    assert found.x_bits == (29, 29)
+    assert max(part.rms[0] for part in (found.weights, found.functions, found.sums)) < found.float32.rms[0]
+    command = [MACHINES[target][0], *MACHINES[target][1:], "-nostdlib", "-Wl,--gc-sections,-e,burgers_eval"]
+    subprocess.run(
+        [*command, "-o", bundle.parent / "linked", bundle / "libburgers.a", "-Wl,-u,burgers_eval"], check=True
+    )
+    with (bundle.parent / "linked").open("rb") as file:
+        taken = sum(s["sh_size"] for s in ELFFile(file).iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_ALLOC)
+    assert taken <= 4096
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"precision": "float64"}, "does not go with precision float64"),
+        ({"grade": "fast"}, "does not go with grade fast"),
+        ({"storage": "float16"}, "does not go with storage float16"),
+        ({"per_call": ["y"]}, "does not go with per_call"),
+        ({"residual": EVERY}, "does not go with residual: its terms cancel"),
+        ({"inputs": (Input("x[0]"), *BOX[1:])}, r"input x\[0\] has an open domain, .* expected: both bounds"),
+        ({"inputs": (Input("x[0]", 0, 1e9), *BOX[1:])}, "the argument of tanh may be .*; expected: up to"),
+        ({"arithmetic": "int8"}, "arithmetic 'int8' is unknown; expected: float, int16"),
+        ({"max_relative_error": 1e-9}, "in int16, rounding makes an error of"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_with_integers_is_refused(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises((ExportError, ProgramError), match=said):
+        export_bundle(EVERY, tmp_path / "every", **{**STATED, "target": "c99", **changed})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_function_without_words_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match=r"erf has no form in fixed point; expected: tanh, .*, exp\. "):
+        export_bundle(
+            mlp(1, 3, 1, 1, "erf"), tmp_path / "net", name="net", arithmetic="int16", inputs=[Input("x0", 0, 1)]
+        )
+
+
+def test_no_certificate_is_about_integers(artifacts: Artifacts) -> None:
+    with pytest.raises(CertificateError, match=r"int16-1, of integers, .* without --arithmetic int16"):
+        certify(artifacts.bundle(EVERY, target="c99", **STATED))

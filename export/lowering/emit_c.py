@@ -325,6 +325,12 @@ class _Body:
             return Value(tuple(f"{self.source.word(HALF)}({place})" for place in places))
         return Value(tuple(f"(uint32_t){place}" for place in places) if buffer.scalar == "bits16" else places)
 
+    def _shifted(self, name: str, bits: Value, detail: int | None) -> Value:
+        """The sign of a word in all its bits, or so many of its upper bits."""
+        if name == "sign":
+            return Value(tuple(f"{self.source.word('ishr')}({x}, {self.source.real.width - 1}u)" for x in bits.lanes))
+        return Value(tuple(f"{x} >> {self.source.real.width - (detail or 0)}" for x in bits.each(ATOM)), LOOSE)
+
     def _number(self, type_: Type, value: float | int) -> str:
         if type_.scalar in REAL:
             real = REAL[type_.scalar]
@@ -344,13 +350,13 @@ class _Body:
             sign, binds, left, right = OPERATORS[name]
             pairs = zip(values[0].each(left), values[1].each(right), strict=True)
             return Value(tuple(f"{x} {sign} {y}" for x, y in pairs), binds)
+        if name in ("sign", "top"):
+            return self._shifted(name, values[0], detail)
         if name in CALLS:
             return _called(self.source.word(name), values)
         match name:
             case "splat":
                 return Value(values[0].lanes * L, values[0].binds)
-            case "top":
-                return Value(tuple(f"{x} >> {32 - (detail or 0)}" for x in values[0].each(ATOM)), LOOSE)
             case "lane":
                 return Value((values[0].lanes[detail or 0],), values[0].binds)
             case "first":

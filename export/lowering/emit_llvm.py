@@ -376,8 +376,7 @@ class Emitter:
         LLVM knows the pattern of masks, and would make a branch of it: an empty piece of assembly hides the mask.
         """
         builder, integer = self.builder, SCALARS[BITS_OF.get(scalar, scalar)]
-        wide = builder.sext(condition, integer)
-        mask = builder.asm(ir.FunctionType(integer, [integer]), "", "=r,0", [wide], side_effect=False)
+        mask = self._hidden(builder.sext(condition, integer))
         p, q = builder.bitcast(a, integer), builder.bitcast(b, integer)
         return builder.bitcast(builder.xor(builder.and_(builder.xor(p, q), mask), q), a.type)
 
@@ -392,6 +391,23 @@ class Emitter:
 
     def _top(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         return self.builder.lshr(operands[0], self.value(Number(type_, SCALARS[type_.scalar].width - (detail or 0))))
+
+    def _sign(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        """All ones where a word is negative.
+
+        LLVM knows how masks are made and what they are for, and would make a branch of one where it cannot select: it
+        sees neither the word nor the mask.
+        """
+        hides = not self.machine.selects and type_.lanes == 1
+        bits = self.value(Number(type_, SCALARS[type_.scalar].width - 1))
+        word = self._hidden(operands[0]) if hides else operands[0]
+        mask = self.builder.ashr(word, bits)
+        return self._hidden(mask) if hides else mask
+
+    def _hidden(self, value: ir.Value) -> ir.Value:
+        """The same value, of which LLVM knows nothing, by an assembly of no instruction."""
+        kind = ir.FunctionType(value.type, [value.type])
+        return self.builder.asm(kind, "", "=r,0", [value], side_effect=False)
 
     def _mulh(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         """By one instruction where a product of two words has 64 bits; else of their halves.
@@ -445,8 +461,7 @@ class Emitter:
 
     def _opaque(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         """An assembly of no instruction, of which LLVM knows that it may change the register."""
-        kind = operands[0].type
-        return self.builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", operands, side_effect=False)
+        return self._hidden(operands[0])
 
     def _min(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         a, b = operands
@@ -499,5 +514,6 @@ METHODS: Mapping[str, Callable[..., ir.Value]] = {
     "min": Emitter._min,
     "opaque": Emitter._opaque,
     "top": Emitter._top,
+    "sign": Emitter._sign,
     "mulh": Emitter._mulh,
 }

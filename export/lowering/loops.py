@@ -370,6 +370,7 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
     "imul": (2, _bits),
     "mulh": (2, lambda a, b: _same(a, b) if a.scalar == "bits32" else None),
     "top": (1, _bits),
+    "sign": (1, _bits),
     "opaque": (1, lambda i: _bits(i) if i.lanes == 1 else None),
     "bits": (1, lambda x: x.of(BITS_OF[x.scalar]) if x.scalar in BITS_OF else None),
     "from_bits": (1, lambda i: i.of(FLOAT_OF[i.scalar]) if i.scalar in FLOAT_OF else None),
@@ -391,8 +392,9 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
 
 `less` compares counts too, `iadd` adds them, `min` is the smaller of two, `opaque` is its operand, with which no
 compiler computes ahead of time. Of integers, `ilshr` shifts zeros in from the left, `top` is as many of the upper bits
-as its detail says, `imul` is the lower word of a product, and `mulh` the upper word of one with signs; `less` takes the
-signs of bits, too. The others are the lane vocabulary of `lanes.py`.
+as its detail says, `sign` is all ones where a word is negative and zero elsewhere, of which no compiler makes a branch,
+`imul` is the lower word of a product, and `mulh` the upper word of one with signs; `less` takes the signs of bits, too.
+The others are the lane vocabulary of `lanes.py`.
 """
 
 

@@ -199,9 +199,9 @@ class _Fixed:
             right = self.let(code, "right", self.do("isub", 157 - fraction, self.do("ilshr", size, 23)))
             digits = self.do("ishl", self.do("ior", self.do("iand", size, HIDDEN - 1), HIDDEN), 7)
             shift = self.least(code, self.most(code, right, 0), 31)
-            large = self.do("iand", self.do("ishr", right, 31), LARGEST_INPUT)
+            large = self.do("iand", apply("sign", right), LARGEST_INPUT)
             found = self.let(code, "found", self.do("ior", self.do("ilshr", digits, shift), large))
-            sign = self.let(code, "sign", self.do("ishr", bits, 31))
+            sign = self.let(code, "sign", apply("sign", bits))
             found = self.let(code, "value", self.signed(self.least(code, found, LARGEST_INPUT), sign))
             found = self.least(code, self.most(code, found, int(lower[c])), int(upper[c]))
             code.store(self.s, self._row(call.out, c), found)
@@ -259,7 +259,7 @@ class _Fixed:
         def value(j: Symbol | int) -> Expr:
             p = self.let(code, "p", self.shifted(self._read(a, j), a_by))
             q = self.let(code, "q", self.shifted(self._read(b, j), b_by))
-            chosen = self.do("ishr", self.do("isub", 0, self._read(c, j)), 31)
+            chosen = apply("sign", self.do("isub", 0, self._read(c, j)))
             return self.do("ixor", self.do("iand", self.do("ixor", p, q), chosen), q)
 
         self.each(code, call, value)
@@ -287,7 +287,7 @@ class _Fixed:
 
     def _tanh(self, code: Code, x: Expr, by: int) -> Expr:
         x = self.let(code, "x", x)
-        sign = self.let(code, "sign", self.do("ishr", x, 31))
+        sign = self.let(code, "sign", apply("sign", x))
         size = self.let(code, "size", self.signed(x, sign))
         if by > 0:
             size = self.least(code, size, (1 << (32 - by)) - 1)
@@ -300,7 +300,7 @@ class _Fixed:
         def value(j: Symbol | int) -> Expr:
             phase = self.shifted(apply("mulh", self.number(PER_TURN), self.shifted(self._read(x, j), by)), turns)
             phase = self.let(code, "phase", self.do("iadd", phase, QUARTER_TURN) if call.word == "cos" else phase)
-            sign = self.let(code, "sign", self.do("ishr", phase, 31))
+            sign = self.let(code, "sign", apply("sign", phase))
             return self.signed(self._polynomial(code, SIN, self.do("ishl", phase, 1)), sign)
 
         self.each(code, call, value)
@@ -325,7 +325,7 @@ class _Fixed:
         nan = code.let("nan", self.number(0), changes=True)
         for c in range(self.fixed.n_in):
             size = self.do("iand", Load(self.type, self.s, Linear(c * self.L)), 0x7FFFFFFF)
-            code.set(nan, apply("ior", Get(nan), self.do("ishr", self.do("isub", INFINITE, size), 31)))
+            code.set(nan, apply("ior", Get(nan), apply("sign", self.do("isub", INFINITE, size))))
         mask, column = Get(nan), 0
         for name, fraction in zip(call.arguments[1::2], call.arguments[2::2], strict=True):
             for c in range(self._size(name)):
@@ -346,16 +346,16 @@ class _Fixed:
 
     def _float(self, code: Code, value: Expr, fraction: int) -> Expr:
         value = self.let(code, "value", value)
-        sign = self.let(code, "sign", self.do("ishr", value, 31))
+        sign = self.let(code, "sign", apply("sign", value))
         size = code.let("size", self.signed(value, sign), changes=True)
         exponent = code.let("exponent", self.number(157 - fraction), changes=True)
         for step in (16, 8, 4, 2, 1):
-            small = self.do("ishr", self.do("isub", self.do("ilshr", Get(size), 32 - step), 1), 31)
+            small = apply("sign", self.do("isub", self.do("ilshr", Get(size), 32 - step), 1))
             by = self.let(code, "by", self.do("iand", small, step))
             code.set(size, apply("ishl", Get(size), by))
             code.set(exponent, apply("isub", Get(exponent), by))
         digits = self.do("iadd", self.do("ishl", Get(exponent), 23), self.do("ilshr", Get(size), 8))
-        some = self.do("iand", digits, self.do("ishr", Get(size), 31))
+        some = self.do("iand", digits, apply("sign", Get(size)))
         return self.let(code, "number", self.do("ior", some, self.do("iand", sign, -(1 << 31))))
 
     def do(self, operation: str, *operands: Expr | int) -> Expr:
@@ -383,12 +383,12 @@ class _Fixed:
     def least(self, code: Code, a: Expr, b: int) -> Expr:
         """The smaller one, where a - b is a word."""
         less = self.let(code, "d", self.do("isub", a, b))
-        return self.let(code, "least", self.do("iadd", self.do("iand", less, self.do("ishr", less, 31)), b))
+        return self.let(code, "least", self.do("iadd", self.do("iand", less, apply("sign", less)), b))
 
     def most(self, code: Code, a: Expr, b: int) -> Expr:
         """The larger one, where a - b is a word."""
         more = self.let(code, "d", self.do("isub", a, b)) if b else a
-        below = self.do("ishr", more, 31)
+        below = apply("sign", more)
         return self.let(code, "most", self.do("isub", a, self.do("iand", more, below)))
 
 

@@ -20,6 +20,11 @@ POINTS_PER_JUMP = 1000
 """One point of so many may be off by more: it may lie where a jump, as of `where`, is on the other side of it."""
 
 
+def error_points(inputs: Sequence[Input], n_points: int) -> Array:
+    """The points (n_points, n_in) of the domain box at which errors are measured."""
+    return probe_points(inputs, n_points, seed=1)
+
+
 def measured_errors(
     function: FunctionName,
     program: Program,
@@ -37,7 +42,7 @@ def measured_errors(
     meant to, and is not judged).
     """
     n_points = max(LEAST_N_ERROR, min(most_points, ERROR_WORK // (multiply_adds(program) or 1)))
-    x = probe_points(inputs, n_points, seed=1).astype(reference.dtype)
+    x = error_points(inputs, n_points).astype(reference.dtype)
     with np.errstate(all="ignore"):
         exact: Array = interpret(program, x)
         difference: Array = np.abs(reference(x) - exact)

@@ -15,10 +15,12 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from kdpinn_edge.bundle import fixed_point
+from kdpinn_edge.bundle.fixed_point import FixedPointRecord
 from kdpinn_edge.bundle.shape import (
     BOUND,
     COUNT,
@@ -42,7 +44,7 @@ from kdpinn_edge.derive.names import Names
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.files import write_whole
-from kdpinn_edge.numerics import fixed_point
+from kdpinn_edge.numerics.fixed_point import PROFILE as IN_WORDS
 from kdpinn_edge.reading import GIB, LARGEST_JSON, parse_json, read_whole
 
 SCHEMA = 5
@@ -69,7 +71,7 @@ Arithmetic = Literal["float", "int16"]
 
 def arithmetic_of(profile: str) -> Arithmetic:
     """What a model of this numerics profile computes with."""
-    return "int16" if profile == fixed_point.PROFILE else "float"
+    return "int16" if profile == IN_WORDS else "float"
 
 
 LARGEST: Mapping[Precision, float] = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
@@ -211,6 +213,7 @@ class Manifest:
     as NAME_eval_for are given apart, as p, since they are constant during a call. `functions` are some of FUNCTIONS
     in their order, "eval" among them. `library` is one of `files`; where it is source code, it has no `sizes`.
     `helpers` are the functions of the compiler's run-time library that it calls where no instruction computes in float.
+    `fixed_point` has what is stated of each function of a model in integers; others have none.
     `signer` is the fingerprint of the key that signed the manifest, if one did (`signature.py`).
     `stack` is the most that any C function of the library takes, its self-test included; `measured` says how it and
     the instructions were measured, or why they are None.
@@ -233,6 +236,7 @@ class Manifest:
     per_call: tuple[str, ...] = ()
     helpers: tuple[str, ...] = ()
     signer: str | None = None
+    fixed_point: Mapping[FunctionName, FixedPointRecord] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -260,7 +264,7 @@ class Manifest:
     def record(self) -> dict[str, Any]:
         """The manifest as the file has it: what only some models have is left out of the others."""
         record = asdict(self)
-        for key in ("per_call", "helpers", "signer"):
+        for key in ("per_call", "helpers", "signer", "fixed_point"):
             if not record[key]:
                 del record[key]
         return record
@@ -385,6 +389,7 @@ SHAPE: dict[str, Shape] = {
     "files": Table(FILE_NAME, SHA256),
     "library": FILE_NAME,
     "signer": Absent(SHA256),
+    "fixed_point": Absent(Table(Leaf(", ".join(FUNCTIONS), lambda value: value in FUNCTIONS), fixed_point.SHAPE)),
 }
 
 
@@ -412,6 +417,8 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
     for name, function in record["functions"].items():
         where, n_out = f"functions[{name!r}]", len(function["outputs"])
         faults += _twice(f"{where}.outputs", function["outputs"])
+        if name in (in_words := record.get("fixed_point", {})):
+            faults += fixed_point.faults(in_words[name], len(names), n_out, f"fixed_point[{name!r}]")
         for errors in ("errors", "storage_errors"):
             for key in ("max_abs", "rms", "scale"):
                 if function[errors] and len(function[errors][key]) != n_out:
@@ -436,6 +443,9 @@ def _manifest(record: dict[str, Any]) -> Manifest:
         "per_call": tuple(record.get("per_call", ())),
         "helpers": tuple(record.get("helpers", ())),
         "functions": {name: _function(record["functions"][name]) for name in FUNCTIONS if name in record["functions"]},
+        "fixed_point": {
+            name: fixed_point.fixed_point_record(each) for name, each in record.get("fixed_point", {}).items()
+        },
         "sizes": Sizes(**record["sizes"]) if record["sizes"] else None,
     }
     return Manifest(**(record | fields))

@@ -35,13 +35,27 @@ class Call:
 class FixedPoint:
     """Calls in order. The first ones read x, the points as float32, and the last one, `floats`, returns float32.
 
-    `fractions` has the fraction bits of each value by its name.
+    `fractions` has the fraction bits of each value by its name, `parameters` the weight and the bias, as they are
+    rounded, of each Affine and Scale by the name of its result.
     """
 
     n_in: int
     n_out: int
     calls: tuple[Call, ...]
     fractions: Mapping[str, int]
+    parameters: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+    @property
+    def x_bits(self) -> tuple[int, ...]:
+        """The fraction bits of each number of a point, as the first calls make words of them."""
+        return tuple(call.arguments[2] for call in self.calls if call.word == "fixed" for _ in range(call.size))
+
+    @property
+    def y_bits(self) -> tuple[int, ...]:
+        """The fraction bits of each result, as the last call makes float32 of them."""
+        sizes = {call.out: call.size for call in self.calls}
+        given = self.calls[-1].arguments[1:]
+        return tuple(by for name, by in zip(given[::2], given[1::2], strict=True) for _ in range(sizes[name]))
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The results (n_out, n) at the points x (n_in, n)."""

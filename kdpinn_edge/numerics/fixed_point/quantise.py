@@ -86,7 +86,8 @@ def quantise(program: Program, lower: Sequence[float], upper: Sequence[float]) -
         value = known[var.name]
         given += [value.name, value.fraction]
     calls = (*walk.calls, Call("y", program.n_out, "floats", tuple(given)))
-    return FixedPoint(program.n_in, program.n_out, calls, {name: each.fraction for name, each in walk.known.items()})
+    fractions = {name: each.fraction for name, each in walk.known.items()}
+    return FixedPoint(program.n_in, program.n_out, calls, fractions, walk.parameters)
 
 
 class _Walk:
@@ -96,6 +97,7 @@ class _Walk:
         self.lower, self.upper = lower, upper
         self.calls: list[Call] = []
         self.known: dict[str, Value] = {}
+        self.parameters: dict[str, tuple[Array, Array]] = {}
         cells = ranges.box_cells(lower, upper)
         whole = Range(*(np.concatenate([getattr(each, side) for each in cells]) for side in ("lower", "upper")))
         self.points = Value(INPUT, len(lower), 0, whole)
@@ -110,6 +112,7 @@ class _Walk:
         terms = x.size
         rounding = largest.sum() * 2.0 ** -(finer + 1) + (terms / 2 + 1) * 2.0**-fraction
         weight, bias = in_words(op.weight, finer), in_words(op.bias, fraction, terms / 2)
+        self.parameters[op.out.name] = np.ldexp(weight, -finer), np.ldexp(in_words(op.bias, fraction), -fraction)
         found = ranges.affine(x.range, op.weight, op.bias).widened(rounding)
         return self._call("affine", (x.name, weight, bias), op.out.size, fraction, found)
 
@@ -121,7 +124,8 @@ class _Walk:
         if np.all(op.weight == op.weight[0]) and abs(mantissa[0]) == 0.5:
             exact = x.fraction - int(exponent[0]) + 1
             fraction = min(exact, most)
-            bias = in_words(op.bias, fraction, 0.0)
+            bias = in_words(op.bias, fraction)
+            self.parameters[op.out.name] = op.weight, np.ldexp(bias, -fraction)
             arguments = (x.name, fraction - exact, int(np.sign(mantissa[0])), bias)
             return self._call("move", arguments, x.size, fraction, found.widened(1.5 * 2.0**-fraction))
         finest = fraction_of(np.abs(op.weight).max())
@@ -129,6 +133,7 @@ class _Walk:
         finer = fraction + 32 - x.fraction - x.room
         rounding = x.range.magnitude.max() * 2.0 ** -(finer + 1) + 1.5 * 2.0**-fraction
         words = in_words(op.weight, finer), in_words(op.bias, fraction, 0.5)
+        self.parameters[op.out.name] = np.ldexp(words[0], -finer), np.ldexp(in_words(op.bias, fraction), -fraction)
         return self._call("scale", (x.name, x.room, *words), x.size, fraction, found.widened(rounding))
 
     def map(self, fn: str, x: Value) -> Value:
