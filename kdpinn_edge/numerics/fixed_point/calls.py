@@ -35,14 +35,12 @@ class Call:
 class FixedPoint:
     """Calls in order. The first ones read x, the points as float32, and the last one, `floats`, returns float32.
 
-    `fractions` has the fraction bits of each value by its name, `parameters` the weight and the bias, as they are
-    rounded, of each Affine and Scale by the name of its result.
+    `parameters` has the weight and the bias, as they are rounded, of each Affine and Scale by the name of its result.
     """
 
     n_in: int
     n_out: int
     calls: tuple[Call, ...]
-    fractions: Mapping[str, int]
     parameters: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
     @property

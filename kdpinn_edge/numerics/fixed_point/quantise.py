@@ -86,18 +86,20 @@ def quantise(program: Program, lower: Sequence[float], upper: Sequence[float]) -
         value = known[var.name]
         given += [value.name, value.fraction]
     calls = (*walk.calls, Call("y", program.n_out, "floats", tuple(given)))
-    fractions = {name: each.fraction for name, each in walk.known.items()}
-    return FixedPoint(program.n_in, program.n_out, calls, fractions, walk.parameters)
+    return FixedPoint(program.n_in, program.n_out, calls, walk.parameters)
 
 
 class _Walk:
-    """The operations of a Program as calls of words. `points` stands for the numbers of x as they come."""
+    """The operations of a Program as calls of words; `points` stands for the numbers of x as they come.
+
+    A call is made once: words that are equal may stand for numbers of two scales.
+    """
 
     def __init__(self, lower: Array, upper: Array) -> None:
         self.lower, self.upper = lower, upper
         self.calls: list[Call] = []
-        self.known: dict[str, Value] = {}
         self.parameters: dict[str, tuple[Array, Array]] = {}
+        self._made: dict[object, str] = {}
         cells = ranges.box_cells(lower, upper)
         whole = Range(*(np.concatenate([getattr(each, side) for each in cells]) for side in ("lower", "upper")))
         self.points = Value(INPUT, len(lower), 0, whole)
@@ -235,12 +237,15 @@ class _Walk:
         return self._call("move", (x.name, by, 1, zero), x.size, x.fraction + by, x.range)
 
     def _call(self, word: str, arguments: tuple[Argument, ...], size: int, fraction: int, found: Range) -> Value:
-        value = Value(f"v{len(self.calls)}", size, fraction, found)
+        key = (word, *(each.tobytes() if isinstance(each, np.ndarray) else each for each in arguments))
+        name = self._made.get(key, f"v{len(self.calls)}")
+        value = Value(name, size, fraction, found)
         if not value.most < 2.0**WORD:
             raise ProgramError(
                 f"a number may be {found.magnitude.max():.3g} in the domain, which no word of fixed point holds beside "
                 "the others; expected: smaller ones. Give a narrower domain, or leave --arithmetic int16 out"
             )
-        self.calls.append(Call(value.name, size, word, arguments))
-        self.known[value.name] = value
+        if key not in self._made:
+            self._made[key] = name
+            self.calls.append(Call(name, size, word, arguments))
         return value
