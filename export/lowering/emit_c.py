@@ -337,7 +337,10 @@ class _Body:
             if isfinite(value):
                 return real.literal(value)
             return f"{self.source.word('from_bits')}({real.bits_of(value)})"  # C99 has no literal for it
-        return f"{value:{'#x' if value > 99 else ''}}u" if type_.scalar in FLOAT_OF else f"{value}"
+        if type_.scalar not in FLOAT_OF:
+            return f"{value}"
+        word = int(value) % (1 << (32 if type_.scalar == "bits32" else 64))
+        return f"{word:{'#x' if word > 99 else ''}}u"
 
     def _apply(self, expr: Apply) -> Value:
         values = [self.value(operand) for operand in expr.operands]
