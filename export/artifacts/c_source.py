@@ -19,6 +19,7 @@ from kdpinn_edge.export.artifacts.c_files import filled, filled_template, quoted
 from kdpinn_edge.export.lowering.emit_c import REAL, Real, Source
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.numerics import fixed_point
 
 WIDTH = 112
 
@@ -58,7 +59,7 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
     source.routine(kernel.selftest)
     source.word("bits")
     more = {
-        "rounding": "a multiply-add rounds once" if fused else "a multiply-add rounds the product, then the sum",
+        "rounding": _rounding(interface),
         "libraries": "none, or fma of the C library" if fused and real.number == "double" else "none",
         "definitions": "\n\n".join(
             [
@@ -78,6 +79,14 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
         "double": "DBL_MANT_DIG != 53" if real.number == "double" else "(DBL_MANT_DIG != 53 && DBL_MANT_DIG != 24)",
     }
     return filled_template("model.c", interface, more)
+
+
+def _rounding(interface: Interface) -> str:
+    """What the numerics profile is, in words."""
+    if interface.target.profile == fixed_point.PROFILE:
+        return "words of 32 bits, a product is the upper word of the exact one"
+    fused = interface.target.fuses
+    return "a multiply-add rounds once" if fused else "a multiply-add rounds the product, then the sum"
 
 
 def _integrity(kernel: Kernel, interface: Interface, arrays: Mapping[str, str]) -> str:

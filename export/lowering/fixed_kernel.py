@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.export.lowering.driver import Evaluation
+from kdpinn_edge.export.lowering.fixed_constants import FixedConstants
 from kdpinn_edge.export.lowering.kernel import Call, Function, Kernel, Token, kernel_about, kernel_text
 from kdpinn_edge.export.lowering.loops import Scalar, verify
-from kdpinn_edge.export.lowering.schedule_fixed import WORDS, FixedConstants, fixed_schedule
+from kdpinn_edge.export.lowering.schedule_fixed import WORDS, fixed_schedule
 from kdpinn_edge.numerics.fixed_point import PROFILE, words
 from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
 from kdpinn_edge.program.ir import Program

@@ -69,11 +69,12 @@ class Function:
     @cached_property
     def routines(self) -> tuple[Routine, ...]:
         """The batch kernel, where there is one, the single-point kernel, and what calls them for all points."""
-        most = self.evaluation.points_per_batch
+        most, in_words = self.evaluation.points_per_batch, self.evaluation.words is not None
+        alone = "One point." if in_words else "One point, the neurons of a layer in lanes."
         batch = _routine(f"{self.name}_batch", self.batch, f"m points, one per lane; m <= {most}.")
         return (
             *((batch,) if most > 1 else ()),
-            _routine(f"{self.name}_single", self.single, "One point."),
+            _routine(f"{self.name}_single", self.single, alone),
             evaluate_all(self.evaluation),
         )
 
