@@ -108,15 +108,14 @@ class _Walk:
         """The sum weight @ x + bias, of which no partial sum leaves a word."""
         x = self._moved(x, x.room) if x.room > 1 else x
         largest = x.range.magnitude
-        majorant = float((np.abs(op.weight) @ largest + np.abs(op.bias)).max())
+        exact, majorant = ranges.affine(x.range, op.weight, op.bias)
         fraction = min(fraction_of(majorant), fraction_of(np.abs(op.weight).max()) + x.fraction - 32)
         finer = fraction + 32 - x.fraction
         terms = x.size
         rounding = largest.sum() * 2.0 ** -(finer + 1) + (terms / 2 + 1) * 2.0**-fraction
         weight, bias = in_words(op.weight, finer), in_words(op.bias, fraction, terms / 2)
         self.parameters[op.out.name] = np.ldexp(weight, -finer), np.ldexp(in_words(op.bias, fraction), -fraction)
-        found = ranges.affine(x.range, op.weight, op.bias).widened(rounding)
-        return self._call("affine", (x.name, weight, bias), op.out.size, fraction, found)
+        return self._call("affine", (x.name, weight, bias), op.out.size, fraction, exact.widened(rounding))
 
     def scale(self, op: Scale, x: Value) -> Value:
         """The product weight * x plus bias: by a shift where every weight is one power of two, or less that."""

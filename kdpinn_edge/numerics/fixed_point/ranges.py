@@ -1,8 +1,9 @@
 """Ranges of the numbers of a Program: intervals in many cells of the box, rounded outward.
 
 A variable of k numbers has intervals (k, cells). The cells cover the box, so that what an interval of each of them
-holds is held everywhere. Every operation is one of IEEE 754 on float64, or a function that is monotonous here: the
-scales that follow from the ranges are the same on every machine.
+holds is held everywhere. Operations are those of IEEE 754 on float64 in a stated order, and the functions tanh, exp and
+sin, whose last bits depend on the machine: the scales that follow could do so only where a range ends within 2^-50 of
+a power of two, and the self-test and `check` would tell.
 """
 
 from __future__ import annotations
@@ -60,8 +61,11 @@ def box_cells(lower: Array, upper: Array) -> list[Range]:
     ]
 
 
-def affine(x: Range, weight: Array, bias: Array) -> Range:
-    """The range of weight @ x + bias."""
+def affine(x: Range, weight: Array, bias: Array) -> tuple[Range, float]:
+    """The range of weight @ x + bias, and the largest magnitude that any of its partial sums may have.
+
+    It is summed term by term: the order in which a library sums depends on the processor.
+    """
     lower = np.repeat(bias[:, None], x.lower.shape[1], axis=1)
     upper, total = lower.copy(), np.abs(lower)
     for k in range(weight.shape[1]):
@@ -69,7 +73,7 @@ def affine(x: Range, weight: Array, bias: Array) -> Range:
         lower += ends.min(axis=0)
         upper += ends.max(axis=0)
         total += np.abs(ends).max(axis=0)
-    return Range(lower - OUTWARD * total, upper + OUTWARD * total)
+    return Range(lower - OUTWARD * total, upper + OUTWARD * total), float(total.max())
 
 
 def times(x: Range, weight: Array, bias: Array) -> Range:
