@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import subprocess
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -20,15 +22,18 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from loops_numpy import Machine as LoopMachine
 from numpy.typing import NDArray
+from qemu import SEMIHOSTING
 from strategies import mlp, programs, wild
 
 from kdpinn_edge import zoo
 from kdpinn_edge.bundle.manifest import Input, read_manifest
 from kdpinn_edge.bundle.posed import posed
+from kdpinn_edge.bundle.probe import N_DEVICE, timed_points
 from kdpinn_edge.certificates.stage import certify
 from kdpinn_edge.checks.check import check
 from kdpinn_edge.engines import load
 from kdpinn_edge.errors import CertificateError, ExportError, ProgramError
+from kdpinn_edge.export.artifacts.device_bench import MEMORY
 from kdpinn_edge.export.artifacts.gnu import MACHINES
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.lowering.fixed_kernel import make_fixed_kernel
@@ -285,6 +290,21 @@ def test_every_student_and_its_slopes_have_the_bits(name: str, target: str, tmp_
     x = np.random.default_rng(1).uniform(*sides, (500, program.n_in)).astype(np.float32)
     for function, y in (("eval", engine.eval(x)), ("jet", np.stack([*engine.jet(x).values()], axis=1))):
         assert same_bits(machine.values(f"net_{function}", x, y.shape[1]), np.ascontiguousarray(y))
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m3"])
+def test_the_program_for_the_device_prints_the_bits_under_qemu(target: str, tmp_path: Path, need: Need) -> None:
+    need(MACHINES[target][0])
+    export_bundle(EVERY, tmp_path / "net", with_bench=True, target=target, **STATED)
+    emulator = [need(MEMORY["cortex-m3"].emulator), "-M", MEMORY["cortex-m3"].machine, *SEMIHOSTING, "-kernel"]
+    command = [*emulator, tmp_path / "net" / "every_bench.elf"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+    results = json.loads(printed)
+    assert results["selftest"] == 0
+    y = reference(timed_points(BOX, N_DEVICE).astype(np.float32))
+    for row in results["functions"][0]["rows"]:
+        assert row["crc32"] == zlib.crc32(np.resize(y, (row["n"], EVERY.n_out)).tobytes())
 
 
 MOST = {"cortex-m0plus": 6000, "cortex-m3": 4000, "rv32imc": 6000}
