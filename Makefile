@@ -20,8 +20,8 @@ help:
 	@echo "                  certificates of the shipped models, and 10^8 points that have to be within them (20 minutes)"
 	@echo "make verify-docs  README and the long pages of docs/, as printed, in fresh environments (10 minutes)"
 	@echo "make verify-hosts"
-	@echo "                  the model in hosts whose tools are large: Rust, Octave, AVR, FMUs under Wine (apt-get install"
-	@echo "                  cargo octave-dev gcc-avr avr-libc simavr wine64; 3 minutes)"
+	@echo "                  the model in hosts whose tools are large: Rust, Octave, AVR, FMUs under Wine, tools that read"
+	@echo "                  ONNX, do-mpc (apt-get install cargo octave-dev gcc-avr avr-libc simavr wine64 nodejs npm; 5 minutes)"
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
@@ -122,7 +122,7 @@ verify-libraries: .venv-libraries/.done
 verify-targets: .venv/.dev
 	$(BIN)/python -m pytest -m proof
 
-verify-hosts: .venv/.dev
+verify-hosts: .venv/.dev .venv/.hosts .venv/node_modules .venv/acados
 	$(BIN)/python -m pytest -m hosts
 
 verify-kill: .venv/.dev
@@ -145,15 +145,23 @@ constraints: .venv/.dev
 		| LC_ALL=C sort -s -f -u -t= -k1,1 > constraints.new
 	mv constraints.new constraints.txt
 
-# Extras of pyproject.toml: what the demo uses, on top of it what most targets use, and what builds the site.
-.venv/.dev .venv/.docs: .venv/.demo
+# Extras of pyproject.toml: what the demo uses, on top of it what most targets use, what builds the site, and hosts.
+.venv/.dev .venv/.docs .venv/.hosts: .venv/.demo
 
-.venv/.demo .venv/.dev .venv/.docs: .venv/.%: pyproject.toml constraints.txt
+.venv/.demo .venv/.dev .venv/.docs .venv/.hosts: .venv/.%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is missing or older than Python 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv with [$*] from constraints.txt (a few minutes the first time)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
+
+# A build of acados with a CasADi of its own, which would take the place of ours.
+.venv/acados: | .venv/.demo
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .venv/acados comma-deps-acados==0.2.2.post92
+	rm -r .venv/acados/casadi
+
+.venv/node_modules: | .venv/.demo
+	npm install --silent --ignore-scripts --no-audit --no-fund --prefix .venv onnxruntime-web@1.30.0
 
 # An environment of its own: the tool is in no list of what the package needs.
 .venv-sbom/.done:

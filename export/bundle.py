@@ -14,6 +14,7 @@ from typing import Any
 
 from kdpinn_edge.bundle.manifest import (
     BESIDE,
+    CASADI_SOURCE,
     MANIFEST_FILE,
     MAX_RELATIVE_ERROR,
     ONNX_FILES,
@@ -40,7 +41,7 @@ from kdpinn_edge.export.alternatives import with_advice
 from kdpinn_edge.export.artifacts.build_files import compiler_advice
 from kdpinn_edge.export.artifacts.c_files import c_files
 from kdpinn_edge.export.artifacts.c_source import c_source
-from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_files, check_casadi
+from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_advice, casadi_files, check_casadi
 from kdpinn_edge.export.artifacts.device_bench import BENCH, check_bench, device_bench
 from kdpinn_edge.export.artifacts.fmu import binaries, check_fmus, check_no_compiler, measured_of
 from kdpinn_edge.export.artifacts.gates import Contents, check_artifact
@@ -52,7 +53,7 @@ from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.loading import loaded_copy
 from kdpinn_edge.export.measure.not_finite import prove_not_finite
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, emulated_self_test, measure
-from kdpinn_edge.export.onnx_model import to_onnx
+from kdpinn_edge.export.onnx_model import check_batch, to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.files import Kind, check_free, move_into_place
@@ -80,6 +81,7 @@ def export_bundle(
     equation: str | None = None,
     cc: Sequence[str] | None = None,
     casadi: bool = False,
+    batch: int | None = None,
     with_bench: bool = False,
     languages: Sequence[str] = (),
     max_flash: int | None = None,
@@ -113,6 +115,9 @@ def export_bundle(
     `casadi` adds `NAME_casadi.c`, the model with its derivatives as external functions of CasADi, and where the target
     runs on this machine the library that CasADi loads. The derivatives are "jacobian" and "hessian" where none are
     asked for; those that are asked for must have the Jacobian.
+
+    `batch` is the number of points that the ONNX models take per call, for tools that want all sizes fixed; by default
+    they take any number. The library takes any number in either case.
 
     `storage="float16"` keeps the parameters in half the space of float32 and computes in float32 all the same. The
     Programs of the bundle are then those with rounded parameters; `storage_errors` in the manifest says what that cost.
@@ -170,17 +175,17 @@ def export_bundle(
     signer = Signer(sign) if sign is not None else None
     check_judgeable(interface, budget)
     _check_added(interface, with_bench=with_bench, casadi=casadi)
+    check_batch(batch)
     chosen = check_languages(languages, interface)
     errors = model.errors(max_relative_error=max_relative_error)
     with whole_folder(directory) as folder:
         if report is not None:
             report(f"compiling {name} for {target}")
-            if advice := compiler_advice(interface):
-                report(f"{interface.library}: {advice}")
+            _advise(report, interface, casadi=casadi)
         model = model.with_toolchain({**model.toolchain, "linker": linker_version(command)})
         interface = model.interface
         made, code = _made(model, command)
-        contents = {**made, **companions(model, made[interface.library]), **wrappers(chosen, interface)}
+        contents = {**made, **companions(model, made[interface.library], batch), **wrappers(chosen, interface)}
         contents |= device_bench(code, interface) if with_bench else {}
         contents |= casadi_files(code, interface, command) if casadi else {}
         for file_name, data in contents.items():
@@ -199,8 +204,7 @@ def export_bundle(
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
         helpers = sorted(gated.needs & interface.target.helpers) if gated else ()
         manifest = model.manifest(usage, errors, sizes=sizes, helpers=helpers, files=files)
-        if signer is not None:
-            manifest = replace(manifest, signer=signer.fingerprint)
+        manifest = replace(manifest, batch=batch, signer=signer.fingerprint if signer is not None else None)
         _write(manifest, folder, signer)
     return manifest
 
@@ -211,6 +215,16 @@ def _check_added(interface: Interface, *, with_bench: bool, casadi: bool) -> Non
         check_bench(interface.target)
     if casadi:
         check_casadi(interface)
+
+
+def _advise(report: Callable[[str], None], interface: Interface, *, casadi: bool) -> None:
+    """Report what else could be asked for, or has to be given to a compiler."""
+    for file, advice in {
+        interface.library: compiler_advice(interface),
+        CASADI_SOURCE.format(interface.name): casadi_advice(interface) if casadi else None,
+    }.items():
+        if advice:
+            report(f"{file}: {advice}")
 
 
 def _made(model: Prepared, command: Sequence[str]) -> tuple[dict[str, bytes], bytes]:
@@ -243,8 +257,11 @@ def _write(manifest: Manifest, folder: Path, signer: Signer | None) -> None:
         (folder / SIGNATURE_FILE).write_bytes(signer.signature(read_manifest_bytes(folder)))
 
 
-def companions(model: Prepared, library: bytes) -> dict[str, bytes]:
-    """The files beside the library that follow from the model: the kernels to read, ONNX models, headers, examples."""
+def companions(model: Prepared, library: bytes, batch: int | None) -> dict[str, bytes]:
+    """The files beside the library that follow from the model: the kernels to read, ONNX models, headers, examples.
+
+    The ONNX models take `batch` points, or any number.
+    """
     interface = model.interface
     kernels = {
         f"{interface.symbol('kernel', variant.name)}.py": kernel.source.encode()
@@ -252,7 +269,7 @@ def companions(model: Prepared, library: bytes) -> dict[str, bytes]:
     }
     networks = {
         ONNX_FILES[function]: to_onnx(
-            program, interface.precision, interface.inputs, model.outputs[function]
+            program, interface.precision, interface.inputs, model.outputs[function], batch=batch
         ).SerializeToString(deterministic=True)
         for function, program in model.programs.items()
     }

@@ -16,7 +16,8 @@ import pytest
 from artifacts import Artifacts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import LIMITED, programs
+from nets import mlp_of_everything
+from strategies import programs
 
 from kdpinn_edge.bundle.manifest import PROGRAM_FILE, read_manifest
 from kdpinn_edge.comparison.backend import Array, Backend, Case, CFunction, Prepared
@@ -29,12 +30,12 @@ from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var, parameters
+from kdpinn_edge.program.ir import Affine, Program, parameters
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
 ROOT = Path(__file__).parent.parent
 FLOAT32_ONLY = ("iree", "litert", "openvino")
-IN_DOUBLE = ("onnxruntime, run", "jax, jit", "torch, eager", "casadi -O3, cffi", "emx-onnx-cgen -O3, cffi")
+IN_DOUBLE = ("onnxruntime, run", "jax, jit", "torch, eager", "casadi -O3, cffi", "emx-onnx-cgen -O3, cffi", "tract")
 ONE_THREAD = ("library, C loop", "numba, in process", "numpy program", "emx", "casadi", "closed form", "table", "tract")
 NAMED = {backend.name: backend for backend in BACKENDS}
 OF_TORCH = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
@@ -57,32 +58,6 @@ SUBJECTS = [
     if backend.promise != "another function"
 ]
 """What each backend of the network computes; that of everything is a proof where it compiles for minutes."""
-
-
-def mlp_of_everything(rng: np.random.Generator) -> Program:
-    """Every operation and every function there is, in three inputs and two outputs."""
-    x, t = Var("x", 2), Var("t", 1)
-    whole, part = Var("whole", 3), Var("part", 2)
-    ops: list[Op] = [Concat(whole, (x, t)), Slice(part, whole, 1)]
-    mapped = []
-    for i, fn in enumerate(FUNCTIONS):
-        z, e, a = (Var(f"{letter}{i}", 4) for letter in "zea")
-        ops.append(Affine(z, part, rng.normal(0, 0.6, (4, part.size)), rng.normal(0, 0.1, 4)))
-        ops += [Map(e, z, "exp"), Map(a, e, fn)] if fn in LIMITED else [Map(a, z, fn)]
-        mapped.append(a)
-    side_by_side, v = Var("side_by_side", 4 * len(mapped)), Var("v", 4)
-    ops.append(Concat(side_by_side, tuple(mapped)))
-    ops.append(Affine(v, side_by_side, rng.normal(0, 0.2, (4, side_by_side.size)), rng.normal(0, 0.1, 4)))
-    scaled, product, chosen, total = (Var(name, 4) for name in ("scaled", "product", "chosen", "total"))
-    u = Var("u", 2)
-    ops += [
-        Scale(scaled, v, rng.normal(1, 0.1, 4), rng.normal(0, 0.1, 4)),
-        Mul(product, scaled, v),
-        Select(chosen, product, scaled, v),
-        Add(total, product, chosen),
-        Affine(u, total, rng.normal(0, 0.5, (2, 4)), rng.normal(0, 0.1, 2)),
-    ]
-    return Program("everything", (x, t), (u,), tuple(ops))
 
 
 def case_of(bundle: Path, products: Path) -> Case:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import pickle
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +24,8 @@ from strategies import mlp, points
 
 from kdpinn_edge import compile, export_bundle, load
 from kdpinn_edge.errors import EngineError, ExportError
+from kdpinn_edge.export.artifacts.casadi_files import REQUESTS, casadi_advice
+from kdpinn_edge.export.preparation import prepare
 from kdpinn_edge.program.builder import Builder
 from kdpinn_edge.program.ir import Program, Var
 from kdpinn_edge.runtime import Engine
@@ -182,6 +187,13 @@ def test_what_casadi_cannot_have_is_refused(arguments: dict[str, object], fault:
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize(("requests", "found"), [(["jacobian"], None), (REQUESTS, "210 second derivatives are")])
+def test_a_large_hessian_is_announced_with_what_leaves_it_out(requests: Sequence[str], found: str | None) -> None:
+    interface = prepare(mlp(20, 2, 1, 1), name="net", derivatives=requests).interface
+    advice = casadi_advice(interface)
+    assert advice is None if found is None else found in str(advice) and "--derivatives jacobian" in str(advice)
+
+
 def test_an_engine_without_it_says_how_to_get_it(artifacts: Artifacts) -> None:
     plain = artifacts.bundle(mlp(2, 6, 1, 1), name="net", derivatives=["u", "u_x1", "u_x0"])
     for engine in (load(plain), load(plain, "numpy"), compile(NET)):
@@ -198,6 +210,89 @@ def test_the_source_compiles_strictly_for_any_target(artifacts: Artifacts, tmp_p
     f = ca.external("half_cas", str(tmp_path / "half.so"))
     assert same_bits(np.array(f(X[0])).T, compile(NET, precision="float64")(X[:1]))
     subprocess.run([need("c++"), "-x", "c++", "-c", *flags, c99 / "half_casadi.c"], cwd=tmp_path, check=True)
+
+
+def test_it_is_called_by_the_c_code_that_casadi_generates(
+    bundle: Path, function: ca.Function, tmp_path: Path, need: Need
+) -> None:
+    """The functions that acados generates of a right side, with its options; its integers are int."""
+    x, u, along, by = ca.MX.sym("x", 2), ca.MX.sym("u"), ca.MX.sym("along", 2, 2), ca.MX.sym("by", 2)
+    point = ca.vertcat(x, u)
+    rate = function(point)[:2]
+    backward = ca.jtimes(rate, point, by, True)
+    made = {
+        "values": ca.Function("values", [x, u], [rate]),
+        "forward": ca.Function("forward", [x, along, u], [rate, ca.jtimes(rate, x, along)]),
+        "backward": ca.Function("backward", [x, by, u], [backward]),
+        "second": ca.Function("second", [x, by, u], [ca.jacobian(backward, point)]),
+    }
+    generator = ca.CodeGenerator("model", {"casadi_int": "int"})
+    for each in made.values():
+        generator.add(each)
+    (tmp_path / "model.c").write_text(generator.dump())
+    files = ["model.c", bundle / "half_casadi.c", bundle / "libhalf.a"]
+    build = [need("cc"), "-O1", "-shared", "-fPIC", "-Dcasadi_int=int", f"-I{bundle}", *files, "-o", "model.so"]
+    subprocess.run(build, cwd=tmp_path, check=True)
+    library = ctypes.CDLL(str(tmp_path / "model.so"))
+    rng = np.random.default_rng(2)
+    for name, each in made.items():
+        arguments = [rng.uniform(-1, 1, each.size_in(i)) for i in range(each.n_in())]
+        for found, expected in zip(called_in_c(library, each, arguments), each.call(arguments), strict=True):
+            assert found == expected.nonzeros(), name
+
+
+def called_in_c(library: ctypes.CDLL, function: ca.Function, arguments: list[np.ndarray]) -> list[list[float]]:
+    """The entries of each result of the function of this name in `library`."""
+    sizes = (ctypes.c_int * 4)()
+    work = getattr(library, f"{function.name()}_work")
+    assert work(*(ctypes.byref(sizes, i * ctypes.sizeof(ctypes.c_int)) for i in range(4))) == 0
+    given = [(ctypes.c_double * each.size)(*each.ravel(order="F")) for each in arguments]
+    results = [(ctypes.c_double * function.nnz_out(i))() for i in range(function.n_out())]
+    arg, res = ((ctypes.c_void_p * n)(*map(ctypes.addressof, x)) for n, x in zip(sizes, (given, results), strict=False))
+    iw, w = (ctypes.c_int * (sizes[2] + 1))(), (ctypes.c_double * (sizes[3] + 1))()
+    assert getattr(library, function.name())(arg, res, iw, w, 0) == 0
+    return [list(each) for each in results]
+
+
+@pytest.mark.hosts
+@pytest.mark.filterwarnings("ignore:The .* feature is not available")  # of do-mpc, and how it calls CasADi:
+@pytest.mark.filterwarnings("ignore:\\s*casadi. a numpy function was called:FutureWarning")
+def test_do_mpc_fills_the_tanks(tmp_path: Path) -> None:
+    """Plans with the library are those with the network in MX; the tolerance of IPOPT is 1e-8."""
+    pytest.importorskip("do_mpc")
+    tanks = script("examples/tanks_do_mpc.py")
+    network = tanks.trained(300)
+    x = ca.MX.sym("x", 4)
+    y = x
+    for layer in network:
+        weights = [ca.DM(each.detach().numpy()) for each in layer.parameters()]
+        y = ca.mtimes(weights[0], y) + weights[1] if weights else ca.tanh(y)
+    models = load(tanks.exported(network, tmp_path / "tanks")).casadi(), ca.Function("tanks", [x], [y])
+    rows, beside = (tanks.closed_loop(tanks.controller(model), 30) for model in models)
+    assert abs(rows[-1, 2] - tanks.LEVEL) < 0.02
+    np.testing.assert_allclose(rows, beside, rtol=0, atol=1e-6)
+
+
+@pytest.mark.hosts
+def test_acados_fills_the_tanks(tmp_path: Path) -> None:
+    """The C code that acados generates, compiles and links with the library: exact Hessians, no callback."""
+    acados = Path(sys.prefix) / "acados" / "acados"
+    if not acados.exists():
+        pytest.skip("acados is not installed; make verify-hosts does so")
+    tanks = script("examples/tanks_do_mpc.py")
+    folder = tanks.exported(tanks.trained(300), tmp_path / "tanks")
+    environment = {
+        **os.environ,
+        "ACADOS_SOURCE_DIR": str(acados / "install"),
+        "ACADOS_PYTHON_INTERFACE_PATH": str(acados / "acados_template"),
+        "LD_LIBRARY_PATH": str(acados / "install" / "lib"),
+        "PYTHONPATH": str(acados.parent),
+    }
+    command = [sys.executable, Path(__file__).parent / "acados_tanks.py", folder]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    status, level = done.stdout.splitlines()[-1].split()
+    assert status == "0"
+    assert abs(float(level) - tanks.LEVEL) < 0.02
 
 
 @pytest.mark.hosts

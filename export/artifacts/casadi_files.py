@@ -29,6 +29,9 @@ from kdpinn_edge.program.ir import Affine, Program, Scale, Slice, Var, columns
 REQUESTS = ("jacobian", "hessian")
 """The derivatives that CasADi is given where none are asked for."""
 
+MANY = 200
+"""Second derivatives that are compiled without a word."""
+
 COMPILE = ("-O1", "-std=c99", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror")
 ALONE = ("-nostdlib", "-ffreestanding", "-fno-builtin", "-fno-stack-protector")
 """For a library that runs no code when it is loaded and needs no other: gcc makes no memcpy of loops at -O1."""
@@ -56,6 +59,18 @@ def check_casadi(interface: Interface) -> None:
         _derivatives(interface)
     except DerivativeError as error:
         raise ExportError(f"CasADi needs the Jacobian, and {error}") from error
+
+
+def casadi_advice(interface: Interface) -> str | None:
+    """What to leave out where the Hessian is most of what is compiled; None where it is small, or not there."""
+    names, at = _names(interface)
+    count = np.unique(hessian_columns(names, at)).size if has_hessian(names, at) else 0
+    if count <= MANY:
+        return None
+    return (
+        f"{count:,} second derivatives are compiled, which takes time; --derivatives jacobian leaves them out, for "
+        "Gauss-Newton and quasi-Newton methods"
+    )
 
 
 def casadi_source(interface: Interface) -> dict[str, bytes]:
@@ -107,12 +122,11 @@ def _library(
 
 def _derivatives(interface: Interface) -> list[Derivative]:
     """The values, the Jacobian, and where the jet has it the Jacobian of that. Without a Jacobian DerivativeError."""
-    names = Names(interface.input_names, columns(interface.functions["eval"].outputs))
+    names, at = _names(interface)
     jet = interface.functions.get("jet")
     n_in, n_out = len(names.inputs), len(names.outputs)
     f, jac_f, jac_jac_f = for_casadi(interface.name, twice=True)
     x, y, jacobian = {"x": (n_in, 1)}, {"out_y": (n_out, 1)}, {"out_jac_y_x": (n_out, n_in)}
-    at = columns(jet.outputs) if jet else ()
     first = _without_zeros(jacobian_columns(names, at), jet)
     made = [
         Derivative(f, "eval", "y", x, ("y",), np.arange(n_out)[:, None]),
@@ -124,6 +138,13 @@ def _derivatives(interface: Interface) -> list[Derivative]:
     rows = second.transpose(1, 0, 2).reshape(n_in * n_out, n_in)  # those of the Jacobian, column by column
     results = ("jac_jac_y_x_x", "jac_jac_y_x_out_y")
     return [*made, Derivative(jac_jac_f, "jet", "d(dy/dx)/dx", x | y | jacobian, results, rows)]
+
+
+def _names(interface: Interface) -> tuple[Names, tuple[str, ...]]:
+    """The columns that derivatives are of, and the columns of the jet."""
+    jet = interface.functions.get("jet")
+    of = Names(interface.input_names, columns(interface.functions["eval"].outputs))
+    return of, columns(jet.outputs) if jet else ()
 
 
 def _without_zeros(positions: NDArray[np.intp], jet: Program | None) -> NDArray[np.intp]:

@@ -74,6 +74,9 @@ def arithmetic_of(profile: str) -> Arithmetic:
     return "int16" if profile == IN_WORDS else "float"
 
 
+LARGEST_BATCH = 1 << 16
+"""Points that an ONNX model may be fixed to."""
+
 LARGEST: Mapping[Precision, float] = {"float32": (2 - 2**-23) * 2.0**127, "float64": sys.float_info.max}
 
 Artifact = Literal["elf", "archive", "dylib", "dll", "wasm", "c99", "fmu"]
@@ -214,6 +217,7 @@ class Manifest:
     in their order, "eval" among them. `library` is one of `files`; where it is source code, it has no `sizes`.
     `helpers` are the functions of the compiler's run-time library that it calls where no instruction computes in float.
     `fixed_point` has what is stated of each function of a model in integers; others have none.
+    `batch` is the number of points that the ONNX models take, None where they take any.
     `signer` is the fingerprint of the key that signed the manifest, if one did (`signature.py`).
     `stack` is the most that any C function of the library takes, its self-test included; `measured` says how it and
     the instructions were measured, or why they are None.
@@ -235,6 +239,7 @@ class Manifest:
     library: str
     per_call: tuple[str, ...] = ()
     helpers: tuple[str, ...] = ()
+    batch: int | None = None
     signer: str | None = None
     fixed_point: Mapping[FunctionName, FixedPointRecord] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -264,7 +269,7 @@ class Manifest:
     def record(self) -> dict[str, Any]:
         """The manifest as the file has it: what only some models have is left out of the others."""
         record = asdict(self)
-        for key in ("per_call", "helpers", "signer", "fixed_point"):
+        for key in ("per_call", "helpers", "batch", "signer", "fixed_point"):
             if not record[key]:
                 del record[key]
         return record
@@ -385,6 +390,7 @@ SHAPE: dict[str, Shape] = {
     "helpers": Absent([TEXT]),
     "stack": COUNT_OR_NULL,
     "measured": TEXT,
+    "batch": Absent(Leaf(f"1 to {LARGEST_BATCH}", lambda value: is_count(value) and 1 <= value <= LARGEST_BATCH)),
     "toolchain": Table(TEXT, TEXT),
     "files": Table(FILE_NAME, SHA256),
     "library": FILE_NAME,

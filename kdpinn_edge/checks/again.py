@@ -52,7 +52,8 @@ class Again:
 
         self._check_tools("kdpinn-edge", "numpy", "onnx")
         interface, found = self._model.interface, self._bundle.contents
-        derived = companions(self._model, self._bundle.library) | wrappers(languages_in(found, interface), interface)
+        derived = companions(self._model, self._bundle.library, self._manifest.batch)
+        derived |= wrappers(languages_in(found, interface), interface)
         if interface.linked_library != interface.library:
             derived[interface.linked_library] = self._bundle.library
         made = linked_files(interface) | {PROGRAM_FILES[function] for function in self._programs}

@@ -13,7 +13,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from kdpinn_edge.bundle.manifest import MAX_RELATIVE_ERROR, read_manifest_bytes
+from kdpinn_edge.bundle.manifest import LARGEST_BATCH, MAX_RELATIVE_ERROR, read_manifest_bytes
 from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import (
@@ -70,6 +70,12 @@ def export(
     casadi: Annotated[
         bool, typer.Option("--casadi", help="Add functions for CasADi; without --derivatives jacobian and hessian.")
     ] = False,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=LARGEST_BATCH, help="Fix the number of points of the ONNX models.  [default: any number]"
+        ),
+    ] = None,
     with_bench: Annotated[
         bool, typer.Option("--with-bench", help="Add a program for the device: self-test, latency, JSON.")
     ] = False,
@@ -126,6 +132,7 @@ def export(
             equation=(found.problem.equation or None) if found.problem else None,
             cc=compiler_command(cc) if cc is not None else None,
             casadi=casadi,
+            batch=batch,
             with_bench=with_bench,
             languages=[each.strip() for each in languages.split(",")] if languages is not None else (),
             max_flash=parse_bytes(max_flash) if max_flash is not None else None,

@@ -41,6 +41,7 @@ def manifest_facts(manifest: Manifest) -> dict[str, str]:
         **({"helpers": f"{', '.join(manifest.helpers)}: of the compiler's library"} if manifest.helpers else {}),
         "stack": "not measured" if manifest.stack is None else f"{manifest.stack:,} bytes at most, self-test included",
         "measured": manifest.measured,
+        **({"onnx": f"{manifest.batch:,} points per call"} if manifest.batch else {}),
         **({"signer": f"the key {manifest.signer}, as the manifest says itself"} if manifest.signer else {}),
     }
     for name, function in manifest.functions.items():

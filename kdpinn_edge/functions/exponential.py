@@ -163,12 +163,17 @@ EXP = Function(
     lower=0.0,
     curve=Curve(passes=((0.0, 1.0),)),  # near 0 it is 1 + q rounded, and q has the sign of x
 )
+ONE_PLUS_EXP_OF_MINUS = (
+    Step("Neg", name="minus"),
+    Step("Exp", ("minus",), "exp"),
+    Step("Add", ("exp", Constant("one", 1.0)), "sum"),
+)
 SIGMOID = Function(
     name="sigmoid",
     exact=_exact_sigmoid,
     accurate=Computation(sigmoid, both(2.5)),
     slope=Y - Y * Y,
-    onnx=(one("Sigmoid"),),
+    onnx=(one("Sigmoid"), (*ONE_PLUS_EXP_OF_MINUS, Step("Reciprocal", ("sum",)))),
     aten=("sigmoid",),
     torch="sigmoid",
     arguments=80.0,
@@ -181,7 +186,10 @@ SILU = Function(
     exact=_exact_silu,
     accurate=Computation(silu, both(3.5)),
     slope=Applied("sigmoid", X) + Y * (1 - Applied("sigmoid", X)),
-    onnx=((Step("Sigmoid", name="sigmoid"), Step("Mul", ("x", "sigmoid"))),),
+    onnx=(
+        (Step("Sigmoid", name="sigmoid"), Step("Mul", ("x", "sigmoid"))),
+        (*ONE_PLUS_EXP_OF_MINUS, Step("Div", ("x", "sum"))),
+    ),
     aten=("silu",),
     torch="nn.functional.silu",
     arguments=80.0,
@@ -196,11 +204,14 @@ SOFTPLUS = Function(
     slope=Applied("sigmoid", X),
     onnx=(
         one("Softplus"),
-        (  # -log sigmoid(-x)
-            Step("Neg", name="minus"),
-            Step("Sigmoid", ("minus",), "sigmoid"),
-            Step("Log", ("sigmoid",), "log"),
-            Step("Neg", ("log",)),
+        (  # max(x, 0) + log(1 + exp(-|x|))
+            Step("Abs", name="size"),
+            Step("Neg", ("size",), "minus"),
+            Step("Exp", ("minus",), "exp"),
+            Step("Add", ("exp", Constant("one", 1.0)), "sum"),
+            Step("Log", ("sum",), "log"),
+            Step("Relu", name="above"),
+            Step("Add", ("above", "log")),
         ),
     ),
     arguments=80.0,

@@ -88,18 +88,18 @@ def composed(
 def matched(
     recipe: Recipe, name: str, parts: Mapping[str, tuple[str, Sequence[str]]], last: tuple[str, Sequence[str]]
 ) -> str | None:
-    """The tensor that this recipe is applied to, where the node `name` ends it; None where it does not.
+    """The tensor that this recipe is applied to, where the node `last` ends it; None where it does not.
 
-    `last` is that node, as (operator, inputs); `parts` are the nodes NAME.STEP that it may be made of. A constant is
+    A node is (operator, inputs). `parts` has by its tensor, NAME_STEP, each that it may be made of. A constant is
     recognised by its name; its value is for the caller to compare.
     """
-    known: dict[str, str] = {step.name: f"{name}.{step.name}" for step in recipe if step.name}
+    known: dict[str, str] = {step.name: f"{name}_{step.name}" for step in recipe if step.name}
     for step in recipe:
         operator, inputs = parts.get(known[step.name], ("", ())) if step.name else last
         if operator != step.operator or len(inputs) != len(step.operands):
             return None
         for found, operand in zip(inputs, step.operands, strict=True):
-            constant = f"{name}.{operand.name}" if isinstance(operand, Constant) else None
+            constant = f"{name}_{operand.name}" if isinstance(operand, Constant) else None
             if found != (constant or known.setdefault(str(operand), found)):
                 return None
     return known.get("x")

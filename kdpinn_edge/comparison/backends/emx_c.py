@@ -1,13 +1,13 @@
-"""emx-onnx-cgen: the ONNX model of the bundle as C, for up to 64 points per call of its function."""
+"""emx-onnx-cgen: the ONNX model as C, for up to 64 points per call of its function."""
 
 from __future__ import annotations
 
 import sys
 from functools import partial
 
-from kdpinn_edge.bundle.manifest import ONNX_FILE
 from kdpinn_edge.comparison.backend import Case
 from kdpinn_edge.comparison.backends.c_source import Source, compiled, run, scalar
+from kdpinn_edge.comparison.backends.onnx_file import onnx_file
 
 BLOCK = 64  # most points per call of its function, a divisor of n: more are slower, their temporaries leave L1
 EVAL = """{code}
@@ -27,8 +27,8 @@ def generate(case: Case, n: int) -> Source:
     if not path.exists():
         unfinished = case.folder / f"emx_{block}" / "model.c"
         unfinished.parent.mkdir(exist_ok=True)
-        options = ["--model-name", "model", "--input-dim", f"n={block}", "--large-weight-threshold", "0"]
-        run([sys.executable, "-m", "emx_onnx_cgen", "compile", case.bundle / ONNX_FILE, unfinished, *options])
+        options = ["--model-name", "model", "--large-weight-threshold", "0"]
+        run([sys.executable, "-m", "emx_onnx_cgen", "compile", onnx_file(case, block), unfinished, *options])
         unfinished.replace(path)
     text = path.read_text(encoding="utf-8")
     n_in, n_out = case.program.n_in, case.program.n_out

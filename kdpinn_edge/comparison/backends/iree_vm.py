@@ -10,6 +10,7 @@ import numpy as np
 
 from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, Prepared
 from kdpinn_edge.comparison.backends.c_source import run
+from kdpinn_edge.comparison.backends.onnx_file import onnx_file
 from kdpinn_edge.comparison.backends.prepared import prepared, require_float32
 
 FLAGS = (
@@ -32,7 +33,7 @@ def prepare(case: Case, threads: int | None) -> Prepared:
     def bind(x: Array, y: Array) -> Call:
         module = iree.runtime.VmModule.mmap(config.vm_instance, str(compiled(case, len(x))))
         context = iree.runtime.VmContext(config.vm_instance, modules=[*config.default_vm_modules, module])
-        function = module.lookup_function("evaluate")
+        function = module.lookup_function(case.program.name)
         points = iree.runtime.asdevicearray(config.device, x)
         arguments = iree.runtime.VmVariantList(1)
         arguments.push_ref(points._buffer_view)
@@ -64,19 +65,13 @@ class _Values:
 
 
 def compiled(case: Case, n: int) -> Path:
-    """The module for n points, made once per case: model.onnx with n fixed, imported to MLIR, compiled."""
+    """The module for n points, made once per case: the ONNX model, imported to MLIR, compiled."""
     result = case.folder / f"{n}.vmfb"
     if result.exists():
         return result
-    from kdpinn_edge.export.onnx_model import to_onnx
-
-    model = to_onnx(case.program, case.manifest.precision)
-    model.graph.name = "evaluate"
-    for tensor in (model.graph.input[0], model.graph.output[0]):
-        tensor.type.tensor_type.shape.dim[0].dim_value = n
-    source, imported, unfinished = (result.with_suffix(suffix) for suffix in (".onnx", ".mlir", ".unfinished"))
-    source.write_bytes(model.SerializeToString())
-    run([sys.executable, "-m", "iree.compiler.tools.import_onnx", source, "-o", imported])
+    imported, unfinished = (result.with_suffix(suffix) for suffix in (".mlir", ".unfinished"))
+    newer = ("--opset-version", "17")  # the importer has no Slice of opset 10
+    run([sys.executable, "-m", "iree.compiler.tools.import_onnx", onnx_file(case, n), "-o", imported, *newer])
     run([sys.executable, "-m", "iree.compiler.tools.scripts.iree_compile", imported, "-o", unfinished, *FLAGS])
     unfinished.replace(result)
     return result

@@ -1,18 +1,19 @@
-"""OpenVINO's CPU plugin on the ONNX model of the bundle, the shape compiled in, tensors in the caller's memory."""
+"""OpenVINO's CPU plugin on the ONNX model for n points, tensors in the caller's memory."""
 
 from __future__ import annotations
 
 from kdpinn_edge.bundle.manifest import ONNX_FILE
 from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, Prepared
-from kdpinn_edge.comparison.backends.prepared import prepared
+from kdpinn_edge.comparison.backends.onnx_file import onnx_file
+from kdpinn_edge.comparison.backends.prepared import prepared, require_float32
 
 
 def prepare(case: Case, threads: int | None) -> Prepared:
     """Prepare a compiled model per shape, with the hint LATENCY, in float32: its own choice may be bfloat16."""
     import openvino
 
+    require_float32(case, "in which the CPU plugin computes whatever a model says")
     core = openvino.Core()
-    source = case.bundle / ONNX_FILE
     properties: dict[str, str | int] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
@@ -22,9 +23,7 @@ def prepare(case: Case, threads: int | None) -> Prepared:
         properties["INFERENCE_NUM_THREADS"] = threads
 
     def bind(x: Array, y: Array) -> Call:
-        model = core.read_model(source)
-        model.reshape(list(x.shape))
-        request = core.compile_model(model, "CPU", properties).create_infer_request()
+        request = core.compile_model(core.read_model(onnx_file(case, len(x))), "CPU", properties).create_infer_request()
         request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(y, shared_memory=True))
 
@@ -34,9 +33,9 @@ def prepare(case: Case, threads: int | None) -> Prepared:
         return call
 
     report = f"INFERENCE_NUM_THREADS={threads}" if threads else "its own choice"
-    return prepared(case, bind, report, source.stat().st_size)
+    return prepared(case, bind, report, (case.bundle / ONNX_FILE).stat().st_size)
 
 
 OPENVINO = Backend(
-    "openvino", "framework call", "same function", ("openvino", "numpy"), "peers", prepare, ("openvino",)
+    "openvino", "framework call", "same function", ("openvino", "numpy", "onnx"), "peers", prepare, ("openvino",)
 )

@@ -23,10 +23,10 @@ def prepared(
     return Prepared(evaluate, bind, threads, artifact_bytes)
 
 
-def require_float32(case: Case) -> None:
-    """Raise BenchError for a bundle in another precision: its functions are there for float32 only."""
+def require_float32(case: Case, lacks: str = "it has no other tanh") -> None:
+    """Raise BenchError for a bundle in another precision, with what the backend lacks there."""
     if case.manifest.precision != "float32":
-        raise BenchError(f"the bundle computes in {case.manifest.precision}; expected: float32, it has no other tanh")
+        raise BenchError(f"the bundle computes in {case.manifest.precision}; expected: float32, {lacks}")
 
 
 def has_one_thread(threads: int | None) -> str:

@@ -1,4 +1,4 @@
-"""tract, an inference engine in Rust, on the ONNX model of the bundle, optimised for the shape."""
+"""tract, an inference engine in Rust, on the ONNX model for n points."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from kdpinn_edge.bundle.manifest import ONNX_FILE
 from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, Prepared
+from kdpinn_edge.comparison.backends.onnx_file import onnx_file
 from kdpinn_edge.comparison.backends.prepared import has_one_thread, prepared
 
 
@@ -13,14 +14,10 @@ def prepare(case: Case, threads: int | None) -> Prepared:
     """Prepare a runnable model per shape; a call allocates its output, which tract cannot be given."""
     import tract
 
-    source = case.bundle / ONNX_FILE
     report = has_one_thread(threads)
-    scalar = "f32" if case.manifest.precision == "float32" else "f64"
 
     def bind(x: Array, y: Array) -> Call:
-        loaded = tract.onnx().load(str(source))
-        loaded.set_input_fact(0, f"{len(x)},{x.shape[1]},{scalar}")
-        model = loaded.into_model().into_runnable()
+        model = tract.onnx().load(str(onnx_file(case, len(x)))).into_model().into_runnable()
         points = [tract.Tensor.from_numpy(x)]
 
         def call() -> Any:
@@ -28,7 +25,7 @@ def prepare(case: Case, threads: int | None) -> Prepared:
 
         return call
 
-    return prepared(case, bind, report, source.stat().st_size)
+    return prepared(case, bind, report, (case.bundle / ONNX_FILE).stat().st_size)
 
 
-TRACT = Backend("tract", "framework call", "same function", ("tract", "numpy"), "peers", prepare, ("tract",))
+TRACT = Backend("tract", "framework call", "same function", ("tract", "numpy", "onnx"), "peers", prepare, ("tract",))
