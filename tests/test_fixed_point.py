@@ -72,6 +72,8 @@ def test_a_table_is_right_at_each_of_its_words(table: Table) -> None:
 def test_functions_keep_their_symmetry_and_their_ends() -> None:
     x = np.array([[-(2**31) + 1, -(2**20), 2**20, 2**31 - 1]])
     assert (words.tanh(x, 3) == -words.tanh(-x, 3)).all()
+    zero = np.zeros((1, 1), np.int64)
+    assert words.tanh(zero, 3) == words.sin(zero, 0, 2) == 0
     assert words.tanh(x, 3)[0, -1] / 2**31 == pytest.approx(1.0, abs=3e-7)
     assert words.sigmoid(x, 3)[0, :2].sum() + words.sigmoid(x, 3)[0, 2:].sum() == pytest.approx(2**32, abs=8)
     assert words.exp(np.array([[-(2**31), -(2**27)]]), 0, 25, 2)[0] == pytest.approx([30, np.exp(-1) * 2**28], abs=32)

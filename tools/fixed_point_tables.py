@@ -50,14 +50,29 @@ TABLES: dict[str, tuple[str, Callable[[mpf], mpf], int]] = {
 
 
 def segments(f: Callable[[mpf], mpf], bits: int) -> list[list[int]]:
-    """The coefficients of each segment, from polynomials that interpolate at the nodes of Chebyshev."""
+    """The coefficients of each segment, from polynomials that interpolate at the nodes of Chebyshev.
+
+    A function that begins with 0 does so as it is computed: hard conditions at 0 hold exactly.
+    """
     half = mpf(2) ** -(bits + 1)
     rows = []
     for i in range(1 << bits):
         middle = (2 * i + 1) * half
         powers = mpmath.chebyfit(lambda s, middle=middle: BELOW_ONE * f(middle + half * s), [-1, 1], len(FRACTIONS))
         rows.append([int(mpmath.nint(c * mpf(2) ** n)) for c, n in zip(powers[::-1], FRACTIONS, strict=True)])
+    if f(mpf(0)) == 0:
+        rows[0][0] -= at_begin(rows[0])
     return rows
+
+
+def at_begin(row: list[int]) -> int:
+    """What `words.polynomial` computes at the begin of a segment, where s is -1."""
+    c0, c1, c2, c3, c4 = row
+    s, short = -(1 << 31), -(1 << 15)
+    p = c3 + ((c4 * short) >> 19)
+    p = c2 + ((p * short) >> 19)
+    p = c1 + ((p * short) >> 7)
+    return c0 + ((p * s) >> 32)
 
 
 def generate() -> str:
