@@ -5,7 +5,7 @@ python benchmarks/bench_coverage.py --out coverage.json
 Reported are the share of ratios that lie within the interval that another run printed, within one condition and across
 both; the share of rows that `--compare` reports of equal runs; in how many runs a library that evaluates 10 % more
 points is found to be slower; whether a backend that computes something else was refused; and the announced seconds
-beside those that a run took.
+beside those that a run took. Exit 1 where a measure fails.
 """
 
 from __future__ import annotations
@@ -30,14 +30,16 @@ from kdpinn_edge.comparison.backend import Array, Backend, Call, Case, Prepared
 from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.background import background
 from kdpinn_edge.comparison.compare import Change
+from kdpinn_edge.comparison.ratios import Ratio
 from kdpinn_edge.comparison.record import Record
 from kdpinn_edge.comparison.session import estimate_s, measure
-from kdpinn_edge.comparison.statistics import Ratio, rows
+from kdpinn_edge.comparison.statistics import rows
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.runtime import load
 
 MORE = 1.1
+MANY = 10_000  # points, where a tenth more of them takes a tenth longer
 EQUAL, SLOWER, WRONG = "library again", "library, 10 % more points", "wrong on purpose"
 LONGEST_S = 600.0
 Ratios = dict[tuple[str, int], Ratio]
@@ -100,22 +102,46 @@ def share_within(runs: Sequence[tuple[Ratios, Ratios]]) -> dict[str, Any]:
     return {"within": within / printed if printed else None, "intervals": printed, "not decidable here": open_}
 
 
-def share_reported(runs: Sequence[tuple[Ratios, Ratios]]) -> float:
+def share(found: Sequence[bool]) -> float | None:
+    """How many of them are so; None of none."""
+    return sum(found) / len(found) if found else None
+
+
+def share_reported(runs: Sequence[tuple[Ratios, Ratios]]) -> float | None:
     """The share of rows that `--compare` reports."""
-    found = [
-        Change(*key, first[key], second[key]).is_beyond_noise
-        for first, second in runs
-        for key in first.keys() & second.keys()
-    ]
-    return sum(found) / max(len(found), 1)
+    return share(
+        [
+            Change(*key, first[key], second[key]).is_beyond_noise
+            for first, second in runs
+            for key in first.keys() & second.keys()
+        ]
+    )
+
+
+def is_held(document: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Each measure of every condition, and whether it is held."""
+    conditions = {key: value for key, value in document.items() if isinstance(value, dict) and "runs" in value}
+    across = {key: value for key, value in document.items() if isinstance(value, dict) and "within" in value}
+    for key, covered in (*((key, found["coverage"]) for key, found in conditions.items()), *across.items()):
+        yield f"{key}: at least 95 % of ratios within the interval of another run", (covered["within"] or 0) >= 0.95
+    for key, found in conditions.items():
+        yield f"{key}: at most 5 % of rows reported of equal runs", (found["reported by --compare"] or 0) <= 0.05
+        yield f"{key}: one slower by 10 % found in at least 9 of 10 runs", (found["slower one found"] or 0) >= 0.9
+        yield f"{key}: a wrong one never let in", found["wrong one refused"] > 0 and found["wrong one let in"] == 0
 
 
 def report(found: dict[str, list[Record]], seconds: dict[str, list[float]], announced_s: float) -> dict[str, Any]:
-    """All figures of the runs, by their condition."""
+    """All figures of the runs, by their condition; shares are of the runs, or of all pairs of runs.
+
+    The wrong one may also be absent because it was not loaded in time; what is never absent was let in.
+    """
     of_runs = {condition: [ratios(record) for record in records] for condition, records in found.items()}
     document: dict[str, Any] = {"announced_s": announced_s, "machine": found[next(iter(found))][0].machine.cpu}
     for condition, runs in of_runs.items():
-        many = [n for name, n in runs[0] if name == SLOWER and n > 1]
+        slower = [run[SLOWER, MANY].is_longer for run in runs if (SLOWER, MANY) in run]
+        refused = [
+            absent.kind == "refused" for record in found[condition] for absent in record.absent if absent.name == WRONG
+        ]
         widths = [r.high / r.low - 1 for run in runs for r in run.values() if r.low and r.high and r.is_decidable]
         document[condition] = {
             "runs": len(runs),
@@ -125,23 +151,16 @@ def report(found: dict[str, list[Record]], seconds: dict[str, list[float]], anno
             "reported by --compare": share_reported(list(pairwise(runs))),
             "median width of an interval": float(np.median(widths)) if widths else None,
             "widest interval": max(widths, default=None),
-            "slower than the library, of all runs": {
-                n: sum(run[SLOWER, n].is_longer for run in runs if (SLOWER, n) in run) for n in many
-            },
-            "slower than an equal one by --compare, of all pairs of runs": {
-                n: [
-                    sum(
-                        Change(SLOWER, n, first[EQUAL, n], second[SLOWER, n]).is_beyond_noise
-                        for first, second in permutations(runs, 2)
-                    ),
-                    len(runs) * (len(runs) - 1),
+            "slower one found": share(slower),
+            "slower one found by --compare with an equal one": share(
+                [
+                    Change(SLOWER, MANY, first[EQUAL, MANY], second[SLOWER, MANY]).is_beyond_noise
+                    for first, second in permutations(runs, 2)
+                    if (EQUAL, MANY) in first and (SLOWER, MANY) in second
                 ]
-                for n in many
-            },
-            "wrong one refused": sum(
-                any((absent.name, absent.kind) == (WRONG, "refused") for absent in record.absent)
-                for record in found[condition]
             ),
+            "wrong one refused": sum(refused),
+            "wrong one let in": len(runs) - len(refused),
         }
     if len(of_runs) > 1:
         one, other = of_runs.values()
@@ -156,12 +175,13 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=20, help="runs in each condition")
     parser.add_argument("--load", type=int, default=2, help="processes of the background load; 0 for no such runs")
     parser.add_argument("--backend", action="append", default=[], help="only this one; repeatable")
-    parser.add_argument("--seconds", type=float, default=selection.QUICK.budget_s, help="of one run")
+    parser.add_argument("--seconds", type=float, default=selection.QUICK_S, help="of one run: its turns grow with it")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file")
     options = parser.parse_args()
     if options.repetitions < 2:
         parser.error(f"--repetitions {options.repetitions}; expected: at least 2, to compare one with another")
-    protocol = replace(selection.QUICK, budget_s=options.seconds)
+    longer = options.seconds / selection.QUICK_S
+    protocol = replace(selection.QUICK, budget_s=options.seconds, turn_seconds=longer * selection.QUICK.turn_seconds)
     model = find_model(options.model)
     found: dict[str, list[Record]] = {}
     seconds: dict[str, list[float]] = {}
@@ -186,6 +206,10 @@ def main() -> None:
                 document = report(found, seconds, announced_s)
                 options.out.write_text(json.dumps(document, indent=1))
     print(options.out.read_text())
+    held = dict(is_held(document))
+    for measure_, is_so in held.items():
+        print("held:  " if is_so else "MISSED:", measure_)
+    raise SystemExit(0 if all(held.values()) else 1)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from kernel_report import C_LOOP, OURS, OURS_IN_C, OURS_ON_TWO
 from kdpinn_edge import export_bundle
 from kdpinn_edge.bundle.manifest import Manifest
 from kdpinn_edge.comparison.conclusion import RowTable
+from kdpinn_edge.comparison.ratios import Ratio
 from kdpinn_edge.comparison.record import Protocol, Record
 from kdpinn_edge.comparison.selection import DEADLINE_NS, named
 from kdpinn_edge.comparison.session import measure
-from kdpinn_edge.comparison.statistics import Ratio
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
 from kdpinn_edge.studies.study.measure import accuracy
@@ -32,7 +32,7 @@ PROTOCOL = Protocol(
     n_points=(1, 10_000),
     modes=("closed",),
     processes=6,
-    rounds=5,
+    rounds=2,
     turn_seconds=0.1,
     deadline_ns=DEADLINE_NS,
     seed=0,

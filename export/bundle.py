@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,7 +32,6 @@ from kdpinn_edge.bundle.manifest import (
     write_manifest,
 )
 from kdpinn_edge.bundle.posed import posed
-from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.bundle.signature import Signer
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import BudgetError, BundleError, ExportError
@@ -53,11 +51,12 @@ from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.measure.loading import loaded_copy
 from kdpinn_edge.export.measure.not_finite import prove_not_finite
 from kdpinn_edge.export.measure.resources import Budget, check_judgeable, emulated_self_test, measure
+from kdpinn_edge.export.measure.self_test import check_tested
 from kdpinn_edge.export.onnx_model import check_batch, to_onnx
 from kdpinn_edge.export.preparation import Prepared, prepare
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.files import Kind, check_free, move_into_place
-from kdpinn_edge.interrupts import undisturbed
+from kdpinn_edge.interrupts import is_put_off, undisturbed
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Program
 from kdpinn_edge.unfinished import new_folder
@@ -295,7 +294,7 @@ def whole_folder(directory: Path) -> Iterator[Path]:
         with new_folder(directory) as building:
             yield building
             with undisturbed():
-                if signal.SIGINT in signal.sigpending():
+                if is_put_off():
                     raise KeyboardInterrupt
                 move_into_place(building, directory)
     except OSError as error:
@@ -314,8 +313,5 @@ def _prove(library: bytes, model: Prepared) -> None:
 
 def _self_test(library: bytes, interface: Interface) -> None:
     loaded = loaded_copy(library, interface.library)
-    if loaded[f"{interface.name}_integrity"]() != 0:
-        raise ExportError(f"{interface.library} has other bytes in memory than in its file: this loader changes code")
-    result = loaded[f"{interface.name}_selftest"]()
-    if result != 0:
-        raise ExportError(f"{interface.library} does not pass its self-test on this machine: {selftest_fault(result)}")
+    integrity, selftest = (loaded[f"{interface.name}_{function}"]() for function in ("integrity", "selftest"))
+    check_tested(interface, "on this machine", integrity=integrity, selftest=selftest)

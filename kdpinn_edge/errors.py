@@ -65,6 +65,10 @@ class EngineError(KdpinnError):
     """An engine cannot be made, or was called with arrays that it does not accept."""
 
 
+class NoNativeTargetError(ExportError):
+    """No target fits this machine, so nothing can be compiled for it."""
+
+
 class MisfitError(EngineError):
     """A library was made for another machine than this one."""
 

@@ -14,7 +14,7 @@ from stat import S_ISREG
 
 from kdpinn_edge.errors import KdpinnError
 from kdpinn_edge.interrupts import undisturbed
-from kdpinn_edge.system import flags, lock
+from kdpinn_edge.system import HAS_LOCKS, flags, lock
 from kdpinn_edge.unfinished import SUFFIX, finished_name, held, new_file, private_name, remove_abandoned
 
 RENAME_EXCHANGE = 2
@@ -31,10 +31,12 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     with naming(target):
         if _is_no_file(target):
             raise OSError(errno.EINVAL, "this is no regular file; expected: a new file, or one to replace")
-        with new_file(target) as (descriptor, made):
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(data)
-            os.fsync(descriptor)
+        with new_file(target) as (file, made):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            if not HAS_LOCKS:
+                file.close()
             made.replace(target)
         _sync(target.parent)
 
@@ -71,7 +73,9 @@ def _is_no_file(path: Path) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Let what is in a file, or which names are in a folder, outlive a loss of power."""
+    """Let what is in a file, or which names are in a folder, outlive a loss of power, where the system can do that."""
+    if not HAS_LOCKS:
+        return
     descriptor = os.open(path, flags("O_RDONLY", "O_CLOEXEC"))
     try:
         os.fsync(descriptor)
@@ -167,6 +171,8 @@ def move_into_place(made: Path, folder: Path) -> None:
 
 def _exchanged(made: Path, folder: Path) -> bool:
     """Let two folders have each other's names, at once; False where the file system cannot do that."""
+    if not HAS_LOCKS:
+        return False
     import ctypes
 
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def is_put_off() -> bool:
+    """Whether an interrupt has come that `undisturbed` puts off."""
+    return hasattr(signal, "sigpending") and signal.SIGINT in signal.sigpending()
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Let no signal of this thread interrupt what is done in here: it comes afterwards.

@@ -11,6 +11,10 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
+HAS_LOCKS = fcntl is not None
+"""Whether files can be locked, and folders be opened: both as POSIX has it."""
+
+
 def flags(*names: str) -> int:
     """The flags of `os.open` with these names, in one number; one that the system does not have is left out."""
     total = 0

@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from stat import S_ISDIR, S_ISREG
+from typing import BinaryIO
 
 from kdpinn_edge.interrupts import undisturbed
-from kdpinn_edge.system import flags, lock
+from kdpinn_edge.system import HAS_LOCKS, flags, lock
 
 TOKEN_BYTES = 8
 SUFFIX = ".unfinished"
@@ -37,19 +38,25 @@ def finished_name(path: str) -> str:
 
 
 @contextmanager
-def new_file(target: Path) -> Iterator[tuple[int, Path]]:
-    """A new file beside `target`, open for writing, and its path; in the end it is gone, unless it was renamed."""
+def new_file(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file beside `target`, open for writing, and its path; in the end it is gone, unless it was renamed.
+
+    Where files can be locked it has to stay open until it is renamed; elsewhere it has to be closed before.
+    """
     remove_abandoned(target)
     while True:
         path = private_name(target)
         descriptor = os.open(path, flags("O_WRONLY", "O_CREAT", "O_EXCL", "O_CLOEXEC"), 0o666)
+        file = open(descriptor, "wb")  # noqa: SIM115
         try:
             if _locked(descriptor, path):
-                yield descriptor, path
+                yield file, path
                 return
         finally:
-            os.close(descriptor)
-            path.unlink(missing_ok=True)
+            try:
+                file.close()
+            finally:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -72,7 +79,10 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def held(folder: Path) -> Iterator[bool]:
-    """Hold the lock of `folder`; yields whether it is still where it was."""
+    """Hold the lock of `folder`; yields whether it is still where it was. Without locks nobody removes it."""
+    if not HAS_LOCKS:
+        yield True
+        return
     descriptor = os.open(folder, flags("O_RDONLY", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"))
     try:
         yield _locked(descriptor, folder)
@@ -81,7 +91,12 @@ def held(folder: Path) -> Iterator[bool]:
 
 
 def remove_abandoned(target: Path) -> None:
-    """Remove what writers of `target` left that were killed: ours by its name and its owner, and locked by nobody."""
+    """Remove what writers of `target` left that were killed: ours by its name and its owner, and locked by nobody.
+
+    Without locks that cannot be told, and nothing is removed.
+    """
+    if not HAS_LOCKS:
+        return
     with suppress(FileNotFoundError), os.scandir(target.parent) as entries:
         names = [(entry.name, PRIVATE.fullmatch(entry.name)) for entry in entries]
         for path in [target.with_name(name) for name, found in names if found and found[1] == target.name]:

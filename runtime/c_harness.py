@@ -19,7 +19,7 @@ from kdpinn_edge.bundle.read import Bundle, open_bundle
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.runtime.engine import Array, check_points, dense
 from kdpinn_edge.runtime.sealed import SealedFile
-from kdpinn_edge.runtime.timing import WORK_SAMPLES, Latency, Pace, Pairs, Timed, find_batch, latency
+from kdpinn_edge.runtime.timing import Latency, Pace, Pairs, Timed, find_batch, latency
 
 SOURCE = Path(__file__).with_name("harness.c")
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
@@ -62,8 +62,8 @@ class CLoop:
         """Alternate calls with those of the partner for so many seconds, two pairs at least."""
         shape = f"{pace.batch} {pace.samples} {partner.batch} {partner.samples}"
         answered = self.ask(f"paired {shape} {round(seconds * 1e9)}")
-        end = 1 + 2 * int(answered[0])
-        return Pairs(answered[end:], answered[1:end].reshape(-1, 2))
+        end = 1 + 3 * int(answered[0])
+        return Pairs(answered[end:], answered[1:end].reshape(-1, 3))
 
     def periodic(self, period_ns: int, count: int) -> Array:
         """Measure `count` calls, one every `period_ns`: latencies (count, 2) from their intended starts, and what they
@@ -78,10 +78,6 @@ class CLoop:
     def alone(self, count: int) -> Array:
         """Measure the time on the core of each of `count` calls, after one that is not timed."""
         return self.ask(f"alone 1 {count}")
-
-    def known_work_ns(self) -> float:
-        """Measure the time on the core of a loop that is always the same."""
-        return float(np.median(self.ask(f"work 1 {WORK_SAMPLES}")))
 
     def values(self, dtype: np.dtype[np.generic]) -> Array:
         """The values that the model gave, one number after another."""

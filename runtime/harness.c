@@ -12,13 +12,13 @@
  *     closed BATCH COUNT             COUNT means of BATCH calls, after a call that is not timed
  *     partner BATCH COUNT            the same of the partner
  *     paired BATCH COUNT BATCH COUNT NS
- *                                    for NS nanoseconds stretches of calls, and of the partner's: how many pairs, the
- *                                    times on the core of one call of both for each, the samples
+ *                                    for NS nanoseconds stretches of calls, and of the partner's: how many pairs; for each
+ *                                    the times on the core of one call of both, and the longest that the loop that is
+ *                                    always the same took before, between and after them; the samples
  *     periodic PERIOD_NS COUNT       COUNT latencies from the intended starts, each followed by what it would be on a
  *                                    core that nobody else used
  *     cold SWEEP_BYTES COUNT         COUNT calls, each after SWEEP_BYTES of other memory were written
  *     alone CALLS COUNT              COUNT times on the core, each the mean of CALLS calls, after one that is not timed
- *     work 1 COUNT                   COUNT times on the core of a loop that is always the same
  *     values                         nothing; one call, whose values go to the file VALUES
  *
  * Time on the core is what on_core.py says, of the one thread that this program has.
@@ -37,7 +37,7 @@
 
 #include "kdpinn_edge.h"
 
-enum { MOST_SAMPLES = 1000000, MOST_PAIRS = 10000, LEAST_PAIRS = 2, KNOWN_WORK = 2000 };
+enum { MOST_SAMPLES = 1000000, MOST_PAIRS = 10000, LEAST_PAIRS = 2, KNOWN_WORK = 200, CHAINS = 32 };
 
 typedef struct {
     const kdpinn_model *model;
@@ -65,11 +65,15 @@ static double now_ns(void) {
     return read_ns(CLOCK_MONOTONIC);
 }
 
+/* As many chains as keep all units of the core busy: who shares the core makes it slower. */
 static void known_work(void) {
     volatile double result;
-    double sum = 1.0;
+    double sums[CHAINS] = {0.0}, sum = 0.0;
     for (int i = 0; i < KNOWN_WORK; i++)
-        sum = sum * 0.999 + 1e-9;
+        for (int k = 0; k < CHAINS; k++)
+            sums[k] = sums[k] * 0.999 + 1e-9;
+    for (int k = 0; k < CHAINS; k++)
+        sum += sums[k];
     result = sum; /* or a compiler leaves the loop out */
     (void)result;
 }
@@ -216,22 +220,36 @@ static double stretch(const call *c, int64_t batch, int64_t count, double *sampl
     return on_core_ns(&s, 0.0) / (double)(batch * count);
 }
 
+/* The time of the work that is always the same in warm caches, or `slowest` where that is longer. */
+static double slower_of(double slowest) {
+    static const call WORK = {NULL, NULL, NULL, 0};
+    const double first = sample_ns(&WORK, 1), second = sample_ns(&WORK, 1), warm = first < second ? first : second;
+    return warm > slowest ? warm : slowest;
+}
+
 /* Prints its answer itself: nobody knows before how many pairs there will be. */
 static void paired(const call *c, const call *partner, int64_t batch, int64_t count, int64_t their_batch,
                    int64_t their_count, double spent_ns) {
     double *samples = allocate(MOST_SAMPLES * sizeof *samples), *theirs = allocate((size_t)their_count * sizeof *theirs);
-    double *pairs = allocate(2 * MOST_PAIRS * sizeof *pairs);
+    double *pairs = allocate(3 * MOST_PAIRS * sizeof *pairs);
     const double end = now_ns() + spent_ns;
     int64_t k = 0;
     for (; k < MOST_PAIRS && (k + 1) * count <= MOST_SAMPLES && (k < LEAST_PAIRS || now_ns() < end); k++) {
-        if (k % 2 == 1)
-            pairs[2 * k + 1] = stretch(partner, their_batch, their_count, theirs);
-        pairs[2 * k] = stretch(c, batch, count, samples + k * count);
-        if (k % 2 == 0)
-            pairs[2 * k + 1] = stretch(partner, their_batch, their_count, theirs);
+        double *const pair = pairs + 3 * k;
+        pair[2] = slower_of(0.0);
+        if (k % 2 == 1) {
+            pair[1] = stretch(partner, their_batch, their_count, theirs);
+            pair[2] = slower_of(pair[2]);
+        }
+        pair[0] = stretch(c, batch, count, samples + k * count);
+        pair[2] = slower_of(pair[2]);
+        if (k % 2 == 0) {
+            pair[1] = stretch(partner, their_batch, their_count, theirs);
+            pair[2] = slower_of(pair[2]);
+        }
     }
     printf("%" PRId64 " ", k);
-    for (int64_t i = 0; i < 2 * k; i++)
+    for (int64_t i = 0; i < 3 * k; i++)
         printf("%.2f ", pairs[i]);
     for (int64_t i = 0; i < k * count; i++)
         printf("%.2f ", samples[i]);
@@ -283,7 +301,6 @@ static void cold(const call *c, int64_t size, int64_t count, double *samples) {
 
 /* Answers one line of input. */
 static void answer(const call *c, const call *partner, const char *line, const char *values, size_t y_size) {
-    static const call WORK = {NULL, NULL, NULL, 0};
     char verb[16];
     int64_t a = 0, count = 0, their_batch = 0, their_count = 0, spent = 0;
     int fields = sscanf(line, "%15s %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64, verb, &a, &count,
@@ -303,8 +320,6 @@ static void answer(const call *c, const call *partner, const char *line, const c
         cold(c, a, count, samples);
     } else if (is_loop && strcmp(verb, "alone") == 0) {
         alone(c, a, count, samples);
-    } else if (is_loop && strcmp(verb, "work") == 0) {
-        alone(&WORK, a, count, samples);
     } else if (is_paired && strcmp(verb, "paired") == 0) {
         paired(c, partner, a, count, their_batch, their_count, (double)spent);
         count = 0;

@@ -175,8 +175,8 @@ class LibraryEngine(CEngine):
     """The machine code of the library of `bundle`.
 
     Nothing is loaded unless the bytes of the library show that loading them runs no code. What runs are these bytes and
-    no others: they are sealed in anonymous memory and loaded from there, so that no later change of the file, not even
-    one in place, reaches a running engine. `path` opens them for other processes, as long as this engine lives. Raises
+    no others: they are loaded from a SealedFile, so that no later change of the file in the bundle, not even one in
+    place, reaches a running engine. `path` opens them for other processes, as long as this engine lives. Raises
     BundleError or EngineError.
     """
 
@@ -193,7 +193,7 @@ class LibraryEngine(CEngine):
             ffi.cdef(PER_CALL.format(symbol, SCALAR[manifest.precision]))
         library, file = _opened(ffi, bundle)
         self.path = Path(file.path)
-        weakref.finalize(self, _unload, ffi, library, file).atexit = False
+        weakref.finalize(self, _unload, ffi, library, file).atexit = file.outlives_process
         found = {function: getattr(library, symbol) for function, symbol in per_call.items()}
         super().__init__(manifest, ffi, getattr(library, describe)(), found)
         self._bundle = bundle

@@ -1,10 +1,11 @@
 """How long one call takes: raw samples, from a loop around it.
 
 `once` is one call, just so. In `closed`, calls follow each other, after one that is not timed; a sample is the mean
-of `batch` calls. `paired` alternates stretches of calls with stretches of a partner's, half a millisecond each, so that
-whatever the machine does, it does to both. In `periodic`, call k is meant to start at k periods and its latency is
-counted from there: what holds one call up delays those behind it, and that shows. The wake-up from sleep is part of it,
-as in any periodic task. In `cold`, a sweep through more memory than the caches hold goes before each call.
+of `batch` calls. `paired` alternates stretches of calls with stretches of a partner's, a quarter of a millisecond each,
+so that whatever the machine does, it does to both; a loop that is always the same runs between them and shows what it
+does. In `periodic`, call k is meant to start at k periods and its latency is counted from there: what holds one call up
+delays those behind it, and that shows. The wake-up from sleep is part of it, as in any periodic task. In `cold`, a
+sweep through more memory than the caches hold goes before each call.
 
 Time on the core is what `on_core.py` says. The garbage collector is off while a loop runs. `c_harness.py` has the same
 loops in C.
@@ -30,10 +31,9 @@ Call = Callable[[], object]
 
 CLOCK_SHARE = 0.01  # of a sample
 WARM_UP_NS = 10_000_000  # of calls, before their number is chosen
-STRETCH_NS = 500_000  # of calls of one of a pair, where a call is not longer
+STRETCH_NS = 250_000  # of calls of one of a pair, where a call is not longer
 LEAST_PAIRS = 2  # of a turn: each goes first once
-KNOWN_WORK = 1000  # turns of an empty loop
-WORK_SAMPLES = 9
+KNOWN_WORK = 300  # turns of an empty loop
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Pace:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The samples (k,) of calls, in wall time; and for each pair of stretches (pairs, 2) the time on the core of one
-    call, and of one call of the partner.
+    """The samples (k,) of calls, in wall time; and for each pair of stretches (pairs, 3) the time on the core of one
+    call, of one call of the partner, and the longest that the known work took before, between and after them.
     """
 
     samples_ns: Array
@@ -95,9 +95,6 @@ class Loop(Timed, Protocol):
     def alone(self, count: int) -> Array:
         """Measure the time on the core of each of `count` calls, after one that is not timed."""
 
-    def known_work_ns(self) -> float:
-        """Measure the time on the core of a loop that is always the same."""
-
 
 def known_work() -> None:
     """Run a loop that is always the same."""
@@ -137,17 +134,21 @@ class PythonLoop:
     def paired(self, pace: Pace, partner: Pace, seconds: float) -> Pairs:
         """Alternate calls with those of the partner for so many seconds, two pairs at least."""
         samples: list[float] = []
-        pairs: list[tuple[float, float]] = []
+        pairs: list[tuple[float, float, float]] = []
         with _no_garbage_collection(), OnCore() as watch:
             end_ns = perf_counter_ns() + seconds * 1e9
             while len(pairs) < LEAST_PAIRS or perf_counter_ns() < end_ns:
+                work_ns = [_known_work_ns()]
                 if len(pairs) % 2:
                     theirs = _stretch(watch, self._partner, partner, [])
+                    work_ns.append(_known_work_ns())
                     ours = _stretch(watch, self._call, pace, samples)
                 else:
                     ours = _stretch(watch, self._call, pace, samples)
+                    work_ns.append(_known_work_ns())
                     theirs = _stretch(watch, self._partner, partner, [])
-                pairs.append((ours, theirs))
+                work_ns.append(_known_work_ns())
+                pairs.append((ours, theirs, max(work_ns)))
         return Pairs(np.array(samples), np.array(pairs))
 
     def periodic(self, period_ns: int, count: int) -> Array:
@@ -191,10 +192,6 @@ class PythonLoop:
                 samples_ns[k] = watch.stop()
         return samples_ns
 
-    def known_work_ns(self) -> float:
-        """Measure the time on the core of a loop that is always the same."""
-        return float(np.median(PythonLoop(known_work).alone(WORK_SAMPLES)))
-
 
 @dataclass(frozen=True)
 class Latency:
@@ -236,6 +233,11 @@ def _stretch(watch: OnCore, call: Call, pace: Pace, samples: list[float]) -> flo
     for _ in range(pace.samples):
         samples.append(_spent(call, pace.batch) / pace.batch)
     return watch.stop() / (pace.samples * pace.batch)
+
+
+def _known_work_ns() -> float:
+    """The time of the known work in warm caches: whatever ran before it may have emptied them."""
+    return min(_spent(known_work, 1) for _ in range(2))
 
 
 def _spent(call: Call, batch: int) -> int:

@@ -6,6 +6,8 @@ import os
 import shutil
 from collections.abc import Callable
 
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # workers share the cores: pools would wait
+
 import pytest
 from artifacts import Artifacts
 from hypothesis import settings

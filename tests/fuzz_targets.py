@@ -130,7 +130,13 @@ def _bundle(folder: Path) -> Targets:
         "files of a bundle",
         Target(path, path.read_bytes(), mutations.mutated_bytes, whole, _unchanged(path.read_bytes())),
     )
-    machines = {"archive": "cortex-m7", "elf": "x86-64-v3", "dll": "windows-x86-64", "wasm": "wasm"}
+    machines = {
+        "archive": "cortex-m7",
+        "elf": "x86-64-v3",
+        "dll": "windows-x86-64",
+        "dylib": "macos-arm64",
+        "wasm": "wasm",
+    }
     libraries = {kind: _library(folder / machine, machine) for kind, machine in machines.items()}
     yield from ((f"library, {kind}", target) for kind, target in libraries.items())
     loaded = folder / "loaded"
@@ -444,7 +450,7 @@ def _studies(folder: Path) -> Targets:
             data.encode(),
             mutations.mutated_json,
             lambda: read_accuracy(folder),
-            lambda data, found: plain(asdict(found)) == _loads(data),
+            lambda data, found: plain(asdict(found)) == json.loads(data.decode(), parse_int=float),
         ),
     )
 
@@ -591,7 +597,8 @@ WEIGHTS = {
     "pt2": 5,
     "library, archive": 5,
     "library, elf": 5,
-    "library, dll": 40,
+    "library, dll": 60,
+    "library, dylib": 60,
     "certificate": 100,
     "library, to load": 60,
     "library, wasm": 60,

@@ -28,7 +28,7 @@ from kdpinn_edge.comparison.record import (
 )
 from kdpinn_edge.comparison.statistics import REFERENCE
 
-QUIET = Disturbance(100_000_000, 1_000_000, 0, 3, (4_000.0, 4_100.0))
+QUIET = Disturbance(100_000_000, 1_000_000, 0, 3)
 LIBRARY_NS = {"kernel in C": (50, 12.9), "call from Python": (340, 13.1), "framework call": (340, 13.1)}
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 PROTOCOL = Protocol(
@@ -157,7 +157,8 @@ def _cell(rng: np.random.Generator, protocol: Protocol, name: str, n: int, mode:
             if mode == "closed":
                 drift = rng.lognormal(0, 0.2)  # of the machine, which both of a pair have
                 own, theirs = (drift * t * rng.lognormal(0, 0.02, PAIRS) for t in (process_ns, library_ns))
-                pairs = tuple(zip(np.round(own, 2).tolist(), np.round(theirs, 2).tolist(), strict=True))
+                work = WORK_NS * (1 + rng.exponential(0.05, PAIRS))
+                pairs = tuple(map(tuple, np.round([own, theirs, work], 2).T.tolist()))
             elif mode.startswith("periodic"):
                 on_core = tuple(np.round(ns, 1).tolist())
             turn = rng.integers(1 << 20).item()

@@ -25,7 +25,7 @@ from kdpinn_edge.comparison.backend import Backend, Case, Prepared
 from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.background import background
 from kdpinn_edge.comparison.frontier import bracket, frontier
-from kdpinn_edge.comparison.plan import GRACE, LONGEST_TURN, Timetable, plan
+from kdpinn_edge.comparison.plan import CLOSED_TURNS, GRACE, LONGEST_TURN, Timetable, plan
 from kdpinn_edge.comparison.record import MODES, Protocol, Record, read_record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure, period_for
 from kdpinn_edge.errors import BenchError
@@ -68,7 +68,8 @@ def test_every_row_of_those_that_got_in_is_measured(record: Record) -> None:
     whole = {(name, n, mode) for name in ("numpy_program", "library_loop") for n in (1, 100) for mode in MODES}
     assert cells.keys() == whole | {("wrong_for_many", 1, mode) for mode in MODES}
     for cell in record.cells:
-        assert sorted(block.process for block in cell.blocks) == [0, 1]
+        turns = CLOSED_TURNS if cell.mode == "closed" else 1
+        assert sorted(block.process for block in cell.blocks) == [0] * turns + [1] * turns
         assert all(ns > 0 for block in cell.blocks for ns in block.samples_ns)
         assert cell.batch == 1 or cell.mode == "closed"
         assert (cell.period_ns is not None) == cell.mode.startswith("periodic")
@@ -150,7 +151,7 @@ def interrupt_after(turns: int) -> Callable[[MeasurementProgress], None]:
 
 def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Path) -> None:
     out, who = tmp_path / "record.json", configs(bundle, numpy_program)
-    protocol = replace(TINY, rounds=3, processes=2)
+    protocol = replace(TINY, processes=2)
     with pytest.raises(StopHereError):
         measure(who, protocol, name="net", out=out, report=interrupt_after(7))
     part = read_record(out)
@@ -173,10 +174,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Pat
 
 def test_backends_are_resumed_in_any_order(bundle: Path, tmp_path: Path) -> None:
     out, who = tmp_path / "record.json", configs(bundle, numpy_program, library_loop)
-    protocol = replace(TINY, rounds=3)
     with pytest.raises(StopHereError):
-        measure(who, protocol, name="net", out=out, report=interrupt_after(6))
-    whole = measure(who[::-1], protocol, name="net", out=out, resume=True)
+        measure(who, TINY, name="net", out=out, report=interrupt_after(6))
+    whole = measure(who[::-1], TINY, name="net", out=out, resume=True)
     assert whole.is_complete
     assert {len(cell.blocks) for cell in whole.cells} == {3}
 
@@ -278,16 +278,18 @@ def test_no_backend_twice(bundle: Path) -> None:
         measure(configs(bundle, numpy_program, numpy_program), TINY, name="net")
 
 
-def test_every_cell_has_a_turn_in_every_round_in_an_order_of_its_own() -> None:
-    protocol = replace(TINY, processes=2, rounds=3)
-    cells = [(name, n, "closed") for name in "ab" for n in (1, 100)]
+def test_every_cell_has_its_turns_in_every_round_in_an_order_of_its_own() -> None:
+    protocol = replace(TINY, processes=2, rounds=2)
+    cells = [(name, n, mode) for name in "ab" for n in (1, 100) for mode in ("closed", "cold")]
     turns = plan(protocol, cells)  # type: ignore[arg-type]
     assert turns == plan(protocol, cells)  # type: ignore[arg-type]
-    assert [turn.index for turn in turns] == list(range(24))
-    rounds = [[(t.entry, t.n, t.mode) for t in turns[i : i + 4]] for i in range(0, 24, 4)]
-    assert all(sorted(one) == sorted(cells) for one in rounds)
-    assert len({tuple(one) for one in rounds}) > 1
-    assert [turn.process for turn in turns] == [0] * 12 + [1] * 12
+    assert [turn.index for turn in turns] == list(range(64))
+    laps = [[(t.entry, t.n, t.mode) for t in turns if (t.process, t.lap) == (p, k)] for p in (0, 1) for k in range(6)]
+    closed = [cell for cell in cells if cell[2] == "closed"]
+    assert [len(lap) for lap in laps] == [8, 4, 4] * 4
+    assert all(sorted(lap) == sorted(closed if len(lap) == 4 else cells) for lap in laps)
+    assert len({tuple(lap) for lap in laps}) > 6
+    assert [turn.process for turn in turns] == [0] * 32 + [1] * 32
     assert turns != plan(replace(protocol, seed=1), cells)  # type: ignore[arg-type]
 
 
@@ -302,7 +304,7 @@ class Machine:
 
 
 def taken(machine: Machine, *, planned_s: float, load_s: float, overhead_s: float) -> tuple[float, int, float]:
-    """The seconds of a run of four generations of two rounds of 50 turns, its turns, and the longest of them."""
+    """The seconds of a run of four generations of two laps of 50 turns, its turns, and the longest of them."""
     table = Timetable(planned_s, 4, 0.06, is_binding=True, now_s=lambda: machine.now_s)
     count, longest_s = 0, 0.0
     for generation in range(4):
@@ -311,11 +313,11 @@ def taken(machine: Machine, *, planned_s: float, load_s: float, overhead_s: floa
         machine.do(load_s * machine.slowness)
         table.loaded(generation, 100)
         left = 100
-        for number in range(2):
-            if not table.has_time(number, 50):
+        for lap in range(2):
+            if not table.has_time(lap, 50):
                 break
             for _ in range(50):
-                if table.is_over(number):
+                if table.is_over(lap):
                     break
                 turn_s = table.turn_s(left, 0.002)
                 machine.do(turn_s + overhead_s * machine.slowness)
@@ -334,7 +336,7 @@ def test_a_run_takes_the_time_that_was_planned(slowness: float, least_turns: int
 
 def test_the_first_round_is_taken_even_where_loading_took_all_the_time() -> None:
     _, count, _ = taken(Machine(1.0), planned_s=40.0, load_s=60.0, overhead_s=0.0)
-    assert count == 50
+    assert count == 100
 
 
 @pytest.mark.parametrize(

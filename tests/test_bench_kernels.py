@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from records import example_record
 
-from kdpinn_edge.comparison.statistics import Ratio
+from kdpinn_edge.comparison.ratios import Ratio
 from kdpinn_edge.errors import BenchError
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"

@@ -27,7 +27,7 @@ def test_a_record_is_read_back_equal(tmp_path: Path) -> None:
         (lambda text: text[:-100], "not a record"),
         (lambda text: b"", "not a record"),
         (lambda text: b"[" * 100_000, "not a record"),
-        (lambda text: text.replace(b'"schema":3', b'"schema":2'), "a record of schema 2; expected: 3, which has pairs"),
+        (lambda text: text.replace(b'"schema":4', b'"schema":3'), "schema 3; expected: 4, which has the known work"),
         (lambda text: text.replace(b'"mode":"closed"', b'"mode":"open"'), "not a record"),
     ],
 )

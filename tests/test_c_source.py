@@ -17,6 +17,7 @@ from conftest import Need
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from nets import NETS, with_jet
+from sampled import sampled
 from strategies import mlp, programs, wild
 from test_kernel import models
 
@@ -57,6 +58,11 @@ once = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.generate],
 )
+
+
+def named(value: object) -> str | None:
+    """What a case is called by its target; pytest names the others."""
+    return "in order" if value is IN_ORDER else value.name if isinstance(value, Target) else None
 
 
 def interface_of(functions: Functions, precision: Precision, target: Target) -> Interface:
@@ -125,9 +131,7 @@ def compilers(need: Need) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("target", BOTH, ids=lambda target: target.name)
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize(("net", "target", "precision"), sampled(list(NETS), BOTH, PRECISIONS), ids=named)
 def test_nets_and_their_jets(net: str, target: Target, precision: Precision, tmp_path: Path) -> None:
     assert_compilers_agree(tmp_path, with_jet(NETS[net]), precision, target=target, n=1_000)
 
@@ -140,8 +144,7 @@ def test_nets_and_their_jets_at_10_000_points(net: str, target: Target, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("target", [*BOTH, IN_ORDER], ids=["c99", "c99-muladd", "in order"])
+@pytest.mark.parametrize(("target", "precision"), sampled((*BOTH, IN_ORDER), PRECISIONS), ids=named)
 @given(data=st.data(), model=models())
 @once
 def test_any_program_and_its_jet(
@@ -153,8 +156,7 @@ def test_any_program_and_its_jet(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
+@pytest.mark.parametrize(("crossover", "precision"), sampled((ALWAYS_POINTS, ALWAYS_POINT), PRECISIONS))
 def test_every_activation_in_both_schedules(crossover: int, precision: Precision, tmp_path: Path) -> None:
     x, ops = Var("x", 5), list[Op]()
     for fn in FUNCTIONS:
@@ -170,8 +172,7 @@ def test_the_dialect_of_gnu_contracts_nothing(target: Target, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("target", BOTH, ids=lambda target: target.name)
+@pytest.mark.parametrize(("target", "precision"), sampled(BOTH, PRECISIONS), ids=named)
 def test_clang_that_is_told_to_contract_fuses_nothing(target: Target, precision: Precision, tmp_path: Path) -> None:
     """It then takes no notice of pragmas."""
     told = [("clang", level, "-march=native", "-ffp-contract=fast") for level in ("-O1", "-O3")]
@@ -312,14 +313,13 @@ int main(void)
     assert run(tmp_path / "main") == expected.removesuffix("0") + "1"
 
 
-@pytest.mark.parametrize("compiler", [("gcc", "-O2"), ("gcc", "-O3"), ("clang", "-O2"), ("clang", "-O3")], ids=" ".join)
-@pytest.mark.parametrize("target", BOTH, ids=lambda target: target.name)
-def test_float32_needs_no_library(target: Target, compiler: Sequence[str], tmp_path: Path, need: Need) -> None:
+@pytest.mark.parametrize(("compiler", "level", "target"), sampled(("gcc", "clang"), ("-O2", "-O3"), BOTH), ids=named)
+def test_float32_needs_no_library(compiler: str, level: str, target: Target, tmp_path: Path, need: Need) -> None:
     functions = with_jet(NETS["fourier"])
     source = write(tmp_path, kernel(functions, "float32", target, 1), interface_of(functions, "float32", target))
-    run(*compiler, *STRICT, "-ffreestanding", "-nostdlib", "-fno-pic", "-c", source, "-o", tmp_path / "model.o")
+    run(compiler, level, *STRICT, "-ffreestanding", "-nostdlib", "-fno-pic", "-c", source, "-o", tmp_path / "model.o")
     assert run(need("nm"), "--undefined-only", tmp_path / "model.o") == ""
-    assert "math.h" not in run(*compiler, "-E", source)
+    assert "math.h" not in run(compiler, level, "-E", source)
 
 
 @pytest.mark.parametrize("flag", ["-ffast-math", "-Ofast", "-ffinite-math-only"])

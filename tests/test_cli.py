@@ -355,7 +355,7 @@ def test_bench_prints_a_table_with_its_protocol_and_keeps_a_record(exported: Pat
         "Machine: ",
         "Noise baseline",
         "--full also",
-        "Next: ",
+        f"Next: kdpinn-edge bench {exported} --budget",
     ):
         assert part in result.stdout
     assert "measuring" in result.stderr

@@ -36,9 +36,9 @@ CONFIG = TrainConfig(
     n_points=40,
     n_candidates=100,
     adam_rounds=2,
-    adam_steps=3,
+    adam_steps=2,
     newton_rounds=2,
-    newton_steps=6,
+    newton_steps=3,
     n_held_out=50,
 )
 
@@ -62,7 +62,7 @@ def weights(folder: Path) -> bytes:
 
 
 def interrupt(progress: TrainingProgress) -> None:
-    if progress.step == 15:
+    if progress.step == 8:
         raise KeyboardInterrupt
 
 

@@ -14,7 +14,13 @@ PAGES = snippets.pages("README.md", "docs/**/*.md")
 TARGETS = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()}
 READ = {path.relative_to(ROOT).as_posix(): snippets.read(path) for path in PAGES}
 TOOLS = ("cc", "cmake", "g++", "gfortran", "openssl", "pkg-config")
-RUN = [name for name, page in READ.items() if page.run_by == "" and any(each.is_run for each in page.blocks)]
+PROOFS = "verify-targets"
+RUN = [
+    pytest.param(name, marks=[pytest.mark.proof] if page.run_by == PROOFS else [])
+    for name, page in READ.items()
+    if page.run_by in ("", PROOFS) and any(each.is_run for each in page.blocks)
+]
+"""The pages that are run here; those that take more than a few seconds are proofs."""
 
 
 @pytest.mark.parametrize("name", READ)

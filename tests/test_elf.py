@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from artifacts import Artifacts
 
-from kdpinn_edge.bundle.elf import SharedLibrary, loading_faults
+from kdpinn_edge.bundle.elf import SharedLibrary
+from kdpinn_edge.bundle.loading import loading_faults
 from kdpinn_edge.bundle.symbols import exported, visible
 from kdpinn_edge.program.ir import Affine, Program, Var
 
@@ -114,7 +115,7 @@ CHANGES: dict[str, tuple[Callable[[bytearray], None], str]] = {
     "a relocation elsewhere": (patched(relocation, 0, "<Q", 1 << 40), "outside of its own writable segment"),
     "a relocation into code": (patched(relocation, 0, "<Q", 0x1000), "outside of its own writable segment"),
     "an unknown symbol": (patched(relocation, 8, "<Q", 77 << 32 | 1), "that it neither defines nor names"),
-    "no shared library": (lambda b: pack_into("<H", b, 16, 2), "is no ELF library: it is of type 2"),
+    "no shared library": (lambda b: pack_into("<H", b, 16, 2), "is not an ELF library: it is of type 2"),
     "another machine": (lambda b: pack_into("<H", b, 18, 8), "for machine 8"),
     "big-endian": (lambda b: pack_into("<B", b, 5, 2), "does not begin as a little-endian"),
     "no dynamic table": (patched(lambda b: segment(b, DYNAMIC), 0, "<I", 4), "it has 0 dynamic tables"),

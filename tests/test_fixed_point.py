@@ -54,8 +54,9 @@ from kdpinn_edge.program.verify import verify as check_program
 
 MEANINGS = {TANH: lambda x: np.tanh(8 * x), SIN: lambda x: np.sin(np.pi * x), EXP2: lambda x: 2.0 ** (x - 1)}
 STUDENTS = [name for name in zoo.names() if not name.endswith("teacher")]
-WITH_SQUARE_ROOTS = ("allen_cahn", "black_scholes")
-"""Problems whose hard conditions have a square root by Newton's iteration: its range is not proved."""
+REFUSED = ("allen_cahn", "black_scholes", "burgers_fast")
+"""Problems whose hard conditions have a square root, of Newton's iteration, whose range is not proved; and a model whose
+function has no words."""
 
 
 @pytest.mark.parametrize("table", MEANINGS, ids=lambda table: table.name)
@@ -137,8 +138,8 @@ def test_no_word_overflows_and_loops_and_module_have_the_bits(program: Program) 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_shipped_students_lose_less_than_they_are_worth(name: str) -> None:
     program, solves = simplify(read_program(zoo.program(name))), problem(name.rpartition("_")[0])
-    if name.startswith(WITH_SQUARE_ROOTS):
-        with pytest.raises(ProgramError, match=r"a number may be .* in the domain, which no word"):
+    if name.startswith(REFUSED):
+        with pytest.raises(ProgramError, match=r"in the domain, which no word|has no form in fixed point"):
             quantise(program, solves.lower, solves.upper)
         return
     x = np.random.default_rng(0).uniform(solves.lower, solves.upper, (2000, program.n_in)).astype(np.float32)
@@ -281,7 +282,7 @@ def test_a_core_without_floats_has_the_bits_and_calls_nothing(target: str, artif
 
 @pytest.mark.proof
 @pytest.mark.parametrize("target", INTEGER_ONLY)
-@pytest.mark.parametrize("name", [name for name in STUDENTS if not name.startswith(WITH_SQUARE_ROOTS)])
+@pytest.mark.parametrize("name", [name for name in STUDENTS if not name.startswith(REFUSED)])
 def test_every_student_and_its_slopes_have_the_bits(name: str, target: str, tmp_path: Path, need: Need) -> None:
     need(MACHINES[target][0])
     inputs, outputs = posed(problem(name.rpartition("_")[0]))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +19,7 @@ from fmpy.fmi3 import FMU3Model, FMU3Slave
 from fmpy.validation import validate_fmu
 from numpy.typing import NDArray
 from test_c_source import WARNINGS
+from wine import compiled, wine
 
 from kdpinn_edge import check, load
 from kdpinn_edge.bundle.fmu import PLATFORMS, Image, image_of
@@ -88,6 +86,11 @@ def test_fmpy_and_the_schemas_find_no_fault(bundle: Path) -> None:
         assert validate_fmu(str(file)) == []
         described = fmpy.read_model_description(file, validate=True)
         assert described.description == "v = f(s) < 1"
+        units = {unit.name: unit.baseUnit for unit in described.unitDefinitions}
+        exponents = {name: (base.m, base.s) for name, base in units.items()}
+        assert exponents["m²/s"] == (2, -1)
+        assert exponents["1/(m²/s)²"] == (-4, 2)
+        assert exponents["1"] == (0, 0)
 
 
 def test_the_variables_are_what_the_manifest_says(bundle: Path) -> None:
@@ -220,10 +223,6 @@ def test_fmpy_simulates_both(bundle: Path, kind: str) -> None:
 IMPORTER = Path(__file__).with_name("importer.c")
 
 
-WITHOUT_A_SCREEN = {"WINEDEBUG": "-all", "WINEARCH": "win64", "WINEDLLOVERRIDES": "mscoree,mshtml="}
-"""Wine waits minutes for the installers of .NET and of a browser otherwise."""
-
-
 def first_output(printed: str, bundle: Path) -> tuple[float, float]:
     """What the importer printed at last, and what the engine says."""
     expected = load(bundle)(np.array([[0.25, 0.5, 0.125, 0.75]], "f4"))
@@ -250,24 +249,13 @@ def test_a_careless_importer_is_told_of_errors(bundle: Path, tmp_path: Path, nee
 
 
 @pytest.mark.hosts
-def test_windows_runs_the_binary(bundle: Path, tmp_path: Path, need: Need) -> None:
+def test_windows_runs_the_binary(bundle: Path, artifacts: Artifacts, tmp_path: Path, need: Need) -> None:
     """The same importer under Wine."""
     with zipfile.ZipFile(files(bundle)[1]) as archive:
         (tmp_path / "net.dll").write_bytes(archive.read("binaries/x86_64-windows/net.dll"))
-    program = tmp_path / "importer.exe"
-    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu"]
-    subprocess.run([*compiler, "-std=gnu11", IMPORTER, "-o", program], check=True)
+    program = compiled(IMPORTER, tmp_path / "importer.exe")
     guid = fmpy.read_model_description(files(bundle)[1]).guid
-    debian = f"{os.environ['PATH']}:/usr/lib/wine"
-    wine = shutil.which("wine64", path=debian) or need("wine64")
-    done = subprocess.run(
-        [wine, program, "net.dll", guid, "0"],
-        cwd=tmp_path,
-        env={**os.environ, **WITHOUT_A_SCREEN, "WINEPREFIX": str(tmp_path / "wine")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = wine(artifacts, need).run(program, "net.dll", guid, "0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found, expected = first_output(done.stdout, bundle)
     assert found == expected

@@ -210,7 +210,7 @@ def test_valgrind_counts_the_same_for_every_input(target: Target, exported: Expo
     function = manifest.functions["jet"]
     x = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype(np.float32)
     calls = [Call("net_jet", n, n * 8) for n in (1, 64)]
-    for scale in SCALES:
+    for scale in (SCALES[0], SCALES[-1]):
         found = counted(artifact, target, calls, (x * np.float32(scale)).tobytes())
         assert found.instructions == tuple((function.instructions or {})[n] for n in ("1", "64"))
         assert found.stack is not None
@@ -265,7 +265,8 @@ def advice(tmp_path: Path, **arguments: Any) -> str:
 OPTIONS = re.compile(r"([^;:]+?) \(([\d,]+) bytes(?:, with errors up to [^)]*)?\)")
 
 
-@pytest.mark.parametrize("target", [pytest.param("x86-64-v3", marks=pytest.mark.proof), "cortex-m4"])
+@pytest.mark.proof
+@pytest.mark.parametrize("target", ["x86-64-v3", "cortex-m4"])
 def test_the_advice_of_a_budget_is_what_an_export_by_it_takes(target: str, tmp_path: Path, need: Need) -> None:
     need("cc")
     given: dict[str, Any] = {"target": target, "derivatives": ["u", "u_x0", "u_x0_x0"]}

@@ -548,7 +548,7 @@ def test_not_a_library(build: Build) -> None:
     statement = statement_of(read_manifest(bundle)).encode()
     (bundle / "libsum.so").write_bytes(b"not ELF" + statement)
     edit(bundle)
-    with pytest.raises(BundleError, match=r"libsum.so is not loaded, .* is no ELF library: it does not begin as"):
+    with pytest.raises(BundleError, match=r"libsum.so is not loaded, .* is none of an ELF library, "):
         load(bundle)
 
 
@@ -745,17 +745,17 @@ def check_loop(loop: Loop) -> None:
     assert (closed.shape, cold.shape, alone.shape) == ((7,), (5,), (4,))
     assert (loop.partner.closed(2, 3) > 0).all()
     assert all((samples > 0).all() for samples in (closed, cold, alone))
-    assert loop.known_work_ns() > 0
     begun_ns = perf_counter_ns()
     latencies_ns, on_core_ns = loop.periodic(100_000, 20).T
     assert perf_counter_ns() - begun_ns >= 20 * 100_000
     assert (latencies_ns >= on_core_ns).all()
     assert (on_core_ns > 0).all()
-    pace = Pace(3, 100_000.0)
+    pace = Pace(3, 50_000.0)
     found = loop.paired(pace, pace, 1e-4)
     assert pace.samples == 2
     assert len(found.pairs_ns) >= 2
     assert found.samples_ns.shape == (2 * len(found.pairs_ns),)
+    assert found.pairs_ns.shape[1] == 3
     assert (found.pairs_ns > 0).all()
 
 
@@ -844,7 +844,7 @@ def test_the_loops_of_c(build: Build, need: Need) -> None:
         with harness.loop(DOES_NOTHING, "nothing", x, partner) as loop:
             check_loop(loop)
             paces = (Pace(1000, 1.0), Pace(1, 1000.0))
-            own_ns, partner_ns = np.median(loop.paired(*paces, 1e-3).pairs_ns, axis=0)
+            own_ns, partner_ns, _ = np.median(loop.paired(*paces, 1e-3).pairs_ns, axis=0)
             assert own_ns < partner_ns  # nothing, and sums
             with pytest.raises(BenchError, match="not understood: closed 0 1"):
                 loop.closed(0, 1)

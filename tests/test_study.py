@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_s
 from kdpinn_edge.studies.study.page import page, pareto, write_page
 from kdpinn_edge.studies.study.plan import write_plan
 from kdpinn_edge.studies.study.report import StudyReport, report
-from kdpinn_edge.studies.study.results import Spread, results, rows
+from kdpinn_edge.studies.study.results import Spread, read_accuracy, results, rows
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER, StudyProgress
 from kdpinn_edge.studies.study.text_report import print_report
 from kdpinn_edge.training import DistillConfig, TrainConfig, train
@@ -141,6 +142,22 @@ def test_a_folder_without_a_plan_and_with_one_that_was_edited(tmp_path: Path) ->
 # The work
 
 
+@pytest.mark.parametrize("cells", [{}, "", None, {"a": 1}, 3])
+def test_cells_that_are_no_list_are_refused(cells: object, tmp_path: Path) -> None:
+    write_plan(KNOWN, tmp_path)
+    document = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps(document | {"cells": cells}))
+    with pytest.raises(StudyError, match="expected: a list"):
+        read_plan(tmp_path)
+
+
+def test_an_accuracy_below_zero_is_refused(tmp_path: Path) -> None:
+    measured = {"relative_l2": 1e-3, "rmse": 1e-3, "max_abs": -2.0, "slopes_l2": None}
+    (tmp_path / ACCURACY_FILE).write_text(json.dumps(measured))
+    with pytest.raises(StudyError, match="max_abs is -2; expected: an error, which is not negative"):
+        read_accuracy(tmp_path)
+
+
 def test_what_is_there_is_not_done_again(plan: Plan, folder: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "plan.json"}
     seen: list[StudyProgress] = []
@@ -150,13 +167,16 @@ def test_what_is_there_is_not_done_again(plan: Plan, folder: Path) -> None:
 
 
 def test_a_cell_that_was_cut_short_goes_on(plan: Plan, folder: Path, tmp_path: Path) -> None:
-    alone = replace(plan, cells=(VALUES,))
-    assert study(alone, tmp_path / "again", jobs=1)
-    before = (tmp_path / "again" / VALUES.name / "model.safetensors").read_bytes()
-    (tmp_path / "again" / VALUES.name / ACCURACY_FILE).unlink()  # as if it had been killed while it measured
-    assert study(alone, tmp_path / "again", jobs=1)
-    assert (tmp_path / "again" / VALUES.name / "model.safetensors").read_bytes() == before
-    assert before == (folder / VALUES.name / "model.safetensors").read_bytes()
+    """One cell as if it had been killed while it measured; the other is done again, to the same weights."""
+    again = tmp_path / "again"
+    shutil.copytree(folder, again)
+    (again / VALUES.name / ACCURACY_FILE).unlink()
+    shutil.rmtree(again / SCRATCH.name)
+    assert study(plan, again, jobs=1)
+    assert (again / VALUES.name / ACCURACY_FILE).exists()
+    for cell in (SCRATCH, VALUES):
+        name = f"{cell.name}/model.safetensors"
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
 @pytest.mark.skipif(not Path("/proc/thread-self/children").exists(), reason="finds the workers in /proc: Linux")
@@ -326,7 +346,7 @@ def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_the_command_makes_a_study_and_goes_on_with_it(tmp_path: Path) -> None:
-    options = ["--size", "3", "--method", "values", "--seeds", "1", "--seconds", "6", "--out", str(tmp_path / "study")]
+    options = ["--size", "3", "--method", "values", "--seeds", "1", "--seconds", "2", "--out", str(tmp_path / "study")]
     page = ["--page", str(tmp_path / "page.md"), "--json"]
     for _ in range(2):
         result = CliRunner().invoke(cli.app, ["study", "heat", *options, *page])

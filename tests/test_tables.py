@@ -24,7 +24,7 @@ from kdpinn_edge.classical.table_c import table_source
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.backend import Case
 from kdpinn_edge.comparison.backends.c_source import Interface, Source, build
-from kdpinn_edge.comparison.backends.tables import TABLE_OF_BYTES, TABLE_OF_ERROR
+from kdpinn_edge.comparison.backends.tables import TABLE_OF_BYTES, TABLE_OF_ERROR, TABLE_OF_TIME
 from kdpinn_edge.errors import BenchError, ProblemError
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import Array, Front, Mirror, Problem, Zero, problem
@@ -291,11 +291,24 @@ def test_they_are_as_accurate_as_the_network_or_as_large(student: Case) -> None:
     assert found.threads == "the caller's thread; it has no others"
 
 
+@pytest.mark.proof
+def test_the_table_that_is_as_fast_is_one_that_was_timed(student: Case) -> None:
+    """Which one depends on the machine."""
+    found = TABLE_OF_TIME.prepare(student, 1)
+    error = against_reference(lambda x: found.evaluate(x.astype(np.float32)), BURGERS).relative_l2
+    text = (student.folder / "table_time_chosen.c").read_text()
+    numbers = int(text.split(" outputs: ")[1].split(" ")[0].replace(",", ""))
+    assert (student.folder / "table_time_4-Ofast.so").exists()
+    assert 500 < numbers <= 4 * 650
+    assert error < 1e-3
+
+
 def test_they_are_compared_where_the_solution_is_known(student: Case) -> None:
     assert {config.name for config in selection.quick(student.bundle)} >= {"table of equal error, C loop"}
     assert {config.name for config in selection.full(student.bundle)} >= {
         "table of equal error, C loop",
         "table of equal bytes, C loop",
+        "table of equal time, C loop",
     }
 
 

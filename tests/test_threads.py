@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from artifacts import Artifacts
 from conftest import Need
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import mlp
@@ -135,6 +135,7 @@ def test_the_bits_do_not_depend_on_threads(bundles: Bundles, name: EngineName, p
     x = points(engine, 8 * TILE)
     expected = engine(x)
 
+    @settings(max_examples=30)
     @given(n=st.integers(0, 8 * TILE), threads=st.integers(1, 10) | st.integers(11, 10**6))
     @example(n=0, threads=1)
     @example(n=0, threads=10**6)

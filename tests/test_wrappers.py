@@ -23,7 +23,7 @@ from kdpinn_edge.runtime import load
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
 NET = mlp(2, 8, 2, 1)
-REQUESTS = ["u", "u_x0", "laplacian(u)"]
+REQUESTS = ["u", "jacobian", "hessian"]
 N = 3
 CPP = """
 #include "net.hpp"
@@ -39,7 +39,8 @@ int main()
     const std::array<SCALAR, 3> rest{x[0], x[2], x[4]};
     std::array<SCALAR, 3> u{}, given{};
     std::array<SCALAR, 3 * NET_JET_N_OUT> jet{};
-    int status = kdpinn::net::selftest() | kdpinn::net::eval(x, u) | kdpinn::net::jet(x, jet);
+    int status = kdpinn::net::selftest() | kdpinn::net::integrity() | !kdpinn::net::matches();
+    status |= kdpinn::net::eval(x, u) | kdpinn::net::jet(x, jet);
     status |= kdpinn::net::eval_for(std::span<const SCALAR, 1>(x.data() + 1, 1), rest, given);
     if (status != 0 || kdpinn::net::outside(x) != 0) { return 1; }
     if (kdpinn::net::eval(x, jet) != kdpinn::net::wrong_size) { return 2; }
@@ -64,6 +65,10 @@ program main
   status(3) = net_jet(x, jet, 3_c_int64_t)
   status(4) = net_eval_for(x(2, 1), x(1, :), given, 3_c_int64_t)
   if (any(status /= 0) .or. net_outside(x, 3_c_int64_t) /= 0 .or. net_jet_u_x0 /= 2) stop 1
+  if (net_integrity() /= 0 .or. .not. net_matches()) stop 2
+  if (net_jacobian(1, 2) /= net_jet_u_x1 .or. net_jacobian(1, 1) /= net_jet_u_x0) stop 3
+  if (net_hessian(1, 1, 1) /= net_jet_u_x0_x0 .or. net_hessian(1, 2, 2) /= net_jet_u_x1_x1) stop 4
+  if (net_hessian(1, 1, 2) /= net_jet_u_x0_x1 .or. net_hessian(1, 2, 1) /= net_jet_u_x0_x1) stop 5
   print '(z0)', u, jet, given
 end program
 """
@@ -72,6 +77,9 @@ fn main() {
     let x: [SCALAR; 6] = [0.25, -0.5, 0.125, 0.75, -1.0, 2.0];
     let (mut u, mut jet, mut given) = ([0.0; 3], [0.0; 3 * net::jet::N_OUT], [0.0; 3]);
     assert_eq!((net::selftest(), net::outside(&x), net::N_IN, net::jet::U_X0), (0, 0, 2, 1));
+    assert_eq!((net::integrity(), net::matches(), net::jacobian(0, 1)), (0, true, net::jet::U_X1));
+    assert_eq!((net::hessian(0, 0, 0), net::hessian(0, 1, 1)), (net::jet::U_X0_X0, net::jet::U_X1_X1));
+    assert_eq!((net::hessian(0, 0, 1), net::hessian(0, 1, 0)), (net::jet::U_X0_X1, net::jet::U_X0_X1));
     net::eval(&x, &mut u).unwrap();
     net::jet(&x, &mut jet).unwrap();
     net::eval_for(&[x[1]], &[x[0], x[2], x[4]], &mut given).unwrap();
@@ -83,7 +91,8 @@ fn main() {
 OCTAVE = """
 x = CLASS([0.25 0.125 -1; -0.5 0.75 2]);
 u = net_mex('eval', x); jet = net_mex('jet', x); given = net_mex('eval_for', x(2, 1), x(1, :));
-assert(net_mex('selftest') == 0 && net_mex('outside', x) == 0 && isequal(size(jet), [3 3]));
+assert(net_mex('selftest') == 0 && net_mex('outside', x) == 0 && isequal(size(jet), [6 3]));
+assert(net_mex('integrity') == 0 && net_mex('matches') == 1);
 for wrong = {int8(x), x', 1}
   try
     net_mex('eval', wrong{1}); error('accepted');

@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 
 from kdpinn_edge import zoo
 from kdpinn_edge.cli import app
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import TrainError
 from kdpinn_edge.importers.model import captured
-from kdpinn_edge.problems import names
+from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.problems import names, problem
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.training import load_pinn
@@ -25,18 +27,19 @@ from kdpinn_edge.training.solution_errors import ReferencePoints
 ROOT = Path(__file__).parents[1]
 BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their median
     "allen_cahn_teacher": 2e-5,
-    "black_scholes_teacher": 5e-6,
+    "black_scholes_teacher": 1e-6,
     "burgers_teacher": 5e-6,
     "burgers_nu_teacher": 1e-3,
-    "heat_teacher": 1e-5,
-    "helmholtz_teacher": 1e-5,
+    "heat_teacher": 1e-9,
+    "helmholtz_teacher": 1e-8,
     "kovasznay_teacher": 1e-5,
     "taylor_green_teacher": 2e-5,
-    "wave_teacher": 1e-5,
+    "wave_teacher": 1e-8,
     "allen_cahn_small": 2e-3,
     "allen_cahn_student": 2e-5,
-    "black_scholes_small": 1e-4,
-    "black_scholes_student": 3e-5,
+    "black_scholes_small": 1e-6,
+    "black_scholes_student": 1e-6,
+    "burgers_fast": 1e-3,
     "burgers_small": 4e-3,
     "burgers_student": 2e-5,
     "burgers_nu_small": 1e-2,
@@ -72,11 +75,12 @@ def test_a_model_is_the_network_of_its_record(name: str) -> None:
     assert record["errors"]["n_points"] == prod(net.problem.resolution)
     assert record["errors"]["relative_l2"] <= BOUNDS[name]
     few = ReferencePoints.on_grid(net.problem, coarser=10)
-    assert few.errors(net).relative_l2 <= 2 * record["errors"]["relative_l2"]  # edges count for more there
+    assert few.errors(net).relative_l2 <= 10 * record["errors"]["relative_l2"]  # a corner has 10 times the weight there
     shipped = interpret(read_program(zoo.program(name)), few.points)
     with torch.no_grad():
         expected = net(torch.from_numpy(few.points)).numpy()
-    np.testing.assert_allclose(shipped, expected, rtol=1e-9, atol=1e-12)  # float64, other orders of summation
+        terms = float(net.layers[-1].weight.abs().sum())  # large in random features, where they cancel each other
+    np.testing.assert_allclose(shipped, expected, rtol=1e-9, atol=1e-12 + 1e-15 * terms)  # other orders of summation
 
 
 @pytest.mark.proof
@@ -110,6 +114,18 @@ def test_a_model_has_a_card_that_is_up_to_date(name: str) -> None:
     assert f"\n### {name}\n" in page
     assert f"\n{zoo.record(name)['command']}\n" in page
     assert zoo.record(name)["sha256"] in page
+
+
+@pytest.mark.parametrize("name", ["black_scholes_small", "black_scholes_student", "black_scholes_teacher"])
+def test_option_prices_are_those_of_a_convex_payoff(name: str) -> None:
+    """As deployed; `benchmarks/option_prices.py` has finer grids, on which small prices are as exact."""
+    solved = problem("black_scholes")
+    points = solved.grid((81, 41)).astype(np.float32)
+    program = derivatives(read_program(zoo.program(name)), ["V", "P", "V_S_S", "P_S_S"])
+    found, exact = NumpyProgram(program, "float32")(points), solved.reference(points.astype(np.float64))
+    assert found.min() >= 0
+    told = exact >= 0.01
+    assert np.abs(found[:, :2][told] / exact[told] - 1).max() <= 0.01
 
 
 def test_no_model_is_dominated_by_another() -> None:

@@ -15,7 +15,7 @@ from textwrap import fill
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.bundle.elf import loading_faults
+from kdpinn_edge.bundle.loading import loading_faults
 from kdpinn_edge.bundle.manifest import CASADI_LIBRARY, CASADI_SOURCE, FunctionName
 from kdpinn_edge.bundle.symbols import called_by_casadi, for_casadi
 from kdpinn_edge.derive.groups import has_hessian, hessian_columns, jacobian_columns

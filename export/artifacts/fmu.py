@@ -14,7 +14,7 @@ from dataclasses import replace
 from io import BytesIO
 
 from kdpinn_edge.bundle.fmi_functions import FMI_FUNCTIONS
-from kdpinn_edge.bundle.fmu import FMI3_FILE, LINUX, MEMORY, PLATFORMS, Platform, member
+from kdpinn_edge.bundle.fmu import FMI3_FILE, LINUX, PLATFORMS, Platform, member
 from kdpinn_edge.bundle.manifest import Artifact, FunctionName, Output
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.build_files import needs_libm
@@ -47,16 +47,11 @@ COMPILE = (
         "-fno-stack-protector",
         "-fno-sanitize=undefined",
     ),
-    *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-Wall", "-Wextra", "-Wpedantic", "-Werror"),
+    *("-Wall", "-Wextra", "-Wpedantic", "-Werror"),
 )
-PIC: Mapping[Artifact, Command] = {"elf": ("-fPIC",), "dylib": ("-fPIC",), "dll": ()}
-
-HEAP: Mapping[Artifact, frozenset[str]] = {
-    "elf": MEMORY,
-    "dylib": frozenset({"_calloc", "_free", "__DATA,__la_symbol_ptr"}),
-    "dll": frozenset({"GetProcessHeap", "HeapAlloc", "HeapFree", "KERNEL32.dll"}),
-}
-"""What an FMU takes its memory from, on each kind of system."""
+BARE = ("-fPIC", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
+OPTIONS: Mapping[Artifact, Command] = {"elf": BARE, "dylib": BARE, "dll": ()}
+"""Those that differ: under Windows code is position-independent as it is, and every frame has unwind information."""
 
 IMPORTS = b"LIBRARY KERNEL32.dll\nEXPORTS\nGetProcessHeap\nHeapAlloc\nHeapFree\n"
 IMPORT_LIBRARY = ("dlltool", "-m", "i386:x86-64", "-d", "heap.def", "-l", "heap.lib")
@@ -146,7 +141,7 @@ def measured_of(library: bytes, interface: Interface) -> tuple[bytes, Interface]
 
 def _checked(binary: bytes, interface: Interface, platform: Platform) -> Contents:
     made_for = for_platform(interface, platform)
-    around = Surroundings(FMI_FUNCTIONS, HEAP[made_for.target.artifact], f"{interface.name}{platform.suffix}")
+    around = Surroundings(FMI_FUNCTIONS, platform.needs, f"{interface.name}{platform.suffix}")
     return check_artifact(binary, made_for, around=around)
 
 
@@ -193,7 +188,7 @@ def _library(
     """The shared library for a platform, which has passed its gates."""
     made_for, library = for_platform(interface, platform), f"{interface.name}{platform.suffix}"
     target = made_for.target
-    compile_it = (*ZIG, "cc", "-target", SYSTEMS[platform.target], *COMPILE, *PIC[target.artifact])
+    compile_it = (*ZIG, "cc", "-target", SYSTEMS[platform.target], *COMPILE, *OPTIONS[target.artifact])
     objects = {OBJECT: object_code}
     for source in sources:
         compiled = source.replace(".c", ".o")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from xml.etree import ElementTree as Xml
 
+from kdpinn_edge.export.artifacts.fmu_units import base_unit
 from kdpinn_edge.export.artifacts.fmu_variables import Variable, Variables
 
 Attributes = Mapping[str, str]
@@ -98,7 +99,9 @@ def _units_and_log(root: Xml.Element, listed: Sequence[Variable]) -> None:
     if units:
         defined = Xml.SubElement(root, "UnitDefinitions")
         for unit in units:
-            Xml.SubElement(defined, "Unit", name=unit)
+            element, known = Xml.SubElement(defined, "Unit", name=unit), base_unit(unit)
+            if known is not None:
+                Xml.SubElement(element, "BaseUnit", known.attributes())
     Xml.SubElement(Xml.SubElement(root, "LogCategories"), "Category", LOGGED)
 
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from kdpinn_edge.bundle.elf import SharedLibrary
+from kdpinn_edge.bundle.loading import Library
+from kdpinn_edge.bundle.macho import MachLibrary
 from kdpinn_edge.bundle.manifest import Artifact, Sizes
+from kdpinn_edge.bundle.pe import PeLibrary
 from kdpinn_edge.errors import ExportError, listing
 from kdpinn_edge.export.artifacts import webassembly
 from kdpinn_edge.export.artifacts.archive import only_member
 from kdpinn_edge.export.targets.interface import Interface
 
-Binary = TypeVar("Binary")
 Kind = Artifact | Literal["static"]
 
 
@@ -111,12 +113,7 @@ WORDS: Mapping[Kind, str] = {
 MINIMUM: Mapping[Kind, frozenset[str]] = {
     "elf": frozenset({".data.rel.ro", ".dynamic", ".got", ".got.plt", ".relro_padding"}),
     "static": frozenset({".data.rel.ro"}),
-    "dylib": frozenset(
-        {
-            *("/usr/lib/libSystem.B.dylib", "dyld_stub_binder", "__mh_dylib_header", "___dso_handle"),
-            *("__DATA,__const", "__DATA,__data"),
-        }
-    ),
+    "dylib": frozenset({"__DATA,__const", "__DATA,__data", "__DATA,__la_symbol_ptr"}),
     "wasm": frozenset({"memory"}),
 }
 """Names of each kind that are always there: what the loader protects, what the system links into every library."""
@@ -163,49 +160,35 @@ def _elf_contents(file: ELFFile, symbols: Iterable[Any], linked_as: str | None =
     )
 
 
-def quiet_lief() -> Any:
-    """LIEF, which reads Mach-O and PE; what it cannot read is an ExportError, not a line on stderr."""
-    import lief
-
-    lief.logging.disable()
-    return lief
-
-
 def _dylib(artifact: bytes) -> Contents:
-    lief = quiet_lief()
-    binary = _parsed(_parsed(lief.MachO.parse(list(artifact))).at(0))
-    sections = {f"{s.segment_name!s},{s.name!s}": s.size for s in binary.sections}
-    exported = {str(s.name) for s in binary.exported_symbols}
-    itself, *libraries = (str(library.name) for library in binary.libraries)
-    return Contents(
-        exports={name if name.startswith("__") else name.removeprefix("_") for name in exported},
-        needs={str(s.name) for s in binary.imported_symbols},
-        libraries=set(libraries),
-        writable={name for name in sections if name.startswith("__DATA,")},
-        sizes=Sizes(sections["__TEXT,__text"], sections.get("__TEXT,__const", 0) + sections.get("__DATA,__const", 0)),
-        linked_as=itself.removeprefix("@rpath/"),
-        faults=[] if binary.has_code_signature else ["has no code signature, which arm64 demands"],
+    library = MachLibrary(artifact)
+    size = {name: section.in_memory for name, section in library.sections.items()}
+    return _of(
+        library,
+        writable={name for name in size if name.startswith("__DATA,")},
+        sizes=Sizes(size["__TEXT,__text"], size.get("__TEXT,__const", 0) + size.get("__DATA,__const", 0)),
+        linked_as=library.linked_as.removeprefix("@rpath/"),
     )
 
 
 def _dll(artifact: bytes) -> Contents:
-    lief = quiet_lief()
-    binary = _parsed(lief.PE.parse(list(artifact)))
-    sections = {str(s.name): s for s in binary.sections}
-    writable = lief.PE.Section.CHARACTERISTICS.MEM_WRITE
+    library = PeLibrary(artifact)
+    text, constants = (library.sections[name].in_memory for name in (".text", ".rdata"))
+    return _of(library, writable=set(), sizes=Sizes(text, constants), linked_as=library.linked_as)
+
+
+def _of(library: Library, *, writable: set[str], sizes: Sizes, linked_as: str) -> Contents:
+    """What the loader sees of a library, and what it does not."""
     return Contents(
-        exports={str(function.name) for function in binary.exported_functions},
-        needs={str(function.name) for function in binary.imported_functions},
-        libraries={str(library.name) for library in binary.imports},
-        writable={name for name, section in sections.items() if section.has_characteristic(writable)},
-        sizes=Sizes(text=sections[".text"].virtual_size, rodata=sections[".rdata"].virtual_size),
+        exports={*library.exports},
+        needs=library.needs,
+        libraries=library.libraries,
+        writable=writable,
+        sizes=sizes,
+        indirect={*library.indirect},
+        linked_as=linked_as,
+        faults=library.faults,
     )
-
-
-def _parsed(binary: Binary | None) -> Binary:
-    if binary is None:
-        raise ValueError("its format is another")
-    return binary
 
 
 def _wasm(artifact: bytes) -> Contents:

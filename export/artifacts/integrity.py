@@ -6,15 +6,16 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from kdpinn_edge.bundle.macho import MachLibrary
 from kdpinn_edge.bundle.manifest import Artifact
+from kdpinn_edge.bundle.pe import PeLibrary
+from kdpinn_edge.bundle.section import Section
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.code_signature import signed_again
-from kdpinn_edge.export.artifacts.gates import quiet_lief
 from kdpinn_edge.export.artifacts.webassembly import segments
 from kdpinn_edge.export.targets.integrity import HEAD, MAGIC, RANGE, ROOM
 from kdpinn_edge.export.targets.interface import Interface
@@ -61,8 +62,8 @@ def with_record(image: bytes, interface: Interface) -> bytes:
     image = image[:at] + filled + image[at + size :]
     if artifact != "dylib":
         return image
-    binaries = _mach_o(image)
-    return signed_again(image, binaries.at(0).code_signature.data_offset)
+    signature = MachLibrary(image).signature
+    return image if signature is None else signed_again(image, signature)
 
 
 def _joined(holes: Iterable[tuple[int, int]], most: int) -> list[tuple[int, int]]:
@@ -98,36 +99,23 @@ def _elf(image: bytes) -> Contents:
 
 def _dylib(image: bytes) -> Contents:
     """Mach-O, where the loader writes in other segments than that of the code and its constants."""
-    binaries = _mach_o(image)
-    sections = [s for s in binaries.at(0).sections if str(s.segment_name) == "__TEXT" and s.size]
-    return _merged(Part(s.virtual_address, s.offset, s.size) for s in sections), []
+    sections = (part for name, part in MachLibrary(image).sections.items() if name.startswith("__TEXT,"))
+    return _merged(_part(section) for section in sections if section.in_file), []
 
 
 def _dll(image: bytes) -> Contents:
     """PE, where addresses in the constants are relocated, and those of imported functions are filled in."""
-    lief = quiet_lief()
-    binary = lief.PE.parse(list(image))
-    if binary is None:
-        raise ValueError("it is no PE library")
-    sections = [s for s in binary.sections if str(s.name) in (".text", ".rdata")]
-    parts = [Part(s.virtual_address, s.offset, min(s.virtual_size, s.size)) for s in sections]
-    entries = [entry for block in binary.relocations for entry in block.entries]
-    addresses = [entry.address for entry in entries if entry.type == lief.PE.RelocationEntry.BASE_TYPES.DIR64]
-    addresses += [entry.iat_address for library in binary.imports for entry in library.entries]
-    return parts, [(address, address + 8) for address in addresses]
+    library = PeLibrary(image)
+    sections = (library.sections[name] for name in (".text", ".rdata"))
+    return [_part(section) for section in sections], [(address, address + 8) for address in library.relocated]
+
+
+def _part(section: Section) -> Part:
+    return Part(section.address, section.offset, section.in_file)
 
 
 def _wasm(image: bytes) -> Contents:
     return [Part(*segment) for segment in segments(image)], []
-
-
-def _mach_o(image: bytes) -> Any:
-    """The Mach-O libraries in a file; what one of them has is there as long as this is."""
-    lief = quiet_lief()
-    binaries = lief.MachO.parse(list(image))
-    if binaries is None:
-        raise ValueError("it is no Mach-O library")
-    return binaries
 
 
 READ: Mapping[Artifact, Callable[[bytes], Contents]] = {"elf": _elf, "dylib": _dylib, "dll": _dll, "wasm": _wasm}

@@ -78,6 +78,7 @@ def _words(interface: Interface) -> dict[str, str]:
     static = artifact in STATIC_FILES or artifact == "archive"
     file = STATIC_FILES.get(artifact, interface.target.library).format(interface.name)
     return {
+        "n_functions": str(len(interface.functions)),
         "kind": "c_float" if single else "c_double",
         "rust": "f32" if single else "f64",
         "class": "single" if single else "double",
@@ -100,6 +101,7 @@ def _functions(interface: Interface) -> list[dict[str, str]]:
         described.append(
             {
                 **function_words(interface, function, index),
+                "number": str(index + 1),
                 "fortran": "\n".join(fortran),
                 "rust_columns": "\n".join(rust),
                 "names_said": ", ".join(names),

@@ -16,6 +16,8 @@ from kdpinn_edge.program.simplify import multiply_adds
 
 N_ERROR, LEAST_N_ERROR, ERROR_WORK = 4096, 256, 1 << 26
 """At how many points the errors are measured: fewer where they would take more multiply-adds than ERROR_WORK."""
+AT_ONCE = 256
+"""For so many points BLAS needs no second thread, which costs many times what it saves where layers are small."""
 POINTS_PER_JUMP = 1000
 """One point of so many may be off by more: it may lie where a jump, as of `where`, is on the other side of it."""
 
@@ -44,7 +46,7 @@ def measured_errors(
     n_points = max(LEAST_N_ERROR, min(most_points, ERROR_WORK // (multiply_adds(program) or 1)))
     x = error_points(inputs, n_points).astype(reference.dtype)
     with np.errstate(all="ignore"):
-        exact: Array = interpret(program, x)
+        exact: Array = np.concatenate([interpret(program, x[i : i + AT_ONCE]) for i in range(0, n_points, AT_ONCE)])
         difference: Array = np.abs(reference(x) - exact)
     scale = np.abs(exact).max(axis=0)
     names = columns(program.outputs)

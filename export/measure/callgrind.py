@@ -79,19 +79,19 @@ def counted(library: bytes, target: Target, calls: Sequence[Call], x: bytes) -> 
         if target.cpu == "x86-64-v4" or valgrind is None:
             why = "valgrind does not know AVX-512" if target.cpu == "x86-64-v4" else "valgrind is not installed"
             return Counts(None, stack, f"instructions not counted: {why}; {seen}")
-        # valgrind tells libraries apart, not calls; in a second copy nothing but what chooses between variants runs
+        # valgrind tells libraries apart, not calls; in one more copy nothing but what chooses between variants runs
         evaluating = [call for call in calls if call.n_points]
-        copies = [[Path(folder) / f"{i}.{made}.so" for made in ("called", "loaded")] for i in range(len(evaluating))]
-        each = []
-        for (called, loaded), call in zip(copies, evaluating, strict=True):
-            for copy in (called, loaded):
-                copy.write_bytes(library)
-                each += call.words(copy, called=copy is called)
+        loaded, *copies = (Path(folder) / f"{i}.so" for i in range(1 + len(evaluating)))
+        each = evaluating[0].words(loaded, called=False)
+        for copy, call in zip(copies, evaluating, strict=True):
+            each += call.words(copy)
+        for copy in (loaded, *copies):
+            copy.write_bytes(library)
         out = Path(folder) / "counts"
         _run([valgrind, *VALGRIND, f"--callgrind-out-file={out}", str(program), *sides, "0", *each], x)
         text = out.read_text()
     totals, creator = _totals(text), re.search(r"^creator: callgrind-(\S+)$", text, re.MULTILINE)
-    instructions = tuple(totals[str(called)] - totals[str(loaded)] for called, loaded in copies)
+    instructions = tuple(totals[str(copy)] - totals[str(loaded)] for copy in copies)
     by = f"valgrind {creator[1]}" if creator else "valgrind"
     ran = f" in the code for {target.variants[-1]}" if target.variants else ""  # the one without AVX-512
     return Counts(instructions, stack, f"instructions counted by {by}{ran}; {seen}")

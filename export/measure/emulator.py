@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from mmap import mmap
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -134,8 +135,10 @@ class Machine:
         self.uc.mem_map(CODE, -(-(end - CODE) // PAGE) * PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         for address, data in parts:
             self.uc.mem_write(address, data)
-        self.uc.mem_map(STACK, STACK_BYTES, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        self.uc.mem_map(DATA, DATA_BYTES, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        self.stack = np.frombuffer(mmap(-1, STACK_BYTES), np.uint8)  # looked at in place: it is large
+        writable = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
+        self.uc.mem_map_ptr(STACK, STACK_BYTES, writable, self.stack.ctypes.data)
+        self.uc.mem_map(DATA, DATA_BYTES, writable)
         self.uc.mem_map(RETURN, 8 * TURN, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         self.uc.mem_write(RETURN, TURN * self.processor.nothing)
         for name, bits in self.processor.setup.items():
@@ -161,12 +164,12 @@ class Machine:
         """Call a function that returns int32: its arguments are pointers, and after two or three of them an int64."""
         words, pushed = self._placed(arguments)
         top = TOP - len(pushed)
-        self.uc.mem_write(STACK, PAINT.tobytes())
+        self.stack[:] = PAINT
         self.uc.mem_write(top, pushed)
         self._begin(words, top)
         self.uc.ctl_flush_tb()  # what was translated before calls the hook of before
         instructions, deepest = (self._in_turns if self.target.helpers else self._by_blocks)(symbol, top)
-        painted = np.frombuffer(self.uc.mem_read(STACK, STACK_BYTES), np.uint8) == PAINT
+        painted = self.stack == PAINT
         touched = top if painted.all() else min(top, STACK + int(np.argmin(painted)))
         return Call(self._result(), instructions, top - min(deepest, touched))
 

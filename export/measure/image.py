@@ -7,6 +7,7 @@ from io import BytesIO
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from kdpinn_edge.bundle.macho import MachLibrary
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.archive import MAGIC, only_member
 from kdpinn_edge.export.artifacts.gnu import compiler, missing
@@ -51,15 +52,13 @@ def _linked(object_code: bytes, target: Target) -> tuple[Parts, dict[str, int]]:
 
 
 def _mach_o(artifact: bytes) -> tuple[Parts, dict[str, int]]:
-    import lief
-
-    binary = lief.parse(list(artifact))
-    if not isinstance(binary, lief.MachO.Binary):
-        raise ExportError("the emulator cannot read the artifact; expected: ELF or Mach-O")
-    base = binary.imagebase
-    segments = [segment for segment in binary.segments if segment.file_size]
-    parts = [(CODE + segment.virtual_address - base, bytes(segment.content)) for segment in segments]
-    return parts, {str(s.name).removeprefix("_"): CODE + s.value - base for s in binary.exported_symbols}
+    try:
+        library = MachLibrary(artifact)
+    except ValueError as error:
+        raise ExportError(f"the emulator cannot read the artifact ({error}); expected: ELF or Mach-O") from error
+    segments = [segment for segment in library.segments.values() if segment.in_file]
+    parts = [(CODE + s.address, artifact[s.offset : s.offset + s.in_file]) for s in segments]
+    return parts, {name: CODE + address for name, address in library.exports.items()}
 
 
 def _relocated(file: ELFFile) -> tuple[Parts, dict[str, int]]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from kdpinn_edge.bundle.manifest import FunctionName, Sizes
 from kdpinn_edge.bundle.probe import probe_points
-from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.errors import BudgetError, ExportError
 from kdpinn_edge.export.artifacts.gnu import compiler
 from kdpinn_edge.export.measure import callgrind
 from kdpinn_edge.export.measure.obstacle import obstacle
+from kdpinn_edge.export.measure.self_test import check_tested
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Array
@@ -139,16 +139,9 @@ def emulated_self_test(artifact: bytes, interface: Interface) -> None:
 
 
 def _tested(machine: Machine, interface: Interface) -> Call:
-    test = machine.call(f"{interface.name}_selftest")
-    if test.result != 0:
-        raise ExportError(
-            f"{interface.library} does not pass its self-test on the emulated {interface.target.name}: "
-            f"{selftest_fault(test.result)}"
-        )
-    if machine.returned(f"{interface.name}_integrity") != 0:
-        raise ExportError(
-            f"{interface.library} has other bytes on the emulated {interface.target.name} than in its file"
-        )
+    integrity, test = machine.returned(f"{interface.name}_integrity"), machine.call(f"{interface.name}_selftest")
+    where = f"on the emulated {interface.target.name}"
+    check_tested(interface, where, integrity=integrity, selftest=test.result)
     return test
 
 

@@ -10,7 +10,7 @@ import llvmlite.binding as llvm
 
 from kdpinn_edge.bundle.manifest import LIBRARY_FILES, Artifact, Grade, Precision
 from kdpinn_edge.bundle.x86 import best_level
-from kdpinn_edge.errors import ExportError, did_you_mean
+from kdpinn_edge.errors import ExportError, NoNativeTargetError, did_you_mean
 from kdpinn_edge.export.targets import soft_float
 from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.numerics.lanes import FAST_SUFFIX
@@ -117,8 +117,10 @@ class Target:
     @property
     def hardening(self) -> tuple[str, ...]:
         """Attributes of LLVM for its functions: a frame of several pages touches each, a call lands on an instruction
-        that is marked as the begin of a function.
+        that is marked as the begin of a function. Windows wants to find its way out of every function that has a frame.
         """
+        if self.artifact == "dll":
+            return ("uwtable",)
         if self.artifact != "elf" or self.is_arm32:
             return ()
         guard = 65536  # bytes, by glibc and GCC
@@ -230,7 +232,7 @@ REFUSED = {
 def target(name: str) -> Target:
     """The target of this name; "native" is the best one that this machine runs.
 
-    Raises ExportError for an unknown name, and for "native" on a machine that no target fits.
+    Raises ExportError for an unknown name, NoNativeTargetError for "native" on a machine that no target fits.
     """
     if name == "native":
         name = _native()
@@ -251,7 +253,7 @@ def _native() -> str:
             return "aarch64"
         if machine == "x86_64" and (level := best_level(llvm.get_host_cpu_features())):
             return level
-    raise ExportError(
+    raise NoNativeTargetError(
         f"no target fits this machine ({llvm.get_process_triple()}); expected: Linux on 64-bit ARM, or on x86-64 with "
         f"AVX2 and FMA (2013 or later). Name a target to export for another machine: {', '.join(TARGETS)}"
     )

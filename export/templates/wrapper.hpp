@@ -53,6 +53,12 @@ inline constexpr ::std::int32_t wrong_size = -100;
 /// 0 if this processor returns the golden bits.
 [[nodiscard]] inline ::std::int32_t selftest() noexcept { return ::@name@_selftest(); }
 
+/// 0 if code and constants in memory are those that were exported.
+[[nodiscard]] inline ::std::int32_t integrity() noexcept { return ::@name@_integrity(); }
+
+/// Whether the library that runs has the Programs of this header; else it is another version of the model.
+[[nodiscard]] inline bool matches() noexcept { return ::@name@_matches() != 0; }
+
 } // namespace kdpinn::@name@
 
 #endif // KDPINN_MODEL_@NAME@_HPP

@@ -32,6 +32,26 @@ extern "C" {
 @end@
     fn @name@_outside(x: *const @rust@, n: i64) -> i64;
     fn @name@_selftest() -> i32;
+    fn @name@_integrity() -> i32;
+    fn @name@_model() -> *const Model;
+}
+
+/// `kdpinn_model` of kdpinn_edge.h, up to the last field that is read here.
+#[repr(C)]
+struct Model {
+    _sizes: [i32; 3],
+    n_functions: i32,
+    _described: [*const u8; 6],
+    functions: *const Function,
+}
+
+/// `kdpinn_function` of kdpinn_edge.h.
+#[repr(C)]
+struct Function {
+    _name: *const u8,
+    program_sha256: *const u8,
+    _others: [*const u8; 3],
+    _n_out: i32,
 }
 
 fn count(x: &[@rust@], n_in: usize, y: &[@rust@], n_out: usize) -> i64 {
@@ -53,6 +73,8 @@ fn checked(status: i32) -> Result<(), Error> {
 /// Columns of y for `@function@`.
 pub mod @function@ {
     pub const N_OUT: usize = @n_out@;
+    /// The hash of its Program.
+    pub const SHA256: &str = "@sha256@";
 @rust_columns@
 }
 
@@ -81,3 +103,37 @@ pub fn outside(x: &[@rust@]) -> usize {
 pub fn selftest() -> i32 {
     unsafe { @name@_selftest() }
 }
+
+/// 0 if code and constants in memory are those that were exported.
+pub fn integrity() -> i32 {
+    unsafe { @name@_integrity() }
+}
+
+/// Whether the library that runs has the Programs of this crate; else it is another version of the model.
+pub fn matches() -> bool {
+    let programs = [
+@each function@
+        @function@::SHA256,
+@end@
+    ];
+    let model = unsafe { &*@name@_model() };
+    let same = |(i, program): (usize, &&str)| unsafe {
+        core::slice::from_raw_parts((*model.functions.add(i)).program_sha256, program.len()) == program.as_bytes()
+    };
+    model.n_functions as usize == programs.len() && programs.iter().enumerate().all(same)
+}
+@each jacobian@
+
+/// The column of `jet` that is the derivative of output i by input j, both counted from 0.
+pub const fn jacobian(i: usize, j: usize) -> usize {
+    @first@ + @n_in@ * i + j
+}
+@end@
+@each hessian@
+
+/// The column of `jet` that is the derivative of output i by the inputs j and k, in either order.
+pub const fn hessian(i: usize, j: usize, k: usize) -> usize {
+    let (low, high) = if j <= k { (j, k) } else { (k, j) };
+    @first@ + @n_pairs@ * i + low * (2 * @n_in@ - 1 - low) / 2 + high
+}
+@end@

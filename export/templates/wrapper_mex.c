@@ -13,6 +13,8 @@
 @end@
  *     n = @name@_mex('outside', x)    how many points lie outside the domain box
  *     s = @name@_mex('selftest')    0 if this processor returns the golden bits
+ *     s = @name@_mex('integrity')    0 if code and constants in memory are those that were exported
+ *     s = @name@_mex('matches')    1 if the library that runs has the Programs that this file was compiled for
  */
 #include <string.h>
 
@@ -71,6 +73,14 @@ void mexFunction(int n_left, mxArray *left[], int n_right, const mxArray *right[
     }
     if (strcmp(called, "selftest") == 0 && n_right == 1) {
         left[0] = mxCreateDoubleScalar((double)@name@_selftest());
+        return;
+    }
+    if (strcmp(called, "integrity") == 0 && n_right == 1) {
+        left[0] = mxCreateDoubleScalar((double)@name@_integrity());
+        return;
+    }
+    if (strcmp(called, "matches") == 0 && n_right == 1) {
+        left[0] = mxCreateDoubleScalar((double)@name@_matches());
         return;
     }
     mexErrMsgIdAndTxt("kdpinn:call", "@name@_mex('%s') with %d arguments is no function of the model", called, n_right);

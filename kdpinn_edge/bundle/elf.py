@@ -6,7 +6,7 @@ either. Structures: "System V Application Binary Interface", chapters 4 and 5 (g
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError
@@ -272,28 +272,3 @@ class SharedLibrary:
             at = self._offset(self._one(where), size)
             for place, info, *_ in entry.iter_unpack(self._image[at : at + size]):
                 yield (place, info & 0xFFFFFFFF, info >> 32) if self._is_wide else (place, info & 0xFF, info >> 8)
-
-
-def loading_faults(
-    image: bytes, symbols: Collection[str], *, may_choose: bool, may_need: Collection[str] = ()
-) -> list[str]:
-    """Every reason not to load the library `image`: none where that runs no code, and needs and shows what it should.
-
-    It shows exactly `symbols`. `may_choose`: it may have functions that choose among others by the processor.
-    `may_need`: symbols that it may take from elsewhere.
-    """
-    try:
-        library = SharedLibrary(image)
-    except ValueError as error:
-        return [f"is no ELF library: {error}"]
-    faults = list(library.faults)
-    if library.exports != set(symbols):
-        faults.append(f"exports {sorted(library.exports)}; expected: exactly {sorted(symbols)}")
-    for what, names in (
-        ("needs the symbols", library.needs - set(may_need)),
-        ("needs the libraries", library.libraries),
-        ("chooses by code of its own what these stand for:", set() if may_choose else library.indirect),
-    ):
-        if names:
-            faults.append(f"{what} {sorted(names)}; expected: none")
-    return faults

@@ -20,12 +20,16 @@ FMI3_FILE = "{}_fmi3.fmu"
 
 @dataclass(frozen=True)
 class Platform:
-    """Machines that an FMU has one binary for: `target` in the table of targets, its folders, the end of its name."""
+    """Machines that an FMU has one binary for: `target` in the table of targets, its folders, the end of its name.
+
+    A binary may need `needs`, symbols and libraries of the system by which it takes memory.
+    """
 
     target: str
     fmi2: str
     fmi3: str
     suffix: str
+    needs: frozenset[str] = frozenset({"calloc", "free"})
 
     def binary(self, name: str, fmi: int) -> str:
         """The place of the binary of model `name` in the archive for FMI 2.0 or 3.0."""
@@ -33,11 +37,12 @@ class Platform:
 
 
 LINUX = ("Linux", "x86_64")
+HEAP = frozenset({"GetProcessHeap", "HeapAlloc", "HeapFree", "KERNEL32.dll"})
 
 PLATFORMS = {
     LINUX: Platform("x86-64", "linux64", "x86_64-linux", ".so"),
     ("Linux", "aarch64"): Platform("aarch64", "aarch64-linux", "aarch64-linux", ".so"),
-    ("Windows", "AMD64"): Platform("windows-x86-64", "win64", "x86_64-windows", ".dll"),
+    ("Windows", "AMD64"): Platform("windows-x86-64", "win64", "x86_64-windows", ".dll", HEAP),
     ("Darwin", "arm64"): Platform("macos-arm64", "darwin64", "aarch64-darwin", ".dylib"),
 }
 """By the names of `platform.system()` and `platform.machine()`. FMI 2.0 has no name for 64-bit ARM under Linux."""
@@ -46,10 +51,6 @@ PLATFORMS = {
 def platform_here() -> Platform | None:
     """The one that this machine is, or None."""
     return PLATFORMS.get((platform.system(), platform.machine()))
-
-
-MEMORY = frozenset({"calloc", "free"})
-"""What a binary for Linux needs of the C library."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def image_of(name: str, library: str, data: bytes, target: str) -> Image:
     if not library.endswith(".fmu"):
         return Image(data, target)
     here = platform_here() or PLATFORMS[LINUX]
-    return Image(member(data, here.binary(name, 2)), target_here(library, target), FMI_FUNCTIONS, MEMORY)
+    return Image(member(data, here.binary(name, 2)), target_here(library, target), FMI_FUNCTIONS, here.needs)
 
 
 def target_here(library: str, target: str) -> str:

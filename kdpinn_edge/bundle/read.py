@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from kdpinn_edge.bundle.elf import loading_faults
 from kdpinn_edge.bundle.fmu import Image, image_of
+from kdpinn_edge.bundle.loading import loading_faults
 from kdpinn_edge.bundle.manifest import (
     CASADI_LIBRARY,
     PROGRAM_FILES,

@@ -1,7 +1,7 @@
 """The x86-64 levels: what a processor must have for each, and where that can be read.
 
 `export` writes the bits into libraries that choose for themselves, and asks LLVM by its names for the level of the
-machine that it runs on; `runtime` looks for the names in /proc/cpuinfo.
+machine that it runs on; `runtime` looks for the names in /proc/cpuinfo, or asks Windows by its numbers.
 """
 
 from __future__ import annotations
@@ -18,28 +18,30 @@ class Feature:
     word      leaf_1 (ecx), leaf_7 (ebx) and leaf_80000001 (ecx) of cpuid, or xcr0: the registers that Linux saves
     linux     the name in the flags of /proc/cpuinfo; "" where it has none
     llvm      the name among LLVM's features of the host; "" where it has none
+    windows   the number for IsProcessorFeaturePresent; 0 where it has none
     """
 
     word: str
     bit: int
     linux: str = ""
     llvm: str = ""
+    windows: int = 0
 
 
 V3 = (
-    Feature("leaf_1", 0, "pni", "sse3"),
-    Feature("leaf_1", 9, "ssse3", "ssse3"),
+    Feature("leaf_1", 0, "pni", "sse3", 13),
+    Feature("leaf_1", 9, "ssse3", "ssse3", 36),
     Feature("leaf_1", 12, "fma", "fma"),
-    Feature("leaf_1", 13, "cx16", "cx16"),
-    Feature("leaf_1", 19, "sse4_1", "sse4.1"),
-    Feature("leaf_1", 20, "sse4_2", "sse4.2"),
+    Feature("leaf_1", 13, "cx16", "cx16", 14),
+    Feature("leaf_1", 19, "sse4_1", "sse4.1", 37),
+    Feature("leaf_1", 20, "sse4_2", "sse4.2", 38),
     Feature("leaf_1", 22, "movbe", "movbe"),
     Feature("leaf_1", 23, "popcnt", "popcnt"),
     Feature("leaf_1", 27),  # osxsave: Linux saves the registers of xcr0
-    Feature("leaf_1", 28, "avx", "avx"),
+    Feature("leaf_1", 28, "avx", "avx", 39),
     Feature("leaf_1", 29, "f16c", "f16c"),
     Feature("leaf_7", 3, "bmi1", "bmi"),
-    Feature("leaf_7", 5, "avx2", "avx2"),
+    Feature("leaf_7", 5, "avx2", "avx2", 40),
     Feature("leaf_7", 8, "bmi2", "bmi2"),
     Feature("leaf_80000001", 0, "lahf_lm", "sahf"),
     Feature("leaf_80000001", 5, "abm", "lzcnt"),
@@ -48,7 +50,7 @@ V3 = (
 )
 V4 = (
     *V3,
-    Feature("leaf_7", 16, "avx512f", "avx512f"),
+    Feature("leaf_7", 16, "avx512f", "avx512f", 41),
     Feature("leaf_7", 17, "avx512dq", "avx512dq"),
     Feature("leaf_7", 28, "avx512cd", "avx512cd"),
     Feature("leaf_7", 30, "avx512bw", "avx512bw"),
@@ -75,6 +77,15 @@ def masks(level: str) -> dict[str, int]:
 def linux_flags(level: str) -> tuple[str, ...]:
     """The names that /proc/cpuinfo must have for this level; none for what is no level of x86-64."""
     return tuple(feature.linux for feature in LEVELS.get(level, ()) if feature.linux)
+
+
+def windows_features(level: str) -> dict[str, int]:
+    """The features of this level that Windows tells, and their numbers; none for what is no level of x86-64.
+
+    It does not tell fma, movbe, popcnt, f16c, bmi, lahf_lm and lzcnt, which every processor of Intel and AMD with avx2
+    has, and those of AVX-512 one by one. Before version 2004 of Windows 10 it told fewer.
+    """
+    return {feature.linux: feature.windows for feature in LEVELS.get(level, ()) if feature.windows}
 
 
 def best_level(llvm_features: Mapping[str, bool]) -> str | None:

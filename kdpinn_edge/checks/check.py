@@ -32,7 +32,7 @@ from kdpinn_edge.certificates.checker import prove
 from kdpinn_edge.checks.again import Again
 from kdpinn_edge.display import new_figure, table_html, table_text
 from kdpinn_edge.engines import load_opened
-from kdpinn_edge.errors import BundleError, KdpinnError, MisfitError, ProfileError, listing
+from kdpinn_edge.errors import BundleError, KdpinnError, MisfitError, NoNativeTargetError, ProfileError, listing
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Array, Program, columns
 from kdpinn_edge.runtime.load import Key
@@ -211,7 +211,7 @@ def _verdict(name: str, call: Callable[[], str]) -> CheckResult:
     except ProfileError as error:
         return CheckResult(name, "skipped", str(error))
     except KdpinnError as error:
-        elsewhere = isinstance(error, MisfitError) or isinstance(error.__cause__, ImportError)
+        elsewhere = isinstance(error, MisfitError | NoNativeTargetError) or isinstance(error.__cause__, ImportError)
         result: Status = "skipped" if elsewhere else "failed"
         return CheckResult(name, result, str(error))
 

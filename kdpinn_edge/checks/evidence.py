@@ -37,7 +37,7 @@ from kdpinn_edge.runtime.load import Key
 SCHEMA = 1
 Outcome = Literal["met", "met in part", "not met", "open"]
 
-TOOLS = ("kdpinn-edge", "numpy", "numba", "llvmlite", "onnx", "onnxruntime", "cffi", "pyelftools", "lief", "unicorn")
+TOOLS = ("kdpinn-edge", "numpy", "numba", "llvmlite", "onnx", "onnxruntime", "cffi", "pyelftools", "unicorn")
 
 
 @dataclass(frozen=True)

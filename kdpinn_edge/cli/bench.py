@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,8 +30,8 @@ BUDGET = "10ms"
 Result = tuple[dict[str, Any], bool]
 
 
-def table(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool) -> Result:
-    """Measure and show every backend."""
+def table(bundle: Path, options: BenchOptions, out: Console, status: Console, quiet: bool, *, source: str) -> Result:
+    """Measure and show every backend; `source` is what the user called the bundle."""
     if options.report:
         check_folder(options.report, BenchError)
     if (options.points, options.percentile, options.samples) != (POINTS, PERCENTILE, None):
@@ -55,7 +56,7 @@ def table(bundle: Path, options: BenchOptions, out: Console, status: Console, qu
                 out.print(line, soft_wrap=True, markup=False)
         if comparison:
             text_tables.print_comparison(out, comparison)
-        out.print(f"Next: {_next(bundle, options)}", soft_wrap=True, markup=False)
+        out.print(f"Next: {_next(source, options)}", soft_wrap=True, markup=False)
     if options.report:
         from kdpinn_edge.comparison.report import write_report
 
@@ -97,11 +98,11 @@ def frontier(bundle: Path, options: BenchOptions, out: Console, status: Console,
     return document | {"absent": [asdict(missing) for missing in absent]}, True
 
 
-def _next(bundle: Path, options: BenchOptions) -> str:
+def _next(source: str, options: BenchOptions) -> str:
     """What to do with the figures: the page of everything, or the way to use the library."""
     if not options.report:
-        return f"kdpinn-edge bench {bundle} --full --out bench.json --report bench.html"
-    return f"kdpinn-edge bench {bundle} --budget {BUDGET} --points 10000, or open {options.report}"
+        return f"kdpinn-edge bench {shlex.quote(source)} --full --out bench.json --report bench.html"
+    return f"kdpinn-edge bench {shlex.quote(source)} --budget {BUDGET} --points 10000, or open {options.report}"
 
 
 def _budget_ns(options: BenchOptions) -> int:
@@ -147,7 +148,7 @@ def _measured(
     if options.out:
         check_out(options.out, resume=options.resume, force=options.force)
     status.print(
-        f"measuring {bundle}: {len(configs)} backends in {estimate_s(configs, protocol):.0f} s",
+        f"measuring {read_manifest(bundle).name}: {len(configs)} backends in {estimate_s(configs, protocol):.0f} s",
         soft_wrap=True,
         markup=False,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,8 @@ def bench(
     """Compare the backends of a bundle, or of any model, exported for here; or hold one to a budget."""
     from kdpinn_edge.cli import bench as command
 
-    run = command.frontier if frontier else command.table if options.budget is None else command.gate
+    table = partial(command.table, source=source)
+    run = command.frontier if frontier else table if options.budget is None else command.gate
     with source_options.bundle(source) as bundle:
         document, passed = run(bundle, options, stdout(), stderr(), quiet=as_json)
     if as_json:
@@ -39,9 +41,15 @@ def bench_zoo(
         typer.Argument(help="Which problems.  [default: all of the zoo]", autocompletion=problem_names),
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Of one PROBLEM: a run folder or a model of the zoo.  [default: the zoo's]")
+        list[str] | None,
+        typer.Option(
+            help="Of one PROBLEM: a run folder or a model of the zoo; repeatable, for runs of other seeds.  [default: "
+            "the zoo's]"
+        ),
     ] = None,
-    student: Annotated[str | None, typer.Option(help="The same.  [default: the zoo's]")] = None,
+    student: Annotated[
+        list[str] | None, typer.Option(help="The same, one for each teacher.  [default: the zoo's]")
+    ] = None,
     n_points: PointsPerCall = None,
     out: Annotated[Path | None, typer.Option(help="A folder for the records, one PROBLEM.json each.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the records in OUT.")] = False,
@@ -64,8 +72,8 @@ def bench_zoo(
             report = announcing(said, progress)
             found = paper_comparison(
                 name,
-                teacher=teacher,
-                student=student,
+                teacher=teacher or (),
+                student=student or (),
                 n_points=n_points or (),
                 out=out / f"{name}.json" if out else None,
                 resume=resume,

@@ -19,18 +19,21 @@ def ended_by_interrupt() -> Iterator[None]:
     For the main thread, and for work that an interrupt may end anywhere.
     """
     came = False
+    has_alarm = hasattr(signal, "setitimer")  # Windows has none
 
     def interrupted(number: int, frame: object) -> NoReturn:
         nonlocal came
         came = True
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_AFTER_S)
+        if has_alarm:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_AFTER_S)
         raise KeyboardInterrupt
 
     def unraisable(lost: Any) -> None:
         if not isinstance(lost.exc_value, KeyboardInterrupt):
             sys.__unraisablehook__(lost)
 
-    handlers = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGALRM)}
+    numbers = (signal.SIGINT, signal.SIGALRM) if has_alarm else (signal.SIGINT,)
+    handlers = {number: signal.signal(number, interrupted) for number in numbers}
     hook, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
         yield
@@ -40,6 +43,7 @@ def ended_by_interrupt() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handlers[signal.SIGALRM])
+        if has_alarm:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, handlers[signal.SIGALRM])
         sys.unraisablehook = hook

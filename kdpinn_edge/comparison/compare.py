@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kdpinn_edge.comparison.ratios import Ratio, has_changed
 from kdpinn_edge.comparison.record import Record
-from kdpinn_edge.comparison.statistics import LatencyRow, Ratio, has_changed, rows
+from kdpinn_edge.comparison.statistics import LatencyRow, rows
 
 LEAST_EFFECT = 0.05
 

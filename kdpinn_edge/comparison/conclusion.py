@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from kdpinn_edge.comparison.ratios import Ratio, quotient
 from kdpinn_edge.comparison.record import Entry, Mode, Record
-from kdpinn_edge.comparison.statistics import LatencyRow, Percentile, Ratio, quotient, rows
+from kdpinn_edge.comparison.statistics import LatencyRow, Percentile, rows
 
 Place = Literal["from C", "from Python"]
 PLACES: tuple[Place, ...] = ("from C", "from Python")

@@ -1,9 +1,4 @@
-"""What the machine does to a turn, as its kernel counts it, and the rule by which a turn is spoilt.
-
-The rule looks at neither the calls nor their partner, so that it cannot choose a result: a turn is spoilt where other
-virtual machines took more than STOLEN of it, or where a loop that is always the same takes more than CHANGED times as
-long on the core after it as before, or the other way round: the core changed its speed within the turn.
-"""
+"""What the machine does to a turn, as its kernel counts it; a turn is spoilt of which others took a large part."""
 
 from __future__ import annotations
 
@@ -22,30 +17,25 @@ from kdpinn_edge.runtime.timing import Loop
 
 T = TypeVar("T")
 
-STOLEN, CHANGED = 0.25, 1.5
+STOLEN = 0.25  # of a turn
 STOLEN_FIELD = 8  # of a line cpuN in /proc/stat, the name of the processor being field 0
 
 
 def is_spoilt(disturbance: Disturbance | None) -> bool:
-    """Whether the machine spoilt the turn, by the rule above."""
-    if disturbance is None:
-        return False
-    before, after = disturbance.work_ns
-    changed = max(before, after) > CHANGED * min(before, after)
-    return changed or disturbance.stolen_ns > STOLEN * disturbance.wall_ns
+    """Whether other virtual machines took more than STOLEN of the turn."""
+    return disturbance is not None and disturbance.stolen_ns > STOLEN * disturbance.wall_ns
 
 
 def watched(loop: Loop, cpus: Sequence[int], work: Callable[[], T]) -> tuple[T, Disturbance]:
     """Do `work`, calls of `loop` on `cpus`, and say what the machine did meanwhile."""
     process = psutil.Process(loop.pid if isinstance(loop, CLoop) else None)
-    before = loop.known_work_ns()
     waited, stolen, switches = _waited_ns(process.pid), _stolen_ns(cpus), process.num_ctx_switches().involuntary
     start_ns = perf_counter_ns()
     result = work()
     wall_ns = perf_counter_ns() - start_ns
     waited, stolen = _waited_ns(process.pid) - waited, _stolen_ns(cpus) - stolen
     switches = process.num_ctx_switches().involuntary - switches
-    return result, Disturbance(wall_ns, max(waited, 0), stolen, switches, (before, loop.known_work_ns()))
+    return result, Disturbance(wall_ns, max(waited, 0), stolen, switches)
 
 
 def _waited_ns(pid: int) -> int:

@@ -14,10 +14,20 @@ from pathlib import Path
 import psutil
 
 from kdpinn_edge.comparison.record import Conditions, Machine
+from kdpinn_edge.errors import BenchError
 
 HIDDEN = "not visible"
 CPU, CLOCK = Path("/sys/devices/system/cpu"), Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 CACHE_BYTES = 32 << 20  # where the kernel does not say
+
+
+def check_system() -> None:
+    """Raise BenchError where the system is not one that a comparison can be made on: call it before anything else."""
+    if not hasattr(os, "sched_getaffinity"):
+        raise BenchError(
+            f"a comparison needs Linux, which says when it let a process run and where; this machine runs "
+            f"{platform.system()}. For another machine: export --with-bench, and run the program there."
+        )
 
 
 def this_machine() -> Machine:

@@ -5,11 +5,13 @@ Teacher and student become a bundle each, so that every backend evaluates both:
     student for teacher    in one runtime, the teacher's time over the student's
     native for framework   of one network, the framework's time over the library's
     both                   the teacher's time in the framework over the student's in the library
+
+Errors depend on the seed of the training, times do not: of several runs all errors are given, and the first is timed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,14 +23,17 @@ from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.backend_config import BackendConfig
+from kdpinn_edge.comparison.machine import check_system
 from kdpinn_edge.comparison.published import PAPER
+from kdpinn_edge.comparison.ratios import Ratio, quotient
 from kdpinn_edge.comparison.record import Protocol, Record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure
-from kdpinn_edge.comparison.statistics import LatencyRow, Ratio, quotient, rows, summary
+from kdpinn_edge.comparison.statistics import LatencyRow, rows, summary
 from kdpinn_edge.errors import BenchError, did_you_mean
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import Model, find_model
 from kdpinn_edge.problems import Problem
+from kdpinn_edge.program.ir import Program, parameters
 from kdpinn_edge.runtime import load
 
 Role = Literal["teacher", "student"]
@@ -67,11 +72,31 @@ class Tail:
 
 
 @dataclass(frozen=True)
+class Errors:
+    """The root-mean-square errors of a teacher and of its student against the reference, over 20 000 random points."""
+
+    teacher: float
+    student: float
+
+    @property
+    def increase(self) -> float:
+        """The share by which the student's is larger."""
+        return self.student / self.teacher - 1
+
+
+@dataclass(frozen=True)
 class PaperComparison:
-    """Teacher and student of one problem through the same backends. `record` has every sample, and both RMSE."""
+    """Teacher and student of one problem through the same backends. `record` has every sample of the pair that was
+    timed, and both RMSE; `others` are the errors of the pairs of other seeds.
+    """
 
     problem: str
     record: Record
+    others: tuple[Errors, ...] = ()
+
+    def errors(self) -> tuple[Errors, ...]:
+        """The errors of every pair, that of the timed one first."""
+        return (Errors(self.rmse("teacher"), self.rmse("student")), *self.others)
 
     def rmse(self, role: Role) -> float:
         """Root-mean-square error of the deployed network against the reference solution, over 20 000 random points."""
@@ -125,6 +150,7 @@ class PaperComparison:
             "threads": self.threads,
             "paper": asdict(PAPER) | {"points_within_student_ns": self.points_within(PAPER.student_ns)},
             "rmse": {role: self.rmse(role) for role in ROLES},
+            "rmse_of_seeds": [asdict(found) for found in self.errors()],
             "speed_ups": [asdict(found) for found in self.speed_ups()],
             "tails": [asdict(found) for found in self.tails()],
         }
@@ -138,8 +164,8 @@ def pairs() -> tuple[str, ...]:
 def paper_comparison(
     problem: str,
     *,
-    teacher: str | None = None,
-    student: str | None = None,
+    teacher: Sequence[str] = (),
+    student: Sequence[str] = (),
     backends: Sequence[str] = BACKENDS,
     n_points: Sequence[int] = (),
     protocol: Protocol = PROTOCOL,
@@ -150,25 +176,37 @@ def paper_comparison(
 ) -> PaperComparison:
     """Compare teacher and student of `problem` in each of `backends`, as `protocol` has it, at its n or at `n_points`.
 
-    They are those of the zoo, or what `find_model` finds. `out`, `resume`, `force` and `report` are as for `measure`.
-    Raises BenchError where the zoo lacks one that is wanted of it, or where a model solves another problem, and as
-    `measure` does.
+    They are those of the zoo, or what `find_model` finds: of several runs, each with its own seed, as many of the one
+    as of the other, in the same order. All have errors, and the first pair is timed. `out`, `resume`, `force` and
+    `report` are as for `measure`. Raises BenchError where the zoo lacks one that is wanted of it, where a model solves
+    another problem or has another size than the first, and as `measure` does.
     """
+    check_system()
     if not (teacher and student) and problem not in pairs():
         raise BenchError(
             f"the zoo has no teacher and student of {problem!r}; expected: {', '.join(pairs())}"
             f"{did_you_mean(problem, pairs())}"
         )
     solved = problems.problem(problem)
-    names = {"teacher": teacher or f"{problem}_teacher", "student": student or f"{problem}_student"}
-    models = {role: _model(names[role], role, solved) for role in ROLES}
+    named = {"teacher": teacher or [f"{problem}_teacher"], "student": student or [f"{problem}_student"]}
+    if len(named["teacher"]) != len(named["student"]):
+        raise BenchError(
+            f"{len(named['teacher'])} teachers and {len(named['student'])} students; expected: as many of the one "
+            "as of the other, each student with its teacher in the same place"
+        )
+    models, *others = (
+        {role: _model(name, role, solved) for role, name in zip(ROLES, pair, strict=True)}
+        for pair in zip(*(named[role] for role in ROLES), strict=True)
+    )
+    _check_sizes(models, others)
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
         configs = [
             config for role in ROLES for config in _configs(models[role], role, solved, backends, Path(folder) / role)
         ]
+        errors = tuple(_errors(pair, solved, Path(folder) / str(k)) for k, pair in enumerate(others, 1))
         chosen = replace(protocol, n_points=tuple(n_points)) if n_points else protocol
         record = measure(configs, chosen, name=problem, out=out, resume=resume, force=force, report=report)
-    return PaperComparison(problem, record)
+    return PaperComparison(problem, record, errors)
 
 
 def entry_name(backend: str, role: Role) -> str:
@@ -190,14 +228,38 @@ def _model(name: str, role: Role, solved: Problem) -> Model:
 
 
 def _configs(model: Model, role: Role, solved: Problem, backends: Sequence[str], bundle: Path) -> list[BackendConfig]:
-    export_bundle(
-        model.program, bundle, name=_subject_name(solved.name, role), inputs=model.inputs, outputs=model.outputs
-    )
-    rmse = _rmse(bundle, solved)
+    rmse = _exported_rmse(model, role, solved, bundle)
     return [
         BackendConfig(entry_name(config.name, role), config.backend, bundle, rmse=rmse)
         for config in selection.named(backends, bundle)
     ]
+
+
+def _check_sizes(first: Mapping[Role, Model], others: Sequence[Mapping[Role, Model]]) -> None:
+    """Raise BenchError where a network differs from the first one in more than its weights: one is timed for all."""
+    for role in ROLES:
+        shapes = [_shapes(pair[role].program) for pair in (first, *others)]
+        for k, found in enumerate(shapes):
+            if found != shapes[0]:
+                raise BenchError(
+                    f"{role} number {k + 1} has another size than the first; expected: runs that differ in their seed. "
+                    "Compare networks of other sizes in another command."
+                )
+
+
+def _shapes(program: Program) -> list[tuple[str, list[tuple[int, ...]]]]:
+    return [(type(op).__name__, [array.shape for array in parameters(op)]) for op in program.ops]
+
+
+def _errors(pair: Mapping[Role, Model], solved: Problem, folder: Path) -> Errors:
+    return Errors(*(_exported_rmse(pair[role], role, solved, folder / role) for role in ROLES))
+
+
+def _exported_rmse(model: Model, role: Role, solved: Problem, bundle: Path) -> float:
+    """Export `model` into `bundle`, and return its error."""
+    name = _subject_name(solved.name, role)
+    export_bundle(model.program, bundle, name=name, inputs=model.inputs, outputs=model.outputs)
+    return _rmse(bundle, solved)
 
 
 def _rmse(bundle: Path, problem: Problem) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
 from kdpinn_edge.comparison.durations import duration
-from kdpinn_edge.comparison.paper import ROLES, PaperComparison, SpeedUp
+from kdpinn_edge.comparison.paper import Errors, PaperComparison, SpeedUp
 from kdpinn_edge.comparison.published import PAPER
 from kdpinn_edge.comparison.text_tables import interval, print_absent, print_table, times
 
@@ -16,11 +17,7 @@ from kdpinn_edge.comparison.text_tables import interval, print_absent, print_tab
 def print_paper(console: Console, comparison: PaperComparison) -> None:
     """Print errors, speed-ups with their intervals, latencies with the limit that they are within."""
     record = comparison.record
-    errors = ", ".join(f"{role} {comparison.rmse(role):.1e}" for role in ROLES)
-    increase = 100 * (comparison.rmse("student") / comparison.rmse("teacher") - 1)
-    console.print(
-        f"[bold]{comparison.problem}[/]: RMSE against the reference: {errors} ({increase:+.2f} %)", soft_wrap=True
-    )
+    console.print(f"[bold]{comparison.problem}[/]: {errors_line(comparison.errors())}", soft_wrap=True)
 
     own = "threads of its own choice"
     threads = own if comparison.threads is None else f"{comparison.threads} thread(s)"
@@ -52,6 +49,24 @@ def print_paper(console: Console, comparison: PaperComparison) -> None:
     print_table(console, table)
     print_absent(console, record.absent)
     print_published(console, comparison)
+
+
+def errors_line(errors: Sequence[Errors]) -> str:
+    """Write the errors of teacher and student: of several seeds their medians, and from where to where they reach."""
+    if len(errors) == 1:
+        (only,) = errors
+        return (
+            f"RMSE against the reference: teacher {only.teacher:.1e}, student {only.student:.1e} ({only.increase:+.2%})"
+        )
+    teachers, students, increases = zip(*((e.teacher, e.student, e.increase) for e in errors), strict=True)
+    return (
+        f"RMSE against the reference, median and range of {len(errors)} seeds: teacher {_spread(teachers, '.1e')}, "
+        f"student {_spread(students, '.1e')}, the student's larger by {_spread(increases, '+.2%')}"
+    )
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def print_published(console: Console, comparison: PaperComparison) -> None:

@@ -11,33 +11,39 @@ import numpy as np
 from kdpinn_edge.comparison.record import Mode, Protocol
 
 SHORTEST_TURN_S = 0.02
+CLOSED_TURNS = 3  # of a row in each round: so many have an interval; the other modes have one
 LONGEST_TURN = 3.0  # times the turn of the protocol
 GRACE = 1.1  # times the plan: then the run ends, wherever it is
 
 
 @dataclass(frozen=True)
 class Turn:
-    """`entry` at n points in `mode`; `index` is its place in the plan."""
+    """`entry` at n points in `mode`; `index` is its place in the plan, and `lap` counts the passes of a process: each
+    round has CLOSED_TURNS of them.
+    """
 
     index: int
     process: int
-    round: int
+    lap: int
     entry: str
     n: int
     mode: Mode
 
 
 def plan(protocol: Protocol, cells: Sequence[tuple[str, int, Mode]]) -> list[Turn]:
-    """Every Turn: in each round of each process every cell (entry, n, mode) has one, in random order.
+    """Every Turn: in each round of each process every cell (entry, n, mode) has one, and those of the closed mode have
+    CLOSED_TURNS, in random order.
 
     The same for the same protocol and cells, so that a run can go on.
     """
     rng = np.random.default_rng(protocol.seed)
+    closed = [cell for cell in cells if cell[2] == "closed"]
     order = [
-        (process, number, cells[k])
+        (process, lap, those[k])
         for process in range(protocol.processes)
-        for number in range(protocol.rounds)
-        for k in rng.permutation(len(cells))
+        for lap in range(CLOSED_TURNS * protocol.rounds)
+        for those in (closed if lap % CLOSED_TURNS else cells,)
+        for k in rng.permutation(len(those))
     ]
     return [Turn(index, process, number, *cell) for index, (process, number, cell) in enumerate(order)]
 
@@ -46,8 +52,9 @@ class Timetable:
     """The clock of a run that takes `planned_s` in `processes` generations of processes.
 
     What loading takes is known when it has happened; the rest is divided equally among the turns that are left, again
-    at each turn. A round that has no time for SHORTEST_TURN_S per turn is left out, with those behind it; so is a
-    generation that cannot be loaded in time. Only the first round of the first generation is taken in any case.
+    at each turn. A lap that has no time for SHORTEST_TURN_S per turn is left out, with those behind it; so is a
+    generation that cannot be loaded in time. Only the first round of the first generation is taken in any case, so that
+    there are intervals.
     Without `is_binding` every turn is taken, as long as the protocol says. `now_s` is the clock.
     """
 
@@ -91,16 +98,19 @@ class Timetable:
         behind = min(self._processes - generation - 1, possible)
         self._until_s = self._now_s() + (left_s - behind * self._loading_s) / (behind + 1)
 
-    def has_time(self, number: int, n_turns: int) -> bool:
-        """Whether round 0, 1, … of a generation, of `n_turns`, can begin."""
-        if not self._is_binding or number == 0:
+    def has_time(self, lap: int, n_turns: int) -> bool:
+        """Whether lap 0, 1, … of a generation, of `n_turns`, can begin."""
+        if not self._is_binding or lap == 0 or self._is_needed(lap):
             return True
         return (self._until_s - self._now_s()) / n_turns >= SHORTEST_TURN_S
 
-    def is_over(self, number: int) -> bool:
-        """Whether the time is up even for round 0, 1, … of the generation, which has begun."""
-        is_needed = self._generation == 0 and number == 0
-        return self._is_binding and not is_needed and self.elapsed_s > GRACE * self.planned_s
+    def is_over(self, lap: int) -> bool:
+        """Whether the time is up even for lap 0, 1, … of the generation, which has begun."""
+        return self._is_binding and not self._is_needed(lap) and self.elapsed_s > GRACE * self.planned_s
+
+    def _is_needed(self, lap: int) -> bool:
+        """Whether there are no intervals without it."""
+        return self._generation == 0 and lap < CLOSED_TURNS
 
     def turn_s(self, n_turns: int, overhead_s: float) -> float:
         """The seconds of the next turn, where `n_turns` are left in the generation, each with an overhead."""

@@ -19,7 +19,7 @@ from kdpinn_edge.errors import BenchError, listing
 from kdpinn_edge.files import write_whole
 from kdpinn_edge.reading import MIB, read_whole
 
-SCHEMA = 3
+SCHEMA = 4
 LARGEST = 256 * MIB
 """Bytes that a record may have."""
 
@@ -38,12 +38,12 @@ MODES: tuple[Mode, ...] = ("closed", "periodic", "periodic, load", "cold", "firs
 class Protocol:
     """The protocol of a comparison. Two records are comparable where theirs are equal.
 
-    Each backend is loaded in `processes` processes, one after another, each taking `rounds` turns per n and mode in a
-    random order that `seed` decides; a turn lasts about `turn_seconds`, in periodic modes longer where `least_samples`
-    in all need it. With a `budget_s` the run keeps to so many seconds: turns get shorter, and the last rounds and
-    processes are left out, where the machine is slow. A backend that is not loaded within `loading_s`, where that is
-    given, is left out. `deadline_ns` is what a latency may not exceed. Entries with threads of their own choice are
-    measured in the modes "closed" and "first" alone.
+    Each backend is loaded in `processes` processes, one after another, each taking `rounds` times one turn per n and
+    mode, in the closed mode three, in a random order that `seed` decides; a turn lasts about `turn_seconds`, in
+    periodic modes longer where `least_samples` in all need it. With a `budget_s` the run keeps to so many seconds:
+    turns get shorter, and the last rounds and processes are left out, where the machine is slow. A backend that is not
+    loaded within `loading_s`, where that is given, is left out. `deadline_ns` is what a latency may not exceed. Entries
+    with threads of their own choice are measured in the modes "closed" and "first" alone.
     """
 
     n_points: tuple[int, ...]
@@ -155,15 +155,13 @@ class Absent:
 @dataclass(frozen=True)
 class Disturbance:
     """What the machine did during one turn of `wall_ns`: how long the process waited for its core while others had it,
-    what other virtual machines took (in steps of 10 ms), how often the process was put off the core; and what a loop
-    that is always the same took on the core before the turn and after it.
+    what other virtual machines took (in steps of 10 ms), and how often the process was put off the core.
     """
 
     wall_ns: int
     waited_ns: int
     stolen_ns: int
     switches: int
-    work_ns: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -171,14 +169,15 @@ class Block:
     """The samples of one turn, in order: `turn` is its place in the plan, -1 for what comes before the first, and
     `process` counts processes of the run.
 
-    In the closed mode `pairs_ns` has the times on the core of a call and of a call of the partner, pair by pair; in
+    In the closed mode `pairs_ns` has pair by pair the times on the core of a call and of a call of the partner, and the
+    longest that the known work took before, between and after them; in
     periodic modes `on_core_ns` has for each sample what the latency would be on a core that nobody else used.
     """
 
     turn: int
     process: int
     samples_ns: tuple[float, ...]
-    pairs_ns: tuple[tuple[float, float], ...] = ()
+    pairs_ns: tuple[tuple[float, float, float], ...] = ()
     on_core_ns: tuple[float, ...] = ()
     disturbance: Disturbance | None = None
 
@@ -289,8 +288,8 @@ def read_record(path: str | os.PathLike[str]) -> Record:
         schema = msgspec.json.decode(text, type=_Schema).schema
         if schema != SCHEMA:
             raise BenchError(
-                f"{path}: a record of schema {schema}; expected: {SCHEMA}, which has pairs of calls and times on the "
-                "core. They cannot be made of other records: measure again."
+                f"{path}: a record of schema {schema}; expected: {SCHEMA}, which has the known work beside every "
+                "pair of calls. It cannot be made of other records: measure again."
             )
         record = msgspec.json.decode(text, type=Record)
         if msgspec.json.decode(msgspec.json.encode(record)) != msgspec.json.decode(text):

@@ -15,15 +15,16 @@ from kdpinn_edge.errors import BenchError, did_you_mean
 
 DEADLINE_NS = 10_000_000
 N_POINTS = (1, 100, 10_000, 100_000)
+QUICK_S = 40.0
 QUICK = Protocol(
     n_points=(1, 100, 10_000),
     modes=("closed", "periodic"),
     processes=4,
-    rounds=4,
+    rounds=2,
     turn_seconds=0.03,
     deadline_ns=DEADLINE_NS,
     seed=0,
-    budget_s=40.0,
+    budget_s=QUICK_S,
     loading_s=60.0,
 )
 FULL = Protocol(

@@ -242,15 +242,15 @@ class _Run:
         out: Path | None,
         advance: Callable[[str], None],
     ) -> None:
-        """Take `turns` of one generation, round by round, while there is time."""
+        """Take `turns` of one generation, lap by lap, while there is time."""
         saved_s, left = monotonic(), len(turns)
         try:
-            for number in sorted({turn.round for turn in turns}):
-                those = [turn for turn in turns if turn.round == number]
-                if not table.has_time(number, len(those)):
+            for lap in sorted({turn.lap for turn in turns}):
+                those = [turn for turn in turns if turn.lap == lap]
+                if not table.has_time(lap, len(those)):
                     return
                 for turn in those:
-                    if table.is_over(number):
+                    if table.is_over(lap):
                         return
                     if turn.entry in workers and not self._is_absent(turn):
                         advance(f"{turn.entry}, {turn.n:,} points, {turn.mode}")
@@ -395,7 +395,7 @@ class _Run:
                 own = replace(own, batch=earlier.batch) if earlier else own
                 pairs, disturbance = worker.paired(turn.n, (own, partner), seconds)
                 kept = pairs.samples_ns[:: -(-len(pairs.samples_ns) // MOST_KEPT)]
-                those = tuple((a, b) for a, b in _rounded(pairs.pairs_ns, digits=2))
+                those = tuple((a, b, work) for a, b, work in _rounded(pairs.pairs_ns, digits=2))
                 block = Block(index, process, tuple(_rounded(kept)), pairs_ns=those, disturbance=disturbance)
                 self._add(key, own.batch, None, block)
             case "cold":

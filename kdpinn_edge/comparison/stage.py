@@ -15,6 +15,7 @@ from rich.console import Console
 
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE, read_manifest
 from kdpinn_edge.comparison import selection
+from kdpinn_edge.comparison.machine import check_system
 from kdpinn_edge.comparison.record import Record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure
 from kdpinn_edge.comparison.statistics import rows
@@ -97,8 +98,9 @@ def bench(
 def bundle_of(source: str | os.PathLike[str] | Program, **stated: Any) -> Iterator[Path]:
     """The bundle that a source is, or that is made of it here in float32, for as long as it is needed.
 
-    What is `stated` of it are the arguments of `find_model`.
+    What is `stated` of it are the arguments of `find_model`. Raises BenchError where no comparison can be made.
     """
+    check_system()
     if not isinstance(source, Program) and (Path(source) / MANIFEST_FILE).exists():
         yield Path(source)
         return

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import betaincinv, polygamma, psi, stdtrit
+from scipy.special import betaincinv
 
-from kdpinn_edge.comparison.disturbance import is_spoilt
+from kdpinn_edge.comparison.backend import Layer
+from kdpinn_edge.comparison.ratios import CONFIDENCE, Ratio, ratio, undisturbed_ns
 from kdpinn_edge.comparison.record import KNOWN_WORK, Block, Cell, Device, Entry, Mode, Record
 from kdpinn_edge.errors import BenchError
 
@@ -22,13 +21,6 @@ Verdict = Literal["held", "missed", "not decidable here"]
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 BEYOND = 10  # samples beyond a percentile, for it to be one
-CONFIDENCE = 0.95
-DRAWS = 400
-LEAST_TURNS = 3  # two that are alike by chance would be believed
-LEAST_KNOWN = 4  # errors, to learn from each other
-MOST_PRIOR = 6.0  # degrees of freedom that come from the others
-WIDEST = 2.0
-"""An interval whose ends are further apart than this factor decides nothing."""
 
 REFERENCE = {"kernel in C": "library, C loop", "call from Python": "library, cffi", "framework call": "library, cffi"}
 """For each layer the backend that the others are compared with."""
@@ -40,34 +32,6 @@ class Percentile:
 
     p: float
     ns: float
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How many times as long one call takes as another, in time on the core: `factor`.
-
-    A repetition of the run is expected in [low, high] in 95 of 100 cases. `spread` is the standard error of the
-    logarithm, with `freedom` degrees. The three are None, and `freedom` is 0, where there are less than three
-    turns. It rests on `turns`; `spoilt` others were left out.
-    """
-
-    factor: float
-    low: float | None
-    high: float | None
-    spread: float | None
-    freedom: float
-    turns: int
-    spoilt: int
-
-    @property
-    def is_decidable(self) -> bool:
-        """Whether the interval is narrow enough to say anything."""
-        return self.low is not None and self.high is not None and self.high <= WIDEST * self.low
-
-    @property
-    def is_longer(self) -> bool:
-        """Whether the call takes longer than the other, beyond noise: how many times as long may be open."""
-        return self.low is not None and self.low > 1
 
 
 @dataclass(frozen=True)
@@ -168,13 +132,10 @@ def device_rows(device: Device) -> tuple[DeviceRow, ...]:
 
 
 def rows(record: Record) -> tuple[LatencyRow, ...]:
-    """A LatencyRow for each Cell of `record`, in its order; the errors of their ratios are moderated by each other."""
+    """A LatencyRow for each Cell of `record`, in its order."""
     entries = {entry.name: entry for entry in record.entries}
-    found = [row(cell, entries.get(cell.entry), record.protocol.deadline_ns) for cell in record.cells]
-    measured = [i for i, each in enumerate(found) if each.work or (each.ratio and each.ratio.spread)]
-    for i, better in zip(measured, moderated([_measured(found[i]) for i in measured]), strict=True):
-        found[i] = replace(found[i], work=better) if found[i].work else replace(found[i], ratio=better)
-    return tuple(found)
+    least = undisturbed_ns(record)
+    return tuple(_row(cell, entries[cell.entry], least, record.protocol.deadline_ns) for cell in record.cells)
 
 
 def summary(record: Record) -> dict[str, Any]:
@@ -190,24 +151,26 @@ def summary(record: Record) -> dict[str, Any]:
         {
             "layer": f.layer,
             "clock_ns": f.clock_ns,
-            "rows": [asdict(row(c, None, record.protocol.deadline_ns)) for c in f.cells],
+            "rows": [asdict(row(c, record.protocol.deadline_ns)) for c in f.cells],
         }
         for f in record.baselines
     ]
-    turns, spoilt = spoilt_turns(record)
+    found = rows(record)
+    used, pairs = used_pairs(found)
     return document | {
-        "turns": turns,
-        "spoilt_turns": spoilt,
+        "pairs": pairs,
+        "used_pairs": used,
         "baselines": baselines,
         "devices": devices,
-        "rows": [asdict(found) for found in rows(record)],
+        "rows": [asdict(each) for each in found],
     }
 
 
-def spoilt_turns(record: Record) -> tuple[int, int]:
-    """Count the turns of `record`, and those of them that the machine spoilt."""
-    blocks = [block for cell in record.cells for block in cell.blocks if block.disturbance]
-    return len(blocks), sum(is_spoilt(block.disturbance) for block in blocks)
+def used_pairs(found: Sequence[LatencyRow]) -> tuple[int, int]:
+    """Count the pairs that the ratios of the rows `found` rest on, and all that were measured."""
+    ratios = [measured for each in found if (measured := each.work or each.ratio)]
+    used = sum(each.pairs for each in ratios)
+    return used, used + sum(each.disturbed for each in ratios)
 
 
 def is_reference(entry: Entry) -> bool:
@@ -215,14 +178,10 @@ def is_reference(entry: Entry) -> bool:
     return entry.partner == KNOWN_WORK and entry.backend == REFERENCE[entry.layer]
 
 
-def row(cell: Cell, entry: Entry | None, deadline_ns: float) -> LatencyRow:
-    """The LatencyRow of `cell`, which is of `entry`; None where it is of no backend."""
+def row(cell: Cell, deadline_ns: float) -> LatencyRow:
+    """The LatencyRow of `cell` without ratios."""
     pooled = np.concatenate([block.samples_ns for block in cell.blocks])
     enough = [p for p in PERCENTILES if p == PERCENTILES[0] or pooled.size >= samples_for(p)]
-    of_pairs = ratio(cell) if any(block.pairs_ns for block in cell.blocks) else None
-    is_library = entry is not None and is_reference(entry)
-    is_other = entry is not None and entry.partner != KNOWN_WORK
-    own = of_pairs and replace(of_pairs, factor=1.0, low=1.0, high=1.0, spread=0.0)
     return LatencyRow(
         entry=cell.entry,
         n=cell.n,
@@ -233,10 +192,21 @@ def row(cell: Cell, entry: Entry | None, deadline_ns: float) -> LatencyRow:
         percentiles=percentiles(cell, enough),
         min_ns=float(pooled.min()),
         max_ns=float(pooled.max()),
-        ratio=own if is_library else of_pairs if is_other else None,
-        work=of_pairs if is_library else None,
+        ratio=None,
+        work=None,
         misses=misses(cell.blocks, deadline_ns) if cell.period_ns is not None else None,
     )
+
+
+def _row(cell: Cell, entry: Entry, least: Mapping[Layer, float], deadline_ns: float) -> LatencyRow:
+    """The LatencyRow of `cell`, which is of `entry`; the known work takes `least` in a loop of that layer."""
+    found = row(cell, deadline_ns)
+    if not any(block.pairs_ns for block in cell.blocks):
+        return found
+    of_pairs = ratio(cell, least[entry.layer])
+    if is_reference(entry):
+        return replace(found, ratio=replace(of_pairs, factor=1.0, low=1.0, high=1.0, spread=0.0), work=of_pairs)
+    return replace(found, ratio=of_pairs if entry.partner != KNOWN_WORK else None)
 
 
 def samples_for(p: float) -> int:
@@ -281,113 +251,3 @@ def percentiles(cell: Cell, ps: Sequence[float]) -> tuple[Percentile, ...]:
     samples = np.concatenate([block.samples_ns for block in cell.blocks])
     found = np.quantile(samples, np.asarray(ps) / 100, method="inverted_cdf")
     return tuple(map(Percentile, ps, found.tolist()))
-
-
-def ratio(cell: Cell) -> Ratio:
-    """The Ratio of the calls of `cell` to those of their partner.
-
-    A turn's figure is the median over its pairs of the difference of logarithms: whatever the machine did to both of a
-    pair cancels, and what it did to one is an outlier. A process' figure is the mean of its turns, and the run's the
-    mean of its processes. The bootstrap draws processes with replacement, and turns within them, since pairs of one
-    turn resemble each other, and so do turns of one process. With s the standard deviation over the draws and P
-    processes, the standard error is s √(P / (P − 1)), and a repetition departs from this run by Student's quantile for
-    P − 1 degrees of freedom times √2 standard errors: √2, because it has an error of its own. One process alone says
-    nothing about others; they are taken to differ as much as its turns do, which is what was seen.
-    Turns that the machine spoilt are left out, by the rule of disturbance.py; where all are, none is. Seeded: equal
-    pairs, equal ratios.
-    """
-    sound = [block for block in cell.blocks if not is_spoilt(block.disturbance)] or list(cell.blocks)
-    turns = np.array([np.median(-np.diff(np.log(block.pairs_ns), axis=1)) for block in sound])
-    processes = np.array([block.process for block in sound])
-    labels = np.unique(processes)
-    clusters = [turns[processes == label] for label in labels]
-    P, centre = len(clusters), float(np.mean([cluster.mean() for cluster in clusters]))
-    spoilt = len(cell.blocks) - len(sound)
-    if turns.size < LEAST_TURNS:
-        return Ratio(math.exp(centre), None, None, None, 0.0, turns.size, spoilt)
-    if P == 1:
-        alone = float(turns.std(ddof=1)) * math.sqrt(1 + 1 / turns.size)
-        return _within(centre, alone, turns.size - 1.0, turns.size, spoilt)
-    rng = np.random.default_rng(0)
-    means = np.empty((DRAWS, P))
-    for c, drawn in enumerate(rng.integers(P, size=(P, DRAWS))):
-        for k, cluster in enumerate(clusters):
-            those = np.flatnonzero(drawn == k)
-            means[those, c] = cluster[rng.integers(cluster.size, size=(those.size, cluster.size))].mean(axis=1)
-    spread = float(means.mean(axis=1).std()) * math.sqrt(P / (P - 1))
-    return _within(centre, spread, P - 1.0, turns.size, spoilt)
-
-
-def moderated(ratios: Sequence[Ratio]) -> list[Ratio]:
-    """The `ratios` of one run with errors that take from each other what one alone is too short to know.
-
-    Among many errors from few processes some are small by chance, and those intervals would be the ones that are
-    believed. Variances are taken to be drawn from a scaled inverse χ² distribution with d₀ degrees of freedom around
-    s₀², both fitted to the logarithms of all of them; then (d₀ s₀² + d s²) / (d₀ + d) is the better estimate of one
-    with d degrees of its own, and has d₀ + d (Smyth, Statistical Applications in Genetics and Molecular Biology 3,
-    2004). d₀ is at most MOST_PRIOR, since rows of one process are not independent.
-    """
-    known = [(r.spread**2, r.freedom) for r in ratios if r.spread]
-    if len(known) < LEAST_KNOWN:
-        return list(ratios)
-    variance, d = (np.array(column) for column in zip(*known, strict=True))
-    logs = np.log(variance) - psi(d / 2) + np.log(d / 2)
-    excess = float(logs.var(ddof=1) - polygamma(1, d / 2).mean())
-    if excess > float(polygamma(1, MOST_PRIOR / 2)):
-        prior = 2 * float(brentq(lambda x: float(polygamma(1, x)) - excess, 1e-3, MOST_PRIOR))
-    else:
-        prior = MOST_PRIOR
-    typical = math.exp(float(logs.mean()) + float(psi(prior / 2)) - math.log(prior / 2))
-
-    def better(found: Ratio) -> Ratio:
-        if not found.spread:
-            return found
-        freedom = found.freedom + prior
-        spread = math.sqrt((prior * typical + found.freedom * found.spread**2) / freedom)
-        return _within(math.log(found.factor), spread, freedom, found.turns, found.spoilt)
-
-    return [better(found) for found in ratios]
-
-
-def _measured(found: LatencyRow) -> Ratio:
-    measured = found.work or found.ratio
-    if measured is None:
-        raise ValueError(f"{found.entry} has no pairs")
-    return measured
-
-
-def quotient(one: Ratio, other: Ratio) -> Ratio:
-    """How many times as long `one` takes as `other`, both being ratios to the same partner."""
-    centre, joint = math.log(one.factor / other.factor), _joint(one, other)
-    turns, spoilt = one.turns + other.turns, one.spoilt + other.spoilt
-    if joint is None:
-        return Ratio(math.exp(centre), None, None, None, 0.0, turns, spoilt)
-    return _within(centre, *joint, turns, spoilt)
-
-
-def has_changed(before: Ratio, after: Ratio) -> bool:
-    """Whether two runs differ by more than their errors explain, with 95 % confidence."""
-    joint = _joint(before, after)
-    return joint is not None and abs(math.log(after.factor / before.factor)) > _student(joint[1]) * joint[0]
-
-
-def _joint(one: Ratio, other: Ratio) -> tuple[float, float] | None:
-    """The standard error of a difference of logarithms, and its degrees of freedom by Welch and Satterthwaite; None
-    where one of them has no error.
-    """
-    if one.spread is None or other.spread is None:
-        return None
-    variance = one.spread**2 + other.spread**2
-    inverse = one.spread**4 / max(one.freedom, 1) + other.spread**4 / max(other.freedom, 1)
-    return math.sqrt(variance), variance**2 / inverse if inverse else 1.0
-
-
-def _within(centre: float, spread: float, freedom: float, turns: int, spoilt: int) -> Ratio:
-    reach = _student(freedom) * math.sqrt(2) * spread
-    low, high = math.exp(centre - reach), math.exp(centre + reach)
-    return Ratio(math.exp(centre), low, high, spread, freedom, turns, spoilt)
-
-
-def _student(freedom: float) -> float:
-    """The quantile of Student's distribution that CONFIDENCE needs on two sides."""
-    return float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2))

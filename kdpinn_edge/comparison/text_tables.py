@@ -18,17 +18,16 @@ from kdpinn_edge.comparison.conclusion import sentence, three_digits
 from kdpinn_edge.comparison.durations import duration, short_duration
 from kdpinn_edge.comparison.frontier import Fit
 from kdpinn_edge.comparison.gate import GateVerdict
+from kdpinn_edge.comparison.ratios import WIDEST, Ratio
 from kdpinn_edge.comparison.record import Absent, Device, Entry, Mode, Protocol, Record
 from kdpinn_edge.comparison.session import MeasurementProgress
 from kdpinn_edge.comparison.statistics import (
-    WIDEST,
     LatencyRow,
     Percentile,
-    Ratio,
     device_rows,
     percentiles,
     rows,
-    spoilt_turns,
+    used_pairs,
 )
 
 LAYERS: Sequence[Layer] = ("kernel in C", "call from Python", "framework call")
@@ -240,12 +239,14 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 def protocol_lines(protocol: Protocol) -> tuple[str, ...]:
     """Describe what was timed and what was not; benchmarks/README.md says it in full."""
     return (
-        f"Protocol: up to {protocol.processes} processes of each backend with {protocol.rounds} turns of about "
-        f"{protocol.turn_seconds * 1e3:g} ms per row, in random order (seed {protocol.seed}). Timed is a call on "
+        f"Protocol: up to {protocol.processes} processes of each backend, {protocol.rounds} rounds in each, of about "
+        f"{protocol.turn_seconds * 1e3:g} ms for each row, back to back three times, in random order (seed "
+        f"{protocol.seed}). Timed is a call on "
         "arrays that are ready: no loading, compiling, binding, conversion. Parity comes first, at 1,024 points and at "
         "those that are timed; error is the largest difference to the Program in float64.",
-        "times: calls alternate with calls of the library in the same layer and process, half a millisecond each, in "
-        "time on the core, which leaves out what the machine gave to others. A repetition is expected in the interval "
+        "times: calls alternate with calls of the library in the same layer and process, a quarter of a "
+        "millisecond each, in time on the core. Pairs count during which a loop that is always the same was as fast as "
+        "ever: the core was their own. A repetition is expected in the interval "
         f"in 95 of 100 cases; one wider than a factor {WIDEST:g} is not decidable here. p50 and p99 are wall time.",
     )
 
@@ -260,11 +261,11 @@ def _machine_lines(record: Record) -> Iterator[str]:
     found = [block.disturbance for cell in record.cells for block in cell.blocks if block.disturbance]
     if found:
         wall_ns = sum(turn.wall_ns for turn in found)
-        turns, spoilt = spoilt_turns(record)
+        used, pairs = used_pairs(rows(record))
         taken, stolen = (sum(ns) / wall_ns for ns in zip(*((t.waited_ns, t.stolen_ns) for t in found), strict=True))
         yield (
             f"The machine gave {taken:.0%} of the turns' time to other processes and {stolen:.1%} to other virtual "
-            f"machines, and spoilt {spoilt} of {turns} turns, which no ratio uses."
+            f"machines. The ratios rest on {used:,} of {pairs:,} pairs of calls, those that it disturbed least."
         )
     for baseline in record.baselines:
         medians = "; ".join(f"{cell.mode} {duration(percentiles(cell, [50.0])[0].ns)}" for cell in baseline.cells)

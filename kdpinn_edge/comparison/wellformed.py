@@ -77,7 +77,7 @@ def _holds(block: Block) -> bool:
         all(0 <= ns <= MOST_NS for ns in (*block.samples_ns, *block.on_core_ns))
         and all(0 < ns <= MOST_NS for pair in block.pairs_ns for ns in pair)
         and len(block.on_core_ns) in (0, len(block.samples_ns))
-        and (turn is None or (0 < turn.wall_ns <= MOST_NS and all(0 < ns <= MOST_NS for ns in turn.work_ns)))
+        and (turn is None or 0 < turn.wall_ns <= MOST_NS)
         and (turn is None or all(0 <= count <= MOST_NS for count in (turn.waited_ns, turn.stolen_ns, turn.switches)))
         and -1 <= block.turn <= MOST_CALLS
         and 0 <= block.process <= MOST_CALLS

@@ -34,7 +34,7 @@ from kdpinn_edge.program.ir import Affine, Program, Scale, parameters
 PRECISIONS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 Box = tuple[Sequence[float], Sequence[float]]
 """The domain of a model: the lower ends of its inputs, and the upper ends."""
-NUMBERS_AT_ONCE = 1 << 13
+NUMBERS_AT_ONCE = 1 << 12
 """How many numbers a variable has for the points that are evaluated at once: so many that NumPy's work is in cache."""
 
 

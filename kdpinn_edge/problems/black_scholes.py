@@ -1,12 +1,17 @@
 """Black-Scholes: the prices V of a European call and P of a put on a share at S, the time t before their exercise.
 
-The payoff has a corner at S = K, which diffuses as √t. With s = S/K, y = s − exp(−rt) and w = σ√(2t),
+Both are the prices of a model with normal increments, with the spread w that makes them those of lognormal ones. With
+D = exp(−rt), y = S/K − D and z = y/w,
 
-    V/K = (y + h(y, t))/2 + √t s(3 − s) N(s, √t, tanh(z/2)),  h = y erf(z) + w exp(−z²)/√π, z = y/w
+    w = σ √(t S/K) exp(N/10),  V/K = y Φ(z) + w φ(z),  P/K = w φ(z) − y Φ(−z),  N(2/(1 + S/K) − 1, 2t − 1)
 
-is the price in a model with normal instead of lognormal increments, and a correction in coordinates in which the
-exact price is smooth down to t = 0. t + START stands for t in w, so that it is never 0: at t = 0 the corner is rounded
-by 0.004 at its tip. V(0) = 0 is met within 5e-5, V(S_max) within 2e-8.
+where Φ and φ are the distribution and the density of the standard normal. Practitioners call K w/√t the implied normal
+volatility. It is K σ √(S/K) to first order, hardly depends on t and is smooth in S, so a small network has it. No price
+is negative, and a small price has a small error. What rounding leaves below 0 is cut off, and LEAST S² is added, so
+that V_SS in float32 does not underflow, where it had either sign.
+
+t + START stands for t, so that w is never 0: at t = 0 the corner is rounded by 0.004 at its tip. Likewise S/K + LOWEST
+stands for S/K. V(0, t) = 0 is met exactly, V(S_max, t) within 1e-6 for |N| ≤ 1.
 
 P = V − S + K exp(−rt) holds for every network. Δ, Γ and Θ are V_S, V_SS and −V_t, and P_S, P_SS and −P_t.
 """
@@ -21,47 +26,40 @@ from typing import Any
 import numpy as np
 
 from kdpinn_edge.problems import Array, Front, Math, Problem, evaluated
-from kdpinn_edge.problems._special import erf, inverse_root
 
 STRIKE, RATE, SIGMA = 50.0, 0.05, 0.2
 HIGHEST = 150.0
 START = 1e-6
 TINY = 1e-30
+LOWEST = 1e-3
+LEAST = 1e-35
 
 
 def _residual(share: Any, price: Any, delta: Any, gamma: Any, price_t: Any) -> Sequence[Any]:
     return (price_t - 0.5 * SIGMA**2 * share**2 * gamma - RATE * share * delta + RATE * price,)
 
 
-def _coordinates(m: Math, share: Any, t: Any) -> tuple[Any, Any, Any]:
-    """y, 1/√(t + START) and z."""
-    y = share * (1 / STRIKE) - m.exp(-RATE * t)
-    root = inverse_root(m, t, START)
-    return y, root, y * root * (1 / (SIGMA * sqrt(2)))
-
-
 def _features(m: Math, share: Any, t: Any) -> Sequence[Any]:
-    _, root, z = _coordinates(m, share, t)
-    return share * (2 / HIGHEST) - 1.0, 2.0 * t * root - 1.0, m.tanh(0.5 * z)
-
-
-def _put(m: Math, share: Any, t: Any, call: Any) -> Any:
-    return call - share + m.exp(-RATE * t) * STRIKE
+    return 2.0 / (share * (1 / STRIKE) + 1.0) - 1.0, 2.0 * t - 1.0
 
 
 def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
     share, t = columns
-    y, root, z = _coordinates(m, share, t)
-    w = (t + START) * root * (SIGMA * sqrt(2))
-    corner = y * erf(m, z) + w * m.exp(-(z * z)) * (1 / sqrt(pi))
-    bubble = share * (HIGHEST - share) * (1 / STRIKE**2)
-    call = (0.5 * (y + corner) + t * root * bubble * net) * STRIKE
-    return call, _put(m, share, t, call)
+    y = share * (1 / STRIKE) - m.exp(-RATE * t)
+    w = m.sqrt((t + START) * (share * (1 / STRIKE) + LOWEST)) * m.exp(0.1 * net) * SIGMA
+    q = y / w * (1 / sqrt(2))
+    half = 0.5 * m.erf(q)
+    time_value = w * m.exp(-(q * q)) * (1 / sqrt(2 * pi)) + share * share * LEAST
+    return m.relu(time_value + y * (0.5 + half)) * STRIKE, m.relu(time_value - y * (0.5 - half)) * STRIKE
 
 
 def _weight(m: Math, share: Any, t: Any) -> Any:
     """√t: the derivatives of what depends on z grow as its inverse."""
-    return (t + START) * inverse_root(m, t, START)
+    return m.sqrt(t + START)
+
+
+def _put(m: Any, share: Any, t: Any, call: Any) -> Any:
+    return call - share + m.exp(-RATE * t) * STRIKE
 
 
 def _closed_form(m: Any, share: Any, t: Any) -> Sequence[Any]:

@@ -19,7 +19,8 @@ def begin() -> None:
     It ends with its parent, where that was killed: its last checkpoint stays.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def wait() -> None:
         if (parent := multiprocessing.parent_process()) is not None:

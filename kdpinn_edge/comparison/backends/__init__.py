@@ -20,6 +20,8 @@ from kdpinn_edge.comparison.backends.tables import (
     TABLE_OF_BYTES_C_LOOP,
     TABLE_OF_ERROR,
     TABLE_OF_ERROR_C_LOOP,
+    TABLE_OF_TIME,
+    TABLE_OF_TIME_C_LOOP,
 )
 from kdpinn_edge.comparison.backends.torch_aot import TORCH_AOT
 from kdpinn_edge.comparison.backends.torch_compile import TORCH_COMPILE
@@ -56,4 +58,6 @@ BACKENDS: tuple[Backend, ...] = (
     TABLE_OF_ERROR,
     TABLE_OF_BYTES_C_LOOP,
     TABLE_OF_BYTES,
+    TABLE_OF_TIME_C_LOOP,
+    TABLE_OF_TIME,
 )

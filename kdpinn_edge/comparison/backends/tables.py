@@ -1,4 +1,4 @@
-"""Tables of the solution in place of the network: as accurate as it is, or as large.
+"""Tables of the solution in place of the network: as accurate as it is, as large, or as fast.
 
 They are for a bundle that names the equation of a shipped problem: cubic splines through its reference, laid out by
 what is known of the solution (`Problem.known`).
@@ -6,25 +6,37 @@ what is known of the solution (`Problem.known`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from kdpinn_edge.bundle.probe import timed_points
+from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.classical.accuracy import against_reference
 from kdpinn_edge.classical.fit import of_error, of_numbers
 from kdpinn_edge.classical.table import Table
 from kdpinn_edge.classical.table_c import table_source
 from kdpinn_edge.comparison.backend import Backend, Case, Layer, Prepared
-from kdpinn_edge.comparison.backends.c_source import Source, prepare
+from kdpinn_edge.comparison.backends.c_source import NAME, Source, library, prepare
 from kdpinn_edge.comparison.backends.solved import solved_problem
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.problems import Array, Problem
 from kdpinn_edge.program.ir import parameters
 from kdpinn_edge.runtime import load
+from kdpinn_edge.runtime.c_harness import CHarness, CModel, compiled_harness, sealed_library
+from kdpinn_edge.runtime.timing import Pace, find_batch
 
-Equal = Literal["error", "bytes"]
+Equal = Literal["error", "bytes", "time"]
 LEVEL = "-Ofast"
+LARGER = 4, 1
+"""Tables with so many times the numbers of the network are tried. Sixteen times as many are most often as fast too, and
+take half a minute to fit.
+"""
+TIMED_POINTS, TIMED_SECONDS = 1024, 0.2
+LEAST_DISTURBED = 0.25  # of the pairs that are timed
 STORED_BYTES = {"float16": 2, "float32": 4, "float64": 8}
 
 
@@ -33,7 +45,7 @@ def generate(case: Case, n: int, *, equal: Equal) -> Source:
     path = case.folder / f"table_{equal}_chosen.c"
     if not path.exists():
         problem = solved_problem(case)
-        table = _as_accurate(case, problem) if equal == "error" else _as_large(case, problem)
+        table = CHOSEN[equal](case, problem)
         unfinished = path.with_suffix(".unfinished")
         unfinished.write_text(table_source(table, case.manifest.precision), encoding="utf-8")
         unfinished.replace(path)
@@ -60,13 +72,44 @@ def _as_accurate(case: Case, problem: Problem) -> Table:
 
 def _as_large(case: Case, problem: Problem) -> Table:
     """The table that stores no more bytes than the weights of the network."""
-    weights = sum(array.size for op in case.program.ops for array in parameters(op))
+    weights = _weights(case)
     precision = case.manifest.precision
     stored = weights * STORED_BYTES[case.manifest.storage] // STORED_BYTES[precision]
     table = of_numbers(problem.reference, problem, stored // case.program.n_out)
     if table is None:
         raise BenchError(f"the network stores {stored} numbers; expected: enough for 4 cells along each input")
     return table.rounded(precision)
+
+
+def _as_fast(case: Case, problem: Problem) -> Table:
+    """The largest table of LARGER that takes no longer than the network per point of many, both in the C loop."""
+    precision = case.manifest.precision
+    with compiled_harness() as harness, sealed_library(open_bundle(case.bundle)) as network:
+        for factor in LARGER:
+            table = of_numbers(problem.reference, problem, factor * _weights(case) // case.program.n_out)
+            if table is not None:
+                table = table.rounded(precision)
+                source = Source(f"table_time_{factor}", table_source(table, precision))
+                if _times(harness, case, library(case, source, LEVEL), network) <= 1:
+                    return table
+    raise BenchError("every table that was tried takes longer than the network for many points")
+
+
+def _times(harness: CHarness, case: Case, table: Path, network: Path) -> float:
+    """How many times as long the table takes as the network: the median of the least disturbed pairs of calls."""
+    x = timed_points(case.manifest.inputs, TIMED_POINTS).astype(case.manifest.precision)
+    with harness.loop(table, NAME, x, CModel(network, case.manifest.name, x)) as loop:
+        paces = Pace(*find_batch(loop)), Pace(*find_batch(loop.partner))
+        ours, theirs, work = loop.paired(*paces, TIMED_SECONDS).pairs_ns.T
+        quiet = work <= np.quantile(work, LEAST_DISTURBED)
+        return float(np.median(ours[quiet] / theirs[quiet]))
+
+
+def _weights(case: Case) -> int:
+    return sum(array.size for op in case.program.ops for array in parameters(op))
+
+
+CHOSEN: dict[Equal, Callable[[Case, Problem], Table]] = {"error": _as_accurate, "bytes": _as_large, "time": _as_fast}
 
 
 def _backend(equal: Equal, layer: Layer) -> Backend:
@@ -89,3 +132,4 @@ def _prepare(case: Case, threads: int | None, *, equal: Equal, in_c_loop: bool) 
 
 TABLE_OF_ERROR_C_LOOP, TABLE_OF_ERROR = _backend("error", "kernel in C"), _backend("error", "call from Python")
 TABLE_OF_BYTES_C_LOOP, TABLE_OF_BYTES = _backend("bytes", "kernel in C"), _backend("bytes", "call from Python")
+TABLE_OF_TIME_C_LOOP, TABLE_OF_TIME = _backend("time", "kernel in C"), _backend("time", "call from Python")

@@ -17,9 +17,10 @@ from kdpinn_edge.comparison.conclusion import (
     needed_bytes,
     start_ns,
 )
+from kdpinn_edge.comparison.ratios import Ratio
 from kdpinn_edge.comparison.record import Entry, Mode, Subject
 from kdpinn_edge.comparison.report import quantities as q
-from kdpinn_edge.comparison.statistics import LatencyRow, Misses, Percentile, Ratio, Verdict
+from kdpinn_edge.comparison.statistics import LatencyRow, Misses, Percentile, Verdict
 
 ASKED_PERCENTILE = 99.9
 MOST_NAMED = 3

@@ -47,7 +47,7 @@ from kdpinn_edge.comparison.statistics import (
     device_rows,
     is_reference,
     row,
-    spoilt_turns,
+    used_pairs,
 )
 from kdpinn_edge.runtime.on_core import SHORTEST_NS
 
@@ -57,8 +57,8 @@ KIND: dict[str, str] = {
     "not installed": "Not installed",
 }
 MODES: dict[Mode, str] = {
-    "closed": "calls follow each other back to back, and alternate every half millisecond with calls of the library in "
-    "the same process; a sample is one call, or the mean of several where one is too short for the clock",
+    "closed": "calls follow each other back to back, and alternate every quarter of a millisecond with calls of the "
+    "library in the same process; a sample is one call, or the mean of several where one is too short for the clock",
     "periodic": "one call per period, timed from the moment it should have begun: what holds one up delays those "
     "behind it, and that counts; waking up is part of it",
     "periodic, load": "the same, while a process on each core writes through memory",
@@ -191,8 +191,8 @@ class Page:
     baselines: tuple[str, ...]
     has_means: bool
     n_samples: int
-    n_turns: int
-    n_spoilt: int
+    n_pairs: int
+    n_used: int
     taken: str
     stolen: str
 
@@ -216,7 +216,7 @@ def page(record: Record) -> Page:
     limits_ns = limits_ns[: limits_ns.index(deadline_ns) + 1]
     found = answers(table, entries, subject)
     asked = [answer.n for answer in found]
-    n_turns, n_spoilt = spoilt_turns(record)
+    n_used, n_pairs = used_pairs(table.rows)
     return Page(
         record=record,
         subject=subject,
@@ -251,8 +251,8 @@ def page(record: Record) -> Page:
         baselines=tuple(map(_baseline, record.baselines)),
         has_means=any(cell.batch > 1 for cell in record.cells),
         n_samples=sum(len(block.samples_ns) for cell in record.cells for block in cell.blocks),
-        n_turns=n_turns,
-        n_spoilt=n_spoilt,
+        n_pairs=n_pairs,
+        n_used=n_used,
         taken=_share(record, lambda found: found.waited_ns),
         stolen=_share(record, lambda found: found.stolen_ns),
     )
@@ -499,7 +499,7 @@ def _baseline(baseline: NoiseBaseline) -> str:
     """What a call that does nothing takes, in each way of calling: its median, and its highest percentile."""
     said = []
     for cell in baseline.cells:
-        found = row(cell, None, 1).percentiles
+        found = row(cell, 1).percentiles
         tail = f", {q.percentile(found[-1].p)} {q.duration(found[-1].ns)}" if len(found) > 1 else ""
         said.append(f"{CALLED.get(cell.mode, cell.mode)} {q.duration(found[0].ns)}{tail}")
     return "; ".join(said)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from kdpinn_edge.bundle.probe import timed_points
 from kdpinn_edge.classical.table import Table
@@ -19,6 +20,7 @@ from kdpinn_edge.importers.model import Model
 from kdpinn_edge.problems import Array
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
+Key = TypeVar("Key")
 MANY = 1024
 TURNS = 5
 TURN_SECONDS = 0.1
@@ -42,10 +44,15 @@ class _Timed:
     points: Mapping[int, Array]
 
 
-def latencies(models: Mapping[str, Model], tables: Mapping[str, Table]) -> dict[str, NetLatency]:
-    """The latency of every model and table, by the same keys. They take turns, so a disturbance hits all."""
+def latencies(
+    models: Mapping[Key, Model], tables: Mapping[Key, Table], target: str = "native"
+) -> dict[Key, NetLatency]:
+    """The latency of every model and table, by the same keys. They take turns, so a disturbance hits all.
+
+    Models are exported for `target`, which has to run here.
+    """
     with TemporaryDirectory(prefix="kdpinn_edge_") as folder, compiled_harness() as harness:
-        timed = {key: _model(model, Path(folder, str(i))) for i, (key, model) in enumerate(models.items())}
+        timed = {key: _model(model, Path(folder, str(i)), target) for i, (key, model) in enumerate(models.items())}
         points = next(iter(timed.values())).points
         timed |= {
             key: _table(table, f"table_{i}", Path(folder), points) for i, (key, table) in enumerate(tables.items())
@@ -59,8 +66,10 @@ def latencies(models: Mapping[str, Model], tables: Mapping[str, Table]) -> dict[
     }
 
 
-def _model(model: Model, bundle: Path) -> _Timed:
-    manifest = export_bundle(model.program, bundle, name="model", inputs=model.inputs, outputs=model.outputs)
+def _model(model: Model, bundle: Path, target: str) -> _Timed:
+    manifest = export_bundle(
+        model.program, bundle, name="model", target=target, inputs=model.inputs, outputs=model.outputs
+    )
     points = {n: timed_points(manifest.inputs, n).astype("float32") for n in (1, MANY)}
     return _Timed(bundle / manifest.library, manifest.name, manifest.functions["eval"].n_out, points)
 

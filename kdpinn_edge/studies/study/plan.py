@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from kdpinn_edge.errors import StudyError, did_you_mean, listing
 from kdpinn_edge.problems import Problem, ProblemSource, is_shipped, problem
@@ -235,7 +234,9 @@ def read_plan(folder: Path) -> Plan | None:
         ) from error
 
 
-def _cells(documents: Sequence[dict[str, Any]]) -> Iterator[StudyCell]:
+def _cells(documents: object) -> Iterator[StudyCell]:
+    if not isinstance(documents, list):
+        raise ValueError(f"cells is {documents!r}; expected: a list")
     for document in documents:
         if set(document) != {"method", "config"}:
             raise ValueError(f"a cell has {', '.join(sorted(document))}; expected: method and config")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from kdpinn_edge.errors import StudyError
+from kdpinn_edge.errors import StudyError, listing
 from kdpinn_edge.studies.study.measure import NetAccuracy
 from kdpinn_edge.studies.study.plan import METHODS, Plan, StudyCell, size_name
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER
@@ -104,7 +104,12 @@ def read_accuracy(run: Path) -> NetAccuracy:
     """Read the accuracy that was measured of the network in a run folder."""
     path = run / ACCURACY_FILE
     try:
-        return typed(read_json(path), NetAccuracy)
+        found = typed(read_json(path), NetAccuracy)
+        if wrong := [
+            f"{name} is {value:g}" for name, value in asdict(found).items() if value is not None and value < 0
+        ]:
+            raise ValueError(f"{listing(wrong)}; expected: an error, which is not negative")
+        return found
     except ValueError as error:
         raise StudyError(f"{path}: not the accuracy of a network ({error}); delete it to measure it again") from error
 

@@ -1,0 +1,31 @@
+"""Combinations of parameters: a sample of them in `make test`, all of them in `make verify-targets`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count, product
+from math import prod
+from typing import Any
+
+import pytest
+
+
+def sampled(*axes: Sequence[Any]) -> list[Any]:
+    """Every combination of the values of the axes, for `pytest.mark.parametrize`.
+
+    So many run in `make test` that each value is in one of them; the others are proofs. The first two axes are walked
+    side by side and each further one as an odometer, so that values meet in changing company.
+    """
+    strides = [1, *(prod(map(len, axes[1:k])) for k in range(1, len(axes)))]
+    kept: set[tuple[int, ...]] = set()
+    for i in count():
+        kept.add(tuple(i // stride % len(axis) for stride, axis in zip(strides, axes, strict=True)))
+        if all({places[k] for places in kept} == set(range(len(axis))) for k, axis in enumerate(axes)):
+            break
+    return [
+        pytest.param(*(axis[at] for axis, at in zip(axes, places, strict=True)), marks=[] if places in kept else PROOF)
+        for places in product(*(range(len(axis)) for axis in axes))
+    ]
+
+
+PROOF = [pytest.mark.proof]
