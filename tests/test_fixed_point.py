@@ -55,8 +55,9 @@ from kdpinn_edge.program.verify import verify as check_program
 MEANINGS = {TANH: lambda x: np.tanh(8 * x), SIN: lambda x: np.sin(np.pi * x), EXP2: lambda x: 2.0 ** (x - 1)}
 STUDENTS = [name for name in zoo.names() if not name.endswith("teacher")]
 REFUSED = ("allen_cahn", "black_scholes", "burgers_fast")
-"""Problems whose hard conditions have a square root, of Newton's iteration, whose range is not proved; and a model whose
-function has no words."""
+"""Problems whose hard conditions have a square root by Newton's iteration, whose range is not proved; and a model whose
+function has no words.
+"""
 
 
 @pytest.mark.parametrize("table", MEANINGS, ids=lambda table: table.name)
