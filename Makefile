@@ -113,6 +113,7 @@ readme: .venv/.dev
 
 verify-activations: .venv/.dev
 	$(BIN)/python tools/coefficients.py --check
+	$(BIN)/python tools/fixed_point_tables.py --check
 	$(BIN)/python benchmarks/verify_activations.py --write
 
 verify-certificates: .venv/.dev

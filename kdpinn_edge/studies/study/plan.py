@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kdpinn_edge.errors import StudyError, did_you_mean, listing
 from kdpinn_edge.problems import Problem, ProblemSource, is_shipped, problem
