@@ -29,8 +29,10 @@ from kdpinn_edge.certificates.checker import prove
 from kdpinn_edge.certificates.elementary import LIBRARY_ERROR, mapped
 from kdpinn_edge.certificates.enclosure import Enclosure
 from kdpinn_edge.certificates.forms import Form
+from kdpinn_edge.certificates.paths import passes
 from kdpinn_edge.certificates.quantiles import CONFIDENCE, SHARES, rank
 from kdpinn_edge.certificates.statement import is_safe
+from kdpinn_edge.certificates.symbols import Symbols
 from kdpinn_edge.errors import CertificateError
 from kdpinn_edge.functions import FUNCTIONS, find_function, kernel
 from kdpinn_edge.functions.slope import Operators, formula, values
@@ -39,7 +41,7 @@ from kdpinn_edge.numerics.lanes import profile as lanes_profile
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import Affine, Map, Mul, Program, Scale, Select, Var, columns
+from kdpinn_edge.program.ir import Affine, Map, Mul, Op, Program, Scale, Select, Var, columns
 
 X, T, U = Var("x", 1), Var("t", 1), Var("u", 1)
 BOX = (Input("x", -1.0, 1.0), Input("t", 0.0, 1.0))
@@ -127,6 +129,49 @@ def test_numpy_has_its_functions_as_exactly_as_enclosures_assume() -> None:
             assert (
                 abs(mpmath.mpf(float(found)) - expected) <= LIBRARY_ERROR / 16 * abs(expected) + mpmath.mpf(2) ** -1000
             )
+
+
+H, Y, Z = Var("h", 1), Var("y", 1), Var("z", 1)
+
+
+def newton(steps: int) -> Program:
+    """So many steps of Newton's method for 1/√(x + 2), from 1/2: y (3/2 - h y y), h = (x + 2)/2."""
+    ops: list[Op] = [scaled(H, X, 0.5, 1.0), scaled(Y, X, 0.0, 0.5)]
+    y = Y
+    for i in range(steps):
+        hy, hyy, factor, next_y = (Var(f"{name}{i}", 1) for name in ("hy", "hyy", "factor", "y"))
+        ops += [Mul(hy, H, y), Mul(hyy, hy, y), scaled(factor, hyy, -1.0, 1.5), Mul(next_y, y, factor)]
+        y = next_y
+    return Program("newton", (X,), (y,), tuple(ops))
+
+
+def test_what_is_corrected_later_is_no_error() -> None:
+    x = np.linspace(-1, 1, 2001)[:, None]
+    bounds = Enclosure(newton(6), "float32", "fma-2")(x[:-1], x[1:])
+    assert (np.abs(bounds.lower[0] - 1 / np.sqrt(x[1:, 0] + 2)) < 1e-6).all()
+    assert (np.abs(bounds.upper[0] - 1 / np.sqrt(x[:-1, 0] + 2)) < 1e-6).all()
+    assert bounds.error.max() < 6 * 2.0**-24  # of numbers up to 1: the last step alone rounds four times
+
+
+def test_paths_end_where_all_of_them_meet() -> None:
+    program = newton(2)
+    found = passes(program, program.outputs)
+    assert found["y1"] is None
+    assert found["y0"] == "y1"
+    assert found["y"] == "y0"
+    assert found["hyy0"] == "factor0"
+    assert found["h"] == "y1"
+    two = passes(program, [Var("y0", 1), Var("y1", 1)])
+    assert two["y0"] is None
+    assert "hy1" not in passes(program, [Var("y0", 1)])
+
+
+def test_symbols_begin_where_a_number_meets_itself() -> None:
+    plan = Symbols(newton(2))
+    assert plan.begin == {"h", "y", "y0"}
+    assert plan.end == {"y0": {"y"}, "y1": {"h", "y0"}}
+    assert plan.begin_back == {"hyy0", "y0", "hy1", "hyy1", "y1"}
+    assert plan.end_back == {"y": {"hyy0", "y0"}, "h": {"hy1"}, "y0": {"hyy1", "y1"}}
 
 
 @pytest.mark.parametrize("profile", [*PROFILES])

@@ -40,7 +40,7 @@ def mapped(name: str, x: Form, argument: Interval) -> tuple[Form, Interval, Inte
         line = sharper(_line(name, argument, x, centre, (lower, upper, middle), slope), value)
     outside = ~_defined(function, argument)
     return (
-        Form(line.linear, np.where(outside, np.inf, line.rest)),
+        Form(line.linear, np.where(outside, np.inf, line.rest), line.symbols),
         Interval(np.where(outside, -np.inf, value.lower), np.where(outside, np.inf, value.upper)),
         Interval(np.where(outside, -np.inf, slope.lower), np.where(outside, np.inf, slope.upper)),
     )
@@ -68,7 +68,7 @@ def _line(
         np.abs(lower)
         + np.abs(upper)
         + np.abs(middle)
-        + np.abs(a) * (np.abs(x.centre) + np.abs(argument.lower) + left + right)
+        + np.abs(a) * (np.abs(x.centre) + np.abs(argument.lower) + left + right + x.radius)
     )
     rounding = (4 * LIBRARY_ERROR + SLACK) * magnitude
     tangent = _slope_at(name, centre, middle)
@@ -85,7 +85,7 @@ def _line(
     linear[0] = lower + a * (x.centre - argument.lower) + (0.5 * low + 0.5 * high)
     rest = 0.5 * (high - low) + np.abs(a) * x.rest + rounding
     rest[_any_within(function, function.curve.jumps, argument)] = np.inf
-    return Form(linear, rest * (1 + SLACK) + TINY)
+    return Form(linear, rest * (1 + SLACK) + TINY, x.symbols)
 
 
 def slope_form(name: str, x: Form, y: Form, known: Interval | None) -> Form:

@@ -11,13 +11,15 @@ In every step a variable is a computed one, an exact function of such, or betwee
 the exact results of what its operands hold, and the rounded ones. One sweep back then bounds all derivatives, and ends
 with those by the inputs, which are the slopes of the output. Where a function has a kink, the theorem holds with the
 slopes between those of both sides (G. Lebourg, 1975). Where the side of a jump or of a Select is open, the side of the
-exact Program is meant, and the difference of both sides is part of δᵢ.
+exact Program is meant, and the difference of both sides is part of δᵢ. In one step every variable is one number, so
+what forms have in common cancels; between terms of different steps only what depends on x does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from kdpinn_edge.certificates.forms import (
     Form,
     add,
     affine,
+    chosen,
     concat,
     constant,
     cut,
@@ -35,7 +38,9 @@ from kdpinn_edge.certificates.forms import (
     within,
 )
 from kdpinn_edge.certificates.intervals import SLACK, Interval, Mask
+from kdpinn_edge.certificates.paths import passes
 from kdpinn_edge.certificates.rounding import Rounding
+from kdpinn_edge.certificates.symbols import Symbols
 from kdpinn_edge.functions import find_function
 from kdpinn_edge.program.evaluate import variables
 from kdpinn_edge.program.ir import (
@@ -60,7 +65,8 @@ class Value:
     """A variable in the cells: what it may be, and the error that the operation adds that made it.
 
     `form` and `interval` both hold the exact value, the computed one, and all between. `error` bounds the unknown part
-    of the local error; `known` encloses what is known of it. `slope` is that of a Map.
+    of the local error; `known` encloses what is known of it. `slope` is that of a Map. `bend` (inputs, k, n) says how
+    far the operation is from linear along each input, to first order.
     """
 
     form: Form
@@ -68,6 +74,7 @@ class Value:
     error: Array | None = None
     known: Form | None = None
     slope: Interval | None = None
+    bend: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Bounds:
     error         (outputs, n) between computed and exact ones
     slopes        (outputs, inputs, n) the magnitudes of the derivatives of the exact outputs
     largest       (n,) the largest magnitude that occurs in the computation
-    activity      (inputs, n) how much arguments of functions, and factors, vary along each input: where to cut
+    bend          (inputs, n) how far outputs, or else operations, are from linear along each input: where to cut
     smooth        (n,) whether no side of a jump or of a Select is open, without which there are no slopes
     verified      (n,) whether every function is called where its error bound was verified
     """
@@ -88,7 +95,7 @@ class Bounds:
     error: Array
     slopes: Array
     largest: Array
-    activity: Array
+    bend: Array
     smooth: Mask
     verified: Mask
 
@@ -99,6 +106,7 @@ class Enclosure:
     def __init__(self, program: Program, precision: str, profile: str) -> None:
         self.program = program
         self.rounding = Rounding(program, precision, profile)
+        self._symbols = Symbols(program)
         sizes = [var.size for var in (*program.inputs, *(op.out for op in program.ops))]
         self._summation = SLACK * sum(sizes)
         widest = max(sizes)
@@ -118,8 +126,8 @@ class Enclosure:
         Raises ValueError where there is none.
         """
         with np.errstate(all="ignore"):
-            walk = _Rounded(self.rounding, self.program.n_in, 1)
-            known = variables(self.program, walk, _points(lower[None], upper[None]))
+            walk = _Rounded(self.rounding, 1)
+            known = variables(self.program, walk, _points(lower[None], upper[None]), self._kept)
             for op in self.program.ops:
                 magnitude = float(known[op.out.name].interval.magnitude.max())
                 if not magnitude < self.rounding.largest:
@@ -127,16 +135,19 @@ class Enclosure:
         raise ValueError("every operation is finite in this cell")
 
     def _bounds(self, lower: Array, upper: Array) -> Bounds:
-        walk = _Rounded(self.rounding, self.program.n_in, len(lower))
+        walk = _Rounded(self.rounding, len(lower))
         with np.errstate(all="ignore"):
-            known = variables(self.program, walk, _points(lower, upper))
+            known = variables(self.program, walk, _points(lower, upper), self._kept)
             outputs = [known[var.name].interval for var in self.program.outputs]
             errors, slopes = [], []
+            bend = np.zeros((self.program.n_in, len(lower)))
             for var in self.program.outputs:
                 for entry in range(var.size):
-                    error, gradient = self._swept_back(known, var, entry)
+                    error, gradient, bent = self._swept_back(known, var, entry)
                     errors.append(error)
                     slopes.append(gradient)
+                    shares = bent / bent.sum(axis=0)
+                    bend += np.where(np.isfinite(shares), shares, walk.bend)
             lower, upper = (np.concatenate([getattr(each, end) for each in outputs]) for end in ("lower", "upper"))
             error = np.fmin(np.array(errors), (upper - lower) * (1 + SLACK))  # both values lie between these
         return Bounds(
@@ -145,36 +156,82 @@ class Enclosure:
             error,
             np.array(slopes),
             walk.largest,
-            walk.activity,
+            bend,
             walk.smooth,
             walk.verified,
         )
 
-    def _swept_back(self, known: dict[str, Value], output: Var, entry: int) -> tuple[Array, Array]:
-        """The bound (n,) on the error of an entry of an output, and the magnitudes (n_in, n) of its derivatives."""
+    def _kept(self, op: Op, value: Value) -> Value:
+        """The value of op, with the symbols that it has from there on."""
+        form, out = value.form, op.out
+        form = form.folded(form.symbols if out.size > 1 else self._symbols.end.get(out.name, ()))
+        if out.name in self._symbols.begin:
+            form = form.named(out.name)
+        return value if form is value.form else replace(value, form=form)
+
+    def _kept_back(self, out: Var, derivative: Form) -> Form:
+        """The derivative by `out`, with the symbols that it has from there on."""
+        ended = derivative.symbols
+        if out.size == 1:
+            ended = tuple(map(_back, self._symbols.end_back.get(out.name, ())))
+        derivative = derivative.folded(ended)
+        return derivative.named(_back(out.name)) if out.name in self._symbols.begin_back else derivative
+
+    def _swept_back(self, known: dict[str, Value], output: Var, entry: int) -> tuple[Array, Array, Array]:
+        """The bound (n,) on the error of an entry of an output; (n_in, n): its derivatives' magnitudes, its bend."""
         like = known[output.name].form
         one = np.zeros(output.size)
         one[entry] = 1.0
         found: dict[str, Form] = {output.name: constant(one, like)}
-        unknown_part = np.zeros(like.rest.shape[1])
+        changes: dict[str, tuple[Array, Array]] = {}
+        bend = np.zeros((self.program.n_in, like.rest.shape[1]))
         known_part: Form | None = None
         for op in reversed(self.program.ops):
             if op.out.name not in found:
                 continue
-            sensitivity, value = found[op.out.name], known[op.out.name]
+            sensitivity, value = self._kept_back(op.out, found[op.out.name]), known[op.out.name]
+            steep = sensitivity.interval.magnitude
+            if value.bend is not None:
+                bend += (steep * value.bend).sum(axis=1)
             if value.error is not None:
-                unknown_part += (sensitivity.interval.magnitude * value.error).sum(axis=0)
+                width = value.interval.upper - value.interval.lower
+                changes[op.out.name] = (steep * value.error).sum(axis=0), (steep * width).sum(axis=0)
             if value.known is not None:
                 share = _total(mul(sensitivity, value.known))
+                share = share.folded(share.symbols)  # the numbers of another step: see above
                 known_part = share if known_part is None else add(known_part, share)
             for var, pulled in _pulled(op, sensitivity, known):
                 found[var.name] = add(found[var.name], pulled) if var.name in found else pulled
+        unknown_part = _passed_on(changes, passes(self.program, [output])).get(None, np.zeros(like.rest.shape[1]))
         error = unknown_part if known_part is None else unknown_part + known_part.interval.magnitude[0]
         slopes = [
             found[var.name].interval.magnitude if var.name in found else np.zeros((var.size, like.rest.shape[1]))
             for var in self.program.inputs
         ]
-        return error * (1 + self._summation), np.concatenate(slopes)
+        return error * (1 + self._summation), np.concatenate(slopes), bend
+
+
+def _passed_on(changes: dict[str, tuple[Array, Array]], through: dict[str, str | None]) -> dict[str | None, Array]:
+    """The change (n,) of an output by all operations, with the key None, if there are any.
+
+    `changes` has, by variable, the change by its local error, and the largest that it can pass on.
+
+    Operations can be computed one after another in any order that respects what they need, so all that reach the
+    output only through v can come together: what they and v change is not more than v varies in the cell.
+    """
+    total: dict[str | None, Array] = {}
+    for name, (own, most) in reversed(changes.items()):
+        change = np.fmin(own + total[name], most * (1 + SLACK)) if name in total else own
+        after = through[name]
+        while after is not None and after not in changes:  # a variable that only moves numbers
+            after = through[after]
+        total[after] = total[after] + change if after in total else change
+    return total
+
+
+def _back(name: str) -> str:
+    """The symbol of the derivative by the variable of this name: no variable is called so."""
+    return f"∂ {name}"
 
 
 FIELDS = tuple(Bounds.__dataclass_fields__)
@@ -183,10 +240,10 @@ FIELDS = tuple(Bounds.__dataclass_fields__)
 class _Rounded:
     """The operations on values in n cells, each with its local error; it keeps what is to be known of all of them."""
 
-    def __init__(self, rounding: Rounding, n_in: int, n: int) -> None:
+    def __init__(self, rounding: Rounding, n: int) -> None:
         self._rounding = rounding
         self.largest = np.zeros(n)
-        self.activity = np.zeros((n_in, n))
+        self.bend: Any = 0.0
         self.smooth = np.ones(n, bool)
         self.verified = np.ones(n, bool)
 
@@ -213,7 +270,6 @@ class _Rounded:
         verified = x.interval.magnitude <= function.reach
         error = np.where(verified, self._rounding.map(fn, exact), function.upper - function.lower)
         self.verified &= verified.all(axis=0)
-        self._varies(np.abs(x.form.linear[1:]))
         ends = self._rounding.rounded(Interval(np.array(function.lower), np.array(function.upper)))
         computed = Interval(exact.lower - error, exact.upper + error).common(ends)
         for at, level in function.curve.passes:
@@ -224,25 +280,24 @@ class _Rounded:
             open_sides = ~certain(fn, x.interval)
             error = np.where(open_sides, exact.upper - exact.lower, error)
             self.smooth &= ~open_sides.any(axis=0)
-        return self._value(form, exact.hull(computed), error, slope=slope)
+        value = self._value(form, exact.hull(computed), error, slope=slope)
+        gradient = np.abs(x.form.gradient)
+        known = np.isfinite(x.interval.magnitude)
+        return self._bent(value, gradient * (slope.upper - slope.lower), np.where(known, gradient, np.nan))
 
     def add(self, a: Value, b: Value) -> Value:
         return self._once(add(a.form, b.form), self._rounding.rounded(a.interval + b.interval))
 
     def mul(self, a: Value, b: Value) -> Value:
-        for factor, other in ((a.form, b.form), (b.form, a.form)):
-            share = np.minimum(np.abs(factor.linear[1:] / factor.centre), 1.0)
-            self._varies(np.where(np.isfinite(other.radius), share, 0.0))
-        return self._once(mul(a.form, b.form), self._rounding.rounded(a.interval * b.interval))
+        value = self._once(mul(a.form, b.form), self._rounding.rounded(a.interval * b.interval))
+        bend = np.abs(a.form.gradient) * b.form.radius + np.abs(b.form.gradient) * a.form.radius
+        return self._bent(value, bend, bend)
 
     def select(self, c: Value, a: Value, b: Value) -> Value:
         first, second = c.interval.lower > 0, c.interval.upper <= 0
         interval = a.interval.hull(b.interval)
         either = within(interval, a.form)
-        form = Form(
-            np.where(first, a.form.linear, np.where(second, b.form.linear, either.linear)),
-            np.where(first, a.form.rest, np.where(second, b.form.rest, either.rest)),
-        )
+        form = chosen(first, a.form, chosen(second, b.form, either))
         self.smooth &= (first | second).all(axis=0)
         self.largest = np.maximum(self.largest, interval.magnitude.max(axis=0))
         error = np.where(first | second, 0.0, interval.upper - interval.lower)
@@ -256,9 +311,13 @@ class _Rounded:
         rows = slice(start, start + size)
         return Value(cut(x.form, start, size), Interval(x.interval.lower[rows], x.interval.upper[rows]))
 
-    def _varies(self, by: Array) -> None:
-        """Count how much something that is not linear varies along each input, by (inputs, k, n), if that is known."""
-        self.activity += np.where(np.isfinite(by), by, 0.0).sum(axis=1)
+    def _bent(self, value: Value, bend: Array, varies: Array) -> Value:
+        """The value of an operation that is not linear. Each entry counts as much as its bend is of it; where that is
+        not known, because a pole may lie in the cell, as much as its argument varies, if that is finite."""
+        shares = bend / (np.abs(value.form.centre) + value.form.radius + bend.sum(axis=0))
+        shares = np.where(np.isfinite(shares), shares, varies / varies.sum(axis=0))
+        self.bend = self.bend + np.where(np.isfinite(shares), shares, 0.0).sum(axis=1)
+        return replace(value, bend=bend)
 
     def _value(
         self,
@@ -316,7 +375,7 @@ def _pulled(op: Op, sensitivity: Form, known: dict[str, Value]) -> Iterator[tupl
             rest = np.zeros((x.size, n))
             linear[:, start : start + out.size] = sensitivity.linear
             rest[start : start + out.size] = sensitivity.rest
-            yield x, Form(linear, rest)
+            yield x, Form(linear, rest, sensitivity.symbols)
         case _:
             raise unknown(op)
 

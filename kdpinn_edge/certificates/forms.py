@@ -1,10 +1,11 @@
 """Affine forms: enclosures of many numbers, in many cells at once, by float64 arithmetic whose own rounding is covered.
 
-    v = centre + Σⱼ gradientⱼ eⱼ + ρ,    eⱼ ∈ [-1, 1] one for each input of the Program, |ρ| <= rest
+    v = centre + Σⱼ gradientⱼ eⱼ + Σₛ shareₛ εₛ + ρ,    eⱼ ∈ [-1, 1] one for each input of the Program, |ρ| <= rest
 
 A point of a cell is the cell's centre plus eⱼ half-widths along input j, so `gradientⱼ` is the share of v that depends
 on input j linearly, and sums of forms cancel where the numbers do. What is not linear goes to `rest`, and shrinks with
-the square of the width of the cell.
+the square of the width of the cell. The rest of a variable can be given a symbol, εₛ ∈ [-1, 1] (`symbols.py`): then it
+cancels, too, between forms of what was computed from that variable.
 
 Every operation returns a form that holds the exact result for all numbers that its operands hold. Rounding to nearest
 is off by at most U |result|, and by `TINY` where numbers are subnormal; a sum of n products in any order, with or
@@ -16,12 +17,12 @@ BIT 39 (1999). L. H. de Figueiredo and J. Stolfi, Affine Arithmetic, Numerical A
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kdpinn_edge.certificates.intervals import SLACK, TINY, Interval, U
+from kdpinn_edge.certificates.intervals import SLACK, TINY, Interval, Mask, U
 from kdpinn_edge.program.ir import Array
 
 
@@ -29,11 +30,19 @@ from kdpinn_edge.program.ir import Array
 class Form:
     """Affine forms of the k entries of a variable in n cells.
 
-    `linear` (1 + inputs, k, n) has the centre and then the gradient along each input; `rest` (k, n) is not negative.
+    `linear` (1 + inputs + symbols, k, n) has the centre, then the gradient along each input, then the share of each of
+    `symbols`; `rest` (k, n) is not negative.
     """
 
     linear: Array
     rest: Array
+    symbols: tuple[str, ...] = ()
+
+    @property
+    def gradient(self) -> Array:
+        """The shares (inputs, k, n) that depend on the inputs linearly."""
+        gradient: Array = self.linear[1 : len(self.linear) - len(self.symbols)]
+        return gradient
 
     @property
     def centre(self) -> Array:
@@ -43,8 +52,8 @@ class Form:
 
     @property
     def radius(self) -> Array:
-        """How far values lie from `centre` at most, up to roundings that `SLACK` covers."""
-        radius: Array = np.abs(self.linear[1:]).sum(axis=0) + self.rest
+        """How far values lie from `centre` at most."""
+        radius: Array = (np.abs(self.linear[1:]).sum(axis=0) + self.rest) * (1 + 2 * len(self.linear) * U)
         return radius
 
     @property
@@ -56,19 +65,55 @@ class Form:
 
     def widened(self, by: Array) -> Form:
         """The values that are up to `by` from those of this form."""
-        return Form(self.linear, (self.rest + by) * (1 + SLACK))
+        return Form(self.linear, (self.rest + by) * (1 + SLACK), self.symbols)
+
+    def named(self, symbol: str) -> Form:
+        """The same values, with a symbol for the rest where that is finite. No other form may have this symbol yet."""
+        known = np.isfinite(self.rest)
+        share = np.where(known, self.rest, 0.0)[None]
+        return Form(np.concatenate([self.linear, share]), np.where(known, 0.0, self.rest), (*self.symbols, symbol))
+
+    def folded(self, symbols: Collection[str]) -> Form:
+        """The same values, with the shares of these symbols in the rest: from here on, nobody asks what they were."""
+        if not (ended := set(symbols) & set(self.symbols)):
+            return self
+        first = len(self.linear) - len(self.symbols)
+        keep, rest = [*range(first)], self.rest.copy()
+        for row, symbol in enumerate(self.symbols, first):
+            if symbol in ended:
+                rest += np.abs(self.linear[row])
+            else:
+                keep.append(row)
+        rest *= 1 + SLACK * len(self.symbols)
+        return Form(self.linear[keep], rest, tuple(each for each in self.symbols if each not in ended))
+
+
+def aligned(*forms: Form) -> tuple[list[Array], tuple[str, ...]]:
+    """The `linear` of each form with rows for the symbols of all of them, and these symbols."""
+    symbols = forms[0].symbols
+    if all(form.symbols == symbols for form in forms):
+        return [form.linear for form in forms], symbols
+    symbols = tuple(dict.fromkeys(symbol for form in forms for symbol in form.symbols))
+    found = []
+    for form in forms:
+        first = len(form.linear) - len(form.symbols)
+        linear = np.zeros((first + len(symbols), *form.rest.shape))
+        linear[:first] = form.linear[:first]
+        linear[[first + symbols.index(symbol) for symbol in form.symbols]] = form.linear[first:]
+        found.append(linear)
+    return found, symbols
 
 
 def constant(values: Array, like: Form) -> Form:
     """Numbers (k,) that are the same in every cell of `like`."""
-    linear = np.zeros((len(like.linear), len(values), like.rest.shape[1]))
+    linear = np.zeros((1 + len(like.gradient), len(values), like.rest.shape[1]))
     linear[0] = values[:, None]
     return Form(linear, np.zeros(linear.shape[1:]))
 
 
 def within(interval: Interval, like: Form) -> Form:
     """Any numbers of `interval`: what they depend on is not known."""
-    linear = np.zeros((len(like.linear), *interval.lower.shape))
+    linear = np.zeros((1 + len(like.gradient), *interval.lower.shape))
     linear[0] = 0.5 * interval.lower + 0.5 * interval.upper
     half = np.maximum(interval.upper - linear[0], linear[0] - interval.lower)
     return Form(linear, half * (1 + SLACK) + SLACK * np.abs(linear[0]) + TINY)
@@ -77,34 +122,43 @@ def within(interval: Interval, like: Form) -> Form:
 def sharper(form: Form, interval: Interval) -> Form:
     """In each cell the form, or all numbers of the interval where that is known not to hold many more.
 
-    Both hold the same number. What a form says of dependence is worth as much as a rest that is half of all values.
+    Both hold the same number. What a form says of dependence is worth a rest that is half of all values, and also that
+    there seem to be a fifth more of them.
     """
-    known = form.rest <= 0.25 * (interval.upper - interval.lower)  # false for NaN
+    width = interval.upper - interval.lower
+    known = (form.rest <= 0.25 * width) | (form.radius <= 0.6 * width)  # false for NaN
     if known.all():
         return form
-    other = within(interval, form)
-    return Form(np.where(known, form.linear, other.linear), np.where(known, form.rest, other.rest))
+    return chosen(known, form, within(interval, form))
+
+
+def chosen(first: Mask, a: Form, b: Form) -> Form:
+    """The form a where `first` holds, and b elsewhere."""
+    (linear_a, linear_b), symbols = aligned(a, b)
+    return Form(np.where(first, linear_a, linear_b), np.where(first, a.rest, b.rest), symbols)
 
 
 def add(a: Form, b: Form) -> Form:
     """The sum a + b."""
-    linear = a.linear + b.linear
-    return Form(linear, (a.rest + b.rest + SLACK * np.abs(linear).sum(axis=0)) * (1 + SLACK) + TINY)
+    (linear_a, linear_b), symbols = aligned(a, b)
+    linear = linear_a + linear_b
+    return Form(linear, (a.rest + b.rest + SLACK * np.abs(linear).sum(axis=0)) * (1 + SLACK) + TINY, symbols)
 
 
 def mul(a: Form, b: Form) -> Form:
     """The product a * b. What a square has beyond its linear part is not negative, so half of it goes to the centre."""
     radius_a, radius_b = a.radius, b.radius
     centre_a, centre_b = np.abs(a.centre), np.abs(b.centre)
-    linear = a.centre * b.linear
-    linear[1:] += b.centre * a.linear[1:]
+    (linear_a, linear_b), symbols = aligned(a, b)
+    linear = a.centre * linear_b
+    linear[1:] += b.centre * linear_a[1:]
     product = radius_a * radius_b
     if a is b:
         product *= 0.5
         linear[0] += product
     rest = centre_a * b.rest + centre_b * a.rest + product
     rounding = SLACK * (centre_a + radius_a) * (centre_b + radius_b)
-    return Form(linear, (rest + rounding) * (1 + SLACK) + TINY)
+    return Form(linear, (rest + rounding) * (1 + SLACK) + TINY, symbols)
 
 
 def scale(x: Form, weight: Array, bias: Array) -> Form:
@@ -113,7 +167,7 @@ def scale(x: Form, weight: Array, bias: Array) -> Form:
     linear = weight * x.linear
     linear[0] += bias
     magnitude = np.abs(weight) * (np.abs(x.centre) + x.radius) + np.abs(bias)
-    return Form(linear, (np.abs(weight) * x.rest + SLACK * magnitude) * (1 + SLACK) + TINY)
+    return Form(linear, (np.abs(weight) * x.rest + SLACK * magnitude) * (1 + SLACK) + TINY, x.symbols)
 
 
 def affine(x: Form, weight: Array, bias: Array) -> Form:
@@ -122,14 +176,15 @@ def affine(x: Form, weight: Array, bias: Array) -> Form:
     linear = weight @ x.linear
     linear[0] += bias[:, None]
     rest = np.abs(weight) @ (x.rest + gamma * (np.abs(x.centre) + x.radius))
-    return Form(linear, (rest + gamma * np.abs(bias)[:, None]) * (1 + gamma) + TINY)
+    return Form(linear, (rest + gamma * np.abs(bias)[:, None]) * (1 + gamma) + TINY, x.symbols)
 
 
 def concat(xs: Sequence[Form]) -> Form:
     """The entries of all xs, one after another."""
-    return Form(np.concatenate([x.linear for x in xs], axis=1), np.concatenate([x.rest for x in xs]))
+    linear, symbols = aligned(*xs)
+    return Form(np.concatenate(linear, axis=1), np.concatenate([x.rest for x in xs]), symbols)
 
 
 def cut(x: Form, start: int, size: int) -> Form:
     """The entries x[start : start + size]."""
-    return Form(x.linear[:, start : start + size], x.rest[start : start + size])
+    return Form(x.linear[:, start : start + size], x.rest[start : start + size], x.symbols)

@@ -30,7 +30,12 @@ ENOUGH_TO_REFUSE = 16_384
 CELLS_PER_ROUND = 4096
 POINTS_PER_ROUND = 256
 NARROWEST = 2.0**-22
-"""A cell is not cut below this share of the box: there are hardly numbers of float32 between its sides."""
+"""A side is not cut below this share of its numbers: there are hardly numbers of float32 in between."""
+LEAST = 2.0**-32
+"""A side is not cut below this share of the box, either: where it holds 0, there are always numbers in between."""
+USEFUL = 0.9
+TRIES = 3
+"""A cell whose excess was not reduced to this share by so many cuts for each input is left as it is."""
 
 
 @dataclass
@@ -85,23 +90,30 @@ def search(enclosure: Enclosure, lower: Array, upper: Array, most: int, report: 
     cells = Cells(lower, upper)
     bounds = enclosure(cells.lower, cells.upper)
     excess = _excess(bounds, points, enclosure)
+    hoped, tries = excess.copy(), np.zeros(1, int)  # since this excess, so many cuts in a row were of little use
     while True:
         room = (most - len(cells.axis)) // 2
-        width = (cells.upper - cells.lower) / (upper - lower)
-        open_cells = (cells.axis < 0) & (width.max(axis=1) > NARROWEST)
+        width = _width(cells, upper - lower)
+        open_cells = (cells.axis < 0) & (width.max(axis=1) > 0)
+        open_cells &= (tries < TRIES * n_in) | np.isinf(excess)
         unfinished = np.flatnonzero(open_cells & ~(excess <= 1))
         if not len(unfinished) or room < 1:
             break
         order = np.argsort(-excess[unfinished], kind="stable")
         worst = unfinished[order][: min(room, max(CELLS_PER_ROUND, len(unfinished) // 2))]
+        worst = worst[excess[worst] >= np.sqrt(excess[worst[0]])]
         probed = worst[:: max(1, len(worst) // POINTS_PER_ROUND)]
         middle = 0.5 * cells.lower[probed] + 0.5 * cells.upper[probed]
         points.add(enclosure(middle, middle))
         new = cells.cut(worst, _axes(bounds, width, worst))
         bounds = _joined(bounds, enclosure(cells.lower[new], cells.upper[new]))
         excess = _excess(bounds, points, enclosure)
+        before, count = np.repeat(hoped[worst], 2), np.repeat(tries[worst], 2)
+        better = excess[new] < USEFUL * before
+        hoped = np.concatenate([hoped, np.where(better, excess[new], before)])
+        tries = np.concatenate([tries, np.where(better, 0, count + 1)])
         report(len(cells.axis))
-    return Search(cells, bounds, points, not len(unfinished))
+    return Search(cells, bounds, points, not (excess[cells.axis < 0] > 1).any())
 
 
 def _excess(bounds: Bounds, points: Points, enclosure: Enclosure) -> Array:
@@ -118,12 +130,19 @@ def _excess(bounds: Bounds, points: Points, enclosure: Enclosure) -> Array:
     return np.where(np.isnan(worst) | ~is_safe(bounds, enclosure.rounding), np.inf, worst)
 
 
+def _width(cells: Cells, box: Array) -> Array:
+    """The width (n, n_in) of the sides of each cell as a share of the box; 0 where a side is not to be cut."""
+    width = cells.upper - cells.lower
+    numbers = np.maximum(np.abs(cells.lower), np.abs(cells.upper))
+    share: Array = np.where((width > NARROWEST * numbers) & (width > LEAST * box), width / box, 0.0)
+    return share
+
+
 def _axes(bounds: Bounds, width: Array, which: Places) -> Places:
-    """The input along which to halve each cell: where the arguments of functions vary most, or the widest side."""
-    activity, sides = bounds.activity[:, which].T, width[which]
-    known = np.isfinite(activity).all(axis=1) & (activity.max(axis=1) > 0)
-    weight = np.where(known[:, None], activity, sides)
-    weight = np.where(sides > NARROWEST, weight, -1.0)
+    """The input along which to halve each cell: where outputs are the least linear, or the widest side."""
+    bend, sides = bounds.bend[:, which].T, width[which]
+    weight = np.where(bend.max(axis=1, keepdims=True) > 0, bend, sides)
+    weight = np.where(sides > 0, weight, -1.0)
     axes: Places = weight[:, : len(AXES)].argmax(axis=1)
     return axes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, unknown
@@ -48,15 +48,17 @@ def evaluate(program: Program, semantics: Semantics[V], x: V) -> V:
     return outputs[0] if len(outputs) == 1 else semantics.concat(outputs)
 
 
-def variables(program: Program, semantics: Semantics[V], x: V) -> dict[str, V]:
-    """Every variable of `program` by its name, at x, which holds its inputs one after another."""
+def variables(
+    program: Program, semantics: Semantics[V], x: V, kept: Callable[[Op, V], V] = lambda op, value: value
+) -> dict[str, V]:
+    """Every variable of `program` by its name, at x, which holds its inputs one after another: what is `kept` of it."""
     env: dict[str, V] = {}
     start = 0
     for var in program.inputs:
         env[var.name] = semantics.slice(x, start, var.size)
         start += var.size
     for op in program.ops:
-        env[op.out.name] = _value(op, semantics, env)
+        env[op.out.name] = kept(op, _value(op, semantics, env))
     return env
 
 
