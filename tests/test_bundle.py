@@ -190,7 +190,7 @@ def test_check_of_a_profile_that_is_not_known(tmp_path: Path) -> None:
     *_, last = check(tmp_path / "net")
     assert (last.name, last.result) == ("programs", "failed")
     assert (
-        "profile is 'fma-3'; this version computes fma-2, muladd-1, fma-2-fast, muladd-1-fast: update kdpinn_edge"
+        "is 'fma-3'; this version computes fma-2, muladd-1, fma-2-fast, muladd-1-fast, int16-1: update kdpinn_edge"
         in last.detail
     )
 

@@ -150,7 +150,7 @@ def test_the_public_list_is_what_the_package_has() -> None:
     for name in kdpinn_edge.__all__:
         assert getattr(kdpinn_edge, name).__name__.rpartition(".")[2] == name
     assert dir(kdpinn_edge) == sorted((*kdpinn_edge.__all__, "__version__"))
-    with pytest.raises(AttributeError, match="it has: DistillConfig, Engine"):
+    with pytest.raises(AttributeError, match="it has: Condition, DistillConfig, Engine"):
         _ = kdpinn_edge.Sesame
 
 

@@ -647,7 +647,7 @@ def test_the_numpy_engine_proves_the_program(build: Build) -> None:
 def test_the_numpy_engine_refuses_a_profile_that_it_does_not_know(build: Build) -> None:
     bundle = build()
     edit(bundle, profile="fma-3")
-    message = "profile is 'fma-3'; this version computes fma-2, muladd-1, fma-2-fast, muladd-1-fast: update kdpinn_edge"
+    message = "'fma-3'; this version computes fma-2, muladd-1, fma-2-fast, muladd-1-fast, int16-1: update kdpinn_edge"
     with pytest.raises(EngineError, match=message):
         load(bundle, "numpy")
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kdpinn_edge.errors import ProblemError, listing
 
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
 Array = NDArray[np.float64]
 Side: TypeAlias = Mapping[str, float]
 """Inputs that are held at a value; all others are drawn."""
-Drawing: TypeAlias = Callable[[int, np.random.Generator], ArrayLike]
+Drawing: TypeAlias = "Callable[[int, Generator], ArrayLike]"
 """What draws points."""
-At: TypeAlias = Side | tuple[Side, ...] | Literal["boundary"] | Drawing | Array
+At: TypeAlias = "Side | tuple[Side, ...] | Literal['boundary'] | Drawing | Array"
 
 BOUNDARY: Literal["boundary"] = "boundary"
 BALANCED: Literal["balanced"] = "balanced"
