@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint docs zoo cards paper readme verify-activations verify-docs verify-docs-images verify-hosts verify-libraries verify-targets verify-kill fuzz release sbom constraints verify-certificates
+.PHONY: help demo test lint docs zoo cards paper paper-plain readme verify-activations verify-docs verify-docs-images verify-hosts verify-libraries verify-targets verify-kill fuzz release sbom constraints verify-certificates
 
 help:
 	@echo "make demo         export the shipped student, call it from C, compare the backends"
@@ -13,6 +13,7 @@ help:
 	@echo "make zoo          train the shipped models again (30 minutes; runs/zoo keeps what is done)"
 	@echo "make cards        write docs/zoo.md: their errors, sizes, instructions and commands"
 	@echo "make paper        the paper's claims: large teachers, their students, both timed (50 minutes for each of SEEDS)"
+	@echo "make paper-plain  the paper as it is: plain PINNs, students under its loss at every weight (an hour); SIZE=--small"
 	@echo "make readme       write the table of README.md"
 	@echo "make verify-activations"
 	@echo "                  every function on every float32 (about an hour on 2 cores), into docs/numerics.md"
@@ -21,7 +22,8 @@ help:
 	@echo "make verify-docs  README and the long pages of docs/, as printed, in fresh environments (10 minutes)"
 	@echo "make verify-hosts"
 	@echo "                  the model in hosts whose tools are large: Rust, Octave, AVR, FMUs, Python under Wine, tools that read"
-	@echo "                  ONNX, do-mpc (apt-get install cargo octave-dev gcc-avr avr-libc simavr wine64 nodejs npm; 5 minutes)"
+	@echo "                  ONNX, do-mpc; workers on PostgreSQL (apt-get install cargo octave-dev gcc-avr avr-libc simavr wine64"
+	@echo "                  nodejs npm postgresql; 6 minutes)"
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
@@ -73,7 +75,7 @@ zoo: .venv/.dev
 cards: .venv/.dev
 	$(BIN)/python tools/zoo.py cards
 
-# The paper's claims: of each of its equations a large teacher, trained as is usual, and a student of 3×16, timed in every runtime.
+# The paper's claims: of each of its equations a large teacher, trained by Adam and L-BFGS, and a student of 3×16, timed in every runtime.
 LARGE := burgers allen_cahn black_scholes taylor_green
 LARGE_HIDDEN = 100,100,100,100,100,100
 LARGE_POINTS = 2000
@@ -103,11 +105,15 @@ paper: $(RUNS:%=runs/large/%_student)
 			$(foreach seed,$(SEEDS),--teacher runs/large/$$each.$(seed) --student runs/large/$$each.$(seed)_student) || exit 1; \
 	done
 
+paper-plain: .venv/.dev
+	$(BIN)/python benchmarks/paper_plain.py $(SIZE)
+
 readme: .venv/.dev
 	$(BIN)/python benchmarks/readme.py
 
 verify-activations: .venv/.dev
 	$(BIN)/python tools/coefficients.py --check
+	$(BIN)/python tools/fixed_point_tables.py --check
 	$(BIN)/python benchmarks/verify_activations.py --write
 
 verify-certificates: .venv/.dev

@@ -20,6 +20,7 @@ from kdpinn_edge.bundle.manifest import (
     PROGRAM_FILES,
     SIGNATURE_FILE,
     STATIC_FILES,
+    Arithmetic,
     Grade,
     Input,
     Manifest,
@@ -69,6 +70,7 @@ def export_bundle(
     precision: Precision = "float32",
     storage: Storage | None = None,
     grade: Grade = "accurate",
+    arithmetic: Arithmetic = "float",
     target: str = "native",
     inputs: Sequence[Input] | None = None,
     outputs: Sequence[Output] | None = None,
@@ -122,6 +124,9 @@ def export_bundle(
     `grade="fast"`, for float32, takes the activations that cost less and err more (docs/numerics.md); the numerics
     profile names it.
 
+    `arithmetic="int16"`, for float32, computes in integers of fixed point, for processors without a floating-point
+    unit: the library has no floating-point operation at all (docs/fixed_point.md). Every input needs its bounds.
+
     `max_flash` and `max_stack` are the bytes that the library may take. BudgetError says by how much it takes more, and
     which other options would fit: they are compiled to find out.
 
@@ -149,6 +154,7 @@ def export_bundle(
         "precision": precision,
         "storage": storage,
         "grade": grade,
+        "arithmetic": arithmetic,
         "target": target,
         "inputs": inputs,
         "outputs": outputs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kdpinn_edge.bundle.fmu import PLATFORMS
+from kdpinn_edge.bundle.manifest import arithmetic_of
 from kdpinn_edge.export.artifacts.fmu import fmus
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.preparation import Prepared, prepare_functions
@@ -25,6 +26,7 @@ def fmu_files(model: Prepared) -> dict[str, bytes]:
             model.programs,
             name=interface.name,
             precision=interface.precision,
+            arithmetic=arithmetic_of(interface.target.profile),
             storage="float16" if model.storage == "float16" else None,
             grade="fast" if is_fast(interface.target.profile) else "accurate",
             target=platform.target,

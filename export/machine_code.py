@@ -95,7 +95,12 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
     symbols = {function: interface.symbol(function, target.name) for function in functions}
     in_order = target.vectors(interface.precision).in_order
     processor = Machine(
-        target.pointer_bits, in_order, fuses=target.fuses, selects=not target.branches, widens=target.widens
+        target.pointer_bits,
+        in_order,
+        fuses=target.fuses,
+        selects=not target.branches,
+        widens=target.widens,
+        multiplies=target.multiplies,
     )
     compiled = compile_functions(kernel, [each for each in functions if each != INTEGRITY], attributes, processor)
     shell = _constants(kernel)

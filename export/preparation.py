@@ -12,8 +12,10 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
+from kdpinn_edge.bundle.fixed_point import FixedPointRecord
 from kdpinn_edge.bundle.manifest import (
     MAX_RELATIVE_ERROR,
+    Arithmetic,
     Errors,
     Function,
     FunctionName,
@@ -26,6 +28,7 @@ from kdpinn_edge.bundle.manifest import (
     Sizes,
     Storage,
     TargetRecord,
+    arithmetic_of,
     domain_fault,
 )
 from kdpinn_edge.bundle.statement import statement_sha256
@@ -36,12 +39,14 @@ from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.fixed_point import check_words, fixed_kernels, record
 from kdpinn_edge.export.golden import golden_points
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
 from kdpinn_edge.export.measure.accuracy import N_ERROR, measured_errors
 from kdpinn_edge.export.measure.resources import Usage
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import target as find_target
+from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
 from kdpinn_edge.numerics.storage import store_as_float16
@@ -138,7 +143,16 @@ class Prepared:
             toolchain=self.toolchain,
             files=files or {},
             library=interface.library,
+            fixed_point=self.fixed_point({name: errors[name][0].n_points for name in self.programs}),
         )
+
+    def fixed_point(self, n_points: Mapping[FunctionName, int]) -> dict[FunctionName, FixedPointRecord]:
+        """What is stated of each function in integers, whose errors are measured at so many points."""
+        return {
+            name: record(name, self.interface, self.references[name], n)
+            for name, n in n_points.items()
+            if self.references[name].fixed is not None
+        }
 
     def _function(self, name: FunctionName, usage: Usage, errors: Errors, storage_errors: Errors | None) -> Function:
         program = self.programs[name]
@@ -160,6 +174,7 @@ def prepare(
     precision: Precision = "float32",
     storage: Storage | None = None,
     grade: Grade = "accurate",
+    arithmetic: Arithmetic = "float",
     target: str = "native",
     inputs: Sequence[Input] | None = None,
     outputs: Sequence[Output] | None = None,
@@ -187,6 +202,7 @@ def prepare(
         precision=precision,
         storage=storage,
         grade=grade,
+        arithmetic=arithmetic,
         target=target,
         inputs=described_in,
         outputs=columns_of,
@@ -205,6 +221,7 @@ def prepare_functions(
     outputs: Mapping[FunctionName, tuple[Output, ...]],
     storage: Storage | None = None,
     grade: Grade = "accurate",
+    arithmetic: Arithmetic = "float",
     target: str = "native",
     per_call: Sequence[str] = (),
     equation: str | None = None,
@@ -212,12 +229,20 @@ def prepare_functions(
     """Decide how the functions of a model are computed, which are there already, with the columns of each."""
     constant = columns(check_per_call(per_call, programs["eval"].inputs))
     interface = _interface(programs, name, precision, grade, target, inputs, constant)
-    profile = interface.target.profile
-    references = {function: NumpyProgram(programs[function], precision, profile) for function in programs}
-    golden_x = golden_points(
-        interface.inputs, programs, precision, profile, keeps_subnormals=not interface.target.flushes
-    )
+    if arithmetic == "int16":
+        check_words(programs, precision=precision, storage=storage, grade=grade, per_call=per_call)
+        interface = replace(interface, target=interface.target.computing(fixed_point.PROFILE))
+    elif arithmetic != "float":
+        raise ExportError(f"arithmetic {arithmetic!r} is unknown; expected: {', '.join(get_args(Arithmetic))}")
+    profile, box = interface.target.profile, (interface.lower, interface.upper)
+    references = {function: NumpyProgram(programs[function], precision, profile, box) for function in programs}
+    keeps_subnormals = not interface.target.flushes and arithmetic == "float"
+    golden_x = golden_points(interface.inputs, programs, precision, profile, keeps_subnormals=keeps_subnormals)
     golden_y = {function: references[function](golden_x) for function in programs}
+    if arithmetic == "int16":
+        kernels = fixed_kernels(interface, references, golden_x, golden_y)
+        prepared = Prepared(interface, "int32", programs, programs, references, outputs, equation, kernels, {})
+        return prepared.with_toolchain(_toolchain())
     splits = {function: split(program, per_call) for function, program in programs.items()} if per_call else {}
     golden_for = _golden_for(interface, references, golden_x) if per_call else {}
     kernels = [
@@ -249,6 +274,7 @@ def prepare_again(manifest: Manifest, programs: Mapping[FunctionName, Program], 
         precision=manifest.precision,
         storage="float16" if manifest.storage == "float16" else None,
         grade="fast" if is_fast(manifest.profile) else "accurate",
+        arithmetic=arithmetic_of(manifest.profile),
         target=target,
         inputs=manifest.inputs,
         outputs={function: stated.outputs for function, stated in manifest.functions.items()},

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from kdpinn_edge.distillation import distill as distill
     from kdpinn_edge.engines import compile as compile
     from kdpinn_edge.engines import load as load
+    from kdpinn_edge.equation.condition import Condition as Condition
+    from kdpinn_edge.equation.measurements import measurements as measurements
     from kdpinn_edge.equation.problem import Problem as Problem
     from kdpinn_edge.equation.problem import causal as causal
     from kdpinn_edge.errors import KdpinnError as KdpinnError
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "Condition": "equation.condition",
     "DistillConfig": "training",
     "Engine": "runtime",
     "KdpinnError": "errors",
@@ -66,6 +69,7 @@ _HOME = {
     "interpret": "program.interp",
     "load": "engines",
     "load_pinn": "training",
+    "measurements": "equation.measurements",
     "problem": "problems",
     "read_program": "program.file",
     "residual": "derive.residual",

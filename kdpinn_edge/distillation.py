@@ -25,6 +25,7 @@ def distill(
     activation: str | None = None,
     resume: bool = False,
     force: bool = False,
+    cpu_seconds: float | None = None,
     report: ProgressReport | None = None,
 ) -> Trained:
     """Teacher → Student: minimise divergence from the teacher plus physics loss (`training.objective.distillation`).
@@ -44,7 +45,8 @@ def distill(
     does not: "x[m]=0:5000, t=0:1" and "u". The domain of samples is by default the box that they fill. `weights` and
     `activation` are said of a file of a foreign network, as in `importers.model.find_model`.
 
-    The folder is by default runs/NAME_student; seed, interrupt, resume, force and report are as for `train`. Raises
+    The folder is by default runs/NAME_student; seed, interrupt, resume, force, cpu_seconds and report are as for
+    `train`. Raises
     TrainError, before anything is written, where source, columns, config or folder do not fit; ProblemError,
     ProgramError or BundleError where the source cannot be read.
 
@@ -56,4 +58,4 @@ def distill(
     )
     run = Path(folder) if folder is not None else Path("runs", f"{lesson.problem.name}_student")
     config = recipe(config, DistillConfig, run, seed=seed, resume=resume and not force)
-    return teach(lesson, run, config, resume=resume, force=force, report=report)
+    return teach(lesson, run, config, resume=resume, force=force, cpu_seconds=cpu_seconds, report=report)

@@ -20,6 +20,7 @@ from kdpinn_edge.bundle.manifest import (
 )
 from kdpinn_edge.bundle.read import Bundle, open_bundle
 from kdpinn_edge.errors import ExportError, ProfileError
+from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.ir import Program, columns
@@ -165,8 +166,11 @@ def _of_bundle(manifest: Manifest, programs: Mapping[FunctionName, Program]) -> 
     from kdpinn_edge.export.preparation import prepare_again
     from kdpinn_edge.export.targets.table import target
 
-    grade: Grade = "fast" if is_fast(manifest.profile) else "accurate"
-    native = target("native").graded(grade)
+    native = target("native")
+    if manifest.profile == fixed_point.PROFILE:
+        native = native.computing(manifest.profile)
+    elif is_fast(manifest.profile):
+        native = native.graded("fast")
     if native.profile != manifest.profile:
         raise ProfileError(
             f"the numerics profile of {manifest.name} is {manifest.profile}; this machine, {native.name}, computes in "

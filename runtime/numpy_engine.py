@@ -23,7 +23,9 @@ class NumpyEngine(Engine):
         super().__init__(bundle.manifest)
         self._bundle = bundle
         self._programs: dict[FunctionName, NumpyProgram] = {
-            function: NumpyProgram(bundle.program(function), self.manifest.precision, self.manifest.profile)
+            function: NumpyProgram(
+                bundle.program(function), self.manifest.precision, self.manifest.profile, self.manifest.box
+            )
             for function in self.manifest.functions
         }
 

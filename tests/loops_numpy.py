@@ -26,6 +26,7 @@ from kdpinn_edge.export.lowering.loops import (
     Let,
     Linear,
     Load,
+    Lookup,
     Number,
     Return,
     Routine,
@@ -41,6 +42,7 @@ DTYPES: Mapping[Scalar, Any] = {
     "float16": np.float16,
     "float32": np.float32,
     "float64": np.float64,
+    "bits16": np.int16,
     "bits32": np.int32,
     "bits64": np.int64,
     "int32": np.int64,
@@ -120,7 +122,9 @@ class _Frame:
     def memory(self, buffer: Buffer) -> NDArray[Any]:
         if buffer.name not in self.buffers:
             assert buffer.scratch
-            self.buffers[buffer.name] = np.full(buffer.size.base, np.nan, DTYPES[buffer.scalar])
+            dtype = DTYPES[buffer.scalar]
+            empty = np.nan if np.issubdtype(dtype, np.floating) else -1
+            self.buffers[buffer.name] = np.full(buffer.size.base, empty, dtype)
         found = self.buffers[buffer.name]
         assert found is not None
         return found
@@ -140,6 +144,8 @@ class _Frame:
                 assert start >= 0
                 assert len(numbers) == type_.lanes, buffer.name
                 return numbers.astype(DTYPES[type_.scalar])
+            case Lookup(type_, buffer, at, stride, index):
+                return self.memory(buffer)[at + stride * self.value(index)].astype(DTYPES[type_.scalar])
             case Count(_, form):
                 return np.array([self.index(form)])
             case IsNull(buffer):
@@ -162,6 +168,10 @@ class _Frame:
                 return x[detail : (detail or 0) + 1]
             case "first", [a, b]:
                 return np.where(np.arange(L) < detail, a, b)
+            case "sign", [x]:
+                return np.where(x < 0, -1, 0).astype(x.dtype)
+            case "top", [x]:
+                return (x.view(np.uint32) >> (32 - (detail or 0))).view(np.int32)
             case "total", [x]:
                 while x.size > 1:
                     x = x[: x.size // 2] + x[x.size // 2 :]
@@ -178,4 +188,9 @@ OF_COUNTS: Mapping[str, Callable[..., Any]] = {
     "or": np.logical_or,
     "not": np.logical_not,
     "iadd": np.add,
+    "iand": np.bitwise_and,
+    "ior": np.bitwise_or,
+    "imul": np.multiply,
+    "ilshr": lambda i, n: (i.view(np.uint32) >> n.view(np.uint32)).view(np.int32),
+    "mulh": lambda a, b: ((a.astype(np.int64) * b) >> 32).astype(np.int32),
 }

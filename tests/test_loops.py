@@ -268,7 +268,7 @@ def evaluated(value: Expr, memory: NDArray[Any]) -> tuple[NDArray[Any], NDArray[
     module = ir.Module("loops")
     pointer = ir.FloatType().as_pointer()
     builder = ir.IRBuilder(ir.Function(module, ir.FunctionType(ir.IntType(32), [pointer]), "f").append_basic_block())
-    emitter = Emitter(builder, Processor(64, in_order=False, fuses=True, selects=True, widens=True))
+    emitter = Emitter(builder, Processor(64, in_order=False, fuses=True, selects=True, widens=True, multiplies=True))
     emitter.bind(buffer, builder.function.args[0])
     emitter.emit(body)
     llvm.initialize_native_target()
@@ -298,6 +298,9 @@ def test_total_adds_by_halving(values: list[float], log2: int) -> None:
         np.testing.assert_array_equal(found[0], parts[0])
 
 
+BITWISE = ("iadd", "isub", "ixor", "iand", "ior", "imul", "mulh")
+
+
 @pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each != "call"])
 def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, lanes: int) -> None:
@@ -313,13 +316,15 @@ def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, 
     values: dict[str, Expr] = {
         **{name: apply(name, a, b) for name in ("add", "sub", "mul", "div", "copysign")},
         **{name: apply(name, a) for name in ("absolute", "canonical")},
-        **{name: apply("from_bits", apply(name, i, j)) for name in ("iadd", "isub", "ixor")},
+        **{name: apply("from_bits", apply(name, i, j)) for name in BITWISE},
         **{
             name: apply("from_bits", apply(name, i, splat(Number(Type("bits32"), 3), lanes)))
-            for name in ("ishl", "ishr")
+            for name in ("ishl", "ishr", "ilshr")
         },
         **{name: apply("from_bits", i) for name in ("bits", "from_bits")},
         **{name: apply("select", apply(name, a, b), one, zero) for name in ("less", "at_most")},
+        "top": apply("from_bits", apply("top", i, detail=30)),
+        "sign": apply("select", apply("equal", apply("sign", i), splat(Number(Type("bits32"), 0), lanes)), one, zero),
         "fma": apply("fma", a, b, c),
         "equal": apply("select", apply("equal", i, i), one, zero),
         "select": apply("select", less, a, b),

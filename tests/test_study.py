@@ -8,9 +8,10 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from io import StringIO
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from kdpinn_edge.studies.study.plan import write_plan
 from kdpinn_edge.studies.study.report import StudyReport, report
 from kdpinn_edge.studies.study.results import Spread, read_accuracy, results, rows
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER, StudyProgress
+from kdpinn_edge.studies.study.significance import LEVEL, p_value, seeds_needed
 from kdpinn_edge.studies.study.text_report import print_report
 from kdpinn_edge.training import DistillConfig, TrainConfig, train
 from kdpinn_edge.training.run_folder import CHECKPOINT_FILE
@@ -267,26 +269,40 @@ def test_the_reference_and_the_closed_form() -> None:
 # What is concluded
 
 
-def row(method: str, median: float, low: float, high: float) -> MethodRow:
-    spread = Spread(median, low, high)
-    return MethodRow((8,), method, 3, 41, 1.0, spread, 1.0, 1.0, spread)
+def row(method: str, errors: Sequence[float], cpu_seconds: float = 1.0) -> MethodRow:
+    spread = Spread.of(errors)
+    return MethodRow((8,), method, len(errors), 41, cpu_seconds, tuple(errors), spread, 1.0, 1.0, spread)
+
+
+LOW, HIGH, MIXED = (1.0, 0.5, 2.0, 1.5, 0.75), (8.0, 3.0, 9.0, 10.0, 7.0), (0.6, 3.0, 9.0, 1.2, 7.0)
 
 
 @pytest.mark.parametrize(
     ("values", "scratch", "said"),
     [
-        ((1, 0.5, 2), (8, 3, 9), "is better, by 8, than"),
-        ((1, 0.5, 4), (8, 3, 9), "is better, but within the spread of the seeds, by 8,"),
-        ((8, 3, 9), (1, 0.5, 2), "is worse, by 8,"),
-        ((2, 0.5, 4), (1, 0.5, 2), "is worse, but within the spread of the seeds, by 2,"),
+        (LOW, HIGH, "is better by 8 (p = 0.016), compared with"),  # 2 · 2/252
+        (HIGH, LOW, "is worse by 8 (p = 0.016), compared with"),
+        (LOW, MIXED, "is better by 3 in the median, which may be chance (p = 0.44)"),
+        (LOW[:3], HIGH[:3], "is better by 8 in the median, of which 3 seeds prove nothing (5 are needed)"),
+        (LOW, HIGH[:2], "is better by 5.5 in the median, of which 2 seeds prove nothing (5 are needed)"),
     ],
 )
-def test_a_verdict_minds_the_spread(
-    values: tuple[float, float, float], scratch: tuple[float, float, float], said: str
-) -> None:
-    (verdict,) = verdicts([row("scratch", *scratch), row("values", *values), row("paper", 10, 9, 11)])
+def test_a_verdict_is_that_of_a_rank_test(values: Sequence[float], scratch: Sequence[float], said: str) -> None:
+    (verdict,) = verdicts([row("scratch", scratch), row("values", values), row("paper", (100.0,) * 5)])
     assert said in str(verdict)
-    assert METHODS[verdict.distilled].title in str(verdict)
+    assert "CPU time" not in str(verdict)
+    assert verdict.is_significant == ("(p = 0.016)" in said)
+    (uneven,) = verdicts([row("scratch", scratch, 2.0), row("values", values, 3.0)])
+    assert str(uneven).endswith("student's time”, in 1.5 times its CPU time")
+
+
+def test_equal_methods_are_told_apart_in_at_most_one_of_twenty_cases() -> None:
+    for n, found in ((3, 0), (4, 2), (5, 8)):
+        splits = list(combinations(range(2 * n), n))
+        apart = [p_value(a, sorted(set(range(2 * n)) - set(a))) <= LEVEL for a in splits]
+        assert found <= sum(apart) <= LEVEL * len(splits)
+        assert (sum(apart) > 0) == (n >= seeds_needed())
+    assert [seeds_needed(chosen_from=k) for k in (1, 2, 3)] == [4, 5, 5]
 
 
 def test_medians_and_spread_are_over_the_seeds(plan: Plan, folder: Path) -> None:
@@ -331,6 +347,7 @@ def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> N
     assert f"`{plan.commands[0]}`" in text
     assert "![Errors over latency and over what is stored](study.png)" in text
     assert struct.unpack(">II", figure.read_bytes()[16:24]) > (800, 400)
+    assert json.loads((tmp_path / "study.json").read_text()) == json.loads(json.dumps(found.document()))
     assert len(pareto(found)) == 1  # one size has one latency
     assert min(latency.per_point_ns for latency in found.latencies.values()) > 0
     assert "closed form" in [each.name for each in found.baselines]

@@ -431,6 +431,19 @@ def test_an_interrupt_keeps_the_best_weights(tmp_path: Path) -> None:
     assert relative_l2(stopped.net) <= 1.01 * max(row["relative_l2"] for row in rows[2:])
 
 
+def test_a_run_ends_after_the_round_in_which_its_cpu_time_is_used(tmp_path: Path) -> None:
+    endless = replace(TINY, newton_rounds=100_000)
+    made = train("burgers", tmp_path / "run", endless, cpu_seconds=1e-3)
+    assert made.finished
+    assert made.record["config"]["newton_rounds"] == 1
+    assert "--rounds 1 " in f"{made.record['command']} "
+    assert (
+        made.record["sha256"] == train("burgers", tmp_path / "counted", replace(TINY, newton_rounds=1)).record["sha256"]
+    )
+    again = train("burgers", tmp_path / "run", endless, resume=True, cpu_seconds=1e-3)
+    assert again.record["sha256"] == made.record["sha256"]
+
+
 def test_a_run_that_was_killed_resumes_from_its_checkpoint(teacher_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train("burgers", run, TINY, report=Interrupt(100))

@@ -20,11 +20,17 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from kdpinn_edge import zoo
 from kdpinn_edge.bundle.manifest import Manifest
+from kdpinn_edge.classical.accuracy import against_reference
+from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.measure.resources import N_POINTS
 from kdpinn_edge.importers.model import Model, find_model, publish
+from kdpinn_edge.numerics.fixed_point import PROFILE
+from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.ir import Map
@@ -89,7 +95,8 @@ The other teachers are accurate and small themselves, with up to 1,400 parameter
 the teacher.
 
 Errors are against the reference on the problem's grid: the relative L2 error in float64, which `kdpinn-edge problems`
-prints, and in float32, as the exported library computes; *largest* and *slopes* (the relative L2 error of all first
+prints, in float32, as the exported library computes, and in integers, as `--arithmetic int16` does
+([Fixed point](fixed_point.md)); *largest* and *slopes* (the relative L2 error of all first
 derivatives) are in float32 too. *Bytes* count code and constants. *Instructions* are counted exactly: for one point,
 and after the slash for each of {many}. PC is the target `{pc}`, M7 the target `{board}`; `kdpinn-edge bench MODEL` says
 how long they take on your machine.
@@ -179,7 +186,7 @@ def cards() -> None:
         sys.exit("\n".join(f"{name} is dominated by {better}" for name, better in beaten.items()))
     rows = [_row(name, accuracy(models[name].program, solved[name]), *made) for name, made in exported.items()]
     head = (
-        *("model", "hidden", "parameters", "float64", "float32", "largest", "slopes"),
+        *("model", "hidden", "parameters", "float64", "float32", "int16", "largest", "slopes"),
         *("bytes, PC", "instructions, PC", "bytes, M7", "instructions, M7"),
     )
     seeded = [_seeded_row(name, found, solved[name]) for name, found in read_json(SEEDED_FILE).items()]
@@ -257,6 +264,7 @@ def _row(name: str, found: NetAccuracy, pc: Manifest, board: Manifest) -> tuple[
         f"{made['parameters']:,}",
         f"{zoo.record(name)['errors']['relative_l2']:.1e}",
         f"{found.relative_l2:.1e}",
+        in_integers(name),
         f"{found.max_abs:.1e}",
         f"{found.slopes_l2:.1e}",
         f"{_bytes(pc):,}",
@@ -264,6 +272,16 @@ def _row(name: str, found: NetAccuracy, pc: Manifest, board: Manifest) -> tuple[
         f"{_bytes(board):,}",
         _instructions(board),
     )
+
+
+def in_integers(name: str) -> str:
+    """The error of a model in the numerics profile int16-1, or that it has none."""
+    program, solved = read_program(zoo.program(name)), problem(zoo.record(name)["problem"])
+    try:
+        u = NumpyProgram(program, "float32", PROFILE, (solved.lower, solved.upper))
+    except ProgramError:
+        return "refused"
+    return f"{against_reference(lambda x: u(x.astype(np.float32)), solved).relative_l2:.1e}"
 
 
 def _seeded_row(name: str, found: dict[str, Any], solved: Problem) -> tuple[str, ...]:

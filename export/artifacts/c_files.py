@@ -13,6 +13,7 @@ from kdpinn_edge.derive.groups import first_derivatives, second_derivatives
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.export.artifacts.build_files import CMAKE, PKG_CONFIG, build_blocks, build_words, needs_libm
 from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.program.ir import Var, columns
 
 Repeated = Mapping[str, Sequence[Mapping[str, str]]]
@@ -87,12 +88,19 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str], b
         "function": functions,
         "per_call": constant,
         "function_for": functions if constant else [],
+        **_arithmetic(interface),
         **_index_macros(interface),
         **build_blocks(interface),
         **(blocks or {}),
     }
     text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
     return filled(text, {**model, **words}, repeated).encode()
+
+
+def _arithmetic(interface: Interface) -> Repeated:
+    """What stands in a template for models in integers alone, or for those in floats."""
+    in_words = interface.target.profile == fixed_point.PROFILE
+    return {"integers": [{}] if in_words else [], "floats": [] if in_words else [{}]}
 
 
 def _build(interface: Interface) -> str:

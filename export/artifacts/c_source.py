@@ -19,6 +19,7 @@ from kdpinn_edge.export.artifacts.c_files import filled, filled_template, quoted
 from kdpinn_edge.export.lowering.emit_c import REAL, Real, Source
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.targets.interface import Interface
+from kdpinn_edge.numerics import fixed_point
 
 WIDTH = 112
 
@@ -27,6 +28,9 @@ HAS_FMA = {
     "double": "defined(__FP_FAST_FMA) || defined(__FMA__) || defined(__aarch64__) || defined(__riscv_d)",
 }
 """How the preprocessor of GCC or Clang says that the processor has the instruction."""
+
+STORED = {"float16": "uint16_t", "int16": "int16_t", "int32": "uint32_t"}
+"""The C types of numbers that are stored as integers."""
 
 
 def c_source(kernel: Kernel, interface: Interface) -> bytes:
@@ -47,7 +51,7 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
         lambda function: _c_name(function, interface),
     )
     for each in kernel.per_call.values():
-        source.routine(each.once.routines[1])
+        source.routine(each.once.routines[-2])
     for function in kernel.evaluated.values():
         for routine in function.routines:
             source.routine(routine)
@@ -55,7 +59,7 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
     source.routine(kernel.selftest)
     source.word("bits")
     more = {
-        "rounding": "a multiply-add rounds once" if fused else "a multiply-add rounds the product, then the sum",
+        "rounding": _rounding(interface),
         "libraries": "none, or fma of the C library" if fused and real.number == "double" else "none",
         "definitions": "\n\n".join(
             [
@@ -77,6 +81,14 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
     return filled_template("model.c", interface, more)
 
 
+def _rounding(interface: Interface) -> str:
+    """What the numerics profile is, in words."""
+    if interface.target.profile == fixed_point.PROFILE:
+        return "words of 32 bits, a product is the upper word of the exact one"
+    fused = interface.target.fuses
+    return "a multiply-add rounds once" if fused else "a multiply-add rounds the product, then the sum"
+
+
 def _integrity(kernel: Kernel, interface: Interface, arrays: Mapping[str, str]) -> str:
     """NAME_integrity, for the constant arrays: the CRC of their numbers, the lowest byte first on any processor.
 
@@ -85,9 +97,8 @@ def _integrity(kernel: Kernel, interface: Interface, arrays: Mapping[str, str]) 
     crc, loops = 0, []
     for name, array in kernel.covered.items():
         crc = zlib.crc32(array.tobytes(), crc)
-        number = "uint16_t" if array.dtype == np.float16 else REAL[array.dtype.name].number
-        read = f"((const volatile {number} *){arrays[name]})[i]"
-        value = read if array.dtype == np.float16 else f"{interface.name}_bits({read})"
+        read = f"((const volatile {STORED.get(array.dtype.name) or REAL[array.dtype.name].number} *){arrays[name]})[i]"
+        value = f"{interface.name}_bits({read})" if array.dtype.name in REAL else f"(uint{8 * array.itemsize}_t){read}"
         loops += [
             f"    for (int32_t i = 0; i < {array.size}; i++) {{",
             f"        crc = {interface.name}_crc(crc, {value}, {8 * array.itemsize});",
@@ -105,7 +116,7 @@ def _c_name(function: str, interface: Interface) -> tuple[str, str]:
 
 def _named(name: str, array: NDArray[Any]) -> str:
     """What C calls the array that `_array` defines."""
-    return name if array.dtype == np.float16 or np.isfinite(array).all() else f"{name}.numbers"
+    return name if array.dtype.name in STORED or np.isfinite(array).all() else f"{name}.numbers"
 
 
 def _array(name: str, array: NDArray[Any]) -> str:
@@ -113,8 +124,9 @@ def _array(name: str, array: NDArray[Any]) -> str:
 
     C has no literals for NaN and infinities: an array with such numbers consists of bits.
     """
-    if array.dtype == np.float16:
-        return f"static const uint16_t {name}[{array.size}] = {{\n{_rows(_bits(array))}\n}};"
+    if (stored := STORED.get(array.dtype.name)) is not None:
+        texts = list(map(str, array.tolist())) if array.dtype == np.int16 else _bits(array)
+        return f"static const {stored} {name}[{array.size}] = {{\n{_rows(texts)}\n}};"
     real = REAL[array.dtype.name]
     if np.isfinite(array).all():
         texts = [real.literal(number) for number in array.tolist()]

@@ -81,7 +81,7 @@ def check_bench(target: Target) -> None:
             "the bench for the device is compiled by the package ziglang, which is not installed: "
             "pip install 'kdpinn-edge[cross]'"
         )
-    if target.helpers and compiler(target) is None:
+    if target.lacks_floats and compiler(target) is None:
         raise ExportError(f"the bench for the device cannot be linked: {missing(target)}")
 
 
@@ -115,10 +115,10 @@ def start(target: Target) -> tuple[str, dict[str, str]]:
     memory = MEMORY.get(target.name)
     if memory is None:
         return "bench_linux.c", {}
-    by_gcc = (*MACHINES[target.name], UNALTERED) if target.helpers else ("zig", "cc", *machine(target))
+    by_gcc = (*MACHINES[target.name], UNALTERED) if target.lacks_floats else ("zig", "cc", *machine(target))
     words = {
         "compiler": " ".join(by_gcc),
-        "helpers": "-lgcc " if target.helpers else "",
+        "helpers": "-lgcc " if target.lacks_floats else "",
         "machine": memory.machine,
         "bare_metal": (files("kdpinn_edge.export") / BARE_METAL).read_text(encoding="utf-8"),
     }
@@ -133,7 +133,7 @@ def machine(target: Target) -> tuple[str, ...]:
         return "-target", "riscv32-freestanding", f"-mcpu=generic_rv32{target.features.replace(',', '')}+zicsr"
     return (
         "-target",
-        f"thumb-freestanding-{'eabi' if target.helpers else 'eabihf'}",
+        f"thumb-freestanding-{'eabi' if target.lacks_floats else 'eabihf'}",
         f"-mcpu={target.cpu.replace('-', '_')}",
     )
 
@@ -160,7 +160,7 @@ def built(object_code: bytes, interface: Interface, sources: Mapping[str, bytes]
     """
     target, script = interface.target, f"{name}.ld"
     layout = (f"--script={script}", "-z", "max-page-size=4096") if script in sources else ()
-    helpers = [str(found.library)] if target.helpers and (found := compiler(target)) else []
+    helpers = [str(found.library)] if target.lacks_floats and (found := compiler(target)) else []
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
         for file, data in {**c_files(interface), **sources, "kernel.o": object_code}.items():
             (Path(folder) / file).write_bytes(data)

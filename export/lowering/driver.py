@@ -40,7 +40,8 @@ ALIGNED = 16
 class Evaluation:
     """A function of the model: numbers in and out per point, points in a batch, scratch memory of both kernels.
 
-    Up to `crossover` points of a batch go through the single-point kernel. `once` is the function of the inputs p that
+    Up to `crossover` points of a batch go through the single-point kernel; with a batch of one all do, and there is no
+    other. The scratch memory holds numbers of type `held`. `once` is the function of the inputs p that
     are constant during a call: it is evaluated first, and its results lie where the scratch memory begins.
     """
 
@@ -52,6 +53,12 @@ class Evaluation:
     crossover: int
     scratch: int
     once: Evaluation | None = None
+    words: Scalar | None = None
+
+    @property
+    def held(self) -> Scalar:
+        """The type of the numbers in the scratch memory."""
+        return self.words or self.precision
 
 
 def evaluate_all(evaluation: Evaluation) -> Routine:
@@ -62,7 +69,7 @@ def evaluate_all(evaluation: Evaluation) -> Routine:
     scalar, n, once = evaluation.precision, Symbol("n", 64), evaluation.once
     x = Buffer("x", scalar, linear(n) * evaluation.n_in, constant=True)
     y = Buffer("y", scalar, linear(n) * evaluation.n_out)
-    s = Buffer("s", scalar, Linear(evaluation.scratch), scratch=True)
+    s = Buffer("s", evaluation.held, Linear(evaluation.scratch), scratch=True)
     parameters: tuple[Buffer, ...] = (x, y)
     code = Code()
     if once:
@@ -83,8 +90,11 @@ def evaluate_all(evaluation: Evaluation) -> Routine:
             q = linear(at) + linear(i)
             alone = (x, q * evaluation.n_in), (y, q * evaluation.n_out), (s, Linear(0))
             one_by_one.statements.append(Call(f"{evaluation.name}_single", alone))
-        pays = apply("less", Number(STATUS, evaluation.crossover), Count(STATUS, linear(m)))
-        code.choose(pays, (Call(f"{evaluation.name}_batch", together, (linear(m),)),), one_by_one.body)
+        if evaluation.points_per_batch == 1:
+            code.statements += one_by_one.body
+        else:
+            pays = apply("less", Number(STATUS, evaluation.crossover), Count(STATUS, linear(m)))
+            code.choose(pays, (Call(f"{evaluation.name}_batch", together, (linear(m),)),), one_by_one.body)
     code.statements.append(Return(Number(STATUS, 0)))
     given = "p, x[i]" if once else "x[i]"
     doc = f"y[i] = {evaluation.name}({given}) for n points: 0, or an error code of kdpinn_edge.h."
@@ -122,9 +132,11 @@ def selftest(evaluations: Sequence[Evaluation], n_golden: int) -> Routine:
     GOLDEN_P, and the points beside it in GOLDEN_POINTS.
     """
     scalar, code = evaluations[0].precision, Code(narrow=True)
+    in_words = evaluations[0].words is not None
     most = max(evaluation.n_out for evaluation in evaluations) * n_golden
     y = Buffer("y", scalar, Linear(most), scratch=True)
-    refuse_another(code, scalar)
+    if not in_words:
+        refuse_another(code, scalar)
     before = 0
     for evaluation in evaluations if n_golden else ():
         once, home = evaluation.once, "GOLDEN_POINTS" if evaluation.once else "GOLDEN_X"
@@ -157,8 +169,11 @@ def _compare(code: Code, y: Buffer, golden: Buffer, before: int) -> None:
         code.store(y, at, Number(number, 0.0))
 
 
-def outside(precision: Scalar, n_in: int) -> Routine:
-    """How many of n points lie outside the domain box BOX, the lower bounds and then the upper; a NaN does."""
+def outside(precision: Scalar, n_in: int, *, in_words: bool = False) -> Routine:
+    """How many of n points lie outside the domain box BOX, the lower bounds and then the upper; a NaN does.
+
+    With `in_words` numbers are compared as integers of their order, in which a NaN is beyond infinity.
+    """
     n, number = Symbol("n", 64), Type(precision)
     x = Buffer("x", precision, linear(n) * n_in, constant=True)
     box = Buffer("BOX", precision, Linear(2 * n_in), constant=True)
@@ -168,9 +183,18 @@ def outside(precision: Scalar, n_in: int) -> Routine:
     with code.counting("p", Linear(0), linear(n), bits=64) as p:
         inside = code.let("inside", Number(BOOL, 1), changes=True)
         with code.loop("c", 0, n_in) as c:
-            v = Get(code.let("v", Load(number, x, place(0, (n_in, p), (1, c)))))
-            above = apply("at_most", Load(number, box, place(0, (1, c))), v)
-            below = apply("at_most", v, Load(number, box, place(n_in, (1, c))))
+            v, *sides = (
+                _in_order(code, each) if in_words else each
+                for each in (
+                    Get(code.let("v", Load(number, x, place(0, (n_in, p), (1, c))))),
+                    Load(number, box, place(0, (1, c))),
+                    Load(number, box, place(n_in, (1, c))),
+                )
+            )
+            above, below = (
+                apply("not", apply("less", b, a)) if in_words else apply("at_most", a, b)
+                for a, b in ((sides[0], v), (v, sides[1]))
+            )
             code.set(inside, apply("and", Get(inside), apply("and", above, below)))
         with code.when(apply("not", Get(inside))):
             code.set(count, apply("iadd", Get(count), Number(WIDE, 1)))
@@ -179,3 +203,11 @@ def outside(precision: Scalar, n_in: int) -> Routine:
         "How many of n points lie outside the domain box (a point with a NaN does); or an error code of kdpinn_edge.h."
     )
     return Routine("outside", doc, (x, n), code.body, WIDE)
+
+
+def _in_order(code: Code, x: Expr) -> Expr:
+    """An integer for a float32 that is larger where the number is; both zeros have 0."""
+    bits = Get(code.let("bits", apply("bits", x)))
+    sign = Get(code.let("sign", apply("ishr", bits, Number(bits.type, 31))))
+    size = apply("iand", bits, Number(bits.type, 0x7FFFFFFF))
+    return apply("isub", apply("ixor", size, sign), sign)

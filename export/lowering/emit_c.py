@@ -34,6 +34,7 @@ from kdpinn_edge.export.lowering.loops import (
     Let,
     Linear,
     Load,
+    Lookup,
     Number,
     Return,
     Routine,
@@ -56,7 +57,11 @@ OPERATORS: Mapping[str, tuple[str, int, int, int]] = {
     "iadd": ("+", SUM, SUM, PRODUCT),
     "isub": ("-", SUM, SUM, PRODUCT),
     "ishl": ("<<", LOOSE, ATOM, ATOM),
+    "ilshr": (">>", LOOSE, ATOM, ATOM),
     "ixor": ("^", LOOSE, ATOM, ATOM),
+    "iand": ("&", LOOSE, ATOM, ATOM),
+    "ior": ("|", LOOSE, ATOM, ATOM),
+    "imul": ("*", PRODUCT, PRODUCT, ATOM),
     "less": ("<", LOOSE, SUM, SUM),
     "at_most": ("<=", LOOSE, SUM, SUM),
     "equal": ("==", LOOSE, SUM, SUM),
@@ -65,7 +70,7 @@ OPERATORS: Mapping[str, tuple[str, int, int, int]] = {
 }
 """For each operator its sign, how tightly it binds, and how tightly its operands have to."""
 
-CALLS = ("mul", "fma", "absolute", "copysign", "canonical", "bits", "from_bits", "ishr", "min", "opaque")
+CALLS = ("mul", "fma", "absolute", "copysign", "canonical", "bits", "from_bits", "ishr", "mulh", "min", "opaque")
 HALF = "half"
 SUPERSCRIPTS = str.maketrans("⁻⁺¹²ᵏˣⁱᵐⁿ", "-+12kximn")
 PLAIN = str.maketrans({"…": "...", "π": "pi", "½": "1/2", "Σ": "sum", "±": "+-", "→": "->", "√": "sqrt ", "≈": "~"})
@@ -105,6 +110,7 @@ C_TYPES: Mapping[Scalar, str] = {
     "float16": "uint16_t",
     "float32": "float",
     "float64": "double",
+    "bits16": "int16_t",
     "bits32": "uint32_t",
     "bits64": "uint64_t",
     "int32": "int32_t",
@@ -166,7 +172,7 @@ class Source:
             x = body.symbol(function.parameter)
             lines = [line for let in function.lets for line in body.statement(let)]
             lines.append(f"return {body.value(function.result).lanes[0]};")
-            number = self.real.number
+            number = C_TYPES[function.parameter.type.scalar]
             self._function(function.doc.splitlines(), f"static {number} {name}({number} {x})", lines)
         return name
 
@@ -302,9 +308,11 @@ class _Body:
                 return self._get(variable)
             case Load(type_, buffer, at):
                 lanes = tuple(place for place, _ in zip(self._places(buffer, at), range(type_.lanes), strict=False))
-                if buffer.scalar == "float16":
-                    lanes = tuple(f"{self.source.word(HALF)}({lane})" for lane in lanes)
-                return Value(lanes)
+                return self._read(lanes, buffer)
+            case Lookup(_, buffer, at, stride, index):
+                name = self.symbol(buffer)
+                places = (f"{at} + {stride} * {i}" if at else f"{stride} * {i}" for i in self.value(index).each(ATOM))
+                return self._read(tuple(f"{name}[{place}]" for place in places), buffer)
             case Count(_, form):
                 return Value((self._sum(form),), SUM if form.terms else ATOM)
             case IsNull(buffer):
@@ -312,23 +320,41 @@ class _Body:
             case Apply():
                 return self._apply(expr)
 
+    def _read(self, places: tuple[str, ...], buffer: Buffer) -> Value:
+        if buffer.scalar == "float16":
+            return Value(tuple(f"{self.source.word(HALF)}({place})" for place in places))
+        return Value(tuple(f"(uint32_t){place}" for place in places) if buffer.scalar == "bits16" else places)
+
+    def _shifted(self, name: str, bits: Value, detail: int | None) -> Value:
+        """The sign of a word in all its bits, or so many of its upper bits."""
+        if name == "sign":
+            return Value(tuple(f"{self.source.word('ishr')}({x}, {self.source.real.width - 1}u)" for x in bits.lanes))
+        return Value(tuple(f"{x} >> {self.source.real.width - (detail or 0)}" for x in bits.each(ATOM)), LOOSE)
+
     def _number(self, type_: Type, value: float | int) -> str:
         if type_.scalar in REAL:
             real = REAL[type_.scalar]
             if isfinite(value):
                 return real.literal(value)
             return f"{self.source.word('from_bits')}({real.bits_of(value)})"  # C99 has no literal for it
-        return f"{value:{'#x' if value > 99 else ''}}u" if type_.scalar in FLOAT_OF else f"{value}"
+        if type_.scalar not in FLOAT_OF:
+            return f"{value}"
+        word = int(value) % (1 << (32 if type_.scalar == "bits32" else 64))
+        return f"{word:{'#x' if word > 99 else ''}}u"
 
     def _apply(self, expr: Apply) -> Value:
         values = [self.value(operand) for operand in expr.operands]
         name, detail, L = expr.operation, expr.detail, expr.type.lanes
         if isinstance(detail, Elementwise):
             return _called(self.source.elementwise(detail), values)
+        if name == "less" and expr.operands[0].type.scalar in FLOAT_OF:
+            values = [_in_order(value, expr.operands[0].type) for value in values]
         if name in OPERATORS:
             sign, binds, left, right = OPERATORS[name]
             pairs = zip(values[0].each(left), values[1].each(right), strict=True)
             return Value(tuple(f"{x} {sign} {y}" for x, y in pairs), binds)
+        if name in ("sign", "top"):
+            return self._shifted(name, values[0], detail)
         if name in CALLS:
             return _called(self.source.word(name), values)
         match name:
@@ -356,6 +382,12 @@ ENTRIES = ("eval", "jet", "residual")
 def _called(name: str, values: Sequence[Value]) -> Value:
     lanes = zip(*(value.lanes for value in values), strict=True)
     return Value(tuple(f"{name}({', '.join(texts)})" for texts in lanes))
+
+
+def _in_order(bits: Value, type_: Type) -> Value:
+    """Bits, which have no sign in C, so that their order is that of integers with a sign."""
+    sign = 1 << (31 if type_.scalar == "bits32" else 63)
+    return Value(tuple(f"({x} ^ {sign:#x}u)" for x in bits.each(ATOM)))
 
 
 def _total(value: Value) -> Value:

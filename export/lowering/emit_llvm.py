@@ -33,6 +33,7 @@ from kdpinn_edge.export.lowering.loops import (
     Let,
     Linear,
     Load,
+    Lookup,
     Number,
     Return,
     Scalar,
@@ -48,13 +49,14 @@ SCALARS: Mapping[Scalar, ir.Type] = {
     "float16": ir.HalfType(),
     "float32": ir.FloatType(),
     "float64": ir.DoubleType(),
+    "bits16": ir.IntType(16),
     "bits32": ir.IntType(32),
     "bits64": ir.IntType(64),
     "int32": ir.IntType(32),
     "int64": ir.IntType(64),
     "bool": ir.IntType(1),
 }
-BYTES: Mapping[Scalar, int] = {"float16": 2, "float32": 4, "float64": 8}
+BYTES: Mapping[Scalar, int] = {"float16": 2, "float32": 4, "float64": 8, "bits16": 2, "bits32": 4, "bits64": 8}
 I32 = ir.IntType(32)
 
 
@@ -66,13 +68,17 @@ def llvm_type(type_: Type) -> ir.Type:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the emitter knows of a processor: the width of an address, whether it fuses, can select, widens float16."""
+    """What the emitter knows of a processor: the width of an address, whether it fuses, can select, widens float16.
+
+    It `multiplies` where one instruction has the upper word of a product of two words of 32 bits.
+    """
 
     pointer_bits: int
     in_order: bool
     fuses: bool
     selects: bool
     widens: bool
+    multiplies: bool
 
 
 @dataclass
@@ -224,11 +230,14 @@ class Emitter:
             return self.builder.bitcast(memory, scalar.as_pointer())
 
     def _widened(self, half: ir.Value, type_: Type) -> ir.Value:
-        """A finite float16 as float32; by its bits where no instruction does it, and LLVM would call a function.
+        """A narrow integer with its sign; or a finite float16 as float32.
 
-        The exponents of a float32 with its bits in their places are 112 too small.
+        That is by its bits where no instruction does it, and LLVM would call a function: the exponents of a float32
+        with its bits in their places are 112 too small.
         """
         builder, wide = self.builder, llvm_type(type_)
+        if type_.scalar == "bits32":
+            return builder.sext(half, wide)
         if self.machine.widens:
             return builder.fpext(half, wide)
 
@@ -267,6 +276,8 @@ class Emitter:
                 stored = llvm_type(type_.of(buffer.scalar))
                 found = self.builder.load(self._address(buffer, at, stored), align=BYTES[buffer.scalar])
                 return found if buffer.scalar == type_.scalar else self._widened(found, type_)
+            case Lookup(type=type_, index=index):
+                return self._lookup(expr, self.value(index), type_.lanes)
             case Count(type_, value):
                 return self._integer(value, SCALARS[type_.scalar].width)
             case IsNull(buffer):
@@ -274,6 +285,21 @@ class Emitter:
                 return self.builder.icmp_unsigned("==", pointer, ir.Constant(pointer.type, None))
             case Apply():
                 return self._apply(expr)
+
+    def _lookup(self, expr: Lookup, index: ir.Value, lanes: int) -> ir.Value:
+        """Lane by lane: few processors read several places at once, and those gain little by it."""
+        builder, type_, pointer = self.builder, Type(expr.type.scalar, lanes), self._pointer(expr.buffer)
+        found = ir.Constant(llvm_type(type_), ir.Undefined)
+        for i in range(type_.lanes):
+            one = index if type_.lanes == 1 else builder.extract_element(index, ir.Constant(I32, i))
+            at = builder.mul(one, ir.Constant(one.type, expr.stride))
+            place = builder.add(at, ir.Constant(one.type, expr.at)) if expr.at else at
+            wide = place if self.machine.pointer_bits == 32 else builder.zext(place, ir.IntType(64))
+            number = builder.load(builder.gep(pointer, [wide]), align=BYTES[expr.buffer.scalar])
+            if expr.buffer.scalar != type_.scalar:
+                number = self._widened(number, Type(type_.scalar))
+            found = number if type_.lanes == 1 else builder.insert_element(found, number, ir.Constant(I32, i))
+        return found
 
     def _apply(self, expr: Apply) -> ir.Value:
         operands = [self.value(operand) for operand in expr.operands]
@@ -303,10 +329,12 @@ class Emitter:
                     return known[variable]
                 case Number(type_, number):
                     return self.value(Number(Type(type_.scalar, lanes), number))
-                case Apply(type_, name, operands):
+                case Lookup(index=index):
+                    return self._lookup(expr, value(index), lanes)
+                case Apply(type_, name, operands, detail) if not isinstance(detail, Elementwise):
                     of = Type(operands[-1].type.scalar, lanes)
                     return self._operation(
-                        name, Type(type_.scalar, lanes), of, [value(each) for each in operands], None
+                        name, Type(type_.scalar, lanes), of, [value(each) for each in operands], detail
                     )
             raise ExportError(f"{function.name} reads memory, which a function of one number does not")
 
@@ -348,8 +376,7 @@ class Emitter:
         LLVM knows the pattern of masks, and would make a branch of it: an empty piece of assembly hides the mask.
         """
         builder, integer = self.builder, SCALARS[BITS_OF.get(scalar, scalar)]
-        wide = builder.sext(condition, integer)
-        mask = builder.asm(ir.FunctionType(integer, [integer]), "", "=r,0", [wide], side_effect=False)
+        mask = self._hidden(builder.sext(condition, integer))
         p, q = builder.bitcast(a, integer), builder.bitcast(b, integer)
         return builder.bitcast(builder.xor(builder.and_(builder.xor(p, q), mask), q), a.type)
 
@@ -361,6 +388,47 @@ class Emitter:
     def _less(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         compare = self.builder.fcmp_ordered if of.scalar in BITS_OF else self.builder.icmp_signed
         return compare("<", *operands)
+
+    def _top(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        return self.builder.lshr(operands[0], self.value(Number(type_, SCALARS[type_.scalar].width - (detail or 0))))
+
+    def _sign(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        """All ones where a word is negative.
+
+        LLVM knows how masks are made and what they are for, and would make a branch of one where it cannot select: it
+        sees neither the word nor the mask.
+        """
+        hides = not self.machine.selects and type_.lanes == 1
+        bits = self.value(Number(type_, SCALARS[type_.scalar].width - 1))
+        word = self._hidden(operands[0]) if hides else operands[0]
+        mask = self.builder.ashr(word, bits)
+        return self._hidden(mask) if hides else mask
+
+    def _hidden(self, value: ir.Value) -> ir.Value:
+        """The same value, of which LLVM knows nothing, by an assembly of no instruction."""
+        kind = ir.FunctionType(value.type, [value.type])
+        return self.builder.asm(kind, "", "=r,0", [value], side_effect=False)
+
+    def _mulh(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        """By one instruction where a product of two words has 64 bits; else of their halves.
+
+        With a = a1 2^16 + a0, where a0 has no sign: a b = a1 b1 2^32 + (a1 b0 + a0 b1) 2^16 + a0 b0.
+        """
+        builder, (a, b) = self.builder, operands
+
+        def number(value: int) -> ir.Value:
+            return self.value(Number(type_, value))
+
+        if self.machine.multiplies:
+            wide = llvm_type(Type("bits64", type_.lanes))
+            product = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
+            return builder.trunc(builder.lshr(product, self.value(Number(Type("bits64", type_.lanes), 32))), a.type)
+        (a0, a1), (b0, b1) = ((builder.and_(each, number(0xFFFF)), builder.ashr(each, number(16))) for each in operands)
+        low = builder.lshr(builder.mul(a0, b0), number(16))
+        middle = builder.add(builder.mul(a1, b0), low)
+        other = builder.add(builder.mul(a0, b1), builder.and_(middle, number(0xFFFF)))
+        upper = builder.add(builder.mul(a1, b1), builder.ashr(middle, number(16)))
+        return builder.add(upper, builder.ashr(other, number(16)))
 
     def _bitcast(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         return self.builder.bitcast(operands[0], llvm_type(type_))
@@ -393,8 +461,7 @@ class Emitter:
 
     def _opaque(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         """An assembly of no instruction, of which LLVM knows that it may change the register."""
-        kind = operands[0].type
-        return self.builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", operands, side_effect=False)
+        return self._hidden(operands[0])
 
     def _min(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         a, b = operands
@@ -422,6 +489,10 @@ INSTRUCTIONS: Mapping[str, Callable[..., ir.Value]] = {
     "ishl": ir.IRBuilder.shl,
     "ishr": ir.IRBuilder.ashr,
     "ixor": ir.IRBuilder.xor,
+    "iand": ir.IRBuilder.and_,
+    "ior": ir.IRBuilder.or_,
+    "ilshr": ir.IRBuilder.lshr,
+    "imul": ir.IRBuilder.mul,
     "and": ir.IRBuilder.and_,
     "or": ir.IRBuilder.or_,
     "not": ir.IRBuilder.not_,
@@ -442,4 +513,7 @@ METHODS: Mapping[str, Callable[..., ir.Value]] = {
     "total": Emitter._total,
     "min": Emitter._min,
     "opaque": Emitter._opaque,
+    "top": Emitter._top,
+    "sign": Emitter._sign,
+    "mulh": Emitter._mulh,
 }

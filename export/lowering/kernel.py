@@ -50,7 +50,6 @@ class Function:
     """
 
     name: str
-    lowered: Lowered
     batch: Schedule
     single: Schedule
     evaluation: Evaluation
@@ -68,13 +67,14 @@ class Function:
         return f"{self.name}_at"
 
     @cached_property
-    def routines(self) -> tuple[Routine, Routine, Routine]:
-        """The batch kernel, the single-point kernel, and what calls them for all points."""
+    def routines(self) -> tuple[Routine, ...]:
+        """The batch kernel, where there is one, the single-point kernel, and what calls them for all points."""
+        most, in_words = self.evaluation.points_per_batch, self.evaluation.words is not None
+        alone = "One point." if in_words else "One point, the neurons of a layer in lanes."
+        batch = _routine(f"{self.name}_batch", self.batch, f"m points, one per lane; m <= {most}.")
         return (
-            _routine(
-                f"{self.name}_batch", self.batch, f"m points, one per lane; m <= {self.evaluation.points_per_batch}."
-            ),
-            _routine(f"{self.name}_single", self.single, "One point, the neurons of a layer in lanes."),
+            *((batch,) if most > 1 else ()),
+            _routine(f"{self.name}_single", self.single, alone),
             evaluate_all(self.evaluation),
         )
 
@@ -138,7 +138,7 @@ class Kernel:
     @property
     def n_in(self) -> int:
         """Numbers per point."""
-        return self.functions["eval"].lowered.program.n_in
+        return self.functions["eval"].evaluation.n_in
 
     @property
     def n_golden(self) -> int:
@@ -153,7 +153,8 @@ class Kernel:
     @cached_property
     def outside(self) -> Routine:
         """What counts the points outside the domain box."""
-        return outside(self.precision, self.n_in)
+        in_words = self.functions["eval"].evaluation.words is not None
+        return outside(self.precision, self.n_in, in_words=in_words)
 
     def load(self) -> ModuleType:
         """The printed module with its numbers in place, as it runs under NumPy."""
@@ -205,7 +206,7 @@ def make_kernel(
         for schedule in (function.batch, function.single):
             for body in (schedule.load, *schedule.steps, schedule.store):
                 verify(body)
-        verify(function.routines[2].body)
+        verify(function.routines[-1].body)
     n_golden, dtype = len(golden_x), PRECISIONS[precision]
     constants = {
         "BOX": np.concatenate([lower, upper]).astype(dtype),
@@ -213,12 +214,14 @@ def make_kernel(
         **{f"GOLDEN_{name.upper()}": golden_y[name].ravel() for name in programs},
         **{f"GOLDEN_{name}": array.ravel() for name, array in (golden_for or {}).items()},
     }
-    described = [line for name, program in programs.items() for line in _described(name, program)]
-    head = f"Kernel for the numerics profile {profile}, {precision}, {vectors.lanes} lanes per register."
-    about = "\n".join([f'"""{head}', *described, '"""', ""])
+    about = kernel_about(programs, f"the numerics profile {profile}, {precision}", vectors.lanes)
+    homes = {
+        function.__name__: function.__module__
+        for function in (*functions.functions(profile).values(), power, lanes.add, lanes.mul)
+    }
     kernel = Kernel(
         about,
-        _code(made, per_call, names, n_golden),
+        kernel_text(made, per_call, names.parameters, homes, n_golden),
         precision,
         made,
         numbers.numbers,
@@ -246,7 +249,7 @@ def _function(
         max(batch.scratch.size.base, single.scratch.size.base, scratch_of(once) if once else 0),
         once,
     )
-    return Function(name, lowered, batch, single, evaluation, text.lines, text.calls, text.finishes)
+    return Function(name, batch, single, evaluation, text.lines, text.calls, text.finishes)
 
 
 class _Names:
@@ -407,23 +410,23 @@ def selftest():
 '''
 
 
-def _code(
-    made: Mapping[FunctionName, Function], per_call: Mapping[FunctionName, PerCall], names: _Names, n_golden: int
+def kernel_text(
+    made: Mapping[FunctionName, Function],
+    per_call: Mapping[FunctionName, PerCall],
+    parameters: Mapping[str, NDArray[Any] | float],
+    homes: Mapping[str, str],
+    n_golden: int,
 ) -> str:
+    """The text of the module; `homes` has the module of each word that is not one of `numerics/words.py`."""
     parts = [part for each in per_call.values() for part in (each.once, each.varying)]
     used = {str(call[0]) for function in (*made.values(), *parts) for call in function.calls}
-    profile = next(iter(made.values())).lowered.profile
-    homes = {
-        function.__name__: function.__module__
-        for function in (*functions.functions(profile).values(), power, lanes.add, lanes.mul)
-    }
     imports: dict[str, set[str]] = {words.__name__: {"at_points", "count_outside"}}
     compared, points = ("first_difference_for", "X, GOLDEN_P, GOLDEN_POINTS") if per_call else ("first_difference", "X")
     used |= {compared, *(["at_points_for"] if per_call else [])}
     for word in used:
         imports.setdefault(homes.get(word, words.__name__), set()).add(word)
-    arrays = [f"{name} {each.shape}" for name, each in names.parameters.items() if isinstance(each, np.ndarray)]
-    numbers = [f"{name} = {each!r}" for name, each in names.parameters.items() if not isinstance(each, np.ndarray)]
+    arrays = [f"{name} {each.shape}" for name, each in parameters.items() if isinstance(each, np.ndarray)]
+    numbers = [f"{name} = {each!r}" for name, each in parameters.items() if not isinstance(each, np.ndarray)]
     lines = [
         *(f"from {module} import {', '.join(sorted(found))}" for module, found in sorted(imports.items())),
         "",
@@ -443,6 +446,13 @@ def _code(
 
 def _defined(function: Function) -> list[str]:
     return ["", "", f"def {function.text}({INPUT}):", *(f"    {line}" for line in function.lines)]
+
+
+def kernel_about(programs: Mapping[FunctionName, Program], what: str, lanes_per_register: int) -> str:
+    """The docstring of the module: what it is for, and the Programs."""
+    described = [line for name, program in programs.items() for line in _described(name, program)]
+    head = f"Kernel for {what}, {lanes_per_register} lanes per register."
+    return "\n".join([f'"""{head}', *described, '"""', ""])
 
 
 def _described(function: str, program: Program) -> list[str]:

@@ -4,8 +4,8 @@
     Statement = Let(variable, value) | Set(variable, value) | Store(buffer, at, value)
               | For(counter, start, stop, step, body) | Block(body) | If(condition, then, otherwise)
               | Integer(symbol, value) | Call(routine, pointers, symbols) | Return(value) | Comment(text)
-    Expr      = Number(type, value) | Get(variable) | Load(type, buffer, at) | Count(type, linear) | IsNull(buffer)
-              | Apply(type, operation, operands, detail)
+    Expr      = Number(type, value) | Get(variable) | Load(type, buffer, at) | Lookup(type, buffer, at, stride, index)
+              | Count(type, linear) | IsNull(buffer) | Apply(type, operation, operands, detail)
     Type      = (scalar, lanes)
     Linear    = base + Σ factor * symbol
 
@@ -24,8 +24,12 @@ from typing import Literal
 
 from kdpinn_edge.errors import ExportError, listing
 
-Scalar = Literal["float16", "float32", "float64", "bits32", "bits64", "int32", "int64", "bool"]
-"""The bits of numbers are integers of their own: they wrap around, and counts do not."""
+Scalar = Literal["float16", "float32", "float64", "bits16", "bits32", "bits64", "int32", "int64", "bool"]
+"""The bits of numbers are integers of their own: they wrap around, and counts do not. Numbers of 16 bits are stored."""
+
+WIDENED: Mapping[Scalar, Scalar] = {"float16": "float32", "bits16": "bits32"}
+"""What is read from memory where it holds narrower numbers; the sign of integers is kept."""
+
 
 BITS_OF: Mapping[Scalar, Scalar] = {"float32": "bits32", "float64": "bits64"}
 FLOAT_OF: Mapping[Scalar, Scalar] = {bits: real for real, bits in BITS_OF.items()}
@@ -156,11 +160,28 @@ class Get:
 
 @dataclass(frozen=True, eq=False)
 class Load:
-    """Numbers that lie side by side, the first of them at the index `at`; float16 is widened to float32."""
+    """Numbers that lie side by side, the first of them at the index `at`; narrow ones are widened."""
 
     type: Type
     buffer: Buffer
     at: Linear
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """For each lane the number at `at` + stride * i, where `index`, an operation "top", gives i; widened if narrow."""
+
+    type: Type
+    buffer: Buffer
+    at: int
+    stride: int
+    index: Apply
+
+    @property
+    def last(self) -> int:
+        """The largest place that is read: `index` has so many bits as its `detail` says."""
+        bits = self.index.detail if isinstance(self.index.detail, int) else 0
+        return self.at + self.stride * ((1 << bits) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +206,7 @@ class IsNull:
 
 @dataclass(frozen=True, eq=False)
 class Apply:
-    """An operation of `OPERATIONS`. `detail` is the number that `lane` and `first` take, or the function of `call`."""
+    """An operation of `OPERATIONS`. `detail` is what `lane`, `first` and `top` take, or the function of `call`."""
 
     type: Type
     operation: str
@@ -193,12 +214,14 @@ class Apply:
     detail: int | Elementwise | None = None
 
 
-Expr = Number | Get | Load | Count | IsNull | Apply
+Expr = Number | Get | Load | Lookup | Count | IsNull | Apply
 
 
 @dataclass(frozen=True, eq=False)
 class Elementwise:
     """A function of one number, written in operations on single numbers; emitted for as many lanes as it is given.
+
+    It reads no memory but tables.
 
     `doc` says what it computes; `lets` are evaluated in order, then `result`.
     """
@@ -341,6 +364,13 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
     "ishl": (2, _bits),
     "ishr": (2, _bits),
     "ixor": (2, _bits),
+    "iand": (2, _bits),
+    "ior": (2, _bits),
+    "ilshr": (2, _bits),
+    "imul": (2, _bits),
+    "mulh": (2, lambda a, b: _same(a, b) if a.scalar == "bits32" else None),
+    "top": (1, _bits),
+    "sign": (1, _bits),
     "opaque": (1, lambda i: _bits(i) if i.lanes == 1 else None),
     "bits": (1, lambda x: x.of(BITS_OF[x.scalar]) if x.scalar in BITS_OF else None),
     "from_bits": (1, lambda i: i.of(FLOAT_OF[i.scalar]) if i.scalar in FLOAT_OF else None),
@@ -348,7 +378,7 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
     "at_most": (2, lambda a, b: a.of("bool") if _floats(a, b) else None),
     "equal": (2, lambda a, b: a.of("bool") if _bits(a, b) else None),
     "select": (3, lambda c, a, b: _same(a, b) if c == a.of("bool") else None),
-    "call": (1, _floats),
+    "call": (1, lambda x: _floats(x) or _bits(x)),
     "splat": (1, lambda x: x if x.lanes == 1 else None),
     "lane": (1, lambda x: Type(x.scalar)),
     "first": (2, _floats),
@@ -361,7 +391,10 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
 """For each operation how many operands it takes, and its type by theirs: None where they do not fit.
 
 `less` compares counts too, `iadd` adds them, `min` is the smaller of two, `opaque` is its operand, with which no
-compiler computes ahead of time; the others are the lane vocabulary of `lanes.py`.
+compiler computes ahead of time. Of integers, `ilshr` shifts zeros in from the left, `top` is as many of the upper bits
+as its detail says, `sign` is all ones where a word is negative and zero elsewhere, of which no compiler makes a branch,
+`imul` is the lower word of a product, and `mulh` the upper word of one with signs; `less` takes the signs of bits, too.
+The others are the lane vocabulary of `lanes.py`.
 """
 
 
@@ -516,16 +549,24 @@ class _Verifier:
             case Get(variable) if variable not in known:
                 self.faults.append(f"{variable.name} is read before it is made")
             case Load(type, buffer, at):
-                stored = "float32" if buffer.scalar == "float16" else buffer.scalar
-                if type.scalar != stored:
-                    self.faults.append(f"{buffer.name} holds {buffer.scalar}, and {type} is read from it")
+                self.read(type, buffer)
                 self.access(buffer, at, type.lanes, bounds)
+            case Lookup(type, buffer, at, _, index):
+                self.read(type, buffer)
+                self.value(index, known, bounds)
+                if index.operation != "top" or at < 0:
+                    self.faults.append(f"{buffer.name} is read at {index.operation} from {at} on; expected: top")
+                self.access(buffer, Linear(value.last), 1, bounds)
             case Apply(type, operation, operands):
                 for operand in operands:
                     self.value(operand, known, bounds)
                 found = _typed(operation, operands)
                 self.same(operation, type, found if operation != "splat" else Type(found.scalar, type.lanes))
         return value.type
+
+    def read(self, type: Type, buffer: Buffer) -> None:
+        if type.scalar != WIDENED.get(buffer.scalar, buffer.scalar):
+            self.faults.append(f"{buffer.name} holds {buffer.scalar}, and {type} is read from it")
 
     def same(self, what: str, expected: Type, found: Type) -> None:
         if expected != found:

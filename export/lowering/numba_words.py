@@ -21,11 +21,17 @@ from kdpinn_edge.export.lowering.kernel import INPUT, Function, Kernel
 from kdpinn_edge.export.lowering.loops import Routine
 from kdpinn_edge.export.lowering.numba_target import IMPLEMENTATIONS, TEMPLATES, TargetContext, Typed, set_attributes
 from kdpinn_edge.export.lowering.schedule import Schedule
+from kdpinn_edge.export.lowering.schedule_fixed import WORDS
 from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.functions.power import power
 from kdpinn_edge.numerics import lanes, words
+from kdpinn_edge.numerics.fixed_point import words as fixed_words
 
 NUMBA = {"float32": types.float32, "float64": types.float64}
+
+
+LAST = ("outputs", "floats")
+"""The words that store results."""
 
 
 class Named:
@@ -79,8 +85,9 @@ class Vector(types.Type):
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, typ: Vector) -> None:
-        number = SCALARS[typ.function.lowered.precision].as_pointer()
-        super().__init__(manager, typ, ir.LiteralStructType([number, number, number, ir.IntType(32)]))
+        number = SCALARS[typ.function.evaluation.precision].as_pointer()
+        scratch = SCALARS[typ.function.single.scratch.scalar].as_pointer()
+        super().__init__(manager, typ, ir.LiteralStructType([number, number, scratch, ir.IntType(32)]))
 
 
 def _place_of(builder: ir.IRBuilder, machine: Machine, schedule: Schedule, value: ir.Value) -> Emitter:
@@ -106,14 +113,14 @@ def _word(function: Any) -> None:
             found = vector.function.calls.get((name, *map(_token, arguments)))
             if found is None:
                 return None
-            result = types.none if name == "outputs" else Vector(vector.function, found)
+            result = types.none if name in LAST else Vector(vector.function, found)
             return signature(result, *arguments)
 
     def implementation(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
         i, typ = next((i, each) for i, each in enumerate(sig.args) if isinstance(each, Vector))
         schedule = typ.function.schedule(context.kind)
         emitter = _place_of(builder, context.machine, schedule, arguments[i])
-        if name == "outputs":
+        if name in LAST:
             emitter.emit(schedule.store)
             return context.get_dummy_value()
         step = typ.function.finishes.get(sig.return_type.value)
@@ -180,7 +187,7 @@ def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, argument
 
     given = arguments[len(kernels) :]
     parameters = [value.type for value in given]
-    emitted = _emitted(context, builder, evaluated.routines[2], parameters, ir.IntType(32), call, inline=False)
+    emitted = _emitted(context, builder, evaluated.routines[-1], parameters, ir.IntType(32), call, inline=False)
     return builder.call(emitted, given, tail=True)
 
 
@@ -274,6 +281,7 @@ def compile_functions(
 _WORDS: tuple[Any, ...] = (
     *(words.affine, words.scale, words.where_positive, words.concat, words.rows, words.outputs),
     *(lanes.add, lanes.mul, power),
+    *(getattr(fixed_words, name) for name in ("rows", "floats", *WORDS)),
 )
 for _each in {*_WORDS, *(each.computed(fast=fast).lanes for each in FUNCTIONS.values() for fast in (False, True))}:
     _word(_each)

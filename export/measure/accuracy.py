@@ -22,6 +22,11 @@ POINTS_PER_JUMP = 1000
 """One point of so many may be off by more: it may lie where a jump, as of `where`, is on the other side of it."""
 
 
+def error_points(inputs: Sequence[Input], n_points: int) -> Array:
+    """The points (n_points, n_in) of the domain box at which errors are measured."""
+    return probe_points(inputs, n_points, seed=1)
+
+
 def measured_errors(
     function: FunctionName,
     program: Program,
@@ -39,7 +44,7 @@ def measured_errors(
     meant to, and is not judged).
     """
     n_points = max(LEAST_N_ERROR, min(most_points, ERROR_WORK // (multiply_adds(program) or 1)))
-    x = probe_points(inputs, n_points, seed=1).astype(reference.dtype)
+    x = error_points(inputs, n_points).astype(reference.dtype)
     with np.errstate(all="ignore"):
         exact: Array = np.concatenate([interpret(program, x[i : i + AT_ONCE]) for i in range(0, n_points, AT_ONCE)])
         difference: Array = np.abs(reference(x) - exact)
@@ -54,7 +59,7 @@ def measured_errors(
         )
     if function != "residual":
         judged = scale if function == "eval" else np.full_like(scale, scale.max())
-        _check(function, names, x, difference, judged, inputs, max_relative_error)
+        _check(function, names, x, difference, judged, inputs, max_relative_error, reference)
     return Errors(
         max_abs=tuple(map(float, difference.max(axis=0))),
         rms=tuple(map(float, np.sqrt(np.mean(difference**2, axis=0)))),
@@ -72,18 +77,21 @@ def _check(
     scale: Array,
     inputs: Sequence[Input],
     max_relative_error: float,
+    reference: NumpyProgram,
 ) -> None:
     too_large = difference > max_relative_error * scale
     column = int(np.argmax(too_large.sum(axis=0)))
     if too_large[:, column].sum() <= max(1, len(x) // POINTS_PER_JUMP):
         return
     row = int(np.argmax(difference[:, column]))
+    what, instead = ("int16", "floats") if reference.fixed else (str(x.dtype), "float64")
     raise ExportError(
-        f"{function}: in {x.dtype}, rounding makes an error of {difference[row, column]:.2g} in {names[column]} at "
+        f"{function}: in {what}, rounding makes an error of {difference[row, column]:.2g} in {names[column]} at "
         f"{x[row].tolist()}, a point of {_box(inputs)}, where values are up to {scale[column]:.2g}; expected: at most "
         f"{max_relative_error:g} of that. The usual causes are a domain that is too wide (in float32, sin and cos lose "
-        "their digits at arguments of 1e6 to 1e8) and sums that cancel: give a narrower domain, take float64, "
-        "or accept the error by max_relative_error (--max-relative-error)"
+        "their digits at arguments of 1e6 to 1e8) and sums that cancel: give a narrower domain, take "
+        f"{instead}, or accept the error by max_relative_error "
+        "(--max-relative-error)"
     )
 
 

@@ -26,13 +26,13 @@ Parts = list[tuple[int, bytes]]
 def image(artifact: bytes, target: Target) -> tuple[Parts, dict[str, int]]:
     """The bytes of a library, an object or an archive of one at the addresses where they run; those of its functions.
 
-    Raises ExportError where it cannot be read, or calls soft-float helpers and there is no compiler to link them.
+    Raises ExportError where it cannot be read, or there is no compiler to link it with its soft-float helpers.
     """
     if artifact.startswith(MAGIC):
         artifact = only_member(artifact)
     if not artifact.startswith(ELF):
         return _mach_o(artifact)
-    if target.helpers:
+    if target.lacks_floats:
         return _linked(artifact, target)
     file = ELFFile(BytesIO(artifact))
     if file["e_type"] == "ET_REL":

@@ -16,4 +16,4 @@ def obstacle(target: Target) -> str | None:
 
     if target.name not in PROCESSORS:
         return f"no emulator for {target.name}"
-    return missing(target) if target.helpers and compiler(target) is None else None
+    return missing(target) if target.lacks_floats and compiler(target) is None else None

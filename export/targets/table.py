@@ -12,6 +12,7 @@ from kdpinn_edge.bundle.manifest import LIBRARY_FILES, Artifact, Grade, Precisio
 from kdpinn_edge.bundle.x86 import best_level
 from kdpinn_edge.errors import ExportError, NoNativeTargetError, did_you_mean
 from kdpinn_edge.export.targets import soft_float
+from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.numerics.lanes import FAST_SUFFIX
 
 
@@ -73,6 +74,26 @@ class Target:
         """The same target with this grade of the activations in its numerics profile."""
         return replace(self, profile=f"{self.profile}{FAST_SUFFIX}") if grade == "fast" else self
 
+    def computing(self, profile: str) -> Target:
+        """The same target in this numerics profile: in integers it flushes nothing and calls no function for floats."""
+        in_words = profile == fixed_point.PROFILE
+        return replace(
+            self,
+            profile=profile,
+            flushes=self.flushes and not in_words,
+            helpers=frozenset() if in_words else self.helpers,
+        )
+
+    @property
+    def lacks_floats(self) -> bool:
+        """Whether it has no floating-point unit: what is run or linked for it goes through the GNU compiler."""
+        return self.by_precision is SOFT
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether one instruction has the upper word of a product of two words of 32 bits."""
+        return not self.triple.startswith("thumbv6m")
+
     @property
     def library(self) -> str:
         """The name pattern of the artifact."""
@@ -86,7 +107,7 @@ class Target:
     @property
     def widens(self) -> bool:
         """Whether it has an instruction that makes a float32 of a float16."""
-        return not (self.helpers or self.triple.startswith(("riscv", "wasm")) or self.cpu == "x86-64-v2")
+        return not (self.lacks_floats or self.triple.startswith(("riscv", "wasm")) or self.cpu == "x86-64-v2")
 
     @property
     def is_arm32(self) -> bool:

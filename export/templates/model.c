@@ -8,7 +8,12 @@
 @program@
 @end@
  *
+@each floats@
  * Any C99 compiler whose float and double are those of IEEE 754 gives the same bits; @name@_selftest checks that.
+@end@
+@each integers@
+ * Any C99 compiler whose float is that of IEEE 754 gives the same bits, whatever its options for floats are.
+@end@
  * Libraries: @libraries@.
 @each advice@
  *
@@ -33,6 +38,7 @@
 #pragma STDC FP_CONTRACT OFF
 #endif
 
+@each floats@
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(_M_FP_FAST)
 #error "@name@.c promises bits, which fast-math changes: compile it without -ffast-math, -Ofast or /fp:fast"
 #endif
@@ -42,6 +48,7 @@
 #if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16 is about _Float16 alone */
 #error "@name@.c needs every operation rounded to its own type: on 32-bit x86 compile with -msse2 -mfpmath=sse"
 #endif
+@end@
 #if FLT_RADIX != 2 || FLT_MANT_DIG != 24 || @double@
 #error "@name@.c needs float and double to be the formats of IEEE 754"
 #endif

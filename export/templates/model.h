@@ -1,6 +1,9 @@
 /* @name@.h: the model @name@, @precision@, for @target@. Written by kdpinn_edge @version@.
  *
  * numerics profile @profile@
+@each integers@
+ * It calculates in integers alone. Outside of the domain box it has the value of the nearest point of the box.
+@end@
 @each function@
  * @name@_@function@ is the Program @sha256@ in @file@
 @end@

@@ -152,6 +152,19 @@ static @bits@ @name@_ishr(@bits@ i, @bits@ n)
     return ((i ^ sign) >> n) ^ sign;
 }
 
+@word mulh@
+/* The upper word of the product of two words with signs. */
+static uint32_t @name@_mulh(uint32_t a, uint32_t b)
+{
+    union {
+        uint32_t bits;
+        int32_t number;
+    } x, y;
+    x.bits = a;
+    y.bits = b;
+    return (uint32_t)((uint64_t)((int64_t)x.number * y.number) >> 32);
+}
+
 @word opaque@
 /* i, which a compiler has to read at run time. */
 static @bits@ @name@_opaque(@bits@ i)

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from kdpinn_edge.bundle import fixed_point
+from kdpinn_edge.bundle.fixed_point import FixedPointRecord
 from kdpinn_edge.bundle.shape import (
     BOUND,
     COUNT,
@@ -41,6 +44,7 @@ from kdpinn_edge.derive.names import Names
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import BundleError, listing
 from kdpinn_edge.files import write_whole
+from kdpinn_edge.numerics.fixed_point import PROFILE as IN_WORDS
 from kdpinn_edge.reading import GIB, LARGEST_JSON, parse_json, read_whole
 
 SCHEMA = 5
@@ -60,8 +64,15 @@ MAX_RELATIVE_ERROR = 0.01
 
 FunctionName = Literal["eval", "jet", "residual"]
 Precision = Literal["float32", "float64"]
-Storage = Literal["float16", "float32", "float64"]
+Storage = Literal["float16", "float32", "float64", "int32"]
 Grade = Literal["accurate", "fast"]
+Arithmetic = Literal["float", "int16"]
+
+
+def arithmetic_of(profile: str) -> Arithmetic:
+    """What a model of this numerics profile computes with."""
+    return "int16" if profile == IN_WORDS else "float"
+
 
 LARGEST_BATCH = 1 << 16
 """Points that an ONNX model may be fixed to."""
@@ -205,6 +216,7 @@ class Manifest:
     as NAME_eval_for are given apart, as p, since they are constant during a call. `functions` are some of FUNCTIONS
     in their order, "eval" among them. `library` is one of `files`; where it is source code, it has no `sizes`.
     `helpers` are the functions of the compiler's run-time library that it calls where no instruction computes in float.
+    `fixed_point` has what is stated of each function of a model in integers; others have none.
     `batch` is the number of points that the ONNX models take, None where they take any.
     `signer` is the fingerprint of the key that signed the manifest, if one did (`signature.py`).
     `stack` is the most that any C function of the library takes, its self-test included; `measured` says how it and
@@ -229,12 +241,19 @@ class Manifest:
     helpers: tuple[str, ...] = ()
     batch: int | None = None
     signer: str | None = None
+    fixed_point: Mapping[FunctionName, FixedPointRecord] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
     def n_in(self) -> int:
         """The numbers per input point."""
         return len(self.inputs)
+
+    @property
+    def box(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The domain, the lower ends of the inputs and the upper ones; infinite where a side is open."""
+        lower = tuple(-math.inf if column.lower is None else column.lower for column in self.inputs)
+        return lower, tuple(math.inf if column.upper is None else column.upper for column in self.inputs)
 
     @property
     def names(self) -> tuple[Names, tuple[str, ...]]:
@@ -250,7 +269,7 @@ class Manifest:
     def record(self) -> dict[str, Any]:
         """The manifest as the file has it: what only some models have is left out of the others."""
         record = asdict(self)
-        for key in ("per_call", "helpers", "batch", "signer"):
+        for key in ("per_call", "helpers", "batch", "signer", "fixed_point"):
             if not record[key]:
                 del record[key]
         return record
@@ -323,7 +342,7 @@ def check_files(directory: str | os.PathLike[str], manifest: Manifest) -> dict[s
 
 
 FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
-PROFILE = re.compile(r"[a-z]+-[0-9]{1,4}(-fast)?", re.ASCII)
+PROFILE = re.compile(r"[a-z]+[0-9]{0,2}-[0-9]{1,4}(-fast)?", re.ASCII)
 
 
 def _are_instructions(value: Any) -> bool:
@@ -349,7 +368,7 @@ SHAPE: dict[str, Shape] = {
     "schema": Leaf(str(SCHEMA), lambda value: is_count(value) and value == SCHEMA),
     "name": Leaf("a model name: see `name_fault`", lambda value: isinstance(value, str) and name_fault(value) is None),
     "precision": Leaf("float32 or float64", lambda value: value in ("float32", "float64")),
-    "storage": Leaf("float16, float32 or float64", lambda value: value in ("float16", "float32", "float64")),
+    "storage": Leaf("float16, float32, float64 or int32", lambda value: value in get_args(Storage)),
     "profile": Leaf("a numerics profile such as fma-2", matches(PROFILE)),
     "target": {"name": TEXT, "triple": TEXT, "cpu": TEXT_OR_EMPTY, "features": TEXT_OR_EMPTY, "lanes": POSITIVE},
     "per_call": Absent([TEXT]),
@@ -376,6 +395,7 @@ SHAPE: dict[str, Shape] = {
     "files": Table(FILE_NAME, SHA256),
     "library": FILE_NAME,
     "signer": Absent(SHA256),
+    "fixed_point": Absent(Table(Leaf(", ".join(FUNCTIONS), lambda value: value in FUNCTIONS), fixed_point.SHAPE)),
 }
 
 
@@ -403,6 +423,8 @@ def _contradictions(record: dict[str, Any]) -> list[str]:
     for name, function in record["functions"].items():
         where, n_out = f"functions[{name!r}]", len(function["outputs"])
         faults += _twice(f"{where}.outputs", function["outputs"])
+        if name in (in_words := record.get("fixed_point", {})):
+            faults += fixed_point.faults(in_words[name], len(names), n_out, f"fixed_point[{name!r}]")
         for errors in ("errors", "storage_errors"):
             for key in ("max_abs", "rms", "scale"):
                 if function[errors] and len(function[errors][key]) != n_out:
@@ -427,6 +449,9 @@ def _manifest(record: dict[str, Any]) -> Manifest:
         "per_call": tuple(record.get("per_call", ())),
         "helpers": tuple(record.get("helpers", ())),
         "functions": {name: _function(record["functions"][name]) for name in FUNCTIONS if name in record["functions"]},
+        "fixed_point": {
+            name: fixed_point.fixed_point_record(each) for name, each in record.get("fixed_point", {}).items()
+        },
         "sizes": Sizes(**record["sizes"]) if record["sizes"] else None,
     }
     return Manifest(**(record | fields))

@@ -28,7 +28,7 @@ class Parity:
     def __init__(self, program: Program, manifest: Manifest) -> None:
         self.program = program
         self.profile = manifest.profile
-        reference = NumpyProgram(program, manifest.precision, manifest.profile)
+        reference = NumpyProgram(program, manifest.precision, manifest.profile, manifest.box)
         self.x: NDArray[Any] = probe_points(manifest.inputs, N_POINTS, seed=2).astype(reference.dtype)
         self.exact = interpret(program, self.x)
         self.bits = reference(self.x)

@@ -12,6 +12,7 @@ from kdpinn_edge.certificates.forms import Form
 from kdpinn_edge.certificates.intervals import Interval, Mask
 from kdpinn_edge.errors import CertificateError
 from kdpinn_edge.functions import find_function
+from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.numerics.lanes import PROFILES, is_fast
 from kdpinn_edge.numerics.reference import PRECISIONS, rounded
 from kdpinn_edge.numerics.words import partial_sums
@@ -24,6 +25,11 @@ class Rounding:
     """The local errors of the operations of `program` in one precision and profile."""
 
     def __init__(self, program: Program, precision: str, profile: str) -> None:
+        if profile == fixed_point.PROFILE:
+            raise CertificateError(
+                f"the numerics profile is {profile}, of integers, and a certificate is about roundings of floats; "
+                f"expected: {', '.join(PROFILES)}. Export the model without --arithmetic int16 and certify that"
+            )
         if profile not in PROFILES:
             raise CertificateError(f"the numerics profile is {profile!r}; expected: {', '.join(PROFILES)}")
         kind = np.finfo(PRECISIONS[precision])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdpinn_edge.bundle.fixed_point import PARTS
 from kdpinn_edge.bundle.manifest import CASADI_LIBRARY, CASADI_SOURCE, PROGRAM_FILES, Errors, FunctionName
 from kdpinn_edge.bundle.read import Bundle
 from kdpinn_edge.errors import BundleError, MisfitError, listing
@@ -151,10 +152,30 @@ class Again:
                 f"against {IN_FLOAT64!r}"
             )
         faults = [fault for key in ("max_abs", "rms", "scale") for fault in _differences(key, program, found, stated)]
+        faults += self._fixed_point(function, found.n_points)
         if faults:
             raise BundleError(f"measured again, {listing(faults)}")
         shown = zip(columns(program.outputs), found.max_abs, strict=True)
         return f"as measured again: {', '.join(f'{error:.2g} in {name}' for name, error in shown)}"
+
+    def _fixed_point(self, function: FunctionName, n_points: int) -> list[str]:
+        """What differs from what the manifest states of a function in integers."""
+        stated, found = self._manifest.fixed_point.get(function), self._model.fixed_point({function: n_points})
+        here = found.get(function)
+        if here is None or stated is None:
+            return [] if here is stated else ["fixed_point is there, or not, as the numerics profile does not have it"]
+        faults = [
+            f"{key} is {getattr(here, key)}, the manifest says {getattr(stated, key)}"
+            for key in ("x_bits", "y_bits")
+            if getattr(here, key) != getattr(stated, key)
+        ]
+        scale = np.array(self._manifest.functions[function].errors.scale)
+        for part in PARTS:
+            for key in ("max_abs", "rms"):
+                ours, theirs = (np.array(getattr(getattr(each, part), key)) for each in (here, stated))
+                if (np.abs(ours - theirs) > SAME_ERROR * ours + ROUNDING * scale).any():
+                    faults.append(f"{key} of {part} is {ours.tolist()}, the manifest says {theirs.tolist()}")
+        return faults
 
     def _check_tools(self, *tools: str) -> None:
         """Raise MisfitError where the bundle was made by another version of one of these packages."""

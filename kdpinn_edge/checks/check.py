@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -221,7 +221,7 @@ def _programs(bundle: Bundle, programs: dict[FunctionName, Program]) -> str:
     manifest = bundle.manifest
     for function in manifest.functions:
         programs[function] = bundle.program(function)
-        NumpyProgram(programs[function], manifest.precision, manifest.profile)
+        NumpyProgram(programs[function], manifest.precision, manifest.profile, manifest.box)
     return ", ".join(f"{name} is {stated.program_sha256[:16]}…" for name, stated in manifest.functions.items())
 
 
@@ -232,7 +232,7 @@ def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
     from kdpinn_edge.export.targets.table import target
 
     manifest = bundle.manifest
-    made_for, per_call = replace(target(manifest.target.name), profile=manifest.profile), manifest.per_call
+    made_for, per_call = target(manifest.target.name).computing(manifest.profile), manifest.per_call
     interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call)
     if manifest.library != interface.library:
         raise BundleError(f"the library is {manifest.library}; expected for {made_for.name}: {interface.library}")
@@ -274,7 +274,8 @@ def _library(loaded: Callable[[], Engine], function: FunctionName, parity: Parit
     x = not_finite_points(engine.manifest.inputs).astype(engine.dtype)
     y = np.empty((len(x), parity.program.n_out), engine.dtype)
     engine.bind(x, y, function=function)()
-    if y.tobytes() != NumpyProgram(parity.program, engine.manifest.precision, parity.profile)(x).tobytes():
+    manifest = engine.manifest
+    if y.tobytes() != NumpyProgram(parity.program, manifest.precision, parity.profile, manifest.box)(x).tobytes():
         raise BundleError("not the bits of the NumPy program for inputs that are NaN or infinite")
     return f"{found}, and at {len(x)} with NaN and infinities"
 

@@ -19,6 +19,7 @@ from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import (
     AsJson,
     BundlePath,
+    Calculated,
     Force,
     Graded,
     Scalar,
@@ -46,6 +47,10 @@ def export(
     grade: Annotated[
         Graded, typer.Option(help="Of the activations: fast has a cheaper tanh, off by 5 ULP instead of 2; float32.")
     ] = Graded.accurate,
+    arithmetic: Annotated[
+        Calculated,
+        typer.Option(help="What it calculates with; int16: integers alone, for processors without floats."),
+    ] = Calculated.float,
     target: TargetName = "native",
     cc: Annotated[
         str | None, typer.Option(help="Link with this C compiler and its options.  [default: cc here, else ziglang]")
@@ -117,6 +122,7 @@ def export(
             precision=precision.value,
             storage=storage.value if storage else None,
             grade=grade.value,
+            arithmetic=arithmetic.value,
             target=target,
             inputs=found.inputs,
             outputs=found.outputs,

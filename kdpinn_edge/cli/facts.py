@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kdpinn_edge.bundle.fixed_point import FixedPointRecord
     from kdpinn_edge.bundle.manifest import Errors, Function, Input, Manifest, Output
     from kdpinn_edge.importers.model import Model
 
@@ -48,6 +49,7 @@ def manifest_facts(manifest: Manifest) -> dict[str, str]:
         stored = f", storage by up to {_share(storage)}" if storage else ""
         facts |= {
             name: ", ".join(map(_with_unit, function.outputs)),
+            **({f"{name} parts": _parts(function, manifest.fixed_point[name])} if name in manifest.fixed_point else {}),
             f"{name} error": f"rounding by up to {_share(function.errors)} of the largest value{stored}",
             f"{name} call": _call(function),
         }
@@ -100,6 +102,19 @@ def _off(function: Function, errors: Errors) -> str:
         f"{column.name} at most {largest:.2g}, rms {rms:.2g}, values up to {scale:.3g}"
         for column, largest, rms, scale in off
     )
+
+
+def _parts(function: Function, record: FixedPointRecord) -> str:
+    """What the rounded weights, the tables and the sums of a function in integers make of its error, and float32."""
+    from kdpinn_edge.bundle.fixed_point import PARTS
+
+    scale = function.errors.scale
+    shares = {
+        part: max((rms / size for rms, size in zip(getattr(record, part).rms, scale, strict=True) if size), default=0)
+        for part in PARTS
+    }
+    said = ", ".join(f"{part} {shares[part]:.1e}" for part in PARTS[1:])
+    return f"rms shares of the largest value: {said}; all of float32 {shares['float32']:.1e}"
 
 
 def _side(column: Input) -> str:

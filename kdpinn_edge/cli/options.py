@@ -133,6 +133,13 @@ class Scalar(StrEnum):
     float64 = "float64"
 
 
+class Calculated(StrEnum):
+    """What exported functions calculate with."""
+
+    float = "float"
+    int16 = "int16"
+
+
 class Graded(StrEnum):
     """The accuracy of activations."""
 

@@ -45,13 +45,21 @@ def study(
     seconds: CpuSeconds = 60.0,
     optimiser: Annotated[OptimiserChoice, typer.Option(help="What follows Adam.")] = OptimiserChoice.lm,
     device: Device = "cpu",
-    jobs: Annotated[int, typer.Option(min=1, help="How many are trained at a time, each on one thread.")] = 2,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="How many are trained at a time, each on one thread.  [default: 2]")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="A database that workers share, as search has it: each trains one student at a time."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The study's folder; what is there is kept.  [default: runs/PROBLEM_study]"),
     ] = None,
     force: Force = False,
-    page: Annotated[Path | None, typer.Option(help="Write what came out as a page: an .md file, with a .png.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write what came out as a page: an .md file, a .png, a .json.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
@@ -61,13 +69,20 @@ def study(
     from kdpinn_edge.studies.study.page import check_page, write_page
     from kdpinn_edge.studies.study.plan import METHODS, SIZES
     from kdpinn_edge.studies.study.report import report
-    from kdpinn_edge.studies.study.run import find_plan
+    from kdpinn_edge.studies.study.run import JOBS, check_shared, find_plan
     from kdpinn_edge.studies.study.text_report import live, print_report
 
     if page:
         check_page(page)
+    check_shared(storage, jobs, force=force)
     solved = find(problem)
     folder = out or Path("runs", f"{solved.name}_study")
+    if storage:  # which needs Optuna
+        from kdpinn_edge.studies.study.shared import find_shared, share
+
+        known = find_shared(storage, solved.name)
+    else:
+        known = find_plan(folder, force=force)
     plan = make_plan(
         solved,
         teacher=teacher,
@@ -77,15 +92,18 @@ def study(
         optimiser=optimiser.value,
         device=device,
         cpu_seconds=seconds,
-        known=find_plan(folder, force=force),
+        known=known,
         report=stderr().print,
     )
     with live(stderr(), solved.name) as progress:
-        finished = run(plan, folder, jobs=jobs, force=force, report=progress)
-    if not finished:
+        if storage:
+            whole = share(plan, folder, storage, solved.name, report=progress)
+        else:
+            whole = plan if run(plan, folder, jobs=jobs or JOBS, force=force, report=progress) else None
+    if whole is None:
         stderr().print(f"interrupted: the same command goes on with {folder}", soft_wrap=True, markup=False)
         raise typer.Exit(INTERRUPTED)
-    found = report(plan, folder)
+    found = report(whole, folder)
     if page:
         write_page(found, page)
     if as_json:

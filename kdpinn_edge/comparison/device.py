@@ -23,8 +23,7 @@ from kdpinn_edge.comparison.durations import parse_rate
 from kdpinn_edge.comparison.record import Absent, Clock, Device, DeviceCell, Record
 from kdpinn_edge.comparison.reference import RefusedError
 from kdpinn_edge.errors import BenchError, listing
-from kdpinn_edge.numerics.lanes import PROFILES
-from kdpinn_edge.numerics.reference import PRECISIONS, NumpyProgram
+from kdpinn_edge.numerics.reference import KNOWN, PRECISIONS, NumpyProgram
 from kdpinn_edge.reading import MIB, read_whole
 
 NAME = "device: {}"
@@ -142,8 +141,8 @@ def _check(path: Path, results: _Results, manifest: Manifest) -> None:
     faults = []
     if results.precision != manifest.precision:
         faults.append(f"precision {results.precision!r}; expected: {manifest.precision}")
-    if results.profile not in PROFILES:
-        faults.append(f"numerics profile {results.profile!r}; expected: {', '.join(PROFILES)}")
+    if results.profile not in KNOWN:
+        faults.append(f"numerics profile {results.profile!r}; expected: {', '.join(KNOWN)}")
     for function in results.functions:
         expected = manifest.functions.get(function.name)
         if expected is None:
@@ -173,7 +172,7 @@ def _judged(name: str, results: _Results, bundle: Bundle) -> Device:
     cells = []
     for function in results.functions:
         program = bundle.program(function.name)
-        y = NumpyProgram(program, manifest.precision, results.profile)(_points(manifest))
+        y = NumpyProgram(program, manifest.precision, results.profile, manifest.box)(_points(manifest))
         parity = Parity(program, replace(manifest, profile=results.profile))
         for row in function.rows:
             if row.status != 0:

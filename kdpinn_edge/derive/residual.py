@@ -1,5 +1,7 @@
 """`residual(program, problem)`: the equation that training minimises, as a Program for a device.
 
+Unknowns of the equation are constants there: those that were found, where `problem` is that of a trained network.
+
 `outputs_program(program, problem)`: the outputs of a problem as derivatives of its potentials.
 
 `check_problem(problem)`: whether all of a problem can be written as a Program, before it is trained.
@@ -19,6 +21,7 @@ from typing import Any
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.equation.arithmetic import MATH, Arithmetic
+from kdpinn_edge.equation.condition import NORMAL, Condition
 from kdpinn_edge.errors import DerivativeError, ProblemError, ProgramError, listing
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.builder import Builder
@@ -43,8 +46,10 @@ def residual(program: Program, problem: Problem) -> Program:
             f"the Program {program.name} maps {', '.join(found[0])} to {', '.join(found[1])}; expected for "
             f"{problem.name}: {', '.join(problem.inputs)} to {', '.join(problem.outputs)}"
         )
-    drawn = _Drawn(derivatives(program, problem.terms))
-    residuals = drawn.values(f"the residual of {problem.name}", problem.residual)
+    drawn = _Drawn(derivatives(program, [term for term in problem.terms if term not in problem.unknowns]))
+    of_program = map(drawn.symbol, drawn.terms.outputs)
+    given_terms = [problem.unknowns[term] if term in problem.unknowns else next(of_program) for term in problem.terms]
+    residuals = _symbols(f"the residual of {problem.name}", problem.residual, *given_terms)
     if problem.source is not None:
         given = map(drawn.symbol, program.inputs)
         sides = _symbols(f"the source of {problem.name}", problem.source, MATH, *given, count=len(residuals))
@@ -62,7 +67,9 @@ def outputs_program(program: Program, problem: Problem) -> Program:
     if problem.potentials is None:
         return program
     drawn = _Drawn(derivatives(program, problem.potentials.terms))
-    return drawn.program(problem.outputs, drawn.values(f"the outputs of {problem.name}", problem.potentials.outputs))
+    given = map(drawn.symbol, drawn.terms.outputs)
+    outputs = _symbols(f"the outputs of {problem.name}", problem.potentials.outputs, *given)
+    return drawn.program(problem.outputs, outputs)
 
 
 def summands(residual: Program) -> tuple[Program, ...]:
@@ -96,10 +103,6 @@ class _Drawn:
     def symbol(self, var: Var) -> Symbol:
         """The number that `var` holds."""
         return Symbol(var, self.builder)
-
-    def values(self, what: str, function: Callable[..., Sequence[Any]]) -> list[Symbol]:
-        """What `function` makes of the terms; `what` it is, for errors."""
-        return _symbols(what, function, *map(self.symbol, self.terms.outputs))
 
     def program(self, names: Sequence[str], values: Sequence[Symbol]) -> Program:
         """The Program of these values, simplified."""
@@ -153,15 +156,21 @@ def check_problem(problem: Problem) -> None:
 
     symbols = _Free()
     columns = [symbols(name) for name in problem.inputs]
-    for reader, terms in ((names, problem.terms), (made, problem.potentials.terms if problem.potentials else ())):
+    own = [term for term in problem.terms if term not in problem.unknowns]
+    named = [("the terms", names, own), ("the terms", made, problem.potentials.terms if problem.potentials else ())]
+    named += [(f"the condition {each.name}", names, _of_solution(each, problem)) for each in problem.soft]
+    for where, reader, terms in named:
         for term in terms:
             try:
                 reader.read(term)
             except DerivativeError as error:
-                faults.append(f"the terms of {problem.name}: {error}")
+                faults.append(f"{where} of {problem.name}: {error}")
     if problem.terms:
         found = traced("the residual", problem.residual, *map(symbols, problem.terms))
         n_equations = len(found) or None
+    for each in problem.soft:
+        seen = [symbols(f"{term} at {place}") for place in range(len(each.sides)) for term in each.terms]
+        traced(f"the condition {each.name}", each.residual, *seen)
     if problem.source is not None:
         traced("the source", problem.source, MATH, *columns, count=n_equations)
     if problem.potentials is not None:
@@ -173,6 +182,12 @@ def check_problem(problem: Problem) -> None:
         traced("the ansatz", problem.ansatz, MATH, columns, *net, count=len(problem.made))
     if faults:
         raise ProblemError(listing(faults))
+
+
+def _of_solution(condition: Condition, problem: Problem) -> list[str]:
+    """The terms of a condition that are inputs, outputs or derivatives."""
+    normals = [f"{NORMAL}{name}" for name in problem.inputs]
+    return [term for term in condition.terms if term not in (*problem.unknowns, *condition.data, *normals)]
 
 
 class _Free:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kdpinn_edge.equation.condition import Condition
 from kdpinn_edge.equation.known import Front, Mirror, Zero
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import ProblemError, listing
@@ -86,11 +87,16 @@ class Problem:
     inputs, outputs names of the columns; a parameter of the equation may be an input, as any other
     lower, upper    the domain box, one number per input
     units           one per input and then one per output, "1" for dimensionless, which is the default
-    terms           what `residual` takes, in order: inputs, outputs and derivatives: "nu", "u", "u_x", "u_xx", …
+    terms           what `residual` takes, in order: inputs, outputs, derivatives and unknowns: "u", "u_x", "u_xx", …
     residual        (*terms) -> one residual per equation, a tuple; zero for a solution
     features        (m, *columns) -> what the network sees, a tuple of columns; by default the inputs, scaled to [-1, 1]
     ansatz          (m, columns, *net) -> the outputs, or the potentials: a tuple of columns that satisfy the initial
-                    and boundary conditions for every network `net`; needed for training
+                    and boundary conditions for every network `net`; the network itself where there is none, which
+                    needs conditions in `soft`
+    soft            conditions that are trained for, beside those that the ansatz has: terms of the loss
+    unknowns        numbers of the equation that are trained with the network, by their names, each with a first guess
+    inside          (n, n_in) -> where the domain is within the box: a signed distance (n,), negative inside, or a mask,
+                    True inside; the whole box where there is none
     exact           (n, n_in) -> (n, n_out), float64: the reference solution, where one is known; reached through
                     `reference`, which checks the points
     exact_error     an upper bound on the absolute error of `exact`
@@ -133,10 +139,13 @@ class Problem:
     net_columns: int | None = None
     closed_form: Callable[..., Sequence[Any]] | None = None
     known: tuple[Mirror | Zero | Front, ...] = ()
+    soft: tuple[Condition, ...] = ()
+    unknowns: Mapping[str, float] = field(default_factory=dict)
+    inside: Callable[[Array], Any] | None = None
     origin: Origin | None = None
 
     def __post_init__(self) -> None:
-        texts = [field for field in ("inputs", "outputs", "terms") if isinstance(getattr(self, field), str)]
+        texts = [name for name in ("inputs", "outputs", "terms") if isinstance(getattr(self, name), str)]
         if texts:
             raise ProblemError(
                 f"{self.name}: {', '.join(texts)} is a text; expected: a tuple of names, as in ('x', 't'), with one "
@@ -183,14 +192,50 @@ class Problem:
         return self.exact(points)
 
     def grid(self, per_axis: Sequence[int]) -> Array:
-        """A regular grid over the box, corners included: (prod(per_axis), n_in), the last input fastest."""
+        """A regular grid over the domain, corners included: (prod(per_axis), n_in), the last input fastest."""
         axes = [np.linspace(*side) for side in zip(self.lower, self.upper, per_axis, strict=True)]
-        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+        return points if self.inside is None else points[self.is_inside(points)]
+
+    def is_inside(self, points: Array) -> NDArray[np.bool_]:
+        """Whether each of the points (n, n_in) of the box is in the domain. Raises ProblemError as `distance` does."""
+        if self.inside is None:
+            return np.ones(len(points), bool)
+        found = self._placed(points)
+        return found if found.dtype == bool else found <= 0
+
+    def distance(self, points: Array) -> Array:
+        """The signed distances of points (n, n_in) from the domain's boundary, (n,), negative inside.
+
+        Raises ProblemError where `inside` is no function of this kind.
+        """
+        found = self._placed(points)
+        if found.dtype == bool:
+            raise ProblemError(
+                f"{self.name}: inside is a mask, and the boundary is asked for; expected: a signed distance, negative "
+                "inside, as in np.hypot(x, y) - 1"
+            )
+        return found.astype(np.float64)
+
+    def _placed(self, points: Array) -> NDArray[Any]:
+        if self.inside is None:
+            raise ProblemError(f"{self.name} is a box; expected here: the field inside, a signed distance")
+        found = np.asarray(self.inside(points))
+        if found.shape != (len(points),) or found.dtype.kind not in "bfi" or not np.isfinite(found).all():
+            raise ProblemError(
+                f"{self.name}: inside returns {found.dtype} {found.shape} for {len(points)} points; expected: "
+                f"({len(points)},), finite signed distances or a mask"
+            )
+        return found
+
+    def settled(self, unknowns: Mapping[str, float]) -> Problem:
+        """The problem with other values of its unknowns: those that were found."""
+        return replace(self, unknowns=dict(unknowns)) if self.unknowns else self
 
     def is_same_as(self, other: Problem) -> bool:
         """Whether two problems are one, or say the same: a cell of a notebook makes another one whenever it is run."""
         said = ("name", "equation", "inputs", "outputs", "lower", "upper", "terms", "origin")
-        return self is other or all(getattr(self, field) == getattr(other, field) for field in said)
+        return self is other or all(getattr(self, name) == getattr(other, name) for name in said)
 
     @property
     def per_axis(self) -> tuple[int, ...]:
@@ -234,9 +279,7 @@ def _faults(problem: Problem) -> list[str]:
         "resolution": (len(problem.resolution), n_in if problem.resolution else 0),
     }
     faults += [
-        f"{field} has {count} entries; expected: {wanted}"
-        for field, (count, wanted) in counts.items()
-        if count != wanted
+        f"{name} has {count} entries; expected: {wanted}" for name, (count, wanted) in counts.items() if count != wanted
     ]
     for name, low, high in zip(problem.inputs, problem.lower, problem.upper, strict=False):
         if not (isfinite(low) and isfinite(high) and low < high):
@@ -250,10 +293,11 @@ def _faults(problem: Problem) -> list[str]:
             f"causal names {problem.weight.input!r}, which is no input; expected: of {', '.join(problem.inputs)}"
         )
     faults += _faults_of_known(problem)
-    for field in ("residual", "features", "ansatz", "exact", "source"):
-        value = getattr(problem, field)
+    faults += _faults_of_soft(problem)
+    for name in ("residual", "features", "ansatz", "exact", "source", "inside"):
+        value = getattr(problem, name)
         if value is not None and not callable(value):
-            faults.append(f"{field} is {value!r}; expected: a function")
+            faults.append(f"{name} is {value!r}; expected: a function")
     return faults
 
 
@@ -265,3 +309,22 @@ def _faults_of_known(problem: Problem) -> list[str]:
         *(f"known says something of {name!r}; expected: of {', '.join(problem.inputs)}" for name in unknown),
         *(f"known has {fact}; expected: {n_out} signs, one per output" for fact in unsigned),
     ]
+
+
+def _faults_of_soft(problem: Problem) -> list[str]:
+    faults = []
+    if isinstance(problem.soft, Condition):
+        return ["soft is a Condition; expected: a tuple of them, with one (condition,)"]
+    for each in problem.soft:
+        found = each.faults_in(problem.inputs, problem.lower, problem.upper, has_boundary=problem.inside is not None)
+        faults += [f"the condition {each.name}: {fault}" for fault in found]
+        if each.over and problem.inside is not None:
+            faults.append(f"the condition {each.name}: it integrates over a domain that is no box; expected: a box")
+    for name, start in problem.unknowns.items():
+        if not COLUMN.fullmatch(name) or name in (*problem.inputs, *problem.outputs):
+            faults.append(f"the unknown {name!r} is a column, or no name; expected: a name of its own, as in 'nu'")
+        if not isinstance(start, int | float) or not isfinite(start):
+            faults.append(f"the unknown {name} starts at {start!r}; expected: a finite number, a first guess")
+    taken = {*problem.terms, *(term for each in problem.soft for term in each.terms)}
+    faults += [f"the unknown {name} is no term of anything" for name in problem.unknowns if name not in taken]
+    return faults

@@ -61,7 +61,7 @@ class NetGuide:
             )
         return (
             self.net,
-            Box(solved, self.net),
+            Box(self.net.problem if solved.unknowns else solved, self.net),
             fingerprint([tensor.detach().numpy() for tensor in self.net.parameters()]),
         )
 

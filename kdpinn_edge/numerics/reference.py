@@ -9,6 +9,8 @@ of the activations. All else they have in common:
   - Scale is one multiply-add; Add and Mul are one operation; Select moves bits;
   - Map is as `kdpinn_edge/functions` computes it, by grade;
   - division is IEEE, nothing is flushed to zero, and every NaN that comes out is the canonical quiet NaN.
+
+The profile `int16-1`, for float32 points and results, is one of integers: `fixed_point/`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.errors import EngineError, ProgramError
 from kdpinn_edge.functions import kernel
+from kdpinn_edge.numerics import fixed_point
+from kdpinn_edge.numerics.fixed_point.quantise import quantise
 from kdpinn_edge.numerics.lanes import PROFILES, Lanes, canonical, fma, is_fast
 from kdpinn_edge.numerics.lanes import profile as rounding_of
 from kdpinn_edge.numerics.words import affine, where_positive
@@ -28,6 +32,8 @@ from kdpinn_edge.program.evaluate import evaluate
 from kdpinn_edge.program.ir import Affine, Program, Scale, parameters
 
 PRECISIONS: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+Box = tuple[Sequence[float], Sequence[float]]
+"""The domain of a model: the lower ends of its inputs, and the upper ends."""
 NUMBERS_AT_ONCE = 1 << 12
 """How many numbers a variable has for the points that are evaluated at once: so many that NumPy's work is in cache."""
 
@@ -44,19 +50,23 @@ def rounded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
     return result
 
 
+KNOWN = (*PROFILES, fixed_point.PROFILE)
+"""The numerics profiles."""
+
+
 class NumpyProgram:
     """A Program as a function of points (n, n_in) to (n, n_out), in "float32" or "float64", bit for bit as exported.
 
-    `profile` is the numerics profile of the target. Raises EngineError for one that is unknown or lacks the
-    precision, ProgramError where a parameter does not fit the precision.
+    `profile` is the numerics profile of the target, and `box` the domain, which only int16-1 depends on. Raises
+    EngineError for a profile that is unknown or lacks the precision, ProgramError where a parameter does not fit it.
     """
 
-    def __init__(self, program: Program, precision: str, profile: str = "fma-2") -> None:
-        if profile not in PROFILES:
+    def __init__(self, program: Program, precision: str, profile: str = "fma-2", box: Box | None = None) -> None:
+        if profile not in KNOWN:
             raise EngineError(
-                f"the numerics profile is {profile!r}; this version computes {', '.join(PROFILES)}: update kdpinn_edge"
+                f"the numerics profile is {profile!r}; this version computes {', '.join(KNOWN)}: update kdpinn_edge"
             )
-        if is_fast(profile) and precision != "float32":
+        if (is_fast(profile) or profile == fixed_point.PROFILE) and precision != "float32":
             raise EngineError(f"the numerics profile {profile} has no {precision}; expected: float32")
         self.program = program
         self.profile = profile
@@ -64,11 +74,19 @@ class NumpyProgram:
         self._step = max(
             1, NUMBERS_AT_ONCE // max(var.size for var in (*program.inputs, *(op.out for op in program.ops)))
         )
+        self.fixed = None
+        if profile == fixed_point.PROFILE:
+            self.fixed = quantise(program, *(box or ((-np.inf,) * program.n_in, (np.inf,) * program.n_in)))
+            return
         self._semantics = _Rounded(program, precision, profile)
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         """Evaluate at x (n, n_in), of the precision of the program."""
         y: NDArray[Any] = np.empty((len(x), self.program.n_out), self.dtype)
+        if self.fixed is not None:
+            for i in range(0, len(x), self._step):
+                y[i : i + self._step] = self.fixed(x[i : i + self._step].T).T
+            return y
         with np.errstate(all="ignore"), rounding_of(self.profile):
             for i in range(0, len(x), self._step):
                 y[i : i + self._step] = self._columns(x[i : i + self._step].T).T

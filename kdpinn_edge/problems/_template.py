@@ -55,6 +55,7 @@ PROBLEM = Problem(
     features=features,
     # exact=...,            a reference solution, (n, 2) points -> (n, 1) values: then errors are measured against it
     # exact_error=1e-6,     and what that is off at most
+    # soft=(Condition(at={"x": 1.0}, terms=("u_x",), residual=lambda u_x: (u_x,)),),  conditions in place of an ansatz
     # weight=causal("t"),   for initial-value problems that end wrong: from kdpinn_edge import causal
     # units=("m", "s", "1"),
 )

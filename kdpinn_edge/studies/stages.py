@@ -20,11 +20,12 @@ from kdpinn_edge.studies.search.text_summary import line, lines
 from kdpinn_edge.studies.search.text_summary import told as told_of_search
 from kdpinn_edge.studies.search.trial import Outcome, Task
 from kdpinn_edge.studies.search.winner import Winner, finish
-from kdpinn_edge.studies.study.plan import METHODS, OPTIMISER, SEEDS, SIZES, make_plan, read_plan
+from kdpinn_edge.studies.study.plan import METHODS, OPTIMISER, SEEDS, SIZES, Plan, make_plan, read_plan
 from kdpinn_edge.studies.study.report import StudyReport
 from kdpinn_edge.studies.study.report import report as report_of
-from kdpinn_edge.studies.study.run import StudyProgress
+from kdpinn_edge.studies.study.run import JOBS, StudyProgress, check_shared
 from kdpinn_edge.studies.study.run import study as run_plan
+from kdpinn_edge.studies.study.shared import find_shared, share
 from kdpinn_edge.studies.study.text_report import live, told
 from kdpinn_edge.training import DistillConfig
 from kdpinn_edge.training.progress import ProgressReport
@@ -45,19 +46,23 @@ def study(
     cpu_seconds: float = 60.0,
     optimiser: str = OPTIMISER,
     device: str = "cpu",
-    jobs: int = 2,
+    jobs: int | None = None,
+    storage: str | None = None,
     report: Report[StudyProgress] | None = None,
 ) -> StudyReport:
     """Find out whether distilling pays: students of several sizes, distilled and from scratch, each on one thread.
 
     `source` is the name of a problem, or the file that defines one: its workers are processes of their own. The folder
-    is by default runs/NAME_study; what is in it is kept and not done again. Raises StudyError where the study cannot be
+    is by default runs/NAME_study; what is in it is kept and not done again. So many `jobs`, by default two, train at a
+    time; or workers share a `storage`, a database as for `search`: each call trains one student at a time and returns
+    when all are finished. Raises StudyError where the study cannot be
     planned; KeyboardInterrupt where that came, and the same call goes on. Of a problem without a reference solution
     residuals are compared, and the result says so. `report` is told how the study goes on; by default it is a bar where
     somebody watches, on a terminal or in a notebook.
 
         study("burgers", sizes=[(8, 8), (16, 16)], seeds=3, cpu_seconds=20).plot()
     """
+    check_shared(storage, jobs)
     solved = problem(source)
     kept = Path(folder) if folder is not None else Path("runs", f"{solved.name}_study")
     plan = make_plan(
@@ -69,13 +74,17 @@ def study(
         optimiser=optimiser,
         device=device,
         cpu_seconds=cpu_seconds,
-        known=read_plan(kept),
+        known=find_shared(storage, solved.name) if storage else read_plan(kept),
     )
+    whole: Plan | None
     with watched(solved.name, report, bar=live, told=told) as reported:
-        finished = run_plan(plan, kept, jobs=jobs, report=reported)
-    if not finished:
+        if storage:
+            whole = share(plan, kept, storage, solved.name, report=reported)
+        else:
+            whole = plan if run_plan(plan, kept, jobs=jobs or JOBS, report=reported) else None
+    if whole is None:
         raise KeyboardInterrupt
-    return report_of(plan, kept)
+    return report_of(whole, kept)
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,8 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.training.solution_errors import DRAWN, ReferencePoints, drawn_points
+
+DRAWS = 200
+"""How often so many points as are wanted are drawn in the box, to have enough of them inside a domain."""
 
 
 class Domain(Protocol):
@@ -59,7 +63,32 @@ class Box:
 
 
 def uniform(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
-    """Draw n points, uniform in the problem's box or in its inputs' logarithms, as it says: (n, n_in), float64, CPU."""
+    """Draw n points, uniform in the problem's domain or in its inputs' logarithms, as it says: float64, on the CPU.
+
+    Raises ProblemError where hardly any of the box is inside the domain.
+    """
+    return kept(problem, n, lambda count: in_box(problem, count, generator))
+
+
+def kept(problem: Problem, n: int, draw: Callable[[int], Tensor]) -> Tensor:
+    """The first n rows that `draw` makes of which all points (rows, n_in · places) are inside the problem's domain."""
+    if problem.inside is None:
+        return draw(n)
+    found: list[Tensor] = []
+    for _ in range(DRAWS):
+        rows = draw(n)
+        points = rows.reshape(-1, len(problem.inputs)).numpy()
+        found.append(rows[torch.from_numpy(problem.is_inside(points)).view(len(rows), -1).all(1)])
+        if sum(map(len, found)) >= n:
+            return torch.cat(found)[:n]
+    raise ProblemError(
+        f"{problem.name}: {sum(map(len, found))} of {n * DRAWS} points of the box are inside the domain; expected: a "
+        "box that fits it. Is the sign of inside right? It is negative inside, or True"
+    )
+
+
+def in_box(problem: Problem, n: int, generator: torch.Generator) -> Tensor:
+    """Draw n points as `uniform` does, in the whole box."""
     lower = torch.tensor(problem.lower, dtype=torch.float64)
     upper = torch.tensor(problem.upper, dtype=torch.float64)
     share = torch.rand(n, len(lower), generator=generator, dtype=torch.float64)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from kdpinn_edge.training.conditions import Conditions, Sheets
 from kdpinn_edge.training.config import RANDOM_FEATURES, TrainConfig
 from kdpinn_edge.training.domain import Domain
 from kdpinn_edge.training.objective import Batch, Objective
@@ -20,6 +21,7 @@ from kdpinn_edge.training.optimisers import (
     Landscape,
     LevenbergMarquardt,
     LimitedMemory,
+    Memory,
     Optimiser,
     OutputLayer,
     SelfScaledBroyden,
@@ -28,9 +30,13 @@ from kdpinn_edge.training.optimisers import (
 from kdpinn_edge.training.pinn import Pinn, Tape, jacobian
 from kdpinn_edge.training.progress import ProgressReport, TrainingProgress
 from kdpinn_edge.training.run_folder import State, append_metrics, drop_metrics_after, read_checkpoint, write_checkpoint
-from kdpinn_edge.training.sampling import draw, judged
+from kdpinn_edge.training.sampling import draw, judged, with_unknowns
 
 PACE_STEPS = 20
+HELD_OUT = 4
+"""How many times as many points conditions are judged at as they are trained at."""
+CONDITIONS = 500_000
+"""What the steps that draw conditions are apart from those that draw points, of which no run has so many."""
 
 
 def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
@@ -59,9 +65,11 @@ def fit(
     report: ProgressReport,
     *,
     resume: bool,
+    cpu_seconds: float | None = None,
 ) -> State:
     """Train `net` until the config's last step or a KeyboardInterrupt, and leave it with its best weights.
 
+    It ends earlier after the round in which it has used `cpu_seconds`, where these are given: see `rounds_done`.
     The best weights are those with the smallest loss on held-out points: the reference solution has no part in
     training. Runs on one thread, so the bits of the result do not depend on how many there are.
     """
@@ -72,7 +80,7 @@ def fit(
             state = found
         drop_metrics_after(folder, state.step)
         try:
-            while state.step < config.steps:
+            while state.step < config.steps and not is_spent(config, state, cpu_seconds):
                 state, judged = run.advance(state)
                 phase = run.phase(state.step - 1)
                 progress = TrainingProgress(
@@ -86,6 +94,19 @@ def fit(
             write_checkpoint(folder, state)
         vector_to_parameters(run.best(state), net.parameters())
         return state
+
+
+def rounds_done(config: TrainConfig, step: int) -> int:
+    """The rounds after Adam that are whole at this step: with so many of them a run of the same bytes ends here."""
+    return max(0, step - config.adam_rounds * config.adam_steps) // config.newton_steps
+
+
+def is_spent(config: TrainConfig, state: State, cpu_seconds: float | None) -> bool:
+    """Whether a run has used its CPU time, at the end of a round."""
+    if cpu_seconds is None or state.cpu_seconds < cpu_seconds:
+        return False
+    done = rounds_done(config, state.step)
+    return done >= 1 and state.step == config.adam_rounds * config.adam_steps + done * config.newton_steps
 
 
 def pace(net: Pinn, objective: Objective, domain: Domain, config: TrainConfig) -> tuple[float, float]:
@@ -117,6 +138,8 @@ class _Run:
         self.reference = domain.reference(coarser=3)
         self.held_out = domain.held_out(config.n_held_out, self.generator(-1)).to(net.device)
         self.held_out_targets = objective.targets(self.held_out)
+        self.conditions = Conditions(net.problem, objective.physics_weight)
+        self.held_out_sheets = self.sheets(-1, more=HELD_OUT)
 
     def generator(self, step: int) -> torch.Generator:
         """Randomness is a function of seed and step, so a resumed run draws what an uninterrupted one does."""
@@ -128,6 +151,7 @@ class _Run:
     def start(self) -> State:
         theta = parameters_to_vector(self.net.parameters()).detach().clone()
         batch = self.draw(theta, 0)
+        sheets = self.sheets(0)
         return State(
             step=0,
             cpu_seconds=0.0,
@@ -141,6 +165,7 @@ class _Run:
             points=batch.points,
             weights=batch.weights,
             targets=batch.targets,
+            conditions=(self.balanced(self.conditions.fixed, sheets, batch), *sheets) if sheets else (),
         )
 
     def advance(self, state: State) -> tuple[State, bool]:
@@ -152,7 +177,10 @@ class _Run:
         if done % round_steps == 0 and state.step > 0:
             batch = self.draw(state.theta, state.step)
             state = replace(state, points=batch.points, weights=batch.weights, targets=batch.targets)
-        on = self.landscape(_batch(state), fresh=done % round_steps == 0)
+            if state.conditions:
+                sheets = self.sheets(state.step)
+                state = replace(state, conditions=(self.balanced(state.conditions[0], sheets, batch), *sheets))
+        on = self.landscape(_batch(state), state.conditions, fresh=done % round_steps == 0)
         if is_adam:
             theta, loss, memory = self.adam.step(state.theta, state.adam, on)
             state = replace(state, theta=theta, loss=loss, adam=memory)
@@ -164,25 +192,56 @@ class _Run:
             state = self.judge(state)
         return replace(state, step=state.step + 1, cpu_seconds=state.cpu_seconds + process_time() - began), judged
 
-    def landscape(self, batch: Batch, *, fresh: bool) -> Landscape:
+    def landscape(self, batch: Batch, conditions: Memory, *, fresh: bool) -> Landscape:
+        weights, *sheets = conditions or (None,)
+
+        def whole() -> Tensor:
+            value = self.of_points(batch)
+            return value if weights is None else value + self.conditions.loss(self.net, tuple(sheets), weights)
+
         @torch.no_grad()
         def loss(theta: Tensor) -> float:
             self.put(theta)
-            return float(self.objective.loss(self.net.jet(batch.points, self.multi_indices), batch))
+            return float(whole())
 
         def slope(theta: Tensor) -> tuple[float, Tensor]:
             self.put(theta)
-            value = self.objective.loss(self.net.jet(batch.points, self.multi_indices), batch)
-            return float(value.detach()), parameters_to_vector(torch.autograd.grad(value, list(self.net.parameters())))
+            value = whole()
+            return float(value.detach()), self.gradient(value)
 
         def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
             tape = Tape()
             self.put(theta)
-            residuals = self.objective.residuals(self.net.jet(batch.points, self.multi_indices, tape), batch)
-            J = jacobian(residuals, tape)
-            return residuals.detach().flatten(), J
+            unknowns = self.net.unknowns(len(batch.points))
+            u = self.net.jet(batch.points, self.multi_indices, tape)
+            residuals = self.objective.residuals(u, with_unknowns(batch, unknowns))
+            J, r = jacobian(residuals, tape, unknowns), residuals.detach().flatten()
+            if weights is None:
+                return r, J
+            more = self.conditions.linear(self.net, tuple(sheets), weights, len(batch.points))
+            return torch.cat((r, more[0])), torch.cat((J, more[1]))
 
         return Landscape(fresh, loss, slope, linear, len(batch.points))
+
+    def of_points(self, batch: Batch) -> Tensor:
+        """The loss of the objective, without conditions."""
+        u = self.net.jet(batch.points, self.multi_indices)
+        return self.objective.loss(u, with_unknowns(batch, self.net.unknowns(len(batch.points))))
+
+    def gradient(self, value: Tensor) -> Tensor:
+        """The gradient of a loss, in the order of the parameters."""
+        parameters = list(self.net.parameters())
+        return parameters_to_vector(torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True))
+
+    def sheets(self, step: int, *, more: int = 1) -> Sheets:
+        """The sheets of the conditions in the round that begins at this step."""
+        return self.conditions.drawn(self.generator(step + CONDITIONS), self.net.device, more=more)
+
+    def balanced(self, weights: Tensor, sheets: Sheets, batch: Batch) -> Tensor:
+        """The weights of the conditions in the next round, for the network as it is now."""
+        if not self.conditions.are_balanced:
+            return weights
+        return self.conditions.balanced(self.net, sheets, weights, self.gradient(self.of_points(batch)))
 
     def judge(self, state: State) -> State:
         score = self.score(state.theta)
@@ -197,7 +256,10 @@ class _Run:
     @torch.no_grad()
     def score(self, theta: Tensor) -> float:
         self.put(theta)
-        return float(self.objective.loss(*judged(self.net, self.held_out, self.objective, self.held_out_targets)))
+        value = self.objective.loss(*judged(self.net, self.held_out, self.objective, self.held_out_targets))
+        if sheets := self.held_out_sheets:
+            value = value + self.conditions.loss(self.net, sheets, self.conditions.fixed)
+        return float(value)
 
     def draw(self, theta: Tensor, step: int) -> Batch:
         self.put(theta)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from kdpinn_edge.derive.names import Derivative, InputColumn, Names
 from kdpinn_edge.equation.arithmetic import Arithmetic
+from kdpinn_edge.equation.condition import NORMAL, Condition
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.functions import slopes
 from kdpinn_edge.functions.slope import Operators, values
@@ -56,7 +57,18 @@ def letters(inputs: Sequence[str]) -> dict[str, str]:
 
 def of(problem: Problem) -> tuple[str, ...]:
     """The derivatives that the residual of `problem` needs."""
-    return multi_indices(problem.terms, Names(problem.inputs, problem.outputs))
+    return multi_indices(_of_solution(problem, problem.terms), Names(problem.inputs, problem.outputs))
+
+
+def of_condition(problem: Problem, condition: Condition) -> tuple[str, ...]:
+    """The derivatives that a condition of `problem` needs."""
+    known = {*condition.data, *(f"{NORMAL}{name}" for name in problem.inputs)}
+    terms = [term for term in _of_solution(problem, condition.terms) if term not in known]
+    return multi_indices(terms, Names(problem.inputs, problem.outputs))
+
+
+def _of_solution(problem: Problem, terms: Sequence[str]) -> list[str]:
+    return [term for term in terms if term not in problem.unknowns]
 
 
 def closed(found: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kdpinn_edge.derive.names import Derivative, InputColumn, Names, Term
+from kdpinn_edge.derive.names import Derivative, InputColumn, Names
 from kdpinn_edge.equation.arithmetic import MATH
 from kdpinn_edge.errors import TrainError
 from kdpinn_edge.problems import Causal, Problem
@@ -27,11 +27,15 @@ MOST_INPUTS = 9
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Collocation points (n, n_in), their weights (n,), and what of the teacher is to be followed there: (n, k)."""
+    """Collocation points (n, n_in), their weights (n,), and what of the teacher is to be followed there: (n, k).
+
+    `unknowns` are the values of the equation's unknowns at each point, (n, unknowns).
+    """
 
     points: Tensor
     weights: Tensor
     targets: Tensor
+    unknowns: Tensor | None = None
 
 
 class Objective(Protocol):
@@ -44,6 +48,10 @@ class Objective(Protocol):
     @property
     def n_targets(self) -> int:
         """The number of columns of the targets."""
+
+    @property
+    def physics_weight(self) -> float:
+        """The weight of the equation in the loss, which is that of the conditions beside it; 0 where it has no part."""
 
     def targets(self, points: Tensor) -> Tensor:
         """The values of the teacher to follow at points (n, n_in): (n, k), k = 0 without a teacher."""
@@ -74,13 +82,18 @@ class Physics:
         """The number of columns of the targets: 0, since no teacher is followed."""
         return 0
 
+    @property
+    def physics_weight(self) -> float:
+        """The weight of the equation: 1."""
+        return 1.0
+
     def targets(self, points: Tensor) -> Tensor:
         """The targets, without columns: (n, 0)."""
         return points[:, :0]
 
     def residuals(self, u: Jet, batch: Batch) -> Tensor:
         """The weighted residuals √w r, (equations, n)."""
-        terms = map(Values, self.terms(u, batch.points))
+        terms = map(Values, self.terms(u, batch.points, batch.unknowns))
         residuals = torch.stack([each.tensor for each in self.problem.residual(*terms)])
         columns = split(batch.points)
         if self.problem.source is not None:
@@ -89,23 +102,26 @@ class Physics:
             residuals = residuals * self.problem.weight(MATH, *columns).tensor[:, 0]
         return residuals * batch.weights.sqrt()
 
-    def terms(self, u: Jet, points: Tensor) -> list[Tensor]:
+    def terms(self, u: Jet, points: Tensor, unknowns: Tensor | None = None) -> list[Tensor]:
         """The terms of the residual at the points, each (n,)."""
-        names = Names(self.problem.inputs, self.problem.outputs)
-        return [self._column(names.read(term), u, points) for term in self.problem.terms]
+        return [term_at(self.problem, term, u, points, unknowns) for term in self.problem.terms]
 
     def loss(self, u: Jet, batch: Batch) -> Tensor:
         """The physics loss, mean(w r²)."""
         return self.residuals(u, batch).square().sum(0).mean()
 
-    def _column(self, term: Term, u: Jet, points: Tensor) -> Tensor:
-        match term:
-            case InputColumn(column):
-                return points[:, self.problem.inputs.index(column)]
-            case Derivative(column, multi_index):
-                letter = jets.letters(self.problem.inputs)
-                return u["".join(letter[name] for name in multi_index)][:, self.problem.outputs.index(column)]
-        raise AssertionError(term)
+
+def term_at(problem: Problem, name: str, u: Jet, points: Tensor, unknowns: Tensor | None) -> Tensor:
+    """The input, output, derivative or unknown of this name at the points, (n,)."""
+    if unknowns is not None and name in problem.unknowns:
+        return unknowns[:, list(problem.unknowns).index(name)]
+    match Names(problem.inputs, problem.outputs).read(name):
+        case InputColumn(column):
+            return points[:, problem.inputs.index(column)]
+        case Derivative(column, multi_index):
+            letter = jets.letters(problem.inputs)
+            return u["".join(letter[name] for name in multi_index)][:, problem.outputs.index(column)]
+    raise AssertionError(name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +144,11 @@ class Divergence:
     def n_targets(self) -> int:
         """The number of columns of the targets: one per output."""
         return len(self.teacher.problem.outputs)
+
+    @property
+    def physics_weight(self) -> float:
+        """The weight of the equation, which has no part in it: 0."""
+        return 0.0
 
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
@@ -159,6 +180,11 @@ class Slopes:
         """The number of columns of the targets: one per output and input."""
         return len(self.teacher.problem.outputs) * (len(self.multi_indices) - 1)
 
+    @property
+    def physics_weight(self) -> float:
+        """The weight of the equation, which has no part in it: 0."""
+        return 0.0
+
     @torch.no_grad()
     def targets(self, points: Tensor) -> Tensor:
         """The first derivatives of u_T that the residual needs, side by side."""
@@ -188,6 +214,11 @@ class Mixture:
     def n_targets(self) -> int:
         """The number of columns of the targets of all terms."""
         return sum(term.n_targets for _, term in self.terms)
+
+    @property
+    def physics_weight(self) -> float:
+        """The weight of the equation in the sum."""
+        return sum(weight * term.physics_weight for weight, term in self.terms)
 
     def targets(self, points: Tensor) -> Tensor:
         """The targets of all terms, side by side."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,14 @@ from kdpinn_edge.training.activations import find_activation
 from kdpinn_edge.training.jets import Jet
 from kdpinn_edge.training.values import Values
 
+
+class Unknowns(NamedTuple):
+    """The unknowns of an equation at every point, (n, k): the parameters that are trained, and the values they mean."""
+
+    parameters: Tensor
+    values: Tensor
+
+
 Tape = list[tuple[Tensor, Tensor]]
 """Per layer, the streams that entered it and that left it before its activation: what a Jacobian is made of."""
 
@@ -26,9 +34,12 @@ class Pinn(nn.Module):
     """u(x) = ansatz(x, N(features(x))), with N a dense network, or derivatives of it: `problem.potentials`; float64.
 
     `forward` takes points (n, n_in), columns as in `problem.inputs`, and returns (n, n_out). The initial weights are
-    Glorot-normal, drawn from `seed` alone; the biases start at zero. Raises TrainError where `activation` is none of
+    Glorot-normal, drawn from `seed` alone; the biases start at zero. Unknowns of the equation are a parameter `unknown`
+    in units of `unknown_scale`, the size of their first guesses. Raises TrainError where `activation` is none of
     ACTIVATIONS.
     """
+
+    unknown_scale: Tensor
 
     def __init__(self, problem: Problem, hidden: Sequence[int], seed: int = 0, activation: str = "tanh") -> None:
         super().__init__()
@@ -45,6 +56,10 @@ class Pinn(nn.Module):
             nn.init.xavier_normal_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(layers)
+        if problem.unknowns:
+            guesses = torch.tensor(list(problem.unknowns.values()), dtype=torch.float64)
+            self.register_buffer("unknown_scale", torch.where(guesses == 0, 1.0, guesses.abs()))
+            self.unknown = nn.Parameter(guesses / self.unknown_scale)
 
     @torch.no_grad()
     def draw_hidden(self, spread: float, generator: torch.Generator) -> None:
@@ -76,6 +91,19 @@ class Pinn(nn.Module):
         pass. A `tape` that is given is filled.
         """
         return self._jet(x, self.multi_indices if multi_indices is None else multi_indices, tape)
+
+    def unknowns(self, n: int) -> Unknowns | None:
+        """The unknowns of the equation at n points; None where it has none."""
+        if not self.problem.unknowns:
+            return None
+        parameters = self.unknown.expand(n, -1)
+        return Unknowns(parameters, parameters * self.unknown_scale)
+
+    @property
+    def found(self) -> dict[str, float]:
+        """The values of the unknowns of the equation, by their names."""
+        values = self.unknowns(1)
+        return {} if values is None else dict(zip(self.problem.unknowns, values.values[0].tolist(), strict=True))
 
     @property
     def device(self) -> torch.device:
@@ -117,7 +145,7 @@ class Pinn(nn.Module):
         """What the ansatz makes at x, with these derivatives."""
         columns = jets.columns(x, self.problem.inputs, multi_indices)
         h = jets.concat(self.problem.seen(MATH, columns))
-        parameters = list(self.parameters())
+        parameters = list(self.layers.parameters())
         for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
             z = jets.affine(h, weight, bias)
             if tape is not None:
@@ -127,13 +155,18 @@ class Pinn(nn.Module):
 
 
 def ansatz_of(problem: Problem) -> Callable[..., Any]:
-    """The ansatz of `problem`. Raises ProblemError where it has none."""
-    if problem.ansatz is None:
+    """The ansatz of `problem`: the network itself where conditions are trained for. Raises ProblemError without any."""
+    if problem.ansatz is None and not problem.soft:
         raise ProblemError(
             f"{problem.name} has no ansatz, so that nothing holds its initial and boundary conditions; expected: as in "
-            "ansatz=lambda m, columns, net: (start + t * net,), for a network that keeps a start at t = 0"
+            "ansatz=lambda m, columns, net: (start + t * net,), for a network that keeps a start at t = 0; or soft, "
+            "conditions that are trained for"
         )
-    return problem.ansatz
+    return problem.ansatz or _as_it_is
+
+
+def _as_it_is(m: object, columns: Sequence[Any], *net: Any) -> Sequence[Any]:
+    return net
 
 
 def untrained(problem: Problem, hidden: Sequence[int], activation: str) -> Pinn:
@@ -156,21 +189,36 @@ class Made(nn.Module):
         return self.net.made(x)
 
 
-def jacobian(residuals: Tensor, tape: Tape) -> Tensor:
+def jacobian(residuals: Tensor, tape: Tape, unknowns: Unknowns | None = None) -> Tensor:
     """∂residuals/∂θ: residuals (k, n), made from `Pinn.jet(x, tape)`, give (k n, parameters).
 
-    Entry [·, i] of residuals must depend on point i alone: one backward pass per k then holds every point's gradient
-    of the preactivations, and a weight's gradient is their outer product with what entered the layer. Columns are
-    ordered as `Pinn.parameters()`.
+    Entry [·, i] of residuals must depend on points i m, …, i m + m - 1 alone, of which there are n m: one backward pass
+    per k then holds every point's gradient of the preactivations, and a weight's gradient is the sum of their outer
+    products with what entered the layer. Columns are ordered as `Pinn.parameters()`.
     """
-    entered = [h.detach() for h, _ in tape]
+    n = residuals.shape[1]
+    entered = [_grouped(h.detach(), n) for h, _ in tape]
     sizes = [size for h, z in tape for size in (h.shape[2] * z.shape[2], z.shape[2])]
+    taken = [z for _, z in tape]
+    if unknowns is not None:
+        sizes.insert(0, unknowns.parameters.shape[1])
+        taken.append(unknowns.parameters)
     J = residuals.new_empty(*residuals.shape, sum(sizes))
     for rows, residual in zip(J, residuals, strict=True):
-        gradients = torch.autograd.grad(residual.sum(), [z for _, z in tape], retain_graph=True)
-        blocks = []
-        for dz, h in zip(gradients, entered, strict=True):
-            blocks += [torch.einsum("sno,sni->noi", dz, h).flatten(1), dz[0]]
+        *gradients, last = torch.autograd.grad(
+            residual.sum(), taken, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        blocks = [] if unknowns is None else [last.view(n, -1, last.shape[1]).sum(1)]
+        gradients += [last] if unknowns is None else []
+        for streams, h in zip(gradients, entered, strict=True):
+            m, dz = streams.shape[1] // n, _grouped(streams, n)
+            blocks += [torch.einsum("sno,sni->noi", dz, h).flatten(1), dz[0] if m == 1 else dz[:m].sum(0)]
         for columns, block in zip(rows.split(sizes, dim=1), blocks, strict=True):
             columns.copy_(block)
     return J.flatten(0, 1)
+
+
+def _grouped(streams: Tensor, n: int) -> Tensor:
+    """Streams (s, n m, width) as (s m, n, width): the points of a residual are further streams of it."""
+    s, points, width = streams.shape
+    return streams if points == n else streams.view(s, n, points // n, width).transpose(1, 2).reshape(-1, n, width)

@@ -12,6 +12,7 @@ from kdpinn_edge.problems import Array, Causal, Problem
 from kdpinn_edge.training.domain import uniform
 from kdpinn_edge.training.objective import Batch, Physics
 from kdpinn_edge.training.pinn import Pinn
+from kdpinn_edge.training.sampling import with_unknowns
 
 N_POINTS = 9000
 POINTS_AT_ONCE = 1024
@@ -37,6 +38,7 @@ def residuals_at(net: Pinn, points: Array) -> Array:
     for block in np.array_split(points, -(-len(points) // POINTS_AT_ONCE)):
         x = torch.from_numpy(block).to(net.device)
         batch = Batch(x, torch.ones(len(x), dtype=x.dtype, device=x.device), x[:, :0])
+        batch = with_unknowns(batch, net.unknowns(len(x)))
         found.append(unweighted.residuals(net.jet(x), batch).T.cpu().numpy())
     return np.concatenate(found)
 
@@ -84,7 +86,8 @@ def growth(net: Pinn) -> Iterator[str]:
         return
     found = along(net, name)
     x = torch.from_numpy(drawn(problem)[:POINTS_AT_ONCE])
-    terms = Physics(problem).terms(net.jet(x), x)
+    unknowns = net.unknowns(len(x))
+    terms = Physics(problem).terms(net.jet(x), x, None if unknowns is None else unknowns.values)
     largest = max(float(term.square().mean().sqrt()) for term in terms)
     worst = int(found.argmax())
     if found[worst] > GROWN * found[0] and found[worst] > LARGE * largest:

@@ -53,6 +53,7 @@ class State:
     targets: Tensor
     adam: Memory
     newton: Memory
+    conditions: Memory
 
 
 NUMBERS = tuple(field.name for field in fields(State) if field.type in ("int", "float"))

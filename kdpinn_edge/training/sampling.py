@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from kdpinn_edge.training import jets
 from kdpinn_edge.training.domain import Domain
 from kdpinn_edge.training.jets import Jet
 from kdpinn_edge.training.objective import Batch, Objective, batch_at, causally, drawn_by, steepness
-from kdpinn_edge.training.pinn import Pinn
+from kdpinn_edge.training.pinn import Pinn, Unknowns
 
 CHECKED = 1000
 MOST_CORNERS = 10
@@ -72,7 +74,12 @@ def judged(net: Pinn, points: Tensor, objective: Objective, targets: Tensor | No
     `targets` are those of the objective at the points, where they are known.
     """
     u = net.jet(points, jets.closed([*objective.multi_indices, *drawn_by(net.problem)]))
-    return u, batch_at(points, u, objective, targets)
+    return u, with_unknowns(batch_at(points, u, objective, targets), net.unknowns(len(points)))
+
+
+def with_unknowns(batch: Batch, unknowns: Unknowns | None) -> Batch:
+    """The batch with the values of the unknowns of its equation, where it has any."""
+    return batch if unknowns is None else replace(batch, unknowns=unknowns.values)
 
 
 def _over_mean(values: Tensor) -> Tensor:

@@ -53,8 +53,19 @@ def run_facts(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
     if residuals:
         rms = ", ".join(f"{value:.2e}" for value in residuals["rms"])
         facts["residual"] = f"rms {rms}, at most {max(residuals['max_abs']):.2e} ({residuals['n_points']:,} points)"
+    if conditions := record.get("conditions"):
+        facts["conditions"] = "rms " + ", ".join(f"{each['rms']:.2e} ({each['name']})" for each in conditions)
+    if unknowns := record.get("unknowns"):
+        facts["unknowns"] = ", ".join(_unknown(name, **found) for name, found in unknowns.items())
     facts["time"] = f"{record['training_cpu_seconds']:,.0f} s of CPU{'' if record['finished'] else ', interrupted'}"
     return facts | ({"warning": "\n".join(record["warnings"])} if record.get("warnings") else {})
+
+
+def _unknown(name: str, value: float, standard_error: float | None) -> str:
+    """What was found of an unknown, to the digits that noise of the measurements leaves."""
+    if standard_error is None:
+        return f"{name} = {value:.6g} (its error is not known)"
+    return f"{name} = {value:.6g} ± {standard_error:.2g}"
 
 
 def draw_run(folder: Path) -> Figure:

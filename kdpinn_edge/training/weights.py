@@ -85,6 +85,7 @@ def read_weights(path: Path, solved: Problem | None = None, sha256: str | None =
     if faults := _faults(net.state_dict(), tensors):
         raise TrainError(f"{path}: the tensors are not those of a Pinn with hidden layers {net.hidden}: {faults}")
     net.load_state_dict(tensors)
+    net.problem = net.problem.settled(net.found)
     return net.eval()
 
 

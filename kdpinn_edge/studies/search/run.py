@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from kdpinn_edge.bundle.manifest import Grade, Storage
 from kdpinn_edge.errors import SearchError
 from kdpinn_edge.files import Kind, check_free, clear
+from kdpinn_edge.studies.database import HEARTBEAT_SECONDS
 from kdpinn_edge.studies.search.candidate import DEPTHS, WIDTHS, Candidate, Cost, storages
 from kdpinn_edge.studies.search.costs import Costs, check_measurable
 from kdpinn_edge.studies.search.goal import Goal, unbeaten
@@ -28,7 +29,6 @@ from kdpinn_edge.training.activations import ACTIVATIONS
 from kdpinn_edge.training.lesson import Lesson
 from kdpinn_edge.training.run_folder import RUN
 
-HEARTBEAT_SECONDS = 20
 _RUN_FILES = (*RUN.patterns, f"{BUNDLE}/*")
 DATABASE = "search.db"
 SEARCH = Kind(

@@ -106,7 +106,7 @@ def measured(task: Task, lesson: Lesson, candidate: Candidate, trained: Trained)
 def _relative_l2(lesson: Lesson, candidate: Candidate, model: Model, manifest: Manifest) -> float:
     """The error of a student as it is deployed, against the solution, or against the teacher where none is known."""
     program = store_as_float16(model.program) if candidate.storage == "float16" else model.program
-    deployed = NumpyProgram(program, candidate.precision, manifest.profile)
+    deployed = NumpyProgram(program, candidate.precision, manifest.profile, manifest.box)
 
     def u(x: Array) -> Array:
         y: Array = deployed(x.astype(candidate.precision))

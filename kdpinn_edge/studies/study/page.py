@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -47,6 +48,10 @@ BY_RESIDUALS = """\
 is not always a smaller error. *Residual*: its L2 norm over that of the equation's largest term, medians over the seeds,
 in brackets the least and the largest. *√mean r²*: over that of the teacher.\
 """
+TESTED = """\
+The distillation with the least median is compared with each training from scratch. *p*: the two-sided exact rank test
+of Mann and Whitney over the seeds, times the number of distillations compared (Bonferroni); the level is 5 %.\
+"""
 TABLES = """\
 Tables that come nearest to the teacher, each output on about as many numbers as a student has parameters,
 laid out by what is known of the solution: as C in float32, in turns with the networks.
@@ -61,10 +66,14 @@ def check_page(path: Path) -> None:
 
 
 def write_page(found: StudyReport, path: Path) -> None:
-    """Write the page to `path`, and its figure beside it with the suffix .png. Raises StudyError as `check_page`."""
+    """Write the page to `path`; beside it its figure, .png, and the plan with what was measured of each seed, .json.
+
+    Raises StudyError as `check_page`.
+    """
     check_page(path)
     figure = path.with_suffix(".png")
     draw(found, figure)
+    write_whole(path.with_suffix(".json"), (json.dumps(found.document(), indent=1) + "\n").encode())
     write_whole(path, (page(found, figure.name) + "\n").encode())
 
 
@@ -96,6 +105,8 @@ def page(found: StudyReport, figure: str) -> str:
         f"![Errors over latency and over what is stored]({figure})",
         "",
         "## Did distilling pay?",
+        "",
+        TESTED,
         "",
         *(f"- {verdict}." for verdict in found.verdicts),
     ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kdpinn_edge.errors import StudyError, did_you_mean, listing
 from kdpinn_edge.problems import Problem, ProblemSource, is_shipped, problem
@@ -23,6 +24,8 @@ SIZES = ((8,), (8, 8), (16, 16), (16,) * 3, (24,) * 3, (32,) * 4)
 SEEDS = 5
 CPU_SECONDS = 60.0
 OPTIMISER = "lm"
+MOST = 3
+"""How many times the rounds that fit by a measurement a student may do in its CPU time."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,12 @@ class Plan:
         """The number of seeds of each method and size."""
         return len({cell.config.seed for cell in self.cells})
 
+    def budget(self, cell: StudyCell) -> float | None:
+        """The CPU seconds of a cell; None for SOAP, whose rate falls over rounds that are counted before."""
+        if self.optimiser == "soap":
+            return None
+        return self.cpu_seconds + (self.teacher_cpu_seconds if METHODS[cell.method].with_teacher else 0.0)
+
     @property
     def commands(self) -> tuple[str, ...]:
         """The commands that make this plan, in this order in one folder: one per set of methods and seeds."""
@@ -139,7 +148,7 @@ def make_plan(
     known: Plan | None = None,
     report: Callable[[str], None] = lambda doing: None,
 ) -> Plan:
-    """Count the points and the rounds of each method and size, on this machine, now.
+    """Count the points of each method and size, and the most rounds, on this machine, now.
 
     `known` is a plan that this one adds to: its cells stay, and its counts hold for further seeds. Seeds come first, so
     that a study that is cut short has every method and size. `report` is told what is counted, once the arguments have
@@ -165,7 +174,7 @@ def make_plan(
     taken = record_of(teacher).training_cpu_seconds
     plan = Plan(word, teacher, optimiser, cpu_seconds, taken, (), device)
     before = known.cells if known else ()
-    if known and (faults := _faults(known, plan)):
+    if known and (faults := faults_of(known, plan)):
         raise StudyError(
             "the folder holds another study; expected: a new folder, the same options, or --force to begin anew: "
             f"{faults}"
@@ -203,10 +212,13 @@ def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float)
             f"{name}, {size_name(config.hidden)}: {cpu_seconds:g} s do not hold Adam and one round; expected: more "
             "time or fewer neurons"
         )
-    return recipe
+    if config.optimiser == "soap":
+        return recipe
+    return replace(recipe, newton_rounds=MOST * recipe.newton_rounds)
 
 
-def _faults(known: Plan, now: Plan) -> str:
+def faults_of(known: Plan, now: Plan) -> str:
+    """What two plans differ in that one study has in common; empty where they do not."""
     fixed = ("problem", "teacher", "optimiser", "cpu_seconds", "device")
     pairs = ((key, getattr(known, key), getattr(now, key)) for key in fixed)
     faults = [f"{key} was {was!r}, is now {found!r}" for key, was, found in pairs if was != found]
@@ -226,7 +238,7 @@ def read_plan(folder: Path) -> Plan | None:
         return None
     document = read_json(path)
     try:
-        return replace(typed(document | {"cells": ()}, Plan), cells=tuple(_cells(document["cells"])))
+        return replace(typed(document | {"cells": ()}, Plan), cells=_cells(document["cells"]))
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError(
             f"{path}: not the plan of a study ({error}); the usual cause is an edited file, or one of another version: "
@@ -234,14 +246,18 @@ def read_plan(folder: Path) -> Plan | None:
         ) from error
 
 
-def _cells(documents: object) -> Iterator[StudyCell]:
+def _cells(documents: object) -> tuple[StudyCell, ...]:
     if not isinstance(documents, list):
         raise ValueError(f"cells is {documents!r}; expected: a list")
-    for document in documents:
-        if set(document) != {"method", "config"}:
-            raise ValueError(f"a cell has {', '.join(sorted(document))}; expected: method and config")
-        name = document["method"]
-        yield StudyCell(name, typed(document["config"], DistillConfig if METHODS[name].distils else TrainConfig))
+    return tuple(map(read_cell, documents))
+
+
+def read_cell(document: dict[str, Any]) -> StudyCell:
+    """The cell that a document says. Raises KeyError, TypeError or ValueError where it says none."""
+    if set(document) != {"method", "config"}:
+        raise ValueError(f"a cell has {', '.join(sorted(document))}; expected: method and config")
+    name = document["method"]
+    return StudyCell(name, typed(document["config"], DistillConfig if METHODS[name].distils else TrainConfig))
 
 
 def size_name(hidden: Sequence[int]) -> str:

@@ -12,7 +12,11 @@ from kdpinn_edge.errors import StudyError, listing
 from kdpinn_edge.studies.study.measure import NetAccuracy
 from kdpinn_edge.studies.study.plan import METHODS, Plan, StudyCell, size_name
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER
+from kdpinn_edge.studies.study.significance import LEVEL, p_value, seeds_needed
 from kdpinn_edge.training.run_folder import read_json, record_of, typed
+
+UNEVEN = 0.1
+"""From which difference on the CPU times of two methods are said to differ."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Spread:
 class MethodRow:
     """One method at one size. `rmse_ratio` is the median RMSE over that of the teacher.
 
-    The errors are what a NetAccuracy holds: residuals where there is no reference, and then no slopes.
+    `errors` are those of the single seeds, of which `relative_l2` is the spread. All errors are what a NetAccuracy
+    holds: residuals where there is no reference, and then no slopes.
     """
 
     hidden: tuple[int, ...]
@@ -51,6 +56,7 @@ class MethodRow:
     seeds: int
     parameters: int
     cpu_seconds: float
+    errors: tuple[float, ...]
     relative_l2: Spread
     max_abs: float
     rmse_ratio: float
@@ -59,28 +65,41 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class MethodVerdict:
-    """Whether `distilled`, the method with the least median at one size, beats `scratch` beyond the seeds' spread.
+    """Whether `distilled`, the method with the least median at one size, and `scratch` differ beyond chance.
 
-    `factor` is the median of `scratch` over that of `distilled`. `apart` where the ranges over the seeds do not meet.
+    `factor` is the median of `scratch` over that of `distilled`. `p` is that of the exact rank test over the seeds,
+    times the number of distillations that the best was `chosen_from`; `seeds` are those of the method that has fewer.
+    `cpu_ratio` is the CPU time of `distilled` over that of `scratch`, medians.
     """
 
     hidden: tuple[int, ...]
     distilled: str
     scratch: str
     factor: float
-    apart: bool
+    p: float
+    seeds: int
+    chosen_from: int
+    cpu_ratio: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the methods differ by the test."""
+        return self.p <= LEVEL
 
     def __str__(self) -> str:
-        said = {
-            (True, True): "better",
-            (True, False): "better, but within the spread of the seeds",
-            (False, False): "worse, but within the spread of the seeds",
-            (False, True): "worse",
-        }[self.factor > 1, self.apart]
         factor = self.factor if self.factor > 1 else 1 / self.factor
+        said = f"{'better' if self.factor > 1 else 'worse'} by {factor:.2g}"
+        needed = seeds_needed(chosen_from=self.chosen_from)
+        if self.is_significant:
+            said = f"{said} (p = {self.p:.2g})"
+        elif self.seeds < needed:
+            said = f"{said} in the median, of which {self.seeds} seeds prove nothing ({needed} are needed)"
+        else:
+            said = f"{said} in the median, which may be chance (p = {self.p:.2g})"
+        uneven = abs(self.cpu_ratio - 1) > UNEVEN and not METHODS[self.scratch].with_teacher
         return (
-            f"{size_name(self.hidden)}: “{METHODS[self.distilled].title}” is {said}, by {factor:.2g}, "
-            f"than “{METHODS[self.scratch].title}”"
+            f"{size_name(self.hidden)}: “{METHODS[self.distilled].title}” is {said}, compared with "
+            f"“{METHODS[self.scratch].title}”{f', in {self.cpu_ratio:.2g} times its CPU time' if uneven else ''}"
         )
 
 
@@ -123,6 +142,7 @@ def rows(found: Sequence[CellResult], teacher: NetAccuracy) -> list[MethodRow]:
 
 def _row(hidden: tuple[int, ...], method: str, found: Sequence[CellResult], teacher: NetAccuracy) -> MethodRow:
     own = [each for each in found if (each.cell.config.hidden, each.cell.method) == (hidden, method)]
+    errors = [each.accuracy.relative_l2 for each in own]
     slopes = [each.accuracy.slopes_l2 for each in own if each.accuracy.slopes_l2 is not None]
     return MethodRow(
         hidden=hidden,
@@ -130,7 +150,8 @@ def _row(hidden: tuple[int, ...], method: str, found: Sequence[CellResult], teac
         seeds=len(own),
         parameters=own[0].parameters,
         cpu_seconds=median(each.cpu_seconds for each in own),
-        relative_l2=Spread.of([each.accuracy.relative_l2 for each in own]),
+        errors=tuple(errors),
+        relative_l2=Spread.of(errors),
         max_abs=median(each.accuracy.max_abs for each in own),
         rmse_ratio=median(each.accuracy.rmse for each in own) / teacher.rmse,
         slopes_l2=Spread.of(slopes) if slopes else None,
@@ -145,9 +166,16 @@ def verdicts(table: Sequence[MethodRow]) -> Iterator[MethodVerdict]:
         for scratch in own:
             if distilled and not METHODS[scratch.method].distils:
                 best = min(distilled, key=lambda row: row.relative_l2.median)
-                a, b = best.relative_l2, scratch.relative_l2
-                apart = a.high < b.low or b.high < a.low
-                yield MethodVerdict(hidden, best.method, scratch.method, b.median / a.median, apart)
+                yield MethodVerdict(
+                    hidden,
+                    best.method,
+                    scratch.method,
+                    factor=scratch.relative_l2.median / best.relative_l2.median,
+                    p=p_value(best.errors, scratch.errors, chosen_from=len(distilled)),
+                    seeds=min(best.seeds, scratch.seeds),
+                    chosen_from=len(distilled),
+                    cpu_ratio=best.cpu_seconds / max(scratch.cpu_seconds, 1e-9),
+                )
 
 
 def read_teacher(folder: Path) -> NetAccuracy:

@@ -22,7 +22,9 @@ from kdpinn_edge.training.run_folder import CONFIG_FILE, RUN, write_json
 
 ACCURACY_FILE = "accuracy.json"
 TEACHER = "teacher"
-STUDY = Kind("study", PLAN_FILE, (PLAN_FILE, *(f"*/{file}" for file in (ACCURACY_FILE, *RUN.patterns))))
+JOBS = 2
+LOCK = "*.lock"
+STUDY = Kind("study", PLAN_FILE, (PLAN_FILE, LOCK, *(f"*/{file}" for file in (ACCURACY_FILE, *RUN.patterns))))
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def study(
     plan: Plan,
     folder: Path,
     *,
-    jobs: int = 2,
+    jobs: int = JOBS,
     force: bool = False,
     report: Callable[[StudyProgress], None] = lambda progress: None,
 ) -> bool:
@@ -54,14 +56,14 @@ def study(
     elif not set(found.cells) <= set(plan.cells):
         raise StudyError(f"{folder} holds other cells; expected: a new folder, or a plan that was made from its own")
     write_plan(plan, folder)
-    _measure_teacher(plan, folder)
+    measure_teacher(plan, folder)
     missing = [cell for cell in plan.cells if not (folder / cell.name / ACCURACY_FILE).exists()]
     done = len(plan.cells) - len(missing)
     report(StudyProgress(done, len(plan.cells), None))
     workers = min(jobs, max(1, len(missing)))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=worker.begin) as pool:
         with undisturbed():  # as the workers inherit it
-            work = {pool.submit(_train_and_measure, plan, cell, folder / cell.name): cell for cell in missing}
+            work = {pool.submit(_in_worker, plan, cell, folder / cell.name): cell for cell in missing}
         try:
             for future in as_completed(work):
                 if not future.result():
@@ -80,6 +82,17 @@ def study(
     return True
 
 
+def check_shared(storage: str | None, jobs: int | None, *, force: bool = False) -> None:
+    """Raise StudyError where options do not go with a database that workers share."""
+    if storage and jobs is not None:
+        raise StudyError(
+            f"--jobs {jobs} with --storage: a worker trains one student at a time; expected: the same command, started "
+            "again for another worker"
+        )
+    if storage and force:
+        raise StudyError(f"--force with --storage {storage}: other workers may use it; expected: a new storage")
+
+
 def find_plan(folder: Path, *, force: bool) -> Plan | None:
     """The plan that a study in `folder` goes on with; None where it begins anew, as `force` has it.
 
@@ -91,7 +104,8 @@ def find_plan(folder: Path, *, force: bool) -> Plan | None:
     return None
 
 
-def _measure_teacher(plan: Plan, folder: Path) -> None:
+def measure_teacher(plan: Plan, folder: Path) -> None:
+    """Measure the teacher of a plan, where that was not done."""
     path = folder / TEACHER / ACCURACY_FILE
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
@@ -99,16 +113,20 @@ def _measure_teacher(plan: Plan, folder: Path) -> None:
         write_json(path, asdict(accuracy(captured(net, net.problem.name), net.problem)))
 
 
-def _train_and_measure(plan: Plan, cell: StudyCell, run: Path) -> bool:
-    """Whether the cell is finished: False after an interrupt."""
-    resume = (run / CONFIG_FILE).exists()
+def _in_worker(plan: Plan, cell: StudyCell, run: Path) -> bool:
     with worker.interruptible():
-        if isinstance(cell.config, DistillConfig):
-            made = distill(plan.problem, run, cell.config, teacher=plan.teacher, resume=resume)
-        else:
-            made = train(plan.problem, run, cell.config, resume=resume)
-        if made.finished:
-            write_json(
-                run / ACCURACY_FILE, asdict(accuracy(captured(made.net, made.net.problem.name), made.net.problem))
-            )
+        return train_and_measure(plan, cell, run)
+
+
+def train_and_measure(plan: Plan, cell: StudyCell, run: Path) -> bool:
+    """Whether the cell is finished: False after an interrupt. What is there of it in its folder goes on."""
+    resume = (run / CONFIG_FILE).exists()
+    if isinstance(cell.config, DistillConfig):
+        made = distill(
+            plan.problem, run, cell.config, teacher=plan.teacher, resume=resume, cpu_seconds=plan.budget(cell)
+        )
+    else:
+        made = train(plan.problem, run, cell.config, resume=resume, cpu_seconds=plan.budget(cell))
+    if made.finished:
+        write_json(run / ACCURACY_FILE, asdict(accuracy(captured(made.net, made.net.problem.name), made.net.problem)))
     return made.finished

@@ -1,0 +1,108 @@
+"""The parameters and the tables of a fixed-point kernel, and the functions that read the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.export.lowering.constants import Place
+from kdpinn_edge.export.lowering.loops import (
+    Apply,
+    Buffer,
+    Elementwise,
+    Expr,
+    Get,
+    Let,
+    Linear,
+    Lookup,
+    Number,
+    Type,
+    Variable,
+    apply,
+)
+from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, SIN, TANH, Table
+
+TABLES = {"tanh": TANH, "sigmoid": TANH, "sin": SIN, "cos": SIN, "exp": EXP2}
+WIDE_TABLES, NARROW_TABLES = "TABLES", "SHORT_TABLES"
+FLOAT, WORD = Type("float32"), Type("bits32")
+
+
+class FixedConstants:
+    """The parameters and the tables of a kernel: new parameters of each function in an array of its own.
+
+    A vector whose entries are one number is not stored: the code has it.
+    """
+
+    def __init__(self) -> None:
+        self.wide = Buffer(WIDE_TABLES, "bits32", Linear(0), constant=True)
+        self.narrow = Buffer(NARROW_TABLES, "bits16", Linear(0), constant=True)
+        self._polynomials: dict[str, Elementwise] = {}
+        self._numbers: dict[str, list[int]] = {WIDE_TABLES: [], NARROW_TABLES: []}
+        self._found: dict[bytes, Place] = {}
+
+    def add(self, fixed: FixedPoint, array: str) -> None:
+        """Give the parameters of a function places, new ones in `array`, and the tables that it needs."""
+        buffer, self._numbers[array] = Buffer(array, "bits32", Linear(0), constant=True), []
+        for call in fixed.calls:
+            table = TABLES.get(call.word)
+            if table is not None and table.name not in self._polynomials:
+                self._polynomials[table.name] = self._polynomial(table)
+            for each in call.arguments if call.word != "fixed" else ():
+                if isinstance(each, np.ndarray) and uniform(each) is None and each.tobytes() not in self._found:
+                    self._found[each.tobytes()] = Place(buffer, self._put(buffer, each.ravel().tolist()))
+
+    def _put(self, buffer: Buffer, numbers: Sequence[int]) -> int:
+        at = buffer.size.base
+        self._numbers[buffer.name] += numbers
+        buffer.size = Linear(at + len(numbers))
+        return at
+
+    def of(self, array: NDArray[np.int64]) -> Place:
+        """Where an array that is not uniform begins."""
+        return self._found[array.tobytes()]
+
+    def polynomial(self, table: Table) -> Elementwise:
+        """The value of a table at a word without a sign, with 31 fraction bits: `words.polynomial`."""
+        return self._polynomials[table.name]
+
+    def _polynomial(self, table: Table) -> Elementwise:
+        wide, narrow = self._put(self.wide, table.wide), self._put(self.narrow, table.narrow)
+        u, lets = Variable("u", WORD), []
+
+        def let(name: str, value: Expr) -> Expr:
+            lets.append(Let(Variable(name, WORD), value))
+            return Get(lets[-1].variable)
+
+        def coefficient(k: int) -> Expr:
+            buffer, at, stride = (self.wide, wide + k, 2) if k < 2 else (self.narrow, narrow + k - 2, 3)
+            return Lookup(WORD, buffer, at, stride, Apply(WORD, "top", (Get(u),), table.bits))
+
+        s = let("s", do("ixor", do("ishl", Get(u), table.bits), -(1 << 31)))
+        short = let("h", do("ishr", s, 16))
+        p = coefficient(4)
+        for k, right in ((3, 19), (2, 19), (1, 7)):
+            p = let(f"p{k}", apply("iadd", coefficient(k), do("ishr", apply("imul", p, short), right)))
+        result = apply("iadd", coefficient(0), apply("mulh", p, s))
+        doc = f"The table {table.name} at u / 2^32: a polynomial of degree 4 in each of {1 << table.bits} segments."
+        return Elementwise(f"table_{table.name.lower()}", doc, u, tuple(lets), result)
+
+    @property
+    def numbers(self) -> dict[str, NDArray[Any]]:
+        """What the arrays hold; those that hold nothing are left out."""
+        found = {name: np.array(each, "i2" if name == NARROW_TABLES else "i4") for name, each in self._numbers.items()}
+        return {name: array for name, array in found.items() if array.size}
+
+
+def uniform(array: NDArray[np.int64]) -> int | None:
+    """The number that every entry of a vector is, if there is one."""
+    return int(array[0]) if array.ndim == 1 and (array == array[0]).all() else None
+
+
+def do(operation: str, *operands: Expr | int) -> Expr:
+    """An operation on words, and on numbers as words of as many lanes."""
+    type_ = next(each.type for each in operands if not isinstance(each, int))
+    return apply(operation, *(Number(type_, each) if isinstance(each, int) else each for each in operands))

@@ -1,0 +1,95 @@
+"""The kernel of a model in fixed point: the same short module and the same loops around it as of any other model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.bundle.manifest import FunctionName
+from kdpinn_edge.export.lowering.driver import Evaluation
+from kdpinn_edge.export.lowering.fixed_constants import FixedConstants
+from kdpinn_edge.export.lowering.kernel import Call, Function, Kernel, Token, kernel_about, kernel_text
+from kdpinn_edge.export.lowering.loops import Scalar, verify
+from kdpinn_edge.export.lowering.schedule_fixed import WORDS, fixed_schedule
+from kdpinn_edge.numerics.fixed_point import PROFILE, words
+from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
+from kdpinn_edge.program.ir import Program
+
+PRECISION: Scalar = "float32"
+CROSSOVER = 3
+"""Up to so many points of a batch go through the single-point kernel."""
+
+
+def make_fixed_kernel(
+    programs: Mapping[FunctionName, Program],
+    fixed: Mapping[FunctionName, FixedPoint],
+    lanes: int,
+    *,
+    narrow: bool,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    golden_x: NDArray[Any],
+    golden_y: Mapping[FunctionName, NDArray[Any]],
+) -> Kernel:
+    """The kernel of the functions `programs` in fixed point, in registers of so many lanes; see `make_kernel`."""
+    numbers, names = FixedConstants(), _Names()
+    made = {name: _function(name, each, numbers, names, lanes, narrow=narrow) for name, each in fixed.items()}
+    constants = {
+        "BOX": np.concatenate([lower, upper]).astype(PRECISION),
+        "GOLDEN_X": golden_x.ravel(),
+        **{f"GOLDEN_{name.upper()}": golden_y[name].ravel() for name in programs},
+    }
+    about = kernel_about(programs, f"the numerics profile {PROFILE}", lanes)
+    homes = dict.fromkeys(("rows", "floats", *WORDS), words.__name__)
+    text = kernel_text(made, {}, names.parameters, homes, len(golden_x))
+    kernel = Kernel(about, text, PRECISION, made, numbers.numbers, constants, names.parameters, {})
+    for function in made.values():
+        for schedule in (function.batch, function.single):
+            for body in (schedule.load, *schedule.steps, schedule.store):
+                verify(body)
+        verify(function.routines[-1].body)
+    verify(kernel.selftest.body)
+    verify(kernel.outside.body)
+    return kernel
+
+
+def _function(
+    name: str, fixed: FixedPoint, numbers: FixedConstants, names: _Names, lanes: int, *, narrow: bool
+) -> Function:
+    numbers.add(fixed, f"W_{name.upper()}")
+    batch = fixed_schedule(fixed, numbers, lanes, narrow=narrow, batch=True)
+    single = fixed_schedule(fixed, numbers, 1, narrow=narrow, batch=False)
+    room = max(batch.scratch.size.base, single.scratch.size.base)
+    evaluation = Evaluation(name, PRECISION, fixed.n_in, fixed.n_out, lanes, CROSSOVER, room, words="bits32")
+    lines: list[str] = []
+    calls: dict[Call, str] = {}
+    finishes: dict[str, int] = {}
+    for i, call in enumerate(fixed.calls):
+        tokens = tuple(names.of(each) if isinstance(each, np.ndarray) else each for each in call.arguments)
+        text = f"{call.word}({', '.join(map(str, tokens))})"
+        calls[call.word, *tokens] = call.out
+        finishes[call.out] = i
+        lines.append(f"{call.out} = {text}" if i < len(fixed.calls) - 1 else f"return {text}")
+    return Function(name, batch, single, evaluation, lines, calls, finishes)
+
+
+class _Names:
+    """What the text calls the parameters: W0, … matrices, b0, … vectors; equal ones have one name."""
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, NDArray[Any] | float] = {}
+        self._found: dict[object, str] = {}
+        self._count: Counter[str] = Counter()
+
+    def of(self, array: NDArray[np.int64]) -> Token:
+        """The name of a matrix or of a vector."""
+        key, letter = (array.shape, array.tobytes()), "W" if array.ndim == 2 else "b"
+        if key not in self._found:
+            self._found[key] = f"{letter}{self._count[letter]}"
+            self._count[letter] += 1
+            self.parameters[self._found[key]] = array
+        return self._found[key]

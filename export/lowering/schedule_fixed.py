@@ -1,0 +1,363 @@
+"""The kernels of a fixed-point program: each call of a word as loops over words of 32 bits.
+
+A batch has points in lanes, the single-point kernel has one lane, and otherwise they are the same: sums of integers
+have the same bits in any order. The scratch memory begins with the numbers of x as they came, by which the end knows of
+NaN. `numerics/fixed_point/words.py` is what every loop here means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdpinn_edge.export.lowering.fixed_constants import FLOAT, WORD, FixedConstants, do, uniform
+from kdpinn_edge.export.lowering.loops import (
+    Buffer,
+    Code,
+    Expr,
+    Get,
+    Linear,
+    Load,
+    Number,
+    Symbol,
+    Type,
+    apply,
+    linear,
+    place,
+    splat,
+)
+from kdpinn_edge.export.lowering.schedule import Schedule
+from kdpinn_edge.numerics.fixed_point.calls import INPUT, Call, FixedPoint
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.words import (
+    HALF,
+    HIDDEN,
+    INFINITE,
+    LARGEST_INPUT,
+    LOG2_E,
+    NAN,
+    PER_TURN,
+    QUARTER_TURN,
+)
+
+
+def fixed_schedule(fixed: FixedPoint, constants: FixedConstants, lanes: int, *, narrow: bool, batch: bool) -> Schedule:
+    """The kernel for up to `lanes` points, or for one."""
+    return _Fixed(fixed, constants, lanes, narrow=narrow, batch=batch).schedule()
+
+
+class _Fixed:
+    def __init__(self, fixed: FixedPoint, constants: FixedConstants, lanes: int, *, narrow: bool, batch: bool) -> None:
+        self.fixed, self.constants, self.L, self.narrow = fixed, constants, lanes, narrow
+        self.type = Type("bits32", lanes)
+        self.points = Symbol("m", 32, least=1, most=lanes) if batch else None
+        count = linear(self.points) if self.points else Linear(1)
+        self.x = Buffer("x", "float32", count * fixed.n_in, constant=True)
+        self.y = Buffer("y", "float32", count * fixed.n_out)
+        self.s = Buffer("s", "bits32", Linear(0), scratch=True)
+        self.at = places(fixed)
+
+    def schedule(self) -> Schedule:
+        steps = []
+        for call in self.fixed.calls[:-1]:
+            code = Code(narrow=self.narrow)
+            if call.word != "rows":
+                code.comment(described(call))
+                WORDS[call.word](self, code, call)
+            steps.append(code.body)
+        load, store = Code(), Code(narrow=self.narrow)
+        self._load(load)
+        self._floats(store, self.fixed.calls[-1])
+        self.s.size = Linear(self.at[""] * self.L)
+        return Schedule(self.x, self.y, self.s, load.body, steps, store.body)
+
+    def _load(self, code: Code) -> None:
+        """The numbers of x as rows; the lanes behind the points hold zeros."""
+        n_in = self.fixed.n_in
+        if self.points is None:
+            for c in range(n_in):
+                code.store(self.s, Linear(c), apply("bits", Load(FLOAT, self.x, Linear(c))))
+            return
+        with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
+            for c in range(n_in):
+                value = apply("bits", Load(FLOAT, self.x, place(c, (n_in, i))))
+                code.store(self.s, place(c * self.L, (1, i)), value)
+        with code.counting("i", linear(self.points), Linear(self.L), bits=32) as i:
+            for c in range(n_in):
+                code.store(self.s, place(c * self.L, (1, i)), Number(WORD, 0))
+
+    def _row(self, name: str, j: Symbol | int) -> Linear:
+        return place(self.at[name] * self.L, (self.L, j))
+
+    def _read(self, name: str, j: Symbol | int) -> Expr:
+        return Load(self.type, self.s, self._row(name, j))
+
+    def number(self, value: int) -> Number:
+        """The same word in every lane."""
+        return Number(self.type, value)
+
+    def parameter(self, array: NDArray[np.int64], *terms: tuple[int, Symbol | int]) -> Expr:
+        """An entry of a matrix or of a vector, in every lane."""
+        if (value := uniform(array)) is not None:
+            return self.number(value)
+        start = self.constants.of(array)
+        return splat(Load(WORD, start.array, place(start.at, *terms)), self.L)
+
+    def each(self, code: Code, call: Call, value: Callable[[Symbol | int], Expr]) -> None:
+        """Store `value` of every row."""
+        with code.loop("j", 0, call.size) as j:
+            code.store(self.s, self._row(call.out, j), value(j))
+
+    def fixed_input(self, code: Code, call: Call) -> None:
+        _, start, fraction, lower, upper = call.arguments
+        for c in range(call.size):
+            bits = self.let(code, "bits", Load(self.type, self.s, Linear((start + c) * self.L)))
+            size = self.let(code, "size", self.do("iand", bits, 0x7FFFFFFF))
+            right = self.let(code, "right", self.do("isub", 157 - fraction, self.do("ilshr", size, 23)))
+            digits = self.do("ishl", self.do("ior", self.do("iand", size, HIDDEN - 1), HIDDEN), 7)
+            shift = self.least(code, self.most(code, right, 0), 31)
+            large = self.do("iand", apply("sign", right), LARGEST_INPUT)
+            found = self.let(code, "found", self.do("ior", self.do("ilshr", digits, shift), large))
+            sign = self.let(code, "sign", apply("sign", bits))
+            found = self.let(code, "value", self.signed(self.least(code, found, LARGEST_INPUT), sign))
+            found = self.least(code, self.most(code, found, int(lower[c])), int(upper[c]))
+            code.store(self.s, self._row(call.out, c), found)
+
+    def affine(self, code: Code, call: Call) -> None:
+        x, weight, bias = call.arguments
+        n_out, n_in = weight.shape
+        with code.loop("j", 0, n_out) as j:
+            total = code.let("a", self.parameter(bias, (1, j)), changes=True)
+            with code.loop("k", 0, n_in) as k:
+                product = apply("mulh", self.parameter(weight, (n_in, j), (1, k)), self._read(x, k))
+                code.set(total, apply("iadd", Get(total), product))
+            code.store(self.s, self._row(call.out, j), Get(total))
+
+    def scale(self, code: Code, call: Call) -> None:
+        x, by, weight, bias = call.arguments
+
+        def value(j: Symbol | int) -> Expr:
+            product = apply("mulh", self.parameter(weight, (1, j)), self.shifted(self._read(x, j), by))
+            return self.plus(product, bias, j)
+
+        self.each(code, call, value)
+
+    def move(self, code: Code, call: Call) -> None:
+        x, by, sign, bias = call.arguments
+
+        def value(j: Symbol | int) -> Expr:
+            moved = self.shifted(self._read(x, j), by)
+            return self.plus(moved, bias, j) if sign > 0 else self.do("isub", self.parameter(bias, (1, j)), moved)
+
+        self.each(code, call, value)
+
+    def mul(self, code: Code, call: Call) -> None:
+        a, a_by, b, b_by = call.arguments
+
+        def value(j: Symbol | int) -> Expr:
+            if a == b:
+                factor = self.let(code, "f", self.shifted(self._read(a, j), a_by))
+                return apply("mulh", factor, factor)
+            return apply("mulh", self.shifted(self._read(a, j), a_by), self.shifted(self._read(b, j), b_by))
+
+        self.each(code, call, value)
+
+    def add(self, code: Code, call: Call) -> None:
+        a, a_by, b, b_by = call.arguments
+        self.each(
+            code,
+            call,
+            lambda j: apply("iadd", self.shifted(self._read(a, j), a_by), self.shifted(self._read(b, j), b_by)),
+        )
+
+    def where_positive(self, code: Code, call: Call) -> None:
+        c, a, a_by, b, b_by = call.arguments
+
+        def value(j: Symbol | int) -> Expr:
+            p = self.let(code, "p", self.shifted(self._read(a, j), a_by))
+            q = self.let(code, "q", self.shifted(self._read(b, j), b_by))
+            chosen = apply("sign", self.do("isub", 0, self._read(c, j)))
+            return self.do("ixor", self.do("iand", self.do("ixor", p, q), chosen), q)
+
+        self.each(code, call, value)
+
+    def concat(self, code: Code, call: Call) -> None:
+        to = 0
+        for part, by in zip(call.arguments[::2], call.arguments[1::2], strict=True):
+            size = self._size(part)
+            with code.loop("j", 0, size) as j:
+                at = place((self.at[call.out] + to) * self.L, (self.L, j))
+                code.store(self.s, at, self.shifted(self._read(part, j), by))
+            to += size
+
+    def _size(self, name: str) -> int:
+        return next(call.size for call in self.fixed.calls if call.out == name)
+
+    def tanh(self, code: Code, call: Call) -> None:
+        x, by = call.arguments
+        self.each(code, call, lambda j: self._tanh(code, self._read(x, j), by))
+
+    def sigmoid(self, code: Code, call: Call) -> None:
+        x, by = call.arguments
+        half = self.number(HALF)
+        self.each(code, call, lambda j: apply("iadd", self.do("ishr", self._tanh(code, self._read(x, j), by), 1), half))
+
+    def _tanh(self, code: Code, x: Expr, by: int) -> Expr:
+        x = self.let(code, "x", x)
+        sign = self.let(code, "sign", apply("sign", x))
+        size = self.let(code, "size", self.signed(x, sign))
+        if by > 0:
+            size = self.least(code, size, (1 << (32 - by)) - 1)
+        u = self.do("ishl", size, by) if by > 0 else self.do("ilshr", size, -by) if by < 0 else size
+        return self.signed(self._polynomial(code, TANH, u), sign)
+
+    def wave(self, code: Code, call: Call) -> None:
+        x, by, turns = call.arguments
+
+        def value(j: Symbol | int) -> Expr:
+            phase = self.shifted(apply("mulh", self.number(PER_TURN), self.shifted(self._read(x, j), by)), turns)
+            phase = self.let(code, "phase", self.do("iadd", phase, QUARTER_TURN) if call.word == "cos" else phase)
+            sign = self.let(code, "sign", apply("sign", phase))
+            return self.signed(self._polynomial(code, SIN, self.do("ishl", phase, 1)), sign)
+
+        self.each(code, call, value)
+
+    def exp(self, code: Code, call: Call) -> None:
+        x, by, fraction, top = call.arguments
+
+        def value(j: Symbol | int) -> Expr:
+            power = self.let(code, "power", self.do("mulh", LOG2_E, self.shifted(self._read(x, j), by)))
+            right = self.do("isub", top, self.do("ishr", power, fraction))
+            right = self.least(code, self.let(code, "right", right), 31)
+            return self.do("ilshr", self._polynomial(code, EXP2, self.do("ishl", power, 32 - fraction)), right)
+
+        self.each(code, call, value)
+
+    def _polynomial(self, code: Code, table: Table, u: Expr) -> Expr:
+        """The value of a table at u, with 31 fraction bits."""
+        return self.let(code, "value", apply("call", u, detail=self.constants.polynomial(table)))
+
+    def _floats(self, code: Code, call: Call) -> None:
+        """The results as float32, or NaN where a number of x is NaN."""
+        nan = code.let("nan", self.number(0), changes=True)
+        for c in range(self.fixed.n_in):
+            size = self.do("iand", Load(self.type, self.s, Linear(c * self.L)), 0x7FFFFFFF)
+            code.set(nan, apply("ior", Get(nan), apply("sign", self.do("isub", INFINITE, size))))
+        mask, column = Get(nan), 0
+        for name, fraction in zip(call.arguments[1::2], call.arguments[2::2], strict=True):
+            for c in range(self._size(name)):
+                bits = self._float(code, self._read(name, c), fraction)
+                bits = self.do("ixor", self.do("iand", self.do("ixor", bits, NAN), mask), bits)
+                self._store(code, bits, column)
+                column += 1
+
+    def _store(self, code: Code, bits: Expr, column: int) -> None:
+        """Store a column of y; of several points by way of the row that held x, which nothing reads any more."""
+        if self.points is None:
+            code.store(self.y, Linear(column), apply("from_bits", bits))
+            return
+        code.store(self.s, Linear(0), bits)
+        with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
+            number = apply("from_bits", Load(WORD, self.s, place(0, (1, i))))
+            code.store(self.y, place(column, (self.fixed.n_out, i)), number)
+
+    def _float(self, code: Code, value: Expr, fraction: int) -> Expr:
+        value = self.let(code, "value", value)
+        sign = self.let(code, "sign", apply("sign", value))
+        size = code.let("size", self.signed(value, sign), changes=True)
+        exponent = code.let("exponent", self.number(157 - fraction), changes=True)
+        for step in (16, 8, 4, 2, 1):
+            small = apply("sign", self.do("isub", self.do("ilshr", Get(size), 32 - step), 1))
+            by = self.let(code, "by", self.do("iand", small, step))
+            code.set(size, apply("ishl", Get(size), by))
+            code.set(exponent, apply("isub", Get(exponent), by))
+        digits = self.do("iadd", self.do("ishl", Get(exponent), 23), self.do("ilshr", Get(size), 8))
+        some = self.do("iand", digits, apply("sign", Get(size)))
+        return self.let(code, "number", self.do("ior", some, self.do("iand", sign, -(1 << 31))))
+
+    def do(self, operation: str, *operands: Expr | int) -> Expr:
+        """An operation on words and numbers."""
+        return do(operation, *operands)
+
+    def let(self, code: Code, name: str, value: Expr) -> Expr:
+        """A value that is calculated once."""
+        return Get(code.let(name, value))
+
+    def plus(self, value: Expr, bias: NDArray[np.int64], j: Symbol | int) -> Expr:
+        """The sum of a value and an entry of the bias, unless that is zero."""
+        return value if uniform(bias) == 0 else apply("iadd", value, self.parameter(bias, (1, j)))
+
+    def shifted(self, x: Expr, by: int) -> Expr:
+        """x 2^by, rounded down."""
+        if by == 0:
+            return x
+        return self.do("ishl", x, by) if by > 0 else self.do("ishr", x, min(-by, 31))
+
+    def signed(self, x: Expr, sign: Expr) -> Expr:
+        """-x where the sign is -1, x where it is 0."""
+        return self.do("isub", self.do("ixor", x, sign), sign)
+
+    def least(self, code: Code, a: Expr, b: int) -> Expr:
+        """The smaller one, where a - b is a word."""
+        less = self.let(code, "d", self.do("isub", a, b))
+        return self.let(code, "least", self.do("iadd", self.do("iand", less, apply("sign", less)), b))
+
+    def most(self, code: Code, a: Expr, b: int) -> Expr:
+        """The larger one, where a - b is a word."""
+        more = self.let(code, "d", self.do("isub", a, b)) if b else a
+        below = apply("sign", more)
+        return self.let(code, "most", self.do("isub", a, self.do("iand", more, below)))
+
+
+WORDS: dict[str, Callable[[_Fixed, Code, Call], None]] = {
+    "fixed": _Fixed.fixed_input,
+    "affine": _Fixed.affine,
+    "scale": _Fixed.scale,
+    "move": _Fixed.move,
+    "mul": _Fixed.mul,
+    "add": _Fixed.add,
+    "where_positive": _Fixed.where_positive,
+    "concat": _Fixed.concat,
+    "tanh": _Fixed.tanh,
+    "sigmoid": _Fixed.sigmoid,
+    "sin": _Fixed.wave,
+    "cos": _Fixed.wave,
+    "exp": _Fixed.exp,
+}
+
+
+def described(call: Call) -> str:
+    """A call in words, its arrays by their sizes."""
+    given = call.arguments
+    said = ("x".join(map(str, each.shape)) if isinstance(each, np.ndarray) else str(each) for each in given)
+    return f"{call.out}[{call.size}] = {call.word}({', '.join(said)})"
+
+
+def places(fixed: FixedPoint) -> dict[str, int]:
+    """The row at which each value begins, and by the name "" how many rows there are.
+
+    The first rows are those of x. A row is used again once its last reader has run; a call never writes where it reads.
+    """
+    last = {name: i for i, call in enumerate(fixed.calls) for name in call.values}
+    owner: dict[str, str] = {}
+    for call in fixed.calls:
+        whole = call.values[0] if call.word == "rows" else call.out
+        owner[call.out] = owner.get(whole, whole)
+    ends = {name: max(last.get(each, -1) for each in owner if owner[each] == name) for name in owner.values()}
+    at, free, size = {INPUT: 0}, [False] * fixed.n_in, fixed.n_in
+    for i, call in enumerate(fixed.calls[:-1]):
+        if call.word == "rows":
+            at[call.out] = at[call.values[0]] + int(call.arguments[1])
+        else:
+            start = next((k for k in range(size) if all(free[k : k + call.size]) and k + call.size <= size), size)
+            size = max(size, start + call.size)
+            free[start:] = [False] * call.size + (free[start + call.size :])
+            at[call.out] = start
+        for name in {owner[each] for each in call.values if each != INPUT}:
+            if ends[name] <= i:
+                rows = next(each.size for each in fixed.calls if each.out == name)
+                free[at[name] : at[name] + rows] = [True] * rows
+    at[""] = size
+    return at

@@ -1,0 +1,62 @@
+"""What the manifest of a model in integers states beside other models: its scales, and where its errors come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kdpinn_edge.bundle.shape import MAGNITUDE, Leaf, Shape, is_count
+
+PARTS = ("float32", "weights", "functions", "sums")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The largest and the root-mean-square difference, for each output."""
+
+    max_abs: tuple[float, ...]
+    rms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FixedPointRecord:
+    """A function in the numerics profile int16-1.
+
+    `x_bits` and `y_bits` are the fraction bits of each input and output: a word q stands for q 2^-bits. Differences are
+    at the points at which the errors of the function are measured: `float32` is what the same function is off in
+    float32; `weights` is what the rounded weights make of it, `functions` what the tables in place of tanh and the like
+    add to that, and `sums` what the rounding of products, sums, and points adds to both.
+    """
+
+    x_bits: tuple[int, ...]
+    y_bits: tuple[int, ...]
+    float32: Part
+    weights: Part
+    functions: Part
+    sums: Part
+
+
+_BITS = [Leaf("a whole number from -60 to 60", lambda value: is_count(abs(value)) and abs(value) <= 60)]
+SHAPE: dict[str, Shape] = {
+    "x_bits": _BITS,
+    "y_bits": _BITS,
+    **{part: {"max_abs": [MAGNITUDE], "rms": [MAGNITUDE]} for part in PARTS},
+}
+
+
+def faults(record: Mapping[str, Any], n_in: int, n_out: int, where: str) -> list[str]:
+    """What is wrong with the lengths of the JSON of a FixedPointRecord."""
+    lengths = {"x_bits": (record["x_bits"], n_in), "y_bits": (record["y_bits"], n_out)}
+    lengths |= {f"{part}.{key}": (record[part][key], n_out) for part in PARTS for key in ("max_abs", "rms")}
+    return [
+        f"{where}.{name}: {len(found)} numbers; expected: {expected}"
+        for name, (found, expected) in lengths.items()
+        if len(found) != expected
+    ]
+
+
+def fixed_point_record(record: Mapping[str, Any]) -> FixedPointRecord:
+    """The FixedPointRecord of its JSON."""
+    parts = {part: Part(tuple(record[part]["max_abs"]), tuple(record[part]["rms"])) for part in PARTS}
+    return FixedPointRecord(tuple(record["x_bits"]), tuple(record["y_bits"]), **parts)

@@ -1,0 +1,43 @@
+"""The hybrid of the examples: Burgers by a network, corrected by a scheme that the network's residual drives."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+from scripts import script
+
+from kdpinn_edge import compile, zoo
+from kdpinn_edge.problems import problem
+from kdpinn_edge.program.file import read_program
+from kdpinn_edge.runtime import Engine
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    return script("examples/hybrid.py")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return compile(read_program(zoo.program("burgers_small")), residual=problem("burgers"))
+
+
+def test_where_the_residual_is_resolved_the_hybrid_beats_network_and_scheme(
+    example: ModuleType, engine: Engine
+) -> None:
+    row = example.compare(engine, 512)
+    assert row.is_trusted
+    assert not row.harms
+    assert row.errors["hybrid"] < row.errors["network"] / 10
+    assert row.errors["hybrid"] < row.errors["scheme"] / 5
+    assert row.errors["spectral"] < row.errors["hybrid"]
+
+
+@pytest.mark.parametrize("cells", [64, 128])
+def test_where_it_is_not_the_correction_harms_and_is_not_trusted(
+    example: ModuleType, engine: Engine, cells: int
+) -> None:
+    row = example.compare(engine, cells)
+    assert row.harms
+    assert not row.is_trusted
