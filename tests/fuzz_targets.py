@@ -590,37 +590,27 @@ MAKERS: dict[str, Callable[[Path], Targets]] = {
 }
 
 
-WEIGHTS = {
-    "search": 1,
-    "record": 2,
-    "page of a record": 2,
-    "pt2": 5,
-    "library, archive": 5,
-    "library, elf": 5,
-    "library, dll": 60,
-    "library, dylib": 60,
-    "certificate": 100,
-    "library, to load": 60,
-    "library, wasm": 60,
-    "onnx of others": 15,
-    "program": 20,
-    "samples": 40,
-    "onnx of a bundle": 60,
-    "files of a bundle": 60,
-    "weights": 60,
-    "mdlus": 80,
-    "state dict": 100,
-    "config": 150,
-    "run record": 150,
-    "plan": 150,
-    "manifest": 150,
-    "checkpoint": 150,
-    "run": 200,
-    "metrics": 200,
-    "device": 250,
-    "accuracy": 300,
+WEIGHTS: dict[str, dict[str, int]] = {
+    "bundle": {
+        "manifest": 150,
+        "files of a bundle": 60,
+        "library, archive": 5,
+        "library, elf": 5,
+        "library, dll": 60,
+        "library, dylib": 60,
+        "library, wasm": 60,
+        "library, to load": 60,
+        "certificate": 100,
+        "onnx of a bundle": 60,
+    },
+    "programs": {"program": 20, "samples": 40},
+    "networks": {"weights": 60, "state dict": 100, "mdlus": 80, "pt2": 5, "onnx of others": 15},
+    "runs": {"config": 150, "metrics": 200, "run record": 150, "checkpoint": 150, "run": 200},
+    "studies": {"plan": 150, "accuracy": 300},
+    "searches": {"search": 1},
+    "records": {"record": 2, "page of a record": 2, "device": 250},
 }
-"""About how many mutations of a reader take as long as one of the slowest."""
+"""About how many mutations of a reader, below its maker, take as long as one of the slowest."""
 
 
 def targets(folder: Path, which: str) -> dict[str, Target]:

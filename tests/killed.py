@@ -1,7 +1,8 @@
 """Commands that are killed at random moments: what they wrote before is there and whole, and the same command goes on.
 
-Each command is run once without a kill, for its duration and its result; then again and again, killed at a moment that
-is drawn from that duration, and once more to its end.
+Each command is run once without a kill, for its result and for how long it writes; then again and again, killed at a
+moment that is drawn from that time, and once more to its end. What comes after the last file, as the latencies that a
+study prints, has nothing to lose and is cut off.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 from kdpinn_edge import zoo
 from kdpinn_edge.bundle.manifest import check_files, read_manifest
 from kdpinn_edge.comparison.record import read_record
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.program.file import read_program
-from kdpinn_edge.studies.study.plan import read_plan
+from kdpinn_edge.studies.study.plan import Plan, StudyCell, read_plan, write_plan
 from kdpinn_edge.studies.study.results import read_accuracy
-from kdpinn_edge.training.run_folder import read_json, read_metrics
+from kdpinn_edge.training import DistillConfig
+from kdpinn_edge.training.run_folder import read_json, read_metrics, record_of
 from kdpinn_edge.training.weights import read_tensors
 
 PATIENCE_S = 900
@@ -38,7 +42,8 @@ class Command:
     """A command and what it writes, `out`; with the words `again` it goes on with what is there, or replaces it.
 
     `finished` checks that all that is there is whole, and counts what is finished: that never becomes less. `begun`
-    says whether there is something to go on with. `result` is the hash of what does not depend on kills.
+    says whether there is something to go on with. `result` is the hash of what does not depend on kills. `prepare` lays
+    into the folder what the command reads, and `start` into `out` what it begins with.
     """
 
     words: tuple[str, ...]
@@ -47,6 +52,8 @@ class Command:
     again: tuple[str, ...] = ()
     begun: Callable[[Path], bool] = Path.exists
     result: Callable[[Path], str] = lambda out: ""
+    prepare: Callable[[Path], object] = lambda folder: None
+    start: Callable[[Path], object] = lambda out: None
 
 
 def _bundle(out: Path) -> int:
@@ -90,7 +97,31 @@ def _study(out: Path) -> int:
     return len(measured)
 
 
+def _all_weights(out: Path) -> str:
+    return " ".join(_weights(run) for run in sorted(out.glob("values_*")))
+
+
+def _small_plan(out: Path) -> None:
+    """A study of two sizes and two seeds, with fewer steps than the smallest budget would give it."""
+    cells = [
+        StudyCell("values", DistillConfig(hidden, seed, 100, 100, 1, 20, newton_rounds=4, n_held_out=100))
+        for seed in range(2)
+        for hidden in ((4,), (5,))
+    ]
+    taken = record_of(TEACHER).training_cpu_seconds
+    write_plan(Plan("heat", TEACHER, "lm", 1.0, taken, tuple(cells)), out)
+
+
+def _few_samples(folder: Path) -> None:
+    """A source that a student follows in a second, of whatever size."""
+    x = np.random.default_rng(0).random((60, 2))
+    np.savez(folder / "samples.npz", x=x, u=np.sin(x[:, :1]))
+
+
 def _search(out: Path) -> int:
+    for run in (*out.glob("trial_*"), *out.glob("best_*")):
+        _run(run)
+        _bundle(run / "bundle")
     path = out / "search.db"
     if not path.exists():
         return 0
@@ -101,20 +132,26 @@ def _search(out: Path) -> int:
         return int(connection.execute(count).fetchone()[0]) if tables else 0
 
 
+def _heat(folder: Path) -> None:
+    export_bundle(read_program(zoo.program("heat_small")), folder / "bundle", name="heat")
+
+
 def _record(out: Path) -> int:
     return sum(len(cell.blocks) for cell in read_record(out).cells) if out.exists() else 0
 
 
 TINY = ("--hidden", "6", "--points", "100", "--rounds", "6", "--steps", "10")
-STUDY = ("--size", "4", "--size", "5", "--seeds", "1", "--method", "values", "--seconds", "5")
+TEACHER = "heat_small"  # a small one: tables through it, which the report measures, are laid out at once
+STUDY = ("--teacher", TEACHER, "--size", "4", "--size", "5", "--seeds", "2", "--method", "values", "--seconds", "1")
 BENCH = ("--backend", "library, cffi", "--backend", "numpy program", "--n", "1")
-SEARCH = ("--max-error", "1", "--trials", "2", "--seconds", "1", "--rounds", "1")
+SAMPLES = ("samples.npz", "--inputs", "x=0:1, t=0:1", "--outputs", "u")
+SEARCH = (*SAMPLES, "--max-error", "1", "--trials", "2", "--seconds", "1", "--rounds", "1")
 COMMANDS = {
     "export": Command(("export", "heat_small", "--target", "c99", "--out"), "heat", _bundle, ("--force",)),
     "train": Command(("train", "heat", *TINY, "--out"), "run", _run, ("--resume",), _is_run, _weights),
-    "study": Command(("study", "heat", *STUDY, "--out"), "study", _study),
-    "search": Command(("search", "heat", *SEARCH, "--out"), "search", _search),
-    "bench": Command(("bench", "bundle", *BENCH, "--out"), "record.json", _record, ("--resume",)),
+    "study": Command(("study", "heat", *STUDY, "--out"), "study", _study, result=_all_weights, start=_small_plan),
+    "search": Command(("search", *SEARCH, "--out"), "search", _search, prepare=_few_samples),
+    "bench": Command(("bench", "bundle", *BENCH, "--out"), "record.json", _record, ("--resume",), prepare=_heat),
 }
 
 
@@ -124,20 +161,22 @@ def killed(name: str, folder: Path, kills: int, seed: int = 0) -> str:
     Raises AssertionError where something that was finished is gone, or what was left cannot be gone on with.
     """
     command, rng, out = COMMANDS[name], Random(seed), folder / COMMANDS[name].out  # noqa: S311
-    if name == "bench":
-        export_bundle(read_program(zoo.program("heat_small")), folder / "bundle", name="heat")
-    began = time.perf_counter()
+    command.prepare(folder)
+    command.start(out)
+    began = time.time()
     _whole(command, folder)
-    duration, result, finished = time.perf_counter() - began, command.result(out), command.finished(out)
+    writes_s = max(path.stat().st_mtime for path in (folder, *folder.rglob("*"))) - began
+    result, finished = command.result(out), command.finished(out)
     count = left = 0
     through = True
     for _ in range(kills):
         if through and name != "export":
             (shutil.rmtree if out.is_dir() else Path.unlink)(out)
+            command.start(out)
             finished = 0
         process = _started(command, folder)
         try:
-            process.communicate(timeout=rng.uniform(0, duration))
+            process.communicate(timeout=rng.uniform(0, writes_s))
             through = True
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
@@ -150,7 +189,7 @@ def killed(name: str, folder: Path, kills: int, seed: int = 0) -> str:
     _whole(command, folder)
     assert command.result(out) == result, f"{name}: another result than without a kill"
     assert not list(folder.glob(".*.unfinished")), name
-    return f"{name}: killed {count} times within {duration:.1f} s, at most {left} unfinished beside; all went on"
+    return f"{name}: killed {count} times within {writes_s:.1f} s, at most {left} unfinished beside; all went on"
 
 
 def _started(command: Command, folder: Path) -> subprocess.Popen[bytes]:

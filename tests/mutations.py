@@ -115,6 +115,8 @@ def _near(rng: Random, value: Any) -> Any:
     """A value of the same kind, a little off."""
     if isinstance(value, bool) or value is None:
         return not value
+    if isinstance(value, int) and abs(value) > 2**900:  # soon none that a float holds
+        return -value
     if isinstance(value, int | float):
         return value * rng.choice((-1, 0, 2, 0.5, 10**10)) + rng.choice((0, 1, -1, 0.5))
     if isinstance(value, str):

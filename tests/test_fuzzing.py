@@ -14,10 +14,12 @@ PER_WEIGHT, MOST = 3, 100
 
 @pytest.mark.parametrize("which", MAKERS)
 def test_no_reader_is_misled(which: str, tmp_path: Path) -> None:
-    for name, target in targets(tmp_path, which).items():
+    found = targets(tmp_path, which)
+    assert found.keys() == WEIGHTS[which].keys()
+    for name, target in found.items():
         target.path.write_bytes(target.data)
         assert target.meaning(target.data, target.read()), name
-        counts = fuzzed(target, range(min(MOST, PER_WEIGHT * WEIGHTS[name])))
+        counts = fuzzed(target, range(min(MOST, PER_WEIGHT * WEIGHTS[which][name])))
         assert not counts.wrong, (name, counts.examples)
         assert counts.ends[REFUSED], name
         assert set(counts.ends) <= {REFUSED, ACCEPTED}, name

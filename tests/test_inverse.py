@@ -24,8 +24,11 @@ SIGMA = 0.01
 
 @pytest.fixture(scope="module")
 def bundle(artifacts: Artifacts) -> Path:
+    """The one of test_assimilation.py: the example needs u and u_nu of it."""
     model = find_model("burgers_nu")
-    return artifacts.bundle(model.program, name="burgers_nu", inputs=model.inputs, derivatives=["u", "u_nu"])
+    return artifacts.bundle(
+        model.program, name="burgers_nu", inputs=model.inputs, derivatives=["u", "u_x", "u_t", "u_nu"]
+    )
 
 
 @pytest.fixture(scope="module")

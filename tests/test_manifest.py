@@ -311,10 +311,11 @@ def test_names(name: str) -> None:
     ("name", "reason"),
     [
         *((name, "is not a model name") for name in ("", "2d", "_u", "Burgers", "a" * 32, "ü", "a-b", "u\n")),
-        *((name, "is taken by C") for name in ("int", "math", "m", "namespace", "linux")),
+        *((name, "is taken by C") for name in ("int", "math", "m", "resolv", "namespace", "linux")),
         *((name, "is taken by Python") for name in ("lambda", "match", "with", "none")),
         *((name, "is taken by Rust") for name in ("crate", "impl")),
         *((name, "is taken by a device of Windows") for name in ("con", "nul", "aux", "com1", "lpt9")),
+        *((name, "is taken by a library of Windows") for name in ("user32", "ntdll", "ws2_32", "vcruntime140")),
         ("example", "is taken by a file of every bundle"),
         *((name, "begins with kdpinn") for name in ("kdpinn", "kdpinn_edge", "kdpinn_fma")),
     ],

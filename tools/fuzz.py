@@ -1,7 +1,8 @@
 """`make fuzz`: read a million mutated files, and count what every reader makes of them.
 
 Every reader has to refuse such a file by name, or to read what it says. Anything else is wrong, is counted, and is kept
-in `build/fuzz` with its seed: a traceback, a changed meaning, more than 2 s, more than 256 MB.
+in `build/fuzz` with its seed: a traceback, a changed meaning, more than 2 s, more than 256 MB. A run that is cut off,
+by `--seconds` or Ctrl-C, finishes the tasks that it has begun and prints what it has counted.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -21,12 +24,13 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a pool of threads waits for a reader of a few kilobytes
 
-from fuzz_targets import MAKERS, WEIGHTS, Target, targets  # noqa: E402
+from fuzz_targets import WEIGHTS, Target, targets  # noqa: E402
 from fuzzing import ACCEPTED, CHANGED, HANG, MEMORY, REFUSED, TRACEBACK, Counts, fuzzed  # noqa: E402
 
 KEPT = ROOT / "build" / "fuzz"
 ENDS = (REFUSED, ACCEPTED, CHANGED, TRACEBACK, HANG, MEMORY)
-PER_TASK = 1000
+PER_WEIGHT = 10
+"""Mutations of a task for each of the reader's weight: some seconds of any reader."""
 _made: dict[str, dict[str, Target]] = {}
 
 
@@ -44,11 +48,16 @@ def read(which: str, name: str, seeds: range) -> Counts:
 
 def plan(mutations: int, only: list[str], first: int) -> Iterator[tuple[str, str, range]]:
     """The tasks: in all so many mutations, of each reader by its weight."""
-    chosen = [(which, name) for which in MAKERS for name in of(which) if not only or name in only]
-    total = sum(WEIGHTS[name] for _, name in chosen)
-    for which, name in chosen:
-        last = first - (-mutations * WEIGHTS[name] // total)
-        yield from ((which, name, range(i, min(i + PER_TASK, last))) for i in range(first, last, PER_TASK))
+    chosen = [
+        (which, name, weight)
+        for which, weights in WEIGHTS.items()
+        for name, weight in weights.items()
+        if not only or name in only
+    ]
+    total = sum(weight for _, _, weight in chosen)
+    for which, name, weight in chosen:
+        last, step = first - (-mutations * weight // total), PER_WEIGHT * weight
+        yield from ((which, name, range(i, min(i + step, last))) for i in range(first, last, step))
 
 
 def main() -> int:
@@ -57,24 +66,31 @@ def main() -> int:
     options.add_argument("--mutations", type=int, default=1_000_000, help="of all readers together")
     options.add_argument("--first", type=int, default=0, help="the first seed")
     options.add_argument("--jobs", type=int, default=2)
-    options.add_argument("--only", action="append", default=[], help="a reader; by default all")
+    names = [name for weights in WEIGHTS.values() for name in weights]
+    options.add_argument("--only", action="append", default=[], choices=names, metavar="READER", help="by default all")
+    options.add_argument("--seconds", type=float, help="after which no further file is begun; by default no limit")
     given = options.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
-    counts: dict[str, Counts] = {}
+    planned = list(plan(given.mutations, given.only, given.first))
+    # A run that is cut off has then seen something of each reader.
+    Random(0).shuffle(planned)  # noqa: S311
+    began = time.perf_counter()
     with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as pool:
-        planned = list(plan(given.mutations, given.only, given.first))
-        # An interrupted run has then seen something of each reader.
-        Random(0).shuffle(planned)  # noqa: S311
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the workers inherit
         tasks = {pool.submit(read, *task): task for task in planned}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         try:
-            for done, future in enumerate(as_completed(tasks), 1):
-                found, (_, name, _) = future.result(), tasks[future]
-                own = counts.setdefault(name, Counts())
-                own.ends.update(found.ends)
-                own.examples |= found.examples
+            for done, _ in enumerate(as_completed(tasks, given.seconds), 1):
                 print(f"\r{done} of {len(tasks)} tasks", end="", file=sys.stderr, flush=True)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except (KeyboardInterrupt, TimeoutError):
+            pool.shutdown(cancel_futures=True)
+    seconds = time.perf_counter() - began
+    counts: dict[str, Counts] = {}
+    for future, (_, name, _) in tasks.items():
+        if not future.cancelled():
+            own, found = counts.setdefault(name, Counts()), future.result()
+            own.ends.update(found.ends)
+            own.examples |= found.examples
     print(file=sys.stderr)
     print(f"{'reader':20}" + "".join(f"{end:>12}" for end in ENDS))
     for name, own in counts.items():
@@ -83,6 +99,8 @@ def main() -> int:
             print(f"    {what}: {example}")
     whole = {end: sum(own.ends[end] for own in counts.values()) for end in ENDS}
     print(f"{'all':20}" + "".join(f"{whole[end]:12,}" for end in ENDS))
+    read_in_all = sum(whole.values())
+    print(f"{read_in_all:,} files in {seconds:.0f} s, {read_in_all / seconds:,.0f} per second")
     return int(any(own.wrong for own in counts.values()))
 
 

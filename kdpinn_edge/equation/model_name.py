@@ -20,11 +20,16 @@ C_HEADERS = """assert complex ctype errno fenv float inttypes iso646 limits loca
     stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar
     wctype"""
 C_MACROS = "i386 linux mips sparc sun unix"  # of GCC and Clang, for the machine that they compile for
-C_LIBRARIES = "c dl gcc m pthread rt stdc std"
+C_LIBRARIES = "anl c crypt dl gcc m mvec nsl pthread resolv rt stdc std util"  # as in -lutil
 RUST = """abstract as async await become box break const continue crate dyn else enum extern false final fn for if impl
     in let loop macro match mod move mut override priv pub ref return self static struct super trait true try type
     typeof union unsafe unsized use virtual where while yield alloc core gen proc_macro std test"""
 WINDOWS = " ".join(["aux con nul prn", *(f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10))])
+WINDOWS_LIBRARIES = """advapi32 bcrypt bcryptprimitives cfgmgr32 clbcatq combase coml2 comdlg32 crypt32 difxapi gdi32
+    gdi32full gdiplus imagehlp imm32 kernel32 kernelbase msctf msvcp_win msvcp140 msvcrt normaliz nsi ntdll ole32
+    oleaut32 psapi rpcrt4 sechost setupapi shcore shell32 shlwapi ucrtbase user32 vcruntime140 win32u wldap32 wow64
+    wow64cpu wow64win ws2_32"""
+"""The KnownDLLs and what a C program loads: Windows takes its own, or a program gets the model's instead."""
 
 RESERVED: Mapping[str, frozenset[str]] = {
     "C, C++ or their headers, libraries and compilers": frozenset(
@@ -33,6 +38,7 @@ RESERVED: Mapping[str, frozenset[str]] = {
     "Python": frozenset(word.lower() for word in (*keyword.kwlist, *keyword.softkwlist)),
     "Rust": frozenset(RUST.split()),
     "a device of Windows": frozenset(WINDOWS.split()),
+    "a library of Windows": frozenset(WINDOWS_LIBRARIES.split()),
     "a file of every bundle": frozenset(["example"]),
 }
 """Who has taken which names."""
