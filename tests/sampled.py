@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from kdpinn_edge.export.targets.table import Target
+
+PROOF = [pytest.mark.proof]
+
 
 def sampled(*axes: Sequence[Any]) -> list[Any]:
     """Every combination of the values of the axes, for `pytest.mark.parametrize`.
@@ -28,4 +32,6 @@ def sampled(*axes: Sequence[Any]) -> list[Any]:
     ]
 
 
-PROOF = [pytest.mark.proof]
+def named(value: object) -> str | None:
+    """The name of a value in that of a case: of a target its own; pytest names the others."""
+    return value.name if isinstance(value, Target) else None

@@ -41,8 +41,9 @@ NAMED = {backend.name: backend for backend in BACKENDS}
 OF_TORCH = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
 COMPILES_FOR_LONG = ("torch.compile", "AOTInductor")
 MARKS = {
-    ("student", "torch.compile"): [pytest.mark.slow, pytest.mark.filterwarnings(OF_TORCH)],
+    ("student", "torch.compile"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
     ("everything", "torch.compile"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
+    ("everything", "jax, jit, points in columns"): [pytest.mark.proof],
     ("everything", "AOTInductor"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
 }
 SUBJECTS = [
@@ -57,7 +58,7 @@ SUBJECTS = [
     if (subject, backend.name) in MARKS or backend.name not in COMPILES_FOR_LONG
     if backend.promise != "another function"
 ]
-"""What each backend of the network computes; that of everything is a proof where it compiles for minutes."""
+"""What each backend of the network computes; a proof where it compiles for long."""
 
 
 def case_of(bundle: Path, products: Path) -> Case:

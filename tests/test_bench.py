@@ -29,7 +29,6 @@ from kdpinn_edge.comparison.plan import CLOSED_TURNS, GRACE, LONGEST_TURN, Timet
 from kdpinn_edge.comparison.record import MODES, Protocol, Record, read_record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure, period_for
 from kdpinn_edge.errors import BenchError
-from kdpinn_edge.export.bundle import export_bundle
 
 TINY = Protocol(
     n_points=(1, 100), modes=("closed",), processes=1, rounds=1, turn_seconds=0.01, deadline_ns=10_000_000, seed=0
@@ -49,17 +48,30 @@ def configs(bundle: Path, *prepares: Callable[[Case, int | None], Prepared]) -> 
     return [BackendConfig(prepare.__name__, backend(prepare), bundle) for prepare in prepares]
 
 
+IN_EVERY_MODE = replace(TINY, modes=MODES, processes=2)
+
+
 @pytest.fixture(scope="module")
-def record(bundle: Path, artifacts: Artifacts) -> Record:
-    """Two backends in every mode, and five that do not get in."""
+def entrants(bundle: Path) -> list[BackendConfig]:
+    """Two backends, and five that do not get in."""
     missing = BackendConfig("missing", backend(numpy_program, "no-such-package"), bundle)
-    entrants = configs(bundle, numpy_program, library_loop, wrong, wrong_for_many, dies, cannot)
+    return [*configs(bundle, numpy_program, library_loop, wrong, wrong_for_many, dies, cannot), missing]
+
+
+@pytest.fixture(scope="module")
+def written(bundle: Path, entrants: list[BackendConfig], artifacts: Artifacts) -> Path:
+    """The record of all of them in every mode."""
 
     def make(out: Path) -> None:
-        found = measure([*entrants, missing], replace(TINY, modes=MODES, processes=2), name="net", out=out)
+        found = measure(entrants, IN_EVERY_MODE, name="net", out=out)
         assert replace(read_record(out), conditions=()) == replace(found, conditions=())
 
-    return read_record(artifacts.made("record.json", make, "in every mode", bundle))
+    return artifacts.made("record.json", make, "in every mode", bundle)
+
+
+@pytest.fixture(scope="module")
+def record(written: Path) -> Record:
+    return read_record(written)
 
 
 def test_every_row_of_those_that_got_in_is_measured(record: Record) -> None:
@@ -192,21 +204,20 @@ def test_a_whole_record_is_not_measured_again(bundle: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("change", ["protocol", "bundle", "more backends", "fewer backends"])
-def test_the_record_of_another_run_is_not_continued(change: str, bundle: Path, tmp_path: Path) -> None:
-    out, protocol = tmp_path / "record.json", TINY
-    one, two = configs(bundle, numpy_program), configs(bundle, numpy_program, library_loop)
-    who = one if change != "fewer backends" else two
-    measure(who, protocol, name="net", out=out)
+def test_the_record_of_another_run_is_not_continued(
+    change: str, bundle: Path, entrants: list[BackendConfig], written: Path, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    out, who, protocol = Path(shutil.copy(written, tmp_path)), entrants, IN_EVERY_MODE
     before = out.read_bytes()
     if change == "protocol":
         protocol = replace(protocol, seed=1)
     elif change == "more backends":
-        who = two
+        who = [*entrants, *configs(bundle, slow)]
     elif change == "fewer backends":
-        who = one
+        who = entrants[:-1]
     else:
-        export_bundle(mlp(2, 5, 1, 1), tmp_path / "net", name="net")
-        who = configs(tmp_path / "net", numpy_program)
+        other = artifacts.bundle(mlp(2, 5, 1, 1), name="net")
+        who = [replace(each, bundle=other) for each in entrants]
     with pytest.raises(BenchError, match=r"is the record of another run(.|\n)*same bundle, options, versions"):
         measure(who, protocol, name="net", out=out, resume=True)
     assert out.read_bytes() == before

@@ -54,6 +54,8 @@ EMULATORS: Mapping[str, Sequence[str]] = {
     "riscv64": ("qemu-riscv64",),
     **{name: (memory.emulator, "-M", memory.machine, *SEMIHOSTING, "-kernel") for name, memory in MEMORY.items()},
 }
+OF_ONE_KIND = ("x86-64-v2", "cortex-m3", "cortex-m4", "cortex-m33", "rv32imc")
+"""Targets that start and print as another one does."""
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,9 @@ def results(bundle: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", EMULATORS)
+@pytest.mark.parametrize(
+    "target", [pytest.param(name, marks=[pytest.mark.proof] if name in OF_ONE_KIND else []) for name in EMULATORS]
+)
 def test_a_device_has_the_bits_of_numpy(target: str, bundle: Path, need: Need, tmp_path: Path) -> None:
     emulator = EMULATORS[target]
     if emulator:

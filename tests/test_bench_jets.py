@@ -25,7 +25,7 @@ def bench() -> Iterator[Any]:
         yield importlib.import_module("bench_jets")
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_a_small_run_writes_every_figure(bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "figures.json"
     tiny = ["--widths", "4", "--points", "1", "64", "--seconds", "0.01", "--rounds", "2"]

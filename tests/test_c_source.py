@@ -17,6 +17,7 @@ from conftest import Need
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from nets import NETS, with_jet
+from sampled import named as by_target
 from sampled import sampled
 from strategies import mlp, programs, wild
 from test_kernel import models
@@ -62,7 +63,7 @@ once = settings(
 
 def named(value: object) -> str | None:
     """What a case is called by its target; pytest names the others."""
-    return "in order" if value is IN_ORDER else value.name if isinstance(value, Target) else None
+    return "in order" if value is IN_ORDER else by_target(value)
 
 
 def interface_of(functions: Functions, precision: Precision, target: Target) -> Interface:

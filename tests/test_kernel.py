@@ -15,6 +15,7 @@ from conftest import Need
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 from loops_numpy import Machine
+from sampled import named, sampled
 from strategies import mlp, points, programs, wild
 
 from kdpinn_edge.bundle.manifest import Input, Precision
@@ -105,8 +106,7 @@ def assert_library_is_the_numpy_program(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("chosen", RUNNABLE, ids=lambda t: t.name)
+@pytest.mark.parametrize(("chosen", "precision"), sampled(RUNNABLE, PRECISIONS), ids=named)
 @given(functions=of_one_library(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]))
 @settings(compiled_once, max_examples=3)
 def test_library_is_the_numpy_program(
@@ -129,8 +129,7 @@ def models(draw: st.DrawFn) -> Functions:
     return {"eval": program, "jet": derivatives(program, requests)}
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("chosen", BY_PROFILE, ids=lambda t: t.profile)
+@pytest.mark.parametrize(("chosen", "precision"), sampled(BY_PROFILE, PRECISIONS), ids=named)
 @given(functions=models())
 @settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 def test_printed_jets_are_the_numpy_program(functions: Functions, chosen: Target, precision: Precision) -> None:
@@ -145,8 +144,9 @@ def test_printed_jets_are_the_numpy_program(functions: Functions, chosen: Target
         assert module.selftest() == 0
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", ["aarch64", "cortex-m7", "x86-64-v4", "c99-muladd"])
+@pytest.mark.parametrize(
+    ("name", "precision"), sampled(["aarch64", "cortex-m7", "x86-64-v4", "c99-muladd"], PRECISIONS)
+)
 @given(functions=models(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT]))
 @settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_loops_of_jets_and_the_self_test(functions: Functions, crossover: int, name: str, precision: Precision) -> None:
@@ -165,8 +165,7 @@ def test_loops_of_jets_and_the_self_test(functions: Functions, crossover: int, n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("chosen", RUNNABLE, ids=lambda t: t.name)
+@pytest.mark.parametrize(("chosen", "precision"), sampled(RUNNABLE, PRECISIONS), ids=named)
 @given(functions=models(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]))
 @settings(compiled_once, max_examples=4)
 def test_jets_of_a_library_are_the_numpy_program(
@@ -176,9 +175,11 @@ def test_jets_of_a_library_are_the_numpy_program(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT, 5])
-@pytest.mark.parametrize("shape", [(20, 3), (33, 2)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "crossover", "precision"),
+    sampled([(20, 3), (33, 2)], [ALWAYS_POINTS, ALWAYS_POINT, 5], PRECISIONS),
+    ids=named,
+)
 def test_many_points(shape: tuple[int, int], crossover: int, precision: Precision) -> None:
     width, depth = shape
     program = mlp(2, width, depth, 3, fn=[*FUNCTIONS][width % len(FUNCTIONS)])
@@ -189,8 +190,7 @@ def test_many_points(shape: tuple[int, int], crossover: int, precision: Precisio
     assert same_bits(library(x[1:]), expected[1:])
 
 
-@pytest.mark.parametrize("crossover", [ALWAYS_POINTS, ALWAYS_POINT])
-@pytest.mark.parametrize("chosen", RUNNABLE, ids=lambda t: t.name)
+@pytest.mark.parametrize(("chosen", "crossover"), sampled(RUNNABLE, [ALWAYS_POINTS, ALWAYS_POINT]), ids=named)
 def test_the_fast_grade_is_that_of_the_numpy_program(chosen: Target, crossover: int) -> None:
     program, fast = mlp(2, 20, 2, 3), chosen.graded("fast")
     model: Functions = {"eval": program, "jet": derivatives(program, ["u[0]_x0", "u[2]_x1_x1"])}
@@ -402,14 +402,13 @@ def lanes_of(made: Kernel) -> set[int]:
     return {lanes for step in made.functions["eval"].single.steps for lanes in found(step)}
 
 
-@pytest.mark.parametrize("chosen", TARGETS.values(), ids=TARGETS)
-def test_vectors_are_powers_of_two(chosen: Target) -> None:
+@pytest.mark.parametrize(("chosen", "width"), sampled([*TARGETS.values()], [3, 12, 20, 28, 40, 48, 56, 100]), ids=named)
+def test_vectors_are_powers_of_two(chosen: Target, width: int) -> None:
     """LLVM keeps others between two blocks of instructions one number at a time."""
     precision: Precision = next(iter(chosen.by_precision))
-    for width in (3, 12, 20, 28, 40, 48, 56, 100):
-        lanes = lanes_of(kernel({"eval": mlp(2, width, 2, 1)}, precision, chosen, ALWAYS_POINT))
-        assert lanes, width
-        assert all(number & (number - 1) == 0 for number in lanes), (width, lanes)
+    lanes = lanes_of(kernel({"eval": mlp(2, width, 2, 1)}, precision, chosen, ALWAYS_POINT))
+    assert lanes
+    assert all(number & (number - 1) == 0 for number in lanes), lanes
 
 
 def test_an_activation_takes_rows_alike_together_and_others_one_by_one() -> None:

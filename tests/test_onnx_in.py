@@ -69,10 +69,12 @@ def agrees(program: Program, path: Path, x=X, tolerance=1e-5) -> None:
     assert np.abs(interpret(program, x) - expected).max() <= tolerance
 
 
+@pytest.mark.parametrize("most", [5, pytest.param(None, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("operator", READ)
-def test_onnx_node_tests_pass(operator):
+def test_onnx_node_tests_pass(operator, most):
     """ONNX's own tests of every operator that is read; `tools/onnx_node_tests.py` writes them into the docs."""
-    results = [run(operator, case) for case in cases(operator, expanded=False)]
+    found = cases(operator, expanded=False)
+    results = [run(operator, case) for case in found[:: -(-len(found) // most) if most and found else None]]
     assert not [result for result in results if result.outcome == "failed"]
     if operator not in WITHOUT_TESTS.split():
         assert "passed" in {result.outcome for result in results}, results

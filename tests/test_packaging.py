@@ -209,43 +209,46 @@ def test_every_command_has_its_extras() -> None:
     assert not {"all", "dev", "demo"} & set().union(*extras.COMMANDS.values())
 
 
-WITH_ITS_EXTRAS = """
-import sys
+WITH_THESE_EXTRAS = """
+import json, sys
 from typer.testing import CliRunner
 from kdpinn_edge import extras
 from kdpinn_edge.cli import app
-command, *arguments = sys.argv[1:]
-needed = extras.COMMANDS[command]
+needed, *commands = map(str.split, sys.argv[1:])
 lacking = {package for extra in extras._extras() for package in extras._brought_by(extra)}
 lacking -= set().union(*map(extras._brought_by, needed))
 for package in lacking:
     sys.modules[package.replace("-", "_")] = None
-result = CliRunner().invoke(app, [command, *arguments])
-print(len(lacking), result.exit_code, result.stderr)
+results = [CliRunner().invoke(app, arguments) for arguments in commands]
+print(json.dumps([len(lacking), [(result.exit_code, result.stderr) for result in results]]))
 """
-"""Run a command where every package is missing that its extras do not bring."""
+"""Run commands where every package is missing that these extras do not bring."""
+
+SAID = {
+    "problems": "",
+    "targets": "",
+    "train nosuch": "no problem is called 'nosuch'",
+    "study nosuch": "no problem is called 'nosuch'",
+    "search nosuch --max-error 1": "no model is called 'nosuch'",
+    "export heat --out out --target c99 --derivatives u_x --residual": "compiling heat for c99",
+    "bench nosuch": "no model is called 'nosuch'",
+    "info heat": "",
+}
+"""Commands, and what each of them says on stderr."""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("problems", ""),
-        ("targets", ""),
-        ("train nosuch", "no problem is called 'nosuch'"),
-        ("study nosuch", "no problem is called 'nosuch'"),
-        ("search nosuch --max-error 1", "no model is called 'nosuch'"),
-        ("export heat --out out --target c99 --derivatives u_x --residual", "compiling heat for c99"),
-        ("bench nosuch", "no model is called 'nosuch'"),
-        ("info heat", ""),
-    ],
-)
-def test_its_extras_are_all_that_a_command_needs(arguments: str, said: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WITH_ITS_EXTRAS, *arguments.split()]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
-    lacking, code, err = found.split(" ", 2)
-    assert int(lacking) > 5
-    assert said in err
-    assert (code == "0") == ("nosuch" not in arguments), err
+@pytest.mark.parametrize("needed", sorted({extras.COMMANDS[each.split()[0]] for each in SAID}), ids=" ".join)
+def test_its_extras_are_all_that_a_command_needs(needed: tuple[str, ...], tmp_path: Path) -> None:
+    commands = [each for each in SAID if extras.COMMANDS[each.split()[0]] == needed]
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_THESE_EXTRAS, " ".join(needed), *commands],
+        capture_output=True, text=True, cwd=tmp_path, check=True,
+    )  # fmt: skip
+    lacking, results = json.loads(done.stdout)
+    assert lacking > 5
+    for each, (code, err) in zip(commands, results, strict=True):
+        assert SAID[each] in err
+        assert (code == 0) == ("nosuch" not in each), err
 
 
 def test_a_package_of_no_command_is_named_with_the_extra_that_brings_it() -> None:

@@ -14,6 +14,7 @@ from artifacts import Artifacts
 from compiled import RUNNABLE
 from conftest import Need
 from nets import NETS, with_jet
+from sampled import named, sampled
 from strategies import LIMITED
 
 from kdpinn_edge.bundle.manifest import Input, Precision
@@ -205,8 +206,7 @@ def every_function() -> Program:
     return Program("every", (x,), tuple(each.out for each in maps), (spread, Map(positive, z, "exp"), *maps))
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("target", RUNNABLE, ids=lambda target: str(target.name))
+@pytest.mark.parametrize(("target", "precision"), sampled(RUNNABLE, ["float32", "float64"]), ids=named)
 def test_every_function_raises_nothing_in_its_domain(
     environment: ctypes.CDLL, artifacts: Artifacts, target: Target, precision: Precision
 ) -> None:

@@ -362,10 +362,11 @@ def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_command_makes_a_study_and_goes_on_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.proof)])
+def test_the_command_makes_a_study_and_goes_on_with_it(times: int, tmp_path: Path) -> None:
     options = ["--size", "3", "--method", "values", "--seeds", "1", "--seconds", "2", "--out", str(tmp_path / "study")]
     page = ["--page", str(tmp_path / "page.md"), "--json"]
-    for _ in range(2):
+    for _ in range(times):
         result = CliRunner().invoke(cli.app, ["study", "heat", *options, *page])
         assert result.exit_code == 0, result.output
         (found,) = json.loads(result.stdout)["rows"]

@@ -19,6 +19,7 @@ from conftest import Need
 from nets import NETS, with_jet
 from numpy.typing import NDArray
 from qemu import SEMIHOSTING
+from sampled import named
 from strategies import mlp, wild
 
 from kdpinn_edge.bundle.manifest import Input, Precision, Storage, read_manifest
@@ -42,6 +43,8 @@ EMULATED = [
     for t in TARGETS.values()
     if t.name in MEMORY or (t.artifact == "elf" and (t.name != "x86-64-v4" or t.runs_here()))  # QEMU has no AVX-512
 ]
+TUNED = ("cortex-a53", "cortex-a72", "cortex-a76")
+"""Targets with the instructions of aarch64, in another order."""
 
 PROGRAM = """
 #include <stdint.h>
@@ -147,7 +150,9 @@ def check_bits(functions: Functions, chosen: Target, folder: Path, need: Need, n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chosen", EMULATED, ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "chosen", [pytest.param(t, marks=[pytest.mark.proof] if t.name in TUNED else []) for t in EMULATED], ids=named
+)
 def test_bits_of_a_small_network(chosen: Target, tmp_path: Path, need: Need) -> None:
     check_bits(with_jet(mlp(2, 12, 2, 1, fn="silu")), chosen, tmp_path, need, 500)
 

@@ -412,7 +412,7 @@ def test_the_same_config_gives_the_same_weights_and_another_seed_others(tmp_path
     assert other.record["command"].endswith("--rounds 1 --seed 1")
 
 
-@pytest.mark.parametrize("after", [3, 40, 57, 83, 85, 119])
+@pytest.mark.parametrize("after", [57, 83, 85, *(pytest.param(k, marks=pytest.mark.proof) for k in (3, 40, 119))])
 def test_an_interrupted_run_resumes_to_the_same_weights(teacher_run: Path, tmp_path: Path, after: int) -> None:
     stopped = train("burgers", tmp_path / "run", TINY, report=Interrupt(after))
     assert not stopped.finished
@@ -481,7 +481,7 @@ def test_every_optimiser_lowers_the_error_and_resumes(tmp_path: Path, name: str,
     assert f"--optimiser {name} --rounds 3 --steps {steps}" in whole.record["command"]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [1, pytest.param(0, marks=pytest.mark.proof)])
 def test_random_features_solve_a_linear_equation_at_once(tmp_path: Path, seed: int) -> None:
     config = TrainConfig.random_features((60,), seed=seed, n_points=300, n_candidates=600, newton_steps=3)
     losses: list[float] = []

@@ -19,6 +19,7 @@ from compiled import Functions, kernel
 from conftest import Need
 from numpy.typing import NDArray
 from PIL import Image
+from sampled import sampled
 
 from kdpinn_edge.bundle.manifest import FunctionName, Input, Output, Precision
 from kdpinn_edge.derive.derivatives import derivatives
@@ -301,8 +302,7 @@ def centres(column: Input, n: int) -> Field:
     return places(column, (np.arange(n) + 0.5) / n)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize(("width", "theme"), sampled(WIDTHS, THEMES))
 def test_the_page_shows_the_field(browser: Page, tmp_path: Path, width: int, theme: str) -> None:
     """A curve at the time that is set, above a map of all times: each where NumPy says, to a pixel, in its colour."""
     found = rod()

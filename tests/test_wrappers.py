@@ -13,6 +13,7 @@ import pytest
 from artifacts import Artifacts
 from conftest import Need
 from numpy.typing import NDArray
+from sampled import sampled
 from strategies import mlp
 
 from kdpinn_edge.bundle.manifest import Precision, read_manifest, write_manifest
@@ -137,8 +138,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("compiler", ["g++", "clang++"])
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("compiler", "precision"), sampled(["g++", "clang++"], PRECISIONS))
 def test_cpp(compiler: str, precision: Precision, artifacts: Artifacts, tmp_path: Path, need: Need) -> None:
     bundle = bundle_of(precision, artifacts)
     scalar, bits = {"float32": ("float", "uint32_t"), "float64": ("double", "uint64_t")}[precision]
