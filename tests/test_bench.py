@@ -122,7 +122,7 @@ def test_one_weight_changed_is_refused(bundle: Path, tmp_path: Path) -> None:
 
     changed = Path(shutil.copytree(bundle, tmp_path / "net"))
     model = onnx.load(changed / "model.onnx")
-    weight = next(tensor for tensor in model.graph.initializer if tensor.name.endswith(".weight"))
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("_weight"))
     values = onnx.numpy_helper.to_array(weight).copy()
     values.flat[0] += 0.001
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
