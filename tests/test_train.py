@@ -668,8 +668,8 @@ def test_a_torch_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_there_name_what_is() -> None:
-    with pytest.raises(TrainError, match=rf"burgers_master: no such file.*Did you mean '{TEACHER}'"):
-        load_pinn("burgers_master")
+    with pytest.raises(TrainError, match=rf"burgers_teachre: no such file.*Did you mean '{TEACHER}'"):
+        load_pinn("burgers_teachre")
 
 
 def test_truncated_weights_are_named(teacher_run: Path, tmp_path: Path) -> None:
