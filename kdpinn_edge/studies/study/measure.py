@@ -1,4 +1,4 @@
-"""How wrong a network is as it is deployed: the float32 NumPy program, whose bits every library returns."""
+"""How wrong a network is as it is deployed: in float32, compiled for this machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 from kdpinn_edge.classical.accuracy import Accuracy, against_reference, grid_in_float32, relative
-from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.derive.residual import residual, summands
+from kdpinn_edge.engines import compile
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import Array, Problem
 from kdpinn_edge.program.interp import interpret
@@ -35,12 +35,14 @@ def accuracy(program: Program, problem: Problem) -> NetAccuracy:
     """The accuracy of `program` in float32: values on the problem's grid, slopes on a coarser one inside the box."""
     if problem.exact is None:
         return _of_residual(program, problem)
-    u = NumpyProgram(program, "float32")
-    found = against_reference(lambda x: u(x.astype(np.float32)), problem)
     requests = [f"{output}_{column}" for output in problem.outputs for column in problem.inputs]
-    slopes = NumpyProgram(derivatives(program, requests), "float32")
+    box = problem.lower, problem.upper
+    u = compile(program, domain=box, derivatives=requests, max_relative_error=np.inf)
+    found = against_reference(lambda x: u(x.astype(np.float32)), problem)
     points, exact = _slopes_inside(problem)
-    return NetAccuracy(**vars(found), slopes_l2=relative(slopes(points.astype(np.float32)) - exact, exact))
+    jet = u.jet(points.astype(np.float32))
+    slopes = np.stack([jet[request] for request in requests], axis=1)
+    return NetAccuracy(**vars(found), slopes_l2=relative(slopes - exact, exact))
 
 
 def _of_residual(program: Program, problem: Problem) -> NetAccuracy:
