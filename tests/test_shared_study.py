@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from postgres import cluster, tool
 from sqlalchemy import create_engine, text
@@ -54,10 +55,20 @@ def url(folder: Path) -> str:
     return f"sqlite:///{folder / 'study.db'}"
 
 
+@contextmanager
+def opened(url: str) -> Iterator[RDBStorage]:
+    storage = connect(url, 60, "a study", StudyError)
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
+
+
 def cells_of(storage: str, *states: TrialState) -> list[str]:
     """The seeds of the cells of all trials in these states."""
-    study = optuna.load_study(study_name="study of heat", storage=connect(storage, 60, "a study", StudyError))
-    trials = [trial for trial in study.get_trials(states=states) if CELL in trial.user_attrs]
+    with opened(storage) as held:
+        study = optuna.load_study(study_name="study of heat", storage=held)
+        trials = [trial for trial in study.get_trials(states=states) if CELL in trial.user_attrs]
     return sorted(str(trial.user_attrs[CELL]["config"]["seed"]) for trial in trials)
 
 
@@ -104,7 +115,8 @@ def test_a_database_of_another_study_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(shared_module, "fingerprint", lambda arrays: "other")  # as after training it again
     with pytest.raises(StudyError, match="the same options, problem and teacher, or another storage: teacher"):
         share(plan(1), tmp_path / "b", storage, "heat")
-    optuna.create_study(storage=connect(storage, 60, "a study", StudyError), study_name="study of wave")
+    with opened(storage) as held:
+        optuna.create_study(storage=held, study_name="study of wave")
     monkeypatch.setattr(shared_module, "START_SECONDS", 0.0)
     with pytest.raises(StudyError, match="holds a study of wave without a plan"):
         find_shared(storage, "wave")
@@ -185,9 +197,10 @@ def test_a_search_on_postgresql_outlives_a_worker(database: str, tmp_path: Path)
         dies.send_signal(signal.SIGKILL)
         with start("late") as late:
             assert stays.wait(PATIENCE_SECONDS) == late.wait(PATIENCE_SECONDS) == 0
-    study = optuna.load_study(study_name="heat", storage=connect(database, 60, "a search", StudyError))
-    assert len(study.get_trials(states=(TrialState.COMPLETE,))) >= 3
-    assert not study.get_trials(states=(TrialState.RUNNING,))
+    with opened(database) as held:
+        study = optuna.load_study(study_name="heat", storage=held)
+        assert len(study.get_trials(states=(TrialState.COMPLETE,))) >= 3
+        assert not study.get_trials(states=(TrialState.RUNNING,))
 
 
 def test_a_plan_that_others_made_needs_no_counting(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from struct import error as StructError
 
 from kdpinn_edge.bundle.section import Section
 
-PAGE = 16384
 MAGIC, LIBRARY = 0xFEEDFACF, 6
-MACHINES = frozenset({0x01000007, 0x0100000C})  # x86-64, arm64
+PAGES = {0x01000007: 4096, 0x0100000C: 16384}
+"""The size of a page of each machine: x86-64, arm64."""
 FLAGS, TWO_LEVELS = 0x1 | 0x4 | 0x80 | 0x100000, 0x80
 """NOUNDEFS, DYLDLINK, TWOLEVEL, NO_REEXPORTED_DYLIBS; by TWOLEVEL a symbol is looked up in one library alone."""
 SEGMENT, ITSELF, NEEDED, SYMBOLS, STORED, SIGNATURE = 0x19, 0xD, 0xC, 0xB, 0x80000022, 0x1D
@@ -93,8 +93,9 @@ class MachLibrary:
         magic, machine, _, kind, count, _, flags, _ = Struct("<8I").unpack_from(self._image)
         if magic != MAGIC:
             raise ValueError("it does not begin as a Mach-O file for 64 bits does")
-        if kind != LIBRARY or machine not in MACHINES:
+        if kind != LIBRARY or machine not in PAGES:
             raise ValueError(f"it is of type {kind} for machine {machine:#x}; expected: a library for arm64 or x86-64")
+        self._page = PAGES[machine]
         self.segments: dict[str, Section] = {}
         self.sections: dict[str, Section] = {}
         self.exports: dict[str, int] = {}
@@ -168,14 +169,14 @@ class MachLibrary:
         for segment in self.segments.values():
             if segment.offset + segment.in_file > len(self._image) or segment.in_file > segment.in_memory:
                 raise ValueError("it has a segment that is longer than the file, or than its memory")
-            if segment.address % PAGE or segment.offset % PAGE:
+            if segment.address % self._page or segment.offset % self._page:
                 raise ValueError("it has a segment that is not aligned to pages")
         if any(a.address + a.in_memory > b.address for a, b in pairwise(self.segments.values())):
             raise ValueError("it has segments that overlap")
 
     def _segment_faults(self) -> Iterator[str]:
         for name, segment in self.segments.items():
-            if segment.in_memory - segment.in_file >= PAGE:
+            if segment.in_memory - segment.in_file >= self._page:
                 yield "has memory that is not in the file"
             if segment.flags & WRITABLE and segment.flags & EXECUTABLE:
                 yield "has code that can be written"

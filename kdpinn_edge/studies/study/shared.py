@@ -85,6 +85,21 @@ def share(
         raise StudyError(f"{folder} holds another study; expected: a new folder, or the same options: {faults}")
     with readable(url):
         storage = database.connect(url, heartbeat_seconds, OF, StudyError)
+    try:
+        return _shared(storage, plan, folder, url, problem_name, report)
+    finally:
+        storage.engine.dispose()
+
+
+def _shared(
+    storage: RDBStorage,
+    plan: Plan,
+    folder: Path,
+    url: str,
+    problem_name: str,
+    report: Callable[[StudyProgress], None],
+) -> Plan | None:
+    with readable(url):
         study = _begun(storage, url, plan, problem_name)
         held, sources = _plan(study), study.user_attrs[SOURCES]
         faults = faults_of(held, plan) or ", ".join(name for name in sources if sources[name] != _sources(plan)[name])
@@ -110,7 +125,6 @@ def share(
         outcomes = _outcomes(study)
         for cell in whole.cells:
             _leave(outcomes[cell.name], folder / cell.name)
-    storage.engine.dispose()
     return whole
 
 
