@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdpinn_edge.bundle.shape import MAGNITUDE, Leaf, Shape, is_count
+from kdpinn_edge.bundle.shape import MAGNITUDE, Leaf, Shape
 
 PARTS = ("float32", "weights", "functions", "sums")
 
@@ -37,7 +37,7 @@ class FixedPointRecord:
     sums: Part
 
 
-_BITS = [Leaf("a whole number from -60 to 60", lambda value: is_count(abs(value)) and abs(value) <= 60)]
+_BITS = [Leaf("a whole number from -60 to 60", lambda value: type(value) is int and -60 <= value <= 60)]
 SHAPE: dict[str, Shape] = {
     "x_bits": _BITS,
     "y_bits": _BITS,
