@@ -26,9 +26,11 @@ from qemu import SEMIHOSTING
 from strategies import mlp, programs, wild
 
 from kdpinn_edge import zoo
+from kdpinn_edge.bundle.fixed_point import SHAPE
 from kdpinn_edge.bundle.manifest import Input, read_manifest
 from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.bundle.probe import N_DEVICE, timed_points
+from kdpinn_edge.bundle.shape import misfits
 from kdpinn_edge.certificates.stage import certify
 from kdpinn_edge.checks.check import check
 from kdpinn_edge.engines import load
@@ -314,6 +316,12 @@ def test_the_program_for_the_device_prints_the_bits_under_qemu(target: str, tmp_
 
 
 MOST = {"cortex-m0plus": 6000, "cortex-m3": 4000, "rv32imc": 6000}
+
+
+@pytest.mark.parametrize("bits", ["a", None, 1.5, True, 61, -61, []])
+def test_fraction_bits_of_a_manifest_are_whole_numbers(bits: object) -> None:
+    (fault,) = misfits([29, bits], SHAPE["x_bits"], "x_bits")
+    assert fault == f"x_bits[1]: {json.dumps(bits)}; expected: a whole number from -60 to 60"
 
 
 @pytest.mark.parametrize("target", MOST)

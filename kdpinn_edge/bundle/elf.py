@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from struct import Struct
-from struct import error as StructError
+
+from kdpinn_edge.bundle.section import inside_the_file
 
 PAGE = 4096
 LITTLE_ENDIAN, SHARED_LIBRARY = 1, 3
@@ -115,10 +116,8 @@ class SharedLibrary:
 
     def __init__(self, image: bytes) -> None:
         self._image = image
-        try:
+        with inside_the_file():
             self._read()
-        except (StructError, IndexError, KeyError, UnicodeDecodeError, OverflowError) as error:
-            raise ValueError(f"its tables lead out of the file ({type(error).__name__}: {error})") from error
 
     def _read(self) -> None:
         image = self._image

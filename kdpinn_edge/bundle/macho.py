@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from struct import Struct
-from struct import error as StructError
 
-from kdpinn_edge.bundle.section import Section
+from kdpinn_edge.bundle.section import Section, inside_the_file
 
 MAGIC, LIBRARY = 0xFEEDFACF, 6
 PAGES = {0x01000007: 4096, 0x0100000C: 16384}
@@ -84,10 +83,8 @@ class MachLibrary:
 
     def __init__(self, image: bytes) -> None:
         self._image = image
-        try:
+        with inside_the_file():
             self._read()
-        except (StructError, IndexError, UnicodeDecodeError, OverflowError) as error:
-            raise ValueError(f"its tables lead out of the file ({type(error).__name__}: {error})") from error
 
     def _read(self) -> None:
         magic, machine, _, kind, count, _, flags, _ = Struct("<8I").unpack_from(self._image)

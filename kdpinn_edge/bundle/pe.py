@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from struct import Struct
-from struct import error as StructError
 
-from kdpinn_edge.bundle.section import Section
+from kdpinn_edge.bundle.section import Section, inside_the_file
 
 PAGE, SECTOR = 4096, 512
 X86_64, PE32_PLUS, LIBRARY = 0x8664, 0x20B, 0x2002
@@ -42,10 +41,8 @@ class PeLibrary:
 
     def __init__(self, image: bytes) -> None:
         self._image = image
-        try:
+        with inside_the_file():
             self._read()
-        except (StructError, IndexError, UnicodeDecodeError, OverflowError) as error:
-            raise ValueError(f"its tables lead out of the file ({type(error).__name__}: {error})") from error
 
     def _read(self) -> None:
         image = self._image
