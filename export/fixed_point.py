@@ -17,6 +17,7 @@ from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.measure.accuracy import error_points
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import TARGETS
+from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
 from kdpinn_edge.numerics.fixed_point.parts import with_rounded_weights
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.interp import interpret
@@ -67,10 +68,13 @@ def fixed_kernels(
     ]
 
 
-def record(function: FunctionName, interface: Interface, reference: NumpyProgram, n_points: int) -> FixedPointRecord:
-    """The scales of a function, and the parts of its errors at the points at which those are measured."""
-    fixed = reference.fixed
-    assert fixed is not None  # noqa: S101 - asked for in this profile alone
+def record(
+    function: FunctionName, interface: Interface, reference: NumpyProgram, fixed: FixedPoint, n_points: int
+) -> FixedPointRecord:
+    """The scales of a function, and the parts of its errors at the points at which those are measured.
+
+    `fixed` is the function in integers, which `reference` evaluates.
+    """
     program, profile = interface.functions[function], TARGETS[interface.target.name].profile
     x = error_points(interface.inputs, n_points).astype(reference.dtype)
     steps = [

@@ -149,9 +149,9 @@ class Prepared:
     def fixed_point(self, n_points: Mapping[FunctionName, int]) -> dict[FunctionName, FixedPointRecord]:
         """What is stated of each function in integers, whose errors are measured at so many points."""
         return {
-            name: record(name, self.interface, self.references[name], n)
+            name: record(name, self.interface, self.references[name], fixed, n)
             for name, n in n_points.items()
-            if self.references[name].fixed is not None
+            if (fixed := self.references[name].fixed) is not None
         }
 
     def _function(self, name: FunctionName, usage: Usage, errors: Errors, storage_errors: Errors | None) -> Function:

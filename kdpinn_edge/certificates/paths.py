@@ -19,9 +19,9 @@ def passes(program: Program, outputs: Sequence[Var]) -> dict[str, str | None]:
         for other in others:
             while first != other:
                 if depth[first] >= depth[other]:
-                    first = following[first]  # type: ignore[index]
+                    first = following[first]  # type: ignore[index]  # None has depth 0, and they differ
                 else:
-                    other = following[other]  # type: ignore[index]
+                    other = following[other]  # type: ignore[index]  # deeper than first, so not None
         following[name], depth[name] = first, depth[first] + 1
         for var in inner:
             users.setdefault(var.name, []).append(name)
