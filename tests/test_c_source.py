@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import avr
 import numpy as np
 import pytest
 from compiled import ALWAYS_POINT, ALWAYS_POINTS, Functions, Library, kernel, same_bits
@@ -203,37 +204,11 @@ def test_two_models_are_one_file_for_the_compiler(compiler: str, tmp_path: Path)
         assert run(tmp_path / "main") == "0 0"
 
 
-AVR_MAIN = """
-#include "model.h"
-#include <avr/interrupt.h>
-#include <avr/io.h>
-#include <avr/sleep.h>
-#include <stdio.h>
-
-static int put(char c, FILE *file)
-{
-    (void)file;
-    UDR0 = c;
-    while (!(UCSR0A & (1 << UDRE0))) { }
-    return 0;
-}
-
-static FILE out = FDEV_SETUP_STREAM(put, NULL, _FDEV_SETUP_WRITE);
-
-int main(void)
-{
+AVR_STATEMENTS = """
     float x[2] = {0.25f, -0.5f};
     union { float number; uint32_t bits; } y;
-    UCSR0B = 1 << TXEN0;
-    stdout = &out;
     model_eval(x, &y.number, 1);
     printf("%ld %08lx %d|", (long)model_selftest(), (unsigned long)y.bits, (int)model_outside(x, 1));
-    puts("");
-    cli();
-    sleep_enable();
-    sleep_cpu();
-    return 0;
-}
 """
 
 
@@ -241,15 +216,13 @@ int main(void)
 def test_a_processor_whose_double_has_32_bits(tmp_path: Path, need: Need) -> None:
     """An 8-bit AVR of 16 KB RAM, simulated; with fused multiply-add the source says what to do instead."""
     source = write(tmp_path, kernel(TINY, "float32", TWICE, 1), interface_of(TINY, "float32", TWICE))
-    (tmp_path / "main.c").write_text(AVR_MAIN)
-    avr = [need("avr-gcc"), "-mmcu=atmega1284p", "-std=gnu99", "-Os"]
-    run(*avr, source, tmp_path / "main.c", "-lm", "-o", tmp_path / "main.elf")
-    simulated = [need("simavr"), "-m", "atmega1284p", "-f", "16000000", tmp_path / "main.elf"]
-    done = subprocess.run(simulated, capture_output=True, text=True, check=True, timeout=60)
+    found = avr.printed(source, AVR_STATEMENTS, tmp_path, need)
     y = NumpyProgram(TINY["eval"], "float32", TWICE.profile)(np.array([[0.25, -0.5]], np.float32))
-    assert f"0 {y.view(np.uint32).item():08x} 0" in done.stdout + done.stderr
+    assert f"0 {y.view(np.uint32).item():08x} 0" in found
     write(tmp_path, kernel(TINY, "float32", FUSED, 1), interface_of(TINY, "float32", FUSED))
-    refused = subprocess.run([*avr, "-c", source], cwd=tmp_path, capture_output=True, text=True, check=False)
+    refused = subprocess.run(
+        [need("avr-gcc"), *avr.OPTIONS, "-c", source], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert "export with --target c99-muladd" in refused.stderr
 
 

@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import avr
 import numpy as np
 import pytest
 from artifacts import Artifacts
@@ -226,45 +227,11 @@ def test_c_has_the_bits(compiler: Sequence[str], tmp_path: Path, artifacts: Arti
     assert library.every_selftest() == library.every_integrity() == 0
 
 
-AVR_MAIN = """
-#include <avr/interrupt.h>
-#include <avr/sleep.h>
-#include <stdio.h>
-#include "every.h"
-
-static int put(char c, FILE *stream)
-{
-    (void)stream;
-    UDR0 = c;
-    while (!(UCSR0A & (1 << UDRE0))) { }
-    return 0;
-}
-
-static FILE out = FDEV_SETUP_STREAM(put, NULL, _FDEV_SETUP_WRITE);
-
-int main(void)
-{
-    UCSR0B = 1 << TXEN0;
-    stdout = &out;
-    printf("self-test %ld|", (long)every_selftest());
-    puts("");
-    cli();
-    sleep_enable();
-    sleep_cpu();
-    return 0;
-}
-"""
-
-
 @pytest.mark.hosts
 def test_a_processor_of_8_bits_has_the_bits(tmp_path: Path, artifacts: Artifacts, need: Need) -> None:
     bundle = artifacts.bundle(EVERY, target="c99", **STATED)
-    (tmp_path / "main.c").write_text(AVR_MAIN)
-    avr = [need("avr-gcc"), "-mmcu=atmega1284p", "-std=gnu99", "-Os", f"-I{bundle}"]
-    subprocess.run([*avr, bundle / "every.c", tmp_path / "main.c", "-o", tmp_path / "main.elf"], check=True)
-    simulated = [need("simavr"), "-m", "atmega1284p", "-f", "16000000", tmp_path / "main.elf"]
-    done = subprocess.run(simulated, capture_output=True, text=True, check=True, timeout=60)
-    assert "self-test 0|" in done.stdout + done.stderr
+    found = avr.printed(bundle / "every.c", 'printf("self-test %ld|", (long)every_selftest());', tmp_path, need)
+    assert "self-test 0|" in found
 
 
 INTEGER_ONLY = ("cortex-m0plus", "cortex-m3", "rv32imc", "rv32imac")
