@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,12 @@ settings.load_profile("unhurried")
 collect_ignore = ["libraries"]  # in an environment of their own: make verify-libraries
 
 Need = Callable[[str], str]
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what all tests import: each of its full searches would take a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
