@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from typing import Any, get_args
 
@@ -42,7 +41,7 @@ from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.fixed_point import check_words, fixed_kernels, record
 from kdpinn_edge.export.golden import golden_points
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
-from kdpinn_edge.export.measure.accuracy import N_ERROR, measured_errors
+from kdpinn_edge.export.measure.accuracy import N_ERROR, Values, measured_errors, values_of
 from kdpinn_edge.export.measure.resources import Usage
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import target as find_target
@@ -90,6 +89,10 @@ class Prepared:
         )
         return replace(self, toolchain=toolchain, interface=replace(self.interface, statement=statement))
 
+    def values(self, *, most_points: int = N_ERROR) -> dict[FunctionName, Values]:
+        """The functions at up to `most_points` points, where their errors are measured."""
+        return values_of(self.programs, self.references, self.interface.inputs, most_points=most_points)
+
     def errors(
         self, *, most_points: int = N_ERROR, max_relative_error: float = MAX_RELATIVE_ERROR
     ) -> dict[FunctionName, tuple[Errors, Errors | None]]:
@@ -100,19 +103,16 @@ class Prepared:
         """
         if not max_relative_error > 0:
             raise ExportError(f"max_relative_error is {max_relative_error}; expected: a share above 0, or infinity")
+        inputs, own = self.interface.inputs, self.values(most_points=most_points)
+        rounded = {name: given for name, given in self.given.items() if given is not self.programs[name]}
+        stored = values_of(
+            rounded if self.storage == "float16" else {}, self.references, inputs, most_points=most_points
+        )
         measured: dict[FunctionName, tuple[Errors, Errors | None]] = {}
-        for name, program in self.programs.items():
-            measure = partial(
-                measured_errors,
-                name,
-                reference=self.references[name],
-                inputs=self.interface.inputs,
-                most_points=most_points,
-            )
-            own = measure(program, against=IN_FLOAT64, max_relative_error=max_relative_error)
-            is_rounded = self.given[name] is not program and self.storage == "float16"
-            stored = measure(self.given[name], against=BEFORE_STORAGE) if is_rounded else None
-            measured[name] = own, stored
+        for name, values in own.items():
+            errors = measured_errors(name, values, inputs, IN_FLOAT64, max_relative_error=max_relative_error)
+            before = measured_errors(name, stored[name], inputs, BEFORE_STORAGE) if name in stored else None
+            measured[name] = errors, before
         return measured
 
     def manifest(

@@ -397,11 +397,23 @@ def test_bench_leaves_out_what_is_missing(exported: Path, tmp_path: Path, monkey
 
 @pytest.mark.usefixtures("brief")
 @pytest.mark.parametrize(("budget", "said", "exit_code"), [("10s", "10.0 s held", 0), ("1ns", "1.00 ns missed", 1)])
-def test_a_budget_is_kept_or_missed(budget: str, said: str, exit_code: int, exported: Path) -> None:
-    result = run("bench", exported, "--budget", budget, "--points", "20", "--percentile", "50")
+def test_a_budget_is_kept_or_missed(budget: str, said: str, exit_code: int, exported: Path, tmp_path: Path) -> None:
+    words = (
+        "bench",
+        exported,
+        "--budget",
+        budget,
+        "--points",
+        "20",
+        "--percentile",
+        "50",
+        "--out",
+        tmp_path / "record",
+    )
+    result = run(*words)
     assert result.exit_code == exit_code, result.output
     assert said in result.stdout
-    found = document("bench", exported, "--budget", budget, "--percentile", "50", exit_code=exit_code)
+    found = document(*words, "--resume", exit_code=exit_code)
     assert isinstance(found, dict)
     assert found["verdict"]["verdict"] == ("missed" if exit_code else "held")
 

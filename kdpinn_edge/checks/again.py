@@ -16,6 +16,7 @@ from kdpinn_edge.errors import BundleError, MisfitError, listing
 from kdpinn_edge.program.ir import Array, Program, columns
 
 if TYPE_CHECKING:
+    from kdpinn_edge.export.measure.accuracy import Values
     from kdpinn_edge.export.preparation import Prepared
 
 SAME_ERROR = 1e-6
@@ -41,6 +42,11 @@ class Again:
 
         again = prepare_again(self._manifest, self._programs, target=self._manifest.target.name)
         return again.with_toolchain(self._manifest.toolchain)
+
+    @cached_property
+    def _values(self) -> dict[FunctionName, Values]:
+        """The functions where their errors are measured."""
+        return self._model.values()
 
     def files(self) -> str:
         """The files beside the library, and that there are no others than an export writes."""
@@ -143,9 +149,7 @@ class Again:
         from kdpinn_edge.export.preparation import IN_FLOAT64
 
         stated, program = self._manifest.functions[function].errors, self._programs[function]
-        found = measured_errors(
-            function, program, self._model.references[function], self._manifest.inputs, stated.against
-        )
+        found = measured_errors(function, self._values[function], self._manifest.inputs, stated.against)
         if found.n_points != stated.n_points or stated.against != IN_FLOAT64:
             raise BundleError(
                 f"measured at {stated.n_points} points against {stated.against!r}; expected: {found.n_points} points, "
