@@ -14,7 +14,7 @@ import numpy as np
 
 from kdpinn_edge.certificates.cells import AXES, Cells
 from kdpinn_edge.certificates.enclosure import FIELDS, Bounds, Enclosure
-from kdpinn_edge.certificates.intervals import Places
+from kdpinn_edge.certificates.intervals import Mask, Places
 from kdpinn_edge.certificates.statement import is_safe
 from kdpinn_edge.program.ir import Array
 
@@ -106,7 +106,8 @@ def search(enclosure: Enclosure, lower: Array, upper: Array, most: int, report: 
         probed = worst[:: max(1, len(worst) // POINTS_PER_ROUND)]
         middle = 0.5 * cells.lower[probed] + 0.5 * cells.upper[probed]
         points.add(enclosure(middle, middle))
-        new = cells.cut(worst, _axes(bounds, width, worst, tries))
+        stuck = np.isfinite(excess) & (tries >= n_in)
+        new = cells.cut(worst, _axes(bounds, width, worst, stuck))
         bounds = _joined(bounds, enclosure(cells.lower[new], cells.upper[new]))
         excess = _excess(bounds, points, enclosure)
         before, count = np.repeat(hoped[worst], 2), np.repeat(tries[worst], 2)
@@ -139,13 +140,13 @@ def _width(cells: Cells, box: Array) -> Array:
     return share
 
 
-def _axes(bounds: Bounds, width: Array, which: Places, tries: Places) -> Places:
+def _axes(bounds: Bounds, width: Array, which: Places, stuck: Mask) -> Places:
     """The input along which to halve each cell: where outputs are the least linear.
 
-    It is the widest side where nothing says that, and where cutting each input once was of little use.
+    It is the widest side where nothing says that, and where a cell is stuck: such cuts were of little use.
     """
     bend, sides = bounds.bend[:, which].T, width[which]
-    told = (bend.max(axis=1) > 0) & (tries[which] < len(bounds.bend))
+    told = (bend.max(axis=1) > 0) & ~stuck[which]
     weight = np.where(told[:, None], bend, sides)
     weight = np.where(sides > 0, weight, -1.0)
     axes: Places = weight[:, : len(AXES)].argmax(axis=1)
