@@ -69,8 +69,8 @@ def source_coverage(manifest: Manifest, programs: Mapping[FunctionName, Program]
         said = _run([gcc, "--version"], folder).splitlines()[0]
         _run([gcc, "-std=c99", "-O0", "--coverage", source, "selftest_main.c", "-o", "selftest", "-lm"], folder)
         _run([str(folder / "selftest")], folder)
-        data = next(folder.glob(f"*{manifest.name}.gcda"))
-        report = json.loads(_run([gcov, "--json-format", "--stdout", "--branch-probabilities", data.name], folder))
+        counted = next(folder.glob(f"*{manifest.name}.gcda"))
+        report = json.loads(_run([gcov, "--json-format", "--stdout", "--branch-probabilities", counted.name], folder))
         (found,) = (each for each in report["files"] if each["file"] == source)
     return _counted(found["lines"], files[source].decode().splitlines(), said)
 
