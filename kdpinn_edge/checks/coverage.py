@@ -59,7 +59,7 @@ def source_coverage(manifest: Manifest, programs: Mapping[FunctionName, Program]
     files = {
         **c_files(model.interface),
         source: c_source(model.kernels[0], model.interface),
-        "selftest_main.c": MAIN.format(manifest.name).encode(),
+        "Main.c": MAIN.format(manifest.name).encode(),
     }
     with TemporaryDirectory(prefix="kdpinn_edge_") as name:
         folder = Path(name)
@@ -67,10 +67,11 @@ def source_coverage(manifest: Manifest, programs: Mapping[FunctionName, Program]
             (folder / file).write_bytes(data)
         gcc, gcov = map(str, tools)
         said = _run([gcc, "--version"], folder).splitlines()[0]
-        _run([gcc, "-std=c99", "-O0", "--coverage", source, "selftest_main.c", "-o", "selftest", "-lm"], folder)
-        _run([str(folder / "selftest")], folder)
-        counted = next(folder.glob(f"*{manifest.name}.gcda"))
-        report = json.loads(_run([gcov, "--json-format", "--stdout", "--branch-probabilities", counted.name], folder))
+        compiled, counted = f"{manifest.name}.o", f"{manifest.name}.gcda"
+        _run([gcc, "-std=c99", "-O0", "--coverage", "-c", source, "-o", compiled], folder)
+        _run([gcc, "--coverage", compiled, "Main.c", "-o", "Run", "-lm"], folder)
+        _run([str(folder / "Run")], folder)
+        report = json.loads(_run([gcov, "--json-format", "--stdout", "--branch-probabilities", counted], folder))
         (found,) = (each for each in report["files"] if each["file"] == source)
     return _counted(found["lines"], files[source].decode().splitlines(), said)
 

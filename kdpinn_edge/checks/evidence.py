@@ -31,7 +31,7 @@ from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.checks.check import CheckResult, check
 from kdpinn_edge.checks.coverage import Coverage, source_coverage
 from kdpinn_edge.display import facts_text, table_html
-from kdpinn_edge.errors import BundleError, MisfitError
+from kdpinn_edge.errors import BundleError, ExportError, MisfitError
 from kdpinn_edge.files import check_folder, write_whole
 from kdpinn_edge.reading import read_whole
 from kdpinn_edge.runtime.load import Key
@@ -238,7 +238,7 @@ def _coverage(directory: Path) -> Coverage | str:
     bundle = open_bundle(directory)
     try:
         return source_coverage(bundle.manifest, {each: bundle.program(each) for each in bundle.manifest.functions})
-    except MisfitError as error:
+    except (ExportError, MisfitError) as error:
         return str(error)
 
 
