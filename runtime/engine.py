@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from kdpinn_edge.derive.groups import Positions, hessian_columns, jacobian_colum
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.display import draw_function, facts_html, facts_text
 from kdpinn_edge.errors import DerivativeError, EngineError, did_you_mean
+from kdpinn_edge.runtime.bound import BoundCall
+from kdpinn_edge.runtime.room import check_room, no_room
 from kdpinn_edge.runtime.threads import RANGES_PER_THREAD, Threads, ranges
 
 if TYPE_CHECKING:
@@ -108,14 +110,14 @@ class Engine(ABC):
 
             slopes = engine.jacobian(x)[:, 0]
         """
-        return np.take(self._checked("jet", x, threads), self._jacobian_columns, axis=1)
+        return self._checked("jet", x, threads, self._jacobian_columns)
 
     def hessian(self, x: Array, *, threads: int = 1) -> Array:
         """The second derivatives of every output at x (n, n_in): a new array (n, n_out, n_in, n_in), symmetric.
 
         They are columns of `jet`, as in `jacobian`.
         """
-        return np.take(self._checked("jet", x, threads), self._hessian_columns, axis=1)
+        return self._checked("jet", x, threads, self._hessian_columns)
 
     def residual(self, x: Array, *, threads: int = 1) -> Array:
         """The residual of the equation at x (n, n_in), 0 for an exact solution: a new array (n, number of equations).
@@ -149,6 +151,7 @@ class Engine(ABC):
         x and y are checked here, once. Change the numbers in x between calls; each call reads them anew. Both arrays
         must be C-contiguous and must not overlap, and y must be writeable. The result keeps the engine, x and y alive.
         It writes to y: threads that call need a binding each. `threads` is as in `eval`, the split made here, once.
+        The call raises EngineError where y has been made read-only since; it cannot be pickled, as the engine can.
 
             step = engine.bind(x, y)
             while running:
@@ -173,7 +176,7 @@ class Engine(ABC):
             raise EngineError(f"y is read-only; expected: an array to write to, as in {allocate}")
         if np.may_share_memory(x, y):
             raise EngineError(f"x and y overlap; expected: separate memory. Allocate: {allocate}")
-        return self._bind_ranges(function, x, y, threads)
+        return self._bind_ranges(function, x, y, threads).run
 
     def torch(self) -> Callable[[Any], Any]:
         """The values as a function of PyTorch: tensors (…, n_in) of the precision on the CPU to (…, n_out).
@@ -223,10 +226,10 @@ class Engine(ABC):
         raise EngineError(f"{type(self).__name__} has no machine code; expected: load(bundle), or compile(model)")
 
     @abstractmethod
-    def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
+    def _bind(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
         """`bind` on one thread, for checked arrays."""
 
-    def _bind_for(self, function: FunctionName, p: Array, x: Array, y: Array) -> Callable[[], None]:
+    def _bind_for(self, function: FunctionName, p: Array, x: Array, y: Array) -> BoundCall:
         """`bind` on one thread for checked arrays, with the inputs p that are constant during a call beside x."""
         constant = [column.name in self.manifest.per_call for column in self.manifest.inputs]
         points = np.empty((len(x), self.n_in), self.dtype)
@@ -263,32 +266,47 @@ class Engine(ABC):
             )
         _check_array("x", x, self.manifest, varying)
         _check_threads(threads)
-        p, x = dense(p), dense(x)
-        y = np.empty((len(x), self.manifest.functions[function].n_out), self.dtype)
-        self._run(lambda points: self._bind_for(function, p, x[points], y[points]), len(x), threads)()
+        n_out = self.manifest.functions[function].n_out
+        check_room(len(x), len(x) * (n_out + copied(x)) * x.itemsize)
+        try:
+            p, x = dense(p), dense(x)
+            y = np.empty((len(x), n_out), self.dtype)
+            self._run(lambda x, y: self._bind_for(function, p, x, y), function, x, y, threads).run()
+        except MemoryError as error:
+            raise no_room(len(x)) from error
         return y
 
-    def _checked(self, function: FunctionName, x: Array, threads: int) -> Array:
+    def _checked(self, function: FunctionName, x: Array, threads: int, columns: Positions | None = None) -> Array:
+        """The function at x, or those of its columns."""
         check_function(self.manifest, function)
         check_points(self.manifest, x)
         _check_threads(threads)
-        return self._evaluate(function, dense(x), threads)
+        numbers = self.manifest.functions[function].n_out + (0 if columns is None else columns.size)
+        check_room(len(x), len(x) * (numbers + copied(x)) * x.itemsize)
+        try:
+            y = self._evaluate(function, dense(x), threads)
+            return y if columns is None else np.take(y, columns, axis=1)
+        except MemoryError as error:
+            raise no_room(len(x)) from error
 
     def _evaluate(self, function: FunctionName, x: Array, threads: int) -> Array:
         """The function at checked, C-contiguous, aligned points."""
         y = np.empty((len(x), self.manifest.functions[function].n_out), self.dtype)
-        self._bind_ranges(function, x, y, threads)()
+        self._bind_ranges(function, x, y, threads).run()
         return y
 
-    def _bind_ranges(self, function: FunctionName, x: Array, y: Array, threads: int) -> Callable[[], None]:
-        return self._run(lambda points: self._bind(function, x[points], y[points]), len(x), threads)
+    def _bind_ranges(self, function: FunctionName, x: Array, y: Array, threads: int) -> BoundCall:
+        return self._run(lambda x, y: self._bind(function, x, y), function, x, y, threads)
 
-    def _run(self, bind: Callable[[slice], Callable[[], None]], n: int, threads: int) -> Callable[[], None]:
-        """A call that makes those of `bind(points)` for all of n points, in ranges that the threads share."""
+    def _run(
+        self, bind: Callable[[Array, Array], BoundCall], function: str, x: Array, y: Array, threads: int
+    ) -> BoundCall:
+        """The call of `bind(x, y)`, made for ranges of the points that the threads share."""
         if threads == 1:
-            return bind(slice(None))
-        parts = ranges(n, threads * RANGES_PER_THREAD)
-        return partial(self._threads.run, [bind(points) for points in parts], threads)
+            return bind(x, y)
+        parts = ranges(len(x), threads * RANGES_PER_THREAD)
+        calls = [bind(x[points], y[points]).run for points in parts]
+        return BoundCall(self, function, self._threads.run, (calls, threads), y)
 
 
 def _apart(manifest: Manifest) -> tuple[list[Input], list[Input]]:
@@ -364,4 +382,9 @@ def _check_threads(threads: int) -> None:
 
 def dense(array: Array) -> Array:
     """Return `array`, or a C-contiguous and aligned copy where it is not so itself."""
-    return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
+    return array.copy(order="C") if copied(array) else array
+
+
+def copied(array: Array) -> int:
+    """How many numbers `dense` copies for each row of `array`."""
+    return 0 if array.flags.c_contiguous and array.flags.aligned else array.shape[1]

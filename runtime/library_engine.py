@@ -19,8 +19,10 @@ from kdpinn_edge.bundle.statement import statement_of
 from kdpinn_edge.bundle.symbols import FOR
 from kdpinn_edge.bundle.x86 import CHOOSING
 from kdpinn_edge.errors import BundleError, EngineError, MisfitError, listing
-from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points, dense
+from kdpinn_edge.runtime.bound import BoundCall
+from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points, copied, dense
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
+from kdpinn_edge.runtime.room import check_room, no_room
 from kdpinn_edge.runtime.sealed import SealedFile
 
 HEADER = Path(__file__).with_name("kdpinn_edge.h")
@@ -60,7 +62,11 @@ class CEngine(Engine):
     def outside(self, x: Array) -> int:
         """Count how many of the points x (n, n_in) lie outside the domain box."""
         check_points(self.manifest, x)
-        return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
+        check_room(len(x), len(x) * copied(x) * x.itemsize)
+        try:
+            return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
+        except MemoryError as error:
+            raise no_room(len(x)) from error
 
     def address(self, function: FunctionName = "eval") -> int:
         """The address of the C function NAME_eval, NAME_jet or NAME_residual, valid as long as the engine lives."""
@@ -71,23 +77,16 @@ class CEngine(Engine):
         """Whether code and constants in memory are those that were exported, by their CRC-32."""
         return int(self._integrity()) == 0
 
-    def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
-        points = self._ffi.from_buffer(self._buffer_type, x)
-        values = self._ffi.from_buffer(self._buffer_type, y, require_writable=True)
-        return self._call(function, self._functions[function], points, values, len(x))
+    def _bind(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
+        return self._call(function, self._functions[function], (x,), y)
 
-    def _bind_for(self, function: FunctionName, p: Array, x: Array, y: Array) -> Callable[[], None]:
-        given = [self._ffi.from_buffer(self._buffer_type, array) for array in (p, x)]
-        values = self._ffi.from_buffer(self._buffer_type, y, require_writable=True)
-        return self._call(f"{function}_for", self._per_call[function], *given, values, len(x))
+    def _bind_for(self, function: FunctionName, p: Array, x: Array, y: Array) -> BoundCall:
+        return self._call(f"{function}_for", self._per_call[function], (p, x), y)
 
-    def _call(self, function: str, evaluate: Any, *arguments: Any) -> Callable[[], None]:
-        def call() -> None:
-            if code := evaluate(*arguments):
-                name = f"{self.manifest.name}_{function}"
-                raise EngineError(f"{name} returned {code}; kdpinn_edge.h says what that means")
-
-        return call
+    def _call(self, function: str, evaluate: Any, given: tuple[Array, ...], y: Array) -> BoundCall:
+        read = [self._ffi.from_buffer(self._buffer_type, array) for array in given]
+        written = self._ffi.from_buffer(self._buffer_type, y, require_writable=True)
+        return BoundCall(self, function, evaluate, (*read, written, len(y)), y)
 
     def _compare(self, model: Any) -> None:
         """The library's own description against the manifest."""

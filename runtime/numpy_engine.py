@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.bundle.read import Bundle
 from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.runtime.bound import BoundCall
 from kdpinn_edge.runtime.engine import Array, Engine
 
 
@@ -32,10 +32,9 @@ class NumpyEngine(Engine):
     def __reduce__(self) -> tuple[Any, ...]:
         return NumpyEngine, (self._bundle,)
 
-    def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
-        program = self._programs[function]
+    def _bind(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
+        return BoundCall(self, function, _store, (self._programs[function], x, y), y)
 
-        def call() -> None:
-            y[...] = program(x)
 
-        return call
+def _store(program: NumpyProgram, x: Array, y: Array) -> None:
+    y[...] = program(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -103,11 +104,26 @@ def test_forward_mode_of_torch_is_refused(engine: Engine, differentiate: Callabl
         (torch.zeros((), dtype=torch.float64), r"shape \(\)"),
         (torch.zeros(4, 3, dtype=torch.float64, device="meta"), "is on meta; expected: a tensor on the CPU"),
         (X, "is a ndarray; expected: a tensor"),
+        (torch.tensor(X).to_sparse(), r"the layout torch.sparse_coo; expected: a dense tensor, as in x.to_dense\(\)"),
+        (torch.zeros(1, 3).double().expand(2**40, 3), "points take .* GiB of new memory"),
+        (torch.zeros(4, 3).double().expand(2**40, 4, 3).transpose(0, 1), "points take .* GiB of new memory"),
     ],
 )
 def test_what_torch_cannot_be_given(engine: Engine, x: Any, fault: str) -> None:
     with pytest.raises(EngineError, match=fault):
         engine.torch()(x)
+
+
+def test_torch_takes_a_view_that_is_negated(engine: Engine) -> None:
+    view = torch.complex(torch.zeros(X.shape).double(), torch.tensor(X)).conj().imag
+    assert view.is_neg()
+    assert same_bits(engine.torch()(view).numpy(), engine(-X))
+
+
+@pytest.mark.usefixtures("x64")
+def test_functions_of_frameworks_travel_as_the_engine_does(engine: Engine) -> None:
+    for function, x in ((engine.torch(), torch.tensor(X)), (engine.jax(), jnp.array(X))):
+        assert same_bits(np.asarray(pickle.loads(pickle.dumps(function))(x)), engine(X))  # noqa: S301
 
 
 def test_derivatives_that_are_not_there_are_named(engine: Engine, valued: Engine) -> None:
