@@ -46,6 +46,14 @@ def check_words(
         raise ExportError(f"arithmetic int16 does not go with {'; nor with '.join(found)}. Leave it out, or int16")
 
 
+def bits_of(
+    references: Mapping[FunctionName, NumpyProgram],
+) -> dict[FunctionName, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The fraction bits of the inputs and of the outputs of each function in integers."""
+    made = {function: each.fixed for function, each in references.items()}
+    return {function: (fixed.x_bits, fixed.y_bits) for function, fixed in made.items() if fixed is not None}
+
+
 def fixed_kernels(
     interface: Interface,
     references: Mapping[FunctionName, NumpyProgram],
@@ -85,7 +93,8 @@ def record(
     ]
     in_float32 = NumpyProgram(program, interface.precision, profile)(x)
     pairs = [(steps[0], in_float32), *pairwise(steps)]
-    return FixedPointRecord(fixed.x_bits, fixed.y_bits, *(_part(b - a) for a, b in pairs))
+    float32, weights, functions, sums = (_part(b - a) for a, b in pairs)
+    return FixedPointRecord(fixed.x_bits, fixed.y_bits, float32, weights, functions, sums)
 
 
 def _part(difference: NDArray[Any]) -> Part:

@@ -168,6 +168,10 @@ class _Frame:
                 return x[detail : (detail or 0) + 1]
             case "first", [a, b]:
                 return np.where(np.arange(L) < detail, a, b)
+            case "word", [x]:
+                return x.astype(np.int32)
+            case "integer", [x]:
+                return x.astype(np.int64)
             case "sign", [x]:
                 return np.where(x < 0, -1, 0).astype(x.dtype)
             case "top", [x]:

@@ -56,7 +56,15 @@ SCALARS: Mapping[Scalar, ir.Type] = {
     "int64": ir.IntType(64),
     "bool": ir.IntType(1),
 }
-BYTES: Mapping[Scalar, int] = {"float16": 2, "float32": 4, "float64": 8, "bits16": 2, "bits32": 4, "bits64": 8}
+BYTES: Mapping[Scalar, int] = {
+    "float16": 2,
+    "float32": 4,
+    "float64": 8,
+    "bits16": 2,
+    "bits32": 4,
+    "bits64": 8,
+    "int32": 4,
+}
 I32 = ir.IntType(32)
 
 
@@ -507,6 +515,8 @@ METHODS: Mapping[str, Callable[..., ir.Value]] = {
     "less": Emitter._less,
     "bits": Emitter._bitcast,
     "from_bits": Emitter._bitcast,
+    "word": Emitter._bitcast,
+    "integer": Emitter._bitcast,
     "splat": Emitter._splat,
     "lane": Emitter._lane,
     "first": Emitter._first,

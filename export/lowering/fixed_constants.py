@@ -28,7 +28,9 @@ from kdpinn_edge.numerics.fixed_point.tables import EXP2, SIN, TANH, Table
 
 TABLES = {"tanh": TANH, "sigmoid": TANH, "sin": SIN, "cos": SIN, "exp": EXP2}
 WIDE_TABLES, NARROW_TABLES = "TABLES", "SHORT_TABLES"
-FLOAT, WORD = Type("float32"), Type("bits32")
+READING = ("fixed", "held")
+"""The words that read the points: their bounds are numbers in the code."""
+WORD = Type("bits32")
 
 
 class FixedConstants:
@@ -51,7 +53,7 @@ class FixedConstants:
             table = TABLES.get(call.word)
             if table is not None and table.name not in self._polynomials:
                 self._polynomials[table.name] = self._polynomial(table)
-            for each in call.arguments if call.word != "fixed" else ():
+            for each in call.arguments if call.word not in READING else ():
                 if isinstance(each, np.ndarray) and uniform(each) is None and each.tobytes() not in self._found:
                     self._found[each.tobytes()] = Place(buffer, self._put(buffer, each.ravel().tolist()))
 
@@ -93,7 +95,10 @@ class FixedConstants:
     @property
     def numbers(self) -> dict[str, NDArray[Any]]:
         """What the arrays hold; those that hold nothing are left out."""
-        found = {name: np.array(each, "i2" if name == NARROW_TABLES else "i4") for name, each in self._numbers.items()}
+        found = {
+            name: np.array(each, "i8").astype("i2" if name == NARROW_TABLES else "u4")
+            for name, each in self._numbers.items()
+        }
         return {name: array for name, array in found.items() if array.size}
 
 

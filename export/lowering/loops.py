@@ -373,6 +373,8 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
     "sign": (1, _bits),
     "opaque": (1, lambda i: _bits(i) if i.lanes == 1 else None),
     "bits": (1, lambda x: x.of(BITS_OF[x.scalar]) if x.scalar in BITS_OF else None),
+    "word": (1, lambda i: i.of("bits32") if i.scalar == "int32" else None),
+    "integer": (1, lambda i: i.of("int32") if i.scalar == "bits32" else None),
     "from_bits": (1, lambda i: i.of(FLOAT_OF[i.scalar]) if i.scalar in FLOAT_OF else None),
     "less": (2, lambda a, b: a.of("bool") if _same(a, b) and a.scalar != "bool" else None),
     "at_most": (2, lambda a, b: a.of("bool") if _floats(a, b) else None),
@@ -394,6 +396,7 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
 compiler computes ahead of time. Of integers, `ilshr` shifts zeros in from the left, `top` is as many of the upper bits
 as its detail says, `sign` is all ones where a word is negative and zero elsewhere, of which no compiler makes a branch,
 `imul` is the lower word of a product, and `mulh` the upper word of one with signs; `less` takes the signs of bits, too.
+`word` makes bits of an integer of the caller, and `integer` the other way round.
 The others are the lane vocabulary of `lanes.py`.
 """
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.export.lowering.fixed_constants import FLOAT, WORD, FixedConstants, do, uniform
+from kdpinn_edge.export.lowering.fixed_constants import WORD, FixedConstants, do, uniform
 from kdpinn_edge.export.lowering.loops import (
     Buffer,
     Code,
@@ -21,6 +21,7 @@ from kdpinn_edge.export.lowering.loops import (
     Linear,
     Load,
     Number,
+    Scalar,
     Symbol,
     Type,
     apply,
@@ -54,8 +55,10 @@ class _Fixed:
         self.type = Type("bits32", lanes)
         self.points = Symbol("m", 32, least=1, most=lanes) if batch else None
         count = linear(self.points) if self.points else Linear(1)
-        self.x = Buffer("x", "float32", count * fixed.n_in, constant=True)
-        self.y = Buffer("y", "float32", count * fixed.n_out)
+        self.on_integers = fixed.calls[-1].word == "integers"
+        self.scalar: Scalar = "int32" if self.on_integers else "float32"
+        self.x = Buffer("x", self.scalar, count * fixed.n_in, constant=True)
+        self.y = Buffer("y", self.scalar, count * fixed.n_out)
         self.s = Buffer("s", "bits32", Linear(0), scratch=True)
         self.at = places(fixed)
 
@@ -69,7 +72,7 @@ class _Fixed:
             steps.append(code.body)
         load, store = Code(), Code(narrow=self.narrow)
         self._load(load)
-        self._floats(store, self.fixed.calls[-1])
+        (self._integers if self.on_integers else self._floats)(store, self.fixed.calls[-1])
         self.s.size = Linear(self.at[""] * self.L)
         return Schedule(self.x, self.y, self.s, load.body, steps, store.body)
 
@@ -78,15 +81,19 @@ class _Fixed:
         n_in = self.fixed.n_in
         if self.points is None:
             for c in range(n_in):
-                code.store(self.s, Linear(c), apply("bits", Load(FLOAT, self.x, Linear(c))))
+                code.store(self.s, Linear(c), self._word(Linear(c)))
             return
         with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
             for c in range(n_in):
-                value = apply("bits", Load(FLOAT, self.x, place(c, (n_in, i))))
+                value = self._word(place(c, (n_in, i)))
                 code.store(self.s, place(c * self.L, (1, i)), value)
         with code.counting("i", linear(self.points), Linear(self.L), bits=32) as i:
             for c in range(n_in):
                 code.store(self.s, place(c * self.L, (1, i)), Number(WORD, 0))
+
+    def _word(self, at: Linear) -> Expr:
+        """A number of x as a word."""
+        return apply("word" if self.on_integers else "bits", Load(Type(self.scalar), self.x, at))
 
     def _row(self, name: str, j: Symbol | int) -> Linear:
         return place(self.at[name] * self.L, (self.L, j))
@@ -124,6 +131,15 @@ class _Fixed:
             found = self.let(code, "value", self.signed(self.least(code, found, LARGEST_INPUT), sign))
             found = self.least(code, self.most(code, found, int(lower[c])), int(upper[c]))
             code.store(self.s, self._row(call.out, c), found)
+
+    def held(self, code: Code, call: Call) -> None:
+        _, start, lower, upper = call.arguments
+        for c in range(call.size):
+            value = self.let(code, "value", Load(self.type, self.s, Linear((start + c) * self.L)))
+            below = self.let(code, "below", self.below(value, int(lower[c])))
+            value = self.let(code, "most", self.chosen(below, int(lower[c]), value))
+            below = self.let(code, "below", self.below(value, int(upper[c])))
+            code.store(self.s, self._row(call.out, c), self.chosen(below, value, int(upper[c])))
 
     def affine(self, code: Code, call: Call) -> None:
         x, weight, bias = call.arguments
@@ -179,7 +195,7 @@ class _Fixed:
             p = self.let(code, "p", self.shifted(self._read(a, j), a_by))
             q = self.let(code, "q", self.shifted(self._read(b, j), b_by))
             chosen = apply("sign", self.do("isub", 0, self._read(c, j)))
-            return self.do("ixor", self.do("iand", self.do("ixor", p, q), chosen), q)
+            return self.chosen(chosen, p, q)
 
         self.each(code, call, value)
 
@@ -249,18 +265,27 @@ class _Fixed:
         for name, fraction in zip(call.arguments[1::2], call.arguments[2::2], strict=True):
             for c in range(self._size(name)):
                 bits = self._float(code, self._read(name, c), fraction)
-                bits = self.do("ixor", self.do("iand", self.do("ixor", bits, NAN), mask), bits)
+                bits = self.chosen(mask, NAN, bits)
                 self._store(code, bits, column)
+                column += 1
+
+    def _integers(self, code: Code, call: Call) -> None:
+        """The results as they are."""
+        column = 0
+        for name in call.values:
+            for c in range(self._size(name)):
+                self._store(code, self._read(name, c), column)
                 column += 1
 
     def _store(self, code: Code, bits: Expr, column: int) -> None:
         """Store a column of y; of several points by way of the row that held x, which nothing reads any more."""
+        result = "integer" if self.on_integers else "from_bits"
         if self.points is None:
-            code.store(self.y, Linear(column), apply("from_bits", bits))
+            code.store(self.y, Linear(column), apply(result, bits))
             return
         code.store(self.s, Linear(0), bits)
         with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
-            number = apply("from_bits", Load(WORD, self.s, place(0, (1, i))))
+            number = apply(result, Load(WORD, self.s, place(0, (1, i))))
             code.store(self.y, place(column, (self.fixed.n_out, i)), number)
 
     def _float(self, code: Code, value: Expr, fraction: int) -> Expr:
@@ -304,6 +329,14 @@ class _Fixed:
         less = self.let(code, "d", self.do("isub", a, b))
         return self.let(code, "least", self.do("iadd", self.do("iand", less, apply("sign", less)), b))
 
+    def below(self, a: Expr, b: int) -> Expr:
+        """All ones where a < b, for any word a: where both have one sign, a - b is a word."""
+        return apply("sign", self.do("ior" if b >= 0 else "iand", a, self.do("isub", a, b)))
+
+    def chosen(self, mask: Expr, a: Expr | int, b: Expr | int) -> Expr:
+        """The word a where the mask is all ones, b where it is zero."""
+        return self.do("ixor", self.do("iand", self.do("ixor", a, b), mask), b)
+
     def most(self, code: Code, a: Expr, b: int) -> Expr:
         """The larger one, where a - b is a word."""
         more = self.let(code, "d", self.do("isub", a, b)) if b else a
@@ -313,6 +346,7 @@ class _Fixed:
 
 WORDS: dict[str, Callable[[_Fixed, Code, Call], None]] = {
     "fixed": _Fixed.fixed_input,
+    "held": _Fixed.held,
     "affine": _Fixed.affine,
     "scale": _Fixed.scale,
     "move": _Fixed.move,

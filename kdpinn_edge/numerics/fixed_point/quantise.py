@@ -86,7 +86,9 @@ def quantise(program: Program, lower: Sequence[float], upper: Sequence[float]) -
         value = known[var.name]
         given += [value.name, value.fraction]
     calls = (*walk.calls, Call("y", program.n_out, "floats", tuple(given)))
-    return FixedPoint(program.n_in, program.n_out, calls, walk.parameters)
+    x_bits = tuple(call.arguments[2] for call in walk.calls if call.word == "fixed" for _ in range(call.size))
+    y_bits = tuple(known[var.name].fraction for var in program.outputs for _ in range(var.size))
+    return FixedPoint(program.n_in, program.n_out, calls, walk.parameters, x_bits, y_bits)
 
 
 class _Walk:

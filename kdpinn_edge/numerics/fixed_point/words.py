@@ -60,6 +60,11 @@ def fixed(x: NDArray[np.float32], start: int, fraction: int, lower: Words, upper
     return np.clip(found, lower[:, None], upper[:, None])
 
 
+def held(x: NDArray[np.int32], start: int, lower: Words, upper: Words) -> Words:
+    """The rows of x from `start` on, which are words already, held from `lower` to `upper`."""
+    return np.clip(x[start : start + len(lower)].astype(np.int64), lower[:, None], upper[:, None])
+
+
 def affine(x: Words, weight: Words, bias: Words) -> Words:
     """Σ high(weight, x) + bias, in any order: no sum leaves a word."""
     total = np.repeat(bias[:, None], x.shape[1], axis=1)
@@ -158,6 +163,11 @@ def polynomial(table: Table, u: Words) -> Words:
 def wrapped(x: Words) -> Words:
     """The word that x leaves of itself in 32 bits."""
     return ((x + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+
+
+def integers(*values: Words) -> NDArray[np.int32]:
+    """The rows of the values, one after another, as they are."""
+    return np.concatenate(values).astype(np.int32)
 
 
 def floats(x: NDArray[np.float32], *values: Any) -> NDArray[np.float32]:
