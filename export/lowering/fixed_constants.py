@@ -24,9 +24,9 @@ from kdpinn_edge.export.lowering.loops import (
     apply,
 )
 from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
 
-TABLES = {"tanh": TANH, "sigmoid": TANH, "sin": SIN, "cos": SIN, "exp": EXP2}
+TABLES = {"tanh": TANH, "sigmoid": TANH, "sin": SIN, "cos": SIN, "exp": EXP2, "lorentzian": RECIPROCAL}
 WIDE_TABLES, NARROW_TABLES = "TABLES", "SHORT_TABLES"
 READING = ("fixed", "held")
 """The words that read the points: their bounds are numbers in the code."""

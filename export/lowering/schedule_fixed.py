@@ -31,7 +31,7 @@ from kdpinn_edge.export.lowering.loops import (
 )
 from kdpinn_edge.export.lowering.schedule import Schedule
 from kdpinn_edge.numerics.fixed_point.calls import INPUT, Call, FixedPoint
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
 from kdpinn_edge.numerics.fixed_point.words import (
     HALF,
     HIDDEN,
@@ -41,6 +41,7 @@ from kdpinn_edge.numerics.fixed_point.words import (
     NAN,
     PER_TURN,
     QUARTER_TURN,
+    STEPS,
 )
 
 
@@ -251,6 +252,27 @@ class _Fixed:
 
         self.each(code, call, value)
 
+    def lorentzian(self, code: Code, call: Call) -> None:
+        x, by, one = call.arguments
+
+        def value(j: Symbol | int) -> Expr:
+            full = self.let(code, "full", self.shifted(self._read(x, j), by))
+            size = self.do("iadd", apply("mulh", full, full), 1 << one)
+            digits, right = self._normalised(code, size, "right", 31 - one, 31 - one)
+            return self.do("ilshr", self._polynomial(code, RECIPROCAL, self.do("ishl", digits, 1)), right)
+
+        self.each(code, call, value)
+
+    def _normalised(self, code: Code, value: Expr, name: str, count: int, most: int) -> tuple[Expr, Expr]:
+        """A word without a sign, shifted by up to `most` bits until its upper one is set, and `count` less so many."""
+        size, left = code.let("size", value, changes=True), code.let(name, self.number(count), changes=True)
+        for step in (each for each in STEPS if each <= most):
+            small = apply("sign", self.do("isub", self.do("ilshr", Get(size), 32 - step), 1))
+            by = self.let(code, "by", self.do("iand", small, step))
+            code.set(size, apply("ishl", Get(size), by))
+            code.set(left, apply("isub", Get(left), by))
+        return Get(size), Get(left)
+
     def _polynomial(self, code: Code, table: Table, u: Expr) -> Expr:
         """The value of a table at u, with 31 fraction bits."""
         return self.let(code, "value", apply("call", u, detail=self.constants.polynomial(table)))
@@ -291,15 +313,9 @@ class _Fixed:
     def _float(self, code: Code, value: Expr, fraction: int) -> Expr:
         value = self.let(code, "value", value)
         sign = self.let(code, "sign", apply("sign", value))
-        size = code.let("size", self.signed(value, sign), changes=True)
-        exponent = code.let("exponent", self.number(157 - fraction), changes=True)
-        for step in (16, 8, 4, 2, 1):
-            small = apply("sign", self.do("isub", self.do("ilshr", Get(size), 32 - step), 1))
-            by = self.let(code, "by", self.do("iand", small, step))
-            code.set(size, apply("ishl", Get(size), by))
-            code.set(exponent, apply("isub", Get(exponent), by))
-        digits = self.do("iadd", self.do("ishl", Get(exponent), 23), self.do("ilshr", Get(size), 8))
-        some = self.do("iand", digits, apply("sign", Get(size)))
+        size, exponent = self._normalised(code, self.signed(value, sign), "exponent", 157 - fraction, 31)
+        digits = self.do("iadd", self.do("ishl", exponent, 23), self.do("ilshr", size, 8))
+        some = self.do("iand", digits, apply("sign", size))
         return self.let(code, "number", self.do("ior", some, self.do("iand", sign, -(1 << 31))))
 
     def do(self, operation: str, *operands: Expr | int) -> Expr:
@@ -359,6 +375,7 @@ WORDS: dict[str, Callable[[_Fixed, Code, Call], None]] = {
     "sin": _Fixed.wave,
     "cos": _Fixed.wave,
     "exp": _Fixed.exp,
+    "lorentzian": _Fixed.lorentzian,
 }
 
 
