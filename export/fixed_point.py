@@ -16,7 +16,7 @@ from kdpinn_edge.export.lowering.fixed_kernel import make_fixed_kernel
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.measure.accuracy import error_points
 from kdpinn_edge.export.targets.interface import Interface
-from kdpinn_edge.export.targets.table import TARGETS
+from kdpinn_edge.export.targets.table import TARGETS, Target
 from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
 from kdpinn_edge.numerics.fixed_point.parts import with_rounded_weights
 from kdpinn_edge.numerics.reference import NumpyProgram
@@ -67,6 +67,7 @@ def fixed_kernels(
             {function: each.fixed for function, each in references.items() if each.fixed is not None},
             variant.vectors(interface.precision).lanes,
             narrow=interface.target.pointer_bits == 32,
+            rows_at_once=rows_at_once(variant),
             lower=np.array(interface.lower),
             upper=np.array(interface.upper),
             golden_x=golden_x,
@@ -101,3 +102,9 @@ def _part(difference: NDArray[Any]) -> Part:
     return Part(
         tuple(map(float, np.abs(difference).max(axis=0))), tuple(map(float, np.sqrt(np.mean(difference**2, axis=0))))
     )
+
+
+def rows_at_once(target: Target) -> int:
+    """How many rows of a layer are summed at once: as many as registers hold, with two sums for each."""
+    vectors = target.vectors("float32")
+    return vectors.registers // 4 if target.multiplies_in_pairs and vectors.lanes > 1 else 0

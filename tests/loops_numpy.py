@@ -168,10 +168,6 @@ class _Frame:
                 return x[detail : (detail or 0) + 1]
             case "first", [a, b]:
                 return np.where(np.arange(L) < detail, a, b)
-            case "word", [x]:
-                return x.astype(np.int32)
-            case "integer", [x]:
-                return x.astype(np.int64)
             case "sign", [x]:
                 return np.where(x < 0, -1, 0).astype(x.dtype)
             case "top", [x]:
@@ -197,4 +193,9 @@ OF_COUNTS: Mapping[str, Callable[..., Any]] = {
     "imul": np.multiply,
     "ilshr": lambda i, n: (i.view(np.uint32) >> n.view(np.uint32)).view(np.int32),
     "mulh": lambda a, b: ((a.astype(np.int64) * b) >> 32).astype(np.int32),
+    "mule": lambda a, b: (a[::2].astype(np.int64) * b[::2]).view(np.int32),
+    "mulo": lambda a, b: (a[::2].astype(np.int64) * b[1::2]).view(np.int32),
+    "uppers": lambda even, odd: np.stack([even[1::2], odd[1::2]], axis=1).ravel(),
+    "word": lambda x: x.astype(np.int32),
+    "integer": lambda x: x.astype(np.int64),
 }

@@ -92,7 +92,7 @@ def of(program: Program, lower: float = -1.0, upper: float = 1.0) -> FixedPoint:
     return quantise(program, [lower] * program.n_in, [upper] * program.n_in)
 
 
-def kernel_of(program: Program, fixed: FixedPoint, lanes: int) -> Kernel:
+def kernel_of(program: Program, fixed: FixedPoint, lanes: int, rows_at_once: int) -> Kernel:
     golden_x = wild(program, 12, "float32")
     golden_x[np.isnan(golden_x)] = 0.5
     return make_fixed_kernel(
@@ -100,6 +100,7 @@ def kernel_of(program: Program, fixed: FixedPoint, lanes: int) -> Kernel:
         {"eval": fixed},
         lanes,
         narrow=lanes == 1,
+        rows_at_once=rows_at_once,
         lower=-np.ones(program.n_in),
         upper=np.ones(program.n_in),
         golden_x=golden_x,
@@ -127,8 +128,8 @@ def test_no_word_overflows_and_loops_and_module_have_the_bits(program: Program) 
     integers = fixed.on_integers(points)
     for row, float_row, bits in zip(integers, y.T, fixed.y_bits, strict=True):
         assert same_bits(words.floats(np.zeros_like(x.T), row[None].astype(np.int64), bits)[0, some], float_row[some])
-    for lanes in (1, 4):
-        kernel = kernel_of(program, fixed, lanes)
+    for lanes, rows_at_once in ((1, 0), (4, 0), (4, 3)):
+        kernel = kernel_of(program, fixed, lanes, rows_at_once)
         evaluated = [routine for function in kernel.evaluated.values() for routine in function.routines]
         machine = LoopMachine([*evaluated, kernel.selftest, kernel.outside], kernel.arrays)
         found = np.empty_like(y)

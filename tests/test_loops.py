@@ -268,7 +268,9 @@ def evaluated(value: Expr, memory: NDArray[Any]) -> tuple[NDArray[Any], NDArray[
     module = ir.Module("loops")
     pointer = ir.FloatType().as_pointer()
     builder = ir.IRBuilder(ir.Function(module, ir.FunctionType(ir.IntType(32), [pointer]), "f").append_basic_block())
-    emitter = Emitter(builder, Processor(64, in_order=False, fuses=True, selects=True, widens=True, multiplies=True))
+    emitter = Emitter(
+        builder, Processor(64, in_order=False, fuses=True, selects=True, widens=True, multiplies=True, in_pairs=True)
+    )
     emitter.bind(buffer, builder.function.args[0])
     emitter.emit(body)
     llvm.initialize_native_target()
@@ -298,11 +300,14 @@ def test_total_adds_by_halving(values: list[float], log2: int) -> None:
         np.testing.assert_array_equal(found[0], parts[0])
 
 
+PAIRS = ("mule", "mulo", "uppers")
 BITWISE = ("iadd", "isub", "ixor", "iand", "ior", "imul", "mulh")
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
-@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each != "call"])
+@pytest.mark.parametrize(
+    ("operation", "lanes"),
+    [(each, lanes) for each in OPERATIONS if each != "call" for lanes in (1, 4) if lanes > 1 or each not in PAIRS],
+)
 def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, lanes: int) -> None:
     """All but a call, which is written out."""
     memory = Buffer("s", "float32", Linear(12))
@@ -323,6 +328,7 @@ def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, 
         },
         **{name: apply("from_bits", i) for name in ("bits", "from_bits")},
         **{name: apply("from_bits", apply("word", apply("integer", i))) for name in ("word", "integer")},
+        **{name: apply("from_bits", apply(name, i, j)) for name in PAIRS if lanes > 1},
         **{name: apply("select", apply(name, a, b), one, zero) for name in ("less", "at_most")},
         "top": apply("from_bits", apply("top", i, detail=30)),
         "sign": apply("select", apply("equal", apply("sign", i), splat(Number(Type("bits32"), 0), lanes)), one, zero),
@@ -347,6 +353,7 @@ def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, 
             "from_bits",
             "word",
             "integer",
+            *PAIRS,
             "opaque",
             "ixor",
             "copysign",

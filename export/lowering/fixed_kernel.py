@@ -32,14 +32,18 @@ def make_fixed_kernel(
     lanes: int,
     *,
     narrow: bool,
+    rows_at_once: int = 0,
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
     golden_x: NDArray[Any],
     golden_y: Mapping[FunctionName, NDArray[Any]],
 ) -> Kernel:
-    """The kernel of the functions `programs` in fixed point, in registers of so many lanes; see `make_kernel`."""
-    numbers, names = FixedConstants(), _Names()
-    function = partial(_function, numbers=numbers, names=names, lanes=lanes, narrow=narrow)
+    """The kernel of the functions `programs` in fixed point, in registers of so many lanes; see `make_kernel`.
+
+    `rows_at_once` is that of `fixed_schedule`, for batches.
+    """
+    numbers, names = FixedConstants(in_rows=lanes > 1), _Names()
+    function = partial(_function, numbers=numbers, names=names, lanes=lanes, narrow=narrow, rows_at_once=rows_at_once)
     made = {name: function(name, each) for name, each in fixed.items()}
     integers = {name: function(FIXED.format(name), each.on_integers) for name, each in fixed.items()}
     points = fixed["eval"].points(golden_x.T)
@@ -65,10 +69,17 @@ def make_fixed_kernel(
 
 
 def _function(
-    name: str, fixed: FixedPoint, *, numbers: FixedConstants, names: _Names, lanes: int, narrow: bool
+    name: str,
+    fixed: FixedPoint,
+    *,
+    numbers: FixedConstants,
+    names: _Names,
+    lanes: int,
+    narrow: bool,
+    rows_at_once: int,
 ) -> Function:
     numbers.add(fixed, f"W_{name.upper()}")
-    batch = fixed_schedule(fixed, numbers, lanes, narrow=narrow, batch=True)
+    batch = fixed_schedule(fixed, numbers, lanes, narrow=narrow, batch=True, rows_at_once=rows_at_once)
     single = fixed_schedule(fixed, numbers, 1, narrow=narrow, batch=False)
     room = max(batch.scratch.size.base, single.scratch.size.base)
     evaluation = Evaluation(name, single.x.scalar, fixed.n_in, fixed.n_out, lanes, CROSSOVER, room, words="bits32")

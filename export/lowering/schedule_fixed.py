@@ -45,14 +45,33 @@ from kdpinn_edge.numerics.fixed_point.words import (
 )
 
 
-def fixed_schedule(fixed: FixedPoint, constants: FixedConstants, lanes: int, *, narrow: bool, batch: bool) -> Schedule:
-    """The kernel for up to `lanes` points, or for one."""
-    return _Fixed(fixed, constants, lanes, narrow=narrow, batch=batch).schedule()
+def fixed_schedule(
+    fixed: FixedPoint, constants: FixedConstants, lanes: int, *, narrow: bool, batch: bool, rows_at_once: int = 0
+) -> Schedule:
+    """The kernel for up to `lanes` points, or for one.
+
+    So many `rows_at_once` of a layer are summed from products of every second lane; with 0 they are summed one by one.
+    """
+    return _Fixed(fixed, constants, lanes, narrow=narrow, batch=batch, rows_at_once=rows_at_once).schedule()
+
+
+TERMS = (4, 3, 2, 1)
+"""How many terms of a sum a turn of its loop may have."""
 
 
 class _Fixed:
-    def __init__(self, fixed: FixedPoint, constants: FixedConstants, lanes: int, *, narrow: bool, batch: bool) -> None:
+    def __init__(
+        self,
+        fixed: FixedPoint,
+        constants: FixedConstants,
+        lanes: int,
+        *,
+        narrow: bool,
+        batch: bool,
+        rows_at_once: int,
+    ) -> None:
         self.fixed, self.constants, self.L, self.narrow = fixed, constants, lanes, narrow
+        self.rows_at_once = rows_at_once
         self.type = Type("bits32", lanes)
         self.points = Symbol("m", 32, least=1, most=lanes) if batch else None
         count = linear(self.points) if self.points else Linear(1)
@@ -145,12 +164,39 @@ class _Fixed:
     def affine(self, code: Code, call: Call) -> None:
         x, weight, bias = call.arguments
         n_out, n_in = weight.shape
+        if self.rows_at_once:
+            whole = n_out - n_out % self.rows_at_once
+            if whole:
+                with code.loop("j", 0, whole, self.rows_at_once) as j:
+                    self._rows(code, call, j, self.rows_at_once)
+            if whole < n_out:
+                self._rows(code, call, whole, n_out - whole)
+            return
         with code.loop("j", 0, n_out) as j:
             total = code.let("a", self.parameter(bias, (1, j)), changes=True)
             with code.loop("k", 0, n_in) as k:
                 product = apply("mulh", self.parameter(weight, (n_in, j), (1, k)), self._read(x, k))
                 code.set(total, apply("iadd", Get(total), product))
             code.store(self.s, self._row(call.out, j), Get(total))
+
+    def _rows(self, code: Code, call: Call, j: Symbol | int, rows: int) -> None:
+        """Rows of a layer from row j on, from products of even and of odd lanes whose upper halves are summed."""
+        x, weight, bias = call.arguments
+        n_in, zero = weight.shape[1], self.number(0)
+        sums = [[code.let(f"{side}{r}", zero, changes=True) for side in "eo"] for r in range(rows)]
+        terms = next(each for each in TERMS if n_in % each == 0)
+        with code.loop("k", 0, n_in, terms) as k:
+            for term in range(terms):
+                value = self.let(code, "x", Load(self.type, self.s, self._row(x, k) + term * self.L))
+                for r, pair in enumerate(sums):
+                    places = (n_in, j), (n_in, r), (1, k), (1, term)
+                    factor = self.let(code, "w", self.parameter(weight, *places))
+                    for total, product in zip(pair, ("mule", "mulo"), strict=True):
+                        code.set(total, apply("iadd", Get(total), apply(product, factor, value)))
+        for r, pair in enumerate(sums):
+            total = apply("uppers", *map(Get, pair))
+            to = place(self.at[call.out] * self.L, (self.L, j), (self.L, r))
+            code.store(self.s, to, apply("iadd", total, self.parameter(bias, (1, j), (1, r))))
 
     def scale(self, code: Code, call: Call) -> None:
         x, by, weight, bias = call.arguments
