@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -25,8 +26,9 @@ from test_c_source import COMPILERS, CLibrary, interface_of, write
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.emit_c import Source
-from kdpinn_edge.export.lowering.emit_llvm import Emitter
+from kdpinn_edge.export.lowering.emit_llvm import Emitter, constant_name
 from kdpinn_edge.export.lowering.emit_llvm import Machine as Processor
+from kdpinn_edge.export.lowering.fixed_constants import FixedConstants
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.lowering.loops import (
     BOOL,
@@ -60,6 +62,9 @@ from kdpinn_edge.export.lowering.loops import (
 )
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.targets.table import TARGETS
+from kdpinn_edge.numerics.fixed_point import words
+from kdpinn_edge.numerics.fixed_point.quantise import quantise
+from kdpinn_edge.numerics.fixed_point.tables import TANH
 from kdpinn_edge.numerics.lanes import profile
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Affine, Map, Program, Var
@@ -259,8 +264,10 @@ def test_symbols_of_one_name_are_two() -> None:
 # Operations
 
 
-def evaluated(value: Expr, memory: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A value of float32 that is calculated from the numbers in MEMORY: by LLVM, and under NumPy."""
+def evaluated(
+    value: Expr, memory: NDArray[Any], arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A value of float32 that is calculated from the numbers in MEMORY and in `arrays`: by LLVM, and under NumPy."""
     buffer = Buffer("s", "float32", Linear(memory.size))
     body = verify((Store(buffer, Linear(0), value), Return(Number(STATUS, 0))))
     routine = Routine("f", "", (buffer,), body, STATUS)
@@ -276,12 +283,17 @@ def evaluated(value: Expr, memory: NDArray[Any]) -> tuple[NDArray[Any], NDArray[
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(features=llvm.get_host_cpu_features().flatten())
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(module)), machine)
+    linked = llvm.parse_assembly(str(module))
+    for name, array in arrays.items():
+        numbers = ", ".join(f"i32 {number}" for number in array.tolist())
+        text = f"@{constant_name(name)} = constant [{array.size} x i32] [{numbers}]"
+        linked.link_in(llvm.parse_assembly(text))
+    engine = llvm.create_mcjit_compiler(linked, machine)
     engine.finalize_object()
     by_llvm, by_numpy = memory.copy(), memory.copy()
     assert ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(engine.get_function_address("f"))(by_llvm.ctypes.data) == 0
     with np.errstate(all="ignore"):
-        assert Machine([routine], {}).call("f", by_numpy) == 0
+        assert Machine([routine], arrays).call("f", by_numpy) == 0
     return by_llvm, by_numpy
 
 
@@ -298,6 +310,18 @@ def test_total_adds_by_halving(values: list[float], log2: int) -> None:
     total = apply("total", Load(Type("float32", 2**log2), Buffer("s", "float32", Linear(8)), Linear(0)))
     for found in evaluated(total, numbers):
         np.testing.assert_array_equal(found[0], parts[0])
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+def test_a_row_of_a_table_is_read_for_each_lane(lanes: int) -> None:
+    constants = FixedConstants(in_rows=True)
+    constants.add(quantise(mlp(1, 3, 1, 1), [-1.0], [1.0]), "W")
+    at = Load(Type("float32", lanes), Buffer("s", "float32", Linear(16)), Linear(0))
+    found = apply("from_bits", apply("call", apply("bits", at), detail=constants.polynomial(TANH)))
+    u = np.random.default_rng(lanes).integers(0, 2**32, 16)
+    expected = words.polynomial(TANH, u).astype(np.uint32)[:lanes]
+    for values in evaluated(found, u.astype(np.uint32).view(np.float32), {"TABLES": constants.numbers["TABLES"]}):
+        assert (values.view(np.uint32)[:lanes] == expected).all()
 
 
 PAIRS = ("mule", "mulo", "uppers")
