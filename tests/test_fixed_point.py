@@ -353,7 +353,7 @@ def test_the_smallest_student_of_burgers_is_ten_times_cheaper_than_by_soft_float
     found = manifest.fixed_point["eval"]
     assert found.x_bits == (29, 29)
     assert found.instructions is not None
-    assert found.instructions["1"] < counted["1"]
+    assert found.instructions["1"] <= MOST[target]
     assert max(part.rms[0] for part in (found.weights, found.functions, found.sums)) < found.float32.rms[0]
     command = [MACHINES[target][0], *MACHINES[target][1:], "-nostdlib", "-Wl,--gc-sections,-e,burgers_eval"]
     subprocess.run(
