@@ -194,9 +194,9 @@ class _Fixed:
                     for total, product in zip(pair, ("mule", "mulo"), strict=True):
                         code.set(total, apply("iadd", Get(total), apply(product, factor, value)))
         for r, pair in enumerate(sums):
-            total = apply("uppers", *map(Get, pair))
+            upper = apply("uppers", *map(Get, pair))
             to = place(self.at[call.out] * self.L, (self.L, j), (self.L, r))
-            code.store(self.s, to, apply("iadd", total, self.parameter(bias, (1, j), (1, r))))
+            code.store(self.s, to, apply("iadd", upper, self.parameter(bias, (1, j), (1, r))))
 
     def scale(self, code: Code, call: Call) -> None:
         x, by, weight, bias = call.arguments
