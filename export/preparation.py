@@ -31,6 +31,7 @@ from kdpinn_edge.bundle.manifest import (
     domain_fault,
 )
 from kdpinn_edge.bundle.statement import statement_sha256
+from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
 from kdpinn_edge.derive.per_call import check_per_call, split
@@ -38,7 +39,7 @@ from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.fixed_point import check_words, fixed_kernels, record
+from kdpinn_edge.export.fixed_point import bits_of, check_words, fixed_kernels, record
 from kdpinn_edge.export.golden import golden_points
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
 from kdpinn_edge.export.measure.accuracy import N_ERROR, Values, measured_errors, values_of
@@ -143,7 +144,14 @@ class Prepared:
             toolchain=self.toolchain,
             files=files or {},
             library=interface.library,
-            fixed_point=self.fixed_point({name: errors[name][0].n_points for name in self.programs}),
+            fixed_point={
+                name: replace(
+                    each,
+                    stack=usage.stacks.get(FIXED.format(name)),
+                    instructions=usage.instructions.get(FIXED.format(name)),
+                )
+                for name, each in self.fixed_point({name: errors[name][0].n_points for name in errors}).items()
+            },
         )
 
     def fixed_point(self, n_points: Mapping[FunctionName, int]) -> dict[FunctionName, FixedPointRecord]:
@@ -240,6 +248,7 @@ def prepare_functions(
     golden_x = golden_points(interface.inputs, programs, precision, profile, keeps_subnormals=keeps_subnormals)
     golden_y = {function: references[function](golden_x) for function in programs}
     if arithmetic == "int16":
+        interface = replace(interface, bits=bits_of(references))
         kernels = fixed_kernels(interface, references, golden_x, golden_y)
         prepared = Prepared(interface, "int32", programs, programs, references, outputs, equation, kernels, {})
         return prepared.with_toolchain(_toolchain())

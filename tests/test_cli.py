@@ -433,7 +433,10 @@ def test_the_frontier_is_printed(exported: Path) -> None:
         (["export", "{program}", "--out", "{new}"], "does not say what its library is called; add --name"),
         (["export", "{program}", "--out", "{new}", "--name", "double"], "'double' is taken by C"),
         (["export", "{program}", "--out", "{new}", "--name", "n", "--target", "pdp11"], "'pdp11' is unknown"),
-        (["export", "{program}", "--out", "{new}", "--precision", "float16"], "'float16' is not one of"),
+        (
+            ["export", "{program}", "--out", "{new}", "--precision", "float16"],
+            "for '--precision': 'float16' is not",
+        ),
         (["export", "{program}", "--out", "{bundle}", "--name", "net"], "replace the bundle by --force (in Python"),
         (["export", "{program}", "--out", "{program}", "--name", "net", "--force"], "is no folder; expected: a folder"),
         (["train", "heat", "--out", "{bundle}", "--force"], "already holds other files than those of a run (CM"),

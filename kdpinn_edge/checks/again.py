@@ -12,6 +12,7 @@ import numpy as np
 from kdpinn_edge.bundle.fixed_point import PARTS
 from kdpinn_edge.bundle.manifest import CASADI_LIBRARY, CASADI_SOURCE, PROGRAM_FILES, Errors, FunctionName
 from kdpinn_edge.bundle.read import Bundle
+from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.errors import BundleError, MisfitError, listing
 from kdpinn_edge.program.ir import Array, Program, columns
 
@@ -130,6 +131,10 @@ class Again:
         for name, function in manifest.functions.items():
             pairs[f"{name}: stack"] = usage.stacks.get(name), function.stack
             pairs[f"{name}: instructions"] = usage.instructions.get(name), function.instructions
+        for name, record in manifest.fixed_point.items():
+            form = FIXED.format(name)
+            pairs[f"{form}: stack"] = usage.stacks.get(form), record.stack
+            pairs[f"{form}: instructions"] = usage.instructions.get(form), record.instructions
         both = {what: pair for what, pair in pairs.items() if None not in pair}
         faults = [
             f"{what} is {here}, the manifest says {there}" for what, (here, there) in both.items() if here != there
