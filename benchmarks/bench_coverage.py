@@ -6,6 +6,8 @@ Reported are the share of ratios that lie within the interval that another run p
 both; the share of rows that `--compare` reports of equal runs; in how many runs a library that evaluates 10 % more
 points is found to be slower; whether a backend that computes something else was refused; and the announced seconds
 beside those that a run took. Exit 1 where a measure fails.
+
+Every process that is measured imports this file, so that it imports little.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,8 +38,6 @@ from kdpinn_edge.comparison.ratios import Ratio
 from kdpinn_edge.comparison.record import Record
 from kdpinn_edge.comparison.session import estimate_s, measure
 from kdpinn_edge.comparison.statistics import rows
-from kdpinn_edge.export.bundle import export_bundle
-from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.runtime import load
 
 MORE = 1.1
@@ -182,15 +184,12 @@ def main() -> None:
         parser.error(f"--repetitions {options.repetitions}; expected: at least 2, to compare one with another")
     longer = options.seconds / selection.QUICK_S
     protocol = replace(selection.QUICK, budget_s=options.seconds, turn_seconds=longer * selection.QUICK.turn_seconds)
-    model = find_model(options.model)
     found: dict[str, list[Record]] = {}
     seconds: dict[str, list[float]] = {}
     with TemporaryDirectory() as folder:
         bundle = Path(folder) / "model"
-        equation = model.problem.equation if model.problem else None
-        export_bundle(
-            model.program, bundle, name="model", inputs=model.inputs, outputs=model.outputs, equation=equation
-        )
+        export = ["export", options.model, "--name", "model", "--out", str(bundle)]
+        subprocess.run([sys.executable, "-m", "kdpinn_edge", *export], check=True, capture_output=True)  # noqa: S603
         chosen = configs(bundle, options.backend)
         announced_s = estimate_s(chosen, protocol)
         for k, n_load in product(range(options.repetitions), (0, options.load) if options.load else (0,)):

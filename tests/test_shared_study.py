@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import optuna
 import pytest
@@ -134,6 +136,17 @@ def test_options_that_do_not_go_with_a_database(options: list[str], message: str
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
+
+
+def test_workers_that_begin_at_once_make_one_database(tmp_path: Path) -> None:
+    together = Barrier(4)
+
+    def begin(_: int) -> None:
+        together.wait()
+        connect(url(tmp_path), HEARTBEAT_SECONDS, "a study", StudyError).engine.dispose()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(begin, range(4)))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from time import sleep
 from typing import Any
 
 import msgspec
@@ -16,7 +18,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy import Connection, Engine, event, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from kdpinn_edge.errors import KdpinnError
@@ -27,6 +29,8 @@ SHA256 = "sha256"
 PATIENCE = 4
 """A trial is taken up again when so many heartbeats are missing."""
 SQLITE_PATIENCE_SECONDS = 60
+TRIED_AGAIN, AGAIN_SECONDS = 3, 0.25
+"""How often a database that does not open is tried again, and the wait in between."""
 LARGEST = GIB
 """Bytes that a database in a file may have."""
 DAMAGE = (
@@ -56,13 +60,7 @@ def connect(url: str, heartbeat_seconds: int, of: str, error: type[KdpinnError])
         try:
             if on_sqlite:
                 _check_file(url, of, error)
-            storage = RDBStorage(
-                url,
-                {"connect_args": {"timeout": SQLITE_PATIENCE_SECONDS}} if on_sqlite else None,
-                heartbeat_interval=heartbeat_seconds,
-                grace_period=PATIENCE * heartbeat_seconds,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-            )
+            storage = _opened(url, heartbeat_seconds, {"timeout": SQLITE_PATIENCE_SECONDS} if on_sqlite else {})
         except (SQLAlchemyError, ImportError) as found:
             raise error(
                 f"{url!r} cannot be opened ({_first_line(found)}); expected: the URL of a database, as in "
@@ -71,6 +69,27 @@ def connect(url: str, heartbeat_seconds: int, of: str, error: type[KdpinnError])
     if on_sqlite:
         _write_from_the_start(storage.engine)
     return storage
+
+
+def _opened(url: str, heartbeat_seconds: int, connect_args: Mapping[str, Any]) -> RDBStorage:
+    """Open the database, with Optuna's tables in it.
+
+    Optuna looks for a table and then makes it: of two workers that begin at once one fails, and finds the other's
+    tables when it tries again.
+    """
+    storage = partial(
+        RDBStorage,
+        url,
+        {"connect_args": dict(connect_args)},
+        heartbeat_interval=heartbeat_seconds,
+        grace_period=PATIENCE * heartbeat_seconds,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+    )
+    for _ in range(TRIED_AGAIN):
+        with suppress(DBAPIError):
+            return storage()
+        sleep(AGAIN_SECONDS)
+    return storage()
 
 
 @contextmanager
