@@ -130,6 +130,7 @@ class OptimiserChoice(StrEnum):
     """The optimiser that follows Adam."""
 
     lm = "lm"
+    geodesic = "geodesic"
     ssbroyden = "ssbroyden"
     lbfgs = "lbfgs"
     soap = "soap"
