@@ -120,9 +120,8 @@ def test_torch_takes_a_view_that_is_negated(engine: Engine) -> None:
     assert same_bits(engine.torch()(view).numpy(), engine(-X))
 
 
-@pytest.mark.usefixtures("x64")
-def test_functions_of_frameworks_travel_as_the_engine_does(engine: Engine) -> None:
-    for function, x in ((engine.torch(), torch.tensor(X)), (engine.jax(), jnp.array(X))):
+def test_functions_of_frameworks_travel_as_the_engine_does(engine: Engine, jax: Any) -> None:
+    for function, x in ((engine.torch(), torch.tensor(X)), (engine.jax(), jax.numpy.array(X))):
         assert same_bits(np.asarray(pickle.loads(pickle.dumps(function))(x)), engine(X))  # noqa: S301
 
 
