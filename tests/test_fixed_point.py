@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from loops_numpy import Machine as LoopMachine
 from numpy.typing import NDArray
 from qemu import SEMIHOSTING
+from sampled import some
 from strategies import mlp, programs, wild
 
 from kdpinn_edge import zoo
@@ -57,9 +58,10 @@ from kdpinn_edge.program.verify import verify as check_program
 
 MEANINGS = {TANH: lambda x: np.tanh(8 * x), SIN: lambda x: np.sin(np.pi * x), EXP2: lambda x: 2.0 ** (x - 1)}
 STUDENTS = [name for name in zoo.names() if not name.endswith("teacher")]
+SOME = ("allen_cahn_small", "burgers_fast", "burgers_student", "fisher_kpp_small", "taylor_green_student")
 REFUSED = ("allen_cahn", "black_scholes", "burgers_fast")
-"""Problems whose hard conditions have a square root by Newton's iteration, whose range is not proved; and a model whose
-function has no words.
+"""Problems whose hard conditions have a square root by Newton's iteration, whose range is not proved, or functions that
+have no words; and a model whose activation has none.
 """
 
 
@@ -139,7 +141,7 @@ def test_no_word_overflows_and_loops_and_module_have_the_bits(program: Program) 
     assert np.abs(y - exact)[some].max(initial=0.0) <= 1e-4 * max(np.abs(exact[some]).max(initial=0.0), 1.0)
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", some(STUDENTS, SOME))
 def test_shipped_students_lose_less_than_they_are_worth(name: str) -> None:
     program, solves = simplify(read_program(zoo.program(name))), problem(name.rpartition("_")[0])
     if name.startswith(REFUSED):

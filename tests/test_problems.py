@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sampled import sampled
+from sampled import VARIED, sampled, some
 
 from kdpinn_edge.derive.names import Derivative, InputColumn, Names
 from kdpinn_edge.equation.arithmetic import MATH
@@ -29,7 +29,7 @@ BURGERS = problem("burgers")
 BURGERS_NU = problem("burgers_nu")
 
 
-@pytest.fixture(params=names())
+@pytest.fixture(params=some(names(), VARIED))
 def each(request: pytest.FixtureRequest) -> Problem:
     return problem(request.param)
 
@@ -259,6 +259,7 @@ def test_the_docs_name_every_problem() -> None:
 HELD = {
     "burgers": ["t = 0", "x = -1", "x = 0", "x = 1"],
     "burgers_nu": ["t = 0"],
+    "fisher_kpp": ["t = 0", "x = -5", "x = 10"],
     "heat": ["t = 0", "x = 0", "x = 1"],
     "wave": ["t = 0", "x = 0", "x = 1"],
     "kovasznay": ["x = -0.5", "x = 1", "y = -0.5", "y = 1.5"],
