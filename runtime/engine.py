@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import FUNCTIONS, FunctionName, Input, Manifest, Output
 from kdpinn_edge.bundle.probe import probed
+from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.derive.groups import Positions, hessian_columns, jacobian_columns
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.display import draw_function, facts_html, facts_text
@@ -29,6 +30,7 @@ Array = NDArray[Any]
 HOW_TO_EXPORT = {
     "jet": "export it with --derivatives \"u, u_x\", or export_bundle(…, derivatives=['u', 'u_x'])",
     "residual": "export it with --residual, or export_bundle(…, residual=problem)",
+    "fixed": "export it with --arithmetic int16, or export_bundle(…, arithmetic='int16')",
 }
 PER_CALL = "export it with --per-call \"nu\", or export_bundle(…, per_call=['nu'])"
 
@@ -146,6 +148,23 @@ class Engine(ABC):
         """The residual that `residual` gives, for inputs as in `eval_for`."""
         return self._checked_for("residual", p, x, threads)
 
+    def eval_fixed(self, x: Array, *, threads: int = 1) -> Array:
+        """The values in scaled integers, as in NAME_eval_fixed: x (n, n_in) of int32, a new array (n, n_out) of it.
+
+        A word q stands for q 2^-bits, with the bits of `manifest.fixed_point["eval"]`, whose `integers` and `numbers`
+        convert. Points beyond the domain are held in it. `threads` is as in `eval`. Raises EngineError where the model
+        was exported without --arithmetic int16.
+
+            scales = engine.manifest.fixed_point["eval"]
+            u = scales.numbers(engine.eval_fixed(scales.integers(x)))
+        """
+        return self._checked_fixed("eval", x, threads)
+
+    def jet_fixed(self, x: Array, *, threads: int = 1) -> dict[str, Array]:
+        """The derivatives that `jet` gives, in scaled integers as in `eval_fixed`."""
+        check_function(self.manifest, "jet")
+        return self._named(self._checked_fixed("jet", x, threads))
+
     def bind(self, x: Array, y: Array, *, function: FunctionName = "eval", threads: int = 1) -> Callable[[], None]:
         """A call without arguments that evaluates at x (n, n_in) and stores into y (n, n_out): for the tight loop.
 
@@ -237,6 +256,12 @@ class Engine(ABC):
         points[:, constant], points[:, ~np.array(constant)] = p, x
         return self._bind(function, points, y)
 
+    def _bind_fixed(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
+        """`bind` on one thread for checked arrays of scaled integers."""
+        raise EngineError(
+            f"{type(self).__name__} calculates with floats; expected: load(bundle), or load(bundle, engine='numpy')"
+        )
+
     @cached_property
     def _jacobian_columns(self) -> Positions:
         return self._in_jet(jacobian_columns)
@@ -259,7 +284,7 @@ class Engine(ABC):
     def _checked_for(self, function: FunctionName, p: Array, x: Array, threads: int) -> Array:
         check_function(self.manifest, function)
         constant, varying = _apart(self.manifest)
-        _check_kind("p", p, self.manifest, f"({len(constant)},)")
+        _check_kind("p", p, self.manifest, f"({len(constant)},)", self.manifest.precision)
         if p.shape != (len(constant),):
             raise EngineError(
                 f"p has shape {p.shape}; expected: ({len(constant)},), the inputs "
@@ -289,6 +314,21 @@ class Engine(ABC):
             return y if columns is None else np.take(y, columns, axis=1)
         except MemoryError as error:
             raise no_room(len(x)) from error
+
+    def _checked_fixed(self, function: FunctionName, x: Array, threads: int) -> Array:
+        if function not in self.manifest.fixed_point:
+            raise EngineError(f"the bundle of {self.manifest.name!r} calculates with floats: {HOW_TO_EXPORT['fixed']}")
+        _check_array("x", x, self.manifest, self.manifest.inputs, "int32")
+        _check_threads(threads)
+        n_out = self.manifest.functions[function].n_out
+        check_room(len(x), len(x) * (n_out + copied(x)) * x.itemsize)
+        try:
+            x = dense(x)
+            y = np.empty((len(x), n_out), np.int32)
+            self._run(lambda x, y: self._bind_fixed(function, x, y), FIXED.format(function), x, y, threads).run()
+        except MemoryError as error:
+            raise no_room(len(x)) from error
+        return y
 
     def _evaluate(self, function: FunctionName, x: Array, threads: int) -> Array:
         """The function at checked, C-contiguous, aligned points."""
@@ -341,9 +381,8 @@ def check_values(manifest: Manifest, function: FunctionName, y: Array) -> None:
     _check_array("y", y, manifest, manifest.functions[function].outputs)
 
 
-def _check_kind(name: str, array: Array, manifest: Manifest, shape: str) -> None:
-    """Whether it is a NumPy array of the precision; `shape` is what it should have."""
-    dtype = manifest.precision
+def _check_kind(name: str, array: Array, manifest: Manifest, shape: str, dtype: str) -> None:
+    """Whether it is a NumPy array of `dtype`; `shape` is what it should have."""
     if isinstance(array, np.ma.MaskedArray):
         raise EngineError(
             f"{name} is a masked array, and a library computes masked numbers like any other; expected: a plain array "
@@ -354,6 +393,11 @@ def _check_kind(name: str, array: Array, manifest: Manifest, shape: str) -> None
             f"{name} is a {type(array).__name__}; expected: a NumPy array {shape} of {dtype}, "
             f"as in np.asarray({name}, dtype=np.{dtype})"
         )
+    if array.dtype != dtype and dtype == "int32":
+        raise EngineError(
+            f"{name} has dtype {array.dtype}; expected: int32, words of {manifest.name!r}. Convert numbers: "
+            f"engine.manifest.fixed_point['eval'].integers({name})"
+        )
     if array.dtype != dtype:
         raise EngineError(
             f"{name} has dtype {array.dtype}; expected: {dtype}, the precision of {manifest.name!r}. "
@@ -361,9 +405,11 @@ def _check_kind(name: str, array: Array, manifest: Manifest, shape: str) -> None
         )
 
 
-def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[Input | Output]) -> None:
+def _check_array(
+    name: str, array: Array, manifest: Manifest, columns: Sequence[Input | Output], dtype: str | None = None
+) -> None:
     n_columns = len(columns)
-    _check_kind(name, array, manifest, f"(n, {n_columns})")
+    _check_kind(name, array, manifest, f"(n, {n_columns})", dtype or manifest.precision)
     if array.ndim != 2 or array.shape[1] != n_columns:
         fix = ""
         if array.shape == (n_columns,):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.bundle.read import Bundle
+from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.runtime.bound import BoundCall
 from kdpinn_edge.runtime.engine import Array, Engine
@@ -35,6 +37,9 @@ class NumpyEngine(Engine):
     def _bind(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
         return BoundCall(self, function, _store, (self._programs[function], x, y), y)
 
+    def _bind_fixed(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
+        return BoundCall(self, FIXED.format(function), _store, (self._programs[function].on_integers, x, y), y)
 
-def _store(program: NumpyProgram, x: Array, y: Array) -> None:
+
+def _store(program: Callable[[Array], Array], x: Array, y: Array) -> None:
     y[...] = program(x)

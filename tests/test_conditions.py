@@ -121,6 +121,7 @@ def test_least_squares_and_gradients_see_the_same_loss(kind: str) -> None:
     net, conditions = Pinn(of, (5, 4), seed=2), Conditions(of, 0.7)
     sheets, weights = conditions.drawn(torch.Generator().manual_seed(1), net.device), conditions.fixed
     r, J = conditions.linear(net, sheets, weights, 11)
+    assert torch.equal(conditions.residuals(net, sheets, weights, 11), r)
     loss = conditions.loss(net, sheets, weights)
     torch.testing.assert_close(r.square().sum() / 11, loss, rtol=1e-13, atol=0)
     theta = parameters_to_vector(net.parameters()).detach()
@@ -294,7 +295,7 @@ def test_an_unknown_is_found_with_its_standard_error_and_exported(tmp_path: Path
 
 
 @pytest.mark.filterwarnings("ignore::kdpinn_edge.errors.TrainingWarning")  # few steps, of which much is left
-@pytest.mark.parametrize("optimiser", ["ssbroyden", "lbfgs", "soap"])
+@pytest.mark.parametrize("optimiser", ["geodesic", "ssbroyden", "lbfgs", "soap"])
 def test_every_optimiser_lowers_the_loss_and_goes_on_where_it_was_stopped(optimiser: str, tmp_path: Path) -> None:
     of, _ = slope_and_noise()
     of = replace(of, soft=(replace(of.soft[0], weight="balanced"), of.soft[1]))

@@ -28,7 +28,7 @@ from kdpinn_edge.training.optimisers import (
 )
 
 QUASI_NEWTON = {"ssbroyden": SelfScaledBroyden(), "lbfgs": LimitedMemory()}
-EVERY = {"lm": LevenbergMarquardt(1e-3), **QUASI_NEWTON}
+EVERY = {"lm": LevenbergMarquardt(1e-3), "geodesic": LevenbergMarquardt(1e-3, bends=True), **QUASI_NEWTON}
 
 
 def of_residuals(residuals: Callable[[Tensor], Tensor], *, fresh: bool = False) -> Landscape:
@@ -44,7 +44,8 @@ def of_residuals(residuals: Callable[[Tensor], Tensor], *, fresh: bool = False) 
     def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
         return residuals(theta), torch.func.jacrev(residuals)(theta)
 
-    return Landscape(fresh, lambda theta: float(loss(theta)), slope, linear, len(residuals(torch.zeros(99).double())))
+    n = len(residuals(torch.zeros(99).double()))
+    return Landscape(fresh, lambda theta: float(loss(theta)), slope, residuals, linear, n)
 
 
 def after(steps: int, method: Optimiser, on: Landscape, theta: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ def rosenbrock(theta: Tensor) -> Tensor:
     return torch.cat((10 * (x[1:] - x[:-1] ** 2), 1 - x[:-1]))
 
 
-@pytest.mark.parametrize(("name", "steps"), [("lm", 30), ("ssbroyden", 120), ("lbfgs", 400)])
+@pytest.mark.parametrize(("name", "steps"), [("lm", 30), ("geodesic", 30), ("ssbroyden", 120), ("lbfgs", 400)])
 def test_a_quadratic_is_solved(name: str, steps: int) -> None:
     residuals, solution = quadratic(20, 1e4)
     found = after(steps, EVERY[name], of_residuals(residuals), torch.zeros(20).double())
@@ -107,9 +108,37 @@ def test_an_undamped_step_solves_a_linear_problem(m: int, n: int) -> None:
     assert loss == pytest.approx(on.loss(theta))
 
 
+@pytest.mark.parametrize(("m", "n"), [(7, 3), (3, 7)])
+def test_a_step_that_bends_knows_the_second_derivative(m: int, n: int) -> None:
+    """That of residuals which are quadratic, where a difference is exact: δ + ½ a, both of the same equations."""
+    generator = torch.Generator().manual_seed(0)
+    A = torch.randn(m, n, generator=generator, dtype=torch.float64)
+    B = 0.05 * torch.randn(m, n, n, generator=generator, dtype=torch.float64)
+    method, theta = LevenbergMarquardt(0.5, bends=True), torch.zeros(n).double()
+
+    def residuals(theta: Tensor) -> Tensor:
+        return A @ theta[:n] + torch.einsum("mij,i,j->m", B, theta[:n], theta[:n]) - 1
+
+    found, loss, _ = method.step(theta, method.start(theta), of_residuals(residuals))
+    damped = A.T @ A + 0.5 * m * torch.eye(n).double()
+    delta = torch.linalg.solve(damped, A.T @ torch.ones(m).double())
+    a = -torch.linalg.solve(damped, A.T @ (2 * torch.einsum("mij,i,j->m", B, delta, delta)))
+    torch.testing.assert_close(found, delta + a / 2, rtol=1e-10, atol=1e-10)
+    assert loss == pytest.approx(float(residuals(found).square().mean()))
+
+
+def test_a_curved_valley_is_followed_in_fewer_steps() -> None:
+    def cubic(theta: Tensor) -> Tensor:
+        return torch.stack((1e3 * (theta[1] - theta[0] ** 3), 1 - theta[0]))
+
+    on, start = of_residuals(cubic), torch.tensor([-1.5, -3.0], dtype=torch.float64)
+    assert on.loss(after(10, EVERY["geodesic"], on, start)) < 1e-20
+    assert on.loss(after(40, EVERY["lm"], on, start)) > 1
+
+
 def test_a_step_that_cannot_improve_changes_nothing_but_the_damping() -> None:
     theta, r, J = torch.zeros(2).double(), torch.ones(3).double(), torch.ones(3, 2).double()
-    on = Landscape(True, lambda theta: 2.0, lambda theta: (2.0, theta), lambda theta: (r, J), 3)
+    on = Landscape(True, lambda theta: 2.0, lambda theta: (2.0, theta), lambda theta: r, lambda theta: (r, J), 3)
     method = LevenbergMarquardt(1.0)
     found, loss, (damping,) = method.step(theta, method.start(theta), on)
     assert torch.equal(found, theta)
@@ -183,7 +212,9 @@ def test_soap_turns_with_the_axes_of_its_matrices() -> None:
 
 def test_the_bases_of_soap_tend_to_eigenvectors() -> None:
     G = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    on = Landscape(False, lambda theta: 0.0, lambda theta: (0.0, G.flatten()), lambda theta: (theta, theta), 1)
+    on = Landscape(
+        False, lambda theta: 0.0, lambda theta: (0.0, G.flatten()), torch.clone, lambda theta: (theta, theta), 1
+    )
     method, theta = Soap(((4, 3),), 400, frequency=4), torch.zeros(12).double()
     memory = method.start(theta)
     for _ in range(400):
@@ -271,7 +302,9 @@ def test_the_output_layer_alone_solves_a_linear_problem_in_one_step() -> None:
     torch.testing.assert_close(theta, solution, rtol=0, atol=1e-10)
     assert torch.equal(theta[:7], begin[:7])
     assert loss < 1e-20
-    never = Landscape(fresh=False, loss=lambda theta: loss, slope=_unwanted, linear=_unwanted, n=12)
+    never = Landscape(
+        fresh=False, loss=lambda theta: loss, slope=_unwanted, residuals=_unwanted, linear=_unwanted, n=12
+    )
     again, _, _ = method.step(theta, memory, never)  # it is solved, and nothing is calculated any more
     assert torch.equal(again, theta)
 
@@ -312,7 +345,7 @@ def test_every_name_is_an_optimiser() -> None:
     assert made == {**EVERY, "soap": Soap(((4, net.layers[0].in_features), (4,), (1, 4), (1,)), 6)}
     assert optimiser(TrainConfig.random_features((4,)), net) == OutputLayer(5)
     with pytest.raises(
-        TrainError, match=r"no optimiser is called 'bfgs'; expected: lm, ssbroyden, lbfgs, soap, random"
+        TrainError, match=r"no optimiser is called 'bfgs'; expected: lm, geodesic, ssbroyden, lbfgs, soap, random"
     ):
         TrainConfig(optimiser="bfgs")
 

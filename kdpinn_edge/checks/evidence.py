@@ -90,7 +90,7 @@ REQUIREMENTS = (
         "R5",
         "The library returns the bits of the reference program, for every function.",
         "The library runs: its golden vectors, and its bits against those of NumPy at 1,024 points",
-        ("selftest", "integrity", ", library", ", per call"),
+        ("selftest", "integrity", ", library", ", per call", ", integers"),
         "library, *.npz",
     ),
     Requirement(

@@ -67,11 +67,21 @@ class Conditions:
         residuals, slopes = [], []
         for condition, points, w in zip(self.all, sheets, weights.tolist(), strict=True):
             tape = Tape()
-            r, unknowns = left(condition, net, points, tape)
-            r = r * (self.weight * w * n / r.shape[1]) ** 0.5
+            r, unknowns = self._weighed(condition, net, points, w, n, tape)
             slopes.append(jacobian(r, tape, unknowns))
             residuals.append(r.detach().flatten())
         return torch.cat(residuals), torch.cat(slopes)
+
+    def residuals(self, net: Pinn, sheets: Sheets, weights: Tensor, n: int) -> Tensor:
+        """The residuals of `linear` alone."""
+        each = zip(self.all, sheets, weights.tolist(), strict=True)
+        return torch.cat([self._weighed(condition, net, points, w, n)[0].flatten() for condition, points, w in each])
+
+    def _weighed(
+        self, condition: Condition, net: Pinn, points: Tensor, weight: float, n: int, tape: Tape | None = None
+    ) -> tuple[Tensor, Unknowns | None]:
+        r, unknowns = left(condition, net, points, tape)
+        return r * (self.weight * weight * n / r.shape[1]) ** 0.5, unknowns
 
     def balanced(self, net: Pinn, sheets: Sheets, weights: Tensor, of_equation: Tensor) -> Tensor:
         """The next weights, where they are balanced: towards a gradient as long as `of_equation`, that of the rest."""

@@ -10,9 +10,9 @@ from kdpinn_edge.problems import Problem
 from kdpinn_edge.training.activations import find_activation
 
 RANDOM_FEATURES = "random_features"
-OPTIMISERS = ("lm", "ssbroyden", "lbfgs", "soap", RANDOM_FEATURES)
-"""Levenberg-Marquardt, self-scaled Broyden, L-BFGS, Adam in the eigenbasis of Shampoo's preconditioner; and
-Gauss-Newton steps in the output layer alone, while the hidden layers stay random.
+OPTIMISERS = ("lm", "geodesic", "ssbroyden", "lbfgs", "soap", RANDOM_FEATURES)
+"""Levenberg-Marquardt, the same with geodesic acceleration, self-scaled Broyden, L-BFGS, Adam in the eigenbasis of
+Shampoo's preconditioner; and Gauss-Newton steps in the output layer alone, while the hidden layers stay random.
 """
 
 

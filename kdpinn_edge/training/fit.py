@@ -44,6 +44,8 @@ def optimiser(config: TrainConfig, net: Pinn) -> Optimiser:
     match config.optimiser:
         case "lm":
             return LevenbergMarquardt(config.damping)
+        case "geodesic":
+            return LevenbergMarquardt(config.damping, bends=True)
         case "ssbroyden":
             return SelfScaledBroyden()
         case "lbfgs":
@@ -209,6 +211,15 @@ class _Run:
             value = whole()
             return float(value.detach()), self.gradient(value)
 
+        @torch.no_grad()
+        def residuals(theta: Tensor) -> Tensor:
+            self.put(theta)
+            u = self.net.jet(batch.points, self.multi_indices)
+            r = self.objective.residuals(u, with_unknowns(batch, self.net.unknowns(len(batch.points)))).flatten()
+            if weights is None:
+                return r
+            return torch.cat((r, self.conditions.residuals(self.net, tuple(sheets), weights, len(batch.points))))
+
         def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
             tape = Tape()
             self.put(theta)
@@ -221,7 +232,7 @@ class _Run:
             more = self.conditions.linear(self.net, tuple(sheets), weights, len(batch.points))
             return torch.cat((r, more[0])), torch.cat((J, more[1]))
 
-        return Landscape(fresh, loss, slope, linear, len(batch.points))
+        return Landscape(fresh, loss, slope, residuals, linear, len(batch.points))
 
     def of_points(self, batch: Batch) -> Tensor:
         """The loss of the objective, without conditions."""

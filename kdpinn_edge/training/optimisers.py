@@ -17,6 +17,7 @@ from torch import Tensor
 ATTEMPTS = 8
 TRIALS = 25
 GRAM_ROWS = 128
+BEND = 0.1
 RELATIVE = 1e-14
 SOLVED = 1e-12
 
@@ -30,6 +31,7 @@ class Landscape:
     fresh       no step was taken on this batch yet
     loss        θ -> L
     slope       θ -> L and its gradient
+    residuals   θ -> residuals (m,)
     linear      θ -> residuals (m,) and their Jacobian (m, parameters), with L = |residuals|²/n
     n           points of the batch
     """
@@ -37,6 +39,7 @@ class Landscape:
     fresh: bool
     loss: Callable[[Tensor], float]
     slope: Callable[[Tensor], tuple[float, Tensor]]
+    residuals: Callable[[Tensor], Tensor]
     linear: Callable[[Tensor], tuple[Tensor, Tensor]]
     n: int
 
@@ -135,9 +138,13 @@ class LevenbergMarquardt:
 
     solved in whichever form is smaller: parameters or residuals. μ falls where the linear model predicts the gain well
     and rises where it does not; a step that does not lower L is tried again with 3 μ.
+
+    With `bends` a step follows the curve on which r changes evenly, to second order (M. Transtrum and J. Sethna, 2012):
+    δ + ½ a, where a solves for the second derivative of r along δ, a difference over BEND of δ, as δ does for r.
     """
 
     damping: float
+    bends: bool = False
 
     def start(self, theta: Tensor) -> Memory:
         """Make the memory: the damping μ."""
@@ -148,19 +155,19 @@ class LevenbergMarquardt:
         damping = float(memory[0])
         r, J = on.linear(theta)
         loss = float(r.square().sum()) / on.n
-        wide = J.shape[0] <= J.shape[1]
-        gram = _gram(J.T if wide else J)
-        right = r if wide else J.T @ r
+        gram = _gram(J.T if _is_wide(J) else J)
         for _ in range(ATTEMPTS):
             damped = gram.clone()
             damped.diagonal().add_(on.n * damping)
             factor, info = torch.linalg.cholesky_ex(damped)
             if int(info) == 0:
-                solution = torch.cholesky_solve(right[:, None], factor)[:, 0]
-                delta = -(J.T @ solution) if wide else -solution
+                delta = _descent(J, factor, r)
+                predicted = loss - float((r + J @ delta).square().sum()) / on.n
+                if self.bends:
+                    curvature = ((on.residuals(theta + BEND * delta) - r) / BEND - J @ delta) * (2 / BEND)
+                    delta = delta + _descent(J, factor, curvature) / 2
                 new_loss = on.loss(theta + delta)
                 gain = loss - new_loss
-                predicted = loss - float((r + J @ delta).square().sum()) / on.n
                 if gain > 0:
                     if gain > 0.75 * predicted:
                         damping /= 3
@@ -169,6 +176,17 @@ class LevenbergMarquardt:
                     return theta + delta, new_loss, (_numbers(damping),)
             damping *= 3
         return theta, loss, (_numbers(damping),)
+
+
+def _is_wide(J: Tensor) -> bool:
+    """Whether residuals are the smaller form."""
+    return J.shape[0] <= J.shape[1]
+
+
+def _descent(J: Tensor, factor: Tensor, r: Tensor) -> Tensor:
+    """The δ of these r, by the Cholesky factor of the damped matrix in the smaller form."""
+    solution = torch.cholesky_solve((r if _is_wide(J) else J.T @ r)[:, None], factor)[:, 0]
+    return -(J.T @ solution) if _is_wide(J) else -solution
 
 
 def _gram(A: Tensor) -> Tensor:
