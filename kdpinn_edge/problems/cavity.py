@@ -98,7 +98,9 @@ def _scraped_slope(x: Array, y: Array, a: int, b: int) -> Array:
         slope = slope + a * C * _powers(z, a - 1, b).imag
     if b:
         slope = slope + b * D * _powers(z, a, b - 1).imag
-    return slope - pi**2 / 4 * C * {(0, 0): y, (0, 1): 1.0}.get((a, b), 0.0)
+    straight: Any = {(0, 0): y, (0, 1): 1.0}.get((a, b), 0.0)
+    slope = slope - pi**2 / 4 * C * straight
+    return slope
 
 
 def _suction_slope(x: Array, y: Array, a: int, b: int) -> Array:
@@ -191,7 +193,8 @@ def evaluated_at(points: Array, modes: int = MODES, nodes: int = NODES) -> Array
     x, y = points.T
 
     def total(coefficients: Array, table: Any, a: int, b: int, x: Array, y: Array) -> Array:
-        return np.sum((table(modes, x, a) @ coefficients) * table(modes, y, b), axis=1)
+        summed: Array = np.sum((table(modes, x, a) @ coefficients) * table(modes, y, b), axis=1)
+        return summed
 
     u = _dragged(np, x, y + 1j * STEP)[0].imag / STEP + total(psi, _clamped, 0, 1, x, y)
     v = _dragged(np, x + 1j * STEP, y)[0].imag / STEP + total(psi, _clamped, 1, 0, x, y)
