@@ -93,13 +93,12 @@ def _powers(z: Any, a: int, b: int) -> Any:
 def _scraped_slope(x: Array, y: Array, a: int, b: int) -> Array:
     """∂ₓᵃ ∂ᵧᵇ of ψ in the corner, without ROUNDING."""
     z = x + 1j * y
-    slope: Array = (C * x + D * y) * _powers(z, a, b).imag
+    straight: Any = {(0, 0): y, (0, 1): 1.0}.get((a, b), 0.0)
+    slope: Array = (C * x + D * y) * _powers(z, a, b).imag - pi**2 / 4 * C * straight
     if a:
         slope = slope + a * C * _powers(z, a - 1, b).imag
     if b:
         slope = slope + b * D * _powers(z, a, b - 1).imag
-    straight: Any = {(0, 0): y, (0, 1): 1.0}.get((a, b), 0.0)
-    slope = slope - pi**2 / 4 * C * straight
     return slope
 
 
