@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sampled import sampled
+from sampled import VARIED, sampled, some
 
 from kdpinn_edge.derive.names import Derivative, InputColumn, Names
 from kdpinn_edge.equation.arithmetic import MATH
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Problem, names, problem
+from kdpinn_edge.problems._etdrk4 import Table, marched
 from kdpinn_edge.problems._special import erf, inverse_root
 from kdpinn_edge.problems.allen_cahn import MODES, START, STEPS, interpolated
 from kdpinn_edge.problems.black_scholes import RATE, SIGMA, STRIKE
@@ -29,7 +30,7 @@ BURGERS = problem("burgers")
 BURGERS_NU = problem("burgers_nu")
 
 
-@pytest.fixture(params=names())
+@pytest.fixture(params=some(names(), VARIED))
 def each(request: pytest.FixtureRequest) -> Problem:
     return problem(request.param)
 
@@ -168,6 +169,24 @@ def test_allen_cahn_converges_in_modes_and_in_steps(modes: int, steps: int) -> N
     assert np.abs(interpolated(points, modes, steps) - interpolated(points)).max() <= problem("allen_cahn").exact_error
 
 
+@pytest.mark.parametrize("rate", [-2.0, -1 + 3j])
+def test_exponential_time_differencing_is_of_order_four(rate: complex) -> None:
+    """On Bernoulli's equation v_t = rate v + v², whose solution is a formula."""
+    start, grown = np.array([0.5]), np.exp(rate)
+    exact = rate * start * grown / (rate + start * (1 - grown))
+    errors = [abs(marched(start, np.array([rate]), np.square, 1.0, steps, 5)[-1] - exact).item() for steps in (40, 80)]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(4, abs=0.1)
+
+
+def test_a_table_is_exact_for_polynomials_up_to_its_corners() -> None:
+    t, x = np.linspace(0, 2, 12)[:, None], np.linspace(-1, 3, 15)
+    table = Table(np.stack([t**9 * x**9, t - x], axis=-1), 2.0, -1.0, 3.0)
+    x, t = np.random.default_rng(0).uniform([-1, 0], [3, 2], (50, 2)).T
+    x[:4], t[:4] = [-1, -1, 3, 3], [0, 2, 0, 2]
+    expected = np.stack([t**9 * x**9, t - x], axis=-1)
+    np.testing.assert_allclose(table(x, t), expected, rtol=1e-10, atol=1e-10 * 6**9)
+
+
 def test_allen_cahn_starts_as_it_should() -> None:
     x = np.linspace(-1, 1, 2001)
     expected = x**2 * np.cos(pi * x)
@@ -261,6 +280,7 @@ def test_the_docs_name_every_problem() -> None:
 HELD = {
     "burgers": ["t = 0", "x = -1", "x = 0", "x = 1"],
     "burgers_nu": ["t = 0"],
+    "fisher_kpp": ["t = 0", "x = -5", "x = 10"],
     "heat": ["t = 0", "x = 0", "x = 1"],
     "wave": ["t = 0", "x = 0", "x = 1"],
     "kovasznay": ["x = -0.5", "x = 1", "y = -0.5", "y = 1.5"],

@@ -113,6 +113,19 @@ def test_heat_by_py_pde() -> None:
     np.testing.assert_allclose(found, at_time("heat", grid.axes_coords[0], 0.5), rtol=0, atol=1e-5)  # order 2 in space
 
 
+def test_fisher_kpp_by_py_pde() -> None:
+    import pde
+
+    grid = pde.CartesianGrid([[-20, 25]], 2048)
+    start = pde.ScalarField.from_expression(grid, "1 / (1 + exp(x))**2")
+    equation = pde.PDE({"u": "laplace(u) + 6 * u * (1 - u)"}, bc={"x-": {"value": 1}, "x+": {"value": 0}})
+    implicit: Any = {"solver": "scipy", "method": "Radau", "backend": "numpy", "rtol": 1e-8, "atol": 1e-10}
+    found = equation.solve(start, t_range=0.5, dt=1e-6, tracker=None, **implicit).data
+    x = grid.axes_coords[0]
+    seen = (x > -5) & (x < 10)
+    np.testing.assert_allclose(found[seen], at_time("fisher_kpp", x[seen], 0.5), rtol=0, atol=2e-4)  # order 2 in space
+
+
 def test_wave_by_py_pde() -> None:
     import pde
 
