@@ -80,7 +80,9 @@ def errors() -> None:
 
 def counts(names: Sequence[str], targets: Sequence[str]) -> None:
     """Print what one value of these students takes on these targets."""
-    print("| student | target | instructions | by soft float | bytes | by soft float | stack |\n" + "|---" * 7 + "|")
+    columns = ("student", "target", "instructions", "words in and out", "by soft float")
+    columns += ("bytes", "words in and out", "by soft float", "stack")
+    print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for name, target in product(names, targets):
         program, (inputs, outputs) = read_program(zoo.program(name)), posed(problem(name.rpartition("_")[0]))
         stated: dict[str, Any] = {"name": "net", "target": target, "inputs": inputs, "outputs": outputs}
@@ -89,19 +91,22 @@ def counts(names: Sequence[str], targets: Sequence[str]) -> None:
             for arithmetic in ("int16", "float"):
                 try:
                     path = Path(folder) / arithmetic
-                    function = export_bundle(program, path, arithmetic=arithmetic, **stated).functions["eval"]
+                    manifest = export_bundle(program, path, arithmetic=arithmetic, **stated)
                 except ProgramError:
                     break
-                found.append(((function.instructions or {}).get("1", 0), linked(path, target), function.stack))
-        if len(found) == 2:
-            (count, size, stack), (soft_count, soft_size, _) = found
-            numbers = " | ".join(f"{each:,}" for each in (count, soft_count, size, soft_size, stack or 0))
+                eval_ = manifest.functions["eval"]
+                found.append(((eval_.instructions or {}).get("1", 0), linked(path, target, "net_eval"), eval_.stack))
+                for each in manifest.fixed_point.values():
+                    found.append(((each.instructions or {}).get("1", 0), linked(path, target, "net_eval_fixed"), None))
+        if len(found) == 3:
+            counted, sizes, (stack, *_) = zip(*found, strict=True)
+            numbers = " | ".join(f"{each:,}" for each in (*counted, *sizes, stack or 0))
             print(f"| `{name}` | {target} | {numbers} |", flush=True)
 
 
-def linked(bundle: Path, target: str) -> int:
-    """The bytes of a program that calls the values of the model and nothing else, soft-float helpers included."""
-    made, entry = bundle / "linked", "-Wl,--gc-sections,-z,noexecstack,-e,net_eval,-u,net_eval"
+def linked(bundle: Path, target: str, function: str) -> int:
+    """The bytes of a program that calls this function of the model and nothing else, soft-float helpers included."""
+    made, entry = bundle / "linked", f"-Wl,--gc-sections,-z,noexecstack,-e,{function},-u,{function}"
     command = [*MACHINES[target], "-nostdlib", entry, "-o", made, bundle / "libnet.a", "-lgcc"]
     subprocess.run(command, check=True)  # noqa: S603
     sections = ELFFile(BytesIO(made.read_bytes())).iter_sections()

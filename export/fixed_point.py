@@ -16,7 +16,7 @@ from kdpinn_edge.export.lowering.fixed_kernel import make_fixed_kernel
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.measure.accuracy import error_points
 from kdpinn_edge.export.targets.interface import Interface
-from kdpinn_edge.export.targets.table import TARGETS
+from kdpinn_edge.export.targets.table import TARGETS, Target
 from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
 from kdpinn_edge.numerics.fixed_point.parts import with_rounded_weights
 from kdpinn_edge.numerics.reference import NumpyProgram
@@ -46,6 +46,14 @@ def check_words(
         raise ExportError(f"arithmetic int16 does not go with {'; nor with '.join(found)}. Leave it out, or int16")
 
 
+def bits_of(
+    references: Mapping[FunctionName, NumpyProgram],
+) -> dict[FunctionName, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The fraction bits of the inputs and of the outputs of each function in integers."""
+    made = {function: each.fixed for function, each in references.items()}
+    return {function: (fixed.x_bits, fixed.y_bits) for function, fixed in made.items() if fixed is not None}
+
+
 def fixed_kernels(
     interface: Interface,
     references: Mapping[FunctionName, NumpyProgram],
@@ -59,6 +67,7 @@ def fixed_kernels(
             {function: each.fixed for function, each in references.items() if each.fixed is not None},
             variant.vectors(interface.precision).lanes,
             narrow=interface.target.pointer_bits == 32,
+            rows_at_once=rows_at_once(variant),
             lower=np.array(interface.lower),
             upper=np.array(interface.upper),
             golden_x=golden_x,
@@ -85,10 +94,17 @@ def record(
     ]
     in_float32 = NumpyProgram(program, interface.precision, profile)(x)
     pairs = [(steps[0], in_float32), *pairwise(steps)]
-    return FixedPointRecord(fixed.x_bits, fixed.y_bits, *(_part(b - a) for a, b in pairs))
+    float32, weights, functions, sums = (_part(b - a) for a, b in pairs)
+    return FixedPointRecord(fixed.x_bits, fixed.y_bits, float32, weights, functions, sums)
 
 
 def _part(difference: NDArray[Any]) -> Part:
     return Part(
         tuple(map(float, np.abs(difference).max(axis=0))), tuple(map(float, np.sqrt(np.mean(difference**2, axis=0))))
     )
+
+
+def rows_at_once(target: Target) -> int:
+    """How many rows of a layer are summed at once: as many as registers hold, with two sums for each."""
+    vectors = target.vectors("float32")
+    return vectors.registers // 4 if target.multiplies_in_pairs and vectors.lanes > 1 else 0

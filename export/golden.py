@@ -68,8 +68,10 @@ def _near_zero(inputs: Sequence[Input], precision: str) -> NDArray[Any]:
 def _scores(program: Program, x: NDArray[Any], precision: str, profile: str) -> NDArray[np.float64]:
     """For each point (n,) how many subnormal numbers there are: a result counts most. 0 where a value is not finite."""
     computed = [op.out for op in program.ops if not isinstance(op, Concat | Select | Slice)]
-    outputs = NumpyProgram(program, precision, profile)(x)
-    values = NumpyProgram(replace(program, outputs=(*program.inputs, *computed)), precision, profile)(x)
+    every = NumpyProgram(replace(program, outputs=(*program.outputs, *program.inputs, *computed)), precision, profile)(
+        x
+    )
+    outputs, values = np.split(every, [program.n_out], axis=1)
     least = np.finfo(precision).smallest_normal
     in_outputs, in_values = (((np.abs(v) > 0) & (np.abs(v) < least)).sum(axis=1) for v in (outputs, values))
     finite = np.isfinite(values).all(axis=1) & np.isfinite(outputs).all(axis=1)

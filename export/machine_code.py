@@ -101,6 +101,7 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
         selects=not target.branches,
         widens=target.widens,
         multiplies=target.multiplies,
+        in_pairs=target.multiplies_in_pairs,
     )
     compiled = compile_functions(kernel, [each for each in functions if each != INTEGRITY], attributes, processor)
     shell = _constants(kernel)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from typing import Any, get_args
 
@@ -32,6 +31,7 @@ from kdpinn_edge.bundle.manifest import (
     domain_fault,
 )
 from kdpinn_edge.bundle.statement import statement_sha256
+from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.bundle.units import derivative_units
 from kdpinn_edge.derive.derivatives import derivatives as derivatives_of
 from kdpinn_edge.derive.per_call import check_per_call, split
@@ -39,10 +39,10 @@ from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.fixed_point import check_words, fixed_kernels, record
+from kdpinn_edge.export.fixed_point import bits_of, check_words, fixed_kernels, record
 from kdpinn_edge.export.golden import golden_points
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel
-from kdpinn_edge.export.measure.accuracy import N_ERROR, measured_errors
+from kdpinn_edge.export.measure.accuracy import N_ERROR, Values, measured_errors, values_of
 from kdpinn_edge.export.measure.resources import Usage
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import target as find_target
@@ -90,6 +90,10 @@ class Prepared:
         )
         return replace(self, toolchain=toolchain, interface=replace(self.interface, statement=statement))
 
+    def values(self, *, most_points: int = N_ERROR) -> dict[FunctionName, Values]:
+        """The functions at up to `most_points` points, where their errors are measured."""
+        return values_of(self.programs, self.references, self.interface.inputs, most_points=most_points)
+
     def errors(
         self, *, most_points: int = N_ERROR, max_relative_error: float = MAX_RELATIVE_ERROR
     ) -> dict[FunctionName, tuple[Errors, Errors | None]]:
@@ -100,19 +104,16 @@ class Prepared:
         """
         if not max_relative_error > 0:
             raise ExportError(f"max_relative_error is {max_relative_error}; expected: a share above 0, or infinity")
+        inputs, own = self.interface.inputs, self.values(most_points=most_points)
+        rounded = {name: given for name, given in self.given.items() if given is not self.programs[name]}
+        stored = values_of(
+            rounded if self.storage == "float16" else {}, self.references, inputs, most_points=most_points
+        )
         measured: dict[FunctionName, tuple[Errors, Errors | None]] = {}
-        for name, program in self.programs.items():
-            measure = partial(
-                measured_errors,
-                name,
-                reference=self.references[name],
-                inputs=self.interface.inputs,
-                most_points=most_points,
-            )
-            own = measure(program, against=IN_FLOAT64, max_relative_error=max_relative_error)
-            is_rounded = self.given[name] is not program and self.storage == "float16"
-            stored = measure(self.given[name], against=BEFORE_STORAGE) if is_rounded else None
-            measured[name] = own, stored
+        for name, values in own.items():
+            errors = measured_errors(name, values, inputs, IN_FLOAT64, max_relative_error=max_relative_error)
+            before = measured_errors(name, stored[name], inputs, BEFORE_STORAGE) if name in stored else None
+            measured[name] = errors, before
         return measured
 
     def manifest(
@@ -143,7 +144,14 @@ class Prepared:
             toolchain=self.toolchain,
             files=files or {},
             library=interface.library,
-            fixed_point=self.fixed_point({name: errors[name][0].n_points for name in self.programs}),
+            fixed_point={
+                name: replace(
+                    each,
+                    stack=usage.stacks.get(FIXED.format(name)),
+                    instructions=usage.instructions.get(FIXED.format(name)),
+                )
+                for name, each in self.fixed_point({name: errors[name][0].n_points for name in errors}).items()
+            },
         )
 
     def fixed_point(self, n_points: Mapping[FunctionName, int]) -> dict[FunctionName, FixedPointRecord]:
@@ -240,6 +248,7 @@ def prepare_functions(
     golden_x = golden_points(interface.inputs, programs, precision, profile, keeps_subnormals=keeps_subnormals)
     golden_y = {function: references[function](golden_x) for function in programs}
     if arithmetic == "int16":
+        interface = replace(interface, bits=bits_of(references))
         kernels = fixed_kernels(interface, references, golden_x, golden_y)
         prepared = Prepared(interface, "int32", programs, programs, references, outputs, equation, kernels, {})
         return prepared.with_toolchain(_toolchain())

@@ -65,6 +65,10 @@ class EngineError(KdpinnError):
     """An engine cannot be made, or was called with arrays that it does not accept."""
 
 
+class BoundCallError(EngineError, TypeError):
+    """A call that was bound to arrays of this process was to be copied or pickled."""
+
+
 class NoNativeTargetError(ExportError):
     """No target fits this machine, so nothing can be compiled for it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import cache
 
 try:
     import fcntl
@@ -21,6 +22,17 @@ def flags(*names: str) -> int:
     for name in names:
         total |= getattr(os, name, 0)
     return total
+
+
+@cache
+def memory() -> int | None:
+    """How many bytes of memory this machine has, those on disk among them; None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            sizes = dict(line.split(":") for line in file)
+        return sum(int(sizes[name].split()[0]) << 10 for name in ("MemTotal", "SwapTotal"))
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def lock(descriptor: int, *, wait: bool = True) -> None:

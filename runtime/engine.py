@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import FUNCTIONS, FunctionName, Input, Manifest, Output
 from kdpinn_edge.bundle.probe import probed
+from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.derive.groups import Positions, hessian_columns, jacobian_columns
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.display import draw_function, facts_html, facts_text
 from kdpinn_edge.errors import DerivativeError, EngineError, did_you_mean
+from kdpinn_edge.runtime.bound import BoundCall
+from kdpinn_edge.runtime.room import check_room, no_room
 from kdpinn_edge.runtime.threads import RANGES_PER_THREAD, Threads, ranges
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ Array = NDArray[Any]
 HOW_TO_EXPORT = {
     "jet": "export it with --derivatives \"u, u_x\", or export_bundle(…, derivatives=['u', 'u_x'])",
     "residual": "export it with --residual, or export_bundle(…, residual=problem)",
+    "fixed": "export it with --arithmetic int16, or export_bundle(…, arithmetic='int16')",
 }
 PER_CALL = "export it with --per-call \"nu\", or export_bundle(…, per_call=['nu'])"
 
@@ -108,14 +112,14 @@ class Engine(ABC):
 
             slopes = engine.jacobian(x)[:, 0]
         """
-        return np.take(self._checked("jet", x, threads), self._jacobian_columns, axis=1)
+        return self._checked("jet", x, threads, self._jacobian_columns)
 
     def hessian(self, x: Array, *, threads: int = 1) -> Array:
         """The second derivatives of every output at x (n, n_in): a new array (n, n_out, n_in, n_in), symmetric.
 
         They are columns of `jet`, as in `jacobian`.
         """
-        return np.take(self._checked("jet", x, threads), self._hessian_columns, axis=1)
+        return self._checked("jet", x, threads, self._hessian_columns)
 
     def residual(self, x: Array, *, threads: int = 1) -> Array:
         """The residual of the equation at x (n, n_in), 0 for an exact solution: a new array (n, number of equations).
@@ -143,12 +147,30 @@ class Engine(ABC):
         """The residual that `residual` gives, for inputs as in `eval_for`."""
         return self._checked_for("residual", p, x, threads)
 
+    def eval_fixed(self, x: Array, *, threads: int = 1) -> Array:
+        """The values in scaled integers, as in NAME_eval_fixed: x (n, n_in) of int32, a new array (n, n_out) of it.
+
+        A word q stands for q 2^-bits, with the bits of `manifest.fixed_point["eval"]`, whose `integers` and `numbers`
+        convert. Points beyond the domain are held in it. `threads` is as in `eval`. Raises EngineError where the model
+        was exported without --arithmetic int16.
+
+            scales = engine.manifest.fixed_point["eval"]
+            u = scales.numbers(engine.eval_fixed(scales.integers(x)))
+        """
+        return self._checked_fixed("eval", x, threads)
+
+    def jet_fixed(self, x: Array, *, threads: int = 1) -> dict[str, Array]:
+        """The derivatives that `jet` gives, in scaled integers as in `eval_fixed`."""
+        check_function(self.manifest, "jet")
+        return self._named(self._checked_fixed("jet", x, threads))
+
     def bind(self, x: Array, y: Array, *, function: FunctionName = "eval", threads: int = 1) -> Callable[[], None]:
         """A call without arguments that evaluates at x (n, n_in) and stores into y (n, n_out): for the tight loop.
 
         x and y are checked here, once. Change the numbers in x between calls; each call reads them anew. Both arrays
         must be C-contiguous and must not overlap, and y must be writeable. The result keeps the engine, x and y alive.
         It writes to y: threads that call need a binding each. `threads` is as in `eval`, the split made here, once.
+        The call raises EngineError where y has been made read-only since; it cannot be pickled, as the engine can.
 
             step = engine.bind(x, y)
             while running:
@@ -173,7 +195,7 @@ class Engine(ABC):
             raise EngineError(f"y is read-only; expected: an array to write to, as in {allocate}")
         if np.may_share_memory(x, y):
             raise EngineError(f"x and y overlap; expected: separate memory. Allocate: {allocate}")
-        return self._bind_ranges(function, x, y, threads)
+        return self._bind_ranges(function, x, y, threads).run
 
     def torch(self) -> Callable[[Any], Any]:
         """The values as a function of PyTorch: tensors (…, n_in) of the precision on the CPU to (…, n_out).
@@ -223,15 +245,21 @@ class Engine(ABC):
         raise EngineError(f"{type(self).__name__} has no machine code; expected: load(bundle), or compile(model)")
 
     @abstractmethod
-    def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
+    def _bind(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
         """`bind` on one thread, for checked arrays."""
 
-    def _bind_for(self, function: FunctionName, p: Array, x: Array, y: Array) -> Callable[[], None]:
+    def _bind_for(self, function: FunctionName, p: Array, x: Array, y: Array) -> BoundCall:
         """`bind` on one thread for checked arrays, with the inputs p that are constant during a call beside x."""
         constant = [column.name in self.manifest.per_call for column in self.manifest.inputs]
         points = np.empty((len(x), self.n_in), self.dtype)
         points[:, constant], points[:, ~np.array(constant)] = p, x
         return self._bind(function, points, y)
+
+    def _bind_fixed(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
+        """`bind` on one thread for checked arrays of scaled integers."""
+        raise EngineError(
+            f"{type(self).__name__} calculates with floats; expected: load(bundle), or load(bundle, engine='numpy')"
+        )
 
     @cached_property
     def _jacobian_columns(self) -> Positions:
@@ -255,7 +283,7 @@ class Engine(ABC):
     def _checked_for(self, function: FunctionName, p: Array, x: Array, threads: int) -> Array:
         check_function(self.manifest, function)
         constant, varying = _apart(self.manifest)
-        _check_kind("p", p, self.manifest, f"({len(constant)},)")
+        _check_kind("p", p, self.manifest, f"({len(constant)},)", self.manifest.precision)
         if p.shape != (len(constant),):
             raise EngineError(
                 f"p has shape {p.shape}; expected: ({len(constant)},), the inputs "
@@ -263,32 +291,62 @@ class Engine(ABC):
             )
         _check_array("x", x, self.manifest, varying)
         _check_threads(threads)
-        p, x = dense(p), dense(x)
-        y = np.empty((len(x), self.manifest.functions[function].n_out), self.dtype)
-        self._run(lambda points: self._bind_for(function, p, x[points], y[points]), len(x), threads)()
+        n_out = self.manifest.functions[function].n_out
+        check_room(len(x), len(x) * (n_out + copied(x)) * x.itemsize)
+        try:
+            p, x = dense(p), dense(x)
+            y = np.empty((len(x), n_out), self.dtype)
+            self._run(lambda x, y: self._bind_for(function, p, x, y), function, x, y, threads).run()
+        except MemoryError as error:
+            raise no_room(len(x)) from error
         return y
 
-    def _checked(self, function: FunctionName, x: Array, threads: int) -> Array:
+    def _checked(self, function: FunctionName, x: Array, threads: int, columns: Positions | None = None) -> Array:
+        """The function at x, or those of its columns."""
         check_function(self.manifest, function)
         check_points(self.manifest, x)
         _check_threads(threads)
-        return self._evaluate(function, dense(x), threads)
+        numbers = self.manifest.functions[function].n_out + (0 if columns is None else columns.size)
+        check_room(len(x), len(x) * (numbers + copied(x)) * x.itemsize)
+        try:
+            y = self._evaluate(function, dense(x), threads)
+            return y if columns is None else np.take(y, columns, axis=1)
+        except MemoryError as error:
+            raise no_room(len(x)) from error
+
+    def _checked_fixed(self, function: FunctionName, x: Array, threads: int) -> Array:
+        if function not in self.manifest.fixed_point:
+            raise EngineError(f"the bundle of {self.manifest.name!r} calculates with floats: {HOW_TO_EXPORT['fixed']}")
+        _check_array("x", x, self.manifest, self.manifest.inputs, "int32")
+        _check_threads(threads)
+        n_out = self.manifest.functions[function].n_out
+        check_room(len(x), len(x) * (n_out + copied(x)) * x.itemsize)
+        try:
+            x = dense(x)
+            y = np.empty((len(x), n_out), np.int32)
+            self._run(lambda x, y: self._bind_fixed(function, x, y), FIXED.format(function), x, y, threads).run()
+        except MemoryError as error:
+            raise no_room(len(x)) from error
+        return y
 
     def _evaluate(self, function: FunctionName, x: Array, threads: int) -> Array:
         """The function at checked, C-contiguous, aligned points."""
         y = np.empty((len(x), self.manifest.functions[function].n_out), self.dtype)
-        self._bind_ranges(function, x, y, threads)()
+        self._bind_ranges(function, x, y, threads).run()
         return y
 
-    def _bind_ranges(self, function: FunctionName, x: Array, y: Array, threads: int) -> Callable[[], None]:
-        return self._run(lambda points: self._bind(function, x[points], y[points]), len(x), threads)
+    def _bind_ranges(self, function: FunctionName, x: Array, y: Array, threads: int) -> BoundCall:
+        return self._run(lambda x, y: self._bind(function, x, y), function, x, y, threads)
 
-    def _run(self, bind: Callable[[slice], Callable[[], None]], n: int, threads: int) -> Callable[[], None]:
-        """A call that makes those of `bind(points)` for all of n points, in ranges that the threads share."""
+    def _run(
+        self, bind: Callable[[Array, Array], BoundCall], function: str, x: Array, y: Array, threads: int
+    ) -> BoundCall:
+        """The call of `bind(x, y)`, made for ranges of the points that the threads share."""
         if threads == 1:
-            return bind(slice(None))
-        parts = ranges(n, threads * RANGES_PER_THREAD)
-        return partial(self._threads.run, [bind(points) for points in parts], threads)
+            return bind(x, y)
+        parts = ranges(len(x), threads * RANGES_PER_THREAD)
+        calls = [bind(x[points], y[points]).run for points in parts]
+        return BoundCall(self, function, self._threads.run, (calls, threads), y)
 
 
 def _apart(manifest: Manifest) -> tuple[list[Input], list[Input]]:
@@ -322,9 +380,8 @@ def check_values(manifest: Manifest, function: FunctionName, y: Array) -> None:
     _check_array("y", y, manifest, manifest.functions[function].outputs)
 
 
-def _check_kind(name: str, array: Array, manifest: Manifest, shape: str) -> None:
-    """Whether it is a NumPy array of the precision; `shape` is what it should have."""
-    dtype = manifest.precision
+def _check_kind(name: str, array: Array, manifest: Manifest, shape: str, dtype: str) -> None:
+    """Whether it is a NumPy array of `dtype`; `shape` is what it should have."""
     if isinstance(array, np.ma.MaskedArray):
         raise EngineError(
             f"{name} is a masked array, and a library computes masked numbers like any other; expected: a plain array "
@@ -335,6 +392,11 @@ def _check_kind(name: str, array: Array, manifest: Manifest, shape: str) -> None
             f"{name} is a {type(array).__name__}; expected: a NumPy array {shape} of {dtype}, "
             f"as in np.asarray({name}, dtype=np.{dtype})"
         )
+    if array.dtype != dtype and dtype == "int32":
+        raise EngineError(
+            f"{name} has dtype {array.dtype}; expected: int32, words of {manifest.name!r}. Convert numbers: "
+            f"engine.manifest.fixed_point['eval'].integers({name})"
+        )
     if array.dtype != dtype:
         raise EngineError(
             f"{name} has dtype {array.dtype}; expected: {dtype}, the precision of {manifest.name!r}. "
@@ -342,9 +404,11 @@ def _check_kind(name: str, array: Array, manifest: Manifest, shape: str) -> None
         )
 
 
-def _check_array(name: str, array: Array, manifest: Manifest, columns: Sequence[Input | Output]) -> None:
+def _check_array(
+    name: str, array: Array, manifest: Manifest, columns: Sequence[Input | Output], dtype: str | None = None
+) -> None:
     n_columns = len(columns)
-    _check_kind(name, array, manifest, f"(n, {n_columns})")
+    _check_kind(name, array, manifest, f"(n, {n_columns})", dtype or manifest.precision)
     if array.ndim != 2 or array.shape[1] != n_columns:
         fix = ""
         if array.shape == (n_columns,):
@@ -364,4 +428,9 @@ def _check_threads(threads: int) -> None:
 
 def dense(array: Array) -> Array:
     """Return `array`, or a C-contiguous and aligned copy where it is not so itself."""
-    return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
+    return array.copy(order="C") if copied(array) else array
+
+
+def copied(array: Array) -> int:
+    """How many numbers `dense` copies for each row of `array`."""
+    return 0 if array.flags.c_contiguous and array.flags.aligned else array.shape[1]

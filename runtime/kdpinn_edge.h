@@ -11,12 +11,16 @@
  *     int32_t NAME_integrity(void);                        0 if the CRC of code and constants is as exported, else 1
  *     const kdpinn_model *NAME_model(void);                the description below
  *
+ * with T = float or double; and of a model in integers, with scales that its own header states:
+ *
+ *     int32_t NAME_eval_fixed(const int32_t *x, int32_t *y, int64_t n);  also of the jet
+ *
  * Where inputs are constant during a call, there is a second form of eval, jet and residual:
  *
  *     int32_t NAME_eval_for(const T *p, const T *x, T *y, int64_t n);
  *                                                          y[i] = u(p, x[i]);  p: those inputs, x: the others
  *
- * with T = float or double. They allocate nothing, lock nothing, print nothing, keep no state and call nothing outside
+ * They allocate nothing, lock nothing, print nothing, keep no state and call nothing outside
  * the library: any number of threads may call them at once. The caller owns all buffers; natural alignment suffices;
  * x and y must not overlap. n = 0 is fine. Results do not depend on n: the same point gives the same bits.
  *

@@ -16,11 +16,13 @@ from kdpinn_edge.bundle.manifest import CASADI_LIBRARY, FunctionName, Manifest
 from kdpinn_edge.bundle.read import Bundle
 from kdpinn_edge.bundle.selftest import selftest_fault
 from kdpinn_edge.bundle.statement import statement_of
-from kdpinn_edge.bundle.symbols import FOR
+from kdpinn_edge.bundle.symbols import FIXED, FOR
 from kdpinn_edge.bundle.x86 import CHOOSING
 from kdpinn_edge.errors import BundleError, EngineError, MisfitError, listing
-from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points, dense
+from kdpinn_edge.runtime.bound import BoundCall
+from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points, copied, dense
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
+from kdpinn_edge.runtime.room import check_room, no_room
 from kdpinn_edge.runtime.sealed import SealedFile
 
 HEADER = Path(__file__).with_name("kdpinn_edge.h")
@@ -28,6 +30,7 @@ ABI = 4
 NO_VARIANT = "none"
 SCALAR = {"float32": "float", "float64": "double"}
 PER_CALL = "int32_t {0}(const {1} *p, const {1} *x, {1} *y, int64_t n);"
+FIXED_FORM = "int32_t {0}(const int32_t *x, int32_t *y, int64_t n);"
 INSTEAD = "Export it for this machine, or load the bundle with engine='numpy'."
 
 
@@ -38,10 +41,18 @@ class CEngine(Engine):
     BundleError or EngineError.
 
     `target` is what the code that runs was compiled for: that of the manifest, or what was chosen of its variants.
-    `per_call` has NAME_eval_for, … where inputs are constant during a call.
+    `per_call` has NAME_eval_for, … where inputs are constant during a call, `fixed` NAME_eval_fixed, … of a model in
+    integers.
     """
 
-    def __init__(self, manifest: Manifest, ffi: cffi.FFI, model: Any, per_call: Mapping[FunctionName, Any]) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        ffi: cffi.FFI,
+        model: Any,
+        per_call: Mapping[FunctionName, Any],
+        fixed: Mapping[FunctionName, Any],
+    ) -> None:
         super().__init__(manifest)
         self._ffi = ffi
         self._compare(model)
@@ -53,14 +64,18 @@ class CEngine(Engine):
             function: model.functions[i].f32 if is_single else model.functions[i].f64
             for i, function in enumerate(manifest.functions)
         }
-        self._per_call = per_call
+        self._per_call, self._fixed = per_call, fixed
         self._outside = model.outside_f32 if is_single else model.outside_f64
         self._integrity = model.integrity
 
     def outside(self, x: Array) -> int:
         """Count how many of the points x (n, n_in) lie outside the domain box."""
         check_points(self.manifest, x)
-        return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
+        check_room(len(x), len(x) * copied(x) * x.itemsize)
+        try:
+            return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
+        except MemoryError as error:
+            raise no_room(len(x)) from error
 
     def address(self, function: FunctionName = "eval") -> int:
         """The address of the C function NAME_eval, NAME_jet or NAME_residual, valid as long as the engine lives."""
@@ -71,23 +86,21 @@ class CEngine(Engine):
         """Whether code and constants in memory are those that were exported, by their CRC-32."""
         return int(self._integrity()) == 0
 
-    def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
-        points = self._ffi.from_buffer(self._buffer_type, x)
-        values = self._ffi.from_buffer(self._buffer_type, y, require_writable=True)
-        return self._call(function, self._functions[function], points, values, len(x))
+    def _bind(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
+        return self._call(function, self._functions[function], (x,), y)
 
-    def _bind_for(self, function: FunctionName, p: Array, x: Array, y: Array) -> Callable[[], None]:
-        given = [self._ffi.from_buffer(self._buffer_type, array) for array in (p, x)]
-        values = self._ffi.from_buffer(self._buffer_type, y, require_writable=True)
-        return self._call(f"{function}_for", self._per_call[function], *given, values, len(x))
+    def _bind_for(self, function: FunctionName, p: Array, x: Array, y: Array) -> BoundCall:
+        return self._call(f"{function}_for", self._per_call[function], (p, x), y)
 
-    def _call(self, function: str, evaluate: Any, *arguments: Any) -> Callable[[], None]:
-        def call() -> None:
-            if code := evaluate(*arguments):
-                name = f"{self.manifest.name}_{function}"
-                raise EngineError(f"{name} returned {code}; kdpinn_edge.h says what that means")
+    def _bind_fixed(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
+        return self._call(FIXED.format(function), self._fixed[function], (x,), y, "int32_t[]")
 
-        return call
+    def _call(self, function: str, evaluate: Any, given: tuple[Array, ...], y: Array, of: Any = None) -> BoundCall:
+        """The call of `evaluate`; `of` is the type of its buffers, without it that of the precision."""
+        of = of or self._buffer_type
+        read = [self._ffi.from_buffer(of, array) for array in given]
+        written = self._ffi.from_buffer(of, y, require_writable=True)
+        return BoundCall(self, function, evaluate, (*read, written, len(y)), y)
 
     def _compare(self, model: Any) -> None:
         """The library's own description against the manifest."""
@@ -188,14 +201,17 @@ class LibraryEngine(CEngine):
         ffi = _ffi()
         describe = f"{manifest.name}_model"
         per_call = {function: f"{manifest.name}_{FOR.format(function)}" for function in _per_call(manifest)}
+        fixed = {function: f"{manifest.name}_{FIXED.format(function)}" for function in manifest.fixed_point}
         ffi.cdef(f"const kdpinn_model *{describe}(void);")
         for symbol in per_call.values():
             ffi.cdef(PER_CALL.format(symbol, SCALAR[manifest.precision]))
+        for symbol in fixed.values():
+            ffi.cdef(FIXED_FORM.format(symbol))
         library, file = _opened(ffi, bundle)
         self.path = Path(file.path)
         weakref.finalize(self, _unload, ffi, library, file).atexit = file.outlives_process
-        found = {function: getattr(library, symbol) for function, symbol in per_call.items()}
-        super().__init__(manifest, ffi, getattr(library, describe)(), found)
+        forms = ({function: getattr(library, name) for function, name in each.items()} for each in (per_call, fixed))
+        super().__init__(manifest, ffi, getattr(library, describe)(), *forms)
         self._bundle = bundle
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -231,7 +247,11 @@ class CompiledEngine(CEngine):
         describe = ffi.cast("const kdpinn_model *(*)(void)", addresses[f"{manifest.name}_model"])
         pointer = PER_CALL.format("(*)", SCALAR[manifest.precision]).rstrip(";")
         per_call = {each: ffi.cast(pointer, addresses[f"{manifest.name}_{each}_for"]) for each in _per_call(manifest)}
-        super().__init__(manifest, ffi, describe(), per_call)
+        pointer = FIXED_FORM.format("(*)").rstrip(";")
+        fixed = {
+            each: ffi.cast(pointer, addresses[f"{manifest.name}_{FIXED.format(each)}"]) for each in manifest.fixed_point
+        }
+        super().__init__(manifest, ffi, describe(), per_call, fixed)
         self._compile_again = compile_again
 
     def __reduce__(self) -> tuple[Any, ...]:

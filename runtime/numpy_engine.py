@@ -7,7 +7,9 @@ from typing import Any
 
 from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.bundle.read import Bundle
+from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.numerics.reference import NumpyProgram
+from kdpinn_edge.runtime.bound import BoundCall
 from kdpinn_edge.runtime.engine import Array, Engine
 
 
@@ -32,10 +34,12 @@ class NumpyEngine(Engine):
     def __reduce__(self) -> tuple[Any, ...]:
         return NumpyEngine, (self._bundle,)
 
-    def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
-        program = self._programs[function]
+    def _bind(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
+        return BoundCall(self, function, _store, (self._programs[function], x, y), y)
 
-        def call() -> None:
-            y[...] = program(x)
+    def _bind_fixed(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
+        return BoundCall(self, FIXED.format(function), _store, (self._programs[function].on_integers, x, y), y)
 
-        return call
+
+def _store(program: Callable[[Array], Array], x: Array, y: Array) -> None:
+    y[...] = program(x)

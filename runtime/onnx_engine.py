@@ -10,6 +10,7 @@ import numpy as np
 
 from kdpinn_edge.bundle.manifest import ONNX_FILES, FunctionName, Manifest
 from kdpinn_edge.errors import BundleError, EngineError
+from kdpinn_edge.runtime.bound import BoundCall
 from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points
 
 
@@ -95,16 +96,16 @@ class OnnxEngine(Engine):
             (values,) = self._sessions[function].run(["y"], {"x": points})
             y[at : at + batch] = values[: len(x) - at]
 
-    def _bind(self, function: FunctionName, x: Array, y: Array) -> Callable[[], None]:
+    def _bind(self, function: FunctionName, x: Array, y: Array) -> BoundCall:
         if self.manifest.batch not in (None, len(x)):
-            return partial(self._in_batches, function, x, y)
+            return BoundCall(self, function, self._in_batches, (function, x, y), y)
         session = self._sessions[function]
         binding = session.io_binding()
         binding.bind_input("x", "cpu", 0, x.dtype, x.shape, x.ctypes.data)
         binding.bind_output("y", "cpu", 0, y.dtype, y.shape, y.ctypes.data)
-        return partial(_run, session.run_with_iobinding, binding, (x, y))
+        return BoundCall(self, function, _run, (session.run_with_iobinding, binding, x), y)
 
 
-def _run(run: Callable[[Any], None], binding: Any, memory: tuple[Array, Array]) -> None:
-    """`memory` is what `binding` points into, and does not keep alive."""
+def _run(run: Callable[[Any], None], binding: Any, x: Array) -> None:
+    """x is what `binding` points into, and does not keep alive."""
     run(binding)

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdpinn_edge.bundle.manifest import read_manifest
+from strategies import mlp
+
+from kdpinn_edge.bundle.manifest import Input, Precision, read_manifest
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.program.ir import Program
+
+SMALL, BOX = mlp(2, 8, 2, 1), (Input("x0", -1.0, 1.0), Input("x1", -1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ class Artifacts:
             assert export_bundle(program, folder, **arguments) == read_manifest(folder)
 
         return self.made(arguments["name"], export, program, arguments)
+
+    def small(self, target: str, precision: Precision = "float32", **options: Any) -> Path:
+        """The bundle of SMALL in BOX with a slope: what tests of all targets share."""
+        stated = {"target": target, "precision": precision, "inputs": BOX, "derivatives": ["u", "u_x0"]}
+        return self.bundle(SMALL, name="net", **stated, **options)
 
     def made(self, name: str, make: Callable[[Path], object], *parts: object) -> Path:
         """The file or folder `name` that `make(path)` writes; `parts` are all that it depends on."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # workers share the cores: pools would wait
 
 import pytest
 from artifacts import Artifacts
+from chromium import Page, chromium
 from hypothesis import settings
 
 settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing about its result
@@ -20,6 +22,12 @@ collect_ignore = ["libraries"]  # in an environment of their own: make verify-li
 Need = Callable[[str], str]
 
 
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what all tests import: each of its full searches would take a second."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
     """Where a session keeps what it made; workers lie side by side in its folder."""
@@ -27,7 +35,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
     return Artifacts((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "artifacts")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def need() -> Need:
     """`need("cmake")` is the path of cmake; where it is missing the test is skipped, or fails when CI=true."""
 
@@ -41,3 +49,10 @@ def need() -> Need:
         return found
 
     return path
+
+
+@pytest.fixture(scope="session")
+def browser(need: Need) -> Iterator[Page]:
+    """A page of Chromium, which starts once in each worker: whoever opens a file finds it as new."""
+    with chromium(need("chromium")) as page:
+        yield page

@@ -193,4 +193,9 @@ OF_COUNTS: Mapping[str, Callable[..., Any]] = {
     "imul": np.multiply,
     "ilshr": lambda i, n: (i.view(np.uint32) >> n.view(np.uint32)).view(np.int32),
     "mulh": lambda a, b: ((a.astype(np.int64) * b) >> 32).astype(np.int32),
+    "mule": lambda a, b: (a[::2].astype(np.int64) * b[::2]).view(np.int32),
+    "mulo": lambda a, b: (a[::2].astype(np.int64) * b[1::2]).view(np.int32),
+    "uppers": lambda even, odd: np.stack([even[1::2], odd[1::2]], axis=1).ravel(),
+    "word": lambda x: x.astype(np.int32),
+    "integer": lambda x: x.astype(np.int64),
 }

@@ -8,7 +8,7 @@ import pytest
 from kdpinn_edge import compile
 from kdpinn_edge.bundle.manifest import Errors, FunctionName, Input
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.measure.accuracy import measured_errors
+from kdpinn_edge.export.measure.accuracy import measured_errors, values_of
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Add, Affine, Map, Program, Scale, Select, Var
 
@@ -32,8 +32,9 @@ def errors(
     function: FunctionName = "eval",
     share: float = 0.01,
 ) -> Errors:
-    reference = NumpyProgram(program, precision)
-    return measured_errors(function, program, reference, [Input("x", lower, upper)], "it", max_relative_error=share)
+    inputs = [Input("x", lower, upper)]
+    values = values_of({function: program}, {function: NumpyProgram(program, precision)}, inputs)[function]
+    return measured_errors(function, values, inputs, "it", max_relative_error=share)
 
 
 @pytest.mark.parametrize("upper", [1e7, 1e9, 1e30])

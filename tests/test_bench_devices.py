@@ -54,6 +54,8 @@ EMULATORS: Mapping[str, Sequence[str]] = {
     "riscv64": ("qemu-riscv64",),
     **{name: (memory.emulator, "-M", memory.machine, *SEMIHOSTING, "-kernel") for name, memory in MEMORY.items()},
 }
+LINUX, BARE = "x86-64-v3", "cortex-m7"
+"""A target of each kind, whose program is built twice, from equal bytes to equal bytes."""
 OF_ONE_KIND = ("x86-64-v2", "cortex-m3", "cortex-m4", "cortex-m33", "rv32imc")
 """Targets that start and print as another one does."""
 
@@ -125,7 +127,7 @@ def test_a_device_has_the_bits_of_numpy(target: str, bundle: Path, need: Need, t
         pytest.skip(f"this machine does not run {target}")
     code, interface = built(target)
     files = device_bench(code, interface)
-    assert device_bench(code, interface) == files
+    assert target not in (LINUX, BARE) or device_bench(code, interface) == files
     (tmp_path / "device.json").write_text(printed(written(files, tmp_path), emulator))
 
     (found,) = read_devices([tmp_path / "device.json"], bundle, None)
@@ -318,7 +320,7 @@ M7 = Device(
 
 
 def test_a_device_takes_the_place_of_its_name() -> None:
-    record = example_record()
+    record = example_record(rounds=1)
     refused = Absent(M7.name, "refused", "has other bits")
     for merged in (with_devices(record, [M7]), with_devices(with_devices(record, [refused]), [M7])):
         assert merged == replace(record, devices=(M7,))
@@ -327,7 +329,7 @@ def test_a_device_takes_the_place_of_its_name() -> None:
 
 
 def test_a_record_with_a_device_is_read_back_equal_and_summed_up(tmp_path: Path) -> None:
-    record = with_devices(example_record(), [M7])
+    record = with_devices(example_record(rounds=1), [M7])
     write_record(record, tmp_path / "record.json")
     assert read_record(tmp_path / "record.json") == record
     (found,) = summary(record)["devices"]
@@ -336,7 +338,7 @@ def test_a_record_with_a_device_is_read_back_equal_and_summed_up(tmp_path: Path)
 
 
 def test_the_page_has_the_devices_apart() -> None:
-    record = example_record()
+    record = example_record(rounds=1)
     assert 'id="devices"' not in html(record)
     page = html(with_devices(record, [M7]))
     assert 'href="#devices"' in page

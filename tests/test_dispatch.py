@@ -10,6 +10,7 @@ from typing import Any
 import cffi
 import numpy as np
 import pytest
+from artifacts import BOX, Artifacts
 from compiled import kernel, same_bits
 from conftest import Need
 from strategies import mlp, points
@@ -39,13 +40,9 @@ pytestmark = pytest.mark.skipif(not TARGET.runs_here(), reason="this machine is 
 
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "net"
-    box = (Input("x0", -1.0, 1.0), Input("x1", -1.0, 1.0))
-    export_bundle(
-        PROGRAM, folder, name="net", precision=request.param, target="x86-64", inputs=box, derivatives=REQUESTS
-    )
-    return folder
+def bundle(request: pytest.FixtureRequest, artifacts: Artifacts) -> Path:
+    stated = {"precision": request.param, "target": "x86-64", "inputs": BOX, "derivatives": REQUESTS}
+    return artifacts.bundle(PROGRAM, name="net", **stated)
 
 
 class Described:

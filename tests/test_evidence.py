@@ -10,14 +10,18 @@ from pathlib import Path
 
 import pytest
 from artifacts import Artifacts
+from conftest import Need
 from edited import edit
+from strategies import mlp
 from typer.testing import CliRunner
 
 from kdpinn_edge import cli
 from kdpinn_edge.bundle.manifest import Input, read_manifest
+from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.checks.check import CheckResult, check
+from kdpinn_edge.checks.coverage import source_coverage
 from kdpinn_edge.checks.evidence import REQUIREMENTS, Evidence, Line, evidence, write_evidence
-from kdpinn_edge.errors import BundleError
+from kdpinn_edge.errors import BundleError, MisfitError
 from kdpinn_edge.program.ir import Affine, Program, Var
 
 X, U = Var("x", 2), Var("u", 1)
@@ -115,6 +119,31 @@ def test_the_page_and_the_json(found: Evidence, tmp_path: Path) -> None:
     assert [each["outcome"] for each in record["requirements"]] == list(outcomes(found).values())
     assert record["manifest"]["name"] == "net"
     assert record["limits"]
+
+
+def test_the_coverage_of_the_source(found: Evidence, artifacts: Artifacts, tmp_path: Path, need: Need) -> None:
+    """The self-test reaches all arithmetic: what is left are refusals, its own failing, and functions beside."""
+    for tool in ("gcc", "gcov"):
+        need(tool)
+    net = artifacts.bundle(mlp(2, 12, 2, 1), name="net")
+    coverage = source_coverage(read_manifest(net), {"eval": open_bundle(net).program("eval")})
+    assert coverage.statements > 100
+    assert coverage.statements - coverage.statements_reached == len(coverage.unreached)
+    assert 0 < coverage.branches_reached < coverage.branches
+    assert any("net_outside(" in line for line in coverage.unreached)
+    assert not any("fma(" in line for line in coverage.unreached)
+    assert not isinstance(found.coverage, str), found.coverage
+    write_evidence(found, tmp_path / "net.html")
+    assert str(found.coverage) in (tmp_path / "net.html").read_text()
+    record = json.loads((tmp_path / "net.json").read_text())
+    assert record["coverage"]["statements_reached"] == found.coverage.statements_reached
+
+
+def test_without_gcov_the_coverage_is_open(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = {"eval": open_bundle(bundle).program("eval")}
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MisfitError, match="gcc and gcov are not installed"):
+        source_coverage(read_manifest(bundle), programs)
 
 
 def test_on_the_command_line(bundle: Path, tmp_path: Path) -> None:

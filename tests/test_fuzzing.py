@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fuzz_targets import MAKERS, WEIGHTS, targets
 from fuzzing import ACCEPTED, REFUSED, fuzzed
+from scripts import script
 
 PER_WEIGHT, MOST = 3, 100
 """Mutations of the slowest reader, and of the fastest."""
@@ -23,3 +24,14 @@ def test_no_reader_is_misled(which: str, tmp_path: Path) -> None:
         assert not counts.wrong, (name, counts.examples)
         assert counts.ends[REFUSED], name
         assert set(counts.ends) <= {REFUSED, ACCEPTED}, name
+
+
+def test_a_run_that_is_cut_off_has_read_for_every_reader() -> None:
+    plan = script("tools/fuzz.py").plan
+    names = {name for weights in WEIGHTS.values() for name in weights}
+    for mutations in (100, 1_000_000):
+        tasks = list(plan(mutations, [], 7))
+        assert {name for _, name, _ in tasks[: len(names)]} == names
+        assert mutations <= sum(len(seeds) for *_, seeds in tasks) <= mutations + len(names)
+        for name in names:
+            assert sorted(seed for _, own, seeds in tasks if own == name for seed in seeds)[0] == 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from artifacts import Artifacts
@@ -11,7 +12,6 @@ from strategies import mlp
 
 from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.export.targets.table import TARGETS
-from kdpinn_edge.program.ir import Program
 
 ENDBR64, BTI_C = bytes.fromhex("f30f1efa"), bytes.fromhex("5f2403d5")
 PROBE = bytes.fromhex("4881ec0010000048c7042400000000")
@@ -20,15 +20,14 @@ MARKED = {"x86-64-v3": ENDBR64, "x86-64-v2": ENDBR64, "x86-64": ENDBR64, "aarch6
 X86_IBT, AARCH64_BTI = (0xC0000002, 1), (0xC0000000, 1)
 
 
-def library(artifacts: Artifacts, target: str, net: Program) -> bytes:
-    bundle = artifacts.bundle(net, name="net", target=target)
+def library(bundle: Path) -> bytes:
     return (bundle / read_manifest(bundle).library).read_bytes()
 
 
 @pytest.mark.parametrize("target", MARKED)
 def test_every_function_begins_with_a_mark(artifacts: Artifacts, target: str) -> None:
     """So do the resolvers of one library for several processors; the library says so to the loader."""
-    image = library(artifacts, target, mlp(2, 8, 2, 1))
+    image = library(artifacts.small(target))
     file = ELFFile(BytesIO(image))
     text = file.get_section_by_name(".text")
     shift = text["sh_offset"] - text["sh_addr"]
@@ -45,8 +44,8 @@ def test_every_function_begins_with_a_mark(artifacts: Artifacts, target: str) ->
 
 def test_a_frame_of_several_pages_touches_each(artifacts: Artifacts) -> None:
     """A guard page below the stack is hit, and not jumped over; a frame within a page has no probe."""
-    assert PROBE in library(artifacts, "x86-64-v3", mlp(1, 256, 2, 1))
-    assert PROBE not in library(artifacts, "x86-64-v3", mlp(1, 2, 1, 1))
+    assert PROBE in library(artifacts.bundle(mlp(1, 256, 2, 1), name="net", target="x86-64-v3"))
+    assert PROBE not in library(artifacts.bundle(mlp(1, 2, 1, 1), name="net", target="x86-64-v3"))
 
 
 def test_archives_and_other_systems_have_no_marks() -> None:

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artifacts import Artifacts
+from artifacts import BOX, SMALL, Artifacts
 from conftest import Need
 from elftools.elf.elffile import ELFFile
-from strategies import mlp
 
 from kdpinn_edge import compile as compile_model
 from kdpinn_edge.bundle.macho import MachLibrary
-from kdpinn_edge.bundle.manifest import Input, Precision, Storage, read_manifest
+from kdpinn_edge.bundle.manifest import Precision, Storage, read_manifest
 from kdpinn_edge.checks.check import check
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts import integrity
@@ -30,8 +29,7 @@ from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import TARGETS, Target
 from kdpinn_edge.runtime.library_engine import CEngine
 
-NET = mlp(2, 8, 2, 1)
-BOX = (Input("x0", -1.0, 1.0), Input("x1", -1.0, 1.0))
+NET = SMALL
 LINKED = [target for target in TARGETS.values() if target.artifact not in ("c99", "archive", "fmu")]
 """An FMU holds four libraries, each of a target that is tested by itself."""
 RECORD = HEAD.size + ROOM * RANGE.size
@@ -39,8 +37,7 @@ RECORD = HEAD.size + ROOM * RANGE.size
 
 def artifact(artifacts: Artifacts, target: str, precision: Precision = "float32", **options: object) -> Path:
     """The library of the model for a target."""
-    stated = {"inputs": BOX, "derivatives": ["u", "u_x0"], "precision": precision, **options}
-    bundle = artifacts.bundle(NET, name="net", target=target, **stated)
+    bundle = artifacts.small(target, precision, **options)
     return bundle / read_manifest(bundle).library
 
 

@@ -12,18 +12,15 @@ import pytest
 import yaml
 from artifacts import Artifacts
 from conftest import Need
-from strategies import mlp
 from typer.testing import CliRunner
 
-from kdpinn_edge.bundle.manifest import Input, check_files, read_manifest
+from kdpinn_edge.bundle.manifest import check_files, read_manifest
 from kdpinn_edge.cli import app
 from kdpinn_edge.errors import BundleError, ExportError
 from kdpinn_edge.export.artifacts.gnu import MACHINES
 from kdpinn_edge.export.layouts import BUNDLE, LAYOUTS, MICROCONTROLLERS, arrange
 from kdpinn_edge.export.targets.table import TARGETS
 
-NET = mlp(2, 6, 2, 1)
-INPUTS = (Input("x0", -1.0, 1.0), Input("x1", -1.0, 1.0))
 SKETCH = "#include <net.h>\nint main(void) { return net_selftest(); }\n"
 SOURCE, ARCHIVE = "c99-muladd", "rv32imc"
 GCC, *OPTIONS = (*MACHINES[ARCHIVE], "-ffreestanding")
@@ -78,7 +75,7 @@ target_link_libraries(firmware PRIVATE ${linked})
 
 @pytest.fixture(params=[SOURCE, ARCHIVE])
 def bundle(request: pytest.FixtureRequest, artifacts: Artifacts) -> Path:
-    return artifacts.bundle(NET, name="net", target=request.param, inputs=INPUTS, derivatives=["u", "u_x0"])
+    return artifacts.small(request.param)
 
 
 def built(command: list[Any], folder: Path) -> None:
@@ -132,7 +129,6 @@ def test_arduino(bundle: Path, tmp_path: Path, need: Need) -> None:
 @pytest.mark.parametrize("tool", ["esp-idf", "zephyr"])
 def test_cmake_of_the_boards(tool: Any, artifacts: Artifacts, tmp_path: Path, need: Need) -> None:
     """By functions that do what ESP-IDF and Zephyr document: here, and for a board."""
-    stated = {"name": "net", "inputs": INPUTS, "derivatives": ["u", "u_x0"]}
     (tmp_path / "CMakeLists.txt").write_text(SDK)
     (tmp_path / "main.c").write_text(SKETCH)
     board = [
@@ -144,7 +140,7 @@ def test_cmake_of_the_boards(tool: Any, artifacts: Artifacts, tmp_path: Path, ne
     board += ["-DCMAKE_EXE_LINKER_FLAGS=-nostdlib -Wl,-e,main", "-DCMAKE_EXECUTABLE_SUFFIX_C=.elf"]
     for target, arguments in ((SOURCE, ["-DCMAKE_C_STANDARD_LIBRARIES=-lm"]), (ARCHIVE, board)):
         library, build = tmp_path / target, tmp_path / f"build_{target}"
-        arrange(artifacts.bundle(NET, target=target, **stated), tool, library)
+        arrange(artifacts.small(target), tool, library)
         built([need("cmake"), "-S", tmp_path, "-B", build, f"-DLIBRARY={library}", *arguments], tmp_path)
         built(["cmake", "--build", build], tmp_path)
         holds(build / ("firmware" if target == SOURCE else "firmware.elf"), need)
@@ -181,12 +177,12 @@ def test_every_archive_has_its_folders_in_an_arduino_library() -> None:
 
 
 def test_what_a_board_cannot_build_is_refused(artifacts: Artifacts, tmp_path: Path) -> None:
-    linux = artifacts.bundle(NET, name="net", target="x86-64-v3", inputs=INPUTS)
+    linux = artifacts.small("x86-64-v3")
     with pytest.raises(
         ExportError, match=r"x86-64-v3 is nothing that arduino builds with; .* cortex-m0plus, .*, c99 or"
     ):
         arrange(linux, "arduino", tmp_path / "net")
-    m4 = artifacts.bundle(NET, name="net", target="cortex-m4", inputs=INPUTS)
+    m4 = artifacts.small("cortex-m4")
     with pytest.raises(ExportError, match="cortex-m4 is nothing that esp-idf builds with"):
         arrange(m4, "esp-idf", tmp_path / "net")
     with pytest.raises(ExportError, match="the build tool 'make' is unknown; expected: arduino, esp-idf"):
@@ -197,7 +193,7 @@ def test_what_a_board_cannot_build_is_refused(artifacts: Artifacts, tmp_path: Pa
 
 
 def test_the_command(artifacts: Artifacts, tmp_path: Path) -> None:
-    bundle = artifacts.bundle(NET, name="net", target=SOURCE, inputs=INPUTS, derivatives=["u", "u_x0"])
+    bundle = artifacts.small(SOURCE)
     arguments = ["layout", str(bundle), "--for", "zephyr", "--out", str(tmp_path / "net"), "--json"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output

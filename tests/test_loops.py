@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -25,8 +26,9 @@ from test_c_source import COMPILERS, CLibrary, interface_of, write
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.emit_c import Source
-from kdpinn_edge.export.lowering.emit_llvm import Emitter
+from kdpinn_edge.export.lowering.emit_llvm import Emitter, constant_name
 from kdpinn_edge.export.lowering.emit_llvm import Machine as Processor
+from kdpinn_edge.export.lowering.fixed_constants import FixedConstants
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.lowering.loops import (
     BOOL,
@@ -60,6 +62,9 @@ from kdpinn_edge.export.lowering.loops import (
 )
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.targets.table import TARGETS
+from kdpinn_edge.numerics.fixed_point import words
+from kdpinn_edge.numerics.fixed_point.quantise import quantise
+from kdpinn_edge.numerics.fixed_point.tables import TANH
 from kdpinn_edge.numerics.lanes import profile
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Affine, Map, Program, Var
@@ -259,8 +264,10 @@ def test_symbols_of_one_name_are_two() -> None:
 # Operations
 
 
-def evaluated(value: Expr, memory: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A value of float32 that is calculated from the numbers in MEMORY: by LLVM, and under NumPy."""
+def evaluated(
+    value: Expr, memory: NDArray[Any], arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A value of float32 that is calculated from the numbers in MEMORY and in `arrays`: by LLVM, and under NumPy."""
     buffer = Buffer("s", "float32", Linear(memory.size))
     body = verify((Store(buffer, Linear(0), value), Return(Number(STATUS, 0))))
     routine = Routine("f", "", (buffer,), body, STATUS)
@@ -268,18 +275,25 @@ def evaluated(value: Expr, memory: NDArray[Any]) -> tuple[NDArray[Any], NDArray[
     module = ir.Module("loops")
     pointer = ir.FloatType().as_pointer()
     builder = ir.IRBuilder(ir.Function(module, ir.FunctionType(ir.IntType(32), [pointer]), "f").append_basic_block())
-    emitter = Emitter(builder, Processor(64, in_order=False, fuses=True, selects=True, widens=True, multiplies=True))
+    emitter = Emitter(
+        builder, Processor(64, in_order=False, fuses=True, selects=True, widens=True, multiplies=True, in_pairs=True)
+    )
     emitter.bind(buffer, builder.function.args[0])
     emitter.emit(body)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(features=llvm.get_host_cpu_features().flatten())
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(module)), machine)
+    linked = llvm.parse_assembly(str(module))
+    for name, array in arrays.items():
+        numbers = ", ".join(f"i32 {number}" for number in array.tolist())
+        text = f"@{constant_name(name)} = constant [{array.size} x i32] [{numbers}]"
+        linked.link_in(llvm.parse_assembly(text))
+    engine = llvm.create_mcjit_compiler(linked, machine)
     engine.finalize_object()
     by_llvm, by_numpy = memory.copy(), memory.copy()
     assert ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(engine.get_function_address("f"))(by_llvm.ctypes.data) == 0
     with np.errstate(all="ignore"):
-        assert Machine([routine], {}).call("f", by_numpy) == 0
+        assert Machine([routine], arrays).call("f", by_numpy) == 0
     return by_llvm, by_numpy
 
 
@@ -298,11 +312,26 @@ def test_total_adds_by_halving(values: list[float], log2: int) -> None:
         np.testing.assert_array_equal(found[0], parts[0])
 
 
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+def test_a_row_of_a_table_is_read_for_each_lane(lanes: int) -> None:
+    constants = FixedConstants(in_rows=True)
+    constants.add(quantise(mlp(1, 3, 1, 1), [-1.0], [1.0]), "W")
+    at = Load(Type("float32", lanes), Buffer("s", "float32", Linear(16)), Linear(0))
+    found = apply("from_bits", apply("call", apply("bits", at), detail=constants.polynomial(TANH)))
+    u = np.random.default_rng(lanes).integers(0, 2**32, 16)
+    expected = words.polynomial(TANH, u).astype(np.uint32)[:lanes]
+    for values in evaluated(found, u.astype(np.uint32).view(np.float32), {"TABLES": constants.numbers["TABLES"]}):
+        assert (values.view(np.uint32)[:lanes] == expected).all()
+
+
+PAIRS = ("mule", "mulo", "uppers")
 BITWISE = ("iadd", "isub", "ixor", "iand", "ior", "imul", "mulh")
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
-@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each != "call"])
+@pytest.mark.parametrize(
+    ("operation", "lanes"),
+    [(each, lanes) for each in OPERATIONS if each != "call" for lanes in (1, 4) if lanes > 1 or each not in PAIRS],
+)
 def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, lanes: int) -> None:
     """All but a call, which is written out."""
     memory = Buffer("s", "float32", Linear(12))
@@ -322,6 +351,8 @@ def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, 
             for name in ("ishl", "ishr", "ilshr")
         },
         **{name: apply("from_bits", i) for name in ("bits", "from_bits")},
+        **{name: apply("from_bits", apply("word", apply("integer", i))) for name in ("word", "integer")},
+        **{name: apply("from_bits", apply(name, i, j)) for name in PAIRS if lanes > 1},
         **{name: apply("select", apply(name, a, b), one, zero) for name in ("less", "at_most")},
         "top": apply("from_bits", apply("top", i, detail=30)),
         "sign": apply("select", apply("equal", apply("sign", i), splat(Number(Type("bits32"), 0), lanes)), one, zero),
@@ -344,6 +375,9 @@ def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, 
         if operation in (
             "bits",
             "from_bits",
+            "word",
+            "integer",
+            *PAIRS,
             "opaque",
             "ixor",
             "copysign",

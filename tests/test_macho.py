@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import pack_into, unpack_from
 
-import lief
 import numpy as np
 import pytest
 from artifacts import Artifacts
@@ -73,7 +72,9 @@ def test_what_an_export_links(library: bytearray, of_fmu: bytes) -> None:
 
 
 def agrees(image: bytes) -> bool:
-    """Whether another reader finds the same."""
+    """Whether another reader finds the same; it takes a second to import."""
+    import lief
+
     found, binaries = MachLibrary(image), lief.MachO.parse(list(image))
     assert binaries is not None
     other = binaries.at(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from struct import pack_into, unpack_from
 
-import lief
 import numpy as np
 import pytest
 from artifacts import Artifacts
@@ -78,6 +77,8 @@ def test_what_an_export_links(library: bytearray, of_fmu: bytes) -> None:
 
 
 def test_another_reader_finds_the_same(of_fmu: bytes) -> None:
+    import lief  # which takes a second
+
     everything = lief.PE.ParserConfig()
     everything.parse_exceptions = True
     found, other = PeLibrary(of_fmu), lief.PE.parse(list(of_fmu), everything)

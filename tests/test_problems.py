@@ -160,7 +160,9 @@ def near_the_corner(n: int) -> np.ndarray:
     return np.concatenate([anywhere, np.stack([1 - sizes[0], sizes[1]], axis=1)])
 
 
-@pytest.mark.parametrize(("modes", "steps"), [(MODES, STEPS // 2), (2 * MODES, STEPS)])
+@pytest.mark.parametrize(
+    ("modes", "steps"), [(MODES, STEPS // 2), pytest.param(2 * MODES, STEPS, marks=pytest.mark.proof)]
+)
 def test_allen_cahn_converges_in_modes_and_in_steps(modes: int, steps: int) -> None:
     points = near_the_corner(3000)
     assert np.abs(interpolated(points, modes, steps) - interpolated(points)).max() <= problem("allen_cahn").exact_error

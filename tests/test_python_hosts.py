@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numba
 import numpy as np
 import pytest
 import torch
 from artifacts import Artifacts
 from compiled import same_bits
-from jax import numpy as jnp
-from scipy import LowLevelCallable
-from scipy.integrate import quad
 from strategies import mlp, points
 from torch.func import hessian, jacfwd, jacrev, vmap
 from torch_program import torch_program
@@ -43,9 +40,12 @@ def valued() -> Engine:
 
 
 @pytest.fixture
-def x64() -> Iterator[None]:
+def jax() -> Iterator[Any]:
+    """JAX with numbers of 64 bits; it takes a second to import, so only these tests do."""
+    import jax
+
     jax.config.update("jax_enable_x64", True)
-    yield
+    yield jax
     jax.config.update("jax_enable_x64", False)
 
 
@@ -104,11 +104,25 @@ def test_forward_mode_of_torch_is_refused(engine: Engine, differentiate: Callabl
         (torch.zeros((), dtype=torch.float64), r"shape \(\)"),
         (torch.zeros(4, 3, dtype=torch.float64, device="meta"), "is on meta; expected: a tensor on the CPU"),
         (X, "is a ndarray; expected: a tensor"),
+        (torch.tensor(X).to_sparse(), r"the layout torch.sparse_coo; expected: a dense tensor, as in x.to_dense\(\)"),
+        (torch.zeros(1, 3).double().expand(2**40, 3), "points take .* GiB of new memory"),
+        (torch.zeros(4, 3).double().expand(2**40, 4, 3).transpose(0, 1), "points take .* GiB of new memory"),
     ],
 )
 def test_what_torch_cannot_be_given(engine: Engine, x: Any, fault: str) -> None:
     with pytest.raises(EngineError, match=fault):
         engine.torch()(x)
+
+
+def test_torch_takes_a_view_that_is_negated(engine: Engine) -> None:
+    view = torch.complex(torch.zeros(X.shape).double(), torch.tensor(X)).conj().imag
+    assert view.is_neg()
+    assert same_bits(engine.torch()(view).numpy(), engine(-X))
+
+
+def test_functions_of_frameworks_travel_as_the_engine_does(engine: Engine, jax: Any) -> None:
+    for function, x in ((engine.torch(), torch.tensor(X)), (engine.jax(), jax.numpy.array(X))):
+        assert same_bits(np.asarray(pickle.loads(pickle.dumps(function))(x)), engine(X))  # noqa: S301
 
 
 def test_derivatives_that_are_not_there_are_named(engine: Engine, valued: Engine) -> None:
@@ -120,48 +134,45 @@ def test_derivatives_that_are_not_there_are_named(engine: Engine, valued: Engine
         jacrev(jacrev(jacrev(engine.torch())))(x)
 
 
-@pytest.mark.usefixtures("x64")
-def test_jax_has_the_bits(engine: Engine) -> None:
-    f, x = engine.jax(), jnp.array(X)
+def test_jax_has_the_bits(jax: Any, engine: Engine) -> None:
+    f, x = engine.jax(), jax.numpy.array(X)
     for called in (f, jax.jit(f), jax.vmap(f), jax.jit(jax.vmap(f))):
         assert same_bits(np.asarray(called(x)), engine(X))
     assert same_bits(np.asarray(jax.jit(jax.vmap(jax.jacrev(f)))(x)), engine.jacobian(X))
     assert f(x.reshape(2, 4, 3)).shape == (2, 4, 2)
 
 
-@pytest.mark.usefixtures("x64")
-def test_jax_differentiates_twice_in_either_mode(engine: Engine) -> None:
-    f, x = engine.jax(), jnp.array(X)
+def test_jax_differentiates_twice_in_either_mode(jax: Any, engine: Engine) -> None:
+    f, x = engine.jax(), jax.numpy.array(X)
     np.testing.assert_allclose(jax.vmap(jax.jacfwd(f))(x), engine.jacobian(X), rtol=1e-15)
     for outer in (jax.jacrev, jax.jacfwd):
         np.testing.assert_allclose(jax.vmap(outer(jax.jacrev(f)))(x), engine.hessian(X), rtol=1e-15)
 
 
-@pytest.mark.usefixtures("x64")
-def test_a_loop_of_jax_calls_it(engine: Engine) -> None:
+def test_a_loop_of_jax_calls_it(jax: Any, engine: Engine) -> None:
     f = engine.jax()
 
     def loss(x: Any) -> Any:
         return (f(x) ** 2).sum()
 
-    found = jax.jit(lambda x: jax.lax.fori_loop(0, 5, lambda _, v: v - 0.1 * jax.grad(loss)(v), x))(jnp.array(X[0]))
+    found = jax.jit(lambda x: jax.lax.fori_loop(0, 5, lambda _, v: v - 0.1 * jax.grad(loss)(v), x))(
+        jax.numpy.array(X[0])
+    )
     x = X[:1].copy()
     for _ in range(5):
         x = x - 0.2 * (engine(x)[:, :, None] * engine.jacobian(x)).sum(1)
     np.testing.assert_allclose(found, x[0], rtol=1e-13)
 
 
-@pytest.mark.usefixtures("x64")
-def test_many_points_reach_jax(engine: Engine) -> None:
+def test_many_points_reach_jax(jax: Any, engine: Engine) -> None:
     x = np.random.default_rng(0).uniform(-1, 1, (200_000, 3))
     assert same_bits(np.asarray(jax.jit(engine.jax())(x)), engine(x))
 
 
-@pytest.mark.usefixtures("x64")
-def test_what_jax_cannot_be_given(engine: Engine, valued: Engine) -> None:
-    x = jnp.array(X[0])
+def test_what_jax_cannot_be_given(jax: Any, engine: Engine, valued: Engine) -> None:
+    x = jax.numpy.array(X[0])
     with pytest.raises(EngineError, match=r"dtype float32; expected: float64.*jax_enable_x64"):
-        engine.jax()(x.astype(jnp.float32))
+        engine.jax()(x.astype(jax.numpy.float32))
     with pytest.raises(EngineError, match=r"shape \(2,\); expected: \(…, 3\)"):
         jax.jit(engine.jax())(x[:2])
     with pytest.raises(EngineError, match="has no jet"):
@@ -171,10 +182,12 @@ def test_what_jax_cannot_be_given(engine: Engine, valued: Engine) -> None:
 
 
 def test_float32_stays_float32() -> None:
+    import jax
+
     engine = compile(NET, derivatives=["jacobian"])
     x = X.astype(np.float32)
     assert same_bits(engine.torch()(torch.tensor(x)).numpy(), engine(x))
-    assert same_bits(np.asarray(engine.jax()(jnp.array(x))), engine(x))
+    assert same_bits(np.asarray(engine.jax()(jax.numpy.array(x))), engine(x))
 
 
 def test_an_address_is_that_of_the_c_function(engine: Engine, artifacts: Artifacts) -> None:
@@ -190,6 +203,9 @@ def test_an_address_is_that_of_the_c_function(engine: Engine, artifacts: Artifac
 
 
 def test_numba_and_scipy_call_it(engine: Engine) -> None:
+    from scipy import LowLevelCallable
+    from scipy.integrate import quad
+
     evaluate = SIGNATURE(engine.address())
 
     @numba.cfunc("double(intc, CPointer(double))")

@@ -8,15 +8,13 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from chromium import LOW_CONTRAST, Page, chromium
-from conftest import Need
+from chromium import LOW_CONTRAST, Page
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -49,12 +47,6 @@ def record() -> Record:
 @pytest.fixture(scope="module")
 def text(record: Record) -> str:
     return html(record)
-
-
-@pytest.fixture
-def browser(need: Need) -> Iterator[Page]:
-    with chromium(need("chromium")) as page:
-        yield page
 
 
 def only(record: Record, entry: str, n: int, *modes: Mode) -> Record:

@@ -12,13 +12,12 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from artifacts import Artifacts
+from artifacts import BOX, SMALL, Artifacts
 from compiled import same_bits
 from conftest import Need
-from strategies import mlp
 from typer.testing import CliRunner
 
-from kdpinn_edge.bundle.manifest import Input, Manifest, read_manifest
+from kdpinn_edge.bundle.manifest import Manifest, read_manifest
 from kdpinn_edge.cli import app
 from kdpinn_edge.errors import BudgetError, ExportError
 from kdpinn_edge.export.artifacts.gnu import MACHINES
@@ -33,8 +32,7 @@ from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Affine
 
-NET = mlp(2, 6, 2, 1)
-INPUTS = (Input("x0", -1.0, 1.0), Input("x1", -1.0, 1.0))
+NET, INPUTS = SMALL, BOX
 SCALES = (1e-30, 1.0, 1e3, 1e38)
 ANY_EMULATED = [pytest.param(TARGETS[name], id=name) for name in PROCESSORS if not name.startswith("cortex-a")]
 EMULATED = [each for each in ANY_EMULATED if not each.values[0].helpers]
@@ -160,7 +158,7 @@ def exported(artifacts: Artifacts) -> Exported:
     """`exported(target)` is the manifest and the code of a net with a jet."""
 
     def exported(target: Target) -> tuple[Manifest, bytes]:
-        bundle = artifacts.bundle(NET, name="net", target=target.name, inputs=INPUTS, derivatives=["u", "u_x0"])
+        bundle = artifacts.small(target.name)
         manifest = read_manifest(bundle)
         return manifest, (bundle / manifest.library).read_bytes()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import gc
 import json
 import os
+import pickle
 import platform
 import re
+import resource
 import subprocess
 import sys
 import threading
@@ -55,7 +58,7 @@ from kdpinn_edge.program.ir import Affine, Program, Var
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.c_harness import DOES_NOTHING, FLAGS, SOURCE, CModel, compiled_harness
 from kdpinn_edge.runtime.engine import Engine
-from kdpinn_edge.runtime.library_engine import ABI, HEADER, CompiledEngine, _interface
+from kdpinn_edge.runtime.library_engine import ABI, HEADER, CompiledEngine, LibraryEngine, _interface
 from kdpinn_edge.runtime.load import EngineName
 from kdpinn_edge.runtime.on_core import OnCore
 from kdpinn_edge.runtime.onnx_engine import OnnxEngine
@@ -344,6 +347,51 @@ def test_bind_refuses(engine: Engine, case: str) -> None:
     with pytest.raises(EngineError) as raised:
         engine.bind(x, y)
     assert message in str(raised.value)
+
+
+def test_a_bound_call_does_not_write_where_y_was_made_read_only(engine: Engine) -> None:
+    for threads in (1, 2):
+        y = Y.copy()
+        step = engine.bind(X, y, threads=threads)
+        y.flags.writeable = False
+        with pytest.raises(EngineError, match=r"made read-only after it was bound.*y\.flags\.writeable = True"):
+            step()
+        np.testing.assert_array_equal(y, Y)
+        y.flags.writeable = True
+        step()
+        np.testing.assert_array_equal(y, expected(X))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_bound_call_does_not_travel(engine: Engine, threads: int) -> None:
+    step = engine.bind(X, Y.copy(), threads=threads)
+    for travel in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match=r"Pickle that, and bind where it arrives: engine\.bind") as raised:
+            travel(step)
+        assert isinstance(raised.value, EngineError)
+
+
+def test_points_that_no_machine_has_room_for(engine: Engine) -> None:
+    """Views without memory of their own: nothing is allocated before they are refused."""
+    one = X[:1]
+    for many in (np.broadcast_to(one, (2**40, 2)), np.lib.stride_tricks.as_strided(one, (2**58, 2), (0, 4))):
+        for call in (engine, engine.outside) if isinstance(engine, LibraryEngine) else (engine,):
+            with pytest.raises(
+                EngineError, match=r"points take [\d,.]+ GiB of new memory.*; expected: fewer at a time"
+            ):
+                call(many)
+
+
+def test_too_little_memory_is_said(build: Build) -> None:
+    engine, x = load(build()), np.broadcast_to(X[:1], (1 << 24, 2))
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (32 << 20), before[1]))
+    try:
+        with pytest.raises(EngineError, match="too little memory left for 16,777,216 points"):
+            engine(x)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_memory_side_by_side_is_no_overlap(engine: Engine) -> None:

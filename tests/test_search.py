@@ -104,6 +104,7 @@ def test_what_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
         (["abacus"], "no model is called 'abacus'"),
         (["wave", "--teacher", "nobody"], "no model is called 'nobody'"),
         (["heat", "--target", "toaster"], "target 'toaster' is unknown"),
+        (["allen_cahn", "--arithmetic", "int16"], "which no word of fixed point holds"),
         (["heat", "--target", "cortex-m7"], "a budget of time for cortex-m7, which does not run on this machine"),
         (["heat", "--max-flash", "32q"], "'32q' is not a size"),
         (["heat", "--max-instructions", "0"], "--max-instructions"),
@@ -123,6 +124,7 @@ def test_what_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
         pytest.param("sin", "float16", "accurate", "float32", "--activation sin ", marks=pytest.mark.proof),
         ("lorentzian", "float16", "fast", "float32", "--activation lorentzian "),
         ("dispersion", "float64", "accurate", "float64", "--activation dispersion "),
+        ("sin", "int32", "accurate", "float32", "--activation sin "),
     ],
 )
 def test_a_candidate_is_measured_as_it_is_shipped(

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import mlp, points, programs, renamed
 
 from kdpinn_edge.errors import ProgramError
 from kdpinn_edge.functions import FUNCTIONS, slopes
 from kdpinn_edge.functions.slope import Operators, values
+from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.evaluate import evaluate
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var
-from kdpinn_edge.program.simplify import multiply_adds, simplify
+from kdpinn_edge.program.simplify import multiply_adds, simplify, together
 from kdpinn_edge.program.verify import verify
 
 EPSILON = 2.0**-53
@@ -330,3 +332,15 @@ def test_a_network_with_scaled_input_and_output_is_its_affines_and_maps() -> Non
     simplified = simplify(Program("scaled", network.inputs, (v,), (concat, *scaled)))
     assert [type(op) for op in simplified.ops] == [type(op) for op in network.ops]
     assert multiply_adds(simplified) == multiply_adds(network) == 2 * 32 + 3 * 32 * 32 + 32
+
+
+@given(st.data(), st.integers(0, 2**32 - 1))
+@settings(max_examples=30)
+def test_programs_evaluated_together_have_the_bits_that_each_has_alone(data: st.DataObject, seed: int) -> None:
+    first = data.draw(programs(any_function=True))
+    second = data.draw(programs(inputs=first.inputs, any_function=True))
+    several = [first, second, first, replace(first, outputs=first.inputs)]
+    x = np.random.default_rng(seed).uniform(-1, 1, (7, first.n_in)).astype(np.float32)
+    found = NumpyProgram(together(several), "float32")(x)
+    assert found.tobytes() == np.concatenate([NumpyProgram(each, "float32")(x) for each in several], axis=1).tobytes()
+    assert len(together([first, first]).ops) <= len(first.ops) + len(first.outputs)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from artifacts import Artifacts
-from scipy.interpolate import BSpline
 
 from kdpinn_edge import problems
 from kdpinn_edge.bundle.manifest import PROGRAM_FILE, Precision, read_manifest
@@ -86,6 +85,8 @@ THREE = made(
 
 
 def test_a_cubic_is_the_spline_of_scipy() -> None:
+    from scipy.interpolate import BSpline  # which takes a second
+
     table = Samples.of(np.exp, of_one_input((), -1.0, 2.0, np.exp), FEW, graded=False).fitted([Cubic(7)])
     knots = -1.0 + 3.0 * np.arange(-3, 11) / 7
     x = np.linspace(-1.0, 2.0, 200)

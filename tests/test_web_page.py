@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chromium import LOW_CONTRAST, Page, chromium
+from chromium import LOW_CONTRAST, Page
 from compiled import Functions, kernel
 from conftest import Need
 from numpy.typing import NDArray
@@ -101,12 +101,6 @@ def rod() -> Model:
 
 def plate() -> Model:
     return model(PLATE, "sin", 16, 2, "float32", 3.0)
-
-
-@pytest.fixture
-def browser(need: Need) -> Iterator[Page]:
-    with chromium(need("chromium")) as page:
-        yield page
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,10 @@ WITHOUT_A_SCREEN = {"WINEDEBUG": "-all", "WINEARCH": "win64", "WINEDLLOVERRIDES"
 """Wine would look for the installers of .NET and of a browser, and start a debugger, otherwise."""
 TEMPORARY = "C:\\windows\\Temp"
 
-COMPILER = (sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu")
+ZIG = (sys.executable, "-m", "ziglang")
+COMPILER = (*ZIG, "cc", "-target", "x86_64-windows-gnu", "-std=gnu11", "-O1")
+BARE = ("-c", "-fno-builtin", "-fno-stack-protector", "-fno-sanitize=undefined")
+LINKER = (*ZIG, "lld-link", "/nologo", "/entry:start", "/subsystem:console", "/machine:x64")
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,21 @@ def wine(artifacts: Artifacts, need: Need) -> Wine:
 
 
 def compiled(source: Path, program: Path, *options: str | Path) -> Path:
-    """A C program for Windows."""
-    subprocess.run([*COMPILER, "-std=gnu11", "-O1", source, *map(str, options), "-o", program], check=True)
+    """A C program for Windows. Where Zig has not built a C library for it before, that takes minutes."""
+    subprocess.run([*COMPILER, source, *map(str, options), "-o", program], check=True)
+    return program
+
+
+def compiled_bare(source: Path, program: Path, functions: Sequence[str], *options: str | Path) -> Path:
+    """A C program for Windows that begins with `start` and calls these functions of KERNEL32 alone."""
+    objects, imports, library = (program.with_suffix(suffix) for suffix in (".o", ".def", ".lib"))
+    imports.write_text("\n".join(["LIBRARY KERNEL32.dll", "EXPORTS", *functions, ""]))
+    for command in (
+        [*COMPILER, *BARE, *options, source, "-o", objects],
+        [*ZIG, "dlltool", "-m", "i386:x86-64", "-d", imports, "-l", library],
+        [*LINKER, objects, library, f"/out:{program}"],
+    ):
+        subprocess.run(command, check=True)
     return program
 
 

@@ -46,6 +46,7 @@ TABLES: dict[str, tuple[str, Callable[[mpf], mpf], int]] = {
     "TANH": ("tanh 8x for x from 0 to 1", lambda x: mpmath.tanh(8 * x), 6),
     "SIN": ("sin πx for x from 0 to 1", lambda x: mpmath.sinpi(x), 5),
     "EXP2": ("2ˣ / 2 for x from 0 to 1", lambda x: mpf(2) ** (x - 1), 3),
+    "RECIPROCAL": ("1 / (2 + 2x) for x from 0 to 1", lambda x: 1 / (2 + 2 * x), 3),
 }
 
 

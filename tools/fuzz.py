@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from random import Random
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -47,7 +46,10 @@ def read(which: str, name: str, seeds: range) -> Counts:
 
 
 def plan(mutations: int, only: list[str], first: int) -> Iterator[tuple[str, str, range]]:
-    """The tasks: in all so many mutations, of each reader by its weight."""
+    """The tasks: in all so many mutations, of each reader by its weight.
+
+    Those of all readers alternate, so that a run that is cut off has read about the same share for each of them.
+    """
     chosen = [
         (which, name, weight)
         for which, weights in WEIGHTS.items()
@@ -55,9 +57,14 @@ def plan(mutations: int, only: list[str], first: int) -> Iterator[tuple[str, str
         if not only or name in only
     ]
     total = sum(weight for _, _, weight in chosen)
+    tasks: list[tuple[float, str, str, range]] = []
     for which, name, weight in chosen:
-        last, step = first - (-mutations * weight // total), PER_WEIGHT * weight
-        yield from ((which, name, range(i, min(i + step, last))) for i in range(first, last, step))
+        count, step = -(-mutations * weight // total), PER_WEIGHT * weight
+        tasks += (
+            (i / count, which, name, range(first + i, first + min(i + step, count))) for i in range(0, count, step)
+        )
+    for _, which, name, seeds in sorted(tasks, key=lambda task: task[0]):
+        yield which, name, seeds
 
 
 def main() -> int:
@@ -72,8 +79,6 @@ def main() -> int:
     given = options.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
     planned = list(plan(given.mutations, given.only, given.first))
-    # A run that is cut off has then seen something of each reader.
-    Random(0).shuffle(planned)  # noqa: S311
     began = time.perf_counter()
     with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as pool:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the workers inherit
@@ -85,10 +90,10 @@ def main() -> int:
         except (KeyboardInterrupt, TimeoutError):
             pool.shutdown(cancel_futures=True)
     seconds = time.perf_counter() - began
-    counts: dict[str, Counts] = {}
+    counts = {name: Counts() for _, name, _ in planned}
     for future, (_, name, _) in tasks.items():
         if not future.cancelled():
-            own, found = counts.setdefault(name, Counts()), future.result()
+            own, found = counts[name], future.result()
             own.ends.update(found.ends)
             own.examples |= found.examples
     print(file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from itertools import chain, count
@@ -88,6 +88,7 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str], b
         "function": functions,
         "per_call": constant,
         "function_for": functions if constant else [],
+        "function_fixed": functions if interface.bits else [],
         **_arithmetic(interface),
         **_index_macros(interface),
         **build_blocks(interface),
@@ -155,7 +156,17 @@ def function_words(interface: Interface, function: FunctionName, index: int) -> 
         "program": "\n".join(f" *     {line}" for line in str(program).splitlines()),
         "names": quoted(names),
         "columns": "\n".join(f"    {prefix}_{word} = {i}, /* {name} */" for i, (word, name) in numbered),
+        "bits": "\n".join(_bits(interface, function)),
     }
+
+
+def _bits(interface: Interface, function: FunctionName) -> Iterator[str]:
+    """The macros that say how many fraction bits the words of a function in integers have."""
+    sides = interface.bits.get(function, ((), ()))
+    names = [*interface.input_names, *columns(interface.functions[function].outputs)]
+    prefix = f"{interface.name}_bits_{function}".upper()
+    for word, name, bits in zip(c_words(names), names, chain(*sides), strict=False):
+        yield f"#define {prefix}_{word} {bits if bits >= 0 else f'({bits})'} /* of {name} */"
 
 
 def quoted(names: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ HAS_FMA = {
 }
 """How the preprocessor of GCC or Clang says that the processor has the instruction."""
 
-STORED = {"float16": "uint16_t", "int16": "int16_t", "int32": "uint32_t"}
+STORED = {"float16": "uint16_t", "int16": "int16_t", "int32": "int32_t", "uint32": "uint32_t"}
 """The C types of numbers that are stored as integers."""
 
 
@@ -125,7 +125,7 @@ def _array(name: str, array: NDArray[Any]) -> str:
     C has no literals for NaN and infinities: an array with such numbers consists of bits.
     """
     if (stored := STORED.get(array.dtype.name)) is not None:
-        texts = list(map(str, array.tolist())) if array.dtype == np.int16 else _bits(array)
+        texts = list(map(str, array.tolist())) if array.dtype.kind == "i" else _bits(array)
         return f"static const {stored} {name}[{array.size}] = {{\n{_rows(texts)}\n}};"
     real = REAL[array.dtype.name]
     if np.isfinite(array).all():

@@ -65,7 +65,11 @@ def languages_in(names: Collection[str], interface: Interface) -> tuple[Language
 def wrappers(languages: Sequence[Language], interface: Interface) -> dict[str, bytes]:
     """File name → contents."""
     words, functions = _words(interface), _functions(interface)
-    repeated = {"function": functions, "function_for": functions if interface.per_call else []}
+    repeated = {
+        "function": functions,
+        "function_for": functions if interface.per_call else [],
+        "function_fixed": functions if interface.bits else [],
+    }
     return {
         name.format(interface.name): filled_template(template, interface, words, repeated)
         for language in languages

@@ -134,15 +134,19 @@ def selftest(evaluations: Sequence[Evaluation], n_golden: int) -> Routine:
     scalar, code = evaluations[0].precision, Code(narrow=True)
     in_words = evaluations[0].words is not None
     most = max(evaluation.n_out for evaluation in evaluations) * n_golden
-    y = Buffer("y", scalar, Linear(most), scratch=True)
+    results = {
+        each: Buffer("y" if each == scalar else "z", each, Linear(most), scratch=True)
+        for each in dict.fromkeys(evaluation.precision for evaluation in evaluations)
+    }
     if not in_words:
         refuse_another(code, scalar)
     before = 0
     for evaluation in evaluations if n_golden else ():
-        once, home = evaluation.once, "GOLDEN_POINTS" if evaluation.once else "GOLDEN_X"
-        points = Buffer(home, scalar, Linear(n_golden * evaluation.n_in), constant=True)
+        once, of, y = evaluation.once, evaluation.precision, results[evaluation.precision]
+        home = "GOLDEN_POINTS" if once else "GOLDEN_X" if of == scalar else "GOLDEN_X_FIXED"
+        points = Buffer(home, of, Linear(n_golden * evaluation.n_in), constant=True)
         given = ((Buffer("GOLDEN_P", scalar, Linear(once.n_in), constant=True), Linear(0)),) if once else ()
-        golden = Buffer(f"GOLDEN_{evaluation.name.upper()}", scalar, Linear(n_golden * evaluation.n_out), constant=True)
+        golden = Buffer(f"GOLDEN_{evaluation.name.upper()}", of, Linear(n_golden * evaluation.n_out), constant=True)
         together = *given, (points, Linear(0)), (y, Linear(0))
         code.statements.append(Call(evaluation.name, together, (Linear(n_golden),)))
         _compare(code, y, golden, before)
@@ -161,12 +165,13 @@ def selftest(evaluations: Sequence[Evaluation], n_golden: int) -> Routine:
 
 def _compare(code: Code, y: Buffer, golden: Buffer, before: int) -> None:
     number = Type(y.scalar)
+    as_bits, zero = ("word", 0) if y.scalar == "int32" else ("bits", 0.0)
     with code.loop("i", 0, golden.size.base) as i:
         at = place(0, (1, i))
-        same = apply("equal", *(apply("bits", Load(number, buffer, at)) for buffer in (y, golden)))
+        same = apply("equal", *(apply(as_bits, Load(number, buffer, at)) for buffer in (y, golden)))
         with code.when(apply("not", same)):
             code.statements.append(Return(Count(STATUS, at + (before + 1))))
-        code.store(y, at, Number(number, 0.0))
+        code.store(y, at, Number(number, zero))
 
 
 def outside(precision: Scalar, n_in: int, *, in_words: bool = False) -> Routine:

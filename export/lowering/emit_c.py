@@ -70,7 +70,10 @@ OPERATORS: Mapping[str, tuple[str, int, int, int]] = {
 }
 """For each operator its sign, how tightly it binds, and how tightly its operands have to."""
 
-CALLS = ("mul", "fma", "absolute", "copysign", "canonical", "bits", "from_bits", "ishr", "mulh", "min", "opaque")
+CALLS = (
+    *("mul", "fma", "absolute", "copysign", "canonical", "bits", "from_bits", "ishr", "mulh", "min", "opaque"),
+    "integer",
+)
 HALF = "half"
 SUPERSCRIPTS = str.maketrans("⁻⁺¹²ᵏˣⁱᵐⁿ", "-+12kximn")
 PLAIN = str.maketrans({"…": "...", "π": "pi", "½": "1/2", "Σ": "sum", "±": "+-", "→": "->", "√": "sqrt ", "≈": "~"})
@@ -277,7 +280,7 @@ class _Body:
         _, name = self.source.c_name(call.routine)
         pointers = [self._pointer(buffer, at) for buffer, at in call.pointers]
         arguments = ", ".join([*pointers, *map(self._sum, call.symbols)])
-        unused = "(void)" if call.routine.removesuffix("_for") in ENTRIES else ""
+        unused = "(void)" if call.routine.removesuffix("_for").removesuffix("_fixed") in ENTRIES else ""
         return f"{unused}{name}({arguments});"
 
     def _pointer(self, buffer: Buffer, at: Linear) -> str:
@@ -325,8 +328,10 @@ class _Body:
             return Value(tuple(f"{self.source.word(HALF)}({place})" for place in places))
         return Value(tuple(f"(uint32_t){place}" for place in places) if buffer.scalar == "bits16" else places)
 
-    def _shifted(self, name: str, bits: Value, detail: int | None) -> Value:
-        """The sign of a word in all its bits, or so many of its upper bits."""
+    def _bits(self, name: str, bits: Value, detail: int | None) -> Value:
+        """An integer as a word, the sign of a word in all its bits, or so many of its upper bits."""
+        if name == "word":
+            return Value(tuple(f"(uint32_t){x}" for x in bits.each(ATOM)))
         if name == "sign":
             return Value(tuple(f"{self.source.word('ishr')}({x}, {self.source.real.width - 1}u)" for x in bits.lanes))
         return Value(tuple(f"{x} >> {self.source.real.width - (detail or 0)}" for x in bits.each(ATOM)), LOOSE)
@@ -353,8 +358,8 @@ class _Body:
             sign, binds, left, right = OPERATORS[name]
             pairs = zip(values[0].each(left), values[1].each(right), strict=True)
             return Value(tuple(f"{x} {sign} {y}" for x, y in pairs), binds)
-        if name in ("sign", "top"):
-            return self._shifted(name, values[0], detail)
+        if name in ("word", "sign", "top"):
+            return self._bits(name, values[0], detail)
         if name in CALLS:
             return _called(self.source.word(name), values)
         match name:

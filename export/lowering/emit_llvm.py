@@ -56,8 +56,18 @@ SCALARS: Mapping[Scalar, ir.Type] = {
     "int64": ir.IntType(64),
     "bool": ir.IntType(1),
 }
-BYTES: Mapping[Scalar, int] = {"float16": 2, "float32": 4, "float64": 8, "bits16": 2, "bits32": 4, "bits64": 8}
+BYTES: Mapping[Scalar, int] = {
+    "float16": 2,
+    "float32": 4,
+    "float64": 8,
+    "bits16": 2,
+    "bits32": 4,
+    "bits64": 8,
+    "int32": 4,
+}
 I32 = ir.IntType(32)
+ROW = 4
+"""Words of a row of a table, which are read together: as many as the smallest vector holds."""
 
 
 def llvm_type(type_: Type) -> ir.Type:
@@ -70,7 +80,8 @@ def llvm_type(type_: Type) -> ir.Type:
 class Machine:
     """What the emitter knows of a processor: the width of an address, whether it fuses, can select, widens float16.
 
-    It `multiplies` where one instruction has the upper word of a product of two words of 32 bits.
+    It `multiplies` where one instruction has the upper word of a product of two words of 32 bits, and `in_pairs` where
+    one has the whole products of every second lane of vectors.
     """
 
     pointer_bits: int
@@ -79,6 +90,7 @@ class Machine:
     selects: bool
     widens: bool
     multiplies: bool
+    in_pairs: bool
 
 
 @dataclass
@@ -301,6 +313,36 @@ class Emitter:
             found = number if type_.lanes == 1 else builder.insert_element(found, number, ir.Constant(I32, i))
         return found
 
+    def _rows(self, expr: Lookup, row: int, index: ir.Value, lanes: int) -> list[ir.Value]:
+        """The words of a row of a table, each for all lanes: a row is loaded for each lane, and they change places."""
+        builder, vector = self.builder, llvm_type(Type(expr.type.scalar, ROW))
+        table = builder.gep(self._pointer(expr.buffer), [I32(row)])
+        places = builder.mul(index, self.value(Number(Type("bits32", lanes), ROW)))
+        loaded = []
+        for i in range(lanes):
+            place = builder.extract_element(places, I32(i))
+            wide = place if self.machine.pointer_bits == 32 else builder.zext(place, ir.IntType(64))
+            pointer = builder.bitcast(builder.gep(table, [wide]), vector.as_pointer())
+            loaded.append(builder.load(pointer, align=BYTES[expr.buffer.scalar]))
+        parts = [loaded[k::ROW] for k in range(ROW)]
+        while len(parts[0]) > 1:
+            parts = [[self._beside(*pair) for pair in zip(each[::2], each[1::2], strict=True)] for each in parts]
+        a, b, c, d = (part[0] for part in parts)
+        quarters = range(0, lanes, ROW)
+
+        def mixed(p: ir.Value, q: ir.Value, *order: int) -> ir.Value:
+            chosen = [at + k if k < ROW else lanes + at + k - ROW for at in quarters for k in order]
+            return builder.shuffle_vector(p, q, _indices(chosen))
+
+        found = []
+        for order in ((0, 4, 1, 5), (2, 6, 3, 7)):
+            first, second = mixed(a, b, *order), mixed(c, d, *order)
+            found += [mixed(first, second, 0, 1, 4, 5), mixed(first, second, 2, 3, 6, 7)]
+        return found
+
+    def _beside(self, p: ir.Value, q: ir.Value) -> ir.Value:
+        return self.builder.shuffle_vector(p, q, _indices(range(p.type.count + q.type.count)))
+
     def _apply(self, expr: Apply) -> ir.Value:
         operands = [self.value(operand) for operand in expr.operands]
         if isinstance(expr.detail, Elementwise):
@@ -322,6 +364,15 @@ class Emitter:
     def _elementwise(self, function: Elementwise, x: ir.Value, lanes: int) -> ir.Value:
         """The function written out, for as many lanes as x has."""
         known: dict[Variable, ir.Value] = {function.parameter: x}
+        read: dict[tuple[Apply, int], list[ir.Value]] = {}
+
+        def lookup(expr: Lookup) -> ir.Value:
+            row, column = expr.at - expr.at % ROW, expr.at % ROW
+            if lanes % ROW or expr.stride != ROW:
+                return self._lookup(expr, value(expr.index), lanes)
+            if (expr.index, row) not in read:
+                read[expr.index, row] = self._rows(expr, row, value(expr.index), lanes)
+            return read[expr.index, row][column]
 
         def value(expr: Expr) -> ir.Value:
             match expr:
@@ -329,8 +380,8 @@ class Emitter:
                     return known[variable]
                 case Number(type_, number):
                     return self.value(Number(Type(type_.scalar, lanes), number))
-                case Lookup(index=index):
-                    return self._lookup(expr, value(index), lanes)
+                case Lookup():
+                    return lookup(expr)
                 case Apply(type_, name, operands, detail) if not isinstance(detail, Elementwise):
                     of = Type(operands[-1].type.scalar, lanes)
                     return self._operation(
@@ -415,6 +466,9 @@ class Emitter:
         With a = a1 2^16 + a0, where a0 has no sign: a b = a1 b1 2^32 + (a1 b0 + a0 b1) 2^16 + a0 b0.
         """
         builder, (a, b) = self.builder, operands
+        if self.machine.in_pairs and type_.lanes > 1:
+            odd = self._product(type_, self._odd(type_, a), self._odd(type_, b))
+            return self._uppers(type_, of, (self._mule(type_, of, operands, None), odd), None)
 
         def number(value: int) -> ir.Value:
             return self.value(Number(type_, value))
@@ -429,6 +483,35 @@ class Emitter:
         other = builder.add(builder.mul(a0, b1), builder.and_(middle, number(0xFFFF)))
         upper = builder.add(builder.mul(a1, b1), builder.ashr(middle, number(16)))
         return builder.add(upper, builder.ashr(other, number(16)))
+
+    def _mule(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        a, b = operands
+        return self._product(type_, self._even(type_, a), self._even(type_, b))
+
+    def _mulo(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        a, b = operands
+        return self._product(type_, self._even(type_, a), self._odd(type_, b))
+
+    def _even(self, type_: Type, x: ir.Value) -> ir.Value:
+        """The words of even lanes with 64 bits: LLVM knows the two shifts, and that its product needs none of them."""
+        bits = self._halved(type_, 32)
+        return self.builder.ashr(self.builder.shl(self.builder.bitcast(x, bits.type), bits), bits)
+
+    def _odd(self, type_: Type, x: ir.Value) -> ir.Value:
+        bits = self._halved(type_, 32)
+        return self.builder.ashr(self.builder.bitcast(x, bits.type), bits)
+
+    def _halved(self, type_: Type, number: int) -> ir.Value:
+        """A number in half as many lanes of 64 bits."""
+        return self.value(Number(Type("bits64", type_.lanes // 2), number))
+
+    def _product(self, type_: Type, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.bitcast(self.builder.mul(a, b), llvm_type(type_))
+
+    def _uppers(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+        even, odd = operands
+        chosen = [i + 1 if i % 2 == 0 else type_.lanes + i for i in range(type_.lanes)]
+        return self.builder.shuffle_vector(even, odd, _indices(chosen))
 
     def _bitcast(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
         return self.builder.bitcast(operands[0], llvm_type(type_))
@@ -507,6 +590,8 @@ METHODS: Mapping[str, Callable[..., ir.Value]] = {
     "less": Emitter._less,
     "bits": Emitter._bitcast,
     "from_bits": Emitter._bitcast,
+    "word": Emitter._bitcast,
+    "integer": Emitter._bitcast,
     "splat": Emitter._splat,
     "lane": Emitter._lane,
     "first": Emitter._first,
@@ -516,4 +601,7 @@ METHODS: Mapping[str, Callable[..., ir.Value]] = {
     "top": Emitter._top,
     "sign": Emitter._sign,
     "mulh": Emitter._mulh,
+    "mule": Emitter._mule,
+    "mulo": Emitter._mulo,
+    "uppers": Emitter._uppers,
 }

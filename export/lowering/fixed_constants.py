@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,20 +24,26 @@ from kdpinn_edge.export.lowering.loops import (
     apply,
 )
 from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
 
-TABLES = {"tanh": TANH, "sigmoid": TANH, "sin": SIN, "cos": SIN, "exp": EXP2}
+TABLES = {"tanh": TANH, "sigmoid": TANH, "sin": SIN, "cos": SIN, "exp": EXP2, "lorentzian": RECIPROCAL}
 WIDE_TABLES, NARROW_TABLES = "TABLES", "SHORT_TABLES"
-FLOAT, WORD = Type("float32"), Type("bits32")
+READING = ("fixed", "held")
+"""The words that read the points: their bounds are numbers in the code."""
+WORD = Type("bits32")
 
 
 class FixedConstants:
     """The parameters and the tables of a kernel: new parameters of each function in an array of its own.
 
     A vector whose entries are one number is not stored: the code has it.
+
+    The coefficients of a segment are in two arrays, in as few bytes as they need; `in_rows` they are in one, four words
+    for each segment, which vectors load at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_rows: bool = False) -> None:
+        self.in_rows = in_rows
         self.wide = Buffer(WIDE_TABLES, "bits32", Linear(0), constant=True)
         self.narrow = Buffer(NARROW_TABLES, "bits16", Linear(0), constant=True)
         self._polynomials: dict[str, Elementwise] = {}
@@ -51,7 +57,7 @@ class FixedConstants:
             table = TABLES.get(call.word)
             if table is not None and table.name not in self._polynomials:
                 self._polynomials[table.name] = self._polynomial(table)
-            for each in call.arguments if call.word != "fixed" else ():
+            for each in call.arguments if call.word not in READING else ():
                 if isinstance(each, np.ndarray) and uniform(each) is None and each.tobytes() not in self._found:
                     self._found[each.tobytes()] = Place(buffer, self._put(buffer, each.ravel().tolist()))
 
@@ -70,17 +76,13 @@ class FixedConstants:
         return self._polynomials[table.name]
 
     def _polynomial(self, table: Table) -> Elementwise:
-        wide, narrow = self._put(self.wide, table.wide), self._put(self.narrow, table.narrow)
         u, lets = Variable("u", WORD), []
 
         def let(name: str, value: Expr) -> Expr:
             lets.append(Let(Variable(name, WORD), value))
             return Get(lets[-1].variable)
 
-        def coefficient(k: int) -> Expr:
-            buffer, at, stride = (self.wide, wide + k, 2) if k < 2 else (self.narrow, narrow + k - 2, 3)
-            return Lookup(WORD, buffer, at, stride, Apply(WORD, "top", (Get(u),), table.bits))
-
+        coefficient = (self._in_rows if self.in_rows else self._apart)(table, Apply(WORD, "top", (Get(u),), table.bits))
         s = let("s", do("ixor", do("ishl", Get(u), table.bits), -(1 << 31)))
         short = let("h", do("ishr", s, 16))
         p = coefficient(4)
@@ -90,10 +92,36 @@ class FixedConstants:
         doc = f"The table {table.name} at u / 2^32: a polynomial of degree 4 in each of {1 << table.bits} segments."
         return Elementwise(f"table_{table.name.lower()}", doc, u, tuple(lets), result)
 
+    def _apart(self, table: Table, segment: Apply) -> Callable[[int], Expr]:
+        wide, narrow = self._put(self.wide, table.wide), self._put(self.narrow, table.narrow)
+
+        def coefficient(k: int) -> Expr:
+            buffer, at, stride = (self.wide, wide + k, 2) if k < 2 else (self.narrow, narrow + k - 2, 3)
+            return Lookup(WORD, buffer, at, stride, segment)
+
+        return coefficient
+
+    def _in_rows(self, table: Table, segment: Apply) -> Callable[[int], Expr]:
+        """A row is c0, c1, c2 with c3 in the upper half, and c4."""
+        c0, c1, c2, c3, c4 = (*(table.wide[k::2] for k in range(2)), *(table.narrow[k::3] for k in range(3)))
+        rows = zip(c0, c1, ((low & 0xFFFF) + (high << 16) for low, high in zip(c2, c3, strict=True)), c4, strict=True)
+        start = self._put(self.wide, [word for row in rows for word in row])
+
+        def coefficient(k: int) -> Expr:
+            word: Expr = Lookup(WORD, self.wide, start + (k if k < 3 else k - 1), 4, segment)
+            if k == 2:
+                word = do("ishl", word, 16)
+            return do("ishr", word, 16) if k in (2, 3) else word
+
+        return coefficient
+
     @property
     def numbers(self) -> dict[str, NDArray[Any]]:
         """What the arrays hold; those that hold nothing are left out."""
-        found = {name: np.array(each, "i2" if name == NARROW_TABLES else "i4") for name, each in self._numbers.items()}
+        found = {
+            name: np.array(each, "i8").astype("i2" if name == NARROW_TABLES else "u4")
+            for name, each in self._numbers.items()
+        }
         return {name: array for name, array in found.items() if array.size}
 
 

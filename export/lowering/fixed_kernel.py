@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import FunctionName
+from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.export.lowering.driver import Evaluation
 from kdpinn_edge.export.lowering.fixed_constants import FixedConstants
 from kdpinn_edge.export.lowering.kernel import Call, Function, Kernel, Token, kernel_about, kernel_text
@@ -30,41 +32,57 @@ def make_fixed_kernel(
     lanes: int,
     *,
     narrow: bool,
+    rows_at_once: int = 0,
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
     golden_x: NDArray[Any],
     golden_y: Mapping[FunctionName, NDArray[Any]],
 ) -> Kernel:
-    """The kernel of the functions `programs` in fixed point, in registers of so many lanes; see `make_kernel`."""
-    numbers, names = FixedConstants(), _Names()
-    made = {name: _function(name, each, numbers, names, lanes, narrow=narrow) for name, each in fixed.items()}
+    """The kernel of the functions `programs` in fixed point, in registers of so many lanes; see `make_kernel`.
+
+    `rows_at_once` is that of `fixed_schedule`, for batches.
+    """
+    numbers, names = FixedConstants(in_rows=lanes > 1), _Names()
+    function = partial(_function, numbers=numbers, names=names, lanes=lanes, narrow=narrow, rows_at_once=rows_at_once)
+    made = {name: function(name, each) for name, each in fixed.items()}
+    integers = {name: function(FIXED.format(name), each.on_integers) for name, each in fixed.items()}
+    points = fixed["eval"].points(golden_x.T)
     constants = {
         "BOX": np.concatenate([lower, upper]).astype(PRECISION),
         "GOLDEN_X": golden_x.ravel(),
         **{f"GOLDEN_{name.upper()}": golden_y[name].ravel() for name in programs},
+        "GOLDEN_X_FIXED": points.T.ravel(),
+        **{f"GOLDEN_{integers[name].name.upper()}": each.on_integers(points).T.ravel() for name, each in fixed.items()},
     }
     about = kernel_about(programs, f"the numerics profile {PROFILE}", lanes)
-    homes = dict.fromkeys(("rows", "floats", *WORDS), words.__name__)
-    text = kernel_text(made, {}, names.parameters, homes, len(golden_x))
-    kernel = Kernel(about, text, PRECISION, made, numbers.numbers, constants, names.parameters, {})
-    for function in made.values():
-        for schedule in (function.batch, function.single):
+    homes = dict.fromkeys(("rows", "floats", "integers", *WORDS), words.__name__)
+    text = kernel_text(made, {}, names.parameters, homes, len(golden_x), [*integers.values()])
+    kernel = Kernel(about, text, PRECISION, made, numbers.numbers, constants, names.parameters, {}, integers)
+    for each in (*made.values(), *integers.values()):
+        for schedule in (each.batch, each.single):
             for body in (schedule.load, *schedule.steps, schedule.store):
                 verify(body)
-        verify(function.routines[-1].body)
+        verify(each.routines[-1].body)
     verify(kernel.selftest.body)
     verify(kernel.outside.body)
     return kernel
 
 
 def _function(
-    name: str, fixed: FixedPoint, numbers: FixedConstants, names: _Names, lanes: int, *, narrow: bool
+    name: str,
+    fixed: FixedPoint,
+    *,
+    numbers: FixedConstants,
+    names: _Names,
+    lanes: int,
+    narrow: bool,
+    rows_at_once: int,
 ) -> Function:
     numbers.add(fixed, f"W_{name.upper()}")
-    batch = fixed_schedule(fixed, numbers, lanes, narrow=narrow, batch=True)
+    batch = fixed_schedule(fixed, numbers, lanes, narrow=narrow, batch=True, rows_at_once=rows_at_once)
     single = fixed_schedule(fixed, numbers, 1, narrow=narrow, batch=False)
     room = max(batch.scratch.size.base, single.scratch.size.base)
-    evaluation = Evaluation(name, PRECISION, fixed.n_in, fixed.n_out, lanes, CROSSOVER, room, words="bits32")
+    evaluation = Evaluation(name, single.x.scalar, fixed.n_in, fixed.n_out, lanes, CROSSOVER, room, words="bits32")
     lines: list[str] = []
     calls: dict[Call, str] = {}
     finishes: dict[str, int] = {}

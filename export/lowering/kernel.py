@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from textwrap import wrap
 from types import ModuleType
@@ -102,7 +102,8 @@ class Kernel:
 
     `weights` and `constants` are the arrays of the artifact: the weights of each function as they are stored; the
     domain box and the golden vectors. `parameters` are the numbers that the text names, as they are computed with.
-    `per_call` has the other form of each function, where inputs are constant during a call.
+    `per_call` has the other form of each function, where inputs are constant during a call; `on_integers` the one that
+    takes and returns scaled integers.
     """
 
     about: str
@@ -113,12 +114,13 @@ class Kernel:
     constants: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, NDArray[Any] | float]
     per_call: Mapping[FunctionName, PerCall]
+    on_integers: Mapping[FunctionName, Function] = field(default_factory=dict)
 
     @property
     def evaluated(self) -> Mapping[str, Function]:
         """By its name in C each function that is evaluated at points."""
-        every = (*self.functions.values(), *(each.varying for each in self.per_call.values()))
-        return {function.name: function for function in every}
+        others = (*(each.varying for each in self.per_call.values()), *self.on_integers.values())
+        return {function.name: function for function in (*self.functions.values(), *others)}
 
     @property
     def arrays(self) -> Mapping[str, NDArray[Any]]:
@@ -416,12 +418,15 @@ def kernel_text(
     parameters: Mapping[str, NDArray[Any] | float],
     homes: Mapping[str, str],
     n_golden: int,
+    on_integers: Sequence[Function] = (),
 ) -> str:
     """The text of the module; `homes` has the module of each word that is not one of `numerics/words.py`."""
-    parts = [part for each in per_call.values() for part in (each.once, each.varying)]
+    parts = [*(part for each in per_call.values() for part in (each.once, each.varying)), *on_integers]
     used = {str(call[0]) for function in (*made.values(), *parts) for call in function.calls}
     imports: dict[str, set[str]] = {words.__name__: {"at_points", "count_outside"}}
     compared, points = ("first_difference_for", "X, GOLDEN_P, GOLDEN_POINTS") if per_call else ("first_difference", "X")
+    if on_integers:
+        compared, points = "first_difference_fixed", "X, GOLDEN_X_FIXED"
     used |= {compared, *(["at_points_for"] if per_call else [])}
     for word in used:
         imports.setdefault(homes.get(word, words.__name__), set()).add(word)
@@ -433,12 +438,12 @@ def kernel_text(
         *wrap(f"Weights and biases: {', '.join(arrays)}.", 118, initial_indent="# ", subsequent_indent="# "),
         *numbers,
     ]
-    for name, function in made.items():
-        lines += [*_defined(function), *ALL_POINTS.format(name=name).splitlines()]
+    for function in (*made.values(), *on_integers):
+        lines += [*_defined(function), *ALL_POINTS.format(name=function.name).splitlines()]
     for each in per_call.values():
         lines += [*_defined(each.once), *_defined(each.varying)]
         lines += ALL_POINTS_FOR.format(name=each.varying.name, once=each.once.name).splitlines()
-    every = [*made, *(each.varying.name for each in per_call.values())]
+    every = [*made, *(each.varying.name for each in per_call.values()), *(each.name for each in on_integers)]
     golden = ", ".join(f"{name}_all, GOLDEN_{name.upper()}" for name in every)
     lines += ENDING.format(compared=f"{compared}(GOLDEN_{points}, {n_golden}, {golden})").splitlines()
     return "\n".join(lines) + "\n"

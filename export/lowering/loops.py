@@ -344,6 +344,10 @@ def _bits(*types: Type) -> Type | None:
     return _same(*types) if types[0].scalar in FLOAT_OF else None
 
 
+def _vectors(a: Type, b: Type) -> Type | None:
+    return _same(a, b) if a.scalar == "bits32" and a.lanes % 2 == 0 else None
+
+
 def _truth(*types: Type) -> Type | None:
     return BOOL if all(each == BOOL for each in types) else None
 
@@ -369,10 +373,15 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
     "ilshr": (2, _bits),
     "imul": (2, _bits),
     "mulh": (2, lambda a, b: _same(a, b) if a.scalar == "bits32" else None),
+    "mule": (2, _vectors),
+    "mulo": (2, _vectors),
+    "uppers": (2, _vectors),
     "top": (1, _bits),
     "sign": (1, _bits),
     "opaque": (1, lambda i: _bits(i) if i.lanes == 1 else None),
     "bits": (1, lambda x: x.of(BITS_OF[x.scalar]) if x.scalar in BITS_OF else None),
+    "word": (1, lambda i: i.of("bits32") if i.scalar == "int32" else None),
+    "integer": (1, lambda i: i.of("int32") if i.scalar == "bits32" else None),
     "from_bits": (1, lambda i: i.of(FLOAT_OF[i.scalar]) if i.scalar in FLOAT_OF else None),
     "less": (2, lambda a, b: a.of("bool") if _same(a, b) and a.scalar != "bool" else None),
     "at_most": (2, lambda a, b: a.of("bool") if _floats(a, b) else None),
@@ -394,6 +403,10 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
 compiler computes ahead of time. Of integers, `ilshr` shifts zeros in from the left, `top` is as many of the upper bits
 as its detail says, `sign` is all ones where a word is negative and zero elsewhere, of which no compiler makes a branch,
 `imul` is the lower word of a product, and `mulh` the upper word of one with signs; `less` takes the signs of bits, too.
+Of vectors of words, `mule` and `mulo` are exact products, whose lower and upper words lie in two lanes: of the even
+lanes of both, and of the even ones of the first with the odd ones of the second. `uppers` are the upper words of such a
+pair, so that uppers(mule(a, b), mulo(a, b)) is mulh(a, b) where all lanes of a are one word.
+`word` makes bits of an integer of the caller, and `integer` the other way round.
 The others are the lane vocabulary of `lanes.py`.
 """
 

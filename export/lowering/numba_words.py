@@ -30,7 +30,7 @@ from kdpinn_edge.numerics.fixed_point import words as fixed_words
 NUMBA = {"float32": types.float32, "float64": types.float64}
 
 
-LAST = ("outputs", "floats")
+LAST = ("outputs", "floats", "integers")
 """The words that store results."""
 
 
@@ -191,16 +191,16 @@ def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, argument
     return builder.call(emitted, given, tail=True)
 
 
+@_driver(words.first_difference_fixed, types.int32)
 @_driver(words.first_difference_for, types.int32)
 @_driver(words.first_difference, types.int32)
 def _first_difference(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
     """The self-test; it calls the functions of the model, which are not inlined."""
     kernel: Kernel = sig.args[0].value.body
-    number = SCALARS[kernel.precision].as_pointer()
 
     def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
         symbol = _symbol(routine)
-        signature_ = ir.FunctionType(ir.IntType(32), [number] * len(pointers) + [ir.IntType(64)])
+        signature_ = ir.FunctionType(ir.IntType(32), [*(each.type for each in pointers), ir.IntType(64)])
         callee = inner.module.globals.get(symbol) or ir.Function(inner.module, signature_, symbol)
         count = integers[0] if integers[0].type.width == 64 else inner.sext(integers[0], ir.IntType(64))
         inner.call(callee, [*pointers, count])
@@ -263,9 +263,10 @@ def compile_functions(
     for name in kernel.evaluated:
         globals_[f"{name}_all"] = Named(f"{name}_all")
     target = TargetContext(attributes, machine)
-    pointer = types.CPointer(NUMBA[kernel.precision])
+    pointer, integers = types.CPointer(NUMBA[kernel.precision]), types.CPointer(types.int32)
     signatures: dict[str, Any] = {
         **dict.fromkeys(kernel.functions, ((pointer, pointer, types.int64), types.int32)),
+        **{each.name: ((integers, integers, types.int64), types.int32) for each in kernel.on_integers.values()},
         **{each.varying.name: ((*[pointer] * 3, types.int64), types.int32) for each in kernel.per_call.values()},
         "outside": ((pointer, types.int64), types.int64),
         "selftest": ((), types.int32),
@@ -281,7 +282,7 @@ def compile_functions(
 _WORDS: tuple[Any, ...] = (
     *(words.affine, words.scale, words.where_positive, words.concat, words.rows, words.outputs),
     *(lanes.add, lanes.mul, power),
-    *(getattr(fixed_words, name) for name in ("rows", "floats", *WORDS)),
+    *(getattr(fixed_words, name) for name in ("rows", "floats", "integers", *WORDS)),
 )
 for _each in {*_WORDS, *(each.computed(fast=fast).lanes for each in FUNCTIONS.values() for fast in (False, True))}:
     _word(_each)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.export.lowering.fixed_constants import FLOAT, WORD, FixedConstants, do, uniform
+from kdpinn_edge.export.lowering.fixed_constants import WORD, FixedConstants, do, uniform
 from kdpinn_edge.export.lowering.loops import (
     Buffer,
     Code,
@@ -21,6 +21,7 @@ from kdpinn_edge.export.lowering.loops import (
     Linear,
     Load,
     Number,
+    Scalar,
     Symbol,
     Type,
     apply,
@@ -30,7 +31,7 @@ from kdpinn_edge.export.lowering.loops import (
 )
 from kdpinn_edge.export.lowering.schedule import Schedule
 from kdpinn_edge.numerics.fixed_point.calls import INPUT, Call, FixedPoint
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
 from kdpinn_edge.numerics.fixed_point.words import (
     HALF,
     HIDDEN,
@@ -40,22 +41,44 @@ from kdpinn_edge.numerics.fixed_point.words import (
     NAN,
     PER_TURN,
     QUARTER_TURN,
+    STEPS,
 )
 
 
-def fixed_schedule(fixed: FixedPoint, constants: FixedConstants, lanes: int, *, narrow: bool, batch: bool) -> Schedule:
-    """The kernel for up to `lanes` points, or for one."""
-    return _Fixed(fixed, constants, lanes, narrow=narrow, batch=batch).schedule()
+def fixed_schedule(
+    fixed: FixedPoint, constants: FixedConstants, lanes: int, *, narrow: bool, batch: bool, rows_at_once: int = 0
+) -> Schedule:
+    """The kernel for up to `lanes` points, or for one.
+
+    So many `rows_at_once` of a layer are summed from products of every second lane; with 0 they are summed one by one.
+    """
+    return _Fixed(fixed, constants, lanes, narrow=narrow, batch=batch, rows_at_once=rows_at_once).schedule()
+
+
+TERMS = (4, 3, 2, 1)
+"""How many terms of a sum a turn of its loop may have."""
 
 
 class _Fixed:
-    def __init__(self, fixed: FixedPoint, constants: FixedConstants, lanes: int, *, narrow: bool, batch: bool) -> None:
+    def __init__(
+        self,
+        fixed: FixedPoint,
+        constants: FixedConstants,
+        lanes: int,
+        *,
+        narrow: bool,
+        batch: bool,
+        rows_at_once: int,
+    ) -> None:
         self.fixed, self.constants, self.L, self.narrow = fixed, constants, lanes, narrow
+        self.rows_at_once = rows_at_once
         self.type = Type("bits32", lanes)
         self.points = Symbol("m", 32, least=1, most=lanes) if batch else None
         count = linear(self.points) if self.points else Linear(1)
-        self.x = Buffer("x", "float32", count * fixed.n_in, constant=True)
-        self.y = Buffer("y", "float32", count * fixed.n_out)
+        self.on_integers = fixed.calls[-1].word == "integers"
+        self.scalar: Scalar = "int32" if self.on_integers else "float32"
+        self.x = Buffer("x", self.scalar, count * fixed.n_in, constant=True)
+        self.y = Buffer("y", self.scalar, count * fixed.n_out)
         self.s = Buffer("s", "bits32", Linear(0), scratch=True)
         self.at = places(fixed)
 
@@ -69,7 +92,7 @@ class _Fixed:
             steps.append(code.body)
         load, store = Code(), Code(narrow=self.narrow)
         self._load(load)
-        self._floats(store, self.fixed.calls[-1])
+        (self._integers if self.on_integers else self._floats)(store, self.fixed.calls[-1])
         self.s.size = Linear(self.at[""] * self.L)
         return Schedule(self.x, self.y, self.s, load.body, steps, store.body)
 
@@ -78,15 +101,19 @@ class _Fixed:
         n_in = self.fixed.n_in
         if self.points is None:
             for c in range(n_in):
-                code.store(self.s, Linear(c), apply("bits", Load(FLOAT, self.x, Linear(c))))
+                code.store(self.s, Linear(c), self._word(Linear(c)))
             return
         with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
             for c in range(n_in):
-                value = apply("bits", Load(FLOAT, self.x, place(c, (n_in, i))))
+                value = self._word(place(c, (n_in, i)))
                 code.store(self.s, place(c * self.L, (1, i)), value)
         with code.counting("i", linear(self.points), Linear(self.L), bits=32) as i:
             for c in range(n_in):
                 code.store(self.s, place(c * self.L, (1, i)), Number(WORD, 0))
+
+    def _word(self, at: Linear) -> Expr:
+        """A number of x as a word."""
+        return apply("word" if self.on_integers else "bits", Load(Type(self.scalar), self.x, at))
 
     def _row(self, name: str, j: Symbol | int) -> Linear:
         return place(self.at[name] * self.L, (self.L, j))
@@ -125,15 +152,51 @@ class _Fixed:
             found = self.least(code, self.most(code, found, int(lower[c])), int(upper[c]))
             code.store(self.s, self._row(call.out, c), found)
 
+    def held(self, code: Code, call: Call) -> None:
+        _, start, lower, upper = call.arguments
+        for c in range(call.size):
+            value = self.let(code, "value", Load(self.type, self.s, Linear((start + c) * self.L)))
+            below = self.let(code, "below", self.below(value, int(lower[c])))
+            value = self.let(code, "most", self.chosen(below, int(lower[c]), value))
+            below = self.let(code, "below", self.below(value, int(upper[c])))
+            code.store(self.s, self._row(call.out, c), self.chosen(below, value, int(upper[c])))
+
     def affine(self, code: Code, call: Call) -> None:
         x, weight, bias = call.arguments
         n_out, n_in = weight.shape
+        if self.rows_at_once:
+            whole = n_out - n_out % self.rows_at_once
+            if whole:
+                with code.loop("j", 0, whole, self.rows_at_once) as j:
+                    self._rows(code, call, j, self.rows_at_once)
+            if whole < n_out:
+                self._rows(code, call, whole, n_out - whole)
+            return
         with code.loop("j", 0, n_out) as j:
             total = code.let("a", self.parameter(bias, (1, j)), changes=True)
             with code.loop("k", 0, n_in) as k:
                 product = apply("mulh", self.parameter(weight, (n_in, j), (1, k)), self._read(x, k))
                 code.set(total, apply("iadd", Get(total), product))
             code.store(self.s, self._row(call.out, j), Get(total))
+
+    def _rows(self, code: Code, call: Call, j: Symbol | int, rows: int) -> None:
+        """Rows of a layer from row j on, from products of even and of odd lanes whose upper halves are summed."""
+        x, weight, bias = call.arguments
+        n_in, zero = weight.shape[1], self.number(0)
+        sums = [[code.let(f"{side}{r}", zero, changes=True) for side in "eo"] for r in range(rows)]
+        terms = next(each for each in TERMS if n_in % each == 0)
+        with code.loop("k", 0, n_in, terms) as k:
+            for term in range(terms):
+                value = self.let(code, "x", Load(self.type, self.s, self._row(x, k) + term * self.L))
+                for r, pair in enumerate(sums):
+                    places = (n_in, j), (n_in, r), (1, k), (1, term)
+                    factor = self.let(code, "w", self.parameter(weight, *places))
+                    for total, product in zip(pair, ("mule", "mulo"), strict=True):
+                        code.set(total, apply("iadd", Get(total), apply(product, factor, value)))
+        for r, pair in enumerate(sums):
+            upper = apply("uppers", *map(Get, pair))
+            to = place(self.at[call.out] * self.L, (self.L, j), (self.L, r))
+            code.store(self.s, to, apply("iadd", upper, self.parameter(bias, (1, j), (1, r))))
 
     def scale(self, code: Code, call: Call) -> None:
         x, by, weight, bias = call.arguments
@@ -179,7 +242,7 @@ class _Fixed:
             p = self.let(code, "p", self.shifted(self._read(a, j), a_by))
             q = self.let(code, "q", self.shifted(self._read(b, j), b_by))
             chosen = apply("sign", self.do("isub", 0, self._read(c, j)))
-            return self.do("ixor", self.do("iand", self.do("ixor", p, q), chosen), q)
+            return self.chosen(chosen, p, q)
 
         self.each(code, call, value)
 
@@ -235,6 +298,27 @@ class _Fixed:
 
         self.each(code, call, value)
 
+    def lorentzian(self, code: Code, call: Call) -> None:
+        x, by, one = call.arguments
+
+        def value(j: Symbol | int) -> Expr:
+            full = self.let(code, "full", self.shifted(self._read(x, j), by))
+            size = self.do("iadd", apply("mulh", full, full), 1 << one)
+            digits, right = self._normalised(code, size, "right", 31 - one, 31 - one)
+            return self.do("ilshr", self._polynomial(code, RECIPROCAL, self.do("ishl", digits, 1)), right)
+
+        self.each(code, call, value)
+
+    def _normalised(self, code: Code, value: Expr, name: str, count: int, most: int) -> tuple[Expr, Expr]:
+        """A word without a sign, shifted by up to `most` bits until its upper one is set, and `count` less so many."""
+        size, left = code.let("size", value, changes=True), code.let(name, self.number(count), changes=True)
+        for step in (each for each in STEPS if each <= most):
+            small = apply("sign", self.do("isub", self.do("ilshr", Get(size), 32 - step), 1))
+            by = self.let(code, "by", self.do("iand", small, step))
+            code.set(size, apply("ishl", Get(size), by))
+            code.set(left, apply("isub", Get(left), by))
+        return Get(size), Get(left)
+
     def _polynomial(self, code: Code, table: Table, u: Expr) -> Expr:
         """The value of a table at u, with 31 fraction bits."""
         return self.let(code, "value", apply("call", u, detail=self.constants.polynomial(table)))
@@ -249,32 +333,35 @@ class _Fixed:
         for name, fraction in zip(call.arguments[1::2], call.arguments[2::2], strict=True):
             for c in range(self._size(name)):
                 bits = self._float(code, self._read(name, c), fraction)
-                bits = self.do("ixor", self.do("iand", self.do("ixor", bits, NAN), mask), bits)
+                bits = self.chosen(mask, NAN, bits)
                 self._store(code, bits, column)
+                column += 1
+
+    def _integers(self, code: Code, call: Call) -> None:
+        """The results as they are."""
+        column = 0
+        for name in call.values:
+            for c in range(self._size(name)):
+                self._store(code, self._read(name, c), column)
                 column += 1
 
     def _store(self, code: Code, bits: Expr, column: int) -> None:
         """Store a column of y; of several points by way of the row that held x, which nothing reads any more."""
+        result = "integer" if self.on_integers else "from_bits"
         if self.points is None:
-            code.store(self.y, Linear(column), apply("from_bits", bits))
+            code.store(self.y, Linear(column), apply(result, bits))
             return
         code.store(self.s, Linear(0), bits)
         with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
-            number = apply("from_bits", Load(WORD, self.s, place(0, (1, i))))
+            number = apply(result, Load(WORD, self.s, place(0, (1, i))))
             code.store(self.y, place(column, (self.fixed.n_out, i)), number)
 
     def _float(self, code: Code, value: Expr, fraction: int) -> Expr:
         value = self.let(code, "value", value)
         sign = self.let(code, "sign", apply("sign", value))
-        size = code.let("size", self.signed(value, sign), changes=True)
-        exponent = code.let("exponent", self.number(157 - fraction), changes=True)
-        for step in (16, 8, 4, 2, 1):
-            small = apply("sign", self.do("isub", self.do("ilshr", Get(size), 32 - step), 1))
-            by = self.let(code, "by", self.do("iand", small, step))
-            code.set(size, apply("ishl", Get(size), by))
-            code.set(exponent, apply("isub", Get(exponent), by))
-        digits = self.do("iadd", self.do("ishl", Get(exponent), 23), self.do("ilshr", Get(size), 8))
-        some = self.do("iand", digits, apply("sign", Get(size)))
+        size, exponent = self._normalised(code, self.signed(value, sign), "exponent", 157 - fraction, 31)
+        digits = self.do("iadd", self.do("ishl", exponent, 23), self.do("ilshr", size, 8))
+        some = self.do("iand", digits, apply("sign", size))
         return self.let(code, "number", self.do("ior", some, self.do("iand", sign, -(1 << 31))))
 
     def do(self, operation: str, *operands: Expr | int) -> Expr:
@@ -304,6 +391,14 @@ class _Fixed:
         less = self.let(code, "d", self.do("isub", a, b))
         return self.let(code, "least", self.do("iadd", self.do("iand", less, apply("sign", less)), b))
 
+    def below(self, a: Expr, b: int) -> Expr:
+        """All ones where a < b, for any word a: where both have one sign, a - b is a word."""
+        return apply("sign", self.do("ior" if b >= 0 else "iand", a, self.do("isub", a, b)))
+
+    def chosen(self, mask: Expr, a: Expr | int, b: Expr | int) -> Expr:
+        """The word a where the mask is all ones, b where it is zero."""
+        return self.do("ixor", self.do("iand", self.do("ixor", a, b), mask), b)
+
     def most(self, code: Code, a: Expr, b: int) -> Expr:
         """The larger one, where a - b is a word."""
         more = self.let(code, "d", self.do("isub", a, b)) if b else a
@@ -313,6 +408,7 @@ class _Fixed:
 
 WORDS: dict[str, Callable[[_Fixed, Code, Call], None]] = {
     "fixed": _Fixed.fixed_input,
+    "held": _Fixed.held,
     "affine": _Fixed.affine,
     "scale": _Fixed.scale,
     "move": _Fixed.move,
@@ -325,6 +421,7 @@ WORDS: dict[str, Callable[[_Fixed, Code, Call], None]] = {
     "sin": _Fixed.wave,
     "cos": _Fixed.wave,
     "exp": _Fixed.exp,
+    "lorentzian": _Fixed.lorentzian,
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from kdpinn_edge.errors import ExportError
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Array, Program, columns
-from kdpinn_edge.program.simplify import multiply_adds
+from kdpinn_edge.program.simplify import multiply_adds, together
 
 N_ERROR, LEAST_N_ERROR, ERROR_WORK = 4096, 256, 1 << 26
 """At how many points the errors are measured: fewer where they would take more multiply-adds than ERROR_WORK."""
@@ -27,29 +29,76 @@ def error_points(inputs: Sequence[Input], n_points: int) -> Array:
     return probe_points(inputs, n_points, seed=1)
 
 
+@dataclass(frozen=True)
+class Values:
+    """A function at points x (n, n_in): `exact` is what its Program means (n, n_out), `computed` what is exported."""
+
+    program: Program
+    reference: NumpyProgram
+    x: Array
+    exact: Array
+    computed: Array
+
+
+def values_of(
+    programs: Mapping[FunctionName, Program],
+    references: Mapping[FunctionName, NumpyProgram],
+    inputs: Sequence[Input],
+    *,
+    most_points: int = N_ERROR,
+) -> dict[FunctionName, Values]:
+    """The functions of a model at the points where their errors are measured. What they share is evaluated once."""
+    found: dict[FunctionName, Values] = {}
+    of_size: dict[int, list[FunctionName]] = {}
+    for name, program in programs.items():
+        n_points = max(LEAST_N_ERROR, min(most_points, ERROR_WORK // (multiply_adds(program) or 1)))
+        of_size.setdefault(n_points, []).append(name)
+    for n_points, names in of_size.items():
+        x = error_points(inputs, n_points).astype(references[names[0]].dtype)
+        with np.errstate(all="ignore"):
+            exact = _apart([programs[name] for name in names], partial(_meant, x))
+        computed = _computed([references[name] for name in names], x)
+        for name, *both in zip(names, exact, computed, strict=True):
+            found[name] = Values(programs[name], references[name], x, *both)
+    return found
+
+
+def _meant(x: Array, program: Program) -> Array:
+    return np.concatenate([interpret(program, x[i : i + AT_ONCE]) for i in range(0, len(x), AT_ONCE)])
+
+
+def _computed(references: Sequence[NumpyProgram], x: Array) -> list[Array]:
+    if any(reference.fixed for reference in references):  # whose scales depend on the whole Program
+        return [reference(x) for reference in references]
+    precision, profile = references[0].dtype.name, references[0].profile
+    return _apart([each.program for each in references], lambda program: NumpyProgram(program, precision, profile)(x))
+
+
+def _apart(programs: Sequence[Program], evaluate: Callable[[Program], Array]) -> list[Array]:
+    """What each of several Programs gives, by one evaluation of all."""
+    y, ends = evaluate(together(programs)), np.cumsum([program.n_out for program in programs])
+    return [np.ascontiguousarray(part) for part in np.split(y, ends[:-1], axis=1)]
+
+
 def measured_errors(
     function: FunctionName,
-    program: Program,
-    reference: NumpyProgram,
+    values: Values,
     inputs: Sequence[Input],
     against: str,
     *,
-    most_points: int = N_ERROR,
     max_relative_error: float = np.inf,
 ) -> Errors:
-    """The differences of the NumPy program to the meaning of `program`, at points of the domain box.
+    """The differences of what is computed to what is meant, at points of the domain box.
 
     Raises ExportError where a value is not finite there, or where an error exceeds `max_relative_error` times the
     largest value of its column (of `jet`: the largest value of all columns, as a derivative may vanish; a residual is
     meant to, and is not judged).
     """
-    n_points = max(LEAST_N_ERROR, min(most_points, ERROR_WORK // (multiply_adds(program) or 1)))
-    x = error_points(inputs, n_points).astype(reference.dtype)
+    x, exact, reference = values.x, values.exact, values.reference
     with np.errstate(all="ignore"):
-        exact: Array = np.concatenate([interpret(program, x[i : i + AT_ONCE]) for i in range(0, n_points, AT_ONCE)])
-        difference: Array = np.abs(reference(x) - exact)
+        difference: Array = np.abs(values.computed - exact)
     scale = np.abs(exact).max(axis=0)
-    names = columns(program.outputs)
+    names = columns(values.program.outputs)
     if not np.isfinite(difference).all():
         row, column = np.argwhere(~np.isfinite(difference))[0]
         raise ExportError(
@@ -64,7 +113,7 @@ def measured_errors(
         max_abs=tuple(map(float, difference.max(axis=0))),
         rms=tuple(map(float, np.sqrt(np.mean(difference**2, axis=0)))),
         scale=tuple(map(float, scale)),
-        n_points=n_points,
+        n_points=len(x),
         against=against,
     )
 

@@ -6,18 +6,21 @@ import platform
 import re
 import shutil
 import subprocess
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from kdpinn_edge.bundle.elf import SharedLibrary
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.targets.table import Target
 
 HARNESS = "templates/calls.c"
-VALGRIND = ("--tool=callgrind", "--compress-strings=no", "--compress-pos=no")
+OPTIONS = ("-O1", "-std=c11", "-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-nostdlib", "-nostartfiles")
+VALGRIND = ("--tool=callgrind", "--combine-dumps=yes", "--compress-strings=no", "--compress-pos=no")
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,10 @@ class Call:
     y_bytes: int
     per_call: bool = False
 
-    def words(self, library: Path, *, called: bool = True) -> list[str]:
-        """What the C program is told of it; where it is not to be called, the number of points is negative."""
-        return [str(library), self.symbol, str(self.n_points if called else -1), str(int(self.per_call))]
+    @property
+    def words(self) -> str:
+        """What the C program is told of it."""
+        return f"CALL({self.symbol}, {self.n_points}, {int(self.per_call)})"
 
 
 @dataclass(frozen=True)
@@ -64,60 +68,61 @@ def counted(library: bytes, target: Target, calls: Sequence[Call], x: bytes) -> 
     if compiler is None:
         return Counts(None, None, "stack and instructions not measured: neither cc, gcc nor clang is on the PATH")
     with TemporaryDirectory() as folder:
-        source, program = Path(folder) / "calls.c", Path(folder) / "calls"
+        source, program, own = Path(folder) / "calls.c", Path(folder) / "calls", Path(folder) / _called(library)
         source.write_text((files("kdpinn_edge.export") / HARNESS).read_text())
-        _run([compiler, "-O1", str(source), "-o", str(program), "-Wl,-z,now", "-ldl"])
-        sides = [str(len(x)), str(max(call.y_bytes for call in calls))]
+        own.write_bytes(library)
+        told = f"-DCALLS={' '.join(call.words for call in calls)}", f"-DX_BYTES={len(x)}"
+        most = f"-DY_BYTES={max(call.y_bytes for call in calls)}"
+        linked = (str(own), "-Wl,-z,now", "-Wl,-rpath,$ORIGIN")
+        _run([compiler, *OPTIONS, *told, most, str(source), *linked, "-o", str(program)], calls)
         stack, seen = None, "stack not measured: this machine does not run the code"
         if target.runs_here():
-            path = Path(folder) / "library.so"
-            path.write_bytes(library)
-            each = [word for call in calls for word in call.words(path)]
-            stack = tuple(map(int, _run([str(program), *sides, "1", *each], x).split()))
+            stack = tuple(np.frombuffer(_run([str(program)], calls, x), np.int64).tolist())
             seen = "stack measured on this machine"
         valgrind = shutil.which("valgrind")
         if target.cpu == "x86-64-v4" or valgrind is None:
             why = "valgrind does not know AVX-512" if target.cpu == "x86-64-v4" else "valgrind is not installed"
             return Counts(None, stack, f"instructions not counted: {why}; {seen}")
-        # valgrind tells libraries apart, not calls; in one more copy nothing but what chooses between variants runs
-        evaluating = [call for call in calls if call.n_points]
-        loaded, *copies = (Path(folder) / f"{i}.so" for i in range(1 + len(evaluating)))
-        each = evaluating[0].words(loaded, called=False)
-        for copy, call in zip(copies, evaluating, strict=True):
-            each += call.words(copy)
-        for copy in (loaded, *copies):
-            copy.write_bytes(library)
         out = Path(folder) / "counts"
-        _run([valgrind, *VALGRIND, f"--callgrind-out-file={out}", str(program), *sides, "0", *each], x)
+        _run([valgrind, *VALGRIND, f"--callgrind-out-file={out}", str(program)], calls, x)
         text = out.read_text()
-    totals, creator = _totals(text), re.search(r"^creator: callgrind-(\S+)$", text, re.MULTILINE)
-    instructions = tuple(totals[str(copy)] - totals[str(loaded)] for copy in copies)
+    creator = re.search(r"^creator: callgrind-(\S+)$", text, re.MULTILINE)
     by = f"valgrind {creator[1]}" if creator else "valgrind"
     ran = f" in the code for {target.variants[-1]}" if target.variants else ""  # the one without AVX-512
+    instructions = _totals(text, str(own))[: sum(call.n_points > 0 for call in calls)]
     return Counts(instructions, stack, f"instructions counted by {by}{ran}; {seen}")
 
 
-def _run(command: Sequence[str], given: bytes = b"") -> str:
+def _called(library: bytes) -> str:
+    """The name by which a program that is linked with the library finds it."""
+    name = SharedLibrary(library).linked_as
+    return "library.so" if name == "none" else name
+
+
+def _run(command: Sequence[str], calls: Sequence[Call], given: bytes = b"") -> bytes:
     done = subprocess.run(command, input=given, capture_output=True, check=False)  # noqa: S603
     if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip() or f"{command[0]} ended with {done.returncode}"
+        failed = f"{calls[done.returncode - 1].symbol} fails" if 0 < done.returncode <= len(calls) else ""
+        reason = done.stderr.decode(errors="replace").strip() or failed or f"{command[0]} ended with {done.returncode}"
         raise ExportError(f"the library could not be called to measure it: {reason}")
-    return done.stdout.decode()
+    return done.stdout
 
 
-def _totals(text: str) -> Mapping[str, int]:
-    """For each object in a file of callgrind the instructions that ran in it.
+def _totals(text: str, library: str) -> tuple[int, ...]:
+    """For each part of a file of callgrind the instructions that ran in the library.
 
     A line of costs is of the object named last, but after a line calls= it is of the callee.
     """
-    totals: Counter[str] = Counter()
-    current, of_callee = "", False
+    totals: list[int] = []
+    inside, of_callee = False, False
     for line in text.splitlines():
-        if line.startswith("ob="):
-            current = line.removeprefix("ob=")
+        if line.startswith("part:"):
+            totals.append(0)
+        elif line.startswith("ob="):
+            inside = line.removeprefix("ob=") == library
         elif line.startswith("calls="):
             of_callee = True
         elif line[:1].isdigit():
-            totals[current] += 0 if of_callee else int(line.split()[-1])
+            totals[-1] += int(line.split()[-1]) if inside and not of_callee else 0
             of_callee = False
-    return totals
+    return tuple(totals)

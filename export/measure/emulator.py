@@ -33,6 +33,8 @@ TURN, MOST_TURNS = 1 << 12, 1 << 20
 """How many instructions run in one go where they are counted in turns, and how often."""
 
 PAINT = np.random.default_rng(0).integers(0, 256, STACK_BYTES, np.uint8)
+UNTOUCHED = 7
+"""What lies in memory for results, and behind it."""
 WIDE = 0xE800
 """From here on the first half of a Thumb instruction says that there is a second one."""
 
@@ -260,7 +262,7 @@ class Machine:
     def _written(
         self, call: Callable[..., Called], symbol: str, x: Array, n_out: int, p: Array | None
     ) -> tuple[Array, Called]:
-        y = np.full((len(x) + 1, n_out), 7.25, x.dtype)
+        y = np.full((len(x) + 1, n_out), UNTOUCHED, x.dtype)
         place = DATA + -(-x.nbytes // 64) * 64
         constant = place + -(-y.nbytes // 64) * 64
         if constant + (0 if p is None else p.nbytes) > DATA + DATA_BYTES:
@@ -273,7 +275,7 @@ class Machine:
             self.uc.mem_write(constant, p.tobytes())
         called = call(symbol, *([] if p is None else [constant]), DATA, place, len(x))
         y = np.frombuffer(self.uc.mem_read(place, y.nbytes), x.dtype).reshape(y.shape)
-        if (y[-1] != 7.25).any():
+        if (y[-1] != UNTOUCHED).any():
             raise ExportError(f"{symbol} on the emulated {self.target.name} wrote behind its results")
         return y[:-1], called
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from kdpinn_edge.bundle.manifest import FunctionName, Sizes
+import numpy as np
+
+from kdpinn_edge.bundle.manifest import Sizes
 from kdpinn_edge.bundle.probe import probe_points
+from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.errors import BudgetError, ExportError
 from kdpinn_edge.export.artifacts.gnu import compiler
 from kdpinn_edge.export.measure import callgrind
@@ -17,7 +20,7 @@ from kdpinn_edge.export.measure.obstacle import obstacle
 from kdpinn_edge.export.measure.self_test import check_tested
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics.reference import PRECISIONS
-from kdpinn_edge.program.ir import Array
+from kdpinn_edge.program.ir import Array, Program
 
 if TYPE_CHECKING:
     from kdpinn_edge.export.measure.emulator import Call, Machine
@@ -38,14 +41,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Usage:
-    """`stack` is the most bytes that any C function takes, `stacks` and `instructions` are those of the functions.
+    """`stack` is the most bytes that any C function takes, `stacks` and `instructions` are those of eval, eval_fixed, …
 
     What could not be measured is None, or not there; `how` says by what it was measured, or why not.
     """
 
     stack: int | None
-    stacks: Mapping[FunctionName, int]
-    instructions: Mapping[FunctionName, Mapping[str, int]]
+    stacks: Mapping[str, int]
+    instructions: Mapping[str, Mapping[str, int]]
     how: str
 
 
@@ -115,13 +118,12 @@ def _emulated(artifact: bytes, interface: Interface) -> Usage:
     machine = Machine(interface.target, artifact)
     test = _tested(machine, interface)
     x = _points(interface)
-    stacks: dict[FunctionName, int] = {}
-    instructions: dict[FunctionName, dict[str, int]] = {}
-    for function, program in interface.functions.items():
-        symbol = f"{interface.name}_{function}"
-        calls = {n: machine.evaluate(symbol, x[:n], program.n_out)[1] for n in N_POINTS}
-        stacks[function] = max(call.stack for call in calls.values())
-        instructions[function] = {str(n): call.instructions for n, call in calls.items()}
+    stacks: dict[str, int] = {}
+    instructions: dict[str, dict[str, int]] = {}
+    for symbol, program, points in _called(interface, x):
+        calls = {n: machine.evaluate(interface.symbol(symbol), points[:n], program.n_out)[1] for n in N_POINTS}
+        stacks[symbol] = max(call.stack for call in calls.values())
+        instructions[symbol] = {str(n): call.instructions for n, call in calls.items()}
     deepest = [test.stack, *stacks.values()]
     p, others = x[0, list(interface.constant_columns)], x[:, list(interface.varying_columns)]
     for program, symbol in zip(interface.functions.values(), interface.per_call_functions, strict=False):
@@ -148,8 +150,8 @@ def _tested(machine: Machine, interface: Interface) -> Call:
 def _counted(artifact: bytes, interface: Interface) -> Usage:
     x = _points(interface)
     calls = {
-        (function, n): callgrind.Call(f"{interface.name}_{function}", n, n * program.n_out * x.itemsize)
-        for function, program in interface.functions.items()
+        (function, n): callgrind.Call(interface.symbol(function), n, n * program.n_out * x.itemsize)
+        for function, program, _ in _called(interface, x)
         for n in N_POINTS
     }
     selftest = callgrind.Call(f"{interface.name}_selftest", 0, 0)
@@ -159,14 +161,22 @@ def _counted(artifact: bytes, interface: Interface) -> Usage:
         for n in N_POINTS
     ]
     found = callgrind.counted(artifact, interface.target, [selftest, *calls.values(), *others], x.tobytes())
-    stacks: dict[FunctionName, int] = {}
-    instructions: dict[FunctionName, dict[str, int]] = {}
+    stacks: dict[str, int] = {}
+    instructions: dict[str, dict[str, int]] = {}
     for i, (function, n) in enumerate(calls):
         if found.stack is not None:
             stacks[function] = max(stacks.get(function, 0), found.stack[i + 1])
         if found.instructions is not None:
             instructions.setdefault(function, {})[str(n)] = found.instructions[i]
     return Usage(None if found.stack is None else max(found.stack), stacks, instructions, found.how)
+
+
+def _called(interface: Interface, x: Array) -> Iterator[tuple[str, Program, Array]]:
+    """The functions that are counted one by one, with their Programs and points."""
+    for function, program in interface.functions.items():
+        yield function, program, x
+        if function in interface.bits:
+            yield FIXED.format(function), program, x.view(np.int32)  # any numbers will do
 
 
 def _points(interface: Interface) -> Array:

@@ -26,10 +26,11 @@ TEXT = "constant"
 def signatures(interface: Interface) -> dict[str, ir.FunctionType]:
     """The C functions that the kernel has, and their types."""
     x = (ir.FloatType() if interface.precision == "float32" else ir.DoubleType()).as_pointer()
-    count = ir.IntType(64)
+    count, words = ir.IntType(64), WORD.as_pointer()
     return {
         **dict.fromkeys(interface.functions, ir.FunctionType(WORD, [x, x, count])),
         **dict.fromkeys(interface.per_call_functions, ir.FunctionType(WORD, [x, x, x, count])),
+        **dict.fromkeys(interface.fixed_functions, ir.FunctionType(WORD, [words, words, count])),
         "outside": ir.FunctionType(count, [x, count]),
         **dict.fromkeys(("selftest", "integrity"), ir.FunctionType(WORD, [])),
     }

@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kdpinn_edge.bundle.manifest import LINKED_FILES, FunctionName, Input, Precision
-from kdpinn_edge.bundle.symbols import FOR, exported, visible
+from kdpinn_edge.bundle.symbols import FIXED, FOR, exported, visible
 from kdpinn_edge.export.targets.table import Target
 from kdpinn_edge.program.ir import Program
 
@@ -24,6 +24,8 @@ class Interface:
 
     The functions are in the order of `manifest.FUNCTIONS`, and the first is "eval". `per_call` are the names of those
     entries of `inputs` that are constant during a call of `name`_eval_for, …; none where there are no such functions.
+    `bits` has the fraction bits of the inputs and of the outputs of each function of a model in integers, which has a
+    second form then, `name`_eval_fixed, ….
     `statement` is the hash of what the manifest states (`bundle/statement.py`), which the library carries.
     """
 
@@ -33,6 +35,7 @@ class Interface:
     inputs: tuple[Input, ...]
     functions: Mapping[FunctionName, Program]
     per_call: tuple[str, ...] = ()
+    bits: Mapping[FunctionName, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     statement: str = ""
 
     @property
@@ -56,14 +59,19 @@ class Interface:
         return tuple(map(FOR.format, self.functions)) if self.per_call else ()
 
     @property
+    def fixed_functions(self) -> tuple[str, ...]:
+        """What the functions are called in C that take and return scaled integers."""
+        return tuple(map(FIXED.format, self.bits))
+
+    @property
     def evaluated(self) -> tuple[str, ...]:
         """What every function is called in C that is evaluated at points."""
-        return (*self.functions, *self.per_call_functions)
+        return (*self.functions, *self.per_call_functions, *self.fixed_functions)
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """Every C function of the library."""
-        return exported(self.name, self.functions, per_call=bool(self.per_call))
+        return exported(self.name, self.functions, per_call=bool(self.per_call), fixed=bool(self.bits))
 
     @property
     def refusals(self) -> tuple[str, ...]:

@@ -95,6 +95,11 @@ class Target:
         return not self.triple.startswith("thumbv6m")
 
     @property
+    def multiplies_in_pairs(self) -> bool:
+        """Whether an instruction has the products of every second word of two vectors, with 64 bits."""
+        return self.triple.startswith("x86_64")
+
+    @property
     def library(self) -> str:
         """The name pattern of the artifact."""
         return LIBRARY_FILES[self.artifact]

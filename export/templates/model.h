@@ -68,6 +68,15 @@ enum {
 int32_t @name@_@function@_for(const @scalar@ *p, const @scalar@ *x, @scalar@ *y, int64_t n);
 
 @end@
+@each function_fixed@
+/* @name@_@function@ in integers alone: x and y hold words, and a word q stands for q 2^-bits, with the bits of its column. No
+ * number is converted, so the float entry is not needed. Points are held in the domain box. x: (n, @NAME@_N_IN),
+ * y: (n, @NAME@_@FUNCTION@_N_OUT), row-major.
+ */
+@bits@
+int32_t @name@_@function@_fixed(const int32_t *x, int32_t *y, int64_t n);
+
+@end@
 /* How many of the n points lie outside the domain box; a NaN does. A code < 0 on bad arguments. */
 int64_t @name@_outside(const @scalar@ *x, int64_t n);
 

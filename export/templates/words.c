@@ -179,3 +179,15 @@ static int32_t @name@_min(int32_t a, int64_t b)
 {
     return b < a ? (int32_t)b : a;
 }
+
+@word integer@
+/* The integer with a sign that has these bits. */
+static int32_t @name@_integer(uint32_t i)
+{
+    union {
+        uint32_t bits;
+        int32_t number;
+    } same;
+    same.bits = i;
+    return same.number;
+}

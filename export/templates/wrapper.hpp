@@ -44,6 +44,18 @@ inline constexpr ::std::int32_t wrong_size = -100;
 }
 
 @end@
+@each function_fixed@
+/// @function@ in integers alone: words with the fraction bits that @name@.h states.
+[[nodiscard]] inline ::std::int32_t @function@_fixed(::std::span<const ::std::int32_t> x, ::std::span<::std::int32_t> y) noexcept
+{
+    const ::std::size_t n = x.size() / n_in;
+    if (x.size() != n * n_in || y.size() != n * @NAME@_@FUNCTION@_N_OUT) {
+        return wrong_size;
+    }
+    return ::@name@_@function@_fixed(x.data(), y.data(), static_cast<::std::int64_t>(n));
+}
+
+@end@
 /// How many of the points lie outside the domain box; a code < 0 on bad arguments.
 [[nodiscard]] inline ::std::int64_t outside(::std::span<const @scalar@> x) noexcept
 {

@@ -25,6 +25,7 @@ from kdpinn_edge.bundle.shape import (
     BOUND,
     COUNT,
     COUNT_OR_NULL,
+    INSTRUCTIONS,
     MAGNITUDE,
     POSITIVE,
     SHA256,
@@ -345,12 +346,6 @@ FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", re.ASCII)
 PROFILE = re.compile(r"[a-z]+[0-9]{0,2}-[0-9]{1,4}(-fast)?", re.ASCII)
 
 
-def _are_instructions(value: Any) -> bool:
-    points = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
-    counts = isinstance(value, dict) and all(points.fullmatch(n) and is_count(value[n]) for n in value)
-    return value is None or (counts and value != {})
-
-
 FILE_NAME = Leaf(
     f"a plain file name (letters, digits, _ . + -) that is not {MANIFEST_FILE}",
     lambda value: matches(FILE)(value) and value != MANIFEST_FILE,
@@ -382,7 +377,7 @@ SHAPE: dict[str, Shape] = {
             "storage_errors": Optional(ERRORS),
             "operations": {"multiply_adds": COUNT, "activations": COUNT},
             "stack": COUNT_OR_NULL,
-            "instructions": Leaf("counts by numbers of points, or null", _are_instructions),
+            "instructions": INSTRUCTIONS,
         },
     ),
     "equation": TEXT_OR_NULL,

@@ -69,7 +69,9 @@ class Bundle:
     def check_loadable(self) -> None:
         """Raise BundleError where loading the library would run code, or need or show what it should not."""
         manifest = self.manifest
-        symbols = exported(manifest.name, manifest.functions, per_call=bool(manifest.per_call))
+        symbols = exported(
+            manifest.name, manifest.functions, per_call=bool(manifest.per_call), fixed=bool(manifest.fixed_point)
+        )
         image = self.image
         self._check_loadable(manifest.library, image, image.exports.union(visible(symbols)))
 

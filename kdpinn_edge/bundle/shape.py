@@ -59,6 +59,12 @@ def _is_number(value: Any) -> bool:
     return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
+def _are_instructions(value: Any) -> bool:
+    points = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+    counts = isinstance(value, dict) and all(points.fullmatch(n) and is_count(value[n]) for n in value)
+    return value is None or (counts and value != {})
+
+
 def matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
     """Whether a value is text of this pattern."""
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
@@ -71,6 +77,7 @@ COUNT = Leaf("a whole number from 0", is_count)
 POSITIVE = Leaf("a whole number from 1", lambda value: is_count(value) and value > 0)
 MAGNITUDE = Leaf("a finite number from 0", lambda value: _is_number(value) and value >= 0)
 COUNT_OR_NULL = Leaf("a whole number from 0, or null", lambda value: value is None or is_count(value))
+INSTRUCTIONS = Leaf("counts by numbers of points, or null", _are_instructions)
 BOUND = Leaf("a finite number or null", lambda value: value is None or _is_number(value))
 SHA256 = Leaf("64 lower-case hex digits", matches(DIGEST))
 Shape = Leaf | Table | Optional | Absent | list[Any] | dict[str, Any]

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 FOR = "{}_for"
 """What the form of a function is called that is given the inputs apart that are constant during a call."""
 
+FIXED = "{}_fixed"
+"""What the form of a function is called that takes and returns scaled integers."""
+
 
 REFUSAL = "{}_work"
 """What stands beside each C function of a shared library, and fails: CasADi calls it before any function of its own."""
@@ -18,10 +21,10 @@ CASADI = (
 """What CasADi calls beside each of its own functions."""
 
 
-def exported(name: str, functions: Iterable[str], *, per_call: bool) -> tuple[str, ...]:
-    """The C functions of the model `name` with these functions, in their order."""
+def exported(name: str, functions: Iterable[str], *, per_call: bool, fixed: bool) -> tuple[str, ...]:
+    """The C functions of the model `name` with these functions, in their order; `fixed` ones are in integers, too."""
     each = list(functions)
-    forms = [*each, *(map(FOR.format, each) if per_call else ())]
+    forms = [*each, *(map(FOR.format, each) if per_call else ()), *(map(FIXED.format, each) if fixed else ())]
     return tuple(f"{name}_{suffix}" for suffix in (*forms, "outside", "selftest", "integrity", "model"))
 
 

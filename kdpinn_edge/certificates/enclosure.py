@@ -268,7 +268,7 @@ class _Rounded:
         function = find_function(fn)
         form, exact, slope = mapped(fn, x.form, x.interval)
         verified = x.interval.magnitude <= function.reach
-        error = np.where(verified, self._rounding.map(fn, exact), function.upper - function.lower)
+        error = np.where(verified, self._rounding.map(fn, x.interval, exact), function.upper - function.lower)
         self.verified &= verified.all(axis=0)
         ends = self._rounding.rounded(Interval(np.array(function.lower), np.array(function.upper)))
         computed = Interval(exact.lower - error, exact.upper + error).common(ends)
@@ -286,10 +286,16 @@ class _Rounded:
         return self._bent(value, gradient * (slope.upper - slope.lower), np.where(known, gradient, np.nan))
 
     def add(self, a: Value, b: Value) -> Value:
-        return self._once(add(a.form, b.form), self._rounding.rounded(a.interval + b.interval))
+        interval = self._rounding.rounded(a.interval + b.interval)
+        form = add(a.form, b.form)
+        error = self._rounding.add(a.interval, b.interval, form.interval.common(interval).magnitude)
+        return self._value(form, interval, error)
 
     def mul(self, a: Value, b: Value) -> Value:
-        value = self._once(mul(a.form, b.form), self._rounding.rounded(a.interval * b.interval))
+        interval = self._rounding.rounded(a.interval * b.interval)
+        form = mul(a.form, b.form)
+        error = self._rounding.mul(a.interval, b.interval, form.interval.common(interval).magnitude)
+        value = self._value(form, interval, error)
         bend = np.abs(a.form.gradient) * b.form.radius + np.abs(b.form.gradient) * a.form.radius
         return self._bent(value, bend, bend)
 
@@ -332,10 +338,6 @@ class _Rounded:
         all_values = form.interval if interval is None else form.interval.common(interval)
         self.largest = np.maximum(self.largest, all_values.magnitude.max(axis=0))
         return Value(sharper(form, all_values), all_values, error, known, slope)
-
-    def _once(self, exact: Form, interval: Interval) -> Value:
-        """The value that is rounded once."""
-        return self._value(exact, interval, self._rounding.of(exact.interval.common(interval).magnitude))
 
 
 def _differ(a: Array, b: Array) -> bool:

@@ -1,7 +1,9 @@
 """The roundings of a numerics profile: how far each operation of a Program may be from its exact result.
 
 The profile pins every rounding down (`numerics/reference.py`), so their number, their order and the size of what is
-rounded are known: each is off by at most half a unit in the last place of the largest magnitude that its result has.
+rounded are known: each is off by at most half a unit in the last place of the largest magnitude that its result has. A
+result that is near a number of the precision is off by no more than that: a sum with a term that hardly counts, or a
+product with a factor near 1.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 from kdpinn_edge.certificates.forms import Form
-from kdpinn_edge.certificates.intervals import Interval, Mask
+from kdpinn_edge.certificates.intervals import SLACK, Interval, Mask
 from kdpinn_edge.errors import CertificateError
 from kdpinn_edge.functions import find_function
+from kdpinn_edge.functions.record import Computation, Function
 from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.numerics.lanes import PROFILES, is_fast
 from kdpinn_edge.numerics.reference import PRECISIONS, rounded
@@ -109,18 +112,53 @@ class Rounding:
         """The error of op on numbers within x, whose result has at most this magnitude."""
         weight, bias = self.parameters[op.out.name]
         power = _is_power_of_two(weight)
-        error: Array = self.of(result) * ~(power & (bias == 0))[:, None]
+        product = np.abs(weight)[:, None] * x.magnitude * (1 + 4 * self._unit)
+        error: Array = np.fmin(self.of(result), product) * ~(power & (bias == 0))[:, None]  # the bias is a number
         if not self._fused:
-            error += self.of(np.abs(weight)[:, None] * x.magnitude) * ~power[:, None]
+            error += self.of(product) * ~power[:, None]
         error += self._subnormal
         return error
 
-    def map(self, fn: str, exact: Interval) -> Array:
-        """The error of the function called `fn` where its exact values are these: as measured, of the rounded value."""
-        computed = find_function(fn).computed(fast=self._fast)
+    def add(self, a: Interval, b: Interval, result: Array) -> Array:
+        """The error of a sum of numbers within a and b, of at most the magnitude `result`: each term is a number."""
+        return np.fmin(self.of(result), np.minimum(a.magnitude, b.magnitude))
+
+    def mul(self, a: Interval, b: Interval, result: Array) -> Array:
+        """The error of such a product: each factor is a number, which the product is near where the other is near 1."""
+        near = np.fmin(a.magnitude * _from_one(b), b.magnitude * _from_one(a)) * (1 + SLACK)
+        return np.fmin(self.of(result), near)
+
+    def map(self, fn: str, x: Interval, exact: Interval) -> Array:
+        """The error of the function called `fn` at x, where its exact values are `exact`.
+
+        It is as measured, in units of the rounded value; or the distance from the level that is returned there.
+        """
+        function = find_function(fn)
+        computed = function.computed(fast=self._fast)
         max_ulp = computed.max_ulp[self.precision]
         unit = 2 * self.of(exact.magnitude * (1 + 2 * self._unit))
-        return max_ulp * unit if max_ulp else np.zeros_like(unit)
+        error = max_ulp * unit if max_ulp else np.zeros_like(unit)
+        for level, beyond in self._levels(function, computed):
+            there = x.lower >= beyond if beyond > 0 else x.upper <= beyond
+            distance = np.maximum(np.abs(exact.upper - level), np.abs(exact.lower - level))
+            error = np.where(there, np.fmin(distance, error), error)
+        return error
+
+    def _levels(self, function: Function, computed: Computation) -> list[tuple[float, float]]:
+        """The results that are returned exactly, and from which argument outward."""
+        if computed.level is None:
+            return []
+        level, ends = computed.level
+        beyond = ends[[*PRECISIONS].index(self.precision)]
+        return [(level, beyond), (-level, -beyond)] if function.symmetry == "odd" else [(level, beyond)]
+
+
+def _from_one(x: Interval) -> Array:
+    """How far the magnitude of a number within x may be from 1."""
+    crosses = (x.lower < 0) & (x.upper > 0)
+    least = np.where(crosses, 0.0, np.minimum(np.abs(x.lower), np.abs(x.upper)))
+    distance: Array = np.maximum(np.abs(x.magnitude - 1), np.abs(least - 1))
+    return distance
 
 
 def _is_power_of_two(values: Array) -> Mask:

@@ -14,7 +14,7 @@ import numpy as np
 
 from kdpinn_edge.certificates.cells import AXES, Cells
 from kdpinn_edge.certificates.enclosure import FIELDS, Bounds, Enclosure
-from kdpinn_edge.certificates.intervals import Places
+from kdpinn_edge.certificates.intervals import Mask, Places
 from kdpinn_edge.certificates.statement import is_safe
 from kdpinn_edge.program.ir import Array
 
@@ -35,7 +35,8 @@ LEAST = 2.0**-32
 """A side is not cut below this share of the box, either: where it holds 0, there are always numbers in between."""
 USEFUL = 0.9
 TRIES = 3
-"""A cell whose excess was not reduced to this share by so many cuts for each input is left as it is."""
+"""A cell whose excess was not reduced to this share by so many cuts for each input is left as it is, if it exceeds what
+it is meant to state by little: by so many more for each time that the excess is twice as large."""
 
 
 @dataclass
@@ -95,7 +96,7 @@ def search(enclosure: Enclosure, lower: Array, upper: Array, most: int, report: 
         room = (most - len(cells.axis)) // 2
         width = _width(cells, upper - lower)
         open_cells = (cells.axis < 0) & (width.max(axis=1) > 0)
-        open_cells &= (tries < TRIES * n_in) | np.isinf(excess)
+        open_cells &= tries < TRIES * n_in * (1 + np.log2(np.maximum(excess, 1)))
         unfinished = np.flatnonzero(open_cells & ~(excess <= 1))
         if not len(unfinished) or room < 1:
             break
@@ -105,7 +106,8 @@ def search(enclosure: Enclosure, lower: Array, upper: Array, most: int, report: 
         probed = worst[:: max(1, len(worst) // POINTS_PER_ROUND)]
         middle = 0.5 * cells.lower[probed] + 0.5 * cells.upper[probed]
         points.add(enclosure(middle, middle))
-        new = cells.cut(worst, _axes(bounds, width, worst))
+        stuck = np.isfinite(excess) & (tries >= n_in)
+        new = cells.cut(worst, _axes(bounds, width, worst, stuck))
         bounds = _joined(bounds, enclosure(cells.lower[new], cells.upper[new]))
         excess = _excess(bounds, points, enclosure)
         before, count = np.repeat(hoped[worst], 2), np.repeat(tries[worst], 2)
@@ -138,10 +140,14 @@ def _width(cells: Cells, box: Array) -> Array:
     return share
 
 
-def _axes(bounds: Bounds, width: Array, which: Places) -> Places:
-    """The input along which to halve each cell: where outputs are the least linear, or the widest side."""
+def _axes(bounds: Bounds, width: Array, which: Places, stuck: Mask) -> Places:
+    """The input along which to halve each cell: where outputs are the least linear.
+
+    It is the widest side where nothing says that, and where a cell is stuck: such cuts were of little use.
+    """
     bend, sides = bounds.bend[:, which].T, width[which]
-    weight = np.where(bend.max(axis=1, keepdims=True) > 0, bend, sides)
+    told = (bend.max(axis=1) > 0) & ~stuck[which]
+    weight = np.where(told[:, None], bend, sides)
     weight = np.where(sides > 0, weight, -1.0)
     axes: Places = weight[:, : len(AXES)].argmax(axis=1)
     return axes

@@ -12,10 +12,12 @@ import numpy as np
 from kdpinn_edge.bundle.fixed_point import PARTS
 from kdpinn_edge.bundle.manifest import CASADI_LIBRARY, CASADI_SOURCE, PROGRAM_FILES, Errors, FunctionName
 from kdpinn_edge.bundle.read import Bundle
+from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.errors import BundleError, MisfitError, listing
 from kdpinn_edge.program.ir import Array, Program, columns
 
 if TYPE_CHECKING:
+    from kdpinn_edge.export.measure.accuracy import Values
     from kdpinn_edge.export.preparation import Prepared
 
 SAME_ERROR = 1e-6
@@ -41,6 +43,11 @@ class Again:
 
         again = prepare_again(self._manifest, self._programs, target=self._manifest.target.name)
         return again.with_toolchain(self._manifest.toolchain)
+
+    @cached_property
+    def _values(self) -> dict[FunctionName, Values]:
+        """The functions where their errors are measured."""
+        return self._model.values()
 
     def files(self) -> str:
         """The files beside the library, and that there are no others than an export writes."""
@@ -124,6 +131,10 @@ class Again:
         for name, function in manifest.functions.items():
             pairs[f"{name}: stack"] = usage.stacks.get(name), function.stack
             pairs[f"{name}: instructions"] = usage.instructions.get(name), function.instructions
+        for name, record in manifest.fixed_point.items():
+            form = FIXED.format(name)
+            pairs[f"{form}: stack"] = usage.stacks.get(form), record.stack
+            pairs[f"{form}: instructions"] = usage.instructions.get(form), record.instructions
         both = {what: pair for what, pair in pairs.items() if None not in pair}
         faults = [
             f"{what} is {here}, the manifest says {there}" for what, (here, there) in both.items() if here != there
@@ -143,9 +154,7 @@ class Again:
         from kdpinn_edge.export.preparation import IN_FLOAT64
 
         stated, program = self._manifest.functions[function].errors, self._programs[function]
-        found = measured_errors(
-            function, program, self._model.references[function], self._manifest.inputs, stated.against
-        )
+        found = measured_errors(function, self._values[function], self._manifest.inputs, stated.against)
         if found.n_points != stated.n_points or stated.against != IN_FLOAT64:
             raise BundleError(
                 f"measured at {stated.n_points} points against {stated.against!r}; expected: {found.n_points} points, "

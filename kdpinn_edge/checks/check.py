@@ -197,6 +197,8 @@ def _checks(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> dict[st
         }
         if manifest.per_call:
             checks[f"{function}, per call"] = partial(_per_call, engine, function, parity)
+        if function in manifest.fixed_point:
+            checks[f"{function}, integers"] = partial(_integers, engine, function, parity)
     if (bundle.directory / CERTIFICATE_FILE).exists():
         checks["certificate"] = partial(_certificate, bundle, programs)
     return checks
@@ -233,7 +235,8 @@ def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
 
     manifest = bundle.manifest
     made_for, per_call = target(manifest.target.name).computing(manifest.profile), manifest.per_call
-    interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call)
+    bits = {function: (each.x_bits, each.y_bits) for function, each in manifest.fixed_point.items()}
+    interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call, bits)
     if manifest.library != interface.library:
         raise BundleError(f"the library is {manifest.library}; expected for {made_for.name}: {interface.library}")
     if made_for.artifact == "c99":
@@ -295,6 +298,18 @@ def _per_call(loaded: Callable[[], Engine], function: FunctionName, parity: Pari
             case "residual":
                 y[i] = engine.residual_for(*given)
     return f"{_same_bits(parity, y)}, {N_PER_CALL} of them by a call of their own"
+
+
+def _integers(loaded: Callable[[], Engine], function: FunctionName, parity: Parity) -> str:
+    """The points as scaled integers, those beyond the domain included, by the form that takes and returns them."""
+    engine = loaded()
+    manifest = engine.manifest
+    reference = NumpyProgram(parity.program, manifest.precision, parity.profile, manifest.box)
+    x = manifest.fixed_point[function].integers(2 * parity.x)
+    y = engine.eval_fixed(x) if function == "eval" else np.stack([*engine.jet_fixed(x).values()], axis=1)
+    if y.tobytes() != reference.on_integers(x).tobytes():
+        raise BundleError("not the words of the NumPy program at points that are scaled integers")
+    return f"the words of the NumPy program, profile {parity.profile}, at {len(x)} points of integers"
 
 
 def _numba_kernel(anew: Callable[[], Engine], function: FunctionName, parity: Parity) -> str:

@@ -27,9 +27,11 @@ from kdpinn_edge.bundle.manifest import (
     parse_manifest,
     read_manifest_bytes,
 )
+from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.checks.check import CheckResult, check
+from kdpinn_edge.checks.coverage import Coverage, source_coverage
 from kdpinn_edge.display import facts_text, table_html
-from kdpinn_edge.errors import BundleError
+from kdpinn_edge.errors import BundleError, ExportError, MisfitError
 from kdpinn_edge.files import check_folder, write_whole
 from kdpinn_edge.reading import read_whole
 from kdpinn_edge.runtime.load import Key
@@ -88,7 +90,7 @@ REQUIREMENTS = (
         "R5",
         "The library returns the bits of the reference program, for every function.",
         "The library runs: its golden vectors, and its bits against those of NumPy at 1,024 points",
-        ("selftest", "integrity", ", library", ", per call"),
+        ("selftest", "integrity", ", library", ", per call", ", integers"),
         "library, *.npz",
     ),
     Requirement(
@@ -125,7 +127,8 @@ LIMITS = (
     "Errors (R6) are measured at points. Only a certificate (R9) speaks of every point.",
     "Nothing here says how well the network solves its equation: kdpinn-edge audit measures the residual, and for "
     "the shipped models the errors against reference solutions are published.",
-    "Structural coverage of the machine code (statement, decision, MC/DC) is not measured.",
+    "Structural coverage is of the C source of the Programs, by statements and branches, and not of object code. "
+    "Decisions and conditions (MC/DC) are not counted.",
     "Instructions are counted, seconds are not bounded: caches, wait states and interrupts belong to the system.",
     "Emulated processors are models of the real ones. Where nothing ran on the target, its own self-test has to.",
     "The tools that made and checked this bundle were not developed to a safety standard. Whoever relies on them "
@@ -154,7 +157,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found of one bundle. `manifest` is None where it cannot be read."""
+    """What was found of one bundle.
+
+    `manifest` is None where it cannot be read. `coverage` is that of the C source of its Programs, or says why there is
+    none.
+    """
 
     bundle: str
     collected: str
@@ -162,6 +169,7 @@ class Evidence:
     manifest: Manifest | None
     lines: tuple[Line, ...]
     certificate_sha256: str | None
+    coverage: Coverage | str
 
     @property
     def holds(self) -> bool:
@@ -184,6 +192,7 @@ class Evidence:
             "collected": self.collected,
             "manifest_sha256": self.sha256,
             "certificate_sha256": self.certificate_sha256,
+            "coverage": {"not_measured": self.coverage} if isinstance(self.coverage, str) else asdict(self.coverage),
             "holds": self.holds,
             "requirements": [
                 asdict(line.requirement)
@@ -212,6 +221,7 @@ def evidence(bundle: str | os.PathLike[str], *, key: Key = None, sha256: str | N
         for requirement in REQUIREMENTS
     )
     certificate = directory / CERTIFICATE_FILE
+    readable = any(verdict.name == "programs" and verdict.result == "passed" for verdict in verdicts)
     return Evidence(
         directory.name,
         datetime.now(UTC).isoformat(timespec="seconds"),
@@ -219,7 +229,17 @@ def evidence(bundle: str | os.PathLike[str], *, key: Key = None, sha256: str | N
         manifest,
         lines,
         hashlib.sha256(read_whole(certificate, LARGEST_FILE)).hexdigest() if certificate.is_file() else None,
+        _coverage(directory) if readable else "the Programs cannot be read",
     )
+
+
+def _coverage(directory: Path) -> Coverage | str:
+    """The coverage of the C source of a bundle's Programs, or why it cannot be measured here."""
+    bundle = open_bundle(directory)
+    try:
+        return source_coverage(bundle.manifest, {each: bundle.program(each) for each in bundle.manifest.functions})
+    except (ExportError, MisfitError) as error:
+        return str(error)
 
 
 def check_page(path: Path, bundle: Path) -> None:

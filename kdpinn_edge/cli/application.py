@@ -15,6 +15,9 @@ from kdpinn_edge.cli.output import BAD_INPUT, FAILED, INTERRUPTED, stderr
 from kdpinn_edge.errors import BudgetError, KdpinnError
 from kdpinn_edge.extras import what_is_missing
 
+PYDANTIC = "Value error, "
+"""What pydantic, by which typer reads values, puts before what is wrong with one."""
+
 
 class Commands(TyperGroup):
     """The group of all commands: it turns their errors into a message and an exit code."""
@@ -48,6 +51,14 @@ class Command(TyperCommand):
         super().__init__(name, **rest)
         for parameter in self.params:
             parameter.help = escape(parameter.help or "")  # type: ignore[attr-defined]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments. Raises typer.BadParameter without the words by which pydantic begins."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix(PYDANTIC)
+            raise
 
 
 def _said(error: OSError) -> str:

@@ -17,6 +17,7 @@ from kdpinn_edge.bundle.manifest import LARGEST_BATCH, MAX_RELATIVE_ERROR, read_
 from kdpinn_edge.cli.facts import manifest_facts
 from kdpinn_edge.cli.interrupt import ended_by_interrupt
 from kdpinn_edge.cli.options import (
+    ArithmeticName,
     AsJson,
     BundlePath,
     Calculated,
@@ -47,10 +48,7 @@ def export(
     grade: Annotated[
         Graded, typer.Option(help="Of the activations: fast has a cheaper tanh, off by 5 ULP instead of 2; float32.")
     ] = Graded.accurate,
-    arithmetic: Annotated[
-        Calculated,
-        typer.Option(help="What it calculates with; int16: integers alone, for processors without floats."),
-    ] = Calculated.float,
+    arithmetic: ArithmeticName = Calculated.float,
     target: TargetName = "native",
     cc: Annotated[
         str | None, typer.Option(help="Link with this C compiler and its options.  [default: cc here, else ziglang]")

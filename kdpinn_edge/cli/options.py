@@ -70,6 +70,13 @@ def bundle_folder(path: Path) -> Path:
     return path
 
 
+class Calculated(StrEnum):
+    """What exported functions calculate with."""
+
+    float = "float"
+    int16 = "int16"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace what the same command left in OUT; no other folder is ever replaced.")
@@ -85,6 +92,9 @@ ProblemName = Annotated[
 TargetName = Annotated[
     str,
     typer.Option(help="What to compile for: native, or one of `kdpinn-edge targets`.", autocompletion=target_names),
+]
+ArithmeticName = Annotated[
+    Calculated, typer.Option(help="What it calculates with; int16: integers alone, for processors without floats.")
 ]
 FoundTeacher = Annotated[
     str | None,
@@ -132,13 +142,6 @@ class Scalar(StrEnum):
 
     float32 = "float32"
     float64 = "float64"
-
-
-class Calculated(StrEnum):
-    """What exported functions calculate with."""
-
-    float = "float"
-    int16 = "int16"
 
 
 class Graded(StrEnum):

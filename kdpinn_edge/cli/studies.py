@@ -10,8 +10,10 @@ import typer
 
 from kdpinn_edge.cli.completion import model_names
 from kdpinn_edge.cli.options import (
+    ArithmeticName,
     AsJson,
     BudgetPoints,
+    Calculated,
     CpuSeconds,
     Device,
     DistilledSource,
@@ -117,6 +119,7 @@ def search(
     source: DistilledSource,
     stated: LessonOptions,
     target: TargetName = "native",
+    arithmetic: ArithmeticName = Calculated.float,
     budget: Annotated[str | None, typer.Option(help="For a call with POINTS points here, as in 10ms.")] = None,
     max_instructions: Annotated[
         int | None, typer.Option(min=1, help="For the same call, on targets that are not here; counted exactly.")
@@ -159,7 +162,7 @@ def search(
     )
     lesson = stated.find(source)
     name = lesson.problem.name
-    task = Task(name, lesson.named["sha256"], seconds, points, threads, target)
+    task = Task(name, lesson.named["sha256"], seconds, points, threads, target, arithmetic.value)
     folder = out or Path("runs", f"{name}_search")
     with lines(stderr(), task) as told:
         found = run(lesson, task, goal, folder, trials=trials, storage=storage, force=force, report=told)

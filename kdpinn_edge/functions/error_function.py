@@ -84,7 +84,7 @@ def _erf_by_tanh() -> Recipe:
 ERF = Function(
     name="erf",
     exact=_exact_erf,
-    accurate=Computation(erf, both(2.5)),
+    accurate=Computation(erf, both(2.5), (-1.0, MINUS_ERF_REACH)),
     slope=2 / math.sqrt(math.pi) * Applied("exp", -(X * X)),
     onnx=(one("Erf"), _erf_by_tanh()),
     aten=("erf",),

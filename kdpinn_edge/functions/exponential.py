@@ -48,6 +48,7 @@ from kdpinn_edge.numerics.lanes import (
 
 EXPM1_IS_MINUS_ONE = (-20.0, -40.0)
 EXP_IS_ZERO = (-104.0, -746.0)
+SIGMOID_IS_ONE = (18.0, 38.0)
 EXP_IS_INFINITE = (89.0, 710.0)
 SILU_IS_ZERO = (-120.0, -800.0)
 SILU_TURNS, SILU_BENDS = -1.2784645427610738, 2.3993572805154675
@@ -171,7 +172,7 @@ ONE_PLUS_EXP_OF_MINUS = (
 SIGMOID = Function(
     name="sigmoid",
     exact=_exact_sigmoid,
-    accurate=Computation(sigmoid, both(2.5)),
+    accurate=Computation(sigmoid, both(2.5), (1.0, SIGMOID_IS_ONE)),
     slope=Y - Y * Y,
     onnx=(one("Sigmoid"), (*ONE_PLUS_EXP_OF_MINUS, Step("Reciprocal", ("sum",)))),
     aten=("sigmoid",),
@@ -220,7 +221,7 @@ SOFTPLUS = Function(
 EXPM1 = Function(
     name="expm1",
     exact=np.expm1,
-    accurate=Computation(expm1, both(2.2)),
+    accurate=Computation(expm1, both(2.2), (-1.0, EXPM1_IS_MINUS_ONE)),
     slope=Y + 1,
     onnx=(
         (  # tanh(x/2) (1 + exp x)

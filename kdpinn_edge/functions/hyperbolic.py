@@ -20,7 +20,7 @@ from kdpinn_edge.numerics.coefficients import (
 )
 from kdpinn_edge.numerics.lanes import Lanes, bits, copysign, div, fma, from_bits, horner2, ishl, less, mul, select, sub
 
-TANH_IS_ONE = (-10.0, -20.0)
+TANH_IS_MINUS_ONE = (-10.0, -20.0)
 
 
 def tanh(x: Lanes) -> Lanes:
@@ -30,7 +30,7 @@ def tanh(x: Lanes) -> Lanes:
     on x.
     """
     a = copysign(x, -1.0)
-    a = select(less(a, TANH_IS_ONE), TANH_IS_ONE, a)
+    a = select(less(a, TANH_IS_MINUS_ONE), TANH_IS_MINUS_ONE, a)
     t = fma(a, TWO_LOG2_E, MAGIC_EXPONENT)
     k = sub(t, MAGIC_EXPONENT)
     h = half_expm1_of_twice(fma(k, MINUS_HALF_LN2, a))
@@ -50,7 +50,7 @@ def tanh_fast(x: Lanes) -> Lanes:
 TANH = Function(
     name="tanh",
     exact=np.tanh,
-    accurate=Computation(tanh, {"float32": 2.1, "float64": 2.4}),
+    accurate=Computation(tanh, {"float32": 2.1, "float64": 2.4}, (-1.0, TANH_IS_MINUS_ONE)),
     fast=Computation(tanh_fast, {"float32": 6.0}),
     slope=1 - Y * Y,
     onnx=(one("Tanh"),),

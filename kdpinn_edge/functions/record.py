@@ -24,11 +24,14 @@ class Computation:
 
     `max_ulp` has a bound for each precision that the grade exists in, in units in the last place of the result; it
     holds in every numerics profile for |x| up to `Function.reach`: in float32 for every number, in float64 as far as
-    `benchmarks/verify_activations.py` draws them.
+    `benchmarks/verify_activations.py` draws them. `level` is a result that is returned exactly, and from which argument
+    outward, for either precision: (-1.0, (-10.0, -20.0)) says that x <= -10 gives -1 in float32, and x <= -20 in
+    float64. What is odd has the opposite level, too.
     """
 
     lanes: Kernel
     max_ulp: Mapping[str, float]
+    level: tuple[float, tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True)

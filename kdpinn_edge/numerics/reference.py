@@ -92,6 +92,15 @@ class NumpyProgram:
                 y[i : i + self._step] = self._columns(x[i : i + self._step].T).T
         return y
 
+    def on_integers(self, x: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Evaluate at points x (n, n_in) of scaled integers, in a profile of integers; the results are such, too."""
+        if self.fixed is None:
+            raise EngineError(f"the numerics profile {self.profile} has no integers; expected: {fixed_point.PROFILE}")
+        y, function = np.empty((len(x), self.program.n_out), np.int32), self.fixed.on_integers
+        for i in range(0, len(x), self._step):
+            y[i : i + self._step] = function(x[i : i + self._step].T).T
+        return y
+
     def _columns(self, rows: Lanes) -> Lanes:
         return canonical(evaluate(self.program, self._semantics, rows))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.numerics.lanes import Lanes, bits, canonical, fma, less, select
+from kdpinn_edge.numerics.lanes import Lanes, canonical, fma, less, select
 
 Body = Callable[[Lanes], Lanes]
 Parameter = NDArray[Any] | float
@@ -112,7 +112,7 @@ def first_difference(x: Lanes, n: int, *functions: Any) -> int:
             y = np.zeros_like(expected)
             for points, values in zip(np.split(x, n // size), np.split(y, n // size), strict=True):
                 function(points, values, size)
-            different = np.flatnonzero(bits(y) != bits(expected))
+            different = np.flatnonzero(y.view(f"u{y.itemsize}") != expected.view(f"u{y.itemsize}"))
             if different.size:
                 return 1 + before + int(different[0])
         before += expected.size
@@ -126,6 +126,15 @@ def first_difference_for(x: Lanes, p: Lanes, points: Lanes, n: int, *functions: 
         return first
     bound = [partial(each, p) if callable(each) else each for each in functions[half:]]
     first = first_difference(points, n, *bound)
+    return first and first + sum(each.size for each in functions[1:half:2])
+
+
+def first_difference_fixed(x: Lanes, integers: NDArray[np.int32], n: int, *functions: Any) -> int:
+    """`first_difference` of the first half of the functions, and then of the others at points of integers."""
+    half = len(functions) // 2
+    if first := first_difference(x, n, *functions[:half]):
+        return first
+    first = first_difference(integers, n, *functions[half:])
     return first and first + sum(each.size for each in functions[1:half:2])
 
 

@@ -27,9 +27,9 @@ from math import pi, sqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kdpinn_edge.problems import Array, Math, Mirror, Problem
+from kdpinn_edge.problems._etdrk4 import Table, marched
 from kdpinn_edge.problems._special import erf, inverse_root
 
 D = 1e-4
@@ -40,7 +40,6 @@ MODES = 4096
 STEPS = 2000
 KEPT = 4
 """Every so manieth step is kept for interpolation."""
-STENCIL = 10
 
 
 def _residual(u: Any, u_t: Any, u_xx: Any) -> Sequence[Any]:
@@ -87,44 +86,21 @@ def _coefficients(f: Callable[[Array], Array], modes: int) -> Array:
 def solution(modes: int = MODES, steps: int = STEPS) -> Array:
     """u at every KEPT-th time step and at x = 0, 2/modes, … 1: a table (steps/KEPT + 1, modes/2 + 1).
 
-    Fourier modes in x; in time the exponential Runge-Kutta method of order 4 (S. M. Cox and P. C. Matthews, 2002) with
-    its coefficients as contour integrals (A.-K. Kassam and L. N. Trefethen, 2005). u is even: half of the period is
-    all of it.
+    From Fourier modes. u is even: half of the period is all of it.
     """
-    dt, half = 1 / steps, modes // 2 + 1
-    v: Any = _coefficients(lambda x: x * x * np.cos(pi * x), modes)
-    rate = 5 - D * (pi * np.arange(half)) ** 2
-    circle = dt * rate[:, None] + np.exp(1j * pi * (np.arange(32) + 0.5) / 32)
-    e = np.exp(circle)
-
-    def weight(values: Any) -> Array:
-        mean: Array = dt * np.mean(values, axis=1).real
-        return mean
-
-    whole, part = np.exp(dt * rate), np.exp(dt * rate / 2)
-    q = weight((np.exp(circle / 2) - 1) / circle)
-    first = weight((-4 - circle + e * (4 - 3 * circle + circle**2)) / circle**3)
-    middle = weight((2 + circle + e * (circle - 2)) / circle**3)
-    last = weight((-4 - 3 * circle - circle**2 + e * (4 - circle)) / circle**3)
+    half = modes // 2 + 1
 
     def reaction(v: Any) -> Any:
         return -5 * np.fft.rfft(np.fft.irfft(v, modes) ** 3).real
 
-    table = [np.fft.irfft(v, modes)[:half]]
-    for step in range(1, steps + 1):
-        n = reaction(v)
-        a = part * v + q * n
-        n_a = reaction(a)
-        n_b = reaction(part * v + q * n_a)
-        n_c = reaction(part * a + q * (2 * n_b - n))
-        v = whole * v + first * n + 2 * middle * (n_a + n_b) + last * n_c
-        if step % KEPT == 0:
-            table.append(np.fft.irfft(v, modes)[:half])
-    return np.array(table)
+    start = _coefficients(lambda x: x * x * np.cos(pi * x), modes)
+    found = marched(start, 5 - D * (pi * np.arange(half)) ** 2, reaction, 1.0, steps, KEPT)
+    table: Array = np.fft.irfft(found, modes)[:, :half]
+    return table
 
 
 @cache
-def _smooth(modes: int, steps: int) -> Array:
+def _smooth(modes: int, steps: int) -> Table:
     """The table without the corner, whose series is cut where that of the table is: only early are there such modes."""
     smooth = solution(modes, steps).copy()
     for row, t in zip(smooth, np.linspace(0, 1, len(smooth)), strict=True):
@@ -132,7 +108,7 @@ def _smooth(modes: int, steps: int) -> Array:
             row -= np.fft.irfft(_coefficients(partial(_corner_exactly, t=t), modes), modes)[: len(row)]
         else:
             row -= _corner_exactly(np.linspace(0, 1, len(row)), t)
-    return smooth
+    return Table(smooth[..., None], 1.0, 0.0, 1.0)
 
 
 def _corner_exactly(x: Array, t: Array) -> Array:
@@ -149,24 +125,8 @@ def interpolated(points: Array, modes: int = MODES, steps: int = STEPS) -> Array
 
     Half and twice as many modes, and half and twice as many steps, change it by less than 5e-8, 1e-8, 6e-9 and 2e-8.
     """
-    smooth = _smooth(modes, steps)
     x, t = np.abs(points[:, 0]), points[:, 1]
-    (i, along_t), (j, along_x) = _stencil(t, len(smooth)), _stencil(x, smooth.shape[1])
-    u = _corner_exactly(x, t)
-    for k, in_t in enumerate(along_t):
-        for m, in_x in enumerate(along_x):
-            u += in_t * in_x * smooth[i + k, j + m]
-    return u[:, None]
-
-
-def _stencil(at: Array, n: int) -> tuple[NDArray[np.int64], Array]:
-    """The first of the STENCIL nodes, of n on [0, 1], around each point, and Lagrange's weights (STENCIL, points)."""
-    place = at * (n - 1)
-    first = np.clip(np.floor(place).astype(np.int64) - STENCIL // 2 + 1, 0, n - STENCIL)
-    offset = place - first
-    nodes = range(STENCIL)
-    weights = [np.prod([(offset - k) / (node - k) for k in nodes if k != node], axis=0) for node in nodes]
-    return first, np.array(weights)
+    return _corner_exactly(x, t)[:, None] + _smooth(modes, steps)(x, t)
 
 
 PROBLEM = Problem(

@@ -19,7 +19,7 @@ The passes run until nothing changes, and each result is verified. A rewrite mus
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -91,6 +91,20 @@ def tidy(program: Program) -> Program:
 def shared(program: Program) -> Program:
     """`program` with equal operations done once and without those that reach no output: no bit of a result changes."""
     return _drop_dead(_share(program))
+
+
+def together(programs: Sequence[Program]) -> Program:
+    """One Program with the outputs of all `programs`, of the same inputs, one after another, `shared` among them.
+
+    Its variables have names of their own, so this is for evaluating them and not for a file.
+    """
+    ops: list[Op] = []
+    outputs: list[Var] = []
+    for i, program in enumerate(programs):
+        names = {op.out.name: replace(op.out, name=f"{i} {op.out.name}") for op in program.ops}
+        ops += [_renamed(op, names) for op in program.ops]
+        outputs += [names.get(var.name, var) for var in program.outputs]
+    return shared(replace(programs[0], outputs=tuple(outputs), ops=tuple(ops)))
 
 
 def _bypass_copies(program: Program) -> Program:

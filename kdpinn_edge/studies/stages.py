@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdpinn_edge.bundle.manifest import Arithmetic
 from kdpinn_edge.display import facts_html, facts_text, new_figure
 from kdpinn_edge.importers.lesson import Source, find_lesson
 from kdpinn_edge.importers.model import Columns
@@ -129,6 +130,7 @@ def search(
     inputs: Columns | None = None,
     outputs: Columns | None = None,
     target: str = "native",
+    arithmetic: Arithmetic = "float",
     budget: str | None = None,
     max_error: float | None = None,
     max_flash: str | None = None,
@@ -145,7 +147,8 @@ def search(
     """Find the student that fits: layers, activation and precision; the winner is distilled in full, and exported.
 
     `source` and `teacher` are as in `distill`. The limits are of a call with so many `points`: `budget` is a time, as
-    in "10ms", `max_flash` bytes, as in "32k". `cpu_seconds` are for each of the `trials`, `rounds` for the winner. The
+    in "10ms", `max_flash` bytes, as in "32k". `arithmetic` is what all students calculate with, "int16" for integers.
+    `cpu_seconds` are for each of the `trials`, `rounds` for the winner. The
     folder is by default runs/NAME_search; its bundle lies in `result.winner.outcome.folder`. Raises SearchError where a
     limit cannot be measured, or the folder holds the search of another task; KeyboardInterrupt where that came.
     `report_trial` is told each student, `report` how the winner's run goes on; by default both are shown where somebody
@@ -164,7 +167,7 @@ def search(
     )
     lesson = find_lesson(source, teacher=teacher, inputs=inputs, outputs=outputs)
     name = lesson.problem.name
-    task = Task(name, lesson.named["sha256"], cpu_seconds, points, threads, target)
+    task = Task(name, lesson.named["sha256"], cpu_seconds, points, threads, target, arithmetic)
     kept = Path(folder) if folder is not None else Path("runs", f"{name}_search")
     bar, said = lambda console, title: lines(console, task), partial(told_of_search, task=task)
     with watched(name, report_trial, bar=bar, told=said) as reported:

@@ -12,6 +12,7 @@ from jax import numpy as jnp
 
 from kdpinn_edge.runtime.engine import Array, Engine
 from kdpinn_edge.runtime.hosts.derivative import check_given, derivative
+from kdpinn_edge.runtime.hosts.host_function import HostFunction
 
 Function = Callable[[Any], Any]
 X64 = 'JAX makes float32 of everything unless jax.config.update("jax_enable_x64", True) comes before the first array'
@@ -19,10 +20,10 @@ X64 = 'JAX makes float32 of everything unless jax.config.update("jax_enable_x64"
 
 def jax_function(engine: Engine) -> Function:
     """The values of `engine` at arrays (…, n_in) of its precision: (…, n_out)."""
-    return _derivative(engine, 0)
+    return HostFunction(_derivative, engine)
 
 
-def _derivative(engine: Engine, order: int) -> Function:
+def _derivative(engine: Engine, order: int = 0) -> Function:
     fix = X64 if engine.dtype == np.float64 else "Convert it: x.astype(jnp.float32)"
 
     @cache

@@ -12,6 +12,7 @@ from torch import Tensor
 from kdpinn_edge.errors import EngineError
 from kdpinn_edge.runtime.engine import Engine
 from kdpinn_edge.runtime.hosts.derivative import check_given, derivative
+from kdpinn_edge.runtime.hosts.host_function import HostFunction
 
 NO_FORWARD_MODE = (
     "a model is differentiated in reverse mode and not forward: PyTorch nests forward mode around the functions of "
@@ -22,10 +23,10 @@ Function = Callable[[Tensor], Tensor]
 
 def torch_function(engine: Engine) -> Function:
     """The values of `engine` at tensors (…, n_in) of its precision on the CPU: (…, n_out)."""
-    return _derivative(engine, 0)
+    return HostFunction(_derivative, engine)
 
 
-def _derivative(engine: Engine, order: int) -> Function:
+def _derivative(engine: Engine, order: int = 0) -> Function:
     @cache
     def next_order() -> Function:
         return _derivative(engine, order + 1)
@@ -34,7 +35,7 @@ def _derivative(engine: Engine, order: int) -> Function:
         @staticmethod
         def forward(x: Tensor) -> Tensor:
             _check(engine, x)
-            return torch.from_numpy(derivative(engine, order, x.detach().numpy()))
+            return torch.from_numpy(derivative(engine, order, x.detach().resolve_neg().numpy()))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -63,6 +64,8 @@ def _derivative(engine: Engine, order: int) -> Function:
 def _check(engine: Engine, x: Tensor) -> None:
     if not isinstance(x, Tensor):
         raise EngineError(f"x is a {type(x).__name__}; expected: a tensor, as in torch.tensor(x)")
+    if x.layout != torch.strided:
+        raise EngineError(f"x has the layout {x.layout}; expected: a dense tensor, as in x.to_dense()")
     if x.device.type != "cpu":
         raise EngineError(f"x is on {x.device}; expected: a tensor on the CPU, as in x.cpu()")
     check_given(engine, tuple(x.shape), x.dtype, f"Convert it: x.to(torch.{engine.dtype})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,33 +36,46 @@ class FixedPoint:
     """Calls in order. The first ones read x, the points as float32, and the last one, `floats`, returns float32.
 
     `parameters` has the weight and the bias, as they are rounded, of each Affine and Scale by the name of its result.
+    `x_bits` and `y_bits` are the fraction bits of each number of a point, and of each result.
     """
 
     n_in: int
     n_out: int
     calls: tuple[Call, ...]
     parameters: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+    x_bits: tuple[int, ...]
+    y_bits: tuple[int, ...]
 
-    @property
-    def x_bits(self) -> tuple[int, ...]:
-        """The fraction bits of each number of a point, as the first calls make words of them."""
-        return tuple(call.arguments[2] for call in self.calls if call.word == "fixed" for _ in range(call.size))
-
-    @property
-    def y_bits(self) -> tuple[int, ...]:
-        """The fraction bits of each result, as the last call makes float32 of them."""
-        sizes = {call.out: call.size for call in self.calls}
-        given = self.calls[-1].arguments[1:]
-        return tuple(by for name, by in zip(given[::2], given[1::2], strict=True) for _ in range(sizes[name]))
-
-    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         """The results (n_out, n) at the points x (n_in, n)."""
         return self.values(x)[self.calls[-1].out]
 
-    def values(self, x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    def values(self, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Every value by its name, at the points x (n_in, n)."""
-        known: dict[str, NDArray[Any]] = {INPUT: np.ascontiguousarray(x, np.float32)}
+        known: dict[str, NDArray[Any]] = {INPUT: np.ascontiguousarray(x)}
         for call in self.calls:
             given = (known[each] if isinstance(each, str) else each for each in call.arguments)
             known[call.out] = getattr(words, call.word)(*given)
         return known
+
+    def points(self, x: NDArray[np.float32]) -> NDArray[np.int32]:
+        """The points x (n_in, n) as words, held in the domain box."""
+        known, read = self.values(x), [call for call in self.calls if call.word == "fixed"]
+        return words.integers(*(known[call.out] for call in sorted(read, key=lambda call: call.arguments[1])))
+
+    @property
+    def on_integers(self) -> FixedPoint:
+        """The same function of points that are words (int32), with results that are words: no call knows of floats."""
+        *calls, last = self.calls
+        return replace(
+            self,
+            calls=(
+                *(_held(call) if call.word == "fixed" else call for call in calls),
+                Call(last.out, last.size, "integers", last.values[1:]),
+            ),
+        )
+
+
+def _held(call: Call) -> Call:
+    x, start, _, *bounds = call.arguments
+    return replace(call, word="held", arguments=(x, start, *bounds))

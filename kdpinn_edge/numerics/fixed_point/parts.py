@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
 from kdpinn_edge.numerics.fixed_point.words import polynomial
 from kdpinn_edge.program.evaluate import evaluate
 from kdpinn_edge.program.interp import Meaning
@@ -61,6 +61,12 @@ def _exp(x: Array) -> Array:
     return found
 
 
+def _lorentzian(x: Array) -> Array:
+    mantissa, exponent = np.frexp(1 + x * x)
+    found: Array = np.ldexp(_looked_up(RECIPROCAL, 2 * mantissa - 1), 2 - exponent)
+    return found
+
+
 TABULATED = {
     "tanh": _tanh,
     "sigmoid": _sigmoid,
@@ -68,4 +74,5 @@ TABULATED = {
     "sin": _sin,
     "cos": lambda x: _sin(x + np.pi / 2),
     "exp": _exp,
+    "lorentzian": _lorentzian,
 }

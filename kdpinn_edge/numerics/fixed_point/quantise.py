@@ -30,10 +30,10 @@ LARGEST = 1 - 2.0**-WORD
 """The largest number with 31 fraction bits: no table has a larger one."""
 TABLE_ERROR = 2.0**-22
 """More than a table is off, and than its argument's rounding makes of it."""
-FUNCTIONS = ("tanh", "sigmoid", "silu", "sin", "cos", "exp")
+FUNCTIONS = ("tanh", "sigmoid", "silu", "sin", "cos", "exp", "lorentzian")
 """The functions that have words."""
-LARGEST_ARGUMENT, LARGEST_POWER = 2.0**20, 40.0
-"""What the argument of any function may be at most in magnitude, and that of exp."""
+LARGEST_ARGUMENT, LARGEST_POWER, LARGEST_SQUARED = 2.0**20, 40.0, 64.0
+"""What the argument of any function may be at most in magnitude, that of exp, and that of the Lorentzian."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ def quantise(program: Program, lower: Sequence[float], upper: Sequence[float]) -
         value = known[var.name]
         given += [value.name, value.fraction]
     calls = (*walk.calls, Call("y", program.n_out, "floats", tuple(given)))
-    return FixedPoint(program.n_in, program.n_out, calls, walk.parameters)
+    x_bits = tuple(call.arguments[2] for call in walk.calls if call.word == "fixed" for _ in range(call.size))
+    y_bits = tuple(known[var.name].fraction for var in program.outputs for _ in range(var.size))
+    return FixedPoint(program.n_in, program.n_out, calls, walk.parameters, x_bits, y_bits)
 
 
 class _Walk:
@@ -230,6 +232,19 @@ class _Walk:
         relative = 2.0**-20 + 8.0 * 2.0**-bits
         found = exact.widened(relative * exact.upper + 2.0**-fraction)
         return self._call("exp", (x.name, by, bits, 30 - fraction), x.size, fraction, found)
+
+    def _lorentzian(self, x: Value) -> Value:
+        ends = np.abs(np.stack([x.range.lower, x.range.upper]))
+        if (largest := ends.max()) > LARGEST_SQUARED:
+            raise ProgramError(
+                f"the argument of lorentzian may be {largest:.3g} in the domain; expected: up to {LARGEST_SQUARED:g}: "
+                "beyond that, squares leave too few digits to smaller ones. Give a narrower domain"
+            )
+        by = min(x.room, WORD - x.fraction)
+        one = 2 * (x.fraction + by) - 32
+        nearest = np.where((x.range.lower < 0) & (x.range.upper > 0), 0.0, ends.min(axis=0))
+        found = Range(1 / (1 + ends.max(axis=0) ** 2), 1 / (1 + nearest**2)).widened(TABLE_ERROR * 4 + 8.0 * 2.0**-one)
+        return self._call("lorentzian", (x.name, by, one), x.size, WORD - 1, found)
 
     def _moved(self, x: Value, by: int) -> Value:
         zero = np.zeros(x.size, np.int64)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
 
 Words = NDArray[np.int64]
 
@@ -26,6 +26,8 @@ HALF = 1 << 30
 """1/2 with 31 fraction bits."""
 LARGEST_INPUT = 1 << 30
 """No input is a larger number, whatever the caller passes."""
+STEPS = (16, 8, 4, 2, 1)
+"""The shifts by which a word is normalised."""
 INFINITE, NAN, HIDDEN = 0x7F800000, 0x7FC00000, 0x800000
 """Of float32: the bits of infinity and of the one quiet NaN, and the bit of a mantissa that is not stored."""
 
@@ -58,6 +60,11 @@ def fixed(x: NDArray[np.float32], start: int, fraction: int, lower: Words, upper
     sign = bits >> 31
     found = (least(found, LARGEST_INPUT) ^ sign) - sign
     return np.clip(found, lower[:, None], upper[:, None])
+
+
+def held(x: NDArray[np.int32], start: int, lower: Words, upper: Words) -> Words:
+    """The rows of x from `start` on, which are words already, held from `lower` to `upper`."""
+    return np.clip(x[start : start + len(lower)].astype(np.int64), lower[:, None], upper[:, None])
 
 
 def affine(x: Words, weight: Words, bias: Words) -> Words:
@@ -141,6 +148,24 @@ def exp(x: Words, by: int, fraction: int, top: int) -> Words:
     return found
 
 
+def lorentzian(x: Words, by: int, one: int) -> Words:
+    """1 / (1 + x²), where the square of x 2^by has `one` fraction bits; the result has 30."""
+    full = shifted(x, by)
+    digits, right = normalised(high(full, full) + (1 << one), 31 - one, 31 - one)
+    found: Words = polynomial(RECIPROCAL, (digits << 1) & 0xFFFFFFFF) >> right
+    return found
+
+
+def normalised(size: Words, count: int, most: int) -> tuple[Words, Words]:
+    """Words without a sign, shifted by up to `most` bits until their upper one is set, and `count` less so many."""
+    left = np.full_like(size, count)
+    for step in (each for each in STEPS if each <= most):
+        small = (size >> (32 - step)) == 0
+        size = np.where(small, size << step, size)
+        left -= step * small
+    return size, left
+
+
 def polynomial(table: Table, u: Words) -> Words:
     """The value of a table at u, which is a word without a sign, with 31 fraction bits."""
     segment = u >> (32 - table.bits)
@@ -160,6 +185,11 @@ def wrapped(x: Words) -> Words:
     return ((x + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
 
 
+def integers(*values: Words) -> NDArray[np.int32]:
+    """The rows of the values, one after another, as they are."""
+    return np.concatenate(values).astype(np.int32)
+
+
 def floats(x: NDArray[np.float32], *values: Any) -> NDArray[np.float32]:
     """The rows of the values, one after another, as float32, rounded to zero; each is followed by its fraction bits.
 
@@ -173,9 +203,5 @@ def floats(x: NDArray[np.float32], *values: Any) -> NDArray[np.float32]:
 def _float(value: Words, fraction: int) -> Words:
     sign = value >> 31
     size = (value ^ sign) - sign
-    exponent = np.full_like(value, 157 - fraction)
-    for step in (16, 8, 4, 2, 1):
-        small = (size >> (32 - step)) == 0
-        size = np.where(small, size << step, size)
-        exponent -= step * small
+    size, exponent = normalised(size, 157 - fraction, 31)
     return np.where(size == 0, 0, (sign & 0x80000000) | ((exponent << 23) + (size >> 8)))

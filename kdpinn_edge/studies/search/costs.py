@@ -45,7 +45,7 @@ class Costs:
         wanted["flash"] = self.goal.max_flash is not None
         if not any(wanted.values()):
             return True
-        for candidate in smallest(self.task.target):
+        for candidate in smallest(self.task.target, self.task.arithmetic):
             cost = self._cost(candidate)
             for name in (name for name, needed in wanted.items() if needed and getattr(cost, name) is None):
                 raise SearchError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast
 
 import optuna
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
@@ -20,7 +20,15 @@ from kdpinn_edge.bundle.manifest import Grade, Storage
 from kdpinn_edge.errors import SearchError
 from kdpinn_edge.files import Kind, check_free, clear
 from kdpinn_edge.studies.database import HEARTBEAT_SECONDS
-from kdpinn_edge.studies.search.candidate import DEPTHS, WIDTHS, Candidate, Cost, storages
+from kdpinn_edge.studies.search.candidate import (
+    DEPTHS,
+    WIDTHS,
+    Candidate,
+    Cost,
+    check_arithmetic,
+    grades,
+    storages,
+)
 from kdpinn_edge.studies.search.costs import Costs, check_measurable
 from kdpinn_edge.studies.search.goal import Goal, unbeaten
 from kdpinn_edge.studies.search.storage import OUTCOME, finished, open_study, outcome_of, outcomes, sealed
@@ -82,6 +90,7 @@ def search(
     KeyboardInterrupt where that came; what is finished stays.
     """
     check_measurable(task, goal)
+    check_arithmetic(lesson.problem, task.target, task.arithmetic)
     if force and storage is not None:
         raise SearchError(f"--force with --storage {storage}: other workers may use it; expected: a new storage")
     if storage is None and (force or not (folder / DATABASE).exists()):
@@ -129,7 +138,7 @@ class _Work:
         """Trials that other workers took up again while this one was suspended."""
 
     def __call__(self, trial: Trial) -> tuple[float, float]:
-        candidate = _suggested(trial, self.task.target)
+        candidate = _suggested(trial, self.task)
         known = next((outcome for outcome in outcomes(self.study) if outcome.candidate == candidate), None)
         if known is None and (excesses := self.costs.excesses(candidate)):
             _constrain(trial, excesses)
@@ -149,9 +158,10 @@ def _constrain(trial: Trial, excesses: dict[str, float]) -> None:
         trial.set_constraint(name, excess)
 
 
-def _suggested(trial: Trial, target: str) -> Candidate:
+def _suggested(trial: Trial, task: Task) -> Candidate:
     depth, width = trial.suggest_categorical("depth", DEPTHS), trial.suggest_categorical("width", WIDTHS)
     activation = trial.suggest_categorical("activation", tuple(ACTIVATIONS))
-    storage = cast("Storage", trial.suggest_categorical("storage", storages(target)))
-    grade = "accurate" if storage == "float64" else trial.suggest_categorical("grade", get_args(Grade))
-    return Candidate((width,) * depth, activation, storage, cast("Grade", grade))
+    storage = cast("Storage", trial.suggest_categorical("storage", storages(task.target, task.arithmetic)))
+    allowed = grades(storage)
+    grade = allowed[0] if len(allowed) == 1 else cast("Grade", trial.suggest_categorical("grade", allowed))
+    return Candidate((width,) * depth, activation, storage, grade)

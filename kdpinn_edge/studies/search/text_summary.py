@@ -105,6 +105,6 @@ def _bytes(cost: Cost) -> str:
 
 
 def _name(chosen: Candidate) -> str:
-    numbers = {"float16": ", weights in float16", "float32": "", "float64": ", float64"}[chosen.storage]
+    said = {"float16": ", weights in float16", "float32": "", "float64": ", float64", "int32": ", int16"}
     grade = "" if chosen.grade == "accurate" else f", {chosen.grade}"
-    return f"{size_name(chosen.hidden)} {chosen.activation}{grade}{numbers}"
+    return f"{size_name(chosen.hidden)} {chosen.activation}{grade}{said[chosen.storage]}"

@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Manifest, read_manifest
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE, Arithmetic, Manifest, read_manifest
 from kdpinn_edge.bundle.probe import timed_points
 from kdpinn_edge.classical.accuracy import against, against_reference
 from kdpinn_edge.export.targets.table import target as find_target
@@ -55,7 +55,7 @@ class Outcome:
 class Task:
     """The task that every student is made and measured by: one call with `points` points on `threads` threads.
 
-    `teacher` is the SHA-256 of what is followed, `target` what is exported for.
+    `teacher` is the SHA-256 of what is followed, `target` what is exported for, `arithmetic` what it calculates with.
     """
 
     problem: str
@@ -64,6 +64,7 @@ class Task:
     points: int
     threads: int
     target: str = "native"
+    arithmetic: Arithmetic = "float"
 
     @property
     def runs_here(self) -> bool:
