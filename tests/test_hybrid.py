@@ -26,7 +26,7 @@ def engine() -> Engine:
 def test_where_the_residual_is_resolved_the_hybrid_beats_network_and_scheme(
     example: ModuleType, engine: Engine
 ) -> None:
-    row = example.compare(engine, 512)
+    row = example.compare(engine, 1024)
     assert row.is_trusted
     assert not row.harms
     assert row.errors["hybrid"] < row.errors["network"] / 10

@@ -185,12 +185,9 @@ def test_what_is_known_is_true_of_the_solution(each: str) -> None:
     check_known(solved, solved.reference, x, mirrored_atol=1e-8)
 
 
-@pytest.mark.parametrize("each", ["allen_cahn", "heat", "helmholtz", "wave"])
+@pytest.mark.parametrize("each", ["allen_cahn", "burgers", "heat", "helmholtz", "wave"])
 def test_what_is_known_is_true_of_every_network(each: str) -> None:
-    """The ansatz has the mirrors and zeros that are known, around a network of random weights.
-
-    That of Burgers has the zeros alone, and the solution's oddness is for the network to learn.
-    """
+    """The ansatz has the mirrors and zeros that are known, around a network of random weights."""
     solved = problem(each)
     x = np.random.default_rng(0).uniform(solved.lower, solved.upper, (50, len(solved.inputs)))
     check_known(solved, partial(any_network, solved), x, mirrored_atol=1e-9)
@@ -283,11 +280,11 @@ def student(artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 def test_they_are_as_accurate_as_the_network_or_as_large(student: Case) -> None:
-    error = 1.35e-5  # of the shipped student
+    error = 1.3e-6  # of the shipped student
     found = TABLE_OF_ERROR.prepare(student, 1)
     assert 0.5 * error < against_reference(lambda x: found.evaluate(x.astype(np.float32)), BURGERS).relative_l2 <= error
     found = TABLE_OF_BYTES.prepare(student, 1)
-    assert against_reference(lambda x: found.evaluate(x.astype(np.float32)), BURGERS).relative_l2 < 20 * error
+    assert against_reference(lambda x: found.evaluate(x.astype(np.float32)), BURGERS).relative_l2 < 2e-4
     text = (student.folder / "table_bytes_chosen.c").read_text()
     assert 500 < int(text.split(" outputs: ")[1].split(" ")[0].replace(",", "")) <= 650
     assert found.threads == "the caller's thread; it has no others"

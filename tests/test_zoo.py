@@ -30,7 +30,7 @@ BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their
     "allen_cahn_teacher": 2e-5,
     "beam_teacher": 1e-7,
     "black_scholes_teacher": 1e-6,
-    "burgers_teacher": 5e-6,
+    "burgers_teacher": 1e-6,
     "burgers_nu_teacher": 1e-3,
     "cavity_teacher": 6e-2,
     "fisher_kpp_teacher": 1e-4,
@@ -47,9 +47,9 @@ BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their
     "beam_student": 3e-3,
     "black_scholes_small": 1e-6,
     "black_scholes_student": 1e-6,
-    "burgers_fast": 1e-3,
-    "burgers_small": 4e-3,
-    "burgers_student": 2e-5,
+    "burgers_fast": 4e-4,
+    "burgers_small": 1e-3,
+    "burgers_student": 5e-6,
     "burgers_nu_small": 1e-2,
     "burgers_nu_student": 1e-3,
     "cavity_small": 6e-2,
@@ -130,6 +130,16 @@ def test_a_model_has_a_card_that_is_up_to_date(name: str) -> None:
     assert f"\n### {name}\n" in page
     assert f"\n{zoo.record(name)['command']}\n" in page
     assert zoo.record(name)["sha256"] in page
+
+
+@pytest.mark.parametrize("name", ["burgers_fast", "burgers_small", "burgers_student", "burgers_teacher"])
+def test_a_network_of_burgers_is_odd_to_the_bit(name: str) -> None:
+    """As deployed."""
+    solved = problem(zoo.record(name)["problem"])
+    points = np.random.default_rng(0).uniform(solved.lower, solved.upper, (1000, len(solved.inputs)))
+    u = NumpyProgram(read_program(zoo.program(name)), "float32")
+    mirrored = points * np.where(np.array(solved.inputs) == "x", -1, 1)
+    assert np.array_equal(u(mirrored.astype(np.float32)), -u(points.astype(np.float32)))
 
 
 @pytest.mark.parametrize("name", ["black_scholes_small", "black_scholes_student", "black_scholes_teacher"])

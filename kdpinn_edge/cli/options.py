@@ -255,8 +255,9 @@ class TrainingOptions:
     optimiser: Annotated[
         OptimiserChoice | None,
         typer.Option(
-            help="What follows Adam: Levenberg-Marquardt, self-scaled Broyden, L-BFGS, SOAP. With random_features "
-            "there is no Adam, and the output layer alone is trained: seconds, for smooth solutions."
+            help="What follows Adam: Levenberg-Marquardt, the same with geodesic acceleration, self-scaled Broyden, "
+            "L-BFGS, SOAP. With random_features there is no Adam, and the output layer alone is trained: seconds, for "
+            "smooth solutions."
         ),
     ] = None
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the optimiser, each on fresh points.")] = None
