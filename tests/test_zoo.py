@@ -29,7 +29,7 @@ BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their
     "allen_cahn_teacher": 2e-5,
     "black_scholes_teacher": 1e-6,
     "burgers_teacher": 1e-6,
-    "burgers_nu_teacher": 1e-3,
+    "burgers_nu_teacher": 1e-4,
     "heat_teacher": 1e-9,
     "helmholtz_teacher": 1e-8,
     "kovasznay_teacher": 1e-5,
@@ -42,8 +42,8 @@ BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their
     "burgers_fast": 4e-4,
     "burgers_small": 1e-3,
     "burgers_student": 5e-6,
-    "burgers_nu_small": 1e-2,
-    "burgers_nu_student": 1e-3,
+    "burgers_nu_small": 2e-3,
+    "burgers_nu_student": 1e-4,
     "heat_small": 5e-4,
     "heat_student": 1e-5,
     "helmholtz_small": 1e-2,
@@ -116,7 +116,9 @@ def test_a_model_has_a_card_that_is_up_to_date(name: str) -> None:
     assert zoo.record(name)["sha256"] in page
 
 
-@pytest.mark.parametrize("name", ["burgers_fast", "burgers_small", "burgers_student", "burgers_teacher"])
+@pytest.mark.parametrize(
+    "name", ["burgers_fast", "burgers_small", "burgers_student", "burgers_teacher", "burgers_nu_student"]
+)
 def test_a_network_of_burgers_is_odd_to_the_bit(name: str) -> None:
     """As deployed."""
     solved = problem(zoo.record(name)["problem"])
