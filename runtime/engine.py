@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -186,7 +187,7 @@ class Engine(ABC):
         if len(x) != len(y):
             raise EngineError(f"x has {len(x)} points and y has {len(y)}; expected: as many. Allocate: {allocate}")
         for name, array in (("x", x), ("y", y)):
-            if dense(array) is not array:
+            if copied(array):
                 raise EngineError(
                     f"{name} is not C-contiguous and aligned, and a bound call copies nothing; "
                     f"bind a contiguous copy: {name}.copy(order='C')"
@@ -433,4 +434,4 @@ def dense(array: Array) -> Array:
 
 def copied(array: Array) -> int:
     """How many numbers `dense` copies for each row of `array`."""
-    return 0 if array.flags.c_contiguous and array.flags.aligned else array.shape[1]
+    return 0 if array.flags.c_contiguous and array.flags.aligned else math.prod(array.shape[1:])

@@ -12,6 +12,8 @@ import pytest
 from kdpinn_edge.export.targets.table import Target
 
 PROOF = [pytest.mark.proof]
+VARIED = ("allen_cahn", "black_scholes", "burgers_nu", "taylor_green")
+"""Problems of every kind: with a weight and a corner; two outputs; a parameter as an input; potentials."""
 
 
 def sampled(*axes: Sequence[Any]) -> list[Any]:
@@ -30,6 +32,11 @@ def sampled(*axes: Sequence[Any]) -> list[Any]:
         pytest.param(*(axis[at] for axis, at in zip(axes, places, strict=True)), marks=[] if places in kept else PROOF)
         for places in product(*(range(len(axis)) for axis in axes))
     ]
+
+
+def some(values: Sequence[str], kept: Sequence[str]) -> list[Any]:
+    """All values, for `pytest.mark.parametrize`: those that are `kept` run in `make test`, the others are proofs."""
+    return [pytest.param(value, marks=[] if value in kept else PROOF) for value in values]
 
 
 def named(value: object) -> str | None:

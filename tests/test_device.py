@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from elsewhere import THERE, Elsewhere, There
+from sampled import VARIED, some
 from typer.testing import CliRunner
 
 from kdpinn_edge import cli, zoo
@@ -109,7 +110,7 @@ def test_a_teacher_goes_with_its_student(tmp_path: Path, elsewhere: None, teache
     assert weights(tmp_path / "there") == weights(tmp_path / "here")
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", some(names(), VARIED))
 def test_every_problem_can_be_calculated_elsewhere(name: str) -> None:
     solved = problem(name)
 

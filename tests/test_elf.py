@@ -17,7 +17,7 @@ from kdpinn_edge.program.ir import Affine, Program, Var
 
 X, U = Var("x", 2), Var("u", 1)
 PROGRAM = Program("net", (X,), (U,), (Affine(U, X, [[0.5, 0.25]], [0.1]),))
-SYMBOLS = sorted(visible(exported("net", ["eval"], per_call=False)))
+SYMBOLS = sorted(visible(exported("net", ["eval"], per_call=False, fixed=False)))
 TARGETS = ("x86-64-v2", "x86-64", "aarch64", "armv7", "riscv64")
 
 LOAD, DYNAMIC, STACK, RELRO, TLS = 1, 2, 0x6474E551, 0x6474E552, 7

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sampled import VARIED, some
 
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.derive.residual import check_problem, summands
@@ -244,7 +245,7 @@ def trained(net: Pinn, x: np.ndarray) -> np.ndarray:
         return unweighted.residuals(net.jet(at), batch).numpy().T
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", some(names(), VARIED))
 def test_every_problem_is_deployed_as_it_is_trained(name: str) -> None:
     the = problem(name)
     net = Pinn(the, (6, 5), seed=1)

@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from loops_numpy import Machine as LoopMachine
 from numpy.typing import NDArray
 from qemu import SEMIHOSTING
+from sampled import some
 from strategies import mlp, programs, wild
 
 from kdpinn_edge import zoo
@@ -63,6 +64,7 @@ MEANINGS = {
     RECIPROCAL: lambda x: 1 / (2 + 2 * x),
 }
 STUDENTS = [name for name in zoo.names() if not name.endswith("teacher")]
+SOME = ("allen_cahn_small", "burgers_fast", "burgers_student", "fisher_kpp_small", "taylor_green_student")
 REFUSED = ("allen_cahn", "black_scholes")
 """Problems whose hard conditions have a square root by Newton's iteration, whose range is not proved, or a quotient."""
 
@@ -154,7 +156,7 @@ def test_no_word_overflows_and_loops_and_module_have_the_bits(program: Program) 
     assert np.abs(y - exact)[some].max(initial=0.0) <= 1e-4 * max(np.abs(exact[some]).max(initial=0.0), 1.0)
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", some(STUDENTS, SOME))
 def test_shipped_students_lose_less_than_they_are_worth(name: str) -> None:
     program, solves = simplify(read_program(zoo.program(name))), problem(name.rpartition("_")[0])
     if name.startswith(REFUSED):

@@ -24,7 +24,7 @@ from kdpinn_edge.program.ir import Affine, Program, Var
 
 X, U = Var("x", 2), Var("u", 1)
 PROGRAM = Program("net", (X,), (U,), (Affine(U, X, [[0.5, 0.25]], [0.1]),))
-SYMBOLS = sorted(visible(exported("net", ["eval"], per_call=False)))
+SYMBOLS = sorted(visible(exported("net", ["eval"], per_call=False, fixed=False)))
 SEGMENT, LIBRARY, SYMTAB, DYSYMTAB, SIGNATURE, SOURCE, STORED = 0x19, 0xC, 0x2, 0xB, 0x1D, 0x2A, 0x80000022
 REBASE, BIND, WEAK, EXPORTS = 8, 16, 24, 40
 

@@ -18,7 +18,7 @@ from kdpinn_edge.program.ir import Affine, Program, Var
 
 X, U = Var("x", 2), Var("u", 1)
 PROGRAM = Program("net", (X,), (U,), (Affine(U, X, [[0.5, 0.25]], [0.1]),))
-SYMBOLS = sorted(visible(exported("net", ["eval"], per_call=False)))
+SYMBOLS = sorted(visible(exported("net", ["eval"], per_call=False, fixed=False)))
 EXPORTS, IMPORTS, EXCEPTIONS, RELOCATIONS = 0, 1, 3, 5
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kdpinn_edge.problems import problem
+from kdpinn_edge.problems.beam import END, MODES
 from kdpinn_edge.problems.black_scholes import HIGHEST, RATE, SIGMA, STRIKE
 from kdpinn_edge.problems.helmholtz import K
 from kdpinn_edge.problems.kovasznay import REYNOLDS
@@ -113,6 +114,19 @@ def test_heat_by_py_pde() -> None:
     np.testing.assert_allclose(found, at_time("heat", grid.axes_coords[0], 0.5), rtol=0, atol=1e-5)  # order 2 in space
 
 
+def test_fisher_kpp_by_py_pde() -> None:
+    import pde
+
+    grid = pde.CartesianGrid([[-20, 25]], 2048)
+    start = pde.ScalarField.from_expression(grid, "1 / (1 + exp(x))**2")
+    equation = pde.PDE({"u": "laplace(u) + 6 * u * (1 - u)"}, bc={"x-": {"value": 1}, "x+": {"value": 0}})
+    implicit: Any = {"solver": "scipy", "method": "Radau", "backend": "numpy", "rtol": 1e-8, "atol": 1e-10}
+    found = equation.solve(start, t_range=0.5, dt=1e-6, tracker=None, **implicit).data
+    x = grid.axes_coords[0]
+    seen = (x > -5) & (x < 10)
+    np.testing.assert_allclose(found[seen], at_time("fisher_kpp", x[seen], 0.5), rtol=0, atol=2e-4)  # order 2 in space
+
+
 def test_wave_by_py_pde() -> None:
     import pde
 
@@ -172,3 +186,62 @@ def test_kovasznay_by_scikit_fem() -> None:
     expected = exact(points)
     np.testing.assert_allclose(u, expected[:2], rtol=0, atol=3e-4)  # the walls are projected, not met
     np.testing.assert_allclose(p - p.mean(), expected[2] - expected[2].mean(), rtol=0, atol=3e-4)
+
+
+def test_lotka_volterra_by_scipy() -> None:
+    from scipy.integrate import solve_ivp
+
+    t = np.linspace(0, 4, 401)
+    found = solve_ivp(
+        lambda t, u: [1.5 * u[0] - u[0] * u[1], u[0] * u[1] - 3 * u[1]],
+        (0, 4),
+        [1, 1],
+        method="DOP853",
+        rtol=1e-13,
+        atol=1e-13,
+        t_eval=t,
+    ).y.T
+    np.testing.assert_allclose(found, problem("lotka_volterra").reference(t[:, None]), rtol=0, atol=1e-11)
+
+
+def test_poisson_by_scikit_fem() -> None:
+    import skfem
+    from skfem.helpers import dot, grad
+
+    mesh = skfem.MeshQuad.init_tensor(np.linspace(0, 1, 9), np.linspace(0, 1, 9)).with_boundaries(
+        {"cold": lambda x: x[0] == 0, "air": lambda x: x[1] == 1}
+    )
+    element = skfem.ElementQuadP(5)
+    basis, air = skfem.Basis(mesh, element), skfem.FacetBasis(mesh, element, facets="air")
+    energy = skfem.BilinearForm(lambda u, v, w: dot(grad(u), grad(v))).assemble(basis)
+    energy += skfem.BilinearForm(lambda u, v, w: u * v).assemble(air)
+    load = skfem.LinearForm(lambda v, w: v).assemble(basis)
+    u = skfem.solve(*skfem.condense(energy, load, D=basis.get_dofs("cold")))
+    points = np.random.default_rng(0).uniform(0, 1, (200, 2))
+    np.testing.assert_allclose(
+        basis.probes(points.T) @ u, problem("poisson").reference(points)[:, 0], rtol=0, atol=1e-6
+    )
+
+
+def test_beam_by_scikit_fem() -> None:
+    """Cubic elements in space; in time exactly, by the eigenvectors of what they make of the equation."""
+    import skfem
+    from scipy.linalg import eigh
+    from skfem.helpers import dd, ddot
+
+    mesh = skfem.MeshLine(np.linspace(0, 1, 41)).with_boundaries({"clamp": lambda x: x[0] == 0})
+    basis = skfem.Basis(mesh, skfem.ElementLineHermite(), intorder=8)
+    stiffness = skfem.BilinearForm(lambda u, v, w: ddot(dd(u), dd(v))).assemble(basis)
+    mass = skfem.BilinearForm(lambda u, v, w: u * v).assemble(basis)
+    reference = problem("beam").reference
+    start = skfem.LinearForm(
+        lambda v, w: v * reference(np.stack([w.x[0].ravel(), 0 * w.x[0].ravel()], axis=1)).reshape(w.x[0].shape)
+    ).assemble(basis)
+    free = basis.complement_dofs(basis.get_dofs("clamp"))
+    squares, shapes = eigh(stiffness[free][:, free].toarray(), mass[free][:, free].toarray())
+    np.testing.assert_allclose(squares[: len(MODES)], [beta**4 for _, beta in MODES], rtol=1e-5)
+    at, t = np.random.default_rng(0).uniform(0, 1, 100), 0.9 * END
+    u = np.zeros(basis.N)
+    u[free] = shapes @ (np.cos(np.sqrt(squares) * t) * (shapes.T @ start[free]))
+    found = basis.probes(at[None]) @ u
+    np.testing.assert_allclose(found, reference(np.stack([at, 0 * at + t], axis=1))[:, 0], rtol=0, atol=1e-5)

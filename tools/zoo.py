@@ -52,6 +52,9 @@ RECIPES: dict[str, str] = {
     "allen_cahn_teacher": "train allen_cahn --hidden 20,20,20 --points 2000 --rounds 60 --steps 10",
     "allen_cahn_small": "distill allen_cahn --hidden 8,8 --physics-weight 0.0",
     "allen_cahn_student": "distill allen_cahn --rounds 120 --physics-weight 0.0",
+    "beam_teacher": f"train beam --hidden 300 {RANDOM_FEATURES} --spread 1.0",
+    "beam_small": "distill beam --hidden 8,8 --points 300 --rounds 30 --physics-weight 0.0",
+    "beam_student": "distill beam --hidden 12,12 --points 500 --rounds 30 --physics-weight 0.0",
     "black_scholes_teacher": "train black_scholes --hidden 16,16 --rounds 60",
     "black_scholes_small": "distill black_scholes --hidden 4 --points 300 --rounds 100 --physics-weight 0.0",
     "black_scholes_student": "distill black_scholes --hidden 8 --points 300 --rounds 200 --physics-weight 0.0",
@@ -63,6 +66,12 @@ RECIPES: dict[str, str] = {
     "--steps 10",
     "burgers_nu_small": "distill burgers_nu --hidden 12,12 --points 1000 --optimiser geodesic --physics-weight 0.0",
     "burgers_nu_student": "distill burgers_nu --hidden 20,20,20 --optimiser geodesic --rounds 25 --physics-weight 0.0",
+    "cavity_teacher": "train cavity --hidden 20,20,20 --points 800 --rounds 30",
+    "cavity_small": "distill cavity --hidden 8,8 --points 300 --rounds 40 --physics-weight 0.0",
+    "cavity_student": "distill cavity --hidden 12,12 --points 500 --rounds 40 --physics-weight 0.0",
+    "fisher_kpp_teacher": "train fisher_kpp --hidden 16,16 --points 800 --rounds 60 --steps 10",
+    "fisher_kpp_small": "distill fisher_kpp --hidden 8 --points 300 --rounds 100 --physics-weight 0.0",
+    "fisher_kpp_student": "distill fisher_kpp --hidden 12,12 --points 600 --physics-weight 0.0",
     "heat_teacher": f"train heat --hidden 600 {RANDOM_FEATURES}",
     "heat_small": "distill heat --hidden 8 --points 300 --rounds 200 --physics-weight 0.0",
     "heat_student": "distill heat --hidden 8,8 --physics-weight 0.0",
@@ -72,6 +81,12 @@ RECIPES: dict[str, str] = {
     "kovasznay_teacher": "train kovasznay --hidden 20,20,20 --points 1200 --rounds 60",
     "kovasznay_small": "distill kovasznay --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
     "kovasznay_student": "distill kovasznay --points 1200 --physics-weight 0.0",
+    "lotka_volterra_teacher": "train lotka_volterra --hidden 16,16 --points 300 --steps 10",
+    "lotka_volterra_small": "distill lotka_volterra --hidden 8 --points 300 --rounds 200 --physics-weight 0.0",
+    "lotka_volterra_student": "distill lotka_volterra --hidden 8,8 --points 300 --rounds 100 --physics-weight 0.0",
+    "poisson_teacher": f"train poisson --hidden 300 {RANDOM_FEATURES} --spread 2.0",
+    "poisson_small": "distill poisson --hidden 8 --points 300 --rounds 40 --physics-weight 0.0",
+    "poisson_student": "distill poisson --hidden 12,12 --points 400 --rounds 30 --physics-weight 0.0",
     "taylor_green_teacher": "train taylor_green --hidden 16,16 --points 700 --rounds 40 --steps 10",
     "taylor_green_small": "distill taylor_green --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
     "taylor_green_student": "distill taylor_green --hidden 12,12 --points 600 --rounds 200 --physics-weight 0.0",
@@ -90,10 +105,10 @@ The zoo holds the trained networks that the package ships: for each equation a t
 `kdpinn-edge export burgers`, stands for its student, `burgers_student`. No model is beaten by another one of the same
 equation in accuracy, parameters, bytes and instructions at once.
 
-The teachers of `heat`, `wave` and `helmholtz` are random features ([Training](training.md#random-features)). They are
-made to be followed, in float64: in float32 their large weights, which cancel each other, leave an error of about 1e-3.
-The other teachers are accurate and small themselves, with up to 1,400 parameters: where a student is no faster, ship
-the teacher.
+The teachers of `beam`, `heat`, `helmholtz`, `poisson` and `wave` are random features
+([Training](training.md#random-features)). They are made to be followed, in float64: in float32 their large weights,
+which cancel each other, leave an error of about 1e-3. The other teachers are accurate and small themselves, with up to
+1,400 parameters: where a student is no faster, ship the teacher.
 
 Errors are against the reference on the problem's grid: the relative L2 error in float64, which `kdpinn-edge problems`
 prints, in float32, as the exported library computes, and in integers, as `--arithmetic int16` does

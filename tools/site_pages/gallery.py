@@ -42,11 +42,12 @@ MAP = """
   sheet.replaceSync(".probe, .cut { display: none !important }");
   document.adoptedStyleSheets = [sheet];
   for (let i = 0; i < 4; i++) await new Promise(requestAnimationFrame);
-  const { x, y, width, height } = document.querySelector("#map .frame").getBoundingClientRect();
+  const drawn = document.querySelector("#map .frame") ?? document.querySelector("#curve .frame");
+  const { x, y, width, height } = drawn.getBoundingClientRect();
   return { x: x + scrollX, y: y + scrollY, width, height, scale: 1 };
 })()
 """
-"""Sets the time to 45 % of its range and returns where the map is on the page."""
+"""Sets the time to 45 % of its range and returns where the map is on the page; of one input there is a curve alone."""
 
 
 def main() -> None:
