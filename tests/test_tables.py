@@ -185,7 +185,7 @@ def test_what_is_known_is_true_of_the_solution(each: str) -> None:
     check_known(solved, solved.reference, x, mirrored_atol=1e-8)
 
 
-@pytest.mark.parametrize("each", ["allen_cahn", "burgers", "heat", "helmholtz", "wave"])
+@pytest.mark.parametrize("each", ["allen_cahn", "burgers", "burgers_nu", "heat", "helmholtz", "wave"])
 def test_what_is_known_is_true_of_every_network(each: str) -> None:
     """The ansatz has the mirrors and zeros that are known, around a network of random weights."""
     solved = problem(each)

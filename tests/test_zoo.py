@@ -31,7 +31,7 @@ BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their
     "beam_teacher": 1e-7,
     "black_scholes_teacher": 1e-6,
     "burgers_teacher": 1e-6,
-    "burgers_nu_teacher": 1e-3,
+    "burgers_nu_teacher": 1e-4,
     "cavity_teacher": 6e-2,
     "fisher_kpp_teacher": 1e-4,
     "heat_teacher": 1e-9,
@@ -50,8 +50,8 @@ BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their
     "burgers_fast": 4e-4,
     "burgers_small": 1e-3,
     "burgers_student": 5e-6,
-    "burgers_nu_small": 1e-2,
-    "burgers_nu_student": 1e-3,
+    "burgers_nu_small": 2e-3,
+    "burgers_nu_student": 1e-4,
     "cavity_small": 6e-2,
     "cavity_student": 6e-2,
     "fisher_kpp_small": 3e-3,
@@ -132,7 +132,9 @@ def test_a_model_has_a_card_that_is_up_to_date(name: str) -> None:
     assert zoo.record(name)["sha256"] in page
 
 
-@pytest.mark.parametrize("name", ["burgers_fast", "burgers_small", "burgers_student", "burgers_teacher"])
+@pytest.mark.parametrize(
+    "name", ["burgers_fast", "burgers_small", "burgers_student", "burgers_teacher", "burgers_nu_student"]
+)
 def test_a_network_of_burgers_is_odd_to_the_bit(name: str) -> None:
     """As deployed."""
     solved = problem(zoo.record(name)["problem"])

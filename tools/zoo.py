@@ -62,9 +62,10 @@ RECIPES: dict[str, str] = {
     "burgers_small": "distill burgers --hidden 8,8 --optimiser geodesic --physics-weight 0.0",
     "burgers_student": "distill burgers --points 2000 --optimiser geodesic --rounds 40 --physics-weight 0.0",
     "burgers_fast": "distill burgers --hidden 12,12 --activation lorentzian --optimiser geodesic --physics-weight 0.0",
-    "burgers_nu_teacher": "train burgers_nu --hidden 24,24,24 --points 4000 --rounds 80",
-    "burgers_nu_small": "distill burgers_nu --hidden 12,12 --points 300 --rounds 200 --physics-weight 0.0",
-    "burgers_nu_student": "distill burgers_nu --hidden 20,20,20 --rounds 100 --physics-weight 0.0",
+    "burgers_nu_teacher": "train burgers_nu --hidden 24,24,24 --points 3000 --optimiser geodesic --rounds 11 "
+    "--steps 10",
+    "burgers_nu_small": "distill burgers_nu --hidden 12,12 --points 1000 --optimiser geodesic --physics-weight 0.0",
+    "burgers_nu_student": "distill burgers_nu --hidden 20,20,20 --optimiser geodesic --rounds 25 --physics-weight 0.0",
     "cavity_teacher": "train cavity --hidden 20,20,20 --points 800 --rounds 30",
     "cavity_small": "distill cavity --hidden 8,8 --points 300 --rounds 40 --physics-weight 0.0",
     "cavity_student": "distill cavity --hidden 12,12 --points 500 --rounds 40 --physics-weight 0.0",

@@ -31,7 +31,9 @@ def _front(m: Math, x: Any, nu: Any) -> Any:
 
 
 def _features(m: Math, x: Any, t: Any, nu: Any) -> Sequence[Any]:
-    return m.cos(pi * x), m.sin(pi * x), _front(m, x, nu), 2.0 * t - 1.0, 2.0 * _scaled(nu) - 1.0, _decay(m, nu)
+    front = _front(m, x, nu)
+    even = m.cos(pi * x), front * m.sin(pi * x), front * front
+    return *even, 2.0 * t - 1.0, 2.0 * _scaled(nu) - 1.0, _decay(m, nu)
 
 
 def _ansatz(m: Math, columns: Sequence[Any], net: Any) -> Sequence[Any]:
