@@ -66,6 +66,7 @@ BYTES: Mapping[Scalar, int] = {
     "int32": 4,
 }
 I32 = ir.IntType(32)
+PAGE = 4096
 ROW = 4
 """Words of a row of a table, which are read together: as many as the smallest vector holds."""
 
@@ -81,7 +82,7 @@ class Machine:
     """What the emitter knows of a processor: the width of an address, whether it fuses, can select, widens float16.
 
     It `multiplies` where one instruction has the upper word of a product of two words of 32 bits, and `in_pairs` where
-    one has the whole products of every second lane of vectors.
+    one has the whole products of every second lane of vectors. It `touches_frames`: each page of a frame of several.
     """
 
     pointer_bits: int
@@ -91,6 +92,7 @@ class Machine:
     widens: bool
     multiplies: bool
     in_pairs: bool
+    touches_frames: bool
 
 
 @dataclass
@@ -239,7 +241,18 @@ class Emitter:
         with self.builder.goto_entry_block():
             memory = self.builder.alloca(ir.ArrayType(scalar, buffer.size.base))
             memory.align = 64
+            if self.machine.touches_frames and buffer.size.base * BYTES[buffer.scalar] > PAGE:
+                self._use(memory)
             return self.builder.bitcast(memory, scalar.as_pointer())
+
+    def _use(self, memory: ir.Value) -> None:
+        """Use an address by no instruction, so that the function makes its frame where it begins.
+
+        LLVM likes to make it behind the checks of the arguments. There x86's r11 may hold one of them, as it never does
+        where a function begins, and the loop that touches the pages of a large frame overwrites r11.
+        """
+        kind = ir.FunctionType(ir.VoidType(), [memory.type])
+        self.builder.asm(kind, "", "r", [memory], side_effect=True)
 
     def _widened(self, half: ir.Value, type_: Type) -> ir.Value:
         """A narrow integer with its sign; or a finite float16 as float32.

@@ -120,13 +120,18 @@ class Target:
         return self.triple.startswith(("arm", "thumb")) and self.pointer_bits == 32
 
     @property
+    def touches_frames(self) -> bool:
+        """Whether its functions touch each page of a frame of several."""
+        return self.artifact == "elf" and not self.is_arm32
+
+    @property
     def hardening(self) -> tuple[str, ...]:
         """Attributes of LLVM for its functions: a frame of several pages touches each, a call lands on an instruction
         that is marked as the begin of a function. Windows wants to find its way out of every function that has a frame.
         """
         if self.artifact == "dll":
             return ("uwtable",)
-        if self.artifact != "elf" or self.is_arm32:
+        if not self.touches_frames:
             return ()
         guard = 65536  # bytes, by glibc and GCC
         of_arm = '"branch-target-enforcement"', f'"stack-probe-size"="{guard}"'
