@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import pi
 from typing import Any
 
@@ -12,6 +13,7 @@ from kdpinn_edge.problems import problem
 from kdpinn_edge.problems.beam import END, MODES
 from kdpinn_edge.problems.black_scholes import HIGHEST, RATE, SIGMA, STRIKE
 from kdpinn_edge.problems.helmholtz import K
+from kdpinn_edge.problems.kdv import DISPERSION
 from kdpinn_edge.problems.kovasznay import REYNOLDS
 from kdpinn_edge.problems.taylor_green import NU
 from kdpinn_edge.studies.study.measure import reference_slopes
@@ -57,6 +59,42 @@ def test_allen_cahn_by_exponax(exponax: Any) -> None:
     )
     found = after(exponax, stepper, x**2 * np.cos(pi * x), steps)
     np.testing.assert_allclose(found, at_time("allen_cahn", x, 1.0), rtol=0, atol=1e-6)  # of order 2 in time
+
+
+def modes_by_scipy(rate: np.ndarray, nonlinear: Callable[[np.ndarray], np.ndarray], start: np.ndarray, t: float) -> Any:
+    """The modes v at t of v_t = rate v + nonlinear(v), by the Runge-Kutta method of order 8 for exp(−rate t) v."""
+    from scipy.integrate import solve_ivp
+
+    def slope(at: float, w: np.ndarray) -> np.ndarray:
+        return np.exp(-rate * at) * nonlinear(np.exp(rate * at) * w)
+
+    return np.exp(rate * t) * solve_ivp(slope, (0, t), start, method="DOP853", rtol=1e-10, atol=1e-10).y[:, -1]
+
+
+def test_kdv_by_scipy() -> None:
+    """Where the first solitons have parted."""
+    n, t = 256, 0.6
+    x = np.linspace(-1, 1, n, endpoint=False)
+    k = 1j * pi * np.arange(n // 2 + 1)
+    v = modes_by_scipy(
+        -DISPERSION * k**3, lambda v: -0.5 * k * np.fft.rfft(np.fft.irfft(v, n) ** 2), np.fft.rfft(np.cos(pi * x)), t
+    )
+    np.testing.assert_allclose(np.fft.irfft(v, n), at_time("kdv", x, t), rtol=0, atol=1e-6)
+
+
+def test_schroedinger_by_scipy() -> None:
+    n, t, each = 256, 1.2, problem("schroedinger")
+    x = np.linspace(-5, 5, n, endpoint=False)
+    square = (2 * pi * np.fft.fftfreq(n, 10 / n)) ** 2
+    start = np.fft.fft(each.reference(np.stack([x, 0 * x], axis=1))[:, 0])
+
+    def focused(v: np.ndarray) -> np.ndarray:
+        h = np.fft.ifft(v)
+        return np.fft.fft(1j * np.abs(h) ** 2 * h)
+
+    h = np.fft.ifft(modes_by_scipy(-0.5j * square, focused, start, t))
+    expected = each.reference(np.stack([x, np.full(n, t)], axis=1))
+    np.testing.assert_allclose(np.stack([h.real, h.imag], axis=1), expected, rtol=0, atol=1e-6)
 
 
 def test_taylor_green_by_exponax(exponax: Any) -> None:
