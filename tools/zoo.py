@@ -79,7 +79,7 @@ RECIPES: dict[str, str] = {
     "helmholtz_small": "distill helmholtz --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
     "helmholtz_student": "distill helmholtz --hidden 16,16 --rounds 100 --physics-weight 0.0",
     "kdv_teacher": "train kdv --hidden 24,24,24 --points 3000 --optimiser geodesic --rounds 80",
-    "kdv_small": "distill kdv --hidden 12,12 --points 800 --optimiser geodesic --physics-weight 0.0",
+    "kdv_small": "distill kdv --hidden 16,16 --points 1000 --optimiser geodesic --physics-weight 0.0",
     "kdv_student": "distill kdv --points 1500 --optimiser geodesic --physics-weight 0.0",
     "kovasznay_teacher": "train kovasznay --hidden 20,20,20 --points 1200 --rounds 60",
     "kovasznay_small": "distill kovasznay --hidden 8,8 --points 300 --rounds 200 --physics-weight 0.0",
