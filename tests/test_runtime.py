@@ -861,7 +861,7 @@ def test_what_others_take_from_the_core_is_not_the_works_own() -> None:
         assert wall_ns > 1.2 * own_ns
         watch.start()
         sleep(0.05)
-        assert watch.stop() >= 50e6
+        assert watch.stop() > 40e6  # less what passed until the core was free again, as the kernel counts it
 
 
 def test_a_call_that_fails_is_not_hidden() -> None:

@@ -233,7 +233,7 @@ def test_where_nothing_is_affordable_nothing_is_trained(
     goal = Goal(max_instructions=10)
     found = search(HEAT, BOARD, goal, tmp_path / "out", trials=2)
     assert found == Found((), (), None, None, found.rejected)
-    assert len(found.rejected) == len(list(smallest("cortex-m7")))
+    assert len(found.rejected) == len(list(smallest("cortex-m7", "float")))
     assert not (tmp_path / "out").exists()
     print_nearest(Console(width=200), found, goal, BOARD)
     shown = capsys.readouterr().out

@@ -223,10 +223,10 @@ def test_another_study_is_not_overwritten(plan: Plan, folder: Path) -> None:
 
 
 def test_the_accuracy_is_that_of_the_record() -> None:
-    found, record = accuracy(find_model("burgers").program, BURGERS), zoo.record("burgers_student")["errors"]
+    found, record = accuracy(find_model("burgers_small").program, BURGERS), zoo.record("burgers_small")["errors"]
     assert found.relative_l2 == pytest.approx(record["relative_l2"], rel=0.02)  # float32
     assert found.max_abs == pytest.approx(record["max_abs"], rel=0.02)
-    assert found.relative_l2 < found.slopes_l2 < 1e-2
+    assert found.relative_l2 < found.slopes_l2 < 5e-2
 
 
 def test_without_a_reference_the_accuracy_is_that_of_the_residual() -> None:

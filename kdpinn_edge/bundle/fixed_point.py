@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from kdpinn_edge.bundle.shape import COUNT_OR_NULL, INSTRUCTIONS, MAGNITUDE, Leaf, Shape
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PARTS = ("float32", "weights", "functions", "sums")
 
@@ -44,11 +45,15 @@ class FixedPointRecord:
 
     def integers(self, x: NDArray[Any]) -> NDArray[np.int32]:
         """The numbers of points x (n, n_in) as words, to the nearest; what no word holds is the largest one."""
+        import numpy as np
+
         scaled = np.rint(np.ldexp(np.asarray(x, np.float64), self.x_bits))
         return np.clip(scaled, -(2**31), 2**31 - 1).astype(np.int32)
 
     def numbers(self, y: NDArray[np.int32]) -> NDArray[np.float64]:
         """What the words y (n, n_out) stand for."""
+        import numpy as np
+
         found: NDArray[np.float64] = np.ldexp(y.astype(np.float64), np.negative(self.y_bits))
         return found
 
