@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+FEW = 10_000
 HOW_TO_EXPORT = {
     "jet": "export it with --derivatives \"u, u_x\", or export_bundle(…, derivatives=['u', 'u_x'])",
     "residual": "export it with --residual, or export_bundle(…, residual=problem)",
@@ -293,7 +294,7 @@ class Engine(ABC):
         _check_array("x", x, self.manifest, varying)
         _check_threads(threads)
         n_out = self.manifest.functions[function].n_out
-        check_room(len(x), len(x) * (n_out + copied(x)) * x.itemsize)
+        check_results(x, n_out)
         try:
             p, x = dense(p), dense(x)
             y = np.empty((len(x), n_out), self.dtype)
@@ -308,7 +309,7 @@ class Engine(ABC):
         check_points(self.manifest, x)
         _check_threads(threads)
         numbers = self.manifest.functions[function].n_out + (0 if columns is None else columns.size)
-        check_room(len(x), len(x) * (numbers + copied(x)) * x.itemsize)
+        check_results(x, numbers)
         try:
             y = self._evaluate(function, dense(x), threads)
             return y if columns is None else np.take(y, columns, axis=1)
@@ -321,7 +322,7 @@ class Engine(ABC):
         _check_array("x", x, self.manifest, self.manifest.inputs, "int32")
         _check_threads(threads)
         n_out = self.manifest.functions[function].n_out
-        check_room(len(x), len(x) * (n_out + copied(x)) * x.itemsize)
+        check_results(x, n_out)
         try:
             x = dense(x)
             y = np.empty((len(x), n_out), np.int32)
@@ -430,6 +431,15 @@ def _check_threads(threads: int) -> None:
 def dense(array: Array) -> Array:
     """Return `array`, or a C-contiguous and aligned copy where it is not so itself."""
     return array.copy(order="C") if copied(array) else array
+
+
+def check_results(x: Array, numbers: int) -> None:
+    """Raise EngineError where so many new numbers for each point, and a dense copy of x, have no room.
+
+    FEW points are not asked about, for the sake of short calls: NumPy notices in time.
+    """
+    if len(x) > FEW:
+        check_room(len(x), len(x) * (numbers + copied(x)) * x.itemsize)
 
 
 def copied(array: Array) -> int:

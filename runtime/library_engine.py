@@ -20,9 +20,9 @@ from kdpinn_edge.bundle.symbols import FIXED, FOR
 from kdpinn_edge.bundle.x86 import CHOOSING
 from kdpinn_edge.errors import BundleError, EngineError, MisfitError, listing
 from kdpinn_edge.runtime.bound import BoundCall
-from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points, copied, dense
+from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points, check_results, dense
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
-from kdpinn_edge.runtime.room import check_room, no_room
+from kdpinn_edge.runtime.room import no_room
 from kdpinn_edge.runtime.sealed import SealedFile
 
 HEADER = Path(__file__).with_name("kdpinn_edge.h")
@@ -71,7 +71,7 @@ class CEngine(Engine):
     def outside(self, x: Array) -> int:
         """Count how many of the points x (n, n_in) lie outside the domain box."""
         check_points(self.manifest, x)
-        check_room(len(x), len(x) * copied(x) * x.itemsize)
+        check_results(x, 0)
         try:
             return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
         except MemoryError as error:
