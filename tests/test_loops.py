@@ -276,7 +276,17 @@ def evaluated(
     pointer = ir.FloatType().as_pointer()
     builder = ir.IRBuilder(ir.Function(module, ir.FunctionType(ir.IntType(32), [pointer]), "f").append_basic_block())
     emitter = Emitter(
-        builder, Processor(64, in_order=False, fuses=True, selects=True, widens=True, multiplies=True, in_pairs=True)
+        builder,
+        Processor(
+            64,
+            in_order=False,
+            fuses=True,
+            selects=True,
+            widens=True,
+            multiplies=True,
+            in_pairs=True,
+            touches_frames=False,
+        ),
     )
     emitter.bind(buffer, builder.function.args[0])
     emitter.emit(body)
