@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
+Result = TypeVar("Result")
 
 FEW = 10_000
 HOW_TO_EXPORT = {
@@ -294,14 +295,13 @@ class Engine(ABC):
         _check_array("x", x, self.manifest, varying)
         _check_threads(threads)
         n_out = self.manifest.functions[function].n_out
-        check_results(x, n_out)
-        try:
-            p, x = dense(p), dense(x)
-            y = np.empty((len(x), n_out), self.dtype)
-            self._run(lambda x, y: self._bind_for(function, p, x, y), function, x, y, threads).run()
-        except MemoryError as error:
-            raise no_room(len(x)) from error
-        return y
+
+        def evaluate(x: Array) -> Array:
+            given, y = dense(p), np.empty((len(x), n_out), self.dtype)
+            self._run(lambda x, y: self._bind_for(function, given, x, y), function, x, y, threads).run()
+            return y
+
+        return in_room(x, n_out, evaluate)
 
     def _checked(self, function: FunctionName, x: Array, threads: int, columns: Positions | None = None) -> Array:
         """The function at x, or those of its columns."""
@@ -309,12 +309,12 @@ class Engine(ABC):
         check_points(self.manifest, x)
         _check_threads(threads)
         numbers = self.manifest.functions[function].n_out + (0 if columns is None else columns.size)
-        check_results(x, numbers)
-        try:
-            y = self._evaluate(function, dense(x), threads)
+
+        def evaluate(x: Array) -> Array:
+            y = self._evaluate(function, x, threads)
             return y if columns is None else np.take(y, columns, axis=1)
-        except MemoryError as error:
-            raise no_room(len(x)) from error
+
+        return in_room(x, numbers, evaluate)
 
     def _checked_fixed(self, function: FunctionName, x: Array, threads: int) -> Array:
         if function not in self.manifest.fixed_point:
@@ -322,14 +322,13 @@ class Engine(ABC):
         _check_array("x", x, self.manifest, self.manifest.inputs, "int32")
         _check_threads(threads)
         n_out = self.manifest.functions[function].n_out
-        check_results(x, n_out)
-        try:
-            x = dense(x)
+
+        def evaluate(x: Array) -> Array:
             y = np.empty((len(x), n_out), np.int32)
             self._run(lambda x, y: self._bind_fixed(function, x, y), FIXED.format(function), x, y, threads).run()
-        except MemoryError as error:
-            raise no_room(len(x)) from error
-        return y
+            return y
+
+        return in_room(x, n_out, evaluate)
 
     def _evaluate(self, function: FunctionName, x: Array, threads: int) -> Array:
         """The function at checked, C-contiguous, aligned points."""
@@ -433,13 +432,18 @@ def dense(array: Array) -> Array:
     return array.copy(order="C") if copied(array) else array
 
 
-def check_results(x: Array, numbers: int) -> None:
-    """Raise EngineError where so many new numbers for each point, and a dense copy of x, have no room.
+def in_room(x: Array, numbers: int, evaluate: Callable[[Array], Result]) -> Result:
+    """What `evaluate` gives for x, made dense, with so many new numbers for each point.
 
-    FEW points are not asked about, for the sake of short calls: NumPy notices in time.
+    Raises EngineError where these and a dense copy of x have no room: before anything is allocated, but for up to FEW
+    points, which are not asked about for the sake of short calls.
     """
     if len(x) > FEW:
         check_room(len(x), len(x) * (numbers + copied(x)) * x.itemsize)
+    try:
+        return evaluate(dense(x))
+    except MemoryError as error:
+        raise no_room(len(x)) from error
 
 
 def copied(array: Array) -> int:

@@ -20,9 +20,8 @@ from kdpinn_edge.bundle.symbols import FIXED, FOR
 from kdpinn_edge.bundle.x86 import CHOOSING
 from kdpinn_edge.errors import BundleError, EngineError, MisfitError, listing
 from kdpinn_edge.runtime.bound import BoundCall
-from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points, check_results, dense
+from kdpinn_edge.runtime.engine import Array, Engine, check_function, check_points, in_room
 from kdpinn_edge.runtime.processor import misfit, missing_instructions
-from kdpinn_edge.runtime.room import no_room
 from kdpinn_edge.runtime.sealed import SealedFile
 
 HEADER = Path(__file__).with_name("kdpinn_edge.h")
@@ -71,11 +70,7 @@ class CEngine(Engine):
     def outside(self, x: Array) -> int:
         """Count how many of the points x (n, n_in) lie outside the domain box."""
         check_points(self.manifest, x)
-        check_results(x, 0)
-        try:
-            return int(self._outside(self._ffi.from_buffer(self._buffer_type, dense(x)), len(x)))
-        except MemoryError as error:
-            raise no_room(len(x)) from error
+        return in_room(x, 0, lambda x: int(self._outside(self._ffi.from_buffer(self._buffer_type, x), len(x))))
 
     def address(self, function: FunctionName = "eval") -> int:
         """The address of the C function NAME_eval, NAME_jet or NAME_residual, valid as long as the engine lives."""
