@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,12 +19,6 @@ settings.load_profile("unhurried")
 collect_ignore = ["libraries"]  # in an environment of their own: make verify-libraries
 
 Need = Callable[[str], str]
-
-
-def pytest_collection_finish() -> None:
-    """Let the garbage collector leave alone what all tests import: each of its full searches would take a second."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
