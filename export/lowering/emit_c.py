@@ -71,8 +71,8 @@ OPERATORS: Mapping[str, tuple[str, int, int, int]] = {
 """For each operator its sign, how tightly it binds, and how tightly its operands have to."""
 
 CALLS = (
-    *("mul", "fma", "absolute", "copysign", "canonical", "bits", "from_bits", "ishr", "mulh", "min", "opaque"),
-    "integer",
+    *("mul", "fma", "absolute", "copysign", "canonical", "min"),
+    *("bits", "from_bits", "integer", "ishr", "mulh", "opaque"),
 )
 HALF = "half"
 SUPERSCRIPTS = str.maketrans("⁻⁺¹²ᵏˣⁱᵐⁿ", "-+12kximn")
