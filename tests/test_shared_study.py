@@ -138,6 +138,7 @@ def test_options_that_do_not_go_with_a_database(options: list[str], message: str
     assert message in " ".join(result.stderr.split())
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # what threads filter is not their own
 def test_workers_that_begin_at_once_make_one_database(tmp_path: Path) -> None:
     together = Barrier(4)
 
