@@ -9,7 +9,7 @@ from fuzz_targets import MAKERS, WEIGHTS, targets
 from fuzzing import ACCEPTED, REFUSED, fuzzed
 from scripts import script
 
-PER_WEIGHT, MOST = 3, 100
+PER_WEIGHT, MOST = 3, 50
 """Mutations of the slowest reader, and of the fastest."""
 
 
