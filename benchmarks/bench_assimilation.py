@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pages import DOCS, ROOT, insert
 from scipy.optimize import brentq
 from scipy.stats import chi2
 
@@ -35,9 +35,7 @@ from kdpinn_edge.problems import problem
 
 Array = NDArray[np.float64]
 
-ROOT = Path(__file__).parent.parent
 EXAMPLES, CLASSICAL = ROOT / "examples", ROOT / "benchmarks" / "classical_burgers.c"
-PAGE, BLOCK = ROOT / "docs" / "assimilation.md", "<!-- assimilation: begin -->.*<!-- assimilation: end -->"
 
 DERIVATIVES = ("u", "u_x", "u_t", "u_nu")
 MEAN, DEVIATION = np.array([0.8, 0.0, 0.04]), np.array([0.05, 0.1, 0.008])
@@ -311,8 +309,7 @@ def main() -> int:
     for words in device:
         show(*words)
     if given.write:
-        block = "<!-- assimilation: begin -->\n" + "\n".join(lines) + "\n<!-- assimilation: end -->"
-        PAGE.write_text(re.sub(BLOCK, lambda _: block, PAGE.read_text(encoding="utf-8"), flags=re.S), encoding="utf-8")
+        insert(DOCS / "assimilation.md", "assimilation", "\n".join(lines))
     return 0 if holds else 1
 
 

@@ -1,16 +1,17 @@
 """Where the two schedules of a kernel meet: what was decided (lowering/blocking.py) beside what is measured here.
 
-    python benchmarks/bench_crossover.py
+    python benchmarks/bench_crossover.py             prints a table, in two minutes
+    python benchmarks/bench_crossover.py --write     into docs/numerics.md
 
 Each network is compiled twice, so that every point goes through one schedule; both take turns. A batch of L points
-costs as much as `measured` single points. Prints a Markdown table, for docs/numerics.md.
+costs as much as `measured` single points.
 """
 
 from __future__ import annotations
 
+import argparse
 import ctypes
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
@@ -19,8 +20,10 @@ from typing import Any
 import numpy as np
 from bench_jets import REQUESTS, network
 from numpy.typing import NDArray
+from pages import DOCS, insert, table
 
 from kdpinn_edge.bundle.manifest import Input
+from kdpinn_edge.comparison.machine import this_machine
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.export.artifacts.linking import link, linker
 from kdpinn_edge.export.lowering.constants import Constants
@@ -33,6 +36,7 @@ from kdpinn_edge.program.ir import Program, columns
 from kdpinn_edge.program.simplify import simplify
 
 WIDTHS = (16, 20, 32, 64, 128)
+HEAD = "network", "function", "points per batch", "ns per batch", "ns per point", "measured", "decided"
 BATCHES, ROUNDS, CALLS = 128, 40, 5
 NATIVE = target("native")
 VECTORS = NATIVE.vectors("float32")
@@ -77,10 +81,8 @@ def measured(program: Program, batch: int) -> tuple[float, float]:
     return best[0] / BATCHES, best[1] / len(x)
 
 
-def main() -> int:
+def rows() -> Iterator[tuple[str, ...]]:
     """One row per network and function."""
-    print("| network | function | points per batch | ns per batch | ns per point | measured | decided |")
-    print("|---|---|---|---|---|---|---|")
     for width in WIDTHS:
         value = simplify(network(width))
         for name, program in (("u", value), (", ".join(REQUESTS), derivatives(value, REQUESTS))):
@@ -89,10 +91,20 @@ def main() -> int:
             )
             L = lowered.points_per_batch
             batch, point = measured(program, L)
-            row = (f"4×{width}", name, L, f"{batch:,.0f}", f"{point:,.0f}", f"{batch / point:.1f}")
-            print(f"| {' | '.join(map(str, row))} | {lowered.blocking.crossover} |", flush=True)
-    return 0
+            row = f"4×{width}", name, f"{L}", f"{batch:,.0f}", f"{point:,.0f}", f"{batch / point:.1f}"
+            yield *row, f"{lowered.blocking.crossover}"
+
+
+def main() -> None:
+    """Print the table, and write it where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="into docs/numerics.md")
+    options = parser.parse_args()
+    text = f"{this_machine().cpu}, {NATIVE.name}, one thread, float32:\n\n{table(HEAD, rows())}"
+    print(text)
+    if options.write:
+        insert(DOCS / "numerics.md", "crossover", text)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

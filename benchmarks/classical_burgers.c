@@ -7,9 +7,9 @@
  */
 #include "burgers_nu.h"
 
-static const double SINE_OF_CELL = 0.06540312923014306682, COSINE_OF_CELL = 0.99785892323860350673; /* of pi / N_CELLS */
+static const double SINE_OF_CELL = 0.039259815759068609021, COSINE_OF_CELL = 0.99922903624072293474; /* of pi / N_CELLS */
 
-enum { N_CELLS = 48, BORDER = 3, N_NODES = N_CELLS + 1, N_ALL = N_NODES + 2 * BORDER, N_NEAR = 6 };
+enum { N_CELLS = 80, BORDER = 3, N_NODES = N_CELLS + 1, N_ALL = N_NODES + 2 * BORDER, N_NEAR = 6 };
 
 /* The nodes beyond both ends: the mirror image, with this sign. */
 static void reflect(float *f, float sign)

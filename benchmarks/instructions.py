@@ -11,21 +11,18 @@ where one is exceeded. Needs the extras `emulate` and `cross`, and for x86-64 va
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from pages import DOCS, insert
 
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.program.ir import Affine, Map, Op, Program, Var
 
-ROOT = Path(__file__).parent.parent
-DOCUMENT = ROOT / "docs" / "targets.md"
-BLOCK = "<!-- instructions: begin -->.*<!-- instructions: end -->"
 NONE = (float("inf"), float("inf"))
 LIMITS: dict[str, tuple[float, float]] = {
     "x86-64-v3": (float("inf"), 4200),
@@ -95,9 +92,7 @@ def main() -> int:
             exceeded |= any(too_many)
         show(name, *counts, *cells)
     if options.write:
-        block = "<!-- instructions: begin -->\n" + "\n".join(lines) + "\n<!-- instructions: end -->"
-        text = DOCUMENT.read_text(encoding="utf-8")
-        DOCUMENT.write_text(re.sub(BLOCK, lambda _: block, text, flags=re.S), encoding="utf-8")
+        insert(DOCS / "targets.md", "instructions", "\n".join(lines))
     return int(exceeded)
 
 

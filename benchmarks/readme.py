@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kernel_report import C_LOOP, OURS, OURS_IN_C, OURS_ON_TWO
+from pages import DOCS, ROOT, insert
 
 from kdpinn_edge import export_bundle
 from kdpinn_edge.bundle.manifest import Manifest
@@ -26,7 +27,6 @@ from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
 from kdpinn_edge.studies.study.measure import accuracy
 
-ROOT = Path(__file__).parents[1]
 MODEL, PC, BOARD = "burgers", "native", "cortex-m7"
 PROTOCOL = Protocol(
     n_points=(1, 10_000),
@@ -153,13 +153,6 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def insert(path: Path, marker: str, text: str) -> None:
-    """Put `text` between the two markers of this name."""
-    begin, end = f"<!-- {marker}: begin -->\n", f"<!-- {marker}: end -->\n"
-    head, rest = path.read_text(encoding="utf-8").split(begin)
-    path.write_text(f"{head}{begin}{text}{end}{rest.split(end)[1]}", encoding="utf-8")
-
-
 def main() -> None:
     """Write one of the two."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -169,7 +162,7 @@ def main() -> None:
         insert(ROOT / "README.md", "make readme", front())
     else:
         documents = (json.loads(path.read_text(encoding="utf-8")) for path in options.kernels)
-        insert(ROOT / "docs" / "speed.md", "kernels", kernels(dict(zip(("accurate", "fast"), documents, strict=True))))
+        insert(DOCS / "speed.md", "kernels", kernels(dict(zip(("accurate", "fast"), documents, strict=True))))
 
 
 if __name__ == "__main__":

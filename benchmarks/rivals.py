@@ -18,6 +18,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from pages import DOCS, insert, table
 
 from kdpinn_edge import problems
 from kdpinn_edge.bundle.probe import timed_points
@@ -42,9 +43,7 @@ from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 from kdpinn_edge.studies.study.measure import reference_slopes
 
-ROOT = Path(__file__).parents[1]
-PAGE, FIGURE = ROOT / "docs/when.md", ROOT / "docs/when.png"
-BEGIN, END = "<!-- python benchmarks/rivals.py --write -->\n", "<!-- end -->\n"
+PAGE, FIGURE = DOCS / "when.md", DOCS / "when.png"
 MANY = 1024
 TURNS, TURN_SECONDS = 9, 0.03
 LARGER = 4, 16
@@ -201,25 +200,21 @@ HEAD = (
 )
 
 
-def table_lines(found: dict[str, list[Rival]]) -> Iterator[str]:
-    """The table of all problems, in lines of Markdown."""
-    for row in (HEAD, ["---"] * len(HEAD)):
-        yield f"| {' | '.join(row)} |"
-    for equation, those in found.items():
-        for each in those:
-            cells = (
-                f"`{equation}`" if each.kind == NETWORK else "",
-                each.kind + (f", {each.what}" if each.what else ""),
-                f"{each.stored_bytes / 1000:.1f} kB" if each.stored_bytes else "",
-                f"{each.relative_l2:.1e}",
-                f"{each.max_abs:.1e}",
-                f"{each.slopes_l2:.1e}",
-                f"{each.one_ns:.3g} ns",
-                ratio(each.ones),
-                f"{each.many_ns:.3g} ns",
-                ratio(each.manies),
-            )
-            yield f"| {' | '.join(cells)} |"
+def rows(equation: str, found: list[Rival]) -> Iterator[tuple[str, ...]]:
+    """The rows of one equation."""
+    for each in found:
+        yield (
+            f"`{equation}`" if each.kind == NETWORK else "",
+            each.kind + (f", {each.what}" if each.what else ""),
+            f"{each.stored_bytes / 1000:.1f} kB" if each.stored_bytes else "",
+            f"{each.relative_l2:.1e}",
+            f"{each.max_abs:.1e}",
+            f"{each.slopes_l2:.1e}",
+            f"{each.one_ns:.3g} ns",
+            ratio(each.ones),
+            f"{each.many_ns:.3g} ns",
+            ratio(each.manies),
+        )
 
 
 def ratio(ratios: tuple[float, ...]) -> str:
@@ -234,7 +229,7 @@ def draw(found: dict[str, list[Rival]], path: Path) -> None:
     """Each rival over the network, in four respects: to the left of the line it is the better one."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.0, 5.6), layout="constrained")
+    figure = Figure(figsize=(12.0, 2.0 + 0.4 * len(found)), layout="constrained")
     respects: tuple[tuple[str, Callable[[Rival, Rival], float]], ...] = (
         ("bytes stored", lambda each, network: each.stored_bytes / network.stored_bytes),
         ("time of one point", lambda each, network: each.one),
@@ -263,15 +258,6 @@ def draw(found: dict[str, list[Rival]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def written(text: str, begin: str, lines: list[str], end: str) -> str:
-    """The page with these lines between the marks `begin` and `end`."""
-    before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise SystemExit(f"{PAGE} has no {begin.strip()} … {end.strip()}")
-    return before + begin + "\n".join([*lines, end]) + after
-
-
 def main() -> None:
     """Measure, print, and write where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -285,10 +271,10 @@ def main() -> None:
         for equation in options.problem or problems.names():
             with TemporaryDirectory() as folder:
                 found[equation] = rivals(problem(equation), Path(folder), harness)
-            print("\n".join(list(table_lines({equation: found[equation]}))[2:]), flush=True)
-    lines = [f"On one core of {this_machine().cpu}, which others use too.", "", *table_lines(found)]
+            print(table(HEAD, rows(equation, found[equation])), flush=True)
     if options.write:
-        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), BEGIN, lines, END), encoding="utf-8")
+        every = table(HEAD, (row for pair in found.items() for row in rows(*pair)))
+        insert(PAGE, "rivals", f"On one core of {this_machine().cpu}, which others use too.\n\n{every}")
         draw(found, FIGURE)
 
 

@@ -14,9 +14,9 @@ solves both, on the same grid: for u alone, and for e. `--help` lists the column
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import pi
 from time import process_time
 from typing import TypeVar
@@ -176,6 +176,12 @@ def spectral(grid: Grid) -> Array:
     return np.hstack([u, u[:, :1]])
 
 
+@cache
+def exact_values(cells: int) -> Array:
+    """The exact solution at TIMES + 1 times and all nodes of the grid."""
+    return tabulated(BURGERS.reference, Grid(cells).x, np.linspace(0, 1, TIMES + 1))
+
+
 def missed(residual: Callable[[Array], Array], grid: Grid, r: Array) -> float:
     """The part of the residual that the grid does not see, where r is the residual at its nodes."""
     x, t = (np.convolve(side, [0.5, 0.5], "valid") for side in (grid.x, grid.t))
@@ -201,8 +207,7 @@ def compare(engine: Engine, cells: int) -> Comparison:
     from_network = solve(start, nothing, nothing, guess=w)
     e, e_seconds = _timed(partial(solve, start - w[0], w, r))
     modes, modes_seconds = _timed(partial(spectral, grid))
-    every = slice(None, None, (len(grid.t) - 1) // TIMES)
-    exact = tabulated(BURGERS.reference, grid.x, grid.t[every])
+    every, exact = slice(None, None, (len(grid.t) - 1) // TIMES), exact_values(cells)
     found = {"network": w, "scheme": scheme.u, "hybrid": w + e.u, "spectral": modes}
     return Comparison(
         cells,
@@ -215,6 +220,35 @@ def compare(engine: Engine, cells: int) -> Comparison:
             "spectral": modes_seconds,
         },
         {"scheme": scheme.newton_steps, "from the network": from_network.newton_steps, "hybrid": e.newton_steps},
+    )
+
+
+def tables(rows: Sequence[Comparison]) -> str:
+    """Both tables as text: the errors on each grid, and what they cost."""
+    errors = [
+        (
+            str(row.cells),
+            *(f"{error:.1e}" for error in row.errors.values()),
+            f"{row.missed:.2f}",
+            "yes" if row.is_trusted else "no",
+            "harmful" if row.harms else "better",
+        )
+        for row in rows
+    ]
+    costs = [
+        (
+            str(row.cells),
+            *(f"{seconds * 1e3:.1f}" for seconds in row.seconds.values()),
+            *(f"{steps:.2f}" for steps in row.newton_steps.values()),
+        )
+        for row in rows
+    ]
+    steps = (f"Newton: {name}" for name in rows[0].newton_steps)
+    return "\n\n".join(
+        (
+            table_text("Relative L2 error", ("cells", *rows[0].errors, "missed", "trust", "hybrid is"), errors),
+            table_text("CPU time, ms, and Newton steps", ("cells", *rows[0].seconds, *steps), costs),
+        )
     )
 
 
@@ -244,28 +278,7 @@ def main() -> None:
         rows = [compare(engine, cells) for cells in given.cells]
     except KdpinnError as error:
         options.error(str(error))
-    errors = [
-        (
-            str(row.cells),
-            *(f"{error:.1e}" for error in row.errors.values()),
-            f"{row.missed:.2f}",
-            "yes" if row.is_trusted else "no",
-            "harmful" if row.harms else "better",
-        )
-        for row in rows
-    ]
-    costs = [
-        (
-            str(row.cells),
-            *(f"{seconds * 1e3:.1f}" for seconds in row.seconds.values()),
-            *(f"{steps:.2f}" for steps in row.newton_steps.values()),
-        )
-        for row in rows
-    ]
-    print(table_text("Relative L2 error", ("cells", *rows[0].errors, "missed", "trust", "hybrid is"), errors))
-    print()
-    steps = (f"Newton: {name}" for name in rows[0].newton_steps)
-    print(table_text("CPU time, ms, and Newton steps", ("cells", *rows[0].seconds, *steps), costs))
+    print(tables(rows))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 The observations are the exact solution of u_t + u u_x = ν u_xx at random places and times, plus noise. The model has ν
 as an input, so its derivative ∂u/∂ν is the Jacobian that least squares needs, and gives the standard error
 σ / √Σ(∂u/∂ν)², the least that any unbiased estimate can have (Cramér and Rao). It takes the
-model for exact, and is too small where σ comes near the model's error, 1e-4; examples/assimilation.h counts that, too.
+model for exact, and is too small where σ comes near the model's error, 2e-5; examples/assimilation.h counts that, too.
 """
 
 from __future__ import annotations

@@ -41,3 +41,18 @@ def test_where_it_is_not_the_correction_harms_and_is_not_trusted(
     row = example.compare(engine, cells)
     assert row.harms
     assert not row.is_trusted
+
+
+def test_outcomes_are_counted_by_what_the_test_said_and_what_was_true(example: ModuleType) -> None:
+    bench = script("benchmarks/bench_hybrid.py")
+
+    def row(missed: float, hybrid: float) -> object:
+        return example.Comparison(64, {"network": 1.0, "hybrid": hybrid}, missed, {}, {})
+
+    rows = [row(0.1, 0.5), row(0.4, 0.125), row(0.7, 0.5), row(0.9, 4.0)]
+    assert list(bench.verdicts(rows)) == [
+        ("trusted", "better", "2", "0.1 to 0.4", "2 to 8"),
+        ("trusted", "harmful", "0", "–", "–"),
+        ("not trusted", "better", "1", "0.7 to 0.7", "2 to 2"),
+        ("not trusted", "harmful", "1", "0.9 to 0.9", "0.25 to 0.25"),
+    ]

@@ -27,7 +27,7 @@ from kdpinn_edge.comparison.backends.c_source import Interface, Source, build
 from kdpinn_edge.comparison.backends.tables import TABLE_OF_BYTES, TABLE_OF_ERROR, TABLE_OF_TIME
 from kdpinn_edge.errors import BenchError, ProblemError
 from kdpinn_edge.importers.model import find_model
-from kdpinn_edge.problems import Array, Front, Mirror, Problem, Zero, problem
+from kdpinn_edge.problems import Array, Front, Mirror, Period, Problem, Zero, problem
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
@@ -185,7 +185,7 @@ def test_what_is_known_is_true_of_the_solution(each: str) -> None:
     check_known(solved, solved.reference, x, mirrored_atol=1e-8)
 
 
-@pytest.mark.parametrize("each", ["allen_cahn", "burgers", "burgers_nu", "heat", "helmholtz", "wave"])
+@pytest.mark.parametrize("each", ["allen_cahn", "burgers", "burgers_nu", "heat", "helmholtz", "kdv", "wave"])
 def test_what_is_known_is_true_of_every_network(each: str) -> None:
     """The ansatz has the mirrors and zeros that are known, around a network of random weights."""
     solved = problem(each)
@@ -203,6 +203,10 @@ def check_known(solved: Problem, u: Callable[[Array], Array], x: Array, *, mirro
             inside = (mirrored[:, k] >= solved.lower[k]) & (mirrored[:, k] <= solved.upper[k])
             expected = np.array(fact.signs) * u(x[inside])
             np.testing.assert_allclose(u(mirrored[inside]), expected, atol=mirrored_atol)
+        elif isinstance(fact, Period):
+            sides = np.repeat(x[:2], 2, axis=0)
+            sides[:, k] = [solved.lower[k], solved.upper[k]] * 2
+            np.testing.assert_allclose(u(sides[::2]), u(sides[1::2]), atol=mirrored_atol)
         elif isinstance(fact, Zero):
             x[:, k] = fact.at
             np.testing.assert_allclose(u(x), 0, atol=1e-15)

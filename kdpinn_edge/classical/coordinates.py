@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdpinn_edge.problems import Array, Front, Mirror, Problem, Zero
+from kdpinn_edge.problems import Array, Front, Mirror, Period, Problem, Zero
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _coordinate(problem: Problem, name: str, lower: float, upper: float, *, grad
     def edge(at: float, *, is_stretched: bool) -> Edge:
         found: list[int | None] = [None] * len(problem.outputs)
         for fact in known:
-            if isinstance(fact, Front) or not np.isclose(fact.at, at, rtol=0, atol=1e-9 * (upper - lower)):
+            if isinstance(fact, Front | Period) or not np.isclose(fact.at, at, rtol=0, atol=1e-9 * (upper - lower)):
                 continue
             signs = (0,) * len(found) if isinstance(fact, Zero) else fact.signs
             # where places are not mirrored with x, an odd function has no second derivative that is 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 
@@ -181,6 +181,7 @@ def of_error(function: Function, problem: Problem, error: float, measured: Calla
     return None
 
 
+@lru_cache(maxsize=4)
 def _families(function: Function, problem: Problem, count: int, make: Kind) -> list[Family]:
     """Tables on uniform places and, where a front is known, on graded ones."""
     has_front = any(axis.width for axis in coordinates(problem, graded=True))

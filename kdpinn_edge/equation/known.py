@@ -1,4 +1,4 @@
-"""What is known of the shape of a solution before it is computed: where it is mirrored, zero, or steep."""
+"""What is known of the shape of a solution before it is computed: where it is mirrored, zero, repeated, or steep."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ class Zero:
 
     input: str
     at: float
+
+
+@dataclass(frozen=True)
+class Period:
+    """The solution begins anew where the box ends along `input`: values and derivatives are those of the other side."""
+
+    input: str
 
 
 @dataclass(frozen=True)

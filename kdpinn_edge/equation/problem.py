@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kdpinn_edge.equation.condition import Condition
-from kdpinn_edge.equation.known import Front, Mirror, Zero
+from kdpinn_edge.equation.known import Front, Mirror, Period, Zero
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import ProblemError, listing
 
@@ -108,8 +108,8 @@ class Problem:
     potentials      what the ansatz makes, where that is not the outputs
     net_columns     how many columns the network has, where that is not as many as the ansatz makes
     closed_form     (m, *columns) -> the outputs of the exact solution, where it has a formula
-    known           what is known of the solution's shape before it is computed: a table that a network is compared
-                    with is laid out by it, as features and ansatz are
+    known           what is known of the solution's shape before it is computed: the tables and solvers that a network
+                    is compared with are laid out by it, as features and ansatz are
     origin          the file that defines it, where that is none of the package's
 
     Residual, features and the others calculate with numbers of which only this is known: + − * /, powers, and the
@@ -138,7 +138,7 @@ class Problem:
     potentials: Potentials | None = None
     net_columns: int | None = None
     closed_form: Callable[..., Sequence[Any]] | None = None
-    known: tuple[Mirror | Zero | Front, ...] = ()
+    known: tuple[Mirror | Zero | Period | Front, ...] = ()
     soft: tuple[Condition, ...] = ()
     unknowns: Mapping[str, float] = field(default_factory=dict)
     inside: Callable[[Array], Any] | None = None

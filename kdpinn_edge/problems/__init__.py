@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from kdpinn_edge.equation.known import Front, Mirror, Zero
+from kdpinn_edge.equation.known import Front, Mirror, Period, Zero
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.equation.problem import Array, Causal, Math, Origin, Potentials, Problem, causal
 from kdpinn_edge.errors import ProblemError, did_you_mean
@@ -32,6 +32,7 @@ __all__ = [
     "Math",
     "Mirror",
     "Origin",
+    "Period",
     "Potentials",
     "Problem",
     "ProblemSource",

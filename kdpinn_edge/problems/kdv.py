@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.problems import Array, Math, Problem, causal
+from kdpinn_edge.problems import Array, Math, Period, Problem, causal
 from kdpinn_edge.problems._etdrk4 import Table, marched
 
 DISPERSION = 0.022**2
@@ -79,4 +79,5 @@ PROBLEM = Problem(
     features=_features,
     ansatz=_ansatz,
     weight=causal("t"),
+    known=(Period("x"),),
 )

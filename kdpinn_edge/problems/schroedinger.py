@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from kdpinn_edge.problems import Array, Math, Mirror, Problem
+from kdpinn_edge.problems import Array, Front, Math, Mirror, Problem
 from kdpinn_edge.problems._etdrk4 import Table, marched
 
 HALF, END = 5.0, pi / 2
@@ -113,5 +113,5 @@ PROBLEM = Problem(
     features=_features,
     ansatz=_ansatz,
     weight=_weight,
-    known=(Mirror("x", 0.0, (1, 1)), Mirror("x", HALF, (1, 1))),
+    known=(Mirror("x", 0.0, (1, 1)), Mirror("x", HALF, (1, 1)), Mirror("t", 0.0, (1, -1)), Front("x", 0.0, 0.5)),
 )
