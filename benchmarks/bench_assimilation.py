@@ -43,7 +43,7 @@ MEAN, DEVIATION = np.array([0.8, 0.0, 0.04]), np.array([0.05, 0.1, 0.008])
 
 N_SENSORS, N_TICKS, EARLY = 8, 50, 12
 TIMES = np.arange(1, N_TICKS + 1) / N_TICKS
-NOISES = (1e-2, 1e-3, 1e-4, 1e-5)
+NOISES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 CC = ("cc", "-std=c99", "-O3", "-ffp-contract=off")
 ZIG = (sys.executable, "-m", "ziglang", "cc", "-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m7+fp_armv8d16")
 FREESTANDING = ("-std=c99", "-O3", "-ffp-contract=off", "-ffreestanding", "-nostdlib", "-Wl,-e,bench_reset")
