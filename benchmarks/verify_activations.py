@@ -1,4 +1,4 @@
-"""Measures every activation of every numerics profile, as compiled: float32 on all 2³² inputs, float64 on a sample.
+"""Measures every activation of every numerics profile, as compiled: float32 on all 2³² inputs, float64 by a search.
 
     python benchmarks/verify_activations.py             all of it, about 40 minutes of one core, on all of them
     python benchmarks/verify_activations.py log erf     these functions alone
@@ -42,6 +42,10 @@ from kdpinn_edge.program.ir import Map, Program, Var
 Array = NDArray[Any]
 DOCUMENT = Path(__file__).parent.parent / "docs" / "numerics.md"
 BLOCK = 1 << 16  # what a second-level cache holds
+PART_BITS = 46
+"""The lowest bits of a float64 that differ within a part of a binade."""
+N_WORST = 64
+"""The search draws from so many parts."""
 WIDER = {"float32": np.float64, "float64": np.longdouble}
 FASTER: dict[str, Callable[[Array], Array]] = {"erf": scipy.special.erf}
 """The function in float64, where SciPy's takes a tenth of the time of the formula that also holds in long double."""
@@ -80,20 +84,40 @@ def compiled(fn: str, precision: Any, profile: str, folder: Path) -> Callable[[A
     return call
 
 
-def inputs(precision: str, stride: int, samples: int) -> Iterator[Array]:
-    """Every `stride`-th float32 there is; or float64 values, and specials: one third with the binades of [2^-70, 2^10]
-    drawn equally, two thirds with those of [2^-4, 2^7], where the largest errors are.
+def numbers(stride: int) -> Iterator[Array]:
+    """Every `stride`-th float32 there is."""
+    for start in range(0, 1 << 32, BLOCK * stride):
+        codes = np.arange(start, min(start + BLOCK * stride, 1 << 32), stride, dtype=np.uint64)
+        yield codes.astype(np.uint32).view(np.float32)
+
+
+class Search:
+    """Values of float64, and specials, that are drawn where errors are the largest.
+
+    Of the first half, one third has the binades of [2^-70, 2^10] drawn equally, two thirds those of [2^-4, 2^7]. The
+    rest comes from those of the 64 parts of each binade in which the largest errors were seen so far.
     """
-    if precision == "float32":
-        for start in range(0, 1 << 32, BLOCK * stride):
-            codes = np.arange(start, min(start + BLOCK * stride, 1 << 32), stride, dtype=np.uint64)
-            yield codes.astype(np.uint32).view(np.float32)
-        return
-    rng = np.random.default_rng(0)
-    yield np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 5e-324, -5e-324, 1.7e308, -1.7e308])
-    for block in range(0, samples, BLOCK):
-        exponent = rng.integers(-70, 11, BLOCK) if block // BLOCK % 3 == 0 else rng.integers(-4, 8, BLOCK)
-        yield np.ldexp(rng.uniform(0.5, 1, BLOCK) * rng.choice([-1.0, 1.0], BLOCK), exponent)
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self._seen = np.zeros(1 << (64 - PART_BITS))
+
+    def __iter__(self) -> Iterator[Array]:
+        rng = np.random.default_rng(0)
+        yield np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 5e-324, -5e-324, 1.7e308, -1.7e308])
+        for block in range(0, self._samples, BLOCK):
+            parts = np.argpartition(self._seen, -N_WORST)[-N_WORST:]
+            parts = parts[self._seen[parts] > 0]
+            if 2 * block < self._samples or not len(parts):
+                exponent = rng.integers(-70, 11, BLOCK) if block // BLOCK % 3 == 0 else rng.integers(-4, 8, BLOCK)
+                yield np.ldexp(rng.uniform(0.5, 1, BLOCK) * rng.choice([-1.0, 1.0], BLOCK), exponent)
+            else:
+                places = rng.integers(1 << PART_BITS, size=BLOCK)
+                yield (rng.choice(parts, BLOCK) << PART_BITS | places).view(np.float64)
+
+    def tell(self, x: Array, ulp: Array) -> None:
+        """Say how large the errors were at the values x."""
+        np.maximum.at(self._seen, (x.view(np.uint64) >> PART_BITS).astype(np.int64), ulp)
 
 
 def measure(fn: str, precision: Any, profile: str, folder: Path, stride: int, samples: int) -> tuple[str, bool]:
@@ -102,7 +126,8 @@ def measure(fn: str, precision: Any, profile: str, folder: Path, stride: int, sa
     call = compiled(fn, precision, profile, folder)
     worst, worst_at, count, sound = 0.0, math.nan, 0, True
     reference = FASTER.get(fn, function.exact) if precision == "float32" else function.exact
-    for x in inputs(precision, stride, samples):
+    search = Search(samples)
+    for x in numbers(stride) if precision == "float32" else search:
         y = call(x)
         count += x.size
         with np.errstate(all="ignore"):
@@ -121,6 +146,8 @@ def measure(fn: str, precision: Any, profile: str, folder: Path, stride: int, sa
         )
         if function.symmetry == "odd":
             sound &= bool((call(-x)[number] == -y[number]).all())
+        if precision == "float64":
+            search.tell(x[finite], ulp.astype(float))
         if ulp.size and ulp.max() > worst:
             worst, worst_at = float(ulp.max()), float(x[finite][int(ulp.argmax())])
     reach = "all" if math.isinf(function.reach) else f"\\|x\\| ≤ {function.reach:g}"

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, process_time, sleep
 
 from kdpinn_edge.comparison.backend import Array, Case, CFunction, Prepared
 from kdpinn_edge.runtime import load
@@ -41,6 +41,12 @@ def cannot(case: Case, threads: int | None) -> Prepared:
 def never_loads(case: Case, threads: int | None) -> Prepared:
     sleep(600)
     raise RuntimeError("it woke up")
+
+
+def computes_while_loading(case: Case, threads: int | None) -> Prepared:
+    while process_time() < 1.6:
+        pass
+    return numpy_program(case, threads)
 
 
 def slow(case: Case, threads: int | None) -> Prepared:

@@ -30,9 +30,10 @@ from rich.console import Console
 from safetensors.torch import load
 
 from kdpinn_edge import zoo
-from kdpinn_edge.bundle.manifest import read_manifest
+from kdpinn_edge.bundle.manifest import MANIFEST_FILE, SIGNATURE_FILE, read_manifest
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA
 from kdpinn_edge.bundle.read import Bundle, open_bundle
+from kdpinn_edge.bundle.signature import check_signature, fingerprint
 from kdpinn_edge.certificates.certificate import (
     Certificate,
     Claim,
@@ -43,10 +44,12 @@ from kdpinn_edge.certificates.certificate import (
     write_certificate,
 )
 from kdpinn_edge.comparison.device import _read as read_device
-from kdpinn_edge.comparison.record import read_record, write_record
+from kdpinn_edge.comparison.record import Cell, read_record, write_record
 from kdpinn_edge.comparison.report import html
 from kdpinn_edge.comparison.statistics import summary
 from kdpinn_edge.comparison.text_tables import print_record
+from kdpinn_edge.equation.condition import Condition
+from kdpinn_edge.equation.measurements import measurements
 from kdpinn_edge.export.artifacts.gates import check_artifact
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.onnx_model import from_onnx
@@ -160,6 +163,7 @@ def _bundle(folder: Path) -> Targets:
             lambda data, found: plain(asdict(found)) == _loads(data),
         ),
     )
+    yield from _signatures(bundle, folder)
     path = bundle / "model.onnx"
     original = from_onnx(path.read_bytes())
     graph = onnx.load_model_from_string(path.read_bytes()).graph.SerializeToString(deterministic=True)
@@ -178,6 +182,30 @@ def _bundle(folder: Path) -> Targets:
             same,
         ),
     )
+
+
+def _signatures(bundle: Path, folder: Path) -> Targets:
+    """A signature of a manifest, and the key that has made it."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    private, public, text = Ed25519PrivateKey.generate(), folder / "public.pem", (bundle / MANIFEST_FILE).read_bytes()
+    signed = folder / SIGNATURE_FILE
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    signature = private.sign(text)
+
+    def target(path: Path, data: bytes, meaning: Callable[[bytes, Any], bool]) -> Target:
+        def read() -> str:
+            for each, whole in ((public, pem), (signed, signature)):
+                if each != path:
+                    each.write_bytes(whole)
+            return check_signature(text, folder, public)
+
+        return Target(path, data, mutations.mutated_bytes, read, meaning)
+
+    yield "signature", target(signed, signature, _unchanged(signature))
+    own = fingerprint(private.public_key())
+    yield "public key", target(public, pem, lambda data, found: found == own)
 
 
 def _library(folder: Path, machine: str) -> Target:
@@ -272,6 +300,29 @@ def _programs(folder: Path) -> Targets:
         "samples",
         Target(file, samples.getvalue(), mutations.mutated_arrays, lambda: read_samples(file, 2, 1), all_there),
     )
+    table = folder / "sensors.csv"
+    rows = "".join(f"{a!r},note {i},{b!r},{a * b!r}\n" for i, (a, b) in enumerate(x.tolist()))
+    yield (
+        "measurements",
+        Target(
+            table,
+            f"x,note,t,u\n{rows}".encode(),
+            mutations.mutated_table,
+            lambda: measurements(table, ("x", "t"), ("u",)),
+            numbers_there,
+        ),
+    )
+
+
+def numbers_there(data: bytes, found: Condition) -> bool:
+    """Whether a condition has the numbers of a CSV file, which is split here at commas alone."""
+    if b'"' in data or b"\r" in data:
+        return True
+    head, *rows = [[cell.strip() for cell in line.split(",")] for line in data.decode("utf-8-sig").split("\n")]
+    rows = [row for row in rows if row != [""]] if rows[-1] == [""] else rows
+    stated = [[row[head.index(name)] for name in ("x", "t", "u")] for row in rows]
+    kept = np.column_stack([found.at, *found.data.values()]).tolist()
+    return kept == [[float(text.encode("ascii")) for text in row] for row in stated] and "_" not in str(stated)
 
 
 def _arrays(data: bytes) -> tuple[Any, dict[str, bytes]]:
@@ -523,7 +574,7 @@ def mutated_database(path: Path, rng: Random, data: bytes) -> bytes:
 def _records(folder: Path) -> Targets:
     """Records of comparisons, and what devices print."""
     record, path = example_record(), folder / "record.json"
-    small = replace(record, cells=tuple(replace(cell, blocks=cell.blocks[:3]) for cell in record.cells[:10]))
+    small = replace(record, cells=tuple(map(_shorter, record.cells[:10])))
     small = replace(small, baselines=tuple(replace(each, cells=()) for each in small.baselines))
     write_record(small, path)
 
@@ -579,6 +630,12 @@ def _records(folder: Path) -> Targets:
     )
 
 
+def _shorter(cell: Cell) -> Cell:
+    """The cell with a few numbers of its first block."""
+    few = {name: getattr(cell.blocks[0], name)[:3] for name in ("samples_ns", "pairs_ns", "on_core_ns")}
+    return replace(cell, blocks=(replace(cell.blocks[0], **few),))
+
+
 MAKERS: dict[str, Callable[[Path], Targets]] = {
     "bundle": _bundle,
     "programs": _programs,
@@ -601,9 +658,11 @@ WEIGHTS: dict[str, dict[str, int]] = {
         "library, wasm": 60,
         "library, to load": 60,
         "certificate": 100,
+        "signature": 100,
+        "public key": 100,
         "onnx of a bundle": 60,
     },
-    "programs": {"program": 20, "samples": 40},
+    "programs": {"program": 20, "samples": 40, "measurements": 100},
     "networks": {"weights": 60, "state dict": 100, "mdlus": 80, "pt2": 5, "onnx of others": 15},
     "runs": {"config": 150, "metrics": 200, "run record": 150, "checkpoint": 150, "run": 200},
     "studies": {"plan": 150, "accuracy": 300},

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 from fuzz_targets import Target
 
@@ -25,6 +26,13 @@ MOST_BYTES = 256 << 20
 PER_READING = 500
 """Mutations between two readings of the memory that was used at most."""
 REFUSED, ACCEPTED, CHANGED, TRACEBACK, HANG, MEMORY = "refused", "accepted", "changed", "traceback", "hang", "memory"
+
+
+def folder_in_memory() -> TemporaryDirectory[str]:
+    """A folder for the files that are read, without a disk where the system has such: writing would take most of the
+    time."""
+    memory = Path("/dev/shm")  # noqa: S108 (a folder of its own is made in it)
+    return TemporaryDirectory(prefix="kdpinn_edge_fuzz_", dir=memory if memory.is_dir() else None)
 
 
 class Hang(BaseException):

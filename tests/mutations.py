@@ -131,6 +131,37 @@ def _places(document: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(document[key])
 
 
+CELLS = (
+    "",
+    "nan",
+    "-inf",
+    "1e999",
+    "0x10",
+    "1_000",
+    "\u0663",
+    "\u22121",
+    "1,5",
+    '"',
+    '"1"',
+    '""1',
+    "'1'",
+    "1" * 200_000,
+    "u",
+    "\0",
+)
+"""Texts that are put in place of one between two commas."""
+
+
+def mutated_table(rng: Random, data: bytes) -> bytes:
+    """A CSV file, its bytes mutated, or one to three of its cells."""
+    if rng.random() < 0.4:
+        return mutated_bytes(rng, data)
+    cells = data.split(b",")
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        cells[rng.randrange(len(cells))] = rng.choice(CELLS).encode()
+    return b",".join(cells)
+
+
 def mutated_lines(rng: Random, data: bytes) -> bytes:
     """Lines of JSON, one of them mutated."""
     if rng.random() < 0.3:

@@ -18,9 +18,21 @@ import onnx
 import psutil
 import pytest
 from artifacts import Artifacts
-from entrants import cannot, dies, leaves_files, library_loop, never_loads, numpy_program, slow, wrong, wrong_for_many
+from entrants import (
+    cannot,
+    computes_while_loading,
+    dies,
+    leaves_files,
+    library_loop,
+    never_loads,
+    numpy_program,
+    slow,
+    wrong,
+    wrong_for_many,
+)
 from strategies import mlp
 
+from kdpinn_edge.comparison import session
 from kdpinn_edge.comparison.backend import Backend, Case, Prepared
 from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.background import background
@@ -90,6 +102,18 @@ def test_every_row_of_those_that_got_in_is_measured(record: Record) -> None:
         assert len(entry.starts) == 2
         assert all(min(s.process_ns, s.load_ns, s.first_call_ns, s.resident_bytes) > 0 for s in entry.starts)
         assert len(entry.cpus) == min(2, len(os.sched_getaffinity(0)))
+
+
+def test_a_backend_that_is_dear_to_load_keeps_its_process(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All turns of both generations are taken, those of the dear one in one process."""
+    monkeypatch.setattr(session, "LOAD_ALL_S", 10.0)  # a guess from which the run plans its whole budget
+    takes_long = BackendConfig("takes_long", backend(computes_while_loading), bundle)
+    protocol = replace(TINY, processes=2, budget_s=20.0)
+    found = measure([*configs(bundle, numpy_program), takes_long], protocol, name="net")
+    processes = {cell.entry: {block.process for block in cell.blocks} for cell in found.cells}
+    assert processes == {"numpy_program": {0, 1}, "takes_long": {0}}
+    assert {len(cell.blocks) for cell in found.cells} == {2 * CLOSED_TURNS}
+    assert {entry.name: len(entry.starts) for entry in found.entries} == {"numpy_program": 2, "takes_long": 1}
 
 
 def test_the_instruments_are_measured_by_the_same_protocol(record: Record) -> None:

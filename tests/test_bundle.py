@@ -470,11 +470,21 @@ def test_a_weight_that_float32_cannot_hold(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_target_is_compiled(tmp_path: Path) -> None:
+COMPILED = TARGETS.keys() - {"fmu"}
+"""All targets but that of tests/test_fmu.py."""
+
+
+@pytest.mark.parametrize("name", sorted(COMPILED))
+def test_every_target_is_compiled(name: str, artifacts: Artifacts) -> None:
+    assert read_manifest(artifacts.small(name)).target.name == name
+
+
+@pytest.mark.parametrize("name", sorted({TARGETS[name].artifact: name for name in COMPILED}.values()))
+def test_a_model_without_a_parameter_is_exported(name: str, tmp_path: Path) -> None:
+    """For a target of each kind of artifact."""
     x, u = Var("x", 1), Var("u", 1)
     program = Program("least", (x,), (u,), (Map(u, x, "tanh"),))
-    for name in TARGETS.keys() - {"fmu"}:  # which tests/test_fmu.py exports
-        assert export_bundle(program, tmp_path / name, name="net", target=name).target.name == name
+    assert export_bundle(program, tmp_path / "net", name="net", target=name).target.name == name
 
 
 def test_half_storage_computes_in_float32(tmp_path: Path) -> None:

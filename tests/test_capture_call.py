@@ -322,6 +322,7 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "compiled": lambda: torch.compile(NET),
     "compiled within": lambda: nn.Sequential(torch.compile(NET)),
     "compiled function": lambda: torch.compile(lambda x: NET(x)),
+    "compiled when it is called": lambda: lambda x: torch.compile(NET)(x),
     "average": lambda: torch.optim.swa_utils.AveragedModel(NET),
     "exported": lambda: exported(None),
     "exported, its module": lambda: exported(None).module(),
@@ -340,6 +341,15 @@ WRAPPED: dict[str, Callable[[], Any]] = {
     "keys": Keyed,
     "one key": OneKey,
 }
+
+
+def test_a_capture_does_not_load_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes seconds; what the model compiles meanwhile is called as it is."""
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    is_net(lambda x: torch.compile(NET)(x))
+    is_net(lambda x: torch.compile(mode="reduce-overhead")(lambda z: NET(z))(x))
+    assert "torch._dynamo" not in sys.modules
+    assert torch.compile.__module__ == "torch"
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

@@ -385,6 +385,9 @@ def test_problems_that_are_refused(fields: dict[str, Any], message: str, tmp_pat
         ("t,u\n0,1\n1,two\n", "line 3: '1,two' has no number for each of t, u; expected: 2 columns of numbers"),
         ("t,u\n0,1\n1\n", "line 3: '1' has no number"),
         ("t,u\n0,nan\n", "line 2: '0,nan' is not finite; expected: finite numbers"),
+        ("t,u\n0,1_5\n", "line 2: '0,1_5' has no number"),
+        ('note,t,u\na,0,1\n"b,1,2\nc,2,3\n', "is no CSV file (unexpected end of data); expected: quotes in pairs"),
+        ('t,u\n0,"' + "1" * 200_000, "is no CSV file (field larger than field limit (131072))"),
     ],
 )
 def test_files_of_measurements_that_are_refused(text: str, message: str, tmp_path: Path) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fuzz_targets import MAKERS, WEIGHTS, targets
-from fuzzing import ACCEPTED, REFUSED, fuzzed
+from fuzzing import ACCEPTED, REFUSED, folder_in_memory, fuzzed
 from scripts import script
 
 PER_WEIGHT, MOST = 3, 100
 """Mutations of the slowest reader, and of the fastest."""
 
 
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    with folder_in_memory() as name:
+        yield Path(name)
+
+
 @pytest.mark.parametrize("which", MAKERS)
-def test_no_reader_is_misled(which: str, tmp_path: Path) -> None:
-    found = targets(tmp_path, which)
+def test_no_reader_is_misled(which: str, in_memory: Path) -> None:
+    found = targets(in_memory, which)
     assert found.keys() == WEIGHTS[which].keys()
     for name, target in found.items():
         target.path.write_bytes(target.data)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from artifacts import BOX, SMALL, Artifacts
 from conftest import Need
-from nets import with_jet
-from strategies import mlp, points
+from strategies import points
 
-from kdpinn_edge.bundle.manifest import Input, read_manifest
+from kdpinn_edge.bundle.manifest import FunctionName, read_manifest
+from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.export.artifacts.c_files import filled_template
 from kdpinn_edge.export.artifacts.device_bench import MEMORY
-from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import target
 from kdpinn_edge.numerics.reference import NumpyProgram
-from kdpinn_edge.program.ir import columns
+from kdpinn_edge.program.ir import Program
 
 FPU = {
     "cortex-m0plus": "-mfpu=auto",
@@ -29,7 +28,7 @@ FPU = {
     "cortex-m7": "-mfpu=fpv5-d16",
     "cortex-m33": "-mfpu=fpv5-sp-d16",
 }
-FUNCTIONS = with_jet(mlp(2, 9, 2, 1))
+FUNCTIONS: dict[FunctionName, Program] = {"eval": SMALL, "jet": derivatives(SMALL, ["u", "u_x0"])}
 SEMIHOSTING = ("-display", "none", "-semihosting-config", "enable=on,target=native")
 START = """
 #include <stdint.h>
@@ -95,10 +94,8 @@ int main(void)
 def built(gcc: str, bundle: Path, name: str, text: str, folder: Path, float_abi: str) -> Path:
     """The program `text`, linked with the bundle for a Cortex-M out of reset."""
     chosen = target(name)
-    inputs = tuple(Input(column, -1.0, 1.0) for column in columns(FUNCTIONS["eval"].inputs))
-    layout = filled_template(
-        "bench_bare_metal.ld", Interface("net", "float32", chosen, inputs, FUNCTIONS), asdict(MEMORY[name])
-    )
+    interface = Interface("net", "float32", chosen, BOX, FUNCTIONS)
+    layout = filled_template("bench_bare_metal.ld", interface, asdict(MEMORY[name]))
     source, script, program = folder / "main.c", folder / "main.ld", folder / f"{float_abi}.elf"
     source.write_text(START + text)
     script.write_bytes(layout)
@@ -115,16 +112,13 @@ def built(gcc: str, bundle: Path, name: str, text: str, folder: Path, float_abi:
     return program
 
 
-def export(folder: Path, name: str, derivatives: Sequence[str] = ()) -> Path:
-    export_bundle(FUNCTIONS["eval"], folder, name="net", target=name, derivatives=derivatives)
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FPU)
-def test_every_convention_for_floats_links_and_has_the_bits(name: str, tmp_path: Path, need: Need) -> None:
+def test_every_convention_for_floats_links_and_has_the_bits(
+    name: str, artifacts: Artifacts, tmp_path: Path, need: Need
+) -> None:
     gcc, emulator = need("arm-none-eabi-gcc"), need("qemu-system-arm")
-    bundle = export(tmp_path / "bundle", name, columns(FUNCTIONS["jet"].outputs))
+    bundle = artifacts.small(name)
     profile = read_manifest(bundle).profile
     x = points(FUNCTIONS["eval"], 5).astype(np.float32)
     bits = ", ".join(f"{number}u" for number in x.view(np.uint32).flat)
@@ -142,11 +136,13 @@ def test_every_convention_for_floats_links_and_has_the_bits(name: str, tmp_path:
         assert done.stdout == expected
 
 
-def test_a_program_that_calls_eval_alone_pays_for_nothing_else(tmp_path: Path, need: Need) -> None:
+def test_a_program_that_calls_eval_alone_pays_for_nothing_else(
+    artifacts: Artifacts, tmp_path: Path, need: Need
+) -> None:
     gcc, size = need("arm-none-eabi-gcc"), need("arm-none-eabi-size")
     sizes = set()
-    for kind, derivatives in (("alone", ()), ("both", columns(FUNCTIONS["jet"].outputs))):
-        bundle = export(tmp_path / kind, "cortex-m4", derivatives)
+    alone = artifacts.bundle(SMALL, name="net", target="cortex-m4", inputs=BOX)
+    for bundle in (alone, artifacts.small("cortex-m4")):
         program = built(gcc, bundle, "cortex-m4", EVAL_ALONE, tmp_path, "hard")
         done = subprocess.run([size, program], capture_output=True, text=True, check=True)
         sizes.add(tuple(done.stdout.splitlines()[1].split()[:3]))

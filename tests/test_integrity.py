@@ -108,6 +108,20 @@ def test_an_archive_covers_the_weights_and_the_box(artifacts: Artifacts) -> None
     assert sorted(size for _, size in covered(image)) == sorted(expected)
 
 
+def test_a_flipped_bit_is_seen_in_a_program_that_links_an_archive(
+    artifacts: Artifacts, tmp_path: Path, need: Need
+) -> None:
+    """In the weights, wherever the linker of the program puts them."""
+    archive, library = artifacts.small("native") / "libnet.a", tmp_path / "libown.so"
+    source = b"int net_integrity(void); int intact(void) { return net_integrity(); }"
+    command = [need("cc"), "-shared", "-fPIC", "-x", "c", "-", "-x", "none", str(archive), "-o", str(library)]
+    subprocess.run(command, input=source, check=True)
+    image = library.read_bytes()
+    assert ctypes.CDLL(str(library)).intact() == 0
+    (changed := tmp_path / "changed.so").write_bytes(flipped(image, image.index(weights("float32")), 3))
+    assert ctypes.CDLL(str(changed)).intact() == 1
+
+
 def test_a_flipped_bit_is_seen_in_webassembly(artifacts: Artifacts, need: Need) -> None:
     """In memory, where anybody can write; code cannot be read."""
     wasm = artifact(artifacts, "wasm")

@@ -12,6 +12,7 @@ import pytest
 from function_cases import FUNCTION_CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripts import script
 
 from kdpinn_edge.functions import FUNCTIONS, computations, functions
 from kdpinn_edge.functions.hyperbolic import tanh_fast
@@ -209,3 +210,16 @@ def test_multiples_in_argument_reduction_are_exact(
 def test_canonical_nan() -> None:
     strange = np.array([0xFFC12345, 0x7F800001, 0x3F800000], np.uint32).view(np.float32)
     assert lanes.canonical(strange).view(np.uint32).tolist() == [0x7FC00000, 0x7FC00000, 0x3F800000]
+
+
+def test_the_search_for_errors_draws_where_they_are_the_largest() -> None:
+    benchmark = script("benchmarks/verify_activations.py")
+    search, drawn = benchmark.Search(4 * benchmark.BLOCK), []
+    for x in search:
+        known = x[np.isfinite(x)]
+        search.tell(known, np.where(np.abs(known + 3.01) < 0.01, 1.0, 0.0))
+        drawn.append(x)
+    first, last = drawn[1], drawn[-1]
+    assert first.min() < -1000
+    assert first.max() > 1000
+    assert -3.04 < last.min() <= last.max() <= -3

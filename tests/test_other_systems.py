@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from artifacts import Artifacts
 from strategies import mlp
+from typer.testing import CliRunner
 
 from kdpinn_edge.bundle.manifest import Input, read_manifest
+from kdpinn_edge.cli import app
 from kdpinn_edge.comparison.stage import bench
 from kdpinn_edge.errors import BenchError
 from kdpinn_edge.extras import COMMANDS
@@ -76,7 +78,7 @@ except EngineError as error:
 print(other.path.parent)
 """
 
-EVERY_HELP = """
+EVERY_ONE = """
 import sys
 from kdpinn_edge.__main__ import main
 for arguments in sys.argv[1:]:
@@ -85,6 +87,7 @@ for arguments in sys.argv[1:]:
         main()
     except SystemExit as exit:
         assert exit.code in (None, 0), (arguments, exit.code)
+    print("next", flush=True)
 """
 
 
@@ -125,17 +128,13 @@ def test_a_comparison_needs_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["cp1252", "ascii"],
 )
 def test_a_console_that_is_not_utf_8_is_printed_on(console: dict[str, str]) -> None:
-    said = [f"{command} --help" for command in COMMANDS]
-    arguments = [*said, "problems", "targets", "info burgers"]
+    arguments = ["problems --json", "problems", "targets", "info burgers", *(f"{name} --help" for name in COMMANDS)]
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONIOENCODING", "LANG", "LC_ALL")}
-    done = subprocess.run(
-        [sys.executable, "-c", EVERY_HELP, *arguments], env={**environment, **console}, capture_output=True, check=False
-    )
+    command = [sys.executable, "-c", EVERY_ONE, *arguments]
+    done = subprocess.run(command, env={**environment, **console}, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     assert b"cortex-m0plus" in done.stdout
-    command = [sys.executable, "-m", "kdpinn_edge", "problems", "--json"]
-    plain = subprocess.run(command, env={**environment, **console}, capture_output=True, check=True).stdout
-    usual = subprocess.run(command, env={**environment, "PYTHONUTF8": "1"}, capture_output=True, check=True).stdout
+    plain, usual = done.stdout.split(b"next\n")[0], CliRunner().invoke(app, ["problems", "--json"]).stdout_bytes
     assert plain.isascii()
     assert not usual.isascii()
     assert json.loads(plain) == json.loads(usual)

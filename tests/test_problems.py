@@ -22,8 +22,7 @@ from kdpinn_edge.equation.arithmetic import MATH
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Problem, kdv, names, problem, schroedinger
 from kdpinn_edge.problems._etdrk4 import Table, marched
-from kdpinn_edge.problems._special import erf, inverse_root
-from kdpinn_edge.problems.allen_cahn import MODES, START, STEPS, interpolated
+from kdpinn_edge.problems.allen_cahn import MODES, STEPS, erf, interpolated
 from kdpinn_edge.problems.black_scholes import RATE, SIGMA, STRIKE
 from kdpinn_edge.problems.burgers import NODES, NU, cole_hopf
 
@@ -221,22 +220,6 @@ def test_allen_cahn_starts_as_it_should() -> None:
     difference = np.abs(ansatz - expected)
     assert difference.max() < 7.2e-5
     assert difference[np.abs(x) < 0.999].max() < 1e-5
-
-
-def test_an_inverse_root_of_exponentials() -> None:
-    t = np.concatenate([[0.0], np.logspace(-8, 0, 1000)])
-    for start in (1e-6, START, 1e-2):
-        exact = np.sqrt(t + start)
-        assert np.abs(inverse_root(np, t, start) * exact - 1).max() < 1e-15
-        rounded = t.astype(np.float32)
-        exact = np.sqrt(rounded.astype(np.float64) + start)
-        assert np.abs(inverse_root(np, rounded, start) * exact - 1).max() < 1e-6
-
-
-@pytest.mark.parametrize("start", [1e-6, START])
-def test_an_inverse_root_does_not_underflow(start: float) -> None:
-    with np.errstate(under="raise"):
-        inverse_root(np, np.logspace(-8, 0, 1000, dtype=np.float32), start)
 
 
 def test_an_error_function_of_tanh() -> None:

@@ -34,6 +34,7 @@ from kdpinn_edge.training import load_pinn
 from kdpinn_edge.training.config import TrainConfig
 from kdpinn_edge.training.run_folder import read_metrics, record_of, run_config
 from kdpinn_edge.training.samples import is_samples_file, read_samples
+from kdpinn_edge.training.trained_for import trained_for
 
 Read = Callable[[Path], object]
 
@@ -240,7 +241,7 @@ def weights(path: Path, tensors: dict[str, torch.Tensor], **metadata: str) -> Pa
 
 def test_a_small_file_makes_no_large_network(tmp_path: Path) -> None:
     layers = {f"layers.{i}.weight": torch.zeros(100_000, 1, dtype=torch.float64) for i in range(3)}
-    path = weights(tmp_path / "m.safetensors", layers, problem="heat")
+    path = weights(tmp_path / "m.safetensors", layers, problem="heat", trained_for=trained_for(problem("heat")).text())
     with pytest.raises(TrainError, match=r"layers.1.weight has 1 columns; expected: 100000"):
         load_pinn(path)
 

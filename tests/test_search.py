@@ -23,14 +23,15 @@ from typer.testing import CliRunner
 
 from kdpinn_edge import cli
 from kdpinn_edge.bundle.manifest import Grade, Storage, read_manifest
-from kdpinn_edge.errors import SearchError
+from kdpinn_edge.errors import ProgramError, SearchError
 from kdpinn_edge.importers.lesson import find_lesson
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.numerics.lanes import is_fast
+from kdpinn_edge.problems import problem
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.runtime import load
 from kdpinn_edge.studies.search import Found, Goal, Task, finish, search, trial
-from kdpinn_edge.studies.search.candidate import Candidate, Cost, predicted, smallest
+from kdpinn_edge.studies.search.candidate import Candidate, Cost, check_arithmetic, predicted, smallest
 from kdpinn_edge.studies.search.costs import Costs
 from kdpinn_edge.studies.search.goal import unbeaten
 from kdpinn_edge.studies.search.storage import open_study
@@ -104,7 +105,6 @@ def test_what_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
         (["abacus"], "no model is called 'abacus'"),
         (["wave", "--teacher", "nobody"], "no model is called 'nobody'"),
         (["heat", "--target", "toaster"], "target 'toaster' is unknown"),
-        (["allen_cahn", "--arithmetic", "int16"], "which no word of fixed point holds"),
         (["heat", "--target", "cortex-m7"], "a budget of time for cortex-m7, which does not run on this machine"),
         (["heat", "--max-flash", "32q"], "'32q' is not a size"),
         (["heat", "--max-instructions", "0"], "--max-instructions"),
@@ -114,6 +114,15 @@ def test_what_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
         assert result.exit_code == 2
         assert message in " ".join(result.stderr.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_problem_without_words_is_refused_before_anything_is_trained() -> None:
+    heat = problem("heat")
+    above = replace(heat, ansatz=lambda m, columns, net: (m.log(net * net + 1.0),))
+    with pytest.raises(ProgramError, match="log has no form in fixed point"):
+        check_arithmetic(above, "cortex-m0plus", "int16")
+    check_arithmetic(above, "cortex-m0plus", "float")
+    check_arithmetic(heat, "cortex-m0plus", "int16")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,17 @@ from kdpinn_edge.errors import StudyError
 from kdpinn_edge.importers.model import Model, find_model
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.studies.study import METHODS, MethodRow, Plan, StudyCell, make_plan, read_plan, study, verdicts
+from kdpinn_edge.studies.study import (
+    METHODS,
+    MethodRow,
+    Plan,
+    StudyCell,
+    latency,
+    make_plan,
+    read_plan,
+    study,
+    verdicts,
+)
 from kdpinn_edge.studies.study.baselines import baseline, closed_form, reference, tables
 from kdpinn_edge.studies.study.latency import NetLatency
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_slopes
@@ -76,6 +86,12 @@ def folder(plan: Plan, artifacts: Artifacts) -> Path:
         assert {progress.name for progress in seen} == {None, SCRATCH.name, VALUES.name}
 
     return artifacts.made("study", make, plan)
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns of the latencies that are over soon."""
+    monkeypatch.setattr(latency, "TURN_SECONDS", 0.002)
 
 
 # The plan
@@ -337,6 +353,7 @@ def test_without_a_reference_residuals_are_shown_and_called_so(plan: Plan, folde
     assert "residual" in found.plot().axes[0].get_ylabel()
 
 
+@pytest.mark.usefixtures("brief")
 def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> None:
     found = report(plan, folder)
     page, figure = tmp_path / "study.md", tmp_path / "study.png"
@@ -363,16 +380,18 @@ def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief")
 @pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.proof)])
 def test_the_command_makes_a_study_and_goes_on_with_it(times: int, tmp_path: Path) -> None:
-    options = ["--size", "3", "--method", "values", "--seeds", "1", "--seconds", "2", "--out", str(tmp_path / "study")]
+    planned = "--teacher heat_small --size 3 --method values --seeds 1 --seconds 2"
+    options = [*planned.split(), "--out", str(tmp_path / "study")]
     page = ["--page", str(tmp_path / "page.md"), "--json"]
     for _ in range(times):
         result = CliRunner().invoke(cli.app, ["study", "heat", *options, *page])
         assert result.exit_code == 0, result.output
         (found,) = json.loads(result.stdout)["rows"]
         assert (found["method"], found["hidden"], found["seeds"]) == ("values", [3], 1)
-    assert f"`kdpinn-edge study heat {' '.join(options[:8])}`" in (tmp_path / "page.md").read_text()
+    assert f"`kdpinn-edge study heat {planned}`" in (tmp_path / "page.md").read_text()
     refused = CliRunner().invoke(cli.app, ["study", "heat", *options, "--size", "3x3"])
     assert refused.exit_code == 2
     assert "'3x3'; expected: sizes of layers" in " ".join(refused.stderr.replace("│", "").split())

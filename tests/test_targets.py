@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from artifacts import BOX, SMALL, Artifacts
 from compiled import Functions, kernel
 from conftest import Need
 from nets import NETS, with_jet
@@ -207,11 +208,11 @@ def test_export_without_any_compiler(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["aarch64", "cortex-m7", "wasm", "windows-x86-64", "macos-arm64"])
-def test_equal_bytes_from_two_folders(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    contents = []
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        monkeypatch.chdir(tmp_path / folder)
-        export_bundle(mlp(2, 8, 2, 1), "net", name="net", target=name)
-        contents.append({path.name: path.read_bytes() for path in Path("net").iterdir()})
+def test_equal_bytes_from_two_folders(
+    name: str, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = artifacts.small(name)
+    monkeypatch.chdir(tmp_path)
+    export_bundle(SMALL, "net", name="net", target=name, inputs=BOX, derivatives=["u", "u_x0"])
+    contents = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (there, Path("net"))]
     assert contents[0] == contents[1]

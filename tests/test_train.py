@@ -60,9 +60,12 @@ from kdpinn_edge.training.progress_bar import live
 from kdpinn_edge.training.sampling import draw
 from kdpinn_edge.training.solution_errors import ReferencePoints
 from kdpinn_edge.training.teacher import ProgramTeacher
+from kdpinn_edge.training.trained_for import trained_for
 from kdpinn_edge.training.weights import write_weights
 
 BURGERS = problem("burgers")
+STATED = {"problem": "burgers", "trained_for": trained_for(BURGERS).text()}
+"""What weights of BURGERS say of themselves."""
 TEACHER = "burgers_teacher"
 STUDENT = "burgers_student"
 TINY = TrainConfig(
@@ -641,26 +644,25 @@ def test_a_pickle_is_refused_unread(tmp_path: Path, name: str, protocol: int) ->
             return Path.touch, (Path(tmp_path / "boom"),)  # type: ignore[return-value]
 
     (tmp_path / name).write_bytes(pickle.dumps(Bomb(), protocol))
-    with pytest.raises(TrainError, match="not a safetensors file" if protocol == 0 else r"pickle.*save_file"):
+    with pytest.raises(TrainError, match="not a safetensors file" if protocol == 0 else r"pickle.*write_weights"):
         load_pinn(tmp_path / name)
     assert not (tmp_path / "boom").exists()
 
 
 def test_weights_whose_header_starts_like_a_pickle_are_read(tmp_path: Path) -> None:
-    """A safetensors file starts with the length of its header: bytes 80 02 where that is 640, as the pickles' are."""
+    """A safetensors file starts with the length of its header: bytes 80 05 where that is 1,408, as the pickles' are."""
     net, path = Pinn(BURGERS, (4, 4)), tmp_path / "net.safetensors"
-    for padding in range(640):
-        metadata = {"problem": "burgers", "note": " " * padding}
-        safetensors.torch.save_file(net.state_dict(), path, metadata=metadata)
-        if path.read_bytes().startswith(b"\x80\x02"):
+    for padding in range(1408):
+        safetensors.torch.save_file(net.state_dict(), path, metadata=STATED | {"note": " " * padding})
+        if path.read_bytes().startswith(b"\x80\x05"):
             break
-    assert path.read_bytes().startswith(b"\x80\x02")
+    assert path.read_bytes().startswith(b"\x80\x05")
     assert same_weights(load_pinn(path), net)
 
 
 def test_a_torch_archive_is_refused(tmp_path: Path) -> None:
     torch.save(Pinn(BURGERS, (3,)).state_dict(), tmp_path / "net.pth")
-    with pytest.raises(TrainError, match=r"pickle.*safetensors\.torch\.save_file"):
+    with pytest.raises(TrainError, match=r"pickle.*torch\.load\(path, weights_only=True\).*write_weights"):
         load_pinn(tmp_path / "net.pth")
     with pytest.raises(ProgramError, match=r"holds weights and not what happens between.*--source-activation"):
         distill("burgers", tmp_path / "run", TINY_DISTILL, teacher=tmp_path / "net.pth")
@@ -697,9 +699,7 @@ def test_tensors_of_another_network_are_named(
 ) -> None:
     tensors = safetensors.torch.load_file(teacher_run / "model.safetensors") | change
     path = tmp_path / "net.safetensors"
-    safetensors.torch.save_file(
-        {k: v for k, v in tensors.items() if v is not None}, path, metadata={"problem": "burgers"}
-    )
+    safetensors.torch.save_file({k: v for k, v in tensors.items() if v is not None}, path, metadata=STATED)
     with pytest.raises(TrainError, match=message):
         load_pinn(path)
 
@@ -715,7 +715,7 @@ def test_weights_must_name_a_known_problem(teacher_run: Path, tmp_path: Path, me
 def test_float32_weights_are_read(teacher_run: Path, tmp_path: Path) -> None:
     tensors = safetensors.torch.load_file(teacher_run / "model.safetensors")
     path = tmp_path / "net.safetensors"
-    safetensors.torch.save_file({k: v.float() for k, v in tensors.items()}, path, metadata={"problem": "burgers"})
+    safetensors.torch.save_file({k: v.float() for k, v in tensors.items()}, path, metadata=STATED)
     net = load_pinn(path)
     assert all(p.dtype == torch.float64 for p in net.parameters())
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from sampled import sampled
 from strategies import mlp
 
-from kdpinn_edge.bundle.manifest import Precision, read_manifest, write_manifest
+from kdpinn_edge.bundle.manifest import Input, Precision, read_manifest, write_manifest
 from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.checks.again import Again
 from kdpinn_edge.errors import BundleError, ExportError
@@ -181,6 +182,74 @@ def test_octave(precision: Precision, artifacts: Artifacts, tmp_path: Path, need
     run(need("mkoctfile"), *compiled, cwd=tmp_path)
     script = OCTAVE.replace("CLASS", {"float32": "single", "float64": "double"}[precision])
     assert printed(need("octave-cli"), "--eval", script, cwd=tmp_path) == expected(bundle)
+
+
+WORDS: dict[str, Any] = {
+    "name": "net",
+    "arithmetic": "int16",
+    "inputs": [Input("x0", -1.0, 1.0), Input("x1", -1.0, 1.0)],
+    "languages": ["rust", "matlab", "fortran"],
+}
+FORTRAN_WORDS = """
+program main
+  use net
+  use, intrinsic :: iso_c_binding
+  implicit none
+  integer(c_int32_t) :: x(net_n_in, 3), y(net_eval_n_out, 3)
+  x = reshape([1, -5, 70000000, 800000000, -2000000000, 2000000000], [2, 3])
+  if (net_eval_fixed(x, y, 3_c_int64_t) /= 0) stop 1
+  print '(z0)', net_eval_x_bits, net_eval_y_bits, y
+end program
+"""
+RUST_WORDS = """
+fn main() {
+    let (x, mut y) = ([1, -5, 70000000, 800000000, -2000000000, 2000000000], [0; 3 * net::eval::N_OUT]);
+    net::eval_fixed(&x, &mut y).unwrap();
+    for word in net::eval_fixed::X_BITS.iter().chain(&net::eval_fixed::Y_BITS).chain(&y) {
+        println!("{word:x}");
+    }
+}
+"""
+OCTAVE_WORDS = """
+y = net_mex('eval_fixed', int32([1 70000000 -2000000000; -5 800000000 2000000000]));
+printf('%x\n', BITS, typecast(y(:), 'uint32'));
+"""
+
+
+def expected_words(bundle: Path) -> list[int]:
+    """The fraction bits of x and y, and the words that each program prints, as words without a sign."""
+    scales = read_manifest(bundle).fixed_point["eval"]
+    x = np.array([[1, -5], [70000000, 800000000], [-2000000000, 2000000000]], np.int32)
+    y = load(bundle, engine="numpy").eval_fixed(x)
+    return [*scales.x_bits, *scales.y_bits, *map(int, y.view(np.uint32).flat)]
+
+
+def test_words_in_fortran(artifacts: Artifacts, tmp_path: Path, need: Need) -> None:
+    bundle = artifacts.bundle(NET, **WORDS)
+    (tmp_path / "main.f90").write_text(FORTRAN_WORDS)
+    options = ["-std=f2018", "-Wall", "-Wextra", "-Werror", "-fcheck=all"]
+    run(need("gfortran"), *options, bundle / "net.f90", "main.f90", bundle / "libnet.a", "-o", "main", cwd=tmp_path)
+    assert printed(tmp_path / "main", cwd=tmp_path) == expected_words(bundle)
+
+
+@pytest.mark.hosts
+def test_words_in_rust(artifacts: Artifacts, tmp_path: Path, need: Need) -> None:
+    bundle = artifacts.bundle(NET, **WORDS)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.rs").write_text(RUST_WORDS)
+    dependency = f'[dependencies]\nnet = {{ path = "{bundle}" }}\n'
+    (tmp_path / "Cargo.toml").write_text(f'[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n{dependency}')
+    assert printed(need("cargo"), "run", "--offline", "--quiet", cwd=tmp_path) == expected_words(bundle)
+
+
+@pytest.mark.hosts
+def test_words_in_octave(artifacts: Artifacts, tmp_path: Path, need: Need) -> None:
+    bundle = artifacts.bundle(NET, **WORDS)
+    compiled = ["--mex", bundle / "net_mex.c", bundle / "libnet.a", f"-I{bundle}", "-o", "net_mex.mex"]
+    run(need("mkoctfile"), *compiled, cwd=tmp_path)
+    found = expected_words(bundle)
+    script = OCTAVE_WORDS.replace("BITS", f"{found[:3]}")
+    assert printed(need("octave-cli"), "--eval", script, cwd=tmp_path) == found
 
 
 def test_the_source_serves_cpp_and_fortran_too(artifacts: Artifacts, tmp_path: Path, need: Need) -> None:

@@ -42,11 +42,21 @@ FRACTIONS = (31, 32, 24, 28, 32)
 """The fraction bits of c0, …, c4."""
 BELOW_ONE = 1 - mpf(2) ** -28
 """What a function is multiplied by, so that no value is rounded to 1, which has no 31 fraction bits and a sign."""
+
+
+def inverse_root(x: mpf) -> mpf:
+    """1 / (2 √y) for y from 1 to 2 in the first half, and from 2 to 4 in the second."""
+    return 1 / (2 * mpmath.sqrt(1 + 2 * x if x < 0.5 else 4 * x))
+
+
 TABLES: dict[str, tuple[str, Callable[[mpf], mpf], int]] = {
     "TANH": ("tanh 8x for x from 0 to 1", lambda x: mpmath.tanh(8 * x), 6),
     "SIN": ("sin πx for x from 0 to 1", lambda x: mpmath.sinpi(x), 5),
     "EXP2": ("2ˣ / 2 for x from 0 to 1", lambda x: mpf(2) ** (x - 1), 3),
     "RECIPROCAL": ("1 / (2 + 2x) for x from 0 to 1", lambda x: 1 / (2 + 2 * x), 3),
+    "ERF": ("erf 4x for x from 0 to 1", lambda x: mpmath.erf(4 * x), 6),
+    "ATAN": ("atan(4x) / 2 for x from 0 to 1", lambda x: mpmath.atan(4 * x) / 2, 5),
+    "INVERSE_ROOT": ("1 / (2 √y), y = 1 + 2x for x from 0 to 1/2 and 4x from there to 1", inverse_root, 4),
 }
 
 

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,7 +23,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 os.environ["OMP_NUM_THREADS"] = "1"  # a pool of threads waits for a reader of a few kilobytes
 
 from fuzz_targets import WEIGHTS, Target, targets  # noqa: E402
-from fuzzing import ACCEPTED, CHANGED, HANG, MEMORY, REFUSED, TRACEBACK, Counts, fuzzed  # noqa: E402
+from fuzzing import ACCEPTED, CHANGED, HANG, MEMORY, REFUSED, TRACEBACK, Counts, folder_in_memory, fuzzed  # noqa: E402
 
 KEPT = ROOT / "build" / "fuzz"
 ENDS = (REFUSED, ACCEPTED, CHANGED, TRACEBACK, HANG, MEMORY)
@@ -33,16 +32,16 @@ PER_WEIGHT = 10
 _made: dict[str, dict[str, Target]] = {}
 
 
-def of(which: str) -> dict[str, Target]:
+def of(which: str, folder: Path) -> dict[str, Target]:
     """The targets of `which`, made once per process in a folder of its own."""
     if which not in _made:
-        _made[which] = targets(Path(tempfile.mkdtemp(prefix="kdpinn_edge_fuzz_")), which)
+        _made[which] = targets(folder / str(os.getpid()), which)
     return _made[which]
 
 
-def read(which: str, name: str, seeds: range) -> Counts:
+def read(folder: Path, which: str, name: str, seeds: range) -> Counts:
     """One task of a worker."""
-    return fuzzed(of(which)[name], seeds, KEPT)
+    return fuzzed(of(which, folder)[name], seeds, KEPT)
 
 
 def plan(mutations: int, only: list[str], first: int) -> Iterator[tuple[str, str, range]]:
@@ -80,9 +79,10 @@ def main() -> int:
     KEPT.mkdir(parents=True, exist_ok=True)
     planned = list(plan(given.mutations, given.only, given.first))
     began = time.perf_counter()
-    with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as pool:
+    workers = ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn"))
+    with folder_in_memory() as folder, workers as pool:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the workers inherit
-        tasks = {pool.submit(read, *task): task for task in planned}
+        tasks = {pool.submit(read, Path(folder), *task): task for task in planned}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         try:
             for done, _ in enumerate(as_completed(tasks, given.seconds), 1):

@@ -41,10 +41,17 @@ BUILD: Mapping[Artifact, str] = {
 }
 COVERED: Mapping[Artifact, str] = {
     **dict.fromkeys(("elf", "dylib", "dll"), "code and constants"),
-    "fmu": "the constants, and in a binary the code",
-    **dict.fromkeys(("archive", "wasm", "c99"), "the constants"),
+    "fmu": "the weights, and in a binary all constants and the code,",
+    "wasm": "the constants",
+    **dict.fromkeys(("archive", "c99"), "the weights and the domain box"),
 }
 """What NAME_integrity reads: code too, unless a linker of others changes it, or a program cannot read it."""
+BEYOND: Mapping[Artifact, str] = {
+    "elf": "\n * In a program that links lib@name@.a it reads the weights and the domain box alone: its linker changes"
+    "\n * code, which a CRC of the linked program has to cover.",
+    "archive": "\n * Your linker changes code, which a CRC of the linked program has to cover.",
+}
+"""What a program has to do that needs more than COVERED."""
 MEANING = {
     "eval": "The values",
     "jet": "The derivatives that were asked for",
@@ -79,6 +86,7 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str], b
         "n_in": str(len(interface.inputs)),
         "inputs": ", ".join(interface.input_names),
         "covered": COVERED[interface.target.artifact],
+        "beyond": BEYOND.get(interface.target.artifact, "").replace("@name@", interface.name),
         "statement": interface.statement,
         **build_words(interface),
     }

@@ -99,7 +99,7 @@ def _functions(interface: Interface) -> list[dict[str, str]]:
     for index, (function, program) in enumerate(interface.functions.items()):
         names = columns(program.outputs)
         numbered = list(enumerate(zip(c_words(names), names, strict=True)))
-        prefix = f"{interface.name}_{function}"
+        prefix, bits = f"{interface.name}_{function}", interface.bits.get(function, ((), ()))
         fortran = [f"  integer, parameter :: {prefix}_{w.lower()} = {i + 1} ! {name}" for i, (w, name) in numbered]
         rust = [f"    /// {name}\n    pub const {w}: usize = {i};" for i, (w, name) in numbered]
         described.append(
@@ -109,6 +109,7 @@ def _functions(interface: Interface) -> list[dict[str, str]]:
                 "fortran": "\n".join(fortran),
                 "rust_columns": "\n".join(rust),
                 "names_said": ", ".join(names),
+                **{f"{side}_bits": ", ".join(map(str, each)) for side, each in zip("xy", bits, strict=True)},
             }
         )
     return described

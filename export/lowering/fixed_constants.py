@@ -24,9 +24,22 @@ from kdpinn_edge.export.lowering.loops import (
     apply,
 )
 from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.tables import ATAN, ERF, EXP2, INVERSE_ROOT, RECIPROCAL, SIN, TANH, Table
 
-TABLES = {"tanh": TANH, "sigmoid": TANH, "sin": SIN, "cos": SIN, "exp": EXP2, "lorentzian": RECIPROCAL}
+TABLES = {
+    "tanh": TANH,
+    "sigmoid": TANH,
+    "erf": ERF,
+    "atan": ATAN,
+    "sin": SIN,
+    "cos": SIN,
+    "exp": EXP2,
+    "lorentzian": RECIPROCAL,
+    "float_reciprocal": RECIPROCAL,
+    "float_exp": EXP2,
+    "float_rsqrt": INVERSE_ROOT,
+}
+"""The table of each word that has one."""
 WIDE_TABLES, NARROW_TABLES = "TABLES", "SHORT_TABLES"
 READING = ("fixed", "held")
 """The words that read the points: their bounds are numbers in the code."""

@@ -17,8 +17,8 @@ from kdpinn_edge.export.lowering.fixed_constants import FixedConstants
 from kdpinn_edge.export.lowering.kernel import Call, Function, Kernel, Token, kernel_about, kernel_text
 from kdpinn_edge.export.lowering.loops import Scalar, verify
 from kdpinn_edge.export.lowering.schedule_fixed import WORDS, fixed_schedule
-from kdpinn_edge.numerics.fixed_point import PROFILE, words
-from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
+from kdpinn_edge.numerics.fixed_point import PROFILE
+from kdpinn_edge.numerics.fixed_point.calls import FixedPoint, meaning
 from kdpinn_edge.program.ir import Program
 
 PRECISION: Scalar = "float32"
@@ -55,7 +55,7 @@ def make_fixed_kernel(
         **{f"GOLDEN_{integers[name].name.upper()}": each.on_integers(points).T.ravel() for name, each in fixed.items()},
     }
     about = kernel_about(programs, f"the numerics profile {PROFILE}", lanes)
-    homes = dict.fromkeys(("rows", "floats", "integers", *WORDS), words.__name__)
+    homes = {word: meaning(word).__module__ for word in ("rows", "floats", "integers", *WORDS)}
     text = kernel_text(made, {}, names.parameters, homes, len(golden_x), [*integers.values()])
     kernel = Kernel(about, text, PRECISION, made, numbers.numbers, constants, names.parameters, {}, integers)
     for each in (*made.values(), *integers.values()):

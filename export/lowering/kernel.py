@@ -36,7 +36,7 @@ from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, S
 from kdpinn_edge.program.simplify import shared
 
 INPUT = "x"
-Token = str | int
+Token = str | int | None
 Call = tuple[Token, ...]
 """A word and what it is given: names of values and of parameters, and numbers."""
 

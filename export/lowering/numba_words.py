@@ -17,7 +17,7 @@ from numba.core.typing.templates import AbstractTemplate
 from numba.extending import models, register_model, typeof_impl
 
 from kdpinn_edge.export.lowering.emit_llvm import SCALARS, Emitter, Machine
-from kdpinn_edge.export.lowering.kernel import INPUT, Function, Kernel
+from kdpinn_edge.export.lowering.kernel import INPUT, Function, Kernel, Token
 from kdpinn_edge.export.lowering.loops import Routine
 from kdpinn_edge.export.lowering.numba_target import IMPLEMENTATIONS, TEMPLATES, TargetContext, Typed, set_attributes
 from kdpinn_edge.export.lowering.schedule import Schedule
@@ -25,7 +25,7 @@ from kdpinn_edge.export.lowering.schedule_fixed import WORDS
 from kdpinn_edge.functions import FUNCTIONS
 from kdpinn_edge.functions.power import power
 from kdpinn_edge.numerics import lanes, words
-from kdpinn_edge.numerics.fixed_point import words as fixed_words
+from kdpinn_edge.numerics.fixed_point.calls import meaning
 
 NUMBA = {"float32": types.float32, "float64": types.float64}
 
@@ -132,8 +132,10 @@ def _word(function: Any) -> None:
     IMPLEMENTATIONS.lower(function, types.VarArg(types.Any))(implementation)
 
 
-def _token(typ: types.Type) -> str | int:
+def _token(typ: types.Type) -> Token:
     match typ:
+        case types.NoneType():
+            return None
         case Vector():
             return str(typ.value)
         case NamedType():
@@ -282,7 +284,7 @@ def compile_functions(
 _WORDS: tuple[Any, ...] = (
     *(words.affine, words.scale, words.where_positive, words.concat, words.rows, words.outputs),
     *(lanes.add, lanes.mul, power),
-    *(getattr(fixed_words, name) for name in ("rows", "floats", "integers", *WORDS)),
+    *map(meaning, ("rows", "floats", "integers", *WORDS)),
 )
 for _each in {*_WORDS, *(each.computed(fast=fast).lanes for each in FUNCTIONS.values() for fast in (False, True))}:
     _word(_each)

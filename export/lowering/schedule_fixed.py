@@ -8,11 +8,12 @@ NaN. `numerics/fixed_point/words.py` is what every loop here means.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kdpinn_edge.export.lowering.fixed_constants import WORD, FixedConstants, do, uniform
+from kdpinn_edge.export.lowering.fixed_constants import TABLES, WORD, FixedConstants
+from kdpinn_edge.export.lowering.floating_words import FLOATING, FloatingWords
 from kdpinn_edge.export.lowering.loops import (
     Buffer,
     Code,
@@ -27,11 +28,10 @@ from kdpinn_edge.export.lowering.loops import (
     apply,
     linear,
     place,
-    splat,
 )
 from kdpinn_edge.export.lowering.schedule import Schedule
-from kdpinn_edge.numerics.fixed_point.calls import INPUT, Call, FixedPoint
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.calls import Call, FixedPoint
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, Table
 from kdpinn_edge.numerics.fixed_point.words import (
     HALF,
     HIDDEN,
@@ -39,9 +39,9 @@ from kdpinn_edge.numerics.fixed_point.words import (
     LARGEST_INPUT,
     LOG2_E,
     NAN,
+    ONE,
     PER_TURN,
     QUARTER_TURN,
-    STEPS,
 )
 
 
@@ -59,7 +59,7 @@ TERMS = (4, 3, 2, 1)
 """How many terms of a sum a turn of its loop may have."""
 
 
-class _Fixed:
+class _Fixed(FloatingWords):
     def __init__(
         self,
         fixed: FixedPoint,
@@ -70,17 +70,14 @@ class _Fixed:
         batch: bool,
         rows_at_once: int,
     ) -> None:
-        self.fixed, self.constants, self.L, self.narrow = fixed, constants, lanes, narrow
-        self.rows_at_once = rows_at_once
-        self.type = Type("bits32", lanes)
+        super().__init__(fixed, constants, lanes)
+        self.narrow, self.rows_at_once = narrow, rows_at_once
         self.points = Symbol("m", 32, least=1, most=lanes) if batch else None
         count = linear(self.points) if self.points else Linear(1)
         self.on_integers = fixed.calls[-1].word == "integers"
         self.scalar: Scalar = "int32" if self.on_integers else "float32"
         self.x = Buffer("x", self.scalar, count * fixed.n_in, constant=True)
         self.y = Buffer("y", self.scalar, count * fixed.n_out)
-        self.s = Buffer("s", "bits32", Linear(0), scratch=True)
-        self.at = places(fixed)
 
     def schedule(self) -> Schedule:
         steps = []
@@ -115,28 +112,6 @@ class _Fixed:
         """A number of x as a word."""
         return apply("word" if self.on_integers else "bits", Load(Type(self.scalar), self.x, at))
 
-    def _row(self, name: str, j: Symbol | int) -> Linear:
-        return place(self.at[name] * self.L, (self.L, j))
-
-    def _read(self, name: str, j: Symbol | int) -> Expr:
-        return Load(self.type, self.s, self._row(name, j))
-
-    def number(self, value: int) -> Number:
-        """The same word in every lane."""
-        return Number(self.type, value)
-
-    def parameter(self, array: NDArray[np.int64], *terms: tuple[int, Symbol | int]) -> Expr:
-        """An entry of a matrix or of a vector, in every lane."""
-        if (value := uniform(array)) is not None:
-            return self.number(value)
-        start = self.constants.of(array)
-        return splat(Load(WORD, start.array, place(start.at, *terms)), self.L)
-
-    def each(self, code: Code, call: Call, value: Callable[[Symbol | int], Expr]) -> None:
-        """Store `value` of every row."""
-        with code.loop("j", 0, call.size) as j:
-            code.store(self.s, self._row(call.out, j), value(j))
-
     def fixed_input(self, code: Code, call: Call) -> None:
         _, start, fraction, lower, upper = call.arguments
         for c in range(call.size):
@@ -150,7 +125,7 @@ class _Fixed:
             sign = self.let(code, "sign", apply("sign", bits))
             found = self.let(code, "value", self.signed(self.least(code, found, LARGEST_INPUT), sign))
             found = self.least(code, self.most(code, found, int(lower[c])), int(upper[c]))
-            code.store(self.s, self._row(call.out, c), found)
+            code.store(self.s, self.row(call.out, c), found)
 
     def held(self, code: Code, call: Call) -> None:
         _, start, lower, upper = call.arguments
@@ -159,7 +134,7 @@ class _Fixed:
             below = self.let(code, "below", self.below(value, int(lower[c])))
             value = self.let(code, "most", self.chosen(below, int(lower[c]), value))
             below = self.let(code, "below", self.below(value, int(upper[c])))
-            code.store(self.s, self._row(call.out, c), self.chosen(below, value, int(upper[c])))
+            code.store(self.s, self.row(call.out, c), self.chosen(below, value, int(upper[c])))
 
     def affine(self, code: Code, call: Call) -> None:
         x, weight, bias = call.arguments
@@ -175,9 +150,9 @@ class _Fixed:
         with code.loop("j", 0, n_out) as j:
             total = code.let("a", self.parameter(bias, (1, j)), changes=True)
             with code.loop("k", 0, n_in) as k:
-                product = apply("mulh", self.parameter(weight, (n_in, j), (1, k)), self._read(x, k))
+                product = apply("mulh", self.parameter(weight, (n_in, j), (1, k)), self.read(x, k))
                 code.set(total, apply("iadd", Get(total), product))
-            code.store(self.s, self._row(call.out, j), Get(total))
+            code.store(self.s, self.row(call.out, j), Get(total))
 
     def _rows(self, code: Code, call: Call, j: Symbol | int, rows: int) -> None:
         """Rows of a layer from row j on, from products of even and of odd lanes whose upper halves are summed."""
@@ -187,7 +162,7 @@ class _Fixed:
         terms = next(each for each in TERMS if n_in % each == 0)
         with code.loop("k", 0, n_in, terms) as k:
             for term in range(terms):
-                value = self.let(code, "x", Load(self.type, self.s, self._row(x, k) + term * self.L))
+                value = self.let(code, "x", Load(self.type, self.s, self.row(x, k) + term * self.L))
                 for r, pair in enumerate(sums):
                     places = (n_in, j), (n_in, r), (1, k), (1, term)
                     factor = self.let(code, "w", self.parameter(weight, *places))
@@ -202,7 +177,7 @@ class _Fixed:
         x, by, weight, bias = call.arguments
 
         def value(j: Symbol | int) -> Expr:
-            product = apply("mulh", self.parameter(weight, (1, j)), self.shifted(self._read(x, j), by))
+            product = apply("mulh", self.parameter(weight, (1, j)), self.shifted(self.read(x, j), by))
             return self.plus(product, bias, j)
 
         self.each(code, call, value)
@@ -211,7 +186,7 @@ class _Fixed:
         x, by, sign, bias = call.arguments
 
         def value(j: Symbol | int) -> Expr:
-            moved = self.shifted(self._read(x, j), by)
+            moved = self.shifted(self.read(x, j), by)
             return self.plus(moved, bias, j) if sign > 0 else self.do("isub", self.parameter(bias, (1, j)), moved)
 
         self.each(code, call, value)
@@ -221,9 +196,9 @@ class _Fixed:
 
         def value(j: Symbol | int) -> Expr:
             if a == b:
-                factor = self.let(code, "f", self.shifted(self._read(a, j), a_by))
+                factor = self.let(code, "f", self.shifted(self.read(a, j), a_by))
                 return apply("mulh", factor, factor)
-            return apply("mulh", self.shifted(self._read(a, j), a_by), self.shifted(self._read(b, j), b_by))
+            return apply("mulh", self.shifted(self.read(a, j), a_by), self.shifted(self.read(b, j), b_by))
 
         self.each(code, call, value)
 
@@ -232,16 +207,16 @@ class _Fixed:
         self.each(
             code,
             call,
-            lambda j: apply("iadd", self.shifted(self._read(a, j), a_by), self.shifted(self._read(b, j), b_by)),
+            lambda j: apply("iadd", self.shifted(self.read(a, j), a_by), self.shifted(self.read(b, j), b_by)),
         )
 
     def where_positive(self, code: Code, call: Call) -> None:
         c, a, a_by, b, b_by = call.arguments
 
         def value(j: Symbol | int) -> Expr:
-            p = self.let(code, "p", self.shifted(self._read(a, j), a_by))
-            q = self.let(code, "q", self.shifted(self._read(b, j), b_by))
-            chosen = apply("sign", self.do("isub", 0, self._read(c, j)))
+            p = self.let(code, "p", self.shifted(self.read(a, j), a_by))
+            q = self.let(code, "q", self.shifted(self.read(b, j), b_by))
+            chosen = apply("sign", self.do("isub", 0, self.read(c, j)))
             return self.chosen(chosen, p, q)
 
         self.each(code, call, value)
@@ -249,41 +224,56 @@ class _Fixed:
     def concat(self, code: Code, call: Call) -> None:
         to = 0
         for part, by in zip(call.arguments[::2], call.arguments[1::2], strict=True):
-            size = self._size(part)
+            size = self.size(part)
             with code.loop("j", 0, size) as j:
                 at = place((self.at[call.out] + to) * self.L, (self.L, j))
-                code.store(self.s, at, self.shifted(self._read(part, j), by))
+                code.store(self.s, at, self.shifted(self.read(part, j), by))
             to += size
 
-    def _size(self, name: str) -> int:
-        return next(call.size for call in self.fixed.calls if call.out == name)
-
-    def tanh(self, code: Code, call: Call) -> None:
+    def odd(self, code: Code, call: Call) -> None:
         x, by = call.arguments
-        self.each(code, call, lambda j: self._tanh(code, self._read(x, j), by))
+        self.each(code, call, lambda j: self._odd(code, TABLES[call.word], self.read(x, j), by))
 
     def sigmoid(self, code: Code, call: Call) -> None:
         x, by = call.arguments
         half = self.number(HALF)
-        self.each(code, call, lambda j: apply("iadd", self.do("ishr", self._tanh(code, self._read(x, j), by), 1), half))
+        tanh = partial(self._odd, code, TABLES[call.word])
+        self.each(code, call, lambda j: apply("iadd", self.do("ishr", tanh(self.read(x, j), by), 1), half))
 
-    def _tanh(self, code: Code, x: Expr, by: int) -> Expr:
+    def relu(self, code: Code, call: Call) -> None:
+        (x,) = call.arguments
+        self.each(code, call, lambda j: self.most(code, self.let(code, "x", self.read(x, j)), 0))
+
+    def step(self, code: Code, call: Call) -> None:
+        (x,) = call.arguments
+        self.each(code, call, lambda j: self.do("iand", apply("sign", self.do("isub", 0, self.read(x, j))), ONE))
+
+    def magnitude(self, code: Code, call: Call) -> None:
+        (x,) = call.arguments
+
+        def value(j: Symbol | int) -> Expr:
+            number = self.let(code, "x", self.read(x, j))
+            return self.signed(number, self.let(code, "sign", apply("sign", number)))
+
+        self.each(code, call, value)
+
+    def _odd(self, code: Code, table: Table, x: Expr, by: int) -> Expr:
         x = self.let(code, "x", x)
         sign = self.let(code, "sign", apply("sign", x))
         size = self.let(code, "size", self.signed(x, sign))
         if by > 0:
             size = self.least(code, size, (1 << (32 - by)) - 1)
         u = self.do("ishl", size, by) if by > 0 else self.do("ilshr", size, -by) if by < 0 else size
-        return self.signed(self._polynomial(code, TANH, u), sign)
+        return self.signed(self.polynomial(code, table, u), sign)
 
     def wave(self, code: Code, call: Call) -> None:
         x, by, turns = call.arguments
 
         def value(j: Symbol | int) -> Expr:
-            phase = self.shifted(apply("mulh", self.number(PER_TURN), self.shifted(self._read(x, j), by)), turns)
+            phase = self.shifted(apply("mulh", self.number(PER_TURN), self.shifted(self.read(x, j), by)), turns)
             phase = self.let(code, "phase", self.do("iadd", phase, QUARTER_TURN) if call.word == "cos" else phase)
             sign = self.let(code, "sign", apply("sign", phase))
-            return self.signed(self._polynomial(code, SIN, self.do("ishl", phase, 1)), sign)
+            return self.signed(self.polynomial(code, SIN, self.do("ishl", phase, 1)), sign)
 
         self.each(code, call, value)
 
@@ -291,10 +281,10 @@ class _Fixed:
         x, by, fraction, top = call.arguments
 
         def value(j: Symbol | int) -> Expr:
-            power = self.let(code, "power", self.do("mulh", LOG2_E, self.shifted(self._read(x, j), by)))
+            power = self.let(code, "power", self.do("mulh", LOG2_E, self.shifted(self.read(x, j), by)))
             right = self.do("isub", top, self.do("ishr", power, fraction))
             right = self.least(code, self.let(code, "right", right), 31)
-            return self.do("ilshr", self._polynomial(code, EXP2, self.do("ishl", power, 32 - fraction)), right)
+            return self.do("ilshr", self.polynomial(code, EXP2, self.do("ishl", power, 32 - fraction)), right)
 
         self.each(code, call, value)
 
@@ -302,26 +292,12 @@ class _Fixed:
         x, by, one = call.arguments
 
         def value(j: Symbol | int) -> Expr:
-            full = self.let(code, "full", self.shifted(self._read(x, j), by))
+            full = self.let(code, "full", self.shifted(self.read(x, j), by))
             size = self.do("iadd", apply("mulh", full, full), 1 << one)
-            digits, right = self._normalised(code, size, "right", 31 - one, 31 - one)
-            return self.do("ilshr", self._polynomial(code, RECIPROCAL, self.do("ishl", digits, 1)), right)
+            digits, right = self.normalised(code, size, "right", 31 - one, 31 - one)
+            return self.do("ilshr", self.polynomial(code, RECIPROCAL, self.do("ishl", digits, 1)), right)
 
         self.each(code, call, value)
-
-    def _normalised(self, code: Code, value: Expr, name: str, count: int, most: int) -> tuple[Expr, Expr]:
-        """A word without a sign, shifted by up to `most` bits until its upper one is set, and `count` less so many."""
-        size, left = code.let("size", value, changes=True), code.let(name, self.number(count), changes=True)
-        for step in (each for each in STEPS if each <= most):
-            small = apply("sign", self.do("isub", self.do("ilshr", Get(size), 32 - step), 1))
-            by = self.let(code, "by", self.do("iand", small, step))
-            code.set(size, apply("ishl", Get(size), by))
-            code.set(left, apply("isub", Get(left), by))
-        return Get(size), Get(left)
-
-    def _polynomial(self, code: Code, table: Table, u: Expr) -> Expr:
-        """The value of a table at u, with 31 fraction bits."""
-        return self.let(code, "value", apply("call", u, detail=self.constants.polynomial(table)))
 
     def _floats(self, code: Code, call: Call) -> None:
         """The results as float32, or NaN where a number of x is NaN."""
@@ -331,18 +307,17 @@ class _Fixed:
             code.set(nan, apply("ior", Get(nan), apply("sign", self.do("isub", INFINITE, size))))
         mask, column = Get(nan), 0
         for name, fraction in zip(call.arguments[1::2], call.arguments[2::2], strict=True):
-            for c in range(self._size(name)):
-                bits = self._float(code, self._read(name, c), fraction)
-                bits = self.chosen(mask, NAN, bits)
-                self._store(code, bits, column)
+            for c in range(self.size(name) // (2 if fraction is None else 1)):
+                number = self.float_of(code, name, c) if fraction is None else self._float(code, name, c, fraction)
+                self._store(code, self.chosen(mask, NAN, number), column)
                 column += 1
 
     def _integers(self, code: Code, call: Call) -> None:
         """The results as they are."""
         column = 0
         for name in call.values:
-            for c in range(self._size(name)):
-                self._store(code, self._read(name, c), column)
+            for c in range(self.size(name)):
+                self._store(code, self.read(name, c), column)
                 column += 1
 
     def _store(self, code: Code, bits: Expr, column: int) -> None:
@@ -356,54 +331,13 @@ class _Fixed:
             number = apply(result, Load(WORD, self.s, place(0, (1, i))))
             code.store(self.y, place(column, (self.fixed.n_out, i)), number)
 
-    def _float(self, code: Code, value: Expr, fraction: int) -> Expr:
-        value = self.let(code, "value", value)
+    def _float(self, code: Code, name: str, j: int, fraction: int) -> Expr:
+        value = self.let(code, "value", self.read(name, j))
         sign = self.let(code, "sign", apply("sign", value))
-        size, exponent = self._normalised(code, self.signed(value, sign), "exponent", 157 - fraction, 31)
+        size, exponent = self.normalised(code, self.signed(value, sign), "exponent", 157 - fraction, 31)
         digits = self.do("iadd", self.do("ishl", exponent, 23), self.do("ilshr", size, 8))
         some = self.do("iand", digits, apply("sign", size))
         return self.let(code, "number", self.do("ior", some, self.do("iand", sign, -(1 << 31))))
-
-    def do(self, operation: str, *operands: Expr | int) -> Expr:
-        """An operation on words and numbers."""
-        return do(operation, *operands)
-
-    def let(self, code: Code, name: str, value: Expr) -> Expr:
-        """A value that is calculated once."""
-        return Get(code.let(name, value))
-
-    def plus(self, value: Expr, bias: NDArray[np.int64], j: Symbol | int) -> Expr:
-        """The sum of a value and an entry of the bias, unless that is zero."""
-        return value if uniform(bias) == 0 else apply("iadd", value, self.parameter(bias, (1, j)))
-
-    def shifted(self, x: Expr, by: int) -> Expr:
-        """x 2^by, rounded down."""
-        if by == 0:
-            return x
-        return self.do("ishl", x, by) if by > 0 else self.do("ishr", x, min(-by, 31))
-
-    def signed(self, x: Expr, sign: Expr) -> Expr:
-        """-x where the sign is -1, x where it is 0."""
-        return self.do("isub", self.do("ixor", x, sign), sign)
-
-    def least(self, code: Code, a: Expr, b: int) -> Expr:
-        """The smaller one, where a - b is a word."""
-        less = self.let(code, "d", self.do("isub", a, b))
-        return self.let(code, "least", self.do("iadd", self.do("iand", less, apply("sign", less)), b))
-
-    def below(self, a: Expr, b: int) -> Expr:
-        """All ones where a < b, for any word a: where both have one sign, a - b is a word."""
-        return apply("sign", self.do("ior" if b >= 0 else "iand", a, self.do("isub", a, b)))
-
-    def chosen(self, mask: Expr, a: Expr | int, b: Expr | int) -> Expr:
-        """The word a where the mask is all ones, b where it is zero."""
-        return self.do("ixor", self.do("iand", self.do("ixor", a, b), mask), b)
-
-    def most(self, code: Code, a: Expr, b: int) -> Expr:
-        """The larger one, where a - b is a word."""
-        more = self.let(code, "d", self.do("isub", a, b)) if b else a
-        below = apply("sign", more)
-        return self.let(code, "most", self.do("isub", a, self.do("iand", more, below)))
 
 
 WORDS: dict[str, Callable[[_Fixed, Code, Call], None]] = {
@@ -416,12 +350,18 @@ WORDS: dict[str, Callable[[_Fixed, Code, Call], None]] = {
     "add": _Fixed.add,
     "where_positive": _Fixed.where_positive,
     "concat": _Fixed.concat,
-    "tanh": _Fixed.tanh,
+    "tanh": _Fixed.odd,
+    "erf": _Fixed.odd,
+    "atan": _Fixed.odd,
     "sigmoid": _Fixed.sigmoid,
     "sin": _Fixed.wave,
     "cos": _Fixed.wave,
     "exp": _Fixed.exp,
     "lorentzian": _Fixed.lorentzian,
+    "relu": _Fixed.relu,
+    "step": _Fixed.step,
+    "magnitude": _Fixed.magnitude,
+    **FLOATING,
 }
 
 
@@ -430,31 +370,3 @@ def described(call: Call) -> str:
     given = call.arguments
     said = ("x".join(map(str, each.shape)) if isinstance(each, np.ndarray) else str(each) for each in given)
     return f"{call.out}[{call.size}] = {call.word}({', '.join(said)})"
-
-
-def places(fixed: FixedPoint) -> dict[str, int]:
-    """The row at which each value begins, and by the name "" how many rows there are.
-
-    The first rows are those of x. A row is used again once its last reader has run; a call never writes where it reads.
-    """
-    last = {name: i for i, call in enumerate(fixed.calls) for name in call.values}
-    owner: dict[str, str] = {}
-    for call in fixed.calls:
-        whole = call.values[0] if call.word == "rows" else call.out
-        owner[call.out] = owner.get(whole, whole)
-    ends = {name: max(last.get(each, -1) for each in owner if owner[each] == name) for name in owner.values()}
-    at, free, size = {INPUT: 0}, [False] * fixed.n_in, fixed.n_in
-    for i, call in enumerate(fixed.calls[:-1]):
-        if call.word == "rows":
-            at[call.out] = at[call.values[0]] + int(call.arguments[1])
-        else:
-            start = next((k for k in range(size) if all(free[k : k + call.size]) and k + call.size <= size), size)
-            size = max(size, start + call.size)
-            free[start:] = [False] * call.size + (free[start + call.size :])
-            at[call.out] = start
-        for name in {owner[each] for each in call.values if each != INPUT}:
-            if ends[name] <= i:
-                rows = next(each.size for each in fixed.calls if each.out == name)
-                free[at[name] : at[name] + rows] = [True] * rows
-    at[""] = size
-    return at

@@ -86,7 +86,7 @@ int64_t @name@_outside(const @scalar@ *x, int64_t n);
 int32_t @name@_selftest(void);
 
 /* 0 if @covered@ in memory have the CRC-32 that they were exported with, else 1. It reads every byte of
- * them: some tens of instructions per byte. The self-test proves the processor, this the memory.
+ * them: some tens of instructions per byte. The self-test proves the processor, this the memory.@beyond@
  */
 int32_t @name@_integrity(void);
 

@@ -16,6 +16,11 @@ module @name@
   integer, parameter :: @name@_@function@_n_out = @n_out@
 @fortran@
 @end@
+@each function_fixed@
+  ! Fraction bits of the words of @name@_@function@_fixed: a word q stands for q 2**(-bits).
+  integer, parameter :: @name@_@function@_x_bits(@name@_n_in) = [@x_bits@]
+  integer, parameter :: @name@_@function@_y_bits(@name@_@function@_n_out) = [@y_bits@]
+@end@
 
   ! kdpinn_model of kdpinn_edge.h, up to the last field that is read here, and kdpinn_function.
   type, bind(c) :: described_model
@@ -45,6 +50,17 @@ module @name@
       import :: @kind@, c_int32_t, c_int64_t, @name@_n_p, @name@_n_x, @name@_@function@_n_out
       real(@kind@), intent(in) :: p(@name@_n_p), x(@name@_n_x, *)
       real(@kind@), intent(out) :: y(@name@_@function@_n_out, *)
+      integer(c_int64_t), value :: n
+      integer(c_int32_t) :: status
+    end function
+
+@end@
+@each function_fixed@
+    ! @function@ in integers alone.
+    function @name@_@function@_fixed(x, y, n) bind(c) result(status)
+      import :: c_int32_t, c_int64_t, @name@_n_in, @name@_@function@_n_out
+      integer(c_int32_t), intent(in) :: x(@name@_n_in, *)
+      integer(c_int32_t), intent(out) :: y(@name@_@function@_n_out, *)
       integer(c_int64_t), value :: n
       integer(c_int32_t) :: status
     end function

@@ -30,6 +30,9 @@ extern "C" {
 @each function_for@
     fn @name@_@function@_for(p: *const @rust@, x: *const @rust@, y: *mut @rust@, n: i64) -> i32;
 @end@
+@each function_fixed@
+    fn @name@_@function@_fixed(x: *const i32, y: *mut i32, n: i64) -> i32;
+@end@
     fn @name@_outside(x: *const @rust@, n: i64) -> i64;
     fn @name@_selftest() -> i32;
     fn @name@_integrity() -> i32;
@@ -54,7 +57,7 @@ struct Function {
     _n_out: i32,
 }
 
-fn count(x: &[@rust@], n_in: usize, y: &[@rust@], n_out: usize) -> i64 {
+fn count<T>(x: &[T], n_in: usize, y: &[T], n_out: usize) -> i64 {
     let n = x.len() / n_in;
     assert_eq!(x.len(), n * n_in, "x has {} numbers; expected: {} for each point", x.len(), n_in);
     assert_eq!(y.len(), n * n_out, "y has {} numbers; expected: {} for each of {} points", y.len(), n_out, n);
@@ -90,6 +93,20 @@ pub fn @function@(x: &[@rust@], y: &mut [@rust@]) -> Result<(), Error> {
 pub fn @function@_for(p: &[@rust@; N_P], x: &[@rust@], y: &mut [@rust@]) -> Result<(), Error> {
     let n = count(x, N_X, y, @function@::N_OUT);
     checked(unsafe { @name@_@function@_for(p.as_ptr(), x.as_ptr(), y.as_mut_ptr(), n) })
+}
+
+@end@
+@each function_fixed@
+/// Fraction bits of the words of `@function@_fixed`: a word q stands for q 2^-bits.
+pub mod @function@_fixed {
+    pub const X_BITS: [i32; super::N_IN] = [@x_bits@];
+    pub const Y_BITS: [i32; super::@function@::N_OUT] = [@y_bits@];
+}
+
+/// `@function@` in integers alone: words y (n, `@function@::N_OUT`) at words x (n, `N_IN`).
+pub fn @function@_fixed(x: &[i32], y: &mut [i32]) -> Result<(), Error> {
+    let n = count(x, N_IN, y, @function@::N_OUT);
+    checked(unsafe { @name@_@function@_fixed(x.as_ptr(), y.as_mut_ptr(), n) })
 }
 
 @end@

@@ -11,6 +11,9 @@
 @each function_for@
  *     y = @name@_mex('@function@_for', p, x)
 @end@
+@each function_fixed@
+ *     y = @name@_mex('@function@_fixed', x)    in integers, of class int32; fraction bits of x: @x_bits@, of y: @y_bits@
+@end@
  *     n = @name@_mex('outside', x)    how many points lie outside the domain box
  *     s = @name@_mex('selftest')    0 if this processor returns the golden bits
  *     s = @name@_mex('integrity')    0 if code and constants in memory are those that were exported
@@ -22,10 +25,10 @@
 
 #include "@name@.h"
 
-static mwSize points(const mxArray *x, mwSize n_in)
+static mwSize points(const mxArray *x, mwSize n_in, const char *name)
 {
-    if (!mxIs@Class@(x) || mxIsComplex(x) || mxGetNumberOfDimensions(x) != 2 || mxGetM(x) != n_in) {
-        mexErrMsgIdAndTxt("kdpinn:x", "expected: a real matrix of class @class@ with %d rows, as @class@(x)", (int)n_in);
+    if (!mxIsClass(x, name) || mxIsComplex(x) || mxGetNumberOfDimensions(x) != 2 || mxGetM(x) != n_in) {
+        mexErrMsgIdAndTxt("kdpinn:x", "expected: a real matrix of class %s with %d rows, as %s(x)", name, (int)n_in, name);
     }
     return mxGetN(x);
 }
@@ -46,7 +49,7 @@ void mexFunction(int n_left, mxArray *left[], int n_right, const mxArray *right[
     }
 @each function@
     if (strcmp(called, "@function@") == 0 && n_right == 2) {
-        const mwSize n = points(right[1], @NAME@_N_IN);
+        const mwSize n = points(right[1], @NAME@_N_IN, "@class@");
         left[0] = mxCreateNumericMatrix(@NAME@_@FUNCTION@_N_OUT, n, mx@CLASS@_CLASS, mxREAL);
         check(@name@_@function@((const @scalar@ *)mxGetData(right[1]), (@scalar@ *)mxGetData(left[0]), (int64_t)n));
         return;
@@ -54,8 +57,8 @@ void mexFunction(int n_left, mxArray *left[], int n_right, const mxArray *right[
 @end@
 @each function_for@
     if (strcmp(called, "@function@_for") == 0 && n_right == 3) {
-        const mwSize n = points(right[2], @NAME@_N_X);
-        if (points(right[1], @NAME@_N_P) != 1) {
+        const mwSize n = points(right[2], @NAME@_N_X, "@class@");
+        if (points(right[1], @NAME@_N_P, "@class@") != 1) {
             mexErrMsgIdAndTxt("kdpinn:p", "expected: one column of inputs that are constant during the call");
         }
         left[0] = mxCreateNumericMatrix(@NAME@_@FUNCTION@_N_OUT, n, mx@CLASS@_CLASS, mxREAL);
@@ -64,8 +67,16 @@ void mexFunction(int n_left, mxArray *left[], int n_right, const mxArray *right[
         return;
     }
 @end@
+@each function_fixed@
+    if (strcmp(called, "@function@_fixed") == 0 && n_right == 2) {
+        const mwSize n = points(right[1], @NAME@_N_IN, "int32");
+        left[0] = mxCreateNumericMatrix(@NAME@_@FUNCTION@_N_OUT, n, mxINT32_CLASS, mxREAL);
+        check(@name@_@function@_fixed((const int32_t *)mxGetData(right[1]), (int32_t *)mxGetData(left[0]), (int64_t)n));
+        return;
+    }
+@end@
     if (strcmp(called, "outside") == 0 && n_right == 2) {
-        const mwSize n = points(right[1], @NAME@_N_IN);
+        const mwSize n = points(right[1], @NAME@_N_IN, "@class@");
         const int64_t outside = @name@_outside((const @scalar@ *)mxGetData(right[1]), (int64_t)n);
         check(outside);
         left[0] = mxCreateDoubleScalar((double)outside);

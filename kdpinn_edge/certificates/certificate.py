@@ -159,13 +159,26 @@ def write_certificate(certificate: Certificate, bundle: str | os.PathLike[str]) 
 
 def read_certificate(bundle: str | os.PathLike[str]) -> Certificate | None:
     """The Certificate in the folder `bundle`; None where there is none. Raises CertificateError with every fault."""
+    text = read_certificate_bytes(bundle)
+    return None if text is None else parse_certificate(text, bundle)
+
+
+def read_certificate_bytes(bundle: str | os.PathLike[str]) -> bytes | None:
+    """The bytes of `bundle`/certificate.json; None where there is none. Raises CertificateError."""
     path = Path(bundle) / CERTIFICATE_FILE
     if not path.exists() and not path.is_symlink():
         return None
     try:
-        record = parse_json(read_whole(path, LARGEST_FILE, link=False), strict=True, largest=LARGEST_FILE)
+        return read_whole(path, LARGEST_FILE, link=False)
     except OSError as error:
         raise CertificateError(f"{path}: cannot be read ({error.strerror}); remove it, or certify again") from error
+
+
+def parse_certificate(text: bytes, bundle: str | os.PathLike[str]) -> Certificate:
+    """The Certificate in `text`, the bytes of `bundle`/certificate.json. Raises CertificateError with every fault."""
+    path = Path(bundle) / CERTIFICATE_FILE
+    try:
+        record = parse_json(text, strict=True, largest=LARGEST_FILE)
     except ValueError as error:
         raise CertificateError(f"{path}: not a certificate ({error}); remove it, or certify again") from error
     faults = misfits(record, SHAPE, "") or _contradictions(record)

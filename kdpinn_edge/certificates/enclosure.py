@@ -37,7 +37,7 @@ from kdpinn_edge.certificates.forms import (
     sharper,
     within,
 )
-from kdpinn_edge.certificates.intervals import SLACK, Interval, Mask
+from kdpinn_edge.certificates.intervals import SLACK, Interval, Mask, Places
 from kdpinn_edge.certificates.paths import passes
 from kdpinn_edge.certificates.rounding import Rounding
 from kdpinn_edge.certificates.symbols import Symbols
@@ -99,6 +99,14 @@ class Bounds:
     smooth: Mask
     verified: Mask
 
+    def of(self, cells: Places | slice) -> Bounds:
+        """What holds in these cells."""
+        return Bounds(*(getattr(self, name)[..., cells] for name in FIELDS))
+
+
+NUMBERS_AT_ONCE = 1 << 18
+"""So many numbers of an array lie in a second-level cache, and take so long that calling NumPy costs little."""
+
 
 class Enclosure:
     """The enclosure of one function of a bundle: `program` in this precision and numerics profile."""
@@ -109,8 +117,9 @@ class Enclosure:
         self._symbols = Symbols(program)
         sizes = [var.size for var in (*program.inputs, *(op.out for op in program.ops))]
         self._summation = SLACK * sum(sizes)
-        widest = max(sizes)
-        self.cells_at_once = min(max((1 << 18) // widest**2, 32), 1024)
+        matrices = (op.weight.size for op in program.ops if isinstance(op, Affine))
+        largest = max(*matrices, (1 + program.n_in) * max(sizes), 1)
+        self.cells_at_once = min(max(NUMBERS_AT_ONCE // largest, 32), 1024)
 
     def __call__(self, lower: Array, upper: Array) -> Bounds:
         """Everything that is known of the cells from lower (n, n_in) to upper (n, n_in)."""

@@ -71,8 +71,7 @@ class Search:
     def whole(self) -> tuple[Array, Array, Bounds]:
         """The cells that are not cut, lower and upper (n, n_in), and what holds there."""
         places = np.flatnonzero(self.cells.axis < 0)
-        bounds = Bounds(*(getattr(self.bounds, name)[..., places] for name in FIELDS))
-        return self.cells.lower[places], self.cells.upper[places], bounds
+        return self.cells.lower[places], self.cells.upper[places], self.bounds.of(places)
 
 
 def search(enclosure: Enclosure, lower: Array, upper: Array, most: int, report: Callable[[int], None]) -> Search:
@@ -105,10 +104,12 @@ def search(enclosure: Enclosure, lower: Array, upper: Array, most: int, report: 
         worst = worst[excess[worst] >= np.sqrt(excess[worst[0]])]
         probed = worst[:: max(1, len(worst) // POINTS_PER_ROUND)]
         middle = 0.5 * cells.lower[probed] + 0.5 * cells.upper[probed]
-        points.add(enclosure(middle, middle))
         stuck = np.isfinite(excess) & (tries >= n_in)
         new = cells.cut(worst, _axes(bounds, width, worst, stuck))
-        bounds = _joined(bounds, enclosure(cells.lower[new], cells.upper[new]))
+        ends = (np.concatenate([middle, end[new]]) for end in (cells.lower, cells.upper))
+        found = enclosure(*ends)  # both at once: where cells are few, calls of NumPy take most of the time
+        points.add(found.of(slice(len(middle))))
+        bounds = _joined(bounds, found.of(slice(len(middle), None)))
         excess = _excess(bounds, points, enclosure)
         before, count = np.repeat(hoped[worst], 2), np.repeat(tries[worst], 2)
         better = excess[new] < USEFUL * before

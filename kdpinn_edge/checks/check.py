@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +28,7 @@ from kdpinn_edge.bundle.parity import Parity
 from kdpinn_edge.bundle.probe import not_finite_points
 from kdpinn_edge.bundle.read import Bundle, read_files
 from kdpinn_edge.bundle.signature import check_digest, check_signature
-from kdpinn_edge.certificates.certificate import read_certificate
+from kdpinn_edge.certificates.certificate import parse_certificate, read_certificate_bytes
 from kdpinn_edge.certificates.checker import prove
 from kdpinn_edge.checks.again import Again
 from kdpinn_edge.display import new_figure, table_html, table_text
@@ -91,6 +92,24 @@ class Verdicts(list[CheckResult]):
         return ((verdict.name, verdict.result, verdict.detail) for verdict in self)
 
 
+@dataclass
+class Seen:
+    """What `check` read of a bundle, each file once, as far as it came.
+
+    sha256              the hash of manifest.json
+    manifest            None where it is not the one that a key or a hash stands for
+    bundle              None where its files are not those of the manifest
+    programs            by function; none where one of them is wrong
+    certificate_sha256  the hash of certificate.json, where there is one and its turn came
+    """
+
+    sha256: str = ""
+    manifest: Manifest | None = None
+    bundle: Bundle | None = None
+    programs: dict[FunctionName, Program] = field(default_factory=dict)
+    certificate_sha256: str | None = None
+
+
 def check(
     bundle: str | os.PathLike[str],
     *,
@@ -106,36 +125,41 @@ def check(
     directory is no bundle: it has no manifest, or one that cannot be read; KeyFileError where `key` is no key.
     """
     verdicts = Verdicts()
-    for verdict in _verdicts(Path(bundle), key, sha256):
+    for verdict in each_verdict(Path(bundle), key, sha256, Seen()):
         report(verdict)
         verdicts.append(verdict)
     return verdicts
 
 
-def _verdicts(directory: Path, key: Key, sha256: str | None) -> Iterator[CheckResult]:
-    opened: list[Bundle] = []
-    for verdict in _opened(directory, key, sha256, opened):
+def each_verdict(directory: Path, key: Key, sha256: str | None, seen: Seen) -> Iterator[CheckResult]:
+    """The verdicts of `check`, one by one; `seen` gets what was read for them."""
+    for verdict in _opened(directory, key, sha256, seen):
         yield verdict
         if verdict.result == "failed":
             return
-    (bundle,) = opened
-    programs: dict[FunctionName, Program] = {}
+    if seen.bundle is not None:
+        yield from _inside(seen.bundle, seen)
+
+
+def _inside(bundle: Bundle, seen: Seen) -> Iterator[CheckResult]:
+    """The verdicts on a bundle whose files are those of the manifest."""
     steps = {
-        "programs": partial(_programs, bundle, programs),
-        "gates": partial(_gates, bundle, programs),
+        "programs": partial(_programs, bundle, seen),
+        "gates": partial(_gates, bundle, seen),
     }
     for name, step in steps.items():
         verdict = _verdict(name, step)
         yield verdict
         if verdict.result == "failed":
             return
-    for name, call in _checks(bundle, programs).items():
+    for name, call in _checks(bundle, seen).items():
         yield _verdict(name, call)
 
 
-def _opened(directory: Path, key: Key, sha256: str | None, opened: list[Bundle]) -> Iterator[CheckResult]:
-    """The verdicts on the files, as long as they are right; then `opened` has the bundle."""
+def _opened(directory: Path, key: Key, sha256: str | None, seen: Seen) -> Iterator[CheckResult]:
+    """The verdicts on the files, as long as they are right; then `seen` has the bundle."""
     text = read_manifest_bytes(directory)
+    seen.sha256 = hashlib.sha256(text).hexdigest()
     name = "signature"
     try:
         digest = check_digest(text, sha256, directory)
@@ -144,7 +168,7 @@ def _opened(directory: Path, key: Key, sha256: str | None, opened: list[Bundle])
     except BundleError as error:
         yield CheckResult(name, "failed", str(error))
         return
-    manifest = parse_manifest(text, directory)
+    manifest = seen.manifest = parse_manifest(text, directory)
     detail = f"schema {manifest.schema}, {manifest.name}, {manifest.precision}, SHA-256 {digest}"
     yield CheckResult("manifest", "passed", detail)
     if key is None and manifest.signer is not None:
@@ -152,8 +176,8 @@ def _opened(directory: Path, key: Key, sha256: str | None, opened: list[Bundle])
 
     def whole() -> str:
         _check_complete(manifest)
-        opened.append(read_files(directory, manifest, digest))
-        contents = opened[0].contents
+        seen.bundle = read_files(directory, manifest, digest)
+        contents = seen.bundle.contents
         return f"{len(contents)} files, {sum(map(len, contents.values())):,} bytes, no others; of one statement"
 
     yield _verdict("files", whole)
@@ -174,9 +198,9 @@ def _check_complete(manifest: Manifest) -> None:
         raise BundleError(f"the manifest lists no {' and no '.join(missing)}: export the bundle again")
 
 
-def _checks(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> dict[str, Callable[[], str]]:
-    """What is checked of a bundle whose files and gates are right, by name."""
-    manifest = bundle.manifest
+def _checks(bundle: Bundle, seen: Seen) -> dict[str, Callable[[], str]]:
+    """What is checked of a bundle whose Programs and gates are right, by name."""
+    manifest, programs = bundle.manifest, seen.programs
     engine, anew = cache(partial(load_opened, bundle)), cache(partial(load_opened, bundle, "numba"))
     again = Again(bundle, programs)
     checks: dict[str, Callable[[], str]] = {
@@ -200,7 +224,7 @@ def _checks(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> dict[st
         if function in manifest.fixed_point:
             checks[f"{function}, integers"] = partial(_integers, engine, function, parity)
     if (bundle.directory / CERTIFICATE_FILE).exists():
-        checks["certificate"] = partial(_certificate, bundle, programs)
+        checks["certificate"] = partial(_certificate, bundle, seen)
     return checks
 
 
@@ -218,16 +242,17 @@ def _verdict(name: str, call: Callable[[], str]) -> CheckResult:
         return CheckResult(name, result, str(error))
 
 
-def _programs(bundle: Bundle, programs: dict[FunctionName, Program]) -> str:
-    """Reads the Programs into `programs`."""
+def _programs(bundle: Bundle, seen: Seen) -> str:
+    """Reads the Programs."""
     manifest = bundle.manifest
-    for function in manifest.functions:
-        programs[function] = bundle.program(function)
-        NumpyProgram(programs[function], manifest.precision, manifest.profile, manifest.box)
+    programs = {function: bundle.program(function) for function in manifest.functions}
+    for program in programs.values():
+        NumpyProgram(program, manifest.precision, manifest.profile, manifest.box)
+    seen.programs = programs
     return ", ".join(f"{name} is {stated.program_sha256[:16]}…" for name, stated in manifest.functions.items())
 
 
-def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
+def _gates(bundle: Bundle, seen: Seen) -> str:
     from kdpinn_edge.export.artifacts.fmu import check_fmus
     from kdpinn_edge.export.artifacts.gates import check_artifact
     from kdpinn_edge.export.targets.interface import Interface
@@ -236,7 +261,7 @@ def _gates(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
     manifest = bundle.manifest
     made_for, per_call = target(manifest.target.name).computing(manifest.profile), manifest.per_call
     bits = {function: (each.x_bits, each.y_bits) for function, each in manifest.fixed_point.items()}
-    interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, programs, per_call, bits)
+    interface = Interface(manifest.name, manifest.precision, made_for, manifest.inputs, seen.programs, per_call, bits)
     if manifest.library != interface.library:
         raise BundleError(f"the library is {manifest.library}; expected for {made_for.name}: {interface.library}")
     if made_for.artifact == "c99":
@@ -339,11 +364,13 @@ def _onnx_runtime(bundle: Bundle, function: FunctionName, parity: Parity) -> str
     return _within(parity.program, parity.errors(y), parity.allowances)
 
 
-def _certificate(bundle: Bundle, programs: Mapping[FunctionName, Program]) -> str:
-    certificate = read_certificate(bundle.directory)
-    if certificate is None:
+def _certificate(bundle: Bundle, seen: Seen) -> str:
+    text = read_certificate_bytes(bundle.directory)
+    if text is None:
         raise BundleError(f"{bundle.directory / CERTIFICATE_FILE} is gone")
-    cells = prove(certificate, bundle.manifest, programs)
+    seen.certificate_sha256 = hashlib.sha256(text).hexdigest()
+    certificate = parse_certificate(text, bundle.directory)
+    cells = prove(certificate, bundle.manifest, seen.programs)
     return f"what it states of {', '.join(certificate.functions)} follows from its {cells:,} cells"
 
 

@@ -19,21 +19,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from kdpinn_edge.bundle.manifest import (
-    CERTIFICATE_FILE,
-    LARGEST_FILE,
-    Input,
-    Manifest,
-    parse_manifest,
-    read_manifest_bytes,
-)
-from kdpinn_edge.bundle.read import open_bundle
-from kdpinn_edge.checks.check import CheckResult, check
+from kdpinn_edge.bundle.manifest import Input, Manifest
+from kdpinn_edge.checks.check import CheckResult, Seen, each_verdict
 from kdpinn_edge.checks.coverage import Coverage, source_coverage
 from kdpinn_edge.display import facts_text, table_html
 from kdpinn_edge.errors import BundleError, ExportError, MisfitError
 from kdpinn_edge.files import check_folder, write_whole
-from kdpinn_edge.reading import read_whole
 from kdpinn_edge.runtime.load import Key
 
 SCHEMA = 1
@@ -159,8 +150,9 @@ class Line:
 class Evidence:
     """What was found of one bundle.
 
-    `manifest` is None where it cannot be read. `coverage` is that of the C source of its Programs, or says why there is
-    none.
+    `manifest` is None where it is not the one that a key or a hash stands for. `certificate_sha256` is that of the
+    certificate that was proved again, or failed; None where there is none, or its turn did not come. `coverage` is
+    that of the C source of its Programs, or says why there is none.
     """
 
     bundle: str
@@ -208,36 +200,32 @@ class Evidence:
 def evidence(bundle: str | os.PathLike[str], *, key: Key = None, sha256: str | None = None) -> Evidence:
     """The Evidence for the bundle in the directory `bundle`: `check` runs, and its verdicts are put to requirements.
 
-    `key` and `sha256` are those of `load`. Raises BundleError where there is no manifest at all.
+    Each file is read once: everything in the evidence is about the bytes that were checked. `key` and `sha256` are
+    those of `load`. Raises BundleError where there is no manifest at all.
     """
-    directory = Path(bundle)
-    text = read_manifest_bytes(directory)
-    verdicts = check(directory, key=key, sha256=sha256)
-    manifest = None
-    if any(verdict.name == "manifest" and verdict.result == "passed" for verdict in verdicts):
-        manifest = parse_manifest(text, directory)
+    directory, seen = Path(bundle), Seen()
+    verdicts = [*each_verdict(directory, key, sha256, seen)]
     lines = tuple(
         Line(requirement, tuple(verdict for verdict in verdicts if requirement.is_tested_by(verdict.name)))
         for requirement in REQUIREMENTS
     )
-    certificate = directory / CERTIFICATE_FILE
-    readable = any(verdict.name == "programs" and verdict.result == "passed" for verdict in verdicts)
     return Evidence(
         directory.name,
         datetime.now(UTC).isoformat(timespec="seconds"),
-        hashlib.sha256(text).hexdigest(),
-        manifest,
+        seen.sha256,
+        seen.manifest,
         lines,
-        hashlib.sha256(read_whole(certificate, LARGEST_FILE)).hexdigest() if certificate.is_file() else None,
-        _coverage(directory) if readable else "the Programs cannot be read",
+        seen.certificate_sha256,
+        _coverage(seen),
     )
 
 
-def _coverage(directory: Path) -> Coverage | str:
+def _coverage(seen: Seen) -> Coverage | str:
     """The coverage of the C source of a bundle's Programs, or why it cannot be measured here."""
-    bundle = open_bundle(directory)
+    if seen.manifest is None or not seen.programs:
+        return "the Programs cannot be read"
     try:
-        return source_coverage(bundle.manifest, {each: bundle.program(each) for each in bundle.manifest.functions})
+        return source_coverage(seen.manifest, seen.programs)
     except (ExportError, MisfitError) as error:
         return str(error)
 

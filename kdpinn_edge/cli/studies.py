@@ -66,6 +66,8 @@ def study(
 ) -> None:
     """Find out whether distilling pays: students of several sizes, distilled and from scratch. Ctrl-C pauses."""
     from kdpinn_edge.problems import problem as find
+
+    solved = find(problem)  # before torch is imported, which takes seconds
     from kdpinn_edge.studies.study import make_plan
     from kdpinn_edge.studies.study import study as run
     from kdpinn_edge.studies.study.page import check_page, write_page
@@ -77,7 +79,6 @@ def study(
     if page:
         check_page(page)
     check_shared(storage, jobs, force=force)
-    solved = find(problem)
     folder = out or Path("runs", f"{solved.name}_study")
     if storage:  # which needs Optuna
         from kdpinn_edge.studies.study.shared import find_shared, share

@@ -50,12 +50,13 @@ def train(
 ) -> None:
     """Train a teacher: a network that satisfies the equation. Ctrl-C keeps the best weights."""
     from kdpinn_edge.problems import problem as find
+
+    solved = find(problem)  # before torch is imported, which takes seconds
     from kdpinn_edge.training import TrainConfig
     from kdpinn_edge.training import train as run
     from kdpinn_edge.training.progress_bar import live
     from kdpinn_edge.training.stages import recipe
 
-    solved = find(problem)
     folder = out or Path("runs", f"{solved.name}_teacher")
     config = options.configure(recipe(None, TrainConfig, folder, resume=options.resume and not options.force))
     with live(stderr(), solved.name) as report, _unwarned():

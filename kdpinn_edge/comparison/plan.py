@@ -70,7 +70,7 @@ class Timetable:
         self.planned_s, self._now_s = planned_s, now_s
         self._processes, self._turn_s, self._is_binding = processes, turn_s, is_binding
         self._begun_s = now_s()
-        self._loading_s = 0.0  # the longest of a generation
+        self._loading_s = 0.0  # of the next generation, as far as that is known
         self._started_s = self._begun_s
         self._generation = 0
         self._until_s = self._begun_s + planned_s
@@ -86,12 +86,12 @@ class Timetable:
         needed_s = self._loading_s + n_turns * SHORTEST_TURN_S
         return not self._is_binding or generation == 0 or self.elapsed_s + needed_s <= self.planned_s
 
-    def loaded(self, generation: int, n_turns: int) -> None:
+    def loaded(self, generation: int, n_turns: int, again: float = 1.0) -> None:
         """Note that the generation is loaded: its `n_turns` share what is left with those generations behind it that
-        can be loaded in time.
+        can be loaded in time. The next one has the share `again` of its loading.
         """
         self._generation = generation
-        self._loading_s = max(self._loading_s, self._now_s() - self._started_s)
+        self._loading_s = again * (self._now_s() - self._started_s)
         left_s = max(self.planned_s - self.elapsed_s, 0)
         least_s = n_turns * SHORTEST_TURN_S
         possible = int(max(left_s - least_s, 0) / max(self._loading_s + least_s, SHORTEST_TURN_S))

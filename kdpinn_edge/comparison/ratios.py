@@ -33,13 +33,35 @@ WIDEST = 2.0
 FASTEST = 0.01  # of all readings of the known work of a run: its time on a core that nobody disturbs
 SLOWED = 1.2  # times that: the core is disturbed
 LEAST_SHARE = 0.25  # of a row's pairs, the least disturbed ones, are used in any case
-SUSCEPTIBLE = 0.3  # logarithm of what disturbs the ratio, in that of what slows the known work: standard deviation
-OF_PROCESS, FREEDOM = 0.025, 5.0
-"""How much processes of one backend differ, as a standard deviation of logarithms, and the degrees of freedom that this
-has: what is taken before anything is known. Seen were 0.003 to 0.025."""
+FREEDOM = 5.0  # degrees that Scatter has
 ALIKE = 2  # so many pairs tell as much as one would that is independent: those of a turn resemble each other
 OF_MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 OF_MEDIAN = math.pi / 2  # variance of the median over that of the mean, of a normal distribution
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """By how much ratios of one kind of call differ for reasons that a run cannot see in its pairs: standard deviations
+    of the logarithm, which `bench_coverage.py` shows.
+
+    `of_run` is between runs and `of_process` between processes of one run. `slowed` is for each unit of the logarithm
+    by which the known work around the pairs was slower than on a core that nobody disturbs, and `waited` for the share
+    of the time in which others had the core.
+    """
+
+    of_run: float
+    of_process: float
+    slowed: float
+    waited: float
+
+
+LOOP = Scatter(of_run=0.015, of_process=0.015, slowed=0.15, waited=0.015)
+FRAMEWORK = Scatter(of_run=0.055, of_process=0.02, slowed=0.6, waited=0.1)
+"""A call of a framework passes through megabytes of code and data: what else runs on the machine costs it more than a
+loop of a few kilobytes."""
+TO_KNOWN_WORK = Scatter(of_run=0.07, of_process=0.02, slowed=0.3, waited=0.05)
+"""The known work is another loop than the library's, with other units of the core and without memory."""
+OF_LAYER: Mapping[Layer, Scatter] = {"kernel in C": LOOP, "call from Python": LOOP, "framework call": FRAMEWORK}
 
 
 @dataclass(frozen=True)
@@ -70,15 +92,16 @@ class Ratio:
         return self.spread is not None and math.log(self.factor) > _student(self.freedom) * self.spread
 
 
-def ratio(cell: Cell, undisturbed_ns: float) -> Ratio:
+def ratio(cell: Cell, undisturbed_ns: float, scatter: Scatter) -> Ratio:
     """The Ratio of the calls of `cell` to those of their partner; the known work takes `undisturbed_ns` at best.
 
     A process' figure is the median over its undisturbed pairs of the difference of logarithms: whatever the machine did
     to both of a pair cancels, and what it did to one is an outlier. The run's is the mean of its processes, each
-    weighted by the inverse of its variance: OF_PROCESS², and that of a median of its pairs, which scatter around the
-    medians of their processes. How the processes scatter around the mean corrects the variance that was taken: Hartung
-    and Knapp's scale of a meta-analysis with random effects, moderated by the degrees of freedom of what was taken.
-    Where the pairs that are used are disturbed too, the error grows by SUSCEPTIBLE times the logarithm of how much.
+    weighted by the inverse of its variance: that of `scatter`, and that of a median of its pairs, which scatter around
+    the medians of their processes. How the processes scatter around the mean corrects the variance that was taken:
+    Hartung and Knapp's scale of a meta-analysis with random effects, moderated by the degrees of freedom of what was
+    taken. What all processes of a run have in common is added: `scatter` has it between runs, on disturbed cores, and
+    beside others.
 
     With s the standard error, a repetition departs from this run by Student's quantile times √2 s: √2, because it has
     an error of its own. Equal pairs, equal ratios.
@@ -89,15 +112,16 @@ def ratio(cell: Cell, undisturbed_ns: float) -> Ratio:
     n_pairs, n_all = int(pairs.sum()), sum(len(block.pairs_ns) for block in cell.blocks)
     apart = np.concatenate([found - np.median(found) for found in figures.values()])
     of_pair = OF_MEDIAN * ALIKE * (OF_MAD * float(np.median(np.abs(apart)))) ** 2
-    weights = 1 / (OF_PROCESS**2 + of_pair / pairs)
+    weights = 1 / (scatter.of_process**2 + of_pair / pairs)
     centre = float(np.average(means, weights=weights))
     if len(cell.blocks) < LEAST_TURNS:
         return Ratio(math.exp(centre), None, None, None, 0.0, n_pairs, n_all - n_pairs)
-    known = _welch([OF_PROCESS**2, of_pair / float(pairs.mean())], [FREEDOM, max(n_pairs / ALIKE - P, 1)])
-    freedom = known + P - 1
-    scale = (known + float(np.sum(weights * (means - centre) ** 2))) / freedom
-    spread = math.hypot(math.sqrt(scale / weights.sum()), SUSCEPTIBLE * _slowed(cell, undisturbed_ns))
-    return _within(centre, spread, freedom, n_pairs, n_all - n_pairs)
+    known = _welch([scatter.of_process**2, of_pair / float(pairs.mean())], [FREEDOM, max(n_pairs / ALIKE - P, 1)])
+    scale = (known + float(np.sum(weights * (means - centre) ** 2))) / (known + P - 1)
+    in_common = scatter.of_run, scatter.slowed * _slowed(cell, undisturbed_ns), scatter.waited * _waited(cell)
+    variances = [scale / float(weights.sum()), math.hypot(*in_common) ** 2]
+    freedom = _welch(variances, [known + P - 1, FREEDOM])
+    return _within(centre, math.sqrt(sum(variances)), freedom, n_pairs, n_all - n_pairs)
 
 
 def undisturbed_ns(record: Record) -> Mapping[Layer, float]:
@@ -145,6 +169,13 @@ def _slowed(cell: Cell, undisturbed_ns: float) -> float:
     """
     works = np.concatenate([np.array(block.pairs_ns)[used, 2] for block, used in _used(cell, undisturbed_ns)])
     return float(np.maximum(np.log(works / (SLOWED * undisturbed_ns)), 0.0).mean())
+
+
+def _waited(cell: Cell) -> float:
+    """The share of the time of its turns in which the calls waited for their core."""
+    turns = [block.disturbance for block in cell.blocks if block.disturbance]
+    wall_ns = sum(turn.wall_ns for turn in turns)
+    return sum(turn.waited_ns for turn in turns) / wall_ns if wall_ns else 0.0
 
 
 def _figures(cell: Cell, undisturbed_ns: float) -> dict[int, Array]:

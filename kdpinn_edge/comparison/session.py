@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -44,6 +44,7 @@ from kdpinn_edge.files import check_folder
 from kdpinn_edge.runtime.timing import Pace
 
 LOAD_S, LOAD_ALL_S = 0.8, 3.0  # to start and load one of many backends, and whatever their number is: guessed
+MOST_RELOADING = 0.15  # of the time of a run, to load one backend in every generation
 SAVE_S = 2.0
 SETTLE_S = 0.002  # between turns: what the last one woke goes back to sleep
 BACKGROUND_S = 0.02  # until a background load is at work
@@ -220,23 +221,41 @@ class _Run:
                 (folder / str(number)).mkdir()
             cpus = self._machine.affinity if "periodic, load" in self._protocol.modes else ()
             load = stack.enter_context(background(cpus))
+            pool = stack.enter_context(ThreadPoolExecutor(len(self._configs) + len(BASELINES)))
+            end = stack.enter_context(ExitStack())  # of all processes, before the pool, whose threads wait for them
+            workers: dict[str, _Running] = {}
             for generation, process in enumerate(processes):
                 turns = [turn for turn in todo if turn.process == process]
                 if not table.has_time_to_load(generation, len(turns)):
                     break
-                with ExitStack() as those:
-                    workers = self._start(process, folder, those, advance)
-                    self._save(out)
-                    table.loaded(generation, len(turns))
-                    self._take_turns(turns, workers, load, table, out, advance)
+                earlier = {name: running for name, running in workers.items() if self._stays(running)}
+                for name in workers.keys() - earlier.keys():
+                    workers[name].end.close()
+                started = self._start(process, earlier.keys(), folder, pool, end, advance)
+                workers = earlier | started
+                self._save(out)
+                table.loaded(generation, len(turns), self._share_again(started.values()))
+                self._take_turns(turns, workers, load, table, out, advance)
         report(MeasurementProgress(planned_s, planned_s, "done"))
         if out is not None:
             write_record(self.record(is_complete=True), out)
 
+    def _stays(self, running: _Running) -> bool:
+        """Whether a process goes on in the next generation: to load its backend in each would take too much of the
+        time.
+        """
+        budget_s = self._protocol.budget_s
+        return budget_s is not None and running.loading_s * self._protocol.processes > MOST_RELOADING * budget_s
+
+    def _share_again(self, started: Collection[_Running]) -> float:
+        """The share of the loading of these processes that the next generation has again."""
+        whole_s = sum(running.loading_s for running in started)
+        return sum(running.loading_s for running in started if not self._stays(running)) / whole_s if whole_s else 1.0
+
     def _take_turns(
         self,
         turns: Sequence[Turn],
-        workers: dict[str, Worker],
+        workers: dict[str, _Running],
         load: Background,
         table: Timetable,
         out: Path | None,
@@ -270,63 +289,73 @@ class _Run:
         if out is not None:
             write_record(self.record(is_complete=False), out)
 
-    def _start(self, process: int, folder: Path, stack: ExitStack, advance: Callable[[str], None]) -> dict[str, Worker]:
-        """A loaded worker for every backend that keeps its promise, and for the baselines, started in random order.
+    def _start(
+        self,
+        process: int,
+        earlier: Collection[str],
+        folder: Path,
+        pool: ThreadPoolExecutor,
+        end: ExitStack,
+        advance: Callable[[str], None],
+    ) -> dict[str, _Running]:
+        """A loaded worker for every backend that keeps its promise, but for the `earlier` ones, which run; and for the
+        baselines. They are started in random order.
 
         All load at once: what their loading takes is measured on the core, so that they do not see each other in it.
         Those that are not loaded as soon as the protocol wants are left out.
         """
         begun_s, longest_s = monotonic(), self._protocol.loading_s
-        label, workers = self._first_process + process, {}
+        label, running = self._first_process + process, {}
         names = list(self._configs)
         order = [names[k] for k in np.random.default_rng((self._protocol.seed, process)).permutation(len(names))]
-        pool = stack.enter_context(ThreadPoolExecutor(len(names) + len(BASELINES)))
-        processes = stack.enter_context(ExitStack())  # ends before the pool, whose threads wait for these processes
-        loading: dict[str, tuple[Worker, Future[_Admitted]]] = {}
-        advance(f"loading {len(names)} backends")
+        loading: dict[str, tuple[Worker, ExitStack, Future[_Admitted]]] = {}
+        advance(f"loading {len(names) - len(earlier)} backends")
         for name in order:
-            if (name, None) not in self._absent:
-                config = self._configs[name]
+            if name not in earlier and (name, None) not in self._absent:
+                config, own_end = self._configs[name], end.enter_context(ExitStack())
                 cpus = config.cpus(self._machine.affinity, names.index(name) + process)
                 try:
                     check_installed(config.backend)
-                    worker = start(config, self._partner(config), cpus, folder / self._number(name), processes)
+                    worker = start(config, self._partner(config), cpus, folder / self._number(name), own_end)
                 except BenchError as error:
                     self._leave_out(name, error)
                     continue
-                loading[name] = worker, pool.submit(self._admit, config, cpus, worker)
-        floors = self._baselines(folder, processes, pool) if process == 0 else {}
-        for name, (worker, admitted) in loading.items():
+                loading[name] = worker, own_end, pool.submit(self._admit, config, cpus, worker)
+        floors = self._baselines(folder, end, pool) if process == 0 else {}
+        for name, (worker, own_end, admitted) in loading.items():
             advance(f"loading {name}")
             left_s = None if longest_s is None else max(longest_s - (monotonic() - begun_s), 0.0)
             try:
-                workers[name] = self._enter(self._configs[name], label, admitted.result(left_s))
+                self._enter(self._configs[name], label, admitted.result(left_s))
+                running[name] = _Running(worker, label, worker.cpu_s(), own_end)
             except BenchError as error:
                 self._leave_out(name, error)
             except TimeoutError:
                 worker.kill()
                 self._leave_out(name, BenchError(TOO_LONG_LOADING.format(longest_s)))
-        for name, floor in floors.items():
+        for name, (worker, own_end, clock_ns) in floors.items():
             with suppress(BenchError, TimeoutError):  # no C compiler, which the backends that need it say
-                workers[name], self._clocks_ns[name] = floor.result(longest_s)
-        return workers
+                self._clocks_ns[name] = clock_ns.result(longest_s)
+                running[name] = _Running(worker, label, worker.cpu_s(), own_end)
+        return running
 
     def _baselines(
-        self, folder: Path, stack: ExitStack, pool: ThreadPoolExecutor
-    ) -> dict[str, Future[tuple[Worker, float]]]:
-        """Workers for the calls that do nothing, and what reading the clock costs in them."""
+        self, folder: Path, end: ExitStack, pool: ThreadPoolExecutor
+    ) -> dict[str, tuple[Worker, ExitStack, Future[float]]]:
+        """Workers for the calls that do nothing, what ends them, and what reading the clock costs in them."""
         found, x = {}, self._references[self._smallest].points(1)
 
-        def load(worker: Worker) -> tuple[Worker, float]:
+        def load(worker: Worker) -> float:
             worker.load(x)
             worker.bind(x)
-            return worker, worker.clock_ns(1)
+            return worker.clock_ns(1)
 
         for backend in BASELINES:
             baseline = BackendConfig(backend.name, backend, self._smallest)
             cpus = baseline.cpus(self._machine.affinity, 0)
-            worker = start(baseline, None, cpus, folder / self._number(backend.name), stack)
-            found[backend.name] = pool.submit(load, worker)
+            own_end = end.enter_context(ExitStack())
+            worker = start(baseline, None, cpus, folder / self._number(backend.name), own_end)
+            found[backend.name] = worker, own_end, pool.submit(load, worker)
         return found
 
     def _partner(self, config: BackendConfig) -> Path | None:
@@ -345,10 +374,10 @@ class _Run:
                     bound[n] = worker.bind(reference.points(n))
                 except BenchError as fault:
                     bound[n] = fault
-        return _Admitted(worker, cpus, loaded, error, bound)
+        return _Admitted(cpus, loaded, error, bound)
 
-    def _enter(self, config: BackendConfig, label: int, admitted: _Admitted) -> Worker:
-        """The worker of a backend that is in the comparison now; each n at which its values are wrong is left out."""
+    def _enter(self, config: BackendConfig, label: int, admitted: _Admitted) -> None:
+        """Take a backend into the comparison; each n at which its values are wrong is left out."""
         backend, reference, loaded = config.backend, self._references[config.bundle], admitted.loaded
         for n, bound in admitted.bound.items():
             try:
@@ -379,17 +408,16 @@ class _Run:
             installed_bytes=installed_bytes(backend.runtime),
             starts=(*(earlier.starts if earlier else ()), loaded.start),
         )
-        return admitted.worker
 
-    def _take(self, turn: Turn, worker: Worker, load: Background, seconds: float) -> None:
+    def _take(self, turn: Turn, running: _Running, load: Background, seconds: float) -> None:
         """Measure one turn of so many seconds and keep its samples."""
         sleep(SETTLE_S)
+        worker, process, index = running.worker, running.label, turn.index
         key = (turn.entry, turn.n, turn.mode)
         if key[:2] not in self._paces:
             self._paces[key[:2]] = worker.paces(turn.n)
         own, partner = self._paces[key[:2]]
         earlier = self._cells.get(key)
-        process, index = self._first_process + turn.process, turn.index
         match turn.mode:
             case "closed":
                 own = replace(own, batch=earlier.batch) if earlier else own
@@ -444,10 +472,19 @@ class _Run:
 
 
 @dataclass(frozen=True)
-class _Admitted:
-    """A worker that was loaded and called at each n, or why it could not be."""
+class _Running:
+    """A process in the comparison: its number, the time on the core that its loading took, and what ends it."""
 
     worker: Worker
+    label: int
+    loading_s: float
+    end: ExitStack
+
+
+@dataclass(frozen=True)
+class _Admitted:
+    """What a worker told when it was loaded and called at each n, or why that could not be."""
+
     cpus: tuple[int, ...]
     loaded: Loaded
     error: float

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from kdpinn_edge.comparison.backend import Layer
-from kdpinn_edge.comparison.ratios import CONFIDENCE, Ratio, ratio, undisturbed_ns
+from kdpinn_edge.comparison.ratios import CONFIDENCE, OF_LAYER, TO_KNOWN_WORK, Ratio, ratio, undisturbed_ns
 from kdpinn_edge.comparison.record import KNOWN_WORK, Block, Cell, Device, Entry, Mode, Record
 from kdpinn_edge.errors import BenchError
 
@@ -203,7 +203,8 @@ def _row(cell: Cell, entry: Entry, least: Mapping[Layer, float], deadline_ns: fl
     found = row(cell, deadline_ns)
     if not any(block.pairs_ns for block in cell.blocks):
         return found
-    of_pairs = ratio(cell, least[entry.layer])
+    scatter = TO_KNOWN_WORK if entry.partner == KNOWN_WORK else OF_LAYER[entry.layer]
+    of_pairs = ratio(cell, least[entry.layer], scatter)
     if is_reference(entry):
         return replace(found, ratio=replace(of_pairs, factor=1.0, low=1.0, high=1.0, spread=0.0), work=of_pairs)
     return replace(found, ratio=of_pairs if entry.partner != KNOWN_WORK else None)

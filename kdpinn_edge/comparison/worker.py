@@ -84,6 +84,11 @@ class Worker:
         """End the process: whoever waits for its answer gets BenchError."""
         self._process.kill()
 
+    def cpu_s(self) -> float:
+        """The seconds on a core that the process has taken so far, with its children that have ended."""
+        used = psutil.Process(self._process.pid).cpu_times()
+        return float(used.user + used.system + used.children_user + used.children_system)
+
     def load(self, x: Array) -> Loaded:
         """Load the backend, bind it to the one point x (1, n_in), call it."""
         loaded: Loaded = self._ask("load", x)

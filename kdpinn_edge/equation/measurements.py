@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from io import StringIO
 from pathlib import Path
 from typing import Literal
 
@@ -49,12 +50,15 @@ def measurements(
 
 def _table(path: Path, wanted: tuple[str, ...]) -> Array:
     try:
-        lines = read_whole(path, GIB).decode("utf-8-sig").splitlines()
+        lines = StringIO(read_whole(path, GIB).decode("utf-8-sig"), newline="")
     except OSError as error:
         raise ProblemError(f"{path}: {error.strerror}; expected: a CSV file of measurements") from error
     except UnicodeDecodeError as error:
         raise ProblemError(f"{path} is no text ({error}); expected: a CSV file of measurements") from error
-    head, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines)] or [[]]
+    try:
+        head, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=True)] or [[]]
+    except csv.Error as error:
+        raise ProblemError(f"{path} is no CSV file ({error}); expected: quotes in pairs, if any") from error
     if missing := [name for name in wanted if head.count(name) != 1]:
         raise ProblemError(
             f"{path} has the columns {', '.join(head) or 'of no name'}; expected: one called {missing[0]!r}"
@@ -64,7 +68,7 @@ def _table(path: Path, wanted: tuple[str, ...]) -> Array:
     table = np.empty((len(rows), len(wanted)))
     for number, row in enumerate(rows):
         try:
-            table[number] = [float(row[place]) for place in places]
+            table[number] = [_number(row[place]) for place in places]
         except (IndexError, ValueError) as error:
             raise ProblemError(
                 f"{path}, line {number + 2}: {','.join(row)!r:.80} has no number for each of {', '.join(wanted)}; "
@@ -78,3 +82,10 @@ def _table(path: Path, wanted: tuple[str, ...]) -> Array:
     if not len(table):
         raise ProblemError(f"{path} has no line of numbers; expected: one or more measurements")
     return table
+
+
+def _number(text: str) -> float:
+    """The number `text`, without the underscores and the digits of other scripts that Python also takes."""
+    if not text.isascii() or "_" in text:
+        raise ValueError(text)
+    return float(text)

@@ -30,12 +30,9 @@ import numpy as np
 
 from kdpinn_edge.problems import Array, Math, Mirror, Problem
 from kdpinn_edge.problems._etdrk4 import Table, marched
-from kdpinn_edge.problems._special import erf, inverse_root
 
 D = 1e-4
 START = 1e-5
-LEAST = 4e-5
-"""Less than exp(−10), which is the least of what φ takes the root of."""
 MODES = 4096
 STEPS = 2000
 KEPT = 4
@@ -53,7 +50,7 @@ def _features(m: Math, x: Any, t: Any) -> Sequence[Any]:
 def _reacted(m: Math, w: Any, t: Any) -> Any:
     """φ(w, t)."""
     decay = m.exp(-10.0 * t)
-    return w * inverse_root(m, decay + w * w * (1.0 - decay) - LEAST, LEAST)
+    return w / m.sqrt(decay + w * w * (1.0 - decay))
 
 
 def _weight(m: Math, x: Any, t: Any) -> Any:
@@ -61,10 +58,15 @@ def _weight(m: Math, x: Any, t: Any) -> Any:
     return m.exp(-3.5 * t)
 
 
+def erf(m: Math, z: Any) -> Any:
+    """The error function, within 2.9e-4; its slope within 1.3e-3. The coefficients are a minimax fit on [0, 6]."""
+    return m.tanh(z * (z * z * 0.09979313559446788 + 1.1296754918960998))
+
+
 def _corner(m: Math, y: Any, t: Any) -> Any:
     """h(y, t + START)."""
-    root = inverse_root(m, t, START)
-    z, v = y * root * (1 / sqrt(4 * D)), (t + START) * root * sqrt(4 * D)
+    root = m.sqrt(t + START)
+    z, v = y * (1 / sqrt(4 * D)) / root, root * sqrt(4 * D)
     return y * erf(m, z) + v * m.exp(-(z * z)) * (1 / sqrt(pi))
 
 

@@ -5,7 +5,7 @@ from kdpinn_edge.training.pinn import Pinn
 from kdpinn_edge.training.progress import TrainingProgress
 from kdpinn_edge.training.stages import teach, train
 from kdpinn_edge.training.trained import Trained
-from kdpinn_edge.training.weights import load_pinn
+from kdpinn_edge.training.weights import load_pinn, write_weights
 
 __all__ = [
     "DistillConfig",
@@ -16,4 +16,5 @@ __all__ = [
     "load_pinn",
     "teach",
     "train",
+    "write_weights",
 ]

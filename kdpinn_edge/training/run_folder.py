@@ -24,6 +24,7 @@ from kdpinn_edge.files import Kind, append, check_free, clear, write_whole
 from kdpinn_edge.reading import LARGEST_JSON, MIB, parse_json, read_whole
 from kdpinn_edge.training.config import TrainConfig
 from kdpinn_edge.training.optimisers import Memory
+from kdpinn_edge.training.trained_for import converted
 from kdpinn_edge.training.weights import RECORD_FILE, WEIGHTS_FILE, read_tensors
 
 CONFIG_FILE = "config.json"
@@ -85,6 +86,7 @@ def open_run(folder: Path, description: dict[str, Any], *, resume: bool, force: 
         raise TrainError(
             f"{folder} holds another run; resume it with the options it was started with: {listing(faults)}"
         )
+    _check_same_problem(folder, found.get("trained_for"), described["trained_for"])
     rows = read_metrics(folder) if (folder / METRICS_FILE).exists() else []
     if rows and rows[-1]["step"] > (steps := _steps(described["config"])):
         raise TrainError(
@@ -107,10 +109,26 @@ def _changes(found: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     changed = before.pop("newton_rounds", None) != after.pop("newton_rounds", None)
     if changed and after.get("optimiser") == "soap":
         yield "the rate of SOAP falls over all of its rounds, so that there cannot be other rounds"
-    for key in (key for key in now if key not in ("command", "config") and found.get(key) != now[key]):
+    for key in (key for key in now if key not in ("command", "config", "trained_for") and found.get(key) != now[key]):
         yield f"{key} was {found.get(key)!r}, is now {now[key]!r}"
     for key in (key for key in after if before.get(key) != after[key]):
         yield f"{key} was {before.get(key)!r}, is now {after[key]!r}"
+
+
+def _check_same_problem(folder: Path, found: object, now: object) -> None:
+    """Raise TrainError where the run in `folder` trains for a problem of this name that is another one now."""
+    try:
+        then = converted(found)
+    except ValueError as error:
+        raise TrainError(
+            f"{folder / CONFIG_FILE} does not say for which features and ansatz the run trains ({error}): the usual "
+            "cause is an earlier version. Begin it again with --force (force=True)"
+        ) from error
+    if changed := converted(now).changed(then):
+        raise TrainError(
+            f"{folder} trains for a problem as it was in kdpinn_edge {then.version}, and since then its "
+            f"{' and its '.join(changed)} changed; expected: the same problem. Begin it again with --force (force=True)"
+        )
 
 
 def run_config(folder: Path, kind: type[Config]) -> Config:

@@ -34,6 +34,7 @@ from kdpinn_edge.training.run_folder import Config, open_run, run_config, run_fi
 from kdpinn_edge.training.sampling import check_finite_start
 from kdpinn_edge.training.teacher import fingerprint
 from kdpinn_edge.training.trained import Trained
+from kdpinn_edge.training.trained_for import trained_for
 from kdpinn_edge.training.unknowns import standard_errors
 from kdpinn_edge.training.weights import write_weights
 from kdpinn_edge.watching import watched
@@ -149,6 +150,7 @@ def _run(
     check_finite_start(net, objective, domain)
     source = {"role": source["role"], "command": said(config), **source}
     description = {**source, **posed, "seed": config.seed, "config": asdict(config)}
+    description["trained_for"] = asdict(trained_for(solved))
     open_run(folder, description, resume=resume, force=force)
     with watched(solved.name, report, bar=live, told=told) as reported:
         state = fit(net, objective, domain, config, folder, reported, resume=resume, cpu_seconds=cpu_seconds)

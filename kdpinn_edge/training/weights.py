@@ -1,14 +1,18 @@
-"""Weights as safetensors: a format that holds numbers and no code. The file names its problem, and so suffices."""
+"""Weights as safetensors: a format that holds numbers and no code. The file names its problem, and so suffices.
+
+It also says what the weights were trained for, and is refused where the problem of that name is another one now.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -20,6 +24,7 @@ from kdpinn_edge.problems import Problem, is_shipped, remembered
 from kdpinn_edge.reading import GIB, LARGEST_JSON, MIB, parse_json, read_whole
 from kdpinn_edge.training.followed import Followed, followed, read_columns
 from kdpinn_edge.training.pinn import Pinn
+from kdpinn_edge.training.trained_for import read, trained_for
 
 WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "model.json"
 TANH = "tanh"
@@ -27,6 +32,12 @@ TANH = "tanh"
 LARGEST, LARGEST_HEADER = GIB, 16 * MIB
 """Bytes that a file of weights, and what it says of them, may have."""
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+AGAIN = (
+    "Where you know that the problem has not changed since, write the weights again: "
+    "net = Pinn(problem('burgers'), hidden=(16, 16)); net.load_state_dict(tensors); "
+    "write_weights(net, 'again.safetensors')"
+)
+"""What helps where weights do not say what they are for."""
 PICKLE_STARTS = (b"\x80", b"PK\x03\x04")
 
 
@@ -35,7 +46,7 @@ def load_pinn(model: str | os.PathLike[str], problem: Problem | None = None) -> 
 
     `problem` is what it solves, where that was defined in Python; else the file says it, and a problem of the user's
     own is read from its file again. Raises TrainError where there is none, where the file is a pickle, damaged, or
-    does not hold a Pinn, and where the problem's file is not as it was.
+    does not hold a Pinn, and where the problem, or its file, is not as it was.
     """
     path = Path(model)
     if str(model) in zoo.names():
@@ -45,20 +56,29 @@ def load_pinn(model: str | os.PathLike[str], problem: Problem | None = None) -> 
     return read_weights(path, problem)
 
 
-def _recorded(record: Path) -> str | None:
-    """The SHA-256 that the record of a run states of its weights; None where the run has none yet."""
+@dataclass(frozen=True)
+class Stated:
+    """What the record of a run states of its weights."""
+
+    sha256: str
+    command: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def _recorded(record: Path) -> Stated | None:
+    """What the record of a run states of its weights; None where the run has none yet."""
     if not os.path.lexists(record):
         return None
     try:
-        return str(parse_json(read_whole(record, LARGEST_JSON))["sha256"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        return msgspec.convert(parse_json(read_whole(record, LARGEST_JSON)), Stated)
+    except (OSError, ValueError, msgspec.ValidationError) as error:
         raise TrainError(f"{record}: not the record of a run ({error}); the usual cause is an edited file") from error
 
 
 def write_weights(net: Pinn, path: Path) -> None:
     """Write the weights of `net` as float64. The same weights give the same bytes."""
     tensors = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    metadata = {"problem": net.problem.name}
+    metadata = {"problem": net.problem.name, "trained_for": trained_for(net.problem).text()}
     if net.activation != TANH:
         metadata["activation"] = net.activation
     if net.problem.origin is not None:
@@ -70,16 +90,18 @@ def write_weights(net: Pinn, path: Path) -> None:
     write_whole(path, _ordered(safetensors.torch.save(tensors, metadata)))
 
 
-def read_weights(path: Path, solved: Problem | None = None, sha256: str | None = None) -> Pinn:
-    """The network in the .safetensors file `path`, whose SHA-256 may be known; see `load_pinn`."""
-    tensors, metadata = read_tensors(path, sha256)
+def read_weights(path: Path, solved: Problem | None = None, stated: Stated | None = None) -> Pinn:
+    """The network in the .safetensors file `path`, of which a record may state something; see `load_pinn`."""
+    tensors, metadata = read_tensors(path, stated.sha256 if stated else None)
     if "problem" not in metadata:
         raise TrainError(
-            f"{path}: the file does not say which problem it solves; expected: metadata with the key 'problem', "
-            "as in safetensors.torch.save_file(net.state_dict(), path, metadata={'problem': 'burgers'})"
+            f"{path}: the file does not say which problem it solves; expected: metadata with the key 'problem', as "
+            f"train, distill and write_weights write it. {AGAIN}"
         )
     try:
-        net = Pinn(_solved(metadata, solved), _hidden(tensors), activation=metadata.get("activation", TANH))
+        problem = _solved(metadata, solved)
+        _check_trained_for(problem, metadata.get("trained_for"), stated)
+        net = Pinn(problem, _hidden(tensors), activation=metadata.get("activation", TANH))
     except (ProblemError, TrainError) as error:
         raise TrainError(f"{path}: {error}") from error
     if faults := _faults(net.state_dict(), tensors):
@@ -87,6 +109,28 @@ def read_weights(path: Path, solved: Problem | None = None, sha256: str | None =
     net.load_state_dict(tensors)
     net.problem = net.problem.settled(net.found)
     return net.eval()
+
+
+def _check_trained_for(problem: Problem, said: str | None, stated: Stated | None) -> None:
+    """Raise TrainError where weights were not trained for `problem` as it is now, or do not say what for."""
+    again = f"train it again by `{stated.command}`" if stated and stated.command else "train it again"
+    if said is None:
+        made = stated.versions.get("kdpinn_edge") if stated else None
+        raise TrainError(
+            f"the file{f' of kdpinn_edge {made}' if made else ''} does not say with which features and ansatz of "
+            f"{problem.name} it was trained, and within others its weights give wrong values; expected: the metadata "
+            f"'trained_for'. The usual fix: {again}. {AGAIN}"
+        )
+    try:
+        then = read(said)
+    except ValueError as error:
+        raise TrainError(f"the metadata 'trained_for' says nothing ({error}); the usual cause is an edit") from error
+    if changed := trained_for(problem).changed(then):
+        raise TrainError(
+            f"the network was trained for {problem.name} as it was in kdpinn_edge {then.version}, and since then its "
+            f"{' and its '.join(changed)} changed, so that these weights would give wrong values; expected: the same "
+            f"{problem.name}. The usual fix: {again}"
+        )
 
 
 def _solved(metadata: dict[str, str], given: Problem | None) -> Problem:
@@ -132,9 +176,8 @@ def read_tensors(path: Path, sha256: str | None = None) -> tuple[dict[str, Tenso
     if data.startswith(PICKLE_STARTS) and data[8:9] != b"{":  # safetensors: eight bytes of length, then JSON
         raise TrainError(
             f"{path}: this is a pickle, which runs code when it is read; expected: safetensors. Where you "
-            "trust it and it is a network of train or distill, convert it: safetensors.torch.save_file("
-            "torch.load(path, weights_only=True), 'model.safetensors', metadata={'problem': 'burgers'}); "
-            "capture any other from Python (docs/training.md)"
+            "trust it and it is a network of train or distill, tensors = torch.load(path, weights_only=True). "
+            f"{AGAIN}. Capture any other from Python (docs/training.md)"
         )
     try:
         length = int.from_bytes(data[:8], "little")

@@ -86,10 +86,33 @@ def in_float64(x: Tensor) -> Iterator[None]:
 def _surroundings() -> Iterator[None]:
     setattr(Tensor, "__array_ufunc__", _by_torch)  # noqa: B010
     try:
-        with torch.compiler.set_stance("force_eager"), optimized_execution(False), torch.enable_grad():
+        with _nothing_compiled(), optimized_execution(False), torch.enable_grad():
             yield
     finally:
         delattr(Tensor, "__array_ufunc__")
+
+
+@contextmanager
+def _nothing_compiled() -> Iterator[None]:
+    """Meanwhile call what torch.compile made, or makes, as it was before.
+
+    Where torch's compiler is not loaded, which takes seconds of CPU time, it has made nothing yet.
+    """
+    if "torch._dynamo" in sys.modules:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+        return
+    compiling = torch.compile
+    setattr(torch, "compile", _as_it_is)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(torch, "compile", compiling)  # noqa: B010
+
+
+def _as_it_is(model: Any = None, **options: Any) -> Any:
+    """What torch.compile returns where nothing is compiled; without a model it is a decorator."""
+    return (lambda function: function) if model is None else model
 
 
 def _by_torch(_: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -150,6 +173,11 @@ class _Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._sharing: dict[int, list[Tensor]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether torch's compiler, which is loaded for that, is told at each call to leave it alone."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

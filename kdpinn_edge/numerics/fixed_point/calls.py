@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.numerics.fixed_point import words
+from kdpinn_edge.numerics.fixed_point import floating, words
 
 INPUT = "x"
 Argument = Any
-"""The name of a value (str), a number (int), or parameters: a matrix or a vector of words (an array of int64)."""
+"""The name of a value (str), a number (int) or None, or parameters: a matrix or a vector of words (int64)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class FixedPoint:
         known: dict[str, NDArray[Any]] = {INPUT: np.ascontiguousarray(x)}
         for call in self.calls:
             given = (known[each] if isinstance(each, str) else each for each in call.arguments)
-            known[call.out] = getattr(words, call.word)(*given)
+            known[call.out] = meaning(call.word)(*given)
         return known
 
     def points(self, x: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -66,14 +66,21 @@ class FixedPoint:
     @property
     def on_integers(self) -> FixedPoint:
         """The same function of points that are words (int32), with results that are words: no call knows of floats."""
-        *calls, last = self.calls
-        return replace(
-            self,
-            calls=(
-                *(_held(call) if call.word == "fixed" else call for call in calls),
-                Call(last.out, last.size, "integers", last.values[1:]),
-            ),
-        )
+        *calls, last = (_held(call) if call.word == "fixed" else call for call in self.calls)
+        sizes, names, column = {call.out: call.size for call in calls}, [], 0
+        for name, fraction in zip(last.arguments[1::2], last.arguments[2::2], strict=True):
+            size = sizes[name] // (2 if fraction is None else 1)
+            if fraction is None:
+                calls.append(Call(f"{name}_fixed", size, "to_fixed", (name, self.y_bits[column])))
+            names.append(calls[-1].out if fraction is None else name)
+            column += size
+        return replace(self, calls=(*calls, Call(last.out, last.size, "integers", tuple(names))))
+
+
+def meaning(word: str) -> Callable[..., Any]:
+    """The function that the word of this name is: of `words.py`, or of `floating.py`."""
+    found: Callable[..., Any] = getattr(words if hasattr(words, word) else floating, word)
+    return found
 
 
 def _held(call: Call) -> Call:

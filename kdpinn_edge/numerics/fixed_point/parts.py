@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from kdpinn_edge.numerics.fixed_point.calls import FixedPoint
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.quantise import END_OF_ATAN
+from kdpinn_edge.numerics.fixed_point.tables import ATAN, ERF, EXP2, INVERSE_ROOT, RECIPROCAL, SIN, TANH, Table
 from kdpinn_edge.numerics.fixed_point.words import polynomial
 from kdpinn_edge.program.evaluate import evaluate
 from kdpinn_edge.program.interp import Meaning
@@ -40,8 +43,12 @@ def _looked_up(table: Table, share: Array) -> Array:
     return polynomial(table, u) / 2.0**31
 
 
+def _odd(table: Table, end: float, x: Array) -> Array:
+    return np.copysign(_looked_up(table, np.abs(x) / end), x)
+
+
 def _tanh(x: Array) -> Array:
-    return np.copysign(_looked_up(TANH, np.abs(x) / 8), x)
+    return _odd(TANH, 8, x)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -61,18 +68,38 @@ def _exp(x: Array) -> Array:
     return found
 
 
-def _lorentzian(x: Array) -> Array:
-    mantissa, exponent = np.frexp(1 + x * x)
+def _atan(x: Array) -> Array:
+    near = np.abs(x) <= END_OF_ATAN
+    return np.where(near, 2 * _odd(ATAN, 4, x), 4 * _odd(ATAN, 4, x / (1 + np.sqrt(1 + x * x))))
+
+
+def _reciprocal(x: Array) -> Array:
+    mantissa, exponent = np.frexp(np.abs(x))
     found: Array = np.ldexp(_looked_up(RECIPROCAL, 2 * mantissa - 1), 2 - exponent)
+    return np.copysign(found, x)
+
+
+def _rsqrt(x: Array) -> Array:
+    mantissa, exponent = np.frexp(x)
+    odd, half = (exponent - 1) % 2, (exponent - 1) // 2
+    found: Array = np.ldexp(_looked_up(INVERSE_ROOT, (2 * mantissa - 1 + odd) / 2), 1 - half)
     return found
 
 
-TABULATED = {
+TABULATED: Mapping[str, Callable[[Array], Array]] = {
     "tanh": _tanh,
     "sigmoid": _sigmoid,
     "silu": lambda x: x * _sigmoid(x),
     "sin": _sin,
     "cos": lambda x: _sin(x + np.pi / 2),
     "exp": _exp,
-    "lorentzian": _lorentzian,
+    "erf": lambda x: _odd(ERF, 4, x),
+    "atan": _atan,
+    "lorentzian": lambda x: _reciprocal(1 + x * x),
+    "abs": np.abs,
+    "relu": lambda x: np.maximum(x, 0.0),
+    "step": lambda x: np.heaviside(x, 0.0),
+    "sqrt": lambda x: x * _rsqrt(x),
+    "reciprocal": _reciprocal,
+    "power(-0.5)": _rsqrt,
 }

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.program.ir import Array
 
-CELLS = 1024
-"""How many cells there are at most."""
 OUTWARD = 2.0**-40
 """The share of a magnitude by which an end is moved: more than the roundings of an operation, and of NumPy's exp."""
 
@@ -47,18 +45,6 @@ class Range:
     def rising(self, f: Callable[[Array], Array]) -> Range:
         """What a function that rises makes of the numbers."""
         return Range(f(self.lower), f(self.upper)).widened(0.0)
-
-
-def box_cells(lower: Array, upper: Array) -> list[Range]:
-    """For each input its intervals (1, cells) in the cells of the box from lower to upper (n_in,)."""
-    n = len(lower)
-    steps = next(k for k in range(CELLS, 0, -1) if k**n <= CELLS)
-    index = np.indices((steps,) * n).reshape(n, -1) if steps > 1 else np.zeros((n, 1), np.int64)
-    width = (upper - lower) / steps
-    return [
-        Range((lower[i] + index[i] * width[i])[None], (lower[i] + (index[i] + 1) * width[i])[None]).widened(0.0)
-        for i in range(n)
-    ]
 
 
 def affine(x: Range, weight: Array, bias: Array) -> tuple[Range, float]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
+from kdpinn_edge.numerics.fixed_point.tables import ATAN, ERF, EXP2, RECIPROCAL, SIN, TANH, Table
 
 Words = NDArray[np.int64]
 
@@ -24,6 +24,8 @@ LOG2_E = 1549082005
 QUARTER_TURN = 1 << 30
 HALF = 1 << 30
 """1/2 with 31 fraction bits."""
+ONE = 1 << 30
+"""1 with 30 fraction bits."""
 LARGEST_INPUT = 1 << 30
 """No input is a larger number, whatever the caller passes."""
 STEPS = (16, 8, 4, 2, 1)
@@ -112,11 +114,26 @@ def rows(x: Words, start: int, size: int) -> Words:
 
 def tanh(x: Words, by: int) -> Words:
     """tanh of x, which has 29 - by fraction bits; beyond 8 it is that of 8."""
+    return odd(TANH, x, by)
+
+
+def erf(x: Words, by: int) -> Words:
+    """The error function of x, which has 30 - by fraction bits; beyond 4 it is that of 4."""
+    return odd(ERF, x, by)
+
+
+def atan(x: Words, by: int) -> Words:
+    """Half of the arc tangent of x, which has 30 - by fraction bits; beyond 4 it is that of 4."""
+    return odd(ATAN, x, by)
+
+
+def odd(table: Table, x: Words, by: int) -> Words:
+    """The table at the magnitude of x 2^by, with the sign of x; beyond the table it is the value at its end."""
     sign = x >> 31
     size = (x ^ sign) - sign
     if by > 0:
         size = least(size, (1 << (32 - by)) - 1)
-    return (polynomial(TANH, shifted(size, by)) ^ sign) - sign
+    return (polynomial(table, shifted(size, by)) ^ sign) - sign
 
 
 def sigmoid(x: Words, by: int) -> Words:
@@ -156,13 +173,28 @@ def lorentzian(x: Words, by: int, one: int) -> Words:
     return found
 
 
-def normalised(size: Words, count: int, most: int) -> tuple[Words, Words]:
+def relu(x: Words) -> Words:
+    """x where it is above 0, and 0 elsewhere."""
+    return np.maximum(x, 0)
+
+
+def step(x: Words) -> Words:
+    """1 where x is above 0, and 0 elsewhere, with 30 fraction bits."""
+    return (-x >> 31) & ONE
+
+
+def magnitude(x: Words) -> Words:
+    """x or -x, whichever is not negative."""
+    return np.abs(x)
+
+
+def normalised(size: Words, count: Words | int, most: int) -> tuple[Words, Words]:
     """Words without a sign, shifted by up to `most` bits until their upper one is set, and `count` less so many."""
     left = np.full_like(size, count)
     for step in (each for each in STEPS if each <= most):
         small = (size >> (32 - step)) == 0
         size = np.where(small, size << step, size)
-        left -= step * small
+        left = left - step * small
     return size, left
 
 
@@ -191,17 +223,21 @@ def integers(*values: Words) -> NDArray[np.int32]:
 
 
 def floats(x: NDArray[np.float32], *values: Any) -> NDArray[np.float32]:
-    """The rows of the values, one after another, as float32, rounded to zero; each is followed by its fraction bits.
+    """The numbers of the values, one after another, as float32, rounded to zero.
 
-    A point with a NaN among the numbers of x has NaN alone.
+    Each value is followed by its fraction bits, and a floating one (`floating.py`) by None. A point with a NaN among
+    the numbers of x has NaN alone.
     """
     found = np.concatenate([_float(value, by) for value, by in zip(values[::2], values[1::2], strict=True)])
     is_nan = ((x.view(np.int32).astype(np.int64) & 0x7FFFFFFF) > INFINITE).any(axis=0)
     return np.where(is_nan, NAN, found).astype(np.uint32).view(np.float32)
 
 
-def _float(value: Words, fraction: int) -> Words:
+def _float(value: Words, fraction: int | None) -> Words:
+    exponent: Words | int = 0
+    if fraction is None:
+        value, exponent = np.split(value, 2)
     sign = value >> 31
     size = (value ^ sign) - sign
-    size, exponent = normalised(size, 157 - fraction, 31)
-    return np.where(size == 0, 0, (sign & 0x80000000) | ((exponent << 23) + (size >> 8)))
+    size, exponent = normalised(size, exponent + 157 - (fraction or 0), 31)
+    return np.where((size > 0) & (exponent > 0), (sign & 0x80000000) | ((exponent << 23) + (size >> 8)), 0)
