@@ -21,8 +21,8 @@ from rivals import PAGE, ratio
 
 from kdpinn_edge.classical.accuracy import relative
 from kdpinn_edge.classical.trajectory_c import Grid, nodes, trajectory_source
-from kdpinn_edge.comparison.backends.c_source import NAME as PEER
 from kdpinn_edge.comparison.backend import Array
+from kdpinn_edge.comparison.backends.c_source import NAME as PEER
 from kdpinn_edge.comparison.backends.c_source import Interface, Source, build
 from kdpinn_edge.comparison.machine import this_machine
 from kdpinn_edge.export.bundle import export_bundle
