@@ -2,7 +2,8 @@
 
     python tools/zoo.py make [NAME …]     train what runs/zoo does not hold yet and put it into the zoo
     python tools/zoo.py seeds [NAME …]    train teachers with further seeds, two at a time, and write zoo_seeds.json
-    python tools/zoo.py cards             write docs/zoo.md, with what each model takes, measured now
+    python tools/zoo.py cards [NAME …]    write docs/zoo.md, with what each model takes, measured now; the rows of
+                                          models that are not named stay as they are
 
 A student follows the teacher of its problem that is in the zoo, so teachers come first.
 """
@@ -200,18 +201,19 @@ def _finished(folder: Path) -> bool:
     return record.exists() and bool(read_json(record)["finished"])
 
 
-def cards() -> None:
-    """Write PAGE from the records of the zoo, SEEDED_FILE, and what each model takes, measured now.
+def cards(names: Sequence[str]) -> None:
+    """Write PAGE from the records of the zoo, SEEDED_FILE, and what these models take, measured now.
 
-    Raises SystemExit where a model is dominated by another one: it has no place in the zoo.
+    Raises SystemExit where one of them is dominated by another one: it has no place in the zoo.
     """
-    models = {name: find_model(name) for name in RECIPES}
+    models = {name: find_model(name) for name in names}
     solved = {name: problem(zoo.record(name)["problem"]) for name in RECIPES}
     exported = {name: tuple(_exported(model, target) for target in (PC, BOARD)) for name, model in models.items()}
     columns = {name: [*costs(name), *map(_bytes, made), *map(_one_point, made)] for name, made in exported.items()}
     if beaten := dominated(columns):
         sys.exit("\n".join(f"{name} is dominated by {better}" for name, better in beaten.items()))
-    rows = [_row(name, accuracy(models[name].program, solved[name]), *made) for name, made in exported.items()]
+    found = {name: _row(name, accuracy(models[name].program, solved[name]), *made) for name, made in exported.items()}
+    rows = [found[name] if name in found else _row_in(PAGE, name) for name in RECIPES]
     head = (
         *("model", "hidden", "parameters", "float64", "float32", "int16", "largest", "slopes"),
         *("bytes, PC", "instructions, PC", "bytes, M7", "instructions, M7"),
@@ -301,6 +303,12 @@ def _row(name: str, found: NetAccuracy, pc: Manifest, board: Manifest) -> tuple[
     )
 
 
+def _row_in(page: Path, name: str) -> tuple[str, ...]:
+    """The row of this model in the page."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return tuple(next(line for line in lines if line.startswith(f"| `{name}` | ")).strip("| ").split(" | "))
+
+
 def in_integers(name: str) -> str:
     """The error of a model in the numerics profile int16-1, or that it has none."""
     program, solved = read_program(zoo.program(name)), problem(zoo.record(name)["problem"])
@@ -363,7 +371,7 @@ def main() -> None:
         parser.error(f"no model is called {unknown[0]}; expected: {', '.join(RECIPES)}")
     names = [name for name in RECIPES if name in given.names or not given.names]
     if given.what == "cards":
-        cards()
+        cards(names)
     elif given.what == "seeds":
         seeds(names, given.seeds)
     else:
