@@ -81,8 +81,11 @@ def errors(names: Sequence[str]) -> None:
 
 def counts(names: Sequence[str], targets: Sequence[str]) -> None:
     """Print what one value of these students takes on these targets."""
-    columns = ("student", "target", "instructions", "words in and out", "by soft float")
-    columns += ("bytes", "words in and out", "by soft float", "stack")
+    counts_, sizes_ = (
+        ("instructions", "words in and out", "by soft float"),
+        ("bytes", "words in and out", "by soft float"),
+    )
+    columns = ("student", "target", *counts_, *sizes_, "stack")
     print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for name, target in product(names, targets):
         program, (inputs, outputs) = read_program(zoo.program(name)), posed(problem(name.rpartition("_")[0]))
@@ -108,7 +111,7 @@ def counts(names: Sequence[str], targets: Sequence[str]) -> None:
 def linked(bundle: Path, target: str, function: str) -> int:
     """The bytes of a program that calls this function of the model and nothing else, soft-float helpers included."""
     made, entry = bundle / "linked", f"-Wl,--gc-sections,-z,noexecstack,-e,{function},-u,{function}"
-    command = [*MACHINES[target], "-nostdlib", entry, "-o", made, bundle / "libnet.a", "-lgcc"]
+    command: list[str | Path] = [*MACHINES[target], "-nostdlib", entry, "-o", made, bundle / "libnet.a", "-lgcc"]
     subprocess.run(command, check=True)  # noqa: S603
     sections = ELFFile(BytesIO(made.read_bytes())).iter_sections()
     return sum(each["sh_size"] for each in sections if each["sh_flags"] & SH_FLAGS.SHF_ALLOC)
