@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into docs/study.md")
     stated = parser.parse_args()
     sizes = [tuple(map(int, size.split(","))) for size in stated.size or ()]
-    tables = []
+    tables: list[str] = []
     if "costs" in stated.what:
         keys = [(hidden, name) for hidden in sizes or SIZES for name in stated.activation]
         tables += costs({key: Model("net", captured(untrained(PLAIN, *key), "net")) for key in keys})

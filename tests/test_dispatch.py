@@ -110,6 +110,7 @@ def test_a_variant_by_force(bundle: Path, target: str) -> None:
             assert same_bits(y, expected[:n])
 
 
+@pytest.mark.parametrize("bundle", ["float32", pytest.param("float64", marks=pytest.mark.proof)], indirect=True)
 def test_check_accepts_it(bundle: Path) -> None:
     assert [verdict for verdict in check(bundle) if verdict.result == "failed"] == []
 

@@ -148,7 +148,7 @@ def test_printed_jets_are_the_numpy_program(functions: Functions, chosen: Target
     ("name", "precision"), sampled(["aarch64", "cortex-m7", "x86-64-v4", "c99-muladd"], PRECISIONS)
 )
 @given(functions=models(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT]))
-@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_loops_of_jets_and_the_self_test(functions: Functions, crossover: int, name: str, precision: Precision) -> None:
     chosen = TARGETS[name]
     made = kernel(functions, precision, chosen, crossover)

@@ -50,7 +50,7 @@ share(read_plan(Path(sys.argv[3])), folder, sys.argv[2], "heat", heartbeat_secon
 def plan(seeds: int, rounds: int = 1) -> Plan:
     config = TrainConfig(hidden=(3,), newton_rounds=rounds, **TINY)  # type: ignore[arg-type]
     cells = (StudyCell("scratch", replace(config, seed=seed)) for seed in range(seeds))
-    return Plan("heat", "heat_teacher", "lm", 1.0, 9.0, tuple(cells))
+    return Plan("heat", "heat_small", "lm", 1.0, 9.0, tuple(cells))
 
 
 def url(folder: Path) -> str:
@@ -110,7 +110,7 @@ def test_a_database_of_another_study_is_refused(tmp_path: Path, monkeypatch: pyt
     assert share(plan(1), tmp_path / "a", storage, "heat") is not None
     for other, message in (
         (replace(plan(1), cpu_seconds=2.0), "cpu_seconds was 1.0, is now 2.0"),
-        (replace(plan(1), teacher="heat_student"), "teacher was 'heat_teacher', is now"),
+        (replace(plan(1), teacher="heat_student"), "teacher was 'heat_small', is now"),
     ):
         with pytest.raises(StudyError, match=f"holds another study; expected: the same options.*{message}"):
             share(other, tmp_path / "b", storage, "heat")
@@ -220,5 +220,7 @@ def test_a_search_on_postgresql_outlives_a_worker(database: str, tmp_path: Path)
 def test_a_plan_that_others_made_needs_no_counting(tmp_path: Path) -> None:
     storage = url(tmp_path)
     known = share(plan(1), tmp_path / "a", storage, "heat")
-    more = make_plan("heat", sizes=((3,),), methods=("scratch",), seeds=2, cpu_seconds=1.0, known=known)
+    more = make_plan(
+        "heat", teacher="heat_small", sizes=((3,),), methods=("scratch",), seeds=2, cpu_seconds=1.0, known=known
+    )
     assert [cell.config.newton_rounds for cell in more.cells] == [1, 1]

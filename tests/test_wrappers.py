@@ -212,7 +212,7 @@ fn main() {
 """
 OCTAVE_WORDS = """
 y = net_mex('eval_fixed', int32([1 70000000 -2000000000; -5 800000000 2000000000]));
-printf('%x\n', BITS, typecast(y(:), 'uint32'));
+printf('%x\\n', BITS, typecast(y(:), 'uint32'));
 """
 
 
