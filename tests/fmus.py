@@ -19,7 +19,7 @@ INPUTS = (
 )
 OUTPUTS = (Output("v[0]", "m/s"), Output("v[1]", "m/s"), Output("p", "1"))
 JACOBIAN = [f"{y.name}_{x.name}" for y in OUTPUTS for x in INPUTS]
-REQUESTS = ["v[0]", *JACOBIAN, "p_nu_nu", "laplacian(p)"]
+REQUESTS = ["v[0]", *JACOBIAN, "p_nu_nu", "laplacian(p, time, nu)"]
 """All first derivatives, and of those only p_nu has one by nu that is known."""
 
 

@@ -43,6 +43,7 @@ COMPILES_FOR_LONG = ("torch.compile", "AOTInductor")
 MARKS = {
     ("student", "torch.compile"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
     ("everything", "torch.compile"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
+    ("everything", "jax, jit"): [pytest.mark.proof],
     ("everything", "jax, jit, points in columns"): [pytest.mark.proof],
     ("everything", "AOTInductor"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
     **{

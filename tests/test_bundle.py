@@ -17,6 +17,7 @@ from conftest import Need
 from edited import edit
 from hypothesis import given
 from hypothesis import strategies as st
+from sampled import some
 from strategies import mlp, points
 
 from kdpinn_edge.bundle.manifest import Grade, Input, Manifest, Output, Precision, read_manifest
@@ -195,6 +196,7 @@ def test_check_of_a_profile_that_is_not_known(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("bundle", some(["float32", "float64"], ["float32"]), indirect=True)
 def test_export_is_deterministic(bundle: Path, tmp_path: Path) -> None:
     manifest = read_manifest(bundle)
     assert make_whole(tmp_path / "elsewhere", manifest.precision) == manifest
@@ -332,6 +334,7 @@ def test_any_columns_get_unique_words(names: list[str]) -> None:
     assert all(re.fullmatch("[A-Z0-9_]*", word) for word in words)
 
 
+@pytest.mark.parametrize("bundle", some(["float32", "float64"], ["float32"]), indirect=True)
 def test_a_program_builds_by_cmake(bundle: Path, tmp_path: Path, need: Need) -> None:
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.16)\n"

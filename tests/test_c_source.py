@@ -348,7 +348,7 @@ def test_other_processors(precision: Precision, triple: str, emulator: str, tmp_
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @given(functions=models(), target=st.sampled_from([t for t in TARGETS.values() if not t.variants]))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_every_kernel_can_be_said(functions: Functions, target: Target, precision: Precision) -> None:
     if precision in target.by_precision:
         text = c_source(kernel(functions, precision, target, 1), interface_of(functions, precision, target))

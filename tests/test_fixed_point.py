@@ -338,8 +338,8 @@ def test_every_student_and_its_slopes_have_the_bits(name: str, target: str, tmp_
     need(MACHINES[target][0])
     inputs, outputs = posed(problem(name.rpartition("_")[0]))
     program = read_program(zoo.program(name))
-    stated: dict[str, Any] = {"target": target, "arithmetic": "int16", "derivatives": ["jacobian"]}
-    export_bundle(program, tmp_path / "net", name="net", inputs=inputs, outputs=outputs, **stated)
+    stated: dict[str, Any] = {"target": target, "arithmetic": "int16", "inputs": inputs, "outputs": outputs}
+    export_bundle(program, tmp_path / "net", name="net", derivatives=["jacobian"], **stated)
     machine = Machine(TARGETS[target].computing(PROFILE), (tmp_path / "net" / "libnet.a").read_bytes())
     engine = load(tmp_path / "net", engine="numpy")
     sides = np.array([(column.lower, column.upper) for column in inputs]).T

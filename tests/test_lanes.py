@@ -81,7 +81,7 @@ def doubles(rng: np.random.Generator, exponents: np.ndarray) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 2**32), exponent=EXPONENTS, below=st.integers(-170, 170))
-@settings(max_examples=300)
+@settings(max_examples=150)
 @np.errstate(all="ignore")
 def test_fma_of_doubles_rounds_once_at_every_border(seed: int, exponent: int, below: int) -> None:
     """Where a sum has to be scaled, and where a subnormal result has fewer digits: nothing may be rounded twice."""

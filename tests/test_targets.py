@@ -44,8 +44,18 @@ EMULATED = [
     for t in TARGETS.values()
     if t.name in MEMORY or (t.artifact == "elf" and (t.name != "x86-64-v4" or t.runs_here()))  # QEMU has no AVX-512
 ]
-OF_ONE_KIND = ("cortex-a53", "cortex-a72", "cortex-a76", "cortex-m33", "cortex-m4", "cortex-m3", "rv32imc")
-"""Targets whose code is that of another one, in another order or with fewer instructions."""
+OF_ONE_KIND = (
+    "cortex-a53",
+    "cortex-a72",
+    "cortex-a76",
+    "x86-64-v2",
+    "x86-64-v3",
+    "cortex-m33",
+    "cortex-m4",
+    "cortex-m3",
+    "rv32imc",
+)
+"""Targets with the code of another one, in another order or with fewer instructions, or tested in test_kernel.py."""
 
 PROGRAM = """
 #include <stdint.h>
