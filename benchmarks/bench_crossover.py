@@ -84,7 +84,7 @@ def measured(program: Program, batch: int) -> tuple[float, float]:
 def lowered(program: Program) -> Lowered:
     """What was decided for the program."""
     constants = Constants("float32", VECTORS)
-    return lower_program(program, "eval", "float32", NATIVE.profile, constants, narrow=NATIVE.pointer_bits == 32)
+    return lower_program(program, "weights", "float32", NATIVE.profile, constants, narrow=NATIVE.pointer_bits == 32)
 
 
 def rows() -> Iterator[tuple[str, ...]]:

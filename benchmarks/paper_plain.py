@@ -32,7 +32,14 @@ from kdpinn_edge.studies.study.significance import LEVEL, p_value, seeds_needed
 from kdpinn_edge.training.run_folder import read_json
 
 WRONG = "burgers, hard conditions"
-PLAIN = {"ansatz": None, "features": None, "weight": None, "potentials": None, "net_columns": None, "known": ()}
+PLAIN: dict[str, Any] = {
+    "ansatz": None,
+    "features": None,
+    "weight": None,
+    "potentials": None,
+    "net_columns": None,
+    "known": (),
+}
 
 
 @dataclass(frozen=True)

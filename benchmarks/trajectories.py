@@ -21,12 +21,13 @@ from rivals import PAGE, ratio
 
 from kdpinn_edge.classical.accuracy import relative
 from kdpinn_edge.classical.trajectory_c import Grid, nodes, trajectory_source
+from kdpinn_edge.comparison.backend import Array
 from kdpinn_edge.comparison.backends.c_source import NAME as PEER
 from kdpinn_edge.comparison.backends.c_source import Interface, Source, build
 from kdpinn_edge.comparison.machine import this_machine
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.importers.model import find_model
-from kdpinn_edge.problems import Array, problem
+from kdpinn_edge.problems import problem
 from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
 
 GRIDS = {

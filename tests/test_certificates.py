@@ -105,13 +105,15 @@ def test_functions_stay_within_their_ranges_and_slopes(name: str) -> None:
     assert known.any()
     e, rho = rng.uniform(-1, 1, (2, 200, 1))
     e[:2], rho[:2] = [[-1.0], [1.0]], [[-1.0], [1.0]]
-    x = (centre + half * e + cells.rest * rho)[:, known].astype(np.longdouble)
+    e, rho = e.astype(np.longdouble), rho.astype(np.longdouble)
+    x = (centre + half * e + cells.rest * rho)[:, known]
     assert (x >= argument.lower[:, known] - 1e-12).all()
     y = function.exact(x)
     assert (y >= value.lower[0, known]).all()
     assert (y <= value.upper[0, known]).all()
-    straight = form.centre[0, known] + form.linear[1, 0, known] * e
-    assert (np.abs(y - straight) <= form.rest[0, known] * (1 + 1e-12)).all()
+    along, squared = form.linear[1:, 0, known]
+    followed = form.centre[0, known] + along * e + squared * (2 * e**2 - 1)
+    assert (np.abs(y - followed) <= form.rest[0, known] * (1 + 1e-12)).all()
     (steep,) = values(formula([function.slope]), Operators(lambda fn: find_function(fn).exact), x, y)
     steep = np.broadcast_to(steep, x.shape)
     slack = 1e-15 * np.abs(steep) + 1e-300

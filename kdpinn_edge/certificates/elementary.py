@@ -11,11 +11,23 @@ from functools import cache
 
 import numpy as np
 
-from kdpinn_edge.certificates.forms import Form, add, constant, mul, scale, sharper, within
+from kdpinn_edge.certificates.forms import (
+    SQUARES,
+    Form,
+    add,
+    add_products,
+    aligned,
+    chosen,
+    constant,
+    mul,
+    scale,
+    sharper,
+    within,
+)
 from kdpinn_edge.certificates.intervals import SLACK, TINY, Interval, Mask
 from kdpinn_edge.functions import find_function
 from kdpinn_edge.functions.record import Function
-from kdpinn_edge.functions.slope import Formula, formula, values
+from kdpinn_edge.functions.slope import Applied, Formula, differentiated, formula, values
 from kdpinn_edge.program.ir import Array
 
 LIBRARY_ERROR = 2.0**-44
@@ -37,7 +49,11 @@ def mapped(name: str, x: Form, argument: Interval) -> tuple[Form, Interval, Inte
         lower, upper, middle = function.exact(np.stack([argument.lower, argument.upper, centre]))
         slope = _slopes(name, argument, lower, upper)
         value = _range(function, argument, lower, upper)
-        line = sharper(_line(name, argument, x, centre, (lower, upper, middle), slope), value)
+        line = _line(name, argument, x, centre, (lower, upper, middle), slope)
+        parabola = _parabola(name, argument, x, centre, middle, value)
+        if parabola is not None:
+            line = chosen((parabola.rest < line.rest) & (centre == x.centre), parabola, line)
+        line = sharper(line, value)
     outside = ~_defined(function, argument)
     return (
         Form(line.linear, np.where(outside, np.inf, line.rest), line.symbols),
@@ -88,6 +104,32 @@ def _line(
     return Form(linear, rest * (1 + SLACK) + TINY, x.symbols)
 
 
+def _parabola(name: str, argument: Interval, x: Form, centre: Array, middle: Array, value: Interval) -> Form | None:
+    """The function as its second-order Taylor polynomial at the centre of x, where it is `middle`, and a rest.
+
+    What the second derivative varies by bounds the rest. Its values on `argument` are those of its formula, for values
+    of the function within `value`. None where it jumps, or products of inputs have no symbols.
+    """
+    bend, n_in = _bend(name), len(x.gradient)
+    if bend is None or n_in not in SQUARES:
+        return None
+    steep, curved = _slope_at(name, centre, middle), _bend_on(bend, Interval(centre, centre), Interval(middle, middle))
+    anywhere = _bend_on(bend, argument, value)
+    a, half = 0.5 * steep.lower + 0.5 * steep.upper, 0.25 * curved.lower + 0.25 * curved.upper
+    varies = np.maximum(0.5 * anywhere.upper - half, half - 0.5 * anywhere.lower)
+    tilt = np.maximum(steep.upper - a, a - steep.lower)
+    reach = np.maximum(argument.upper - centre, centre - argument.lower)
+    (own,), symbols = aligned(x)
+    straight, other = np.abs(x.gradient).sum(axis=0), np.abs(own[1 + n_in :]).sum(axis=0) + x.rest
+    linear = a * own
+    linear[0] = middle
+    add_products(linear, half * x.gradient, x.gradient)
+    rest = np.abs(a) * x.rest + np.abs(half) * (2 * straight + other) * other + (varies * reach + tilt) * reach
+    magnitude = np.abs(a) * (straight + other) + np.abs(half) * (straight + other) ** 2
+    rounding = LIBRARY_ERROR * np.abs(middle) + SLACK * (np.abs(middle) + magnitude)
+    return Form(linear, (rest + rounding) * (1 + SLACK) + TINY, symbols)
+
+
 def slope_form(name: str, x: Form, y: Form, known: Interval | None) -> Form:
     """The slope of the function of this name at x, where its value is y; its slopes are within `known`, if that is."""
     with np.errstate(all="ignore"):
@@ -104,6 +146,23 @@ def certain(name: str, x: Interval) -> Mask:
 @cache
 def _slope(name: str) -> Formula:
     return formula([find_function(name).slope])
+
+
+@cache
+def _bend(name: str) -> Formula | None:
+    """The second derivative of the function of this name; None where it, or its slope, jumps."""
+    function = find_function(name)
+    bend = formula([differentiated(function.slope, function.slope, lambda fn: find_function(fn).slope)])
+    parts = [part for line in (_slope(name), bend) for part, _ in line.steps]
+    within_it = [find_function(part.fn) for part in parts if isinstance(part, Applied)]
+    return None if any(each.curve.jumps for each in (function, *within_it)) else bend
+
+
+def _bend_on(bend: Formula, x: Interval, y: Interval) -> Interval:
+    """All values of a second derivative for arguments within x and values of the function within y."""
+    like = Form(x.lower[None], np.zeros_like(x.lower))
+    (found,) = values(bend, _Points(like), within(x, like), within(y, like))
+    return found.interval
 
 
 class Forms:
@@ -134,7 +193,7 @@ class Forms:
 
 
 class _Points(Forms):
-    """The same on forms that hold a single point, of which a function needs no slope."""
+    """The same on forms that depend on no input, such as points: a function of them needs no slope."""
 
     def applied(self, fn: str, a: Form) -> Form:
         """The function called `fn`, of a."""

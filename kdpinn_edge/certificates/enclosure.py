@@ -25,6 +25,7 @@ import numpy as np
 
 from kdpinn_edge.certificates.elementary import certain, mapped, slope_form
 from kdpinn_edge.certificates.forms import (
+    SQUARES,
     Form,
     add,
     affine,
@@ -173,14 +174,14 @@ class Enclosure:
     def _kept(self, op: Op, value: Value) -> Value:
         """The value of op, with the symbols that it has from there on."""
         form, out = value.form, op.out
-        form = form.folded(form.symbols if out.size > 1 else self._symbols.end.get(out.name, ()))
+        form = form.folded(form.own if out.size > 1 else self._symbols.end.get(out.name, ()))
         if out.name in self._symbols.begin:
             form = form.named(out.name)
         return value if form is value.form else replace(value, form=form)
 
     def _kept_back(self, out: Var, derivative: Form) -> Form:
         """The derivative by `out`, with the symbols that it has from there on."""
-        ended = derivative.symbols
+        ended = derivative.own
         if out.size == 1:
             ended = tuple(map(_back, self._symbols.end_back.get(out.name, ())))
         derivative = derivative.folded(ended)
@@ -207,7 +208,7 @@ class Enclosure:
                 changes[op.out.name] = (steep * value.error).sum(axis=0), (steep * width).sum(axis=0)
             if value.known is not None:
                 share = _total(mul(sensitivity, value.known))
-                share = share.folded(share.symbols)  # the numbers of another step: see above
+                share = share.folded(share.own)  # the numbers of another step: see above
                 known_part = share if known_part is None else add(known_part, share)
             for var, pulled in _pulled(op, sensitivity, known):
                 found[var.name] = add(found[var.name], pulled) if var.name in found else pulled
@@ -396,10 +397,11 @@ def _points(lower: Array, upper: Array) -> Value:
     centre = 0.5 * lower + 0.5 * upper
     half = np.maximum(upper - centre, centre - lower) * (1 + SLACK)
     n, n_in = lower.shape
-    linear = np.zeros((1 + n_in, n_in, n))
+    squares = SQUARES.get(n_in, ())
+    linear = np.zeros((1 + n_in + len(squares), n_in, n))
     linear[0] = centre.T
     linear[1 + np.arange(n_in), np.arange(n_in)] = half.T
-    return Value(Form(linear, np.zeros((n_in, n))), Interval(lower.T, upper.T))
+    return Value(Form(linear, np.zeros((n_in, n)), squares), Interval(lower.T, upper.T))
 
 
 def _total(x: Form) -> Form:

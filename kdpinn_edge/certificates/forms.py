@@ -3,9 +3,10 @@
     v = centre + Σⱼ gradientⱼ eⱼ + Σₛ shareₛ εₛ + ρ,    eⱼ ∈ [-1, 1] one for each input of the Program, |ρ| <= rest
 
 A point of a cell is the cell's centre plus eⱼ half-widths along input j, so `gradientⱼ` is the share of v that depends
-on input j linearly, and sums of forms cancel where the numbers do. What is not linear goes to `rest`, and shrinks with
-the square of the width of the cell. The rest of a variable can be given a symbol, εₛ ∈ [-1, 1] (`symbols.py`): then it
-cancels, too, between forms of what was computed from that variable.
+on input j linearly, and sums of forms cancel where the numbers do. The rest of a variable can be given a symbol,
+εₛ ∈ [-1, 1] (`symbols.py`): then it cancels, too, between forms of what was computed from that variable. With up to
+MOST_SQUARED inputs the first symbols are the products eⱼ eₖ and, for a square, 2 eⱼ² - 1, so that what is quadratic
+cancels as well. What is neither goes to `rest`, and shrinks with the cube of the width of the cell.
 
 Every operation returns a form that holds the exact result for all numbers that its operands hold. Rounding to nearest
 is off by at most U |result|, and by `TINY` where numbers are subnormal; a sum of n products in any order, with or
@@ -25,6 +26,12 @@ import numpy as np
 from kdpinn_edge.certificates.intervals import SLACK, TINY, Interval, Mask, U
 from kdpinn_edge.program.ir import Array
 
+MOST_SQUARED = 3
+"""With more inputs there are too many pairs of them: each makes all forms longer."""
+PAIRS = {n: [(j, k) for j in range(n) for k in range(j, n)] for n in range(1, MOST_SQUARED + 1)}
+SQUARES = {n: tuple(f"e{j} e{k}" for j, k in pairs) for n, pairs in PAIRS.items()}
+"""By the number of inputs, the symbols of their products: no variable is called so."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -43,6 +50,11 @@ class Form:
         """The shares (inputs, k, n) that depend on the inputs linearly."""
         gradient: Array = self.linear[1 : len(self.linear) - len(self.symbols)]
         return gradient
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The symbols of variables."""
+        return self.symbols[len(SQUARES.get(len(self.gradient), ())) :]
 
     @property
     def centre(self) -> Array:
@@ -89,11 +101,11 @@ class Form:
 
 
 def aligned(*forms: Form) -> tuple[list[Array], tuple[str, ...]]:
-    """The `linear` of each form with rows for the symbols of all of them, and these symbols."""
-    symbols = forms[0].symbols
-    if all(form.symbols == symbols for form in forms):
+    """The `linear` of each form with rows for the symbols of all, and these symbols: those of products first."""
+    symbols, squares = forms[0].symbols, SQUARES.get(len(forms[0].gradient), ())
+    if symbols[: len(squares)] == squares and all(form.symbols == symbols for form in forms):
         return [form.linear for form in forms], symbols
-    symbols = tuple(dict.fromkeys(symbol for form in forms for symbol in form.symbols))
+    symbols = tuple(dict.fromkeys((*squares, *(symbol for form in forms for symbol in form.symbols))))
     found = []
     for form in forms:
         first = len(form.linear) - len(form.symbols)
@@ -106,17 +118,21 @@ def aligned(*forms: Form) -> tuple[list[Array], tuple[str, ...]]:
 
 def constant(values: Array, like: Form) -> Form:
     """Numbers (k,) that are the same in every cell of `like`."""
-    linear = np.zeros((1 + len(like.gradient), len(values), like.rest.shape[1]))
+    n_in = len(like.gradient)
+    squares = SQUARES.get(n_in, ())
+    linear = np.zeros((1 + n_in + len(squares), len(values), like.rest.shape[1]))
     linear[0] = values[:, None]
-    return Form(linear, np.zeros(linear.shape[1:]))
+    return Form(linear, np.zeros(linear.shape[1:]), squares)
 
 
 def within(interval: Interval, like: Form) -> Form:
     """Any numbers of `interval`: what they depend on is not known."""
-    linear = np.zeros((1 + len(like.gradient), *interval.lower.shape))
+    n_in = len(like.gradient)
+    squares = SQUARES.get(n_in, ())
+    linear = np.zeros((1 + n_in + len(squares), *interval.lower.shape))
     linear[0] = 0.5 * interval.lower + 0.5 * interval.upper
     half = np.maximum(interval.upper - linear[0], linear[0] - interval.lower)
-    return Form(linear, half * (1 + SLACK) + SLACK * np.abs(linear[0]) + TINY)
+    return Form(linear, half * (1 + SLACK) + SLACK * np.abs(linear[0]) + TINY, squares)
 
 
 def sharper(form: Form, interval: Interval) -> Form:
@@ -152,13 +168,34 @@ def mul(a: Form, b: Form) -> Form:
     (linear_a, linear_b), symbols = aligned(a, b)
     linear = a.centre * linear_b
     linear[1:] += b.centre * linear_a[1:]
-    product = radius_a * radius_b
+    n_in = len(a.gradient)
+    if n_in in SQUARES:
+        straight_a, straight_b = (np.abs(form.gradient).sum(axis=0) for form in (a, b))
+        other_a, other_b = (
+            np.abs(each[1 + n_in :]).sum(axis=0) + form.rest for each, form in ((linear_a, a), (linear_b, b))
+        )
+        add_products(linear, a.gradient, b.gradient)
+        product, both = straight_a * other_b + other_a * straight_b, other_a * other_b
+    else:
+        product, both = np.zeros_like(radius_a), radius_a * radius_b
     if a is b:
-        product *= 0.5
-        linear[0] += product
-    rest = centre_a * b.rest + centre_b * a.rest + product
+        both *= 0.5
+        linear[0] += both
+    rest = centre_a * b.rest + centre_b * a.rest + product + both
     rounding = SLACK * (centre_a + radius_a) * (centre_b + radius_b)
     return Form(linear, (rest + rounding) * (1 + SLACK) + TINY, symbols)
+
+
+def add_products(linear: Array, a: Array, b: Array) -> None:
+    """Add (Σⱼ aⱼ eⱼ) (Σₖ bₖ eₖ), with a and b (inputs, k, n), to `linear`, which has rows for the squares."""
+    n_in = len(a)
+    for row, (j, k) in enumerate(PAIRS[n_in], 1 + n_in):
+        if j == k:
+            half = 0.5 * a[j] * b[j]
+            linear[0] += half
+            linear[row] += half
+        else:
+            linear[row] += a[j] * b[k] + a[k] * b[j]
 
 
 def scale(x: Form, weight: Array, bias: Array) -> Form:
