@@ -27,7 +27,7 @@ help:
 	@echo "make verify-libraries"
 	@echo "                  networks of DeepXDE, PINA, Keras and others, in .venv-libraries (3 GB, 30 minutes)"
 	@echo "make verify-targets"
-	@echo "                  the proofs: large networks on every target that can be emulated, references, shipped models (35 minutes)"
+	@echo "                  the proofs: large networks on every target that can be emulated, references, shipped models (38 minutes)"
 	@echo "make fuzz         every reader on mutated files, a million in all (an hour): no traceback, no hang, no changed meaning"
 	@echo "make verify-kill  export, train, study, search and bench, killed at 50 random moments each (an hour)"
 	@echo "make verify-docs-images"
@@ -53,6 +53,7 @@ lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks tools
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 

@@ -262,6 +262,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--waves", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--noise", type=float, nargs="+", default=NOISES, help="standard deviations; u is up to 1")
     parser.add_argument("--host-only", action="store_true", help="leave the Cortex-M7 out")
     parser.add_argument("--write", action="store_true", help="write the tables into the page")
     given = parser.parse_args()
@@ -286,7 +287,7 @@ def main() -> int:
         show(*["---"] * 11)
         for model in models(host, m7, folder):
             error = model_error(model.library, others)
-            for k, noise in enumerate(NOISES):
+            for k, noise in enumerate(given.noise):
                 cells, nees = row(model, error, noise, waves, given.seed + k + 1)
                 show(*cells)
                 holds &= model.name != "network" or bool(lower <= nees <= upper)

@@ -60,7 +60,7 @@ class Callback(ca.Callback):
         """There are two."""
         return self.order < 2
 
-    def get_jacobian(self, name: str, names_in: Any, names_out: Any, options: dict[str, Any]) -> ca.Function:
+    def get_jacobian(self, name: str, names_in: Any, names_out: Any, options: Any) -> ca.Function:
         """The next derivative, which CasADi does not keep alive itself."""
         self.next = Callback(name, self.engine, self.order + 1, options)
         return self.next

@@ -87,7 +87,12 @@ def rows() -> Iterator[tuple[str, ...]]:
         value = simplify(network(width))
         for name, program in (("u", value), (", ".join(REQUESTS), derivatives(value, REQUESTS))):
             lowered = lower_program(
-                program, "float32", NATIVE.profile, Constants("float32", VECTORS), narrow=NATIVE.pointer_bits == 32
+                program,
+                "weights",
+                "float32",
+                NATIVE.profile,
+                Constants("float32", VECTORS),
+                narrow=NATIVE.pointer_bits == 32,
             )
             L = lowered.points_per_batch
             batch, point = measured(program, L)

@@ -1,7 +1,8 @@
 """What the profile int16-1 takes and loses, for the shipped students: the tables of docs/fixed_point.md.
 
-python benchmarks/bench_fixed_point.py errors    relative L2 errors against the Program in float64
-python benchmarks/bench_fixed_point.py counts    instructions of one value, and bytes, on cores without floats
+python benchmarks/bench_fixed_point.py errors [STUDENT …]             relative L2 errors against the Program in float64
+python benchmarks/bench_fixed_point.py counts [STUDENT …] [TARGET …]  instructions of one value, and bytes, on cores
+                                                                      without floats
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ class Sixteen(Meaning):
         return rounded
 
 
-def errors() -> None:
-    """Print the errors of every student."""
+def errors(names: Sequence[str]) -> None:
+    """Print the errors of these students."""
     print("| student | 16-bit weights and activations | int16-1 | float32 |\n|---|---|---|---|")
-    for name in STUDENTS:
+    for name in names:
         program, solves = simplify(read_program(zoo.program(name))), problem(name.rpartition("_")[0])
         box = solves.lower, solves.upper
         x = np.random.default_rng(0).uniform(*box, (8000, program.n_in)).astype(np.float32)
@@ -80,8 +81,11 @@ def errors() -> None:
 
 def counts(names: Sequence[str], targets: Sequence[str]) -> None:
     """Print what one value of these students takes on these targets."""
-    columns = ("student", "target", "instructions", "words in and out", "by soft float")
-    columns += ("bytes", "words in and out", "by soft float", "stack")
+    counts_, sizes_ = (
+        ("instructions", "words in and out", "by soft float"),
+        ("bytes", "words in and out", "by soft float"),
+    )
+    columns = ("student", "target", *counts_, *sizes_, "stack")
     print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for name, target in product(names, targets):
         program, (inputs, outputs) = read_program(zoo.program(name)), posed(problem(name.rpartition("_")[0]))
@@ -107,7 +111,7 @@ def counts(names: Sequence[str], targets: Sequence[str]) -> None:
 def linked(bundle: Path, target: str, function: str) -> int:
     """The bytes of a program that calls this function of the model and nothing else, soft-float helpers included."""
     made, entry = bundle / "linked", f"-Wl,--gc-sections,-z,noexecstack,-e,{function},-u,{function}"
-    command = [*MACHINES[target], "-nostdlib", entry, "-o", made, bundle / "libnet.a", "-lgcc"]
+    command: list[str | Path] = [*MACHINES[target], "-nostdlib", entry, "-o", made, bundle / "libnet.a", "-lgcc"]
     subprocess.run(command, check=True)  # noqa: S603
     sections = ELFFile(BytesIO(made.read_bytes())).iter_sections()
     return sum(each["sh_size"] for each in sections if each["sh_flags"] & SH_FLAGS.SHF_ALLOC)
@@ -115,7 +119,8 @@ def linked(bundle: Path, target: str, function: str) -> int:
 
 if __name__ == "__main__":
     what, *chosen = sys.argv[1:]
+    students = [name for name in STUDENTS if name in chosen] or STUDENTS
     if what == "errors":
-        errors()
+        errors(students)
     else:
-        counts([n for n in STUDENTS if n in chosen] or STUDENTS, [t for t in TARGETS if t in chosen] or TARGETS)
+        counts(students, [target for target in TARGETS if target in chosen] or TARGETS)

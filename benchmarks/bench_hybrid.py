@@ -17,6 +17,7 @@ from itertools import product
 from pages import DOCS, ROOT, insert, table
 
 from kdpinn_edge import compile
+from kdpinn_edge.bundle.manifest import Precision
 from kdpinn_edge.comparison.machine import this_machine
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem
@@ -26,7 +27,7 @@ sys.path.append(str(ROOT / "examples"))
 from hybrid import CELLS, Comparison, compare, tables
 
 SHOWN = "burgers_student"
-PRECISIONS = {
+PRECISIONS: dict[str, Precision] = {
     "burgers_teacher": "float64",
     "burgers_student": "float64",
     "burgers_fast": "float32",
@@ -36,7 +37,7 @@ HEAD = "the test says", "the hybrid is", "rows", "missed", "error of the network
 BETWEEN = 192, 320, 384, 640, 768, 896
 
 
-def engine(name: str, precision: str) -> Engine:
+def engine(name: str, precision: Precision) -> Engine:
     """A shipped network with its residual."""
     return compile(find_model(name).program, residual=problem("burgers"), precision=precision)
 
@@ -69,7 +70,8 @@ def main() -> None:
     text = f"On one thread of {this_machine().cpu}, which others use too.\n\n"
     text += f"```text\n{tables([compare(shown, cells) for cells in CELLS])}\n```"
     print(text, flush=True)
-    rows, finest = [], []
+    rows: list[Comparison] = []
+    finest: list[str] = []
     for name, precision in PRECISIONS.items():
         network = engine(name, precision)
         found = {cells: compare(network, cells) for cells in sorted((*CELLS, *BETWEEN))}

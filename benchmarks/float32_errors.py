@@ -77,7 +77,8 @@ def on_torch(program: Program) -> Computed:
 
     def computed(x: Array) -> Array:
         with torch.inference_mode():
-            return module(torch.from_numpy(x)).numpy()
+            values: Array = module(torch.from_numpy(x)).numpy()
+        return values
 
     return computed
 

@@ -53,7 +53,6 @@ def jax_jit(value: Case, jet: Case, x: Array, y: Array, *, method: str, columns:
     def along(f: Callable[[Any], Any], direction: Any) -> Callable[[Any], Any]:
         return lambda v: jax.jvp(f, (v,), (direction,))
 
-    @jax.jit
     def evaluate(v: Any) -> Any:
         v = v.T if columns else v
         axis = 0 if columns else 1
@@ -66,8 +65,8 @@ def jax_jit(value: Case, jet: Case, x: Array, y: Array, *, method: str, columns:
         jets = jax.numpy.concatenate([value, u_x, u_t, u_xx], axis=axis)
         return jets.T if columns else jets
 
-    points = jax.device_put(x)
-    return lambda: evaluate(points).block_until_ready()
+    compiled, points = jax.jit(evaluate), jax.device_put(x)
+    return lambda: compiled(points).block_until_ready()
 
 
 def casadi_c(value: Case, jet: Case, x: Array, y: Array, *, kind: str) -> CFunction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kdpinn_edge.comparison.backends import ONNX_RUN
+from kdpinn_edge.comparison.backends.onnx_runtime import ONNX_RUN
 
 OURS, C_LOOP, ORT_RUN = "kdpinn", ", C loop", ONNX_RUN.name
 OURS_IN_C, OURS_ON_TWO = OURS + C_LOOP, f"{OURS}, 2 threads"

@@ -32,7 +32,14 @@ from kdpinn_edge.studies.study.significance import LEVEL, p_value, seeds_needed
 from kdpinn_edge.training.run_folder import read_json
 
 WRONG = "burgers, hard conditions"
-PLAIN = {"ansatz": None, "features": None, "weight": None, "potentials": None, "net_columns": None, "known": ()}
+PLAIN: dict[str, Any] = {
+    "ansatz": None,
+    "features": None,
+    "weight": None,
+    "potentials": None,
+    "net_columns": None,
+    "known": (),
+}
 
 
 @dataclass(frozen=True)
@@ -198,12 +205,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--seeds", type=int)
+    parser.add_argument("--weight", type=float, action="append", help="of the equation, beside 0; default: the sweep")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--case", action="append", choices=list(CASES), help="default: all")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     size = SMALL if asked.small else FULL
-    size = replace(size, seeds=asked.seeds or size.seeds)
+    size = replace(size, seeds=asked.seeds or size.seeds, weights=(0.0, *(asked.weight or size.weights[1:])))
     folder = asked.out or Path("runs", "paper_plain_small" if asked.small else "paper_plain")
     names = asked.case or list(CASES)
     with ProcessPoolExecutor(asked.jobs, multiprocessing.get_context("spawn")) as pool:

@@ -1,11 +1,12 @@
 """The students of the zoo beside what needs no network: tables, closed forms, and solvers of a whole trajectory.
 
-python benchmarks/rivals.py              measures all problems, about ten minutes
-python benchmarks/rivals.py heat wave    those
-python benchmarks/rivals.py --write      all, into docs/when.md and docs/when.png
+python benchmarks/rivals.py                      measures all problems, half a minute of CPU time each
+python benchmarks/rivals.py heat wave            those
+python benchmarks/rivals.py heat wave --write    their rows of docs/when.md, and docs/when.png, which shows all rows
 
-Everything is C in float32, in the loop of harness.c on one thread, in turns: a ratio is the median over the turns of
-what both took in the same turn, and a time is the library's least median times that ratio.
+Everything is C in float32, in the loop of harness.c on one thread. Calls of a rival alternate with calls of the
+network, in time on the core; a ratio is the median over turns, each in a process of its own, of what both took in the
+least disturbed pairs. A time is the network's least median times that ratio.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import Array, Problem, problem
 from kdpinn_edge.program.ir import Program, parameters
 from kdpinn_edge.runtime import load
-from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
+from kdpinn_edge.runtime.c_harness import CHarness, CModel, compiled_harness
 from kdpinn_edge.studies.study.measure import reference_slopes
 
 PAGE, FIGURE = DOCS / "when.md", DOCS / "when.png"
 MANY = 1024
-TURNS, TURN_SECONDS = 9, 0.03
+TURNS, TURN_SECONDS = 5, 0.03
 LARGER = 4, 16
 """Tables with so many times the numbers of the network: one of them takes as long as it."""
 SLOPE_POINTS = 4000
@@ -102,7 +103,7 @@ def rivals(solved: Problem, folder: Path, harness: CHarness) -> list[Rival]:
         table = of_numbers(solved.reference, solved, factor * numbers // len(solved.outputs))
         if table is not None:
             found.append(_of_table(AS_LARGE if factor == 1 else f"{AS_FAST} {factor}", table, solved, folder))
-    return list(_as_fast(_timed(found, model, harness, len(solved.outputs))))
+    return list(_as_fast(_timed(found, model, harness)))
 
 
 def _as_fast(found: list[Rival]) -> Iterator[Rival]:
@@ -173,22 +174,24 @@ def _slopes(solved: Problem) -> tuple[Array, Array]:
     return points, reference_slopes(solved, points)
 
 
-def _timed(found: list[Rival], model: Model, harness: CHarness, n_out: int) -> list[Rival]:
-    """All, with their times in turns; the network is the first of them."""
-    points = {n: timed_points(model.inputs or (), n).astype(np.float32) for n in (1, MANY)}
-
-    def turn(n: int) -> list[float]:
-        return [
-            harness.time_library(each.library, each.function, points[n], n_out, seconds=TURN_SECONDS)[0].p50_ns / n
-            for each in found
+def _timed(found: list[Rival], model: Model, harness: CHarness) -> list[Rival]:
+    """All, with their times in turns; the network is the first of them, and the partner of the others."""
+    network, *others = found
+    times: dict[int, list[tuple[float, ...]]] = {}
+    nanoseconds: dict[int, float] = {}
+    for n in (1, MANY):
+        x = timed_points(model.inputs or (), n).astype(np.float32)
+        partner = CModel(network.library, network.function, x)
+        turns = [
+            [harness.beside(each.library, each.function, x, partner, seconds=TURN_SECONDS) for each in others]
+            for _ in range(TURNS)
         ]
-
-    ones, manies = ([turn(n) for _ in range(TURNS)] for n in (1, MANY))
-    one_ns, many_ns = min(times[0] for times in ones), min(times[0] for times in manies)
-    made = []
-    for k, each in enumerate(found):
-        one, many = (tuple(times[k] / times[0] for times in turns) for turns in (ones, manies))
-        made.append(replace(each, ones=one, manies=many, one_ns=one_ns * median(one), many_ns=many_ns * median(many)))
+        nanoseconds[n] = min(ns for turn in turns for _, ns in turn) / n
+        times[n] = [tuple(turn[k][0] for turn in turns) for k in range(len(others))]
+    made = [replace(network, ones=(1.0,), manies=(1.0,), one_ns=nanoseconds[1], many_ns=nanoseconds[MANY])]
+    for each, ones, manies in zip(others, times[1], times[MANY], strict=True):
+        ns = nanoseconds[1] * median(ones), nanoseconds[MANY] * median(manies)
+        made.append(replace(each, ones=ones, manies=manies, one_ns=ns[0], many_ns=ns[1]))
     return made
 
 
@@ -198,10 +201,11 @@ HEAD = (
     *("equation", "", "stored", "relative L2", "largest error", "slopes, L2"),
     *("one point", "over the network's", "per point of 1,024", "over the network's"),
 )
+Row = tuple[str, ...]
 
 
-def rows(equation: str, found: list[Rival]) -> Iterator[tuple[str, ...]]:
-    """The rows of one equation."""
+def rows(equation: str, found: list[Rival]) -> Iterator[Row]:
+    """The rows of one equation, of which the first has its name."""
     for each in found:
         yield (
             f"`{equation}`" if each.kind == NETWORK else "",
@@ -218,64 +222,78 @@ def rows(equation: str, found: list[Rival]) -> Iterator[tuple[str, ...]]:
 
 
 def ratio(ratios: tuple[float, ...]) -> str:
-    """The median of the turns, and the least and the largest but one."""
+    """The median of the turns, and the least and the largest."""
     if set(ratios) == {1.0}:
         return ""
-    ordered = sorted(ratios)
-    return f"{median(ordered):.2g} [{ordered[1]:.2g}, {ordered[-2]:.2g}]"
+    return f"{median(ratios):.2g} [{min(ratios):.2g}, {max(ratios):.2g}]"
 
 
-def draw(found: dict[str, list[Rival]], path: Path) -> None:
+def rows_of_page(page: str) -> dict[str, list[Row]]:
+    """The rows of each equation that a page shows."""
+    found: dict[str, list[Row]] = {}
+    for line in page.splitlines():
+        cells = tuple(cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|"))
+        if len(cells) == len(HEAD) and set(cells[0]) != {"-"} and cells != HEAD:
+            if cells[0]:
+                found[cells[0].strip("`")] = []
+            found[list(found)[-1]].append(cells)
+    return found
+
+
+def draw(shown: dict[str, list[Row]], path: Path) -> None:
     """Each rival over the network, in four respects: to the left of the line it is the better one."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.0, 2.0 + 0.4 * len(found)), layout="constrained")
-    respects: tuple[tuple[str, Callable[[Rival, Rival], float]], ...] = (
-        ("bytes stored", lambda each, network: each.stored_bytes / network.stored_bytes),
-        ("time of one point", lambda each, network: each.one),
-        ("time per point of 1,024", lambda each, network: each.many),
-        ("error", lambda each, network: each.relative_l2 / network.relative_l2),
+    figure = Figure(figsize=(12.0, 2.0 + 0.4 * len(shown)), layout="constrained")
+    respects: tuple[tuple[str, Callable[[Row, Row], float]], ...] = (
+        ("bytes stored", lambda each, network: _number(each[2]) / _number(network[2])),
+        ("time of one point", lambda each, network: _number(each[7])),
+        ("time per point of 1,024", lambda each, network: _number(each[9])),
+        ("error", lambda each, network: _number(each[3]) / _number(network[3])),
     )
     marks = {AS_ACCURATE: ("s", "black"), AS_LARGE: ("D", "white"), AS_FAST: ("o", "0.7"), FORMULA: ("*", "tab:red")}
     panels, labelled = figure.subplots(1, len(respects), sharey=True), {}
     for axes, (respect, value) in zip(panels, respects, strict=True):
-        for row, those in enumerate(found.values()):
-            axes.axhline(row, color="0.92", zorder=0)
+        for line, (network, *others) in enumerate(shown.values()):
+            axes.axhline(line, color="0.92", zorder=0)
             for shift, (kind, (marker, colour)) in zip((-0.24, -0.08, 0.08, 0.24), marks.items(), strict=True):
-                for each in those:
-                    at = value(each, those[0])
-                    if each.kind == kind and at > 0:
-                        (labelled[kind],) = axes.plot(at, row + shift, marker, color=colour, mec="black", ms=8)
+                for each in others:
+                    at = value(each, network)
+                    if each[1].startswith(kind) and at > 0:
+                        (labelled[kind],) = axes.plot(at, line + shift, marker, color=colour, mec="black", ms=8)
         axes.axvline(1.0, color="black", linewidth=1)
         axes.set_xscale("log")
         axes.set_xlabel(respect)
         axes.grid(visible=True, axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(found)), list(found))
+    panels[0].set_yticks(range(len(shown)), list(shown))
     panels[0].invert_yaxis()
-    shown = [kind for kind in marks if kind in labelled]
-    figure.legend([labelled[kind] for kind in shown], shown, loc="outside lower center", ncols=4)
+    kinds = [kind for kind in marks if kind in labelled]
+    figure.legend([labelled[kind] for kind in kinds], kinds, loc="outside lower center", ncols=4)
     figure.suptitle("What needs no network, as a multiple of the network: left of the line the rival is better")
     figure.savefig(path, dpi=110)
+
+
+def _number(cell: str) -> float:
+    """The number that a cell begins with; 0 where it is empty."""
+    return float(cell.split()[0]) if cell else 0.0
 
 
 def main() -> None:
     """Measure, print, and write where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("problem", nargs="*", help="which of them; all, if none is named")
+    parser.add_argument("problem", nargs="*", default=problems.names(), help="which of them; all, if none is named")
     parser.add_argument("--write", action="store_true", help=f"into {PAGE.name} and {FIGURE.name}")
     options = parser.parse_args()
-    if options.write and options.problem:
-        parser.error("--write is for all problems")
-    found: dict[str, list[Rival]] = {}
     with compiled_harness() as harness:
-        for equation in options.problem or problems.names():
+        for equation in options.problem:
             with TemporaryDirectory() as folder:
-                found[equation] = rivals(problem(equation), Path(folder), harness)
-            print(table(HEAD, rows(equation, found[equation])), flush=True)
-    if options.write:
-        every = table(HEAD, (row for pair in found.items() for row in rows(*pair)))
-        insert(PAGE, "rivals", f"On one core of {this_machine().cpu}, which others use too.\n\n{every}")
-        draw(found, FIGURE)
+                found = list(rows(equation, rivals(problem(equation), Path(folder), harness)))
+            print(table(HEAD, found), flush=True)
+            if options.write:
+                shown = rows_of_page(PAGE.read_text(encoding="utf-8")) | {equation: found}
+                every = table(HEAD, (row for name in sorted(shown) for row in shown[name]))
+                insert(PAGE, "rivals", f"On one core of {this_machine().cpu}, which others use too.\n\n{every}")
+                draw(dict(sorted(shown.items())), FIGURE)
 
 
 if __name__ == "__main__":

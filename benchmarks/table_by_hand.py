@@ -76,7 +76,7 @@ def main() -> None:
                     timed = [harness.time_library(each, NAME, x, 1, seconds=TURN_SECONDS) for each in (ours, theirs)]
                     turns.append([latency.p50_ns / n for latency, _ in timed])
                     values = [y for _, y in timed]
-                off = [float(np.abs(y - table(x)).max()) for y in values]
+                off = [float(np.abs(y - table(x.astype(np.float64))).max()) for y in values]
                 print(
                     f"{level} n = {n}: written {median(t[0] for t in turns):.1f} ns per point, by hand "
                     f"{median(t[1] for t in turns):.1f}, ratio {ratio(tuple(a / b for a, b in turns))}; off by "

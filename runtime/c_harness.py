@@ -24,6 +24,7 @@ from kdpinn_edge.runtime.timing import Latency, Pace, Pairs, Timed, find_batch, 
 SOURCE = Path(__file__).with_name("harness.c")
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 LEAST_SAMPLES, MOST_SAMPLES = 100, 10_000
+LEAST_DISTURBED = 0.25  # of the pairs that are timed
 DOES_NOTHING = Path("-")
 
 
@@ -147,6 +148,16 @@ class CHarness:
             count = min(max(round(seconds * 1e9 / (batch * ns)), LEAST_SAMPLES), MOST_SAMPLES)
             measured = latency(loop.closed(batch, count), batch)
             return measured, loop.values(x.dtype).reshape(len(x), n_out)
+
+    def beside(self, library: Path, name: str, x: Array, partner: CModel, *, seconds: float) -> tuple[float, float]:
+        """How many times as long as the partner the function `name`_eval of `library` takes on the core, and the
+        nanoseconds of the partner: medians over the least disturbed pairs of calls in so many seconds.
+        """
+        with self.loop(library, name, x, partner) as loop:
+            paces = Pace(*find_batch(loop)), Pace(*find_batch(loop.partner))
+            ours, theirs, work = loop.paired(*paces, seconds).pairs_ns.T
+        quiet = work <= np.quantile(work, LEAST_DISTURBED)
+        return float(np.median(ours[quiet] / theirs[quiet])), float(np.median(theirs[quiet]))
 
     @contextmanager
     def loop(self, library: Path, name: str, x: Array, partner: CModel | None = None) -> Iterator[CLoop]:

@@ -46,6 +46,11 @@ class There(Tensor):
 class Elsewhere(TorchDispatchMode):
     """While it is entered, THERE is a device."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether torch's compiler, which is loaded for that, is told at each call to leave it alone."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _called(func, args, kwargs or {})
 

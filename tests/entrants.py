@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic, process_time, sleep
 
 from kdpinn_edge.comparison.backend import Array, Case, CFunction, Prepared
-from kdpinn_edge.runtime import load
+from kdpinn_edge.runtime import Engine, load
 
 
 def numpy_program(case: Case, threads: int | None) -> Prepared:
@@ -68,6 +68,10 @@ def leaves_files(case: Case, threads: int | None) -> Prepared:
 def library_loop(case: Case, threads: int | None) -> Prepared:
     engine = load(case.bundle)
     return Prepared(engine, lambda x, y: CFunction(engine.path, case.manifest.name), "")
+
+
+def evaluated(engine: Engine, x: Array) -> Array:
+    return engine.eval(x)
 
 
 def busy(core: int, seconds: float) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from artifacts import Artifacts
 from edited import edit
+from sampled import sampled
 from typer.testing import CliRunner, Result
 
 from kdpinn_edge import cli
@@ -152,13 +153,12 @@ SIGNATURE = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 @pytest.mark.parametrize("suffix", SIGNATURE)
 def test_a_figure_is_whole(tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"audit{suffix}"
-    draw(made((20, 20, 5)), target)
+    draw(made((20, 20, 2)), target)
     assert target.read_bytes().startswith(SIGNATURE[suffix])
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
-@pytest.mark.parametrize("shape", [(30,), (20, 20), (5, 5, 2, 2)])
-@pytest.mark.parametrize("n_equations", [1, 3])
+@pytest.mark.parametrize(("shape", "n_equations"), sampled([(30,), (20, 20), (5, 5, 2, 2)], [1, 3]))
 def test_a_figure_of_any_shape(tmp_path: Path, shape: tuple[int, ...], n_equations: int) -> None:
     draw(made(shape, n_equations), tmp_path / "audit.png")
     assert (tmp_path / "audit.png").stat().st_size > 10_000

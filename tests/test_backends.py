@@ -43,8 +43,15 @@ COMPILES_FOR_LONG = ("torch.compile", "AOTInductor")
 MARKS = {
     ("student", "torch.compile"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
     ("everything", "torch.compile"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
+    ("everything", "jax, jit"): [pytest.mark.proof],
     ("everything", "jax, jit, points in columns"): [pytest.mark.proof],
     ("everything", "AOTInductor"): [pytest.mark.proof, pytest.mark.filterwarnings(OF_TORCH)],
+    **{
+        (subject, backend.name): [pytest.mark.proof]
+        for subject in ("student", "everything")
+        for backend in BACKENDS
+        if backend.name.startswith("emx-onnx-cgen")
+    },
 }
 SUBJECTS = [
     pytest.param(
@@ -146,7 +153,13 @@ def test_it_computes_the_program(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*IN_DOUBLE, *FLOAT32_ONLY])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.proof] if name.startswith("emx-onnx-cgen") else [])
+        for name in (*IN_DOUBLE, *FLOAT32_ONLY)
+    ],
+)
 def test_in_double_precision_it_is_right_or_refused(name: str, everything_in_double: Case) -> None:
     backend = NAMED[name]
     reference = Reference(everything_in_double.bundle)

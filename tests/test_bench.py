@@ -208,6 +208,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(bundle: Path, tmp_path: Pat
     assert measure(who, protocol, name="net", out=out, resume=True).cells == whole.cells
 
 
+@pytest.mark.proof
 def test_backends_are_resumed_in_any_order(bundle: Path, tmp_path: Path) -> None:
     out, who = tmp_path / "record.json", configs(bundle, numpy_program, library_loop)
     with pytest.raises(StopHereError):

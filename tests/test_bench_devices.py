@@ -56,7 +56,7 @@ EMULATORS: Mapping[str, Sequence[str]] = {
 }
 LINUX, BARE = "x86-64-v3", "cortex-m7"
 """A target of each kind, whose program is built twice, from equal bytes to equal bytes."""
-OF_ONE_KIND = ("x86-64-v2", "cortex-m3", "cortex-m4", "cortex-m33", "rv32imc")
+OF_ONE_KIND = ("x86-64-v2", "armv7", "riscv64", "cortex-m3", "cortex-m4", "cortex-m33", "rv32imc")
 """Targets that start and print as another one does."""
 
 

@@ -186,8 +186,19 @@ def test_models_are_given_for_one_problem_alone() -> None:
     assert "go with one PROBLEM; found: burgers, heat" in " ".join(result.output.split())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.proof)])
+def test_a_run_of_small_networks_as_libraries(tmp_path: Path) -> None:
+    """Students in both roles, and no framework, which takes seconds to load."""
+    names = {"teacher": ["burgers_student"], "student": ["burgers_small"]}
+    found = paper_comparison("burgers", **names, backends=(NATIVE,), protocol=TINY, out=tmp_path / "record.json")
+    assert read_record(tmp_path / "record.json") == found.record
+    assert [entry.name for entry in found.record.entries] == [entry_name(NATIVE, role) for role in names]
+    assert 0 < found.rmse("teacher") < found.rmse("student") < 1e-2
+    (times,) = (s.times for s in found.speed_ups() if s.gain == "student for teacher" and s.n == 1)
+    assert times.factor > 0
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("seeds", [1, 2])
 def test_a_whole_run(seeds: int, tmp_path: Path) -> None:
     out = tmp_path / "burgers.json"
     found = paper_comparison(

@@ -80,7 +80,7 @@ def bits(bundle: Path) -> str:
     return f"{load(bundle)(np.array([[0.25, -0.5]], np.float32)).view(np.uint32).item():08x}"
 
 
-@pytest.mark.parametrize("name", ["native", "x86-64"])
+@pytest.mark.parametrize("name", ["x86-64", pytest.param("native", marks=pytest.mark.proof)])
 def test_two_versions_in_one_program_are_two_libraries(
     name: str, artifacts: Artifacts, tmp_path: Path, need: Need
 ) -> None:

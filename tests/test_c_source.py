@@ -135,7 +135,15 @@ def compilers(need: Need) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("net", "target", "precision"), sampled(list(NETS), BOTH, PRECISIONS), ids=named)
+@pytest.mark.parametrize(("fn", "target", "precision"), sampled(("tanh", "silu"), BOTH, PRECISIONS), ids=named)
+def test_a_net_and_its_jet(fn: str, target: Target, precision: Precision, tmp_path: Path) -> None:
+    assert_compilers_agree(tmp_path, with_jet(mlp(2, 12, 2, 1, fn=fn)), precision, target=target)
+
+
+@pytest.mark.proof  # compilers take seconds for each
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("target", BOTH, ids=lambda target: target.name)
+@pytest.mark.parametrize("net", NETS)
 def test_nets_and_their_jets(net: str, target: Target, precision: Precision, tmp_path: Path) -> None:
     assert_compilers_agree(tmp_path, with_jet(NETS[net]), precision, target=target, n=1_000)
 
@@ -168,11 +176,15 @@ def test_any_program_and_its_jet(
 def test_every_activation_in_both_schedules(
     crossover: int, compiler: Sequence[str], precision: Precision, tmp_path: Path
 ) -> None:
-    x, ops = Var("x", 5), list[Op]()
-    for fn in FUNCTIONS:
-        ops += [Map(Var(f"{fn}_x", 5), x, fn)]
-    program = verify(Program("all", (x,), tuple(op.out for op in ops), tuple(ops)))
-    assert_compilers_agree(tmp_path, {"eval": program}, precision, crossover=crossover, compilers=[compiler])
+    functions: Functions = {"eval": every_activation(5)}
+    assert_compilers_agree(tmp_path, functions, precision, crossover=crossover, compilers=[compiler])
+
+
+def every_activation(size: int) -> Program:
+    """Each function of a vector of so many numbers."""
+    x = Var("x", size)
+    ops: list[Op] = [Map(Var(f"{fn}_x", size), x, fn) for fn in FUNCTIONS]
+    return verify(Program("all", (x,), tuple(op.out for op in ops), tuple(ops)))
 
 
 @pytest.mark.slow
@@ -297,7 +309,7 @@ int main(void)
 
 @pytest.mark.parametrize(("compiler", "level", "target"), sampled(("gcc", "clang"), ("-O2", "-O3"), BOTH), ids=named)
 def test_float32_needs_no_library(compiler: str, level: str, target: Target, tmp_path: Path, need: Need) -> None:
-    functions = with_jet(NETS["fourier"])
+    functions: Functions = {"eval": every_activation(2)}
     source = write(tmp_path, kernel(functions, "float32", target, 1), interface_of(functions, "float32", target))
     run(compiler, level, *STRICT, "-ffreestanding", "-nostdlib", "-fno-pic", "-c", source, "-o", tmp_path / "model.o")
     assert run(need("nm"), "--undefined-only", tmp_path / "model.o") == ""
@@ -336,7 +348,7 @@ def test_other_processors(precision: Precision, triple: str, emulator: str, tmp_
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @given(functions=models(), target=st.sampled_from([t for t in TARGETS.values() if not t.variants]))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_every_kernel_can_be_said(functions: Functions, target: Target, precision: Precision) -> None:
     if precision in target.by_precision:
         text = c_source(kernel(functions, precision, target, 1), interface_of(functions, precision, target))

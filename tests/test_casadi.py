@@ -132,7 +132,7 @@ def test_the_library_shows_its_own_functions_and_needs_nothing(bundle: Path) -> 
     assert ca.external("half_cas", str(bundle / "libhalf_casadi.so"))(X[0]).shape == (3, 1)
 
 
-@pytest.mark.parametrize("target", ["native", "x86-64"])
+@pytest.mark.parametrize("target", [pytest.param("native", marks=pytest.mark.proof), "x86-64"])
 def test_no_function_of_a_plain_library_is_taken_for_one_of_casadi(artifacts: Artifacts, target: str) -> None:
     folder = artifacts.bundle(mlp(3, 6, 1, 1), name="net", target=target, per_call=["x2"], derivatives=["jacobian"])
     with (folder / "libnet.so").open("rb") as file:

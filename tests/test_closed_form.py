@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from artifacts import Artifacts
+from sampled import sampled
 
 from kdpinn_edge.bundle.manifest import PROGRAM_FILE, Precision, read_manifest
 from kdpinn_edge.classical.accuracy import against_reference
@@ -55,8 +56,7 @@ def test_which_problems_have_one() -> None:
         closed_form_program(problem("burgers"))
 
 
-@pytest.mark.parametrize("name", SOLVED)
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "precision"), sampled(SOLVED, ["float32", "float64"]))
 def test_its_c_computes_it(name: str, precision: Precision, tmp_path: Path) -> None:
     solved = problem(name)
     program = closed_form_program(solved)

@@ -31,7 +31,9 @@ from kdpinn_edge.training.weights import read_tensors
 
 BURGERS = problem("burgers")
 ABSENT = "cuda:99"
-WITHOUT_ADAM = TrainConfig.random_features((6,), n_points=40, n_candidates=100, newton_rounds=3, n_held_out=50)
+WITHOUT_ADAM = TrainConfig.random_features(
+    (6,), n_points=40, n_candidates=100, newton_rounds=3, newton_steps=3, n_held_out=50
+)
 ELSEWHERE = ("lm", RANDOM_FEATURES)
 """The default and the one without Adam; runs by the other optimisers are proofs."""
 CONFIG = TrainConfig(
@@ -90,23 +92,23 @@ def test_a_forgotten_tensor_is_found() -> None:
 def test_a_run_elsewhere_is_the_run_here(tmp_path: Path, elsewhere: None, name: str) -> None:
     """It is the CPU that calculates all the same, so not a bit may differ: of points, steps, the choice of weights."""
     config = replace(CONFIG, optimiser=name) if name != RANDOM_FEATURES else WITHOUT_ADAM
-    train("burgers", tmp_path / "here", config)
-    made = train("burgers", tmp_path / "there", replace(config, device=str(THERE)), report=interrupt)
+    train("heat", tmp_path / "here", config)
+    made = train("heat", tmp_path / "there", replace(config, device=str(THERE)), report=interrupt)
     held = read_tensors(tmp_path / "there" / CHECKPOINT_FILE)[0].values()
     assert not any(isinstance(tensor, There) for tensor in (*held, *made.net.parameters()))
     assert made.record["command"].endswith(f"--device {THERE}")
-    train("burgers", tmp_path / "there", replace(config, device=str(THERE)), resume=True)
+    train("heat", tmp_path / "there", replace(config, device=str(THERE)), resume=True)
     assert weights(tmp_path / "there") == weights(tmp_path / "here")
 
 
 @pytest.mark.parametrize("teacher", ["program", pytest.param("network", marks=pytest.mark.proof)])
 def test_a_teacher_goes_with_its_student(tmp_path: Path, elsewhere: None, teacher: str) -> None:
     source = tmp_path / "teacher"
-    train("burgers", source, replace(CONFIG, newton_rounds=0))
+    train("heat", source, replace(CONFIG, newton_rounds=0))
     config = DistillConfig(**vars(CONFIG), slope_weight=1.0)
     guide = captured(load_pinn(source), "p") if teacher == "program" else source
-    distill("burgers", tmp_path / "here", config, teacher=guide)
-    distill("burgers", tmp_path / "there", replace(config, device=str(THERE)), teacher=guide)
+    distill("heat", tmp_path / "here", config, teacher=guide)
+    distill("heat", tmp_path / "there", replace(config, device=str(THERE)), teacher=guide)
     assert weights(tmp_path / "there") == weights(tmp_path / "here")
 
 

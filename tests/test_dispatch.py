@@ -13,6 +13,7 @@ import pytest
 from artifacts import BOX, Artifacts
 from compiled import kernel, same_bits
 from conftest import Need
+from sampled import some
 from strategies import mlp, points
 
 from kdpinn_edge.bundle.manifest import Input, read_manifest
@@ -110,6 +111,7 @@ def test_a_variant_by_force(bundle: Path, target: str) -> None:
             assert same_bits(y, expected[:n])
 
 
+@pytest.mark.parametrize("bundle", some(["float32", "float64"], ["float32"]), indirect=True)
 def test_check_accepts_it(bundle: Path) -> None:
     assert [verdict for verdict in check(bundle) if verdict.result == "failed"] == []
 

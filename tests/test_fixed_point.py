@@ -174,16 +174,17 @@ def test_shipped_students_lose_less_than_they_are_worth(name: str) -> None:
     x = np.random.default_rng(0).uniform(solves.lower, solves.upper, (2000, program.n_in)).astype(np.float32)
     exact = interpret(program, x)
     y = NumpyProgram(program, "float32", PROFILE, (solves.lower, solves.upper))(x)
-    assert (np.linalg.norm(y - exact, axis=0) <= 1e-5 * np.linalg.norm(exact, axis=0)).all()
+    lost = np.linalg.norm(y - exact, axis=0) / np.linalg.norm(exact, axis=0)
+    assert (lost <= np.maximum(1e-5, np.array(zoo.record(name)["errors"]["outputs_l2"]) / 2)).all()
 
 
 POSITIVE = ("sqrt", "reciprocal", "power(-0.5)")
-"""Functions that are defined above zero."""
+"""Functions of what is above zero: `far_words` has their words."""
 
 
 def far_words(y: Var) -> list[Any]:
     """Operations of every kind on numbers that reach over many powers of ten, as "far3" does; "far" is made of them."""
-    one = [Var(f"far{i}", 1) for i in range(15)]
+    one = [Var(f"far{i}", 1) for i in range(12)]
     return [
         Mul(one[0], y, y),
         Scale(one[1], one[0], [0.5], [1e-6]),
@@ -193,15 +194,11 @@ def far_words(y: Var) -> list[Any]:
         Scale(one[5], one[3], [0.3], [-2.0]),
         Add(one[6], one[3], one[5]),
         Map(one[7], one[6], "tanh"),
-        Scale(one[8], one[6], [-0.25], [0.0]),
+        Scale(one[8], y, [4.0], [0.0]),
         Map(one[9], one[8], "exp"),
-        Mul(one[10], one[9], one[3]),
-        Map(one[11], one[10], "atan"),
-        Add(one[12], one[4], one[7]),
-        Map(one[13], one[3], "silu"),
-        Mul(one[14], one[13], one[2]),
-        Add(Var("farther", 1), one[11], one[12]),
-        Add(Var("far", 1), Var("farther", 1), one[14]),
+        Map(one[10], one[9], "reciprocal"),
+        Mul(one[11], one[10], one[7]),
+        Add(Var("far", 1), one[11], one[4]),
     ]
 
 
@@ -210,15 +207,11 @@ def every_word() -> Program:
     x, y = Var("x", 2), Var("y", 1)
     ops: list[Any] = []
     parts = []
-    for i, fn in enumerate(FUNCTIONS):
-        weight, of = np.random.default_rng(i).normal(0, 0.3 if fn in POSITIVE else 1.5, (5, 2)), Var(f"a{i}", 5)
-        ops += [Affine(of, x, weight, weight[:, 0] / 3)]
-        if fn in POSITIVE:
-            ops += [Map(Var(f"e{i}", 5), of, "exp")]
-            of = Var(f"e{i}", 5)
-        ops += [Map(Var(f"f{i}", 5), of, fn)]
+    for i, fn in enumerate(fn for fn in FUNCTIONS if fn not in POSITIVE):
+        weight = np.random.default_rng(i).normal(0, 1.5, (5, 2))
+        ops += [Affine(Var(f"a{i}", 5), x, weight, weight[:, 0] / 3), Map(Var(f"f{i}", 5), Var(f"a{i}", 5), fn)]
         parts.append(Var(f"f{i}", 5))
-    n = 5 * len(FUNCTIONS)
+    n = 5 * len(parts)
     ops += [
         Concat(Var("c", n), tuple(parts)),
         Slice(Var("p", 7), Var("c", n), 2),
@@ -345,8 +338,8 @@ def test_every_student_and_its_slopes_have_the_bits(name: str, target: str, tmp_
     need(MACHINES[target][0])
     inputs, outputs = posed(problem(name.rpartition("_")[0]))
     program = read_program(zoo.program(name))
-    stated: dict[str, Any] = {"target": target, "arithmetic": "int16", "derivatives": ["jacobian"]}
-    export_bundle(program, tmp_path / "net", name="net", inputs=inputs, outputs=outputs, **stated)
+    stated: dict[str, Any] = {"target": target, "arithmetic": "int16", "inputs": inputs, "outputs": outputs}
+    export_bundle(program, tmp_path / "net", name="net", derivatives=["jacobian"], **stated)
     machine = Machine(TARGETS[target].computing(PROFILE), (tmp_path / "net" / "libnet.a").read_bytes())
     engine = load(tmp_path / "net", engine="numpy")
     sides = np.array([(column.lower, column.upper) for column in inputs]).T

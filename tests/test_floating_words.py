@@ -114,6 +114,10 @@ INVERSE_ROOT = (("s", ("t", 1.0, 1e-5)), ("w", "sqrt s"), ("r", "reciprocal w"))
 FAR = {
     "a root times x": chain(("s", ("t", 1.0, 1e-5)), ("w", "sqrt s"), ("y", ("w", "*", "x"))),
     "a quotient that a tanh cuts": chain(*INVERSE_ROOT, ("z", ("x", "*", "r")), ("y", "tanh z")),
+    "the slope of such a tanh": chain(
+        *INVERSE_ROOT, ("z", ("x", "*", "r")), ("h", "tanh z"), ("q", ("h", "*", "h")), ("m", ("q", -1.0, 1.0)),
+        ("a", ("z", "*", "z")), ("b", ("a", "*", "a")), ("c", ("b", "*", "a")), ("y", ("c", "*", "m")),
+    ),
     "its square in an exponential": chain(
         *INVERSE_ROOT, ("z", ("x", "*", "r")), ("q", ("z", "*", "z")), ("m", ("q", -1.0, 0.0)), ("y", "exp m")
     ),

@@ -17,13 +17,14 @@ from conftest import Need
 from fmpy.fmi2 import FMU2Model, FMU2Slave
 from fmpy.fmi3 import FMU3Model, FMU3Slave
 from fmpy.validation import validate_fmu
+from fmus import INPUTS, JACOBIAN, NET, OUTPUTS, fmu_bundle
 from numpy.typing import NDArray
 from test_c_source import WARNINGS
 from wine import compiled, wine
 
 from kdpinn_edge import check, load
 from kdpinn_edge.bundle.fmu import PLATFORMS, Image, image_of
-from kdpinn_edge.bundle.manifest import Input, Output
+from kdpinn_edge.bundle.manifest import Output
 from kdpinn_edge.comparison.selection import quick
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.errors import BenchError, BundleError, ExportError, MisfitError
@@ -32,49 +33,12 @@ from kdpinn_edge.export.artifacts.fmu_variables import variables
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import TARGETS
-from kdpinn_edge.program.builder import Builder
-from kdpinn_edge.program.ir import Program, Var
 from kdpinn_edge.runtime.load import load as load_of_runtime
-
-INPUTS = (
-    Input("time", 0.0, 1.0, "s"),
-    Input("s[0]", -1.0, 1.0, "m"),
-    Input("s[1]", -1.0, 1.0, "m"),
-    Input("nu", 0.5, None, "m²/s"),
-)
-OUTPUTS = (Output("v[0]", "m/s"), Output("v[1]", "m/s"), Output("p", "1"))
-JACOBIAN = [f"{y.name}_{x.name}" for y in OUTPUTS for x in INPUTS]
-REQUESTS = ["v[0]", *JACOBIAN, "p_nu_nu", "laplacian(p)"]
-"""All first derivatives, and of those only p_nu has one by nu that is known."""
-
-
-def network() -> Program:
-    """Inputs of which one is called time and one is an array; outputs that are an array and a number."""
-    rng = np.random.default_rng(5)
-    time, s, nu = Var("time", 1), Var("s", 2), Var("nu", 1)
-    builder = Builder([time, s, nu], reserved=["v", "p"])
-    hidden = builder.map(
-        builder.affine(builder.concat([time, s, nu]), rng.normal(0, 1, (8, 4)), rng.normal(0, 1, 8)), "tanh"
-    )
-    v = builder.affine(hidden, rng.normal(0, 1, (2, 8)), [0.1, 0.2])
-    return builder.program("network", {"v": v, "p": builder.affine(hidden, rng.normal(0, 1, (1, 8)), [0.3])})
-
-
-NET = network()
 
 
 @pytest.fixture(scope="module")
 def bundle(artifacts: Artifacts) -> Path:
-    return artifacts.bundle(
-        NET,
-        name="net",
-        target="fmu",
-        inputs=INPUTS,
-        outputs=OUTPUTS,
-        derivatives=REQUESTS,
-        per_call=["nu"],
-        equation="v = f(s) < 1",
-    )
+    return fmu_bundle(artifacts)
 
 
 def files(bundle: Path) -> tuple[Path, Path]:
@@ -102,7 +66,7 @@ def test_the_variables_are_what_the_manifest_says(bundle: Path) -> None:
     assert (scalars["nu"].min, scalars["nu"].max, scalars["nu"].start) == ("0.5", None, "1.5")
     assert "simulation_time" not in scalars
     assert [n for n, v in scalars.items() if v.causality == "output"] == ["v[0]", "v[1]", "p"]
-    assert [n for n, v in scalars.items() if v.causality == "local"] == [*JACOBIAN, "p_nu_nu", "laplacian(p)"]
+    assert [n for n, v in scalars.items() if v.causality == "local"] == [*JACOBIAN, "p_nu_nu", "laplacian(p, time, nu)"]
     assert scalars["p_nu_nu"].unit == "1/(m²/s)²"
     arrays = {v.name: v for v in three.modelVariables}
     assert [int(d.start) for d in arrays["s"].dimensions] == [2]

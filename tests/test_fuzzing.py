@@ -10,7 +10,7 @@ from fuzz_targets import MAKERS, WEIGHTS, targets
 from fuzzing import ACCEPTED, REFUSED, folder_in_memory, fuzzed
 from scripts import script
 
-PER_WEIGHT, MOST = 3, 100
+PER_WEIGHT, MOST = 3, 50
 """Mutations of the slowest reader, and of the fastest."""
 
 

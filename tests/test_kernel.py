@@ -48,7 +48,7 @@ compiled_once = settings(
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("chosen", BY_PROFILE, ids=lambda t: t.profile)
 @given(program=programs(any_function=True))
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 def test_printed_kernel_is_the_numpy_program(program: Program, chosen: Target, precision: Precision) -> None:
     module = kernel({"eval": program}, precision, chosen, 5).load()
     x = wild(program, 20, precision)
@@ -70,7 +70,7 @@ def machine(made: Kernel) -> Machine:
     chosen=st.sampled_from([each for each in TARGETS.values() if not each.variants]),
     crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]),
 )
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_loops_of_any_target_are_the_numpy_program(
     program: Program, chosen: Target, crossover: int, precision: Precision
 ) -> None:
@@ -108,7 +108,7 @@ def assert_library_is_the_numpy_program(
 @pytest.mark.slow
 @pytest.mark.parametrize(("chosen", "precision"), sampled(RUNNABLE, PRECISIONS), ids=named)
 @given(functions=of_one_library(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]))
-@settings(compiled_once, max_examples=3)
+@settings(compiled_once, max_examples=2)
 def test_library_is_the_numpy_program(
     functions: Functions, crossover: int, chosen: Target, precision: Precision
 ) -> None:
@@ -148,7 +148,7 @@ def test_printed_jets_are_the_numpy_program(functions: Functions, chosen: Target
     ("name", "precision"), sampled(["aarch64", "cortex-m7", "x86-64-v4", "c99-muladd"], PRECISIONS)
 )
 @given(functions=models(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT]))
-@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_loops_of_jets_and_the_self_test(functions: Functions, crossover: int, name: str, precision: Precision) -> None:
     chosen = TARGETS[name]
     made = kernel(functions, precision, chosen, crossover)
@@ -167,7 +167,7 @@ def test_loops_of_jets_and_the_self_test(functions: Functions, crossover: int, n
 @pytest.mark.slow
 @pytest.mark.parametrize(("chosen", "precision"), sampled(RUNNABLE, PRECISIONS), ids=named)
 @given(functions=models(), crossover=st.sampled_from([ALWAYS_POINTS, ALWAYS_POINT, 5]))
-@settings(compiled_once, max_examples=4)
+@settings(compiled_once, max_examples=2)
 def test_jets_of_a_library_are_the_numpy_program(
     functions: Functions, crossover: int, chosen: Target, precision: Precision
 ) -> None:

@@ -38,8 +38,10 @@ def of_residuals(residuals: Callable[[Tensor], Tensor], *, fresh: bool = False) 
         return residuals(theta).square().mean()
 
     def slope(theta: Tensor) -> tuple[float, Tensor]:
-        gradient, value = torch.func.grad_and_value(loss)(theta)
-        return float(value), gradient
+        at = theta.detach().requires_grad_()
+        value = loss(at)
+        (gradient,) = torch.autograd.grad(value, at)
+        return float(value.detach()), gradient
 
     def linear(theta: Tensor) -> tuple[Tensor, Tensor]:
         return residuals(theta), torch.func.jacrev(residuals)(theta)

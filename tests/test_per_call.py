@@ -210,7 +210,7 @@ def test_c99_is_clean_and_has_the_bits(artifacts: Artifacts, need: Need, tmp_pat
     assert c.deeponet_eval_for(*pointers, ctypes.c_int64(-1)) == -2
 
 
-@pytest.mark.parametrize("name", ["cortex-m4", "aarch64"])
+@pytest.mark.parametrize("name", ["cortex-m4", pytest.param("aarch64", marks=pytest.mark.proof)])
 def test_an_emulated_library_has_the_bits(artifacts: Artifacts, name: str) -> None:
     """On 32 bits the number of points lies on the stack."""
     folder = artifacts.bundle(NET, name="deeponet", per_call=["nu", "s"], target=name)

@@ -20,7 +20,7 @@ from sampled import PROOF, VARIED, sampled, some
 from kdpinn_edge.derive.names import Derivative, InputColumn, Names
 from kdpinn_edge.equation.arithmetic import MATH
 from kdpinn_edge.errors import ProblemError
-from kdpinn_edge.problems import Problem, kdv, names, problem, schroedinger
+from kdpinn_edge.problems import Problem, gray_scott, kdv, names, problem, schroedinger
 from kdpinn_edge.problems._etdrk4 import Table, marched
 from kdpinn_edge.problems.allen_cahn import MODES, STEPS, erf, interpolated
 from kdpinn_edge.problems.black_scholes import RATE, SIGMA, STRIKE
@@ -169,7 +169,7 @@ def test_allen_cahn_converges_in_modes_and_in_steps(modes: int, steps: int) -> N
     assert np.abs(interpolated(points, modes, steps) - interpolated(points)).max() <= problem("allen_cahn").exact_error
 
 
-TABLES = {"kdv": kdv, "schroedinger": schroedinger}
+TABLES = {"gray_scott": gray_scott, "kdv": kdv, "schroedinger": schroedinger}
 
 
 @pytest.mark.parametrize(("modes", "steps"), [(0.75, 0.5), pytest.param(1.5, 2, marks=PROOF)])
@@ -303,6 +303,7 @@ HELD = {
     "burgers": ["t = 0", "x = -1", "x = 0", "x = 1"],
     "burgers_nu": ["t = 0"],
     "fisher_kpp": ["t = 0", "x = -5", "x = 10"],
+    "gray_scott": ["t = 0"],
     "heat": ["t = 0", "x = 0", "x = 1"],
     "kdv": ["t = 0"],
     "lotka_volterra": ["t = 0"],

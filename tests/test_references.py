@@ -12,6 +12,7 @@ import pytest
 from kdpinn_edge.problems import problem
 from kdpinn_edge.problems.beam import END, MODES
 from kdpinn_edge.problems.black_scholes import HIGHEST, RATE, SIGMA, STRIKE
+from kdpinn_edge.problems.gray_scott import FEED, KILL
 from kdpinn_edge.problems.helmholtz import K
 from kdpinn_edge.problems.kdv import DISPERSION
 from kdpinn_edge.problems.kovasznay import REYNOLDS
@@ -95,6 +96,31 @@ def test_schroedinger_by_scipy() -> None:
     h = np.fft.ifft(modes_by_scipy(-0.5j * square, focused, start, t))
     expected = each.reference(np.stack([x, np.full(n, t)], axis=1))
     np.testing.assert_allclose(np.stack([h.real, h.imag], axis=1), expected, rtol=0, atol=1e-6)
+
+
+def test_gray_scott_by_scipy() -> None:
+    """Where the pulse has divided."""
+    from scipy.integrate import solve_ivp
+
+    n, t, each = 96, 360.0, problem("gray_scott")
+    x = np.linspace(-60, 60, n, endpoint=False)
+    square = (pi / 60 * np.arange(n // 2 + 1)) ** 2
+    rates = np.stack([-2 * square - FEED, -square - FEED - KILL])
+
+    def slope(_: float, w: np.ndarray) -> np.ndarray:
+        modes = w.view(complex).reshape(rates.shape)
+        u, v = np.fft.irfft(modes, n)
+        eaten = np.fft.rfft(u * v * v)
+        found = rates * modes + np.stack([-eaten, eaten])
+        found[0, 0] += n * FEED
+        return found.ravel().view(float)
+
+    start = np.fft.rfft(each.reference(np.stack([x, 0 * x], axis=1)).T).ravel().view(float)
+    found = solve_ivp(slope, (0, t), start, method="DOP853", rtol=1e-9, atol=1e-9).y[:, -1]
+    values = np.fft.irfft(np.ascontiguousarray(found).view(complex).reshape(rates.shape), n).T
+    expected = each.reference(np.stack([x, np.full(n, t)], axis=1))
+    assert expected[np.abs(x) < 1, 1].max() < 0.1 < 0.3 < expected[:, 1].max()
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-7)
 
 
 def test_taylor_green_by_exponax(exponax: Any) -> None:

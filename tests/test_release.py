@@ -72,6 +72,7 @@ def test_changes_that_are_not_committed_are_named(repository: Path) -> None:
     assert TOOL.faults(repository) == ["there are changes that are not committed"]
 
 
+@pytest.mark.proof
 def test_two_builds_are_equal(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     out = [tmp_path_factory.mktemp(f"dist{i}") for i in range(2)]
     for folder in out:

@@ -34,7 +34,13 @@ from kdpinn_edge.program.ir import Affine
 
 NET, INPUTS = SMALL, BOX
 SCALES = (1e-30, 1.0, 1e3, 1e38)
-ANY_EMULATED = [pytest.param(TARGETS[name], id=name) for name in PROCESSORS if not name.startswith("cortex-a")]
+OF_ONE_KIND = ("armv7", "cortex-m3", "cortex-m33", "cortex-m7", "rv32imc")
+"""Processors that are emulated as another one is."""
+ANY_EMULATED = [
+    pytest.param(TARGETS[name], id=name, marks=[pytest.mark.proof] if name in OF_ONE_KIND else [])
+    for name in PROCESSORS
+    if not name.startswith("cortex-a")
+]
 EMULATED = [each for each in ANY_EMULATED if not each.values[0].helpers]
 NATIVE = [pytest.param(t, id=t.name) for t in TARGETS.values() if is_native(t) and t.runs_here()]
 

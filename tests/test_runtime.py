@@ -406,7 +406,6 @@ def test_a_bound_call_reads_x_anew_and_keeps_its_arrays(engine: Engine) -> None:
     call = engine.bind(x, y)
     x_view, y_view = x[:], y[:]
     del engine, x, y
-    gc.collect()
     for seed in range(3):
         x_view[:] = points(4, "float32", seed)
         call()

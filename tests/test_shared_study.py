@@ -50,7 +50,7 @@ share(read_plan(Path(sys.argv[3])), folder, sys.argv[2], "heat", heartbeat_secon
 def plan(seeds: int, rounds: int = 1) -> Plan:
     config = TrainConfig(hidden=(3,), newton_rounds=rounds, **TINY)  # type: ignore[arg-type]
     cells = (StudyCell("scratch", replace(config, seed=seed)) for seed in range(seeds))
-    return Plan("heat", "heat_teacher", "lm", 1.0, 9.0, tuple(cells))
+    return Plan("heat", "heat_small", "lm", 1.0, 9.0, tuple(cells))
 
 
 def url(folder: Path) -> str:
@@ -77,32 +77,31 @@ def cells_of(storage: str, *states: TrialState) -> list[str]:
 def test_what_one_worker_finished_another_has_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = url(tmp_path)
     assert find_shared(storage, "heat") is None
-    assert share(plan(2), tmp_path / "a", storage, "heat") == plan(2)
-    assert find_shared(storage, "heat") == plan(2)
+    assert share(plan(1), tmp_path / "a", storage, "heat") == plan(1)
+    assert find_shared(storage, "heat") == plan(1)
     trained: list[str] = []
     train_and_measure = shared_module.train_and_measure
 
     def told(of: Plan, cell: StudyCell, run: Path) -> bool:
         trained.append(cell.name)
-        if trained == ["scratch_3_seed2"]:
+        if trained == ["scratch_3_seed1"]:
             return False  # as after Ctrl-C
         return train_and_measure(of, cell, run)
 
     monkeypatch.setattr(shared_module, "train_and_measure", told)
-    assert share(plan(3), tmp_path / "b", storage, "heat") is None
-    assert cells_of(storage, TrialState.WAITING) == ["2"]  # given back at once
-    assert share(plan(3), tmp_path / "b", storage, "heat") == plan(3) == read_plan(tmp_path / "b")
-    assert trained == ["scratch_3_seed2"] * 2
-    for seed in (0, 1):
-        for file in ("model.safetensors", "model.json", "accuracy.json"):
-            name = f"scratch_3_seed{seed}/{file}"
-            assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
-    assert len(results(plan(3), tmp_path / "b")) == 3
-    assert cells_of(storage, TrialState.COMPLETE) == ["0", "1", "2"]
+    assert share(plan(2), tmp_path / "b", storage, "heat") is None
+    assert cells_of(storage, TrialState.WAITING) == ["1"]  # given back at once
+    assert share(plan(2), tmp_path / "b", storage, "heat") == plan(2) == read_plan(tmp_path / "b")
+    assert trained == ["scratch_3_seed1"] * 2
+    for file in ("model.safetensors", "model.json", "accuracy.json"):
+        name = f"scratch_3_seed0/{file}"
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+    assert len(results(plan(2), tmp_path / "b")) == 2
+    assert cells_of(storage, TrialState.COMPLETE) == ["0", "1"]
     with create_engine(storage).begin() as connection:
         connection.execute(text("UPDATE trial_user_attributes SET value_json = replace(value_json, 'seed0', 'seed9')"))
     with pytest.raises(StudyError, match=r"cannot be read .*an outcome is not as it was written"):
-        share(plan(3), tmp_path / "c", storage, "heat")
+        share(plan(2), tmp_path / "c", storage, "heat")
 
 
 def test_a_database_of_another_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +109,7 @@ def test_a_database_of_another_study_is_refused(tmp_path: Path, monkeypatch: pyt
     assert share(plan(1), tmp_path / "a", storage, "heat") is not None
     for other, message in (
         (replace(plan(1), cpu_seconds=2.0), "cpu_seconds was 1.0, is now 2.0"),
-        (replace(plan(1), teacher="heat_student"), "teacher was 'heat_teacher', is now"),
+        (replace(plan(1), teacher="heat_student"), "teacher was 'heat_small', is now"),
     ):
         with pytest.raises(StudyError, match=f"holds another study; expected: the same options.*{message}"):
             share(other, tmp_path / "b", storage, "heat")
@@ -220,5 +219,7 @@ def test_a_search_on_postgresql_outlives_a_worker(database: str, tmp_path: Path)
 def test_a_plan_that_others_made_needs_no_counting(tmp_path: Path) -> None:
     storage = url(tmp_path)
     known = share(plan(1), tmp_path / "a", storage, "heat")
-    more = make_plan("heat", sizes=((3,),), methods=("scratch",), seeds=2, cpu_seconds=1.0, known=known)
+    more = make_plan(
+        "heat", teacher="heat_small", sizes=((3,),), methods=("scratch",), seeds=2, cpu_seconds=1.0, known=known
+    )
     assert [cell.config.newton_rounds for cell in more.cells] == [1, 1]

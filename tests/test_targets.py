@@ -44,8 +44,18 @@ EMULATED = [
     for t in TARGETS.values()
     if t.name in MEMORY or (t.artifact == "elf" and (t.name != "x86-64-v4" or t.runs_here()))  # QEMU has no AVX-512
 ]
-TUNED = ("cortex-a53", "cortex-a72", "cortex-a76")
-"""Targets with the instructions of aarch64, in another order."""
+OF_ONE_KIND = (
+    "cortex-a53",
+    "cortex-a72",
+    "cortex-a76",
+    "x86-64-v2",
+    "x86-64-v3",
+    "cortex-m33",
+    "cortex-m4",
+    "cortex-m3",
+    "rv32imc",
+)
+"""Targets with the code of another one, in another order or with fewer instructions, or tested in test_kernel.py."""
 
 PROGRAM = """
 #include <stdint.h>
@@ -152,7 +162,7 @@ def check_bits(functions: Functions, chosen: Target, folder: Path, need: Need, n
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "chosen", [pytest.param(t, marks=[pytest.mark.proof] if t.name in TUNED else []) for t in EMULATED], ids=named
+    "chosen", [pytest.param(t, marks=[pytest.mark.proof] if t.name in OF_ONE_KIND else []) for t in EMULATED], ids=named
 )
 def test_bits_of_a_small_network(chosen: Target, tmp_path: Path, need: Need) -> None:
     check_bits(with_jet(mlp(2, 12, 2, 1, fn="silu")), chosen, tmp_path, need, 500)

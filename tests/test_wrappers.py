@@ -14,7 +14,7 @@ import pytest
 from artifacts import Artifacts
 from conftest import Need
 from numpy.typing import NDArray
-from sampled import sampled
+from sampled import some
 from strategies import mlp
 
 from kdpinn_edge.bundle.manifest import Input, Precision, read_manifest, write_manifest
@@ -140,7 +140,8 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("compiler", "precision"), sampled(["g++", "clang++"], PRECISIONS))
+@pytest.mark.parametrize("precision", some(PRECISIONS, ["float32"]))
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
 def test_cpp(compiler: str, precision: Precision, artifacts: Artifacts, tmp_path: Path, need: Need) -> None:
     bundle = bundle_of(precision, artifacts)
     scalar, bits = {"float32": ("float", "uint32_t"), "float64": ("double", "uint64_t")}[precision]
@@ -151,7 +152,7 @@ def test_cpp(compiler: str, precision: Precision, artifacts: Artifacts, tmp_path
     assert printed(tmp_path / "main", cwd=tmp_path) == expected(bundle)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", some(PRECISIONS, ["float32"]))
 def test_fortran(precision: Precision, artifacts: Artifacts, tmp_path: Path, need: Need) -> None:
     """With traps for floating-point exceptions, which an evaluation does not raise."""
     bundle = bundle_of(precision, artifacts)
@@ -212,7 +213,7 @@ fn main() {
 """
 OCTAVE_WORDS = """
 y = net_mex('eval_fixed', int32([1 70000000 -2000000000; -5 800000000 2000000000]));
-printf('%x\n', BITS, typecast(y(:), 'uint32'));
+printf('%x\\n', BITS, typecast(y(:), 'uint32'));
 """
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import mpmath
@@ -85,7 +85,7 @@ def even_rational_remez(f: Function, weight: Function, lo: mpf, hi: mpf, degree:
             break
         for _ in range(10):
             q = bottom[::-1]
-            top, bottom = solved(nodes, lambda x, q=q: mpmath.polyval(q, x * x) / weight(x))
+            top, bottom = solved(nodes, partial(lambda q, x: mpmath.polyval(q, x * x) / weight(x), q))
     return top, bottom
 
 
@@ -235,7 +235,7 @@ def constants(
     quarter = (pi / 2 * (1 + mpf(2) ** -12)) ** 2
     mantissa = int(np.finfo(dtype).nmant)
     magic = dtype(1.5 * 2.0**mantissa)
-    integer = {np.float32: np.int32, np.float64: np.int64}[dtype]
+    integer = np.dtype(f"int{8 * np.dtype(dtype).itemsize}").type
     reach = mpmath.atanh(1 - TANH_FAST_GAP)
     top, bottom = even_rational_remez(tanh_ratio, lambda x: 1 / tanh_ratio(x), reach / 10**6, reach, 4)
     tail = rounded_minimax(expm1_tail, expm1_weight, -half_ln2, half_ln2, exp_degree, dtype)

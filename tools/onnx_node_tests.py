@@ -68,7 +68,7 @@ def cases(operator: str, *, expanded: bool) -> list[Any]:
                 if module.name.replace("_", "") == wanted:
                     inner = "" if folder is node.__path__ else ".ai_onnx_ml"
                     importlib.import_module(f"{node.__name__}{inner}.{module.name}")
-    found = []
+    found: list[Any] = []
     for case in node._NodeTestCases:
         first = re.sub(r"_expanded.*", "", case.name)
         itself = case.name == first and [each.op_type for each in case.model.graph.node] == [operator]
@@ -165,7 +165,7 @@ def values(program: Program, x: Any, dtype: Any) -> Iterator[tuple[str, Any]]:
     """What the Program returns, as a Program and as a NumPy program."""
     yield "the Program", interpret(program, x)
     with np.errstate(all="ignore"):
-        yield "the NumPy program", NumpyProgram(program, np.dtype(dtype).name, PROFILE)(x.astype(dtype))  # type: ignore[arg-type]
+        yield "the NumPy program", NumpyProgram(program, np.dtype(dtype).name, PROFILE)(x.astype(dtype))
 
 
 def rows_of(expected: Any, n: int, y: Any) -> Iterator[Any]:

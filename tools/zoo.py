@@ -2,7 +2,8 @@
 
     python tools/zoo.py make [NAME …]     train what runs/zoo does not hold yet and put it into the zoo
     python tools/zoo.py seeds [NAME …]    train teachers with further seeds, two at a time, and write zoo_seeds.json
-    python tools/zoo.py cards             write docs/zoo.md, with what each model takes, measured now
+    python tools/zoo.py cards [NAME …]    write docs/zoo.md, with what each model takes, measured now; the rows of
+                                          models that are not named stay as they are
 
 A student follows the teacher of its problem that is in the zoo, so teachers come first.
 """
@@ -44,6 +45,7 @@ PAGE = ROOT / "docs" / "zoo.md"
 SEEDED_FILE = Path(__file__).with_name("zoo_seeds.json")
 """What the teachers came to over several seeds, by name: medians, least and largest."""
 SEEDS = 5
+"""How many seeds a teacher has, unless `--seeds` says otherwise."""
 PC, BOARD = "x86-64-v3", "cortex-m7"
 MANY = max(N_POINTS)
 
@@ -72,6 +74,9 @@ RECIPES: dict[str, str] = {
     "fisher_kpp_teacher": "train fisher_kpp --hidden 16,16 --points 800 --rounds 60 --steps 10",
     "fisher_kpp_small": "distill fisher_kpp --hidden 8 --points 300 --rounds 100 --physics-weight 0.0",
     "fisher_kpp_student": "distill fisher_kpp --hidden 12,12 --points 600 --physics-weight 0.0",
+    "gray_scott_teacher": "train gray_scott --hidden 20,20,20 --points 2000 --optimiser geodesic --rounds 60",
+    "gray_scott_small": "distill gray_scott --hidden 10,10 --points 600 --optimiser geodesic --physics-weight 0.0",
+    "gray_scott_student": "distill gray_scott --hidden 16,16 --points 1000 --optimiser geodesic --physics-weight 0.0",
     "heat_teacher": f"train heat --hidden 600 {RANDOM_FEATURES}",
     "heat_small": "distill heat --hidden 8 --points 300 --rounds 200 --physics-weight 0.0",
     "heat_student": "distill heat --hidden 8,8 --physics-weight 0.0",
@@ -127,10 +132,10 @@ how long they take on your machine.
 `make zoo` trains the models again; `make cards` writes this page.
 """
 SEEDED = """
-## Teachers over {seeds} seeds
+## Teachers over several seeds
 
-Each teacher's command with `--seed 0` to `--seed 4` (`python tools/zoo.py seeds`): medians, with the range in
-brackets. Errors are in float64; *mean error* is mean |u − u*|.
+Each teacher's command with as many seeds as the table says, from `--seed 0` on (`python tools/zoo.py seeds`): medians,
+with the range in brackets. Errors are in float64; *mean error* is mean |u − u*|.
 """
 CARD = """### {name}
 
@@ -153,16 +158,16 @@ def make(names: Sequence[str]) -> None:
         publish(_trained(name, 0), name)
 
 
-def seeds(names: Sequence[str]) -> None:
-    """Train teachers with all SEEDS, and write into SEEDED_FILE what they came to."""
+def seeds(names: Sequence[str], count: int) -> None:
+    """Train teachers with `count` seeds, and write into SEEDED_FILE what they came to."""
     teachers = [name for name in names if name.endswith("_teacher")]
-    wanted = [(name, seed) for seed in range(SEEDS) for name in teachers]
+    wanted = [(name, seed) for seed in range(count) for name in teachers]
     with ThreadPoolExecutor(2) as pool:
         for _ in pool.map(lambda each: _trained(*each), wanted):
             pass
     known = read_json(SEEDED_FILE)
     for name in teachers:
-        known[name] = _over_seeds([read_json(run_files(_trained(name, seed))[1]) for seed in range(SEEDS)])
+        known[name] = _over_seeds([read_json(run_files(_trained(name, seed))[1]) for seed in range(count)])
     write_json(SEEDED_FILE, known)
 
 
@@ -196,18 +201,19 @@ def _finished(folder: Path) -> bool:
     return record.exists() and bool(read_json(record)["finished"])
 
 
-def cards() -> None:
-    """Write PAGE from the records of the zoo, SEEDED_FILE, and what each model takes, measured now.
+def cards(names: Sequence[str]) -> None:
+    """Write PAGE from the records of the zoo, SEEDED_FILE, and what these models take, measured now.
 
-    Raises SystemExit where a model is dominated by another one: it has no place in the zoo.
+    Raises SystemExit where one of them is dominated by another one: it has no place in the zoo.
     """
-    models = {name: find_model(name) for name in RECIPES}
+    models = {name: find_model(name) for name in names}
     solved = {name: problem(zoo.record(name)["problem"]) for name in RECIPES}
     exported = {name: tuple(_exported(model, target) for target in (PC, BOARD)) for name, model in models.items()}
     columns = {name: [*costs(name), *map(_bytes, made), *map(_one_point, made)] for name, made in exported.items()}
     if beaten := dominated(columns):
         sys.exit("\n".join(f"{name} is dominated by {better}" for name, better in beaten.items()))
-    rows = [_row(name, accuracy(models[name].program, solved[name]), *made) for name, made in exported.items()]
+    found = {name: _row(name, accuracy(models[name].program, solved[name]), *made) for name, made in exported.items()}
+    rows = [found[name] if name in found else _row_in(PAGE, name) for name in RECIPES]
     head = (
         *("model", "hidden", "parameters", "float64", "float32", "int16", "largest", "slopes"),
         *("bytes, PC", "instructions, PC", "bytes, M7", "instructions, M7"),
@@ -216,7 +222,7 @@ def cards() -> None:
     lines = [
         INTRODUCTION.format(pc=PC, board=BOARD, many=MANY),
         *_table(head, rows),
-        SEEDED.format(seeds=SEEDS),
+        SEEDED,
         *_table(("teacher", "seeds", "relative L2", "of each output", "mean error", "CPU-s"), seeded),
         "\n## The cards\n",
         *(_card(name) for name in RECIPES),
@@ -297,6 +303,12 @@ def _row(name: str, found: NetAccuracy, pc: Manifest, board: Manifest) -> tuple[
     )
 
 
+def _row_in(page: Path, name: str) -> tuple[str, ...]:
+    """The row of this model in the page."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return tuple(next(line for line in lines if line.startswith(f"| `{name}` | ")).strip("| ").split(" | "))
+
+
 def in_integers(name: str) -> str:
     """The error of a model in the numerics profile int16-1, or that it has none."""
     program, solved = read_program(zoo.program(name)), problem(zoo.record(name)["problem"])
@@ -353,14 +365,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The zoo.")
     parser.add_argument("what", choices=("make", "seeds", "cards"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="models; by default all")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many seeds, 0 and up (default: %(default)s)")
     given = parser.parse_args()
     if unknown := sorted(set(given.names) - set(RECIPES)):
         parser.error(f"no model is called {unknown[0]}; expected: {', '.join(RECIPES)}")
     names = [name for name in RECIPES if name in given.names or not given.names]
     if given.what == "cards":
-        cards()
+        cards(names)
+    elif given.what == "seeds":
+        seeds(names, given.seeds)
     else:
-        {"make": make, "seeds": seeds}[given.what](names)
+        make(names)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from kdpinn_edge.problems import Array, Problem
 
 SAMPLES = 2**13, 2**15, 2**17, 2**19
 """Of a function, in all: more where fewer do not tell enough."""
+MOST_PER_INPUT = 1024
 SAMPLES_PER_NUMBER = 16
 MOST_PER_SAMPLE = 0.4
 LEAST = 4
@@ -59,7 +60,7 @@ class Samples:
             raise ProblemError(
                 f"{problem.name} has {len(axes)} inputs; expected: up to {MOST_INPUTS}, a table grows with their power"
             )
-        per_axis = round(count ** (1 / len(axes)))
+        per_axis = min(round(count ** (1 / len(axes))), MOST_PER_INPUT)
         columns = [axis.points(_places(per_axis)) for axis in axes]
         points = np.stack(np.meshgrid(*columns, indexing="ij"), axis=-1).reshape(-1, len(axes))
         values = function(points.clip(problem.lower, problem.upper))

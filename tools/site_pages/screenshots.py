@@ -93,7 +93,8 @@ def cells(picture: Image.Image) -> NDArray[np.float64]:
     """The mean brightness of each cell, from 0 to 1."""
     width, height = (side // CELL for side in picture.size)
     grey = np.asarray(picture.convert("L"), np.float64)[: height * CELL, : width * CELL] / 255
-    return grey.reshape(height, CELL, width, CELL).mean(axis=(1, 3))
+    brightness: NDArray[np.float64] = grey.reshape(height, CELL, width, CELL).mean(axis=(1, 3))
+    return brightness
 
 
 def main() -> None:

@@ -27,7 +27,6 @@ from kdpinn_edge.problems import Array, Problem
 from kdpinn_edge.program.ir import parameters
 from kdpinn_edge.runtime import load
 from kdpinn_edge.runtime.c_harness import CHarness, CModel, compiled_harness, sealed_library
-from kdpinn_edge.runtime.timing import Pace, find_batch
 
 Equal = Literal["error", "bytes", "time"]
 LEVEL = "-Ofast"
@@ -36,7 +35,6 @@ LARGER = 4, 1
 take half a minute to fit.
 """
 TIMED_POINTS, TIMED_SECONDS = 1024, 0.2
-LEAST_DISTURBED = 0.25  # of the pairs that are timed
 STORED_BYTES = {"float16": 2, "float32": 4, "float64": 8}
 
 
@@ -96,13 +94,10 @@ def _as_fast(case: Case, problem: Problem) -> Table:
 
 
 def _times(harness: CHarness, case: Case, table: Path, network: Path) -> float:
-    """How many times as long the table takes as the network: the median of the least disturbed pairs of calls."""
+    """How many times as long the table takes as the network."""
     x = timed_points(case.manifest.inputs, TIMED_POINTS).astype(case.manifest.precision)
-    with harness.loop(table, NAME, x, CModel(network, case.manifest.name, x)) as loop:
-        paces = Pace(*find_batch(loop)), Pace(*find_batch(loop.partner))
-        ours, theirs, work = loop.paired(*paces, TIMED_SECONDS).pairs_ns.T
-        quiet = work <= np.quantile(work, LEAST_DISTURBED)
-        return float(np.median(ours[quiet] / theirs[quiet]))
+    partner = CModel(network, case.manifest.name, x)
+    return harness.beside(table, NAME, x, partner, seconds=TIMED_SECONDS)[0]
 
 
 def _weights(case: Case) -> int:

@@ -40,7 +40,7 @@ def divided_cells(lower: Array, upper: Array, far: Callable[[Range], Array]) -> 
         factor[cells.upper - cells.lower <= narrowest] = 1.0
         largest = factor.max(axis=0)
         halved = np.zeros(len(largest), np.bool_)
-        halved[np.argsort(-largest, kind="stable")[:AT_ONCE]] = True
+        halved[np.argsort(-_doublings(largest), kind="stable")[:AT_ONCE]] = True
         halved &= largest > FAR
         if not halved.any() or len(largest) > MORE_CELLS:
             return cells
@@ -48,6 +48,11 @@ def divided_cells(lower: Array, upper: Array, far: Callable[[Range], Array]) -> 
         sides = (cells.lower, fresh.lower), (cells.upper, fresh.upper)
         cells = Range(*(np.hstack([each[:, ~halved], more]) for each, more in sides))
         factor = np.hstack([factor[:, ~halved], far(fresh)])
+
+
+def _doublings(factor: Array) -> NDArray[np.int64]:
+    """How many factors of two: by whole numbers, cells have one order on machines whose exp differs in a last bit."""
+    return np.where(np.isinf(factor), 1 << 11, np.frexp(factor)[1]).astype(np.int64)
 
 
 def _halves(lower: Array, upper: Array, along: NDArray[np.bool_]) -> Range:

@@ -83,6 +83,10 @@ class FloatingWriter(Writer):
         self._again[_key(value)] = again
         return value
 
+    def forget(self, value: Value) -> None:
+        """Do not calculate the value in another way: it is right in so far as its digits tell."""
+        self._again.pop(_key(value), None)
+
     def float_mul(self, a: Value, b: Value) -> Value:
         """The product of floating values."""
         return self._rounded("float_mul", (a.name, b.name), a.size, ranges.product(a.range, b.range))

@@ -48,7 +48,9 @@ def _odd(table: Table, end: float, x: Array) -> Array:
 
 
 def _tanh(x: Array) -> Array:
-    return _odd(TANH, 8, x)
+    """Beyond the table it is exact, as its slope is there."""
+    found: Array = np.where(np.abs(x) < 8, _odd(TANH, 8, x), np.tanh(x))
+    return found
 
 
 def _sigmoid(x: Array) -> Array:

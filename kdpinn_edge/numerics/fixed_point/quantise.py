@@ -76,6 +76,8 @@ class _Walk(FloatingWriter):
         super().__init__(cells)
         self.lower, self.upper = lower, upper
         self.points = Value(INPUT, len(lower), 0, cells)
+        self._tanh_of: dict[str, Value] = {}
+        self._tanh_squared: dict[str, Value] = {}
 
     def written(self, program: Program) -> FixedPoint:
         """The fixed-point program."""
@@ -104,6 +106,9 @@ class _Walk(FloatingWriter):
 
     def scale(self, op: Scale, x: Value) -> Value:
         """The product weight * x plus bias."""
+        if x.name in self._tanh_squared and (op.weight == -1).all() and (op.bias == 1).all():
+            self.parameters[op.out.name] = op.weight, op.bias
+            return self._slope_of_tanh(self._tanh_squared[x.name])
         if x.floating:
             return self.near(self._float_scaled(op, x))
         value = self._scaled(op, x)
@@ -144,13 +149,17 @@ class _Walk(FloatingWriter):
             )
         if fn in FLOATING_FUNCTIONS:
             return FLOATING_FUNCTIONS[fn](self, x)
-        x = self.word(x, CUT.get(fn))
+        given, x = x, self.word(x, CUT.get(fn))
         if (largest := x.range.magnitude.max()) > LARGEST_ARGUMENT:
             raise ProgramError(
                 f"the argument of {fn} may be {largest:.3g} in the domain; expected: up to {LARGEST_ARGUMENT:g}. "
                 "A word has too few digits for more: give a narrower domain, or leave --arithmetic int16 out"
             )
         made: Value = getattr(self, f"_{fn}")(x)
+        if given.floating and fn == "tanh":
+            self._tanh_of[made.name] = given
+        if given.floating and fn == "exp":
+            self.forget(made)
         return made
 
     def add(self, a: Value, b: Value) -> Value:
@@ -172,6 +181,8 @@ class _Walk(FloatingWriter):
         fraction = a.fraction + a.room + b.fraction + b.room - 32
         found = ranges.product(a.range, b.range).widened(2.0**-fraction)
         value = self.call("mul", (a.name, a.room, b.name, b.room), a.size, fraction, found)
+        if a.name == b.name and a.name in self._tanh_of:
+            self._tanh_squared[value.name] = self._tanh_of[a.name]
         return self.noted(value, lambda: self.float_mul(self.relative(a), self.relative(b)))
 
     def select(self, c: Value, a: Value, b: Value) -> Value:
@@ -217,6 +228,15 @@ class _Walk(FloatingWriter):
     def silu(self, x: Value) -> Value:
         """The product of x and its sigmoid."""
         return self.mul(x, self.map("sigmoid", x))
+
+    def _slope_of_tanh(self, x: Value) -> Value:
+        """1 - tanh² of a floating number, 4 e/(1 + e)² for e = exp(-2|x|): it vanishes where tanh has reached 1."""
+        size, one, zero = self._abs(self.word(x, CUT["exp"] / 2)), np.ones(x.size), np.zeros(x.size)
+        twice = Range(-2 * size.range.upper, -2 * size.range.lower)
+        moved = self.call("move", (size.name, 0, -1, np.zeros(x.size, np.int64)), x.size, size.fraction - 1, twice)
+        power = self.relative(self._exp(moved))
+        share = self.floating(self.reciprocal(self.float_scale(power, one, one)))
+        return self.near(self.float_scale(self.float_mul(self.float_mul(share, share), power), 4 * one, zero))
 
     def _erf(self, x: Value) -> Value:
         found = x.range.rising(find_function("erf").exact).widened(TABLE_ERROR).within(-LARGEST, LARGEST)
@@ -275,8 +295,6 @@ class _Walk(FloatingWriter):
         relative = 2.0**-20 + 8.0 * 2.0**-bits
         found = exact.widened(relative * exact.upper + 2.0**-fraction)
         value = self.call("exp", (x.name, by, bits, 30 - fraction), x.size, fraction, found)
-        if x.range.lower.min() < -LARGEST_POWER:
-            return value  # of what may have been cut
         found = exact.widened(relative * exact.upper)
         return self.noted(value, lambda: self.floating_call("float_exp", (x.name, by, bits), x.size, found))
 
