@@ -45,7 +45,7 @@ from kdpinn_edge.studies.study.page import page, pareto, write_page
 from kdpinn_edge.studies.study.plan import write_plan
 from kdpinn_edge.studies.study.report import StudyReport, report
 from kdpinn_edge.studies.study.results import Spread, read_accuracy, results, rows
-from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER, StudyProgress
+from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER, StudyProgress, train_and_measure
 from kdpinn_edge.studies.study.significance import LEVEL, p_value, seeds_needed
 from kdpinn_edge.studies.study.text_report import print_report
 from kdpinn_edge.training import DistillConfig, TrainConfig, train
@@ -184,9 +184,21 @@ def test_what_is_there_is_not_done_again(plan: Plan, folder: Path) -> None:
     assert times == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "plan.json"}
 
 
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.proof)])
-def test_a_cell_that_was_cut_short_goes_on(jobs: int, plan: Plan, folder: Path, tmp_path: Path) -> None:
-    """One cell as if it had been killed while it measured; the other is done again, to the same weights."""
+def test_a_cell_that_was_cut_short_goes_on(plan: Plan, folder: Path, tmp_path: Path) -> None:
+    """What a worker does: one cell as if it had been killed while it measured, the other anew, to the same weights."""
+    shutil.copytree(folder / VALUES.name, tmp_path / VALUES.name)
+    (tmp_path / VALUES.name / ACCURACY_FILE).unlink()
+    for cell in (SCRATCH, VALUES):
+        run = tmp_path / cell.name
+        assert train_and_measure(plan, cell, run)
+        assert (run / ACCURACY_FILE).exists()
+        assert (run / "model.safetensors").read_bytes() == (folder / cell.name / "model.safetensors").read_bytes()
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_study_that_was_cut_short_goes_on(jobs: int, plan: Plan, folder: Path, tmp_path: Path) -> None:
+    """The same by workers."""
     again = tmp_path / "again"
     shutil.copytree(folder, again)
     (again / VALUES.name / ACCURACY_FILE).unlink()
