@@ -28,7 +28,7 @@ from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.export.artifacts.linking import link, linker
 from kdpinn_edge.export.lowering.constants import Constants
 from kdpinn_edge.export.lowering.kernel import make_kernel
-from kdpinn_edge.export.lowering.schedule import lower_program
+from kdpinn_edge.export.lowering.schedule import Lowered, lower_program
 from kdpinn_edge.export.machine_code import object_code
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import target
@@ -81,23 +81,22 @@ def measured(program: Program, batch: int) -> tuple[float, float]:
     return best[0] / BATCHES, best[1] / len(x)
 
 
+def lowered(program: Program) -> Lowered:
+    """What was decided for the program."""
+    constants = Constants("float32", VECTORS)
+    return lower_program(program, "weights", "float32", NATIVE.profile, constants, narrow=NATIVE.pointer_bits == 32)
+
+
 def rows() -> Iterator[tuple[str, ...]]:
     """One row per network and function."""
     for width in WIDTHS:
         value = simplify(network(width))
         for name, program in (("u", value), (", ".join(REQUESTS), derivatives(value, REQUESTS))):
-            lowered = lower_program(
-                program,
-                "weights",
-                "float32",
-                NATIVE.profile,
-                Constants("float32", VECTORS),
-                narrow=NATIVE.pointer_bits == 32,
-            )
-            L = lowered.points_per_batch
+            decided = lowered(program)
+            L = decided.points_per_batch
             batch, point = measured(program, L)
             row = f"4×{width}", name, f"{L}", f"{batch:,.0f}", f"{point:,.0f}", f"{batch / point:.1f}"
-            yield *row, f"{lowered.blocking.crossover}"
+            yield *row, f"{decided.blocking.crossover}"
 
 
 def main() -> None:

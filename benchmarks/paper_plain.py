@@ -2,6 +2,7 @@
 
 python benchmarks/paper_plain.py             five seeds, teachers of 4x50: about an hour on two cores
 python benchmarks/paper_plain.py --small     one seed, teachers of 2x16: three minutes of CPU time
+python benchmarks/paper_plain.py --case "burgers, hard conditions" --weight 100     a part, in three minutes
 
 Networks are dense with tanh and see the scaled inputs; starts, walls and periods are terms of the loss; Adam, then
 L-BFGS. A student of each weight lambda minimises KL(teacher, student) + lambda (equation + conditions), with sigma

@@ -244,3 +244,9 @@ def test_the_front_page_shows_ratios_that_are_decidable(bench: Any, monkeypatch:
             readme._times(undecided)
     assert readme._times(Ratio(5.0, 3.04, 7.0, 0.2, 3, 6, 0)) == "more than 3×"
     assert readme._times(Ratio(0.2, 0.1, 0.334, 0.2, 3, 6, 0)) == "less than 0.33×"
+
+
+def test_the_crossover_is_the_one_that_a_kernel_is_lowered_with(bench: Any) -> None:
+    crossover = importlib.import_module("bench_crossover")
+    decided = crossover.lowered(crossover.simplify(crossover.network(16)))
+    assert 0 < decided.blocking.crossover < decided.points_per_batch
