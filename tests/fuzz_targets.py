@@ -165,12 +165,16 @@ def _bundle(folder: Path) -> Targets:
     )
     yield from _signatures(bundle, folder)
     path = bundle / "model.onnx"
-    original = from_onnx(path.read_bytes())
-    graph = onnx.load_model_from_string(path.read_bytes()).graph.SerializeToString(deterministic=True)
+    original, graph = from_onnx(path.read_bytes()), _graph(onnx.load_model_from_string(path.read_bytes()))
 
     def same(data: bytes, found: Any) -> bool:
-        now = onnx.load_model_from_string(data).graph.SerializeToString(deterministic=True)
-        return (now == graph) == (found == original)
+        model = onnx.load_model_from_string(data)
+        stated = {entry.key: entry.value for entry in model.metadata_props}["kdpinn.inputs"]
+        if [[var.name, var.size] for var in found.inputs] != json.loads(stated):
+            return False
+        if found.inputs != original.inputs:  # the names of columns are beside the graph
+            return _graph(model) == graph
+        return (_graph(model) == graph) == (found == original)
 
     yield (
         "onnx of a bundle",
@@ -182,6 +186,10 @@ def _bundle(folder: Path) -> Targets:
             same,
         ),
     )
+
+
+def _graph(model: onnx.ModelProto) -> bytes:
+    return model.graph.SerializeToString(deterministic=True)
 
 
 def _signatures(bundle: Path, folder: Path) -> Targets:

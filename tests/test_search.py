@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -327,3 +330,18 @@ def test_a_worker_that_dies_loses_no_finished_trial(tmp_path: Path) -> None:
     )
     assert hopeless.exit_code == 1
     assert "no student is within the limits; nearest:" in hopeless.stdout
+
+
+def test_a_database_that_has_lost_a_table_is_refused(tmp_path: Path) -> None:
+    """Otherwise an empty one would take its place, and with it go all trials."""
+    task = Task("heat", "0" * 64, 1.0, 1, 1)
+    whole, edited = tmp_path / "whole.db", tmp_path / "edited.db"
+    open_study(task, f"sqlite:///{whole}", 20)
+    with closing(sqlite3.connect(whole)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    for name in sorted({*names} - {"version_info", "alembic_version", "sqlite_sequence"}):
+        shutil.copy(whole, edited)
+        with closing(sqlite3.connect(edited)) as connection:
+            connection.execute(f"DROP TABLE {name}")
+        with pytest.raises(SearchError, match=f"has lost its {name}; expected: the database of a search"):
+            open_study(task, f"sqlite:///{edited}", 20)

@@ -17,6 +17,7 @@ import msgspec
 import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages._rdb.models import BaseModel, VersionInfoModel
 from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -26,6 +27,7 @@ from kdpinn_edge.reading import GIB, opened
 
 HEARTBEAT_SECONDS = 20
 SHA256 = "sha256"
+VERSION = VersionInfoModel.__tablename__
 PATIENCE = 4
 """A trial is taken up again when so many heartbeats are missing."""
 SQLITE_PATIENCE_SECONDS = 60
@@ -128,7 +130,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_file(url: str, of: str, error: type[KdpinnError]) -> None:
-    """Raise `error` where the database in a file is no regular one, or SQLite finds it damaged."""
+    """Raise `error` where the database in a file is no regular one, is damaged, or has lost a table.
+
+    Optuna would make an empty table in place of a lost one. It states its version in the database when all are made.
+    """
     name = make_url(url).database
     if not name or name == ":memory:" or not os.path.lexists(name):
         return
@@ -139,8 +144,15 @@ def _check_file(url: str, of: str, error: type[KdpinnError]) -> None:
         raise error(f"{name}: {found.strerror}; expected: the database of {of}") from found
     with closing(sqlite3.connect(name, timeout=SQLITE_PATIENCE_SECONDS)) as connection:
         result = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    if result != ("ok",):
-        raise error(f"{name}: SQLite finds it damaged ({result[0]}); expected: the database of {of}")
+        if result != ("ok",):
+            raise error(f"{name}: SQLite finds it damaged ({result[0]}); expected: the database of {of}")
+        held = {table for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        whole = VERSION in held and connection.execute(f"SELECT 1 FROM {VERSION}").fetchone() is not None  # noqa: S608
+    if whole and (lost := sorted(BaseModel.metadata.tables.keys() - held)):
+        raise error(
+            f"{name} has lost its {', '.join(lost)}; expected: the database of {of}. The usual cause is an edited "
+            "file: take another --storage, or --force to begin anew"
+        )
 
 
 def _write_from_the_start(engine: Engine) -> None:
