@@ -212,7 +212,8 @@ def test_an_activation_that_is_not_there(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert expected in " ".join(result.stderr.split())
     path = tmp_path / "net.safetensors"
-    safetensors.torch.save_file(Pinn(BURGERS, (3,)).state_dict(), path, {"problem": "burgers", "activation": "relu"})
+    metadata = {"problem": "burgers", "activation": "relu", "trained_for": trained_for(BURGERS).text()}
+    safetensors.torch.save_file(Pinn(BURGERS, (3,)).state_dict(), path, metadata)
     with pytest.raises(TrainError, match=expected):
         load_pinn(path)
 
