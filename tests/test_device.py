@@ -34,8 +34,6 @@ ABSENT = "cuda:99"
 WITHOUT_ADAM = TrainConfig.random_features(
     (6,), n_points=40, n_candidates=100, newton_rounds=3, newton_steps=3, n_held_out=50
 )
-ELSEWHERE = ("lm", RANDOM_FEATURES)
-"""The default and the one without Adam; runs by the other optimisers are proofs."""
 CONFIG = TrainConfig(
     hidden=(6, 5),
     n_points=40,
@@ -86,9 +84,7 @@ def test_a_forgotten_tensor_is_found() -> None:
             x.numpy()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in ELSEWHERE else [pytest.mark.proof]) for name in OPTIMISERS]
-)
+@pytest.mark.parametrize("name", some(OPTIMISERS, [TrainConfig().optimiser]))
 def test_a_run_elsewhere_is_the_run_here(tmp_path: Path, elsewhere: None, name: str) -> None:
     """It is the CPU that calculates all the same, so not a bit may differ: of points, steps, the choice of weights."""
     config = replace(CONFIG, optimiser=name) if name != RANDOM_FEATURES else WITHOUT_ADAM

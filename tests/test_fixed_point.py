@@ -273,7 +273,7 @@ def reference(x: NDArray[np.float32]) -> NDArray[np.float32]:
 HERE = [target.name for target in TARGETS.values() if target.runs_here() and not target.variants]
 
 
-@pytest.mark.parametrize("target", some(HERE, HERE[-1:]))
+@pytest.mark.parametrize("target", some(HERE, HERE[:1]))
 def test_a_library_has_the_bits(target: str, artifacts: Artifacts) -> None:
     bundle = artifacts.bundle(EVERY, target=target, **STATED)
     engine = load(bundle)
