@@ -16,9 +16,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def insert(page: Path, name: str, text: str) -> None:
     """Put `text` into the block `name` of a page, in place of what is there."""
+    before, _, after = _around(page, name)
+    page.write_text(f"{before}{text.rstrip()}\n{after}", encoding="utf-8")
+
+
+def block_of(page: Path, name: str) -> str:
+    """The text of the block `name` of a page."""
+    return _around(page, name)[1]
+
+
+def _around(page: Path, name: str) -> tuple[str, str, str]:
+    """What stands before a block, in it, and behind it; its two marks are outside."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
     before, _, rest = page.read_text(encoding="utf-8").partition(begin)
-    _, found, after = rest.partition(end)
+    text, found, after = rest.partition(end)
     if not found:
         raise SystemExit(f"{page} has no block {begin.strip()} … {end.strip()}; nothing was written")
-    page.write_text(f"{before}{begin}{text.rstrip()}\n{end}{after}", encoding="utf-8")
+    return before + begin, text, end + after

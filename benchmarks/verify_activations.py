@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import math
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 from numpy.typing import NDArray
+from pages import DOCS, block_of, insert
 
 from kdpinn_edge.bundle.manifest import Grade, Input
 from kdpinn_edge.export.bundle import export_bundle
@@ -40,7 +40,7 @@ from kdpinn_edge.numerics.lanes import PROFILES, is_fast
 from kdpinn_edge.program.ir import Map, Program, Var
 
 Array = NDArray[Any]
-DOCUMENT = Path(__file__).parent.parent / "docs" / "numerics.md"
+DOCUMENT = DOCS / "numerics.md"
 BLOCK = 1 << 16  # what a second-level cache holds
 PART_BITS = 46
 """The lowest bits of a float64 that differ within a part of a binade."""
@@ -56,8 +56,6 @@ TASKS = [
     for profile in PROFILES
     if not is_fast(profile) or (function.fast is not None and precision in function.fast.max_ulp)
 ]
-BEGIN, END = "<!-- errors: begin -->", "<!-- errors: end -->"
-TABLE = f"{BEGIN}.*{END}"
 HEAD = "| function | precision | profile | x | max ULP | at x | inputs |\n|---|---|---|---|---|---|---|"
 
 
@@ -159,7 +157,7 @@ def measure(fn: str, precision: Any, profile: str, folder: Path, stride: int, sa
 def _table(rows: list[str]) -> str:
     """The table in the order of TASKS, with the last one of several rows of one task."""
     known = {tuple(row.strip("| ").split(" | ")[:3]): row for row in rows}
-    return "\n".join([BEGIN, HEAD, *(known[task] for task in TASKS if task in known), END])
+    return "\n".join([HEAD, *(known[task] for task in TASKS if task in known)])
 
 
 def main() -> int:
@@ -182,8 +180,7 @@ def main() -> int:
             sound &= holds
             print(row if holds else f"{row} <- FAILS", flush=True)
     if options.write:
-        text = DOCUMENT.read_text(encoding="utf-8")
-        DOCUMENT.write_text(re.sub(TABLE, lambda found: _table(found.group().splitlines() + rows), text, flags=re.S))
+        insert(DOCUMENT, "errors", _table([*block_of(DOCUMENT, "errors").splitlines(), *rows]))
     return 0 if sound else 1
 
 

@@ -119,7 +119,7 @@ def ratio(cell: Cell, undisturbed_ns: float, scatter: Scatter) -> Ratio:
     known = _welch([scatter.of_process**2, of_pair / float(pairs.mean())], [FREEDOM, max(n_pairs / ALIKE - P, 1)])
     scale = (known + float(np.sum(weights * (means - centre) ** 2))) / (known + P - 1)
     in_common = scatter.of_run, scatter.slowed * _slowed(cell, undisturbed_ns), scatter.waited * _waited(cell)
-    variances = [scale / float(weights.sum()), math.hypot(*in_common) ** 2]
+    variances = [scale / float(weights.sum()), sum(each**2 for each in in_common)]
     freedom = _welch(variances, [known + P - 1, FREEDOM])
     return _within(centre, math.sqrt(sum(variances)), freedom, n_pairs, n_all - n_pairs)
 
