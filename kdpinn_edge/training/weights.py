@@ -33,7 +33,8 @@ LARGEST, LARGEST_HEADER = GIB, 16 * MIB
 """Bytes that a file of weights, and what it says of them, may have."""
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 AGAIN = (
-    "Where you know that the problem has not changed since, write the weights again: "
+    "Where you know that the problem has not changed since, write the weights again, with Pinn and write_weights from "
+    "kdpinn_edge.training, the tensors of the file and the network's own hidden layers (docs/training.md): "
     "net = Pinn(problem('burgers'), hidden=(16, 16)); net.load_state_dict(tensors); "
     "write_weights(net, 'again.safetensors')"
 )
