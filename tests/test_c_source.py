@@ -260,6 +260,14 @@ def test_parameters_of_16_bits_stay_so(tmp_path: Path) -> None:
         assert same_bits(library(x), NumpyProgram(functions["eval"], "float32")(x))
 
 
+@pytest.mark.parametrize(
+    ("crossover", "called"), [(ALWAYS_POINTS, {"batch"}), (1, {"batch", "single"}), (ALWAYS_POINT, {"single"})]
+)
+def test_the_source_has_the_kernels_that_are_called(crossover: int, called: set[str]) -> None:
+    text = c_source(kernel(TINY, "float32", FUSED, crossover), interface_of(TINY, "float32", FUSED)).decode()
+    assert {kind for kind in ("batch", "single") if f"model_eval_{kind}(" in text} == called
+
+
 def test_the_text_is_as_committed_and_runs(tmp_path: Path) -> None:
     """After a change that is meant: `python tests/test_c_source.py` writes the file again."""
     assert GOLDEN.read_bytes() == tiny_source()

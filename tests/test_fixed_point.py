@@ -144,8 +144,7 @@ def test_no_word_overflows_and_loops_and_module_have_the_bits(program: Program) 
         assert same_bits(words.floats(np.zeros_like(x.T), row[None].astype(np.int64), bits)[0, some], float_row[some])
     for lanes, rows_at_once in ((1, 0), (4, 0), (4, 3)):
         kernel = kernel_of(program, fixed, lanes, rows_at_once)
-        evaluated = [routine for function in kernel.evaluated.values() for routine in function.routines]
-        machine = LoopMachine([*evaluated, kernel.selftest, kernel.outside], kernel.arrays)
+        machine = LoopMachine(kernel.routines, kernel.arrays)
         found = np.empty_like(y)
         assert machine.call("eval", x.ravel(), found.ravel(), len(x)) == 0
         assert same_bits(found, y)

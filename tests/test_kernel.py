@@ -60,8 +60,7 @@ def test_printed_kernel_is_the_numpy_program(program: Program, chosen: Target, p
 
 
 def machine(made: Kernel) -> Machine:
-    routines = [routine for function in made.functions.values() for routine in function.routines]
-    return Machine([*routines, made.selftest, made.outside], made.arrays)
+    return Machine(made.routines, made.arrays)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -399,7 +398,7 @@ def lanes_of(made: Kernel) -> set[int]:
                 case For(body=inner) | Block(body=inner):
                     yield from found(inner)
 
-    return {lanes for step in made.functions["eval"].single.steps for lanes in found(step)}
+    return {lanes for step in made.functions["eval"].schedules["single"].steps for lanes in found(step)}
 
 
 @pytest.mark.parametrize(("chosen", "width"), sampled([*TARGETS.values()], [3, 12, 20, 28, 40, 48, 56, 72]), ids=named)
@@ -421,7 +420,7 @@ def test_an_activation_takes_rows_alike_together_and_others_one_by_one() -> None
     ]
     kernels = [kernel({"eval": program}, "float32", TARGETS["x86-64-v3"], 0) for program in programs]
     widest = [
-        max(statement.value.type.lanes for statement in _stores(made.functions["eval"].batch.steps[0]))
+        max(statement.value.type.lanes for statement in _stores(made.functions["eval"].schedules["batch"].steps[0]))
         for made in kernels
     ]
     assert widest == [32, 16]

@@ -432,9 +432,8 @@ def with_names(kernel: Kernel, name: Callable[[str], str]) -> Kernel:
     made: dict[int, Any] = {}
     functions = {}
     for key, function in kernel.functions.items():
-        functions[key] = replace(
-            function, batch=renamed(function.batch, name, made), single=renamed(function.single, name, made)
-        )
+        schedules = {kind: renamed(each, name, made) for kind, each in function.schedules.items()}
+        functions[key] = replace(function, schedules=schedules)
         vars(functions[key])["routines"] = renamed(function.routines, name, made)
     result = replace(kernel, functions=functions)
     vars(result).update(outside=renamed(kernel.outside, name, made), selftest=renamed(kernel.selftest, name, made))
@@ -475,8 +474,7 @@ def test_names_of_variables_change_no_byte_of_a_library() -> None:
 def test_names_of_variables_change_nothing_under_numpy() -> None:
     chosen = TARGETS["c99"]
     other = with_names(kernel(MODEL, "float32", chosen, 2), NAMES["all are count"])
-    routines = [routine for function in other.functions.values() for routine in function.routines]
-    machine = Machine([*routines, other.outside, other.selftest], other.arrays)
+    machine = Machine(other.routines, other.arrays)
     x = wild(MODEL["eval"], 9, "float32")
     with np.errstate(all="ignore"), profile(chosen.profile):
         assert machine.call("selftest") == 0

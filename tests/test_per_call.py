@@ -113,8 +113,7 @@ def made(functions: dict[FunctionName, Program], names: list[str], precision: Pr
 
 
 def loops(kernel: Kernel) -> LoopMachine:
-    every = (*kernel.evaluated.values(), *(each.once for each in kernel.per_call.values()))
-    return LoopMachine([*(each for function in every for each in function.routines), kernel.selftest], kernel.arrays)
+    return LoopMachine(kernel.routines, kernel.arrays)
 
 
 @given(

@@ -50,13 +50,8 @@ def c_source(kernel: Kernel, interface: Interface) -> bytes:
         {name: _named(f"{prefix}{name}", array) for name, array in arrays.items()},
         lambda function: _c_name(function, interface),
     )
-    for each in kernel.per_call.values():
-        source.routine(each.once.routines[-2])
-    for function in kernel.evaluated.values():
-        for routine in function.routines:
-            source.routine(routine)
-    source.routine(kernel.outside)
-    source.routine(kernel.selftest)
+    for routine in kernel.routines:
+        source.routine(routine)
     source.word("bits")
     more = {
         "rounding": _rounding(interface),

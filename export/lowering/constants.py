@@ -41,7 +41,7 @@ class Constants:
 
     def __init__(self, precision: Scalar, vectors: Vectors, storage: Scalar | None = None) -> None:
         self.vectors = vectors
-        self._bytes = np.dtype(precision).itemsize
+        self._dtype = np.dtype(precision)
         self._storage: Scalar = storage or precision
         self.widens = storage == "float16"
         self._arrays: list[tuple[Buffer, list[NDArray[Any]]]] = []
@@ -80,7 +80,7 @@ class Constants:
         if terms_in_lanes(op):
             return n_in + -n_in % terms_in_lanes(op), 1
         down = self.padded(n_out)
-        sets = SETS // gcd(down * self._bytes // LINE, SETS)
+        sets = SETS // gcd(down * self._dtype.itemsize // LINE, SETS)
         return 1, down + (self.vectors.lanes if n_in > sets * WAYS else 0)
 
     @property
@@ -105,9 +105,13 @@ class Constants:
     def _unless_uniform(self, vector: NDArray[Any]) -> Place:
         return self._nowhere if self.uniform(vector) is not None else self._keep(self._pad(vector))
 
+    def rounded(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Numbers as they are computed with: what the storage keeps of them, in the precision."""
+        return rounded(numbers, self._storage).astype(self._dtype)
+
     def uniform(self, vector: NDArray[Any]) -> float | None:
         """The number that every entry is, to the bit, if there is one: the code then has it."""
-        numbers = rounded(vector, self._storage)
+        numbers = self.rounded(vector)
         return float(numbers[0]) if numbers.tobytes() == numbers[:1].tobytes() * numbers.size else None
 
     def varies(self, op: Op) -> bool:
@@ -118,7 +122,7 @@ class Constants:
         return np.pad(vector, (0, self.padded(vector.size) - vector.size))
 
     def _keep(self, numbers: NDArray[Any]) -> Place:
-        flat = rounded(numbers, self._storage).ravel()
+        flat = self.rounded(numbers).ravel()
         flat = np.pad(flat, (0, -flat.size % self.vectors.lanes))
         if (found := self._found.get(flat.tobytes())) is not None:
             return found

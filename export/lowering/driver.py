@@ -40,9 +40,9 @@ ALIGNED = 16
 class Evaluation:
     """A function of the model: numbers in and out per point, points in a batch, scratch memory of both kernels.
 
-    Up to `crossover` points of a batch go through the single-point kernel; with a batch of one all do, and there is no
-    other. The scratch memory holds numbers of type `held`. `once` is the function of the inputs p that
-    are constant during a call: it is evaluated first, and its results lie where the scratch memory begins.
+    Up to `crossover` points of a batch go through the single-point kernel, and with a batch of one all do. The scratch
+    memory holds numbers of type `held`. `once` is the function of the inputs p that are constant during a call: it is
+    evaluated first, and its results lie where the scratch memory begins.
     """
 
     name: str
@@ -56,13 +56,20 @@ class Evaluation:
     words: Scalar | None = None
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kernels that are called: there is no other."""
+        if self.points_per_batch == 1 or self.points_per_batch <= self.crossover:
+            return ("single",)
+        return ("batch", "single") if self.crossover > 0 else ("batch",)
+
+    @property
     def held(self) -> Scalar:
         """The type of the numbers in the scratch memory."""
         return self.words or self.precision
 
 
 def evaluate_all(evaluation: Evaluation) -> Routine:
-    """y[i] = f(x[i]) for n points, in batches or one by one; calls NAME_batch and NAME_single.
+    """y[i] = f(x[i]) for n points, in batches or one by one; calls NAME_batch or NAME_single, or both.
 
     With `once` it is y[i] = f(p, x[i]).
     """
@@ -90,11 +97,12 @@ def evaluate_all(evaluation: Evaluation) -> Routine:
             q = linear(at) + linear(i)
             alone = (x, q * evaluation.n_in), (y, q * evaluation.n_out), (s, Linear(0))
             one_by_one.statements.append(Call(f"{evaluation.name}_single", alone))
-        if evaluation.points_per_batch == 1:
-            code.statements += one_by_one.body
-        else:
+        batch = (Call(f"{evaluation.name}_batch", together, (linear(m),)),)
+        if len(evaluation.kinds) > 1:
             pays = apply("less", Number(STATUS, evaluation.crossover), Count(STATUS, linear(m)))
-            code.choose(pays, (Call(f"{evaluation.name}_batch", together, (linear(m),)),), one_by_one.body)
+            code.choose(pays, batch, one_by_one.body)
+        else:
+            code.statements += batch if "batch" in evaluation.kinds else one_by_one.body
     code.statements.append(Return(Number(STATUS, 0)))
     given = "p, x[i]" if once else "x[i]"
     doc = f"y[i] = {evaluation.name}({given}) for n points: 0, or an error code of kdpinn_edge.h."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,8 +13,8 @@ from kdpinn_edge.bundle.manifest import FunctionName
 from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.export.lowering.driver import Evaluation
 from kdpinn_edge.export.lowering.fixed_constants import FixedConstants
-from kdpinn_edge.export.lowering.kernel import Call, Function, Kernel, Token, kernel_about, kernel_text
-from kdpinn_edge.export.lowering.loops import Scalar, verify
+from kdpinn_edge.export.lowering.kernel import Call, Function, Kernel, Names, kernel_about, kernel_text
+from kdpinn_edge.export.lowering.loops import Scalar
 from kdpinn_edge.export.lowering.schedule_fixed import WORDS, fixed_schedule
 from kdpinn_edge.numerics.fixed_point import PROFILE
 from kdpinn_edge.numerics.fixed_point.calls import FixedPoint, meaning
@@ -42,7 +41,7 @@ def make_fixed_kernel(
 
     `rows_at_once` is that of `fixed_schedule`, for batches.
     """
-    numbers, names = FixedConstants(in_rows=lanes > 1), _Names()
+    numbers, names = FixedConstants(in_rows=lanes > 1), Names()
     function = partial(_function, numbers=numbers, names=names, lanes=lanes, narrow=narrow, rows_at_once=rows_at_once)
     made = {name: function(name, each) for name, each in fixed.items()}
     integers = {name: function(FIXED.format(name), each.on_integers) for name, each in fixed.items()}
@@ -58,14 +57,7 @@ def make_fixed_kernel(
     homes = {word: meaning(word).__module__ for word in ("rows", "floats", "integers", *WORDS)}
     text = kernel_text(made, {}, names.parameters, homes, len(golden_x), [*integers.values()])
     kernel = Kernel(about, text, PRECISION, made, numbers.numbers, constants, names.parameters, {}, integers)
-    for each in (*made.values(), *integers.values()):
-        for schedule in (each.batch, each.single):
-            for body in (schedule.load, *schedule.steps, schedule.store):
-                verify(body)
-        verify(each.routines[-1].body)
-    verify(kernel.selftest.body)
-    verify(kernel.outside.body)
-    return kernel
+    return kernel.verified()
 
 
 def _function(
@@ -73,7 +65,7 @@ def _function(
     fixed: FixedPoint,
     *,
     numbers: FixedConstants,
-    names: _Names,
+    names: Names,
     lanes: int,
     narrow: bool,
     rows_at_once: int,
@@ -87,27 +79,9 @@ def _function(
     calls: dict[Call, str] = {}
     finishes: dict[str, int] = {}
     for i, call in enumerate(fixed.calls):
-        tokens = tuple(names.of(each) if isinstance(each, np.ndarray) else each for each in call.arguments)
+        tokens = tuple(names.array(each) if isinstance(each, np.ndarray) else each for each in call.arguments)
         text = f"{call.word}({', '.join(map(str, tokens))})"
         calls[call.word, *tokens] = call.out
         finishes[call.out] = i
         lines.append(f"{call.out} = {text}" if i < len(fixed.calls) - 1 else f"return {text}")
-    return Function(name, batch, single, evaluation, lines, calls, finishes)
-
-
-class _Names:
-    """What the text calls the parameters: W0, … matrices, b0, … vectors; equal ones have one name."""
-
-    def __init__(self) -> None:
-        self.parameters: dict[str, NDArray[Any] | float] = {}
-        self._found: dict[object, str] = {}
-        self._count: Counter[str] = Counter()
-
-    def of(self, array: NDArray[np.int64]) -> Token:
-        """The name of a matrix or of a vector."""
-        key, letter = (array.shape, array.tobytes()), "W" if array.ndim == 2 else "b"
-        if key not in self._found:
-            self._found[key] = f"{letter}{self._count[letter]}"
-            self._count[letter] += 1
-            self.parameters[self._found[key]] = array
-        return self._found[key]
+    return Function(name, {"batch": batch, "single": single}, evaluation, lines, calls, finishes)

@@ -31,7 +31,7 @@ from kdpinn_edge.export.lowering.schedule_single import single_schedule
 from kdpinn_edge.export.targets.table import Vectors
 from kdpinn_edge.functions.power import power
 from kdpinn_edge.numerics import lanes, words
-from kdpinn_edge.numerics.reference import PRECISIONS, rounded
+from kdpinn_edge.numerics.reference import PRECISIONS
 from kdpinn_edge.program.ir import Add, Affine, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var, operands
 from kdpinn_edge.program.simplify import shared
 
@@ -45,44 +45,36 @@ Call = tuple[Token, ...]
 class Function:
     """A function of the model, or one of the two parts of its form for inputs that are constant during a call.
 
-    `calls` has every call of a word in its text, with the name of the value that it gives. `finishes` says of which
-    step a value is the last one: its word is where the loops of the step stand.
+    `schedules` are the loops of its two kernels, "batch" and "single". `calls` has every call of a word in its text,
+    with the name of the value that it gives. `finishes` says of which step a value is the last one: its word is where
+    the loops of the step stand.
     """
 
     name: str
-    batch: Schedule
-    single: Schedule
+    schedules: Mapping[str, Schedule]
     evaluation: Evaluation
     lines: Sequence[str]
     calls: Mapping[Call, str]
     finishes: Mapping[str, int]
-
-    def schedule(self, kind: str) -> Schedule:
-        """The loops of its kernel of this kind, "batch" or "single"."""
-        return {"batch": self.batch, "single": self.single}[kind]
 
     @property
     def text(self) -> str:
         """The name of its values in the printed module."""
         return f"{self.name}_at"
 
+    def kernel(self, kind: str) -> Routine:
+        """Its kernel of this kind."""
+        schedule, in_words = self.schedules[kind], self.evaluation.words is not None
+        alone = "One point." if in_words else "One point, the neurons of a layer in lanes."
+        doc = alone if kind == "single" else f"m points, one per lane; m <= {self.evaluation.points_per_batch}."
+        points = [symbol for _, symbol in schedule.x.size.terms]
+        body = (*schedule.load, *(each for step in schedule.steps for each in step), *schedule.store)
+        return Routine(f"{self.name}_{kind}", doc, (schedule.x, schedule.y, schedule.scratch, *points), body)
+
     @cached_property
     def routines(self) -> tuple[Routine, ...]:
-        """The batch kernel, where there is one, the single-point kernel, and what calls them for all points."""
-        most, in_words = self.evaluation.points_per_batch, self.evaluation.words is not None
-        alone = "One point." if in_words else "One point, the neurons of a layer in lanes."
-        batch = _routine(f"{self.name}_batch", self.batch, f"m points, one per lane; m <= {most}.")
-        return (
-            *((batch,) if most > 1 else ()),
-            _routine(f"{self.name}_single", self.single, alone),
-            evaluate_all(self.evaluation),
-        )
-
-
-def _routine(name: str, schedule: Schedule, doc: str) -> Routine:
-    points = [symbol for _, symbol in schedule.x.size.terms]
-    body = (*schedule.load, *(each for step in schedule.steps for each in step), *schedule.store)
-    return Routine(name, doc, (schedule.x, schedule.y, schedule.scratch, *points), body)
+        """What calls the kernels for all points, behind those that it calls."""
+        return *map(self.kernel, self.evaluation.kinds), evaluate_all(self.evaluation)
 
 
 @dataclass(frozen=True)
@@ -115,6 +107,14 @@ class Kernel:
     parameters: Mapping[str, NDArray[Any] | float]
     per_call: Mapping[FunctionName, PerCall]
     on_integers: Mapping[FunctionName, Function] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[Function, ...]:
+        """What is beside `functions`: both parts of each other form, and the functions that are given integers."""
+        return (
+            *(part for each in self.per_call.values() for part in (each.once, each.varying)),
+            *self.on_integers.values(),
+        )
 
     @property
     def evaluated(self) -> Mapping[str, Function]:
@@ -158,6 +158,24 @@ class Kernel:
         in_words = self.functions["eval"].evaluation.words is not None
         return outside(self.precision, self.n_in, in_words=in_words)
 
+    @property
+    def routines(self) -> tuple[Routine, ...]:
+        """Every routine, behind those that it calls."""
+        once = (each.once.kernel("single") for each in self.per_call.values())
+        evaluated = (routine for function in self.evaluated.values() for routine in function.routines)
+        return (*once, *evaluated, self.outside, self.selftest)
+
+    def verified(self) -> Kernel:
+        """The kernel itself. Raises ExportError where its loops are malformed."""
+        for function in (*self.functions.values(), *self.parts):
+            for schedule in function.schedules.values():
+                for body in (schedule.load, *schedule.steps, schedule.store):
+                    verify(body)
+            verify(function.routines[-1].body)
+        verify(self.selftest.body)
+        verify(self.outside.body)
+        return self
+
     def load(self) -> ModuleType:
         """The printed module with its numbers in place, as it runs under NumPy."""
         module = ModuleType("kdpinn_kernel")
@@ -193,7 +211,7 @@ def make_kernel(
 
     Raises ExportError for an operation that has no meaning in loops, ProgramError for a parameter that does not fit.
     """
-    numbers, names = Constants(precision, vectors, storage), _Names(precision, storage or precision)
+    numbers, names = Constants(precision, vectors, storage), Names()
     lowered = partial(lower_program, precision=precision, profile=profile, constants=numbers, narrow=narrow)
     made = {
         name: _function(name, lowered(shared(program), f"W_{name.upper()}"), names, crossover)
@@ -204,11 +222,6 @@ def make_kernel(
         once = _function(f"{name}_once", lowered(split.constant, f"W_{name.upper()}_ONCE"), names, crossover)
         varying = lowered(split.varying, f"W_{name.upper()}_FOR", held=split.constant.n_out)
         per_call[name] = PerCall(once, _function(f"{name}_for", varying, names, crossover, once.evaluation))
-    for function in (*made.values(), *(part for each in per_call.values() for part in (each.once, each.varying))):
-        for schedule in (function.batch, function.single):
-            for body in (schedule.load, *schedule.steps, schedule.store):
-                verify(body)
-        verify(function.routines[-1].body)
     n_golden, dtype = len(golden_x), PRECISIONS[precision]
     constants = {
         "BOX": np.concatenate([lower, upper]).astype(dtype),
@@ -221,26 +234,15 @@ def make_kernel(
         function.__name__: function.__module__
         for function in (*functions.functions(profile).values(), power, lanes.add, lanes.mul)
     }
-    kernel = Kernel(
-        about,
-        kernel_text(made, per_call, names.parameters, homes, n_golden),
-        precision,
-        made,
-        numbers.numbers,
-        constants,
-        names.parameters,
-        per_call,
-    )
-    verify(kernel.selftest.body)
-    verify(kernel.outside.body)
-    return kernel
+    text = kernel_text(made, per_call, names.parameters, homes, n_golden)
+    return Kernel(about, text, precision, made, numbers.numbers, constants, names.parameters, per_call).verified()
 
 
 def _function(
-    name: str, lowered: Lowered, names: _Names, crossover: int | None, once: Evaluation | None = None
+    name: str, lowered: Lowered, names: Names, crossover: int | None, once: Evaluation | None = None
 ) -> Function:
     text = _Text(lowered, names)
-    batch, single = batch_schedule(lowered), single_schedule(lowered)
+    schedules: dict[str, Schedule] = {"batch": batch_schedule(lowered), "single": single_schedule(lowered)}
     evaluation = Evaluation(
         name,
         lowered.precision,
@@ -248,42 +250,30 @@ def _function(
         lowered.program.n_out,
         lowered.points_per_batch,
         lowered.blocking.crossover if crossover is None else crossover,
-        max(batch.scratch.size.base, single.scratch.size.base, scratch_of(once) if once else 0),
+        max(*(each.scratch.size.base for each in schedules.values()), scratch_of(once) if once else 0),
         once,
     )
-    return Function(name, batch, single, evaluation, text.lines, text.calls, text.finishes)
+    return Function(name, schedules, evaluation, text.lines, text.calls, text.finishes)
 
 
-class _Names:
+class Names:
     """What the text calls the parameters: W0, … matrices, b0, … vectors, c0, … numbers, e0, … exponents.
 
     Equal ones have one name.
     """
 
-    def __init__(self, precision: Scalar, storage: str) -> None:
+    def __init__(self) -> None:
         self.parameters: dict[str, NDArray[Any] | float] = {}
-        self._precision, self._storage = precision, storage
         self._found: dict[object, str] = {}
         self._count: Counter[str] = Counter()
 
     def array(self, array: NDArray[Any]) -> str:
         """The name of a matrix or of a vector."""
-        numbers = self._rounded(array)
-        return self._named("W" if array.ndim == 2 else "b", (array.shape, numbers.tobytes()), numbers)
+        return self._named("W" if array.ndim == 2 else "b", (array.shape, array.tobytes()), array)
 
-    def factor(self, vector: NDArray[Any]) -> str:
-        """The name of a vector, or of the number that all its entries are."""
-        numbers = self._rounded(vector)
-        if numbers.tobytes() != numbers[:1].tobytes() * numbers.size:
-            return self.array(vector)
-        return self._named("c", numbers[:1].tobytes(), float(numbers[0]))
-
-    def number(self, value: float) -> str:
-        """The name of a number that is not stored, such as an exponent."""
-        return self._named("e", value, value)
-
-    def _rounded(self, array: NDArray[Any]) -> NDArray[Any]:
-        return rounded(array, self._storage).astype(self._precision)
+    def number(self, letter: str, value: float) -> str:
+        """The name of a number."""
+        return self._named(letter, (letter, repr(value)), value)
 
     def _named(self, letter: str, key: object, value: NDArray[Any] | float) -> str:
         if key not in self._found:
@@ -296,11 +286,11 @@ class _Names:
 class _Text:
     """The lines of one function, a line for each step where its results allow it."""
 
-    def __init__(self, lowered: Lowered, names: _Names) -> None:
+    def __init__(self, lowered: Lowered, names: Names) -> None:
         self.lines: list[str] = []
         self.calls: dict[Call, str] = {}
         self.finishes: dict[str, int] = {}
-        self._names = names
+        self._names, self._constants = names, lowered.constants
         self._profile = lowered.profile
         self._values: dict[str, str] = {}
         self._texts: dict[str, str] = {}
@@ -362,9 +352,11 @@ class _Text:
         match op:
             case Affine(weight=weight, bias=bias):
                 word = "affine"
-                rest: list[Token] = [self._names.array(weight), *([] if is_zero(bias) else [self._names.array(bias)])]
+                rest: list[Token] = [
+                    self._array(each) for each in (weight, bias) if each is weight or not is_zero(each)
+                ]
             case Scale(weight=weight, bias=bias):
-                word, rest = "scale", [self._names.factor(weight), self._names.factor(bias)]
+                word, rest = "scale", [self._factor(weight), self._factor(bias)]
             case Map(fn=fn):
                 word, rest = self._function(fn)
             case Slice(out=out, start=start):
@@ -383,8 +375,15 @@ class _Text:
         """The word of a function, and what is named of the numbers that it is given."""
         function = functions.kernel(fn, self._profile)
         if isinstance(function, partial):
-            return function.func.__name__, [self._names.number(each) for each in function.keywords.values()]
+            return function.func.__name__, [self._names.number("e", each) for each in function.keywords.values()]
         return function.__name__, []
+
+    def _array(self, array: NDArray[Any]) -> str:
+        return self._names.array(self._constants.rounded(array))
+
+    def _factor(self, vector: NDArray[Any]) -> str:
+        number = self._constants.uniform(vector)
+        return self._array(vector) if number is None else self._names.number("c", number)
 
 
 ALL_POINTS = '''

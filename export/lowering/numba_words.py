@@ -86,7 +86,7 @@ class Vector(types.Type):
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, typ: Vector) -> None:
         number = SCALARS[typ.function.evaluation.precision].as_pointer()
-        scratch = SCALARS[typ.function.single.scratch.scalar].as_pointer()
+        scratch = SCALARS[typ.function.schedules["single"].scratch.scalar].as_pointer()
         super().__init__(manager, typ, ir.LiteralStructType([number, number, scratch, ir.IntType(32)]))
 
 
@@ -118,7 +118,7 @@ def _word(function: Any) -> None:
 
     def implementation(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
         i, typ = next((i, each) for i, each in enumerate(sig.args) if isinstance(each, Vector))
-        schedule = typ.function.schedule(context.kind)
+        schedule = typ.function.schedules[context.kind]
         emitter = _place_of(builder, context.machine, schedule, arguments[i])
         if name in LAST:
             emitter.emit(schedule.store)
@@ -175,7 +175,7 @@ def _at_points(context: TargetContext, builder: ir.IRBuilder, sig: Any, argument
     def call(inner: ir.IRBuilder, routine: str, pointers: Sequence[ir.Value], integers: Sequence[ir.Value]) -> None:
         kind = "batch" if integers else "single"
         function, body = kernels[routine.removesuffix(f"_{kind}")]
-        typ, schedule = Vector(function, INPUT), function.schedule(kind)
+        typ, schedule = Vector(function, INPUT), function.schedules[kind]
         value = ir.Constant(context.get_value_type(typ), ir.Undefined)
         for i, part in enumerate((*pointers, *(integers or [ir.Constant(ir.IntType(32), 1)]))):
             value = inner.insert_value(value, part, i)
