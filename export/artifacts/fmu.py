@@ -53,6 +53,28 @@ BARE = ("-fPIC", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 OPTIONS: Mapping[Artifact, Command] = {"elf": BARE, "dylib": BARE, "dll": ()}
 """Those that differ: under Windows code is position-independent as it is, and every frame has unwind information."""
 
+STANDARDS: Mapping[str, Mapping[str, str]] = {
+    "fmi2": {
+        "standard": "2.0",
+        "instance": "fmi2Component",
+        "state": "FMUstate",
+        "deserialize": "DeSerialize",
+        "slopes": "Derivatives",
+        "number": "Real",
+        "n_values": "",
+    },
+    "fmi3": {
+        "standard": "3.0",
+        "instance": "fmi3Instance",
+        "state": "FMUState",
+        "deserialize": "Deserialize",
+        "slopes": "ContinuousStateDerivatives",
+        "number": "Float64",
+        "n_values": ", size_t n_values",
+    },
+}
+"""What the standards call what they have in common, in templates/fmi.c."""
+
 IMPORTS = b"LIBRARY KERNEL32.dll\nEXPORTS\nGetProcessHeap\nHeapAlloc\nHeapFree\n"
 IMPORT_LIBRARY = ("dlltool", "-m", "i386:x86-64", "-d", "heap.def", "-l", "heap.lib")
 
@@ -172,8 +194,11 @@ def _interfaces(interface: Interface, found: Variables, token: str) -> dict[str,
         "derivatives": _listed(derivatives or [-1]),
         "sizes": _listed(sizes.get(i, 0) for i in range(found.time.reference + 1)),
     }
-    templates = {"fmu.h": "{}_fmu.h", "fmi2.c": "{}_fmi2.c", "fmi3.c": "{}_fmi3.c"}
-    return {file.format(interface.name): filled_template(each, interface, words) for each, file in templates.items()}
+    made = {f"{interface.name}_fmu.h": filled_template("fmu.h", interface, words)}
+    for fmi, own in STANDARDS.items():
+        common = filled_template("fmi.c", interface, {"fmi": fmi, "FMI": fmi.upper(), **own}).decode()
+        made[f"{interface.name}_{fmi}.c"] = filled_template(f"{fmi}.c", interface, {**words, "common": common})
+    return made
 
 
 def _listed(numbers: Iterable[float]) -> str:
