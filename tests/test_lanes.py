@@ -212,6 +212,25 @@ def test_canonical_nan() -> None:
     assert lanes.canonical(strange).view(np.uint32).tolist() == [0x7FC00000, 0x7FC00000, 0x3F800000]
 
 
+def test_a_trial_of_fewer_inputs_replaces_no_row_but_one_that_it_proves_wrong() -> None:
+    benchmark = script("benchmarks/verify_activations.py")
+    worst = "| tanh | float32 | fma-2 | all | {} | 0.5 | {} |"
+    known = [
+        benchmark.HEAD,
+        worst.format("1.98", "4,294,967,296"),
+        "| sin | float32 | fma-2 | \\|x\\| ≤ 100 | 2.04 | 84 | 9 |",
+    ]
+    for error, inputs, replaces in (
+        ("1.97", "4,294,967,296", True),
+        ("1.98", "67,108,864", False),
+        ("1.99", "67,108,864", True),
+    ):
+        row = worst.format(error, inputs)
+        text, kept = benchmark.table_of("\n".join(known).splitlines(), [row])
+        assert text.splitlines() == [*benchmark.HEAD.splitlines(), row if replaces else known[1], known[2]]
+        assert kept == ([] if replaces else [known[1]])
+
+
 def test_the_search_for_errors_draws_where_they_are_the_largest() -> None:
     benchmark = script("benchmarks/verify_activations.py")
     search, drawn = benchmark.Search(4 * benchmark.BLOCK), []
