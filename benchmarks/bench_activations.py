@@ -23,7 +23,6 @@ from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from pages import DOCS, insert, table
@@ -31,12 +30,12 @@ from pages import DOCS, insert, table
 from kdpinn_edge import DistillConfig, distill
 from kdpinn_edge.classical.accuracy import against_reference
 from kdpinn_edge.comparison.machine import this_machine
-from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.measure.resources import N_POINTS
 from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.importers.model import Model, captured, find_model
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import problem
+from kdpinn_edge.studies.study.cost import NetCost, net_cost
 from kdpinn_edge.studies.study.latency import MANY, NetLatency, latencies
 from kdpinn_edge.studies.study.plan import size_name
 from kdpinn_edge.training.activations import ACTIVATIONS
@@ -58,31 +57,14 @@ Key = tuple[tuple[int, ...], str]
 HEAD = "target", "network", "activation"
 
 
-def instructions(model: Model, target: str) -> tuple[int, int]:
-    """Instructions on `target` for one point, and per point of many."""
-    with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
-        made = export_bundle(
-            model.program,
-            Path(folder, "model"),
-            name="model",
-            target=target,
-            inputs=model.inputs,
-            outputs=model.outputs,
-        )
-    counts = made.functions["eval"].instructions
-    if counts is None:
-        raise SystemExit(f"no instructions counted for {target}: {made.measured}")
-    return counts["1"], round(counts[str(max(N_POINTS))] / max(N_POINTS))
-
-
 def timed(networks: Mapping[Key, Model]) -> dict[str, dict[Key, NetLatency]]:
     """How long each network takes on each target that runs here."""
     return {target: latencies(networks, {}, target) for target in TIMED if TARGETS[target].runs_here()}
 
 
-def counted(networks: Mapping[Key, Model]) -> dict[str, dict[Key, tuple[int, int]]]:
+def counted(networks: Mapping[Key, Model]) -> dict[str, dict[Key, NetCost]]:
     """How many instructions each network takes on each target."""
-    return {target: {key: instructions(model, target) for key, model in networks.items()} for target in COUNTED}
+    return {target: {key: net_cost(model, target) for key, model in networks.items()} for target in COUNTED}
 
 
 def costs(networks: Mapping[Key, Model]) -> Iterator[str]:
@@ -94,9 +76,9 @@ def costs(networks: Mapping[Key, Model]) -> Iterator[str]:
     ]
     yield table((*HEAD, "one point", f"per point of {MANY:,}"), rows)
     rows = [
-        (target, size_name(hidden), name, f"{one:,}", f"{many:,}")
+        (target, size_name(hidden), name, f"{cost.one_point:,}", f"{cost.per_point:,.0f}")
         for target, found in counted(networks).items()
-        for (hidden, name), (one, many) in found.items()
+        for (hidden, name), cost in found.items()
     ]
     yield table((*HEAD, "instructions of one point", f"per point of {max(N_POINTS)}"), rows)
 
@@ -128,7 +110,9 @@ def frontier(runs: Path, keys: Sequence[Key]) -> str:
         for target, found in timed(first).items()
     }
     counts = {
-        f"instructions per point of {max(N_POINTS)}, {target}": {key: many for key, (_, many) in found.items()}
+        f"instructions per point of {max(N_POINTS)}, {target}": {
+            key: round(cost.per_point) for key, cost in found.items()
+        }
         for target, found in counted(first).items()
     }
     return compared(errors, {**ns, **counts})

@@ -16,14 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artifacts import Artifacts
+from artifacts import BOX, SMALL, Artifacts
 from rich.console import Console
 from typer.testing import CliRunner
 
 from kdpinn_edge import cli, zoo
+from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.derive.closed_form import closed_form_program
 from kdpinn_edge.derive.derivatives import derivatives
-from kdpinn_edge.errors import StudyError
+from kdpinn_edge.errors import ExportError, StudyError
 from kdpinn_edge.importers.model import Model, find_model
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.interp import interpret
@@ -39,6 +40,7 @@ from kdpinn_edge.studies.study import (
     verdicts,
 )
 from kdpinn_edge.studies.study.baselines import baseline, closed_form, reference, tables
+from kdpinn_edge.studies.study.cost import net_cost
 from kdpinn_edge.studies.study.latency import NetLatency
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_slopes
 from kdpinn_edge.studies.study.page import page, pareto, write_page
@@ -407,3 +409,12 @@ def test_the_command_makes_a_study_and_goes_on_with_it(times: int, tmp_path: Pat
     refused = CliRunner().invoke(cli.app, ["study", "heat", *options, "--size", "3x3"])
     assert refused.exit_code == 2
     assert "'3x3'; expected: sizes of layers" in " ".join(refused.stderr.replace("│", "").split())
+
+
+def test_the_cost_of_a_network_is_what_its_export_states(artifacts: Artifacts) -> None:
+    model, stated = Model("net", SMALL, BOX), read_manifest(artifacts.small("cortex-m7")).functions["eval"].instructions
+    cost = net_cost(model, "cortex-m7")
+    assert stated == {"1": cost.one_point, "64": cost.per_point * 64}
+    assert 0 < cost.flash < 10_000
+    with pytest.raises(ExportError, match="no instructions counted for c99"):
+        net_cost(model, "c99")

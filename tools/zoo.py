@@ -18,24 +18,22 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from kdpinn_edge import zoo
-from kdpinn_edge.bundle.manifest import Manifest
 from kdpinn_edge.classical.accuracy import against_reference
 from kdpinn_edge.errors import ProgramError
-from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.export.measure.resources import N_POINTS
-from kdpinn_edge.importers.model import Model, find_model, publish
+from kdpinn_edge.importers.model import find_model, publish
 from kdpinn_edge.numerics.fixed_point import PROFILE
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import Problem, problem
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.ir import Map
 from kdpinn_edge.program.simplify import multiply_adds
+from kdpinn_edge.studies.study.cost import NetCost, net_cost
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy
 from kdpinn_edge.training.run_folder import read_json, run_files, write_json
 
@@ -208,11 +206,14 @@ def cards(names: Sequence[str]) -> None:
     """
     models = {name: find_model(name) for name in names}
     solved = {name: problem(zoo.record(name)["problem"]) for name in RECIPES}
-    exported = {name: tuple(_exported(model, target) for target in (PC, BOARD)) for name, model in models.items()}
-    columns = {name: [*costs(name), *map(_bytes, made), *map(_one_point, made)] for name, made in exported.items()}
+    taken = {name: tuple(net_cost(model, target) for target in (PC, BOARD)) for name, model in models.items()}
+    columns = {
+        name: [*costs(name), *(each.flash for each in both), *(each.one_point for each in both)]
+        for name, both in taken.items()
+    }
     if beaten := dominated(columns):
         sys.exit("\n".join(f"{name} is dominated by {better}" for name, better in beaten.items()))
-    found = {name: _row(name, accuracy(models[name].program, solved[name]), *made) for name, made in exported.items()}
+    found = {name: _row(name, accuracy(models[name].program, solved[name]), *both) for name, both in taken.items()}
     rows = [found[name] if name in found else _row_in(PAGE, name) for name in RECIPES]
     head = (
         *("model", "hidden", "parameters", "float64", "float32", "int16", "largest", "slopes"),
@@ -256,36 +257,7 @@ def dominated(columns: Mapping[str, Sequence[float]]) -> dict[str, str]:
     }
 
 
-def _exported(model: Model, target: str) -> Manifest:
-    with TemporaryDirectory(prefix="kdpinn_edge_") as folder:
-        return export_bundle(
-            model.program,
-            Path(folder, "model"),
-            name="model",
-            target=target,
-            inputs=model.inputs,
-            outputs=model.outputs,
-        )
-
-
-def _bytes(made: Manifest) -> int:
-    assert made.sizes is not None  # noqa: S101
-    return made.sizes.flash
-
-
-def _one_point(made: Manifest) -> int:
-    counts = made.functions["eval"].instructions
-    if counts is None:
-        sys.exit(f"no instructions counted for {made.target.name}: {made.measured}")
-    return counts["1"]
-
-
-def _instructions(made: Manifest) -> str:
-    counts = made.functions["eval"].instructions or {}
-    return f"{counts['1']:,} / {counts[str(MANY)] / MANY:,.0f}"
-
-
-def _row(name: str, found: NetAccuracy, pc: Manifest, board: Manifest) -> tuple[str, ...]:
+def _row(name: str, found: NetAccuracy, *taken: NetCost) -> tuple[str, ...]:
     made = zoo.record(name)["architecture"]
     return (
         f"`{name}`",
@@ -296,10 +268,7 @@ def _row(name: str, found: NetAccuracy, pc: Manifest, board: Manifest) -> tuple[
         in_integers(name),
         f"{found.max_abs:.1e}",
         f"{found.slopes_l2:.1e}",
-        f"{_bytes(pc):,}",
-        _instructions(pc),
-        f"{_bytes(board):,}",
-        _instructions(board),
+        *(text for each in taken for text in (f"{each.flash:,}", f"{each.one_point:,} / {each.per_point:,.0f}")),
     )
 
 
