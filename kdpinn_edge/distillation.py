@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kdpinn_edge.importers.columns import Columns
 from kdpinn_edge.importers.lesson import Source, find_lesson
-from kdpinn_edge.importers.model import Columns
 from kdpinn_edge.training import DistillConfig, Trained, teach
 from kdpinn_edge.training.progress import ProgressReport
 from kdpinn_edge.training.stages import recipe

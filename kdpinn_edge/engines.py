@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from kdpinn_edge.bundle.manifest import (
     MAX_RELATIVE_ERROR,
@@ -20,6 +20,16 @@ from kdpinn_edge.bundle.manifest import (
 )
 from kdpinn_edge.bundle.read import Bundle, open_bundle
 from kdpinn_edge.errors import ExportError, ProfileError
+from kdpinn_edge.importers.columns import (
+    Column,
+    Columns,
+    Domain,
+    columns_text,
+    input_columns,
+    output_columns,
+    read_columns,
+    stated_domain,
+)
 from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.problems import Problem
@@ -34,15 +44,14 @@ if TYPE_CHECKING:
     from kdpinn_edge.importers.pytorch.module import Module
 
 EngineName = BundleEngineName | Literal["numba"]
-Names = Sequence[str | tuple[str, int]]
 
 
 def compile(
     model: Program | Module,
     *,
-    inputs: Names | None = None,
-    outputs: Names | None = None,
-    domain: tuple[ArrayLike, ArrayLike] | None = None,
+    inputs: Columns | None = None,
+    outputs: Columns | None = None,
+    domain: Domain | None = None,
     derivatives: Sequence[str] = (),
     residual: Program | Problem | None = None,
     per_call: Sequence[str] = (),
@@ -60,18 +69,20 @@ def compile(
     equation it belongs to. `per_call` names the inputs that are constant during a call, for `engine.eval_for`. The
     errors in `engine.manifest` are measured at 256 points; they may be `max_relative_error` of the largest value.
 
-        engine = compile(net, inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
+        engine = compile(net, inputs="x=-1:1, t=0:1", outputs="u")
         u = engine(np.array([[0.5, 0.1]], np.float32))
 
     Raises CaptureError where the module cannot be captured; ExportError where names, domain or precision do not fit, or
     the Program cannot be lowered; DerivativeError for a request without meaning.
     """
-    program = _program(model, inputs, outputs, domain, name)
+    ins, outs = read_columns(inputs, "inputs"), read_columns(outputs, "outputs")
+    program = _program(model, ins, outs, domain, name)
     arguments: dict[str, Any] = {
         "name": name,
         "precision": precision,
         "grade": grade,
-        "inputs": _bounded(program, domain),
+        "inputs": _bounded(program, ins, domain),
+        "outputs": None if outs is None else output_columns(outs),
         "derivatives": tuple(derivatives) if not isinstance(derivatives, str) else derivatives,
         "residual": residual,
         "per_call": tuple(per_call),
@@ -89,9 +100,9 @@ def _compiled(program: Program, arguments: dict[str, Any], max_relative_error: f
 
 def _program(
     model: Program | Module,
-    inputs: Names | None,
-    outputs: Names | None,
-    domain: tuple[ArrayLike, ArrayLike] | None,
+    inputs: tuple[Column, ...] | None,
+    outputs: tuple[Column, ...] | None,
+    domain: Domain | None,
     name: str,
 ) -> Program:
     if not isinstance(model, Program):
@@ -104,19 +115,21 @@ def _program(
 
         return capture(model, name=name, inputs=inputs, outputs=outputs, domain=domain)
     for what, given, own in (("inputs", inputs, model.inputs), ("outputs", outputs, model.outputs)):
-        found = None if given is None else tuple((each, 1) if isinstance(each, str) else tuple(each) for each in given)
-        if found is not None and found != tuple((var.name, var.size) for var in own):
+        if given is not None and [each.variable for each in given] != [(var.name, var.size) for var in own]:
             raise ExportError(
-                f"{what} is {given!r}; expected: nothing, or the columns of the Program, {', '.join(map(str, own))}"
+                f"{what} is {columns_text(given)!r}; expected: nothing, or the columns of the Program, "
+                f"{', '.join(map(str, own))}"
             )
     return model
 
 
-def _bounded(program: Program, domain: tuple[ArrayLike, ArrayLike] | None) -> tuple[Input, ...]:
-    """The columns of the inputs with the sides of the domain box; an infinite side is open."""
+def _bounded(program: Program, stated: tuple[Column, ...] | None, domain: Domain | None) -> tuple[Input, ...]:
+    """The columns of the inputs as they are stated, with the sides of the domain box; an infinite side is open."""
     names = columns(program.inputs)
+    described = tuple(map(Input, names)) if stated is None else input_columns(stated)
     if domain is None:
-        return tuple(map(Input, names))
+        return described
+    stated_domain(stated or (), domain)
     try:
         lower, upper = (np.broadcast_to(np.asarray(side, np.float64), (len(names),)) for side in domain)
     except (TypeError, ValueError) as error:
@@ -124,7 +137,7 @@ def _bounded(program: Program, domain: tuple[ArrayLike, ArrayLike] | None) -> tu
             f"domain is {domain!r}; expected: (lower, upper), each with a number for {', '.join(names)}"
         ) from error
     sides = ([float(side) if np.isfinite(side) else None for side in box] for box in (lower, upper))
-    return tuple(Input(*each) for each in zip(names, *sides, strict=True))
+    return tuple(replace(each, lower=low, upper=up) for each, low, up in zip(described, *sides, strict=True))
 
 
 def _engine(prepared: Prepared, again: Callable[[], Engine], max_relative_error: float = np.inf) -> Engine:

@@ -471,7 +471,6 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "not a network": ({"module": 3}, "an int was given; expected: a torch.nn.Module"),
     "NaN in a parameter": ({"module": broken(math.nan)}, "parameters that are not finite: 0.bias holds"),
     "infinity in a parameter": ({"module": broken(math.inf)}, "0.bias holds a NaN or an infinity"),
-    "inputs as text": ({"inputs": "xt"}, r"inputs is 'xt'; expected: a tuple of names"),
     "output named as an input": ({"outputs": ("u", "x")}, "x names an input and an output"),
     "no outputs": ({"outputs": ()}, r"outputs is \(\)"),
     "too many inputs": (
@@ -502,6 +501,30 @@ def test_arguments_that_do_not_fit(changes: dict[str, Any], message: str) -> Non
 def test_names_are_names() -> None:
     with pytest.raises(ProgramError, match="'u v' is not a name"):
         capture(nn.Linear(1, 1), name="p", inputs=("x",), outputs=("u v",))
+
+
+def test_columns_are_stated_in_a_text() -> None:
+    """As to `capture_onnx`: names, sizes, and bounds, from which the points of the proof are drawn."""
+    module = Of(lambda x: torch.cat([x[:, :1].log(), x[:, 1:3]], 1)).double()
+    captured = capture(module, name="p", inputs="h[m]=1:2, q[3]", outputs="u, v[2]")
+    pairs = capture(
+        module, name="p", inputs=("h", ("q", 3)), outputs=("u", ("v", 2)), domain=([1, -1, -1, -1], [2, 1, 1, 1])
+    )
+    assert captured == pairs
+    assert (captured.inputs, captured.outputs) == ((Var("h", 1), Var("q", 3)), (Var("u", 1), Var("v", 2)))
+
+
+def test_a_text_of_columns_is_refused_where_it_is_wrong() -> None:
+    for message, options in (
+        ("inputs: 'x; t' is no column", {"inputs": "x; t"}),
+        ("inputs: x is named twice", {"inputs": "x, x"}),
+        (
+            "inputs states bounds of t, and domain is given; expected: one of them",
+            {"inputs": "x, t=0:1", "domain": (0, 1)},
+        ),
+    ):
+        with pytest.raises(ProgramError, match=message):
+            capture(nn.Linear(2, 2), name="p", **{"inputs": "x, t", "outputs": "u, v", **options})
 
 
 def test_captured_twice_is_the_same_program() -> None:

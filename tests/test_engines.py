@@ -20,11 +20,11 @@ from entrants import evaluated
 from strategies import mlp, wild
 
 from kdpinn_edge import compile, load
-from kdpinn_edge.bundle.manifest import Precision
+from kdpinn_edge.bundle.manifest import Input, Output, Precision
 from kdpinn_edge.derive.derivatives import derivatives
 from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.engines import EngineName
-from kdpinn_edge.errors import CaptureError, DerivativeError, EngineError, ExportError, ProfileError
+from kdpinn_edge.errors import CaptureError, DerivativeError, EngineError, ExportError, ProfileError, ProgramError
 from kdpinn_edge.export.targets.table import target
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.numerics.reference import NumpyProgram
@@ -137,6 +137,17 @@ def test_an_engine_that_there_is_not(artifacts: Artifacts) -> None:
     bundle = artifacts.bundle(mlp(2, 4, 1, 1), name="net")
     with pytest.raises(EngineError, match="engine 'tvm' is unknown"):
         load(bundle, engine="tvm")  # type: ignore[arg-type]
+
+
+def test_columns_with_bounds_in_a_text() -> None:
+    program = mlp(2, 4, 1, 1)
+    engine = compile(program, inputs="x0[m]=-1:2, x1", outputs="u[K]")
+    assert engine.manifest.inputs == (Input("x0", -1.0, 2.0, "m"), Input("x1"))
+    assert engine.manifest.functions["eval"].outputs == (Output("u", "K"),)
+    x = wild(program, 9, "float32")
+    assert same_bits(engine(x), compile(program)(x))
+    with pytest.raises(ProgramError, match="inputs states bounds of x0, and domain is given"):
+        compile(program, inputs="x0=0:1, x1", domain=(0, 1))
 
 
 def test_bad_input_is_named() -> None:

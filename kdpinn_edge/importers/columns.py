@@ -14,12 +14,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from numpy.typing import ArrayLike
+
 from kdpinn_edge.bundle.manifest import Input, Output
+from kdpinn_edge.bundle.probe import probed
 from kdpinn_edge.errors import ProgramError
 
 EXAMPLE = "x[m]=0:5000, T[K]=300:1500, s[100]"
 COLUMN = re.compile(r"\s*([A-Za-z_]\w*)\s*((?:\[[^][]*\]\s*)*)(?:=([^:=]*):([^:=]*))?\s*", re.ASCII)
 LARGEST_SIZE = 65_536
+Domain = tuple[ArrayLike, ArrayLike]
+"""The lower bounds of the inputs, and the upper ones."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,37 @@ class Column:
     def variable(self) -> tuple[str, int]:
         """Its name and size, as `capture` takes them."""
         return self.name, self.size
+
+
+Columns = str | Sequence[Column | str | tuple[str, int]]
+"""Columns as a person states them: in a text, or one by one; a name stands for one column, a pair for several."""
+
+
+def read_columns(stated: Columns | None, what: str) -> tuple[Column, ...] | None:
+    """The columns that are stated, if any; `what` they are called in a message. ProgramError for a wrong text."""
+    if isinstance(stated, str):
+        return parse_columns(stated, what)
+    return None if stated is None else tuple(map(_as_column, stated))
+
+
+def _as_column(stated: Column | str | tuple[str, int]) -> Column:
+    if isinstance(stated, Column):
+        return stated
+    return Column(stated) if isinstance(stated, str) else Column(*stated)
+
+
+def stated_domain(inputs: Sequence[Column], domain: Domain | None) -> Domain | None:
+    """The domain box: `domain`, or what is stated with the inputs, open sides as `probed` has them; None for neither.
+
+    Raises ProgramError where both state it.
+    """
+    bounded = [each.name for each in inputs if (each.lower, each.upper) != (None, None)]
+    if not bounded:
+        return domain
+    if domain is not None:
+        raise ProgramError(f"inputs states bounds of {', '.join(bounded)}, and domain is given; expected: one of them")
+    lower, upper = zip(*map(probed, input_columns(inputs)), strict=True)
+    return lower, upper
 
 
 def parse_columns(text: str, what: str = "inputs") -> tuple[Column, ...]:

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, TypeGuard
 from kdpinn_edge import problems, zoo
 from kdpinn_edge.bundle.manifest import MANIFEST_FILE
 from kdpinn_edge.errors import CaptureError, TrainError
-from kdpinn_edge.importers.columns import Column, columns_text, input_columns, output_columns
+from kdpinn_edge.importers.columns import Column, Columns, columns_text, input_columns, output_columns, read_columns
 from kdpinn_edge.importers.guides import Guide, ModelGuide, NetGuide, OutsideGuide, SamplesGuide
-from kdpinn_edge.importers.model import Columns, Stated, find_model, is_foreign, model_name, read_columns, zoo_name
+from kdpinn_edge.importers.model import Stated, find_model, is_foreign, model_name, zoo_name
 from kdpinn_edge.importers.pytorch.libraries import network
 from kdpinn_edge.problems import Array, Problem, is_problem, is_shipped, problem
 from kdpinn_edge.program.ir import Program

@@ -15,7 +15,7 @@ from kdpinn_edge.bundle.posed import posed
 from kdpinn_edge.bundle.read import open_bundle
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.errors import ProgramError, did_you_mean
-from kdpinn_edge.importers.columns import Column, input_columns, output_columns, parse_columns
+from kdpinn_edge.importers.columns import Column, Columns, input_columns, output_columns, read_columns
 from kdpinn_edge.problems import Problem
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.ir import Program, columns
@@ -34,10 +34,6 @@ class Model:
     inputs: tuple[Input, ...] | None = None
     outputs: tuple[Output, ...] | None = None
     problem: Problem | None = None
-
-
-Columns = str | Sequence[Column]
-"""Columns, or the text that states them."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +80,6 @@ def find_model(
         return _described(Model(source.name, source), stated)
     text = os.fspath(source)
     return _foreign(text, stated) or _described(_own(text), stated)
-
-
-def read_columns(stated: Columns | None, what: str) -> tuple[Column, ...] | None:
-    """The columns that are stated, if any; `what` they are called in a message."""
-    if isinstance(stated, str):
-        return parse_columns(stated, what)
-    return None if stated is None else tuple(stated)
 
 
 def _own(text: str) -> Model:

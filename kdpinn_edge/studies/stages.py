@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from kdpinn_edge.bundle.manifest import Arithmetic
 from kdpinn_edge.display import facts_html, facts_text, new_figure
+from kdpinn_edge.importers.columns import Columns
 from kdpinn_edge.importers.lesson import Source, find_lesson
-from kdpinn_edge.importers.model import Columns
 from kdpinn_edge.problems import ProblemSource, problem
 from kdpinn_edge.studies.search.goal import Goal
 from kdpinn_edge.studies.search.run import Found, SearchProgress

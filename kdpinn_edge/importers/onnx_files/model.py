@@ -26,7 +26,7 @@ from kdpinn_edge.bundle.manifest import Input, Output
 from kdpinn_edge.bundle.probe import probed
 from kdpinn_edge.errors import CaptureError, ProgramError, listing
 from kdpinn_edge.export.onnx_model import from_onnx
-from kdpinn_edge.importers.columns import Column, output_columns, parse_columns
+from kdpinn_edge.importers.columns import Column, Columns, output_columns, read_columns
 from kdpinn_edge.importers.onnx_files.file import EPSILON, check_model, in_float64, opsets, read_file
 from kdpinn_edge.importers.onnx_files.interface import GraphInput, Interface, interface, output_variables
 from kdpinn_edge.importers.onnx_files.operators import OPERATORS, REFUSED
@@ -57,8 +57,8 @@ DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, M
 
 def capture_onnx(
     path: str | os.PathLike[str],
-    inputs: str | Sequence[Column] | None = None,
-    outputs: str | Sequence[Column] | None = None,
+    inputs: Columns | None = None,
+    outputs: Columns | None = None,
     *,
     name: str | None = None,
     probe: ArrayLike | None = None,
@@ -79,10 +79,7 @@ def capture_onnx(
 
         program = capture_onnx("model.onnx", inputs="x=-1:1, t=0:1", outputs="u")
     """
-    stated = (
-        parse_columns(inputs, "inputs") if isinstance(inputs, str) else inputs,
-        parse_columns(outputs, "outputs") if isinstance(outputs, str) else outputs,
-    )
+    stated = read_columns(inputs, "inputs"), read_columns(outputs, "outputs")
     return read_onnx(Path(path), name, *stated, probe=probe)[0]
 
 

@@ -14,9 +14,8 @@ from typing import Any
 
 from torch import nn
 
-from kdpinn_edge.bundle.probe import probed
 from kdpinn_edge.errors import CaptureError, ProgramError
-from kdpinn_edge.importers.columns import EXAMPLE, Column, input_columns
+from kdpinn_edge.importers.columns import EXAMPLE, Column
 from kdpinn_edge.importers.pytorch.archive import read_pt2
 from kdpinn_edge.importers.pytorch.dense import ACTIVATIONS, dense
 from kdpinn_edge.importers.pytorch.module import capture
@@ -47,14 +46,7 @@ def captured_file(
     module = _module(text, weights, activation)
     if isinstance(module, Program):
         return module
-    sides = list(zip(*map(probed, input_columns(inputs)), strict=True))
-    return capture(
-        module,
-        name=name,
-        inputs=[column.variable for column in inputs],
-        outputs=[column.variable for column in outputs],
-        domain=(sides[0], sides[1]),
-    )
+    return capture(module, name=name, inputs=inputs, outputs=outputs)
 
 
 def _module(text: str, weights: Path | None, activation: str | None) -> Any:

@@ -10,7 +10,6 @@ capture             does all this, and proves the result
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import nn
 
 from kdpinn_edge.derive.residual import outputs_program
 from kdpinn_edge.errors import CaptureError
+from kdpinn_edge.importers.columns import Column, Columns, read_columns, stated_domain
 from kdpinn_edge.importers.proof import probe_points, prove
 from kdpinn_edge.importers.pytorch.call import Call, failure, found_call
 from kdpinn_edge.importers.pytorch.libraries import network
@@ -39,8 +39,8 @@ def capture(
     module: Any,
     *,
     name: str | None = None,
-    inputs: Sequence[str | tuple[str, int]] | None = None,
-    outputs: Sequence[str | tuple[str, int]] | None = None,
+    inputs: Columns | None = None,
+    outputs: Columns | None = None,
     probe: ArrayLike | None = None,
     domain: tuple[ArrayLike, ArrayLike] | None = None,
     method: str | None = None,
@@ -52,11 +52,12 @@ def capture(
     NeuroMancer. `method` names another method than `forward`. What `train` and `distill` return is a network too, and
     the only one that has `name`, `inputs`, `outputs` and `domain` of its own.
 
-    `inputs` and `outputs` name the columns; a name stands for one column, a pair (name, k) for k of them. The network
-    is called in the first of these ways that works: with keywords of the inputs' names, one tensor (n, n_in), one
-    tensor (n, k) per input, a tensor with named columns (`x.extract(["x"])`), a tuple, a list or a dict of tensors
-    (n, k), tensors (n,), one point at a time. What it returns is taken as it fits the outputs: a tensor (n, n_out), or
-    (n,) for one column; a dict, a named tuple or an object with their names; a tuple or a list in their order.
+    `inputs` and `outputs` name the columns: in a text, as "x=-1:1, h[3]", whose bounds are the domain, or one by one,
+    where a name stands for one column and a pair (name, k) for k of them. The network is called in the first of these
+    ways that works: with keywords of the inputs' names, one tensor (n, n_in), one tensor (n, k) per input, a tensor
+    with named columns (`x.extract(["x"])`), a tuple, a list or a dict of tensors (n, k), tensors (n,), one point at a
+    time. What it returns is taken as it fits the outputs: a tensor (n, n_out), or (n,) for one column; a dict, a named
+    tuple or an object with their names; a tuple or a list in their order.
 
     A forward may be written with everything that `importers/pytorch/aten.py` names, also by way of torch.func, and may
     differentiate (torch.autograd.grad, jacrev, jvp, …). Control flow must not depend on the data. Parameters, buffers
@@ -72,9 +73,10 @@ def capture(
 
     Raises CaptureError where an operation is unknown or mixes points (all of them at once, each with its source line),
     where parameters are not finite, no way to call the network works, or two work that differ, a second call returns
-    something else, or the proof fails; ProgramError where a name is not one.
+    something else, or the proof fails; ProgramError where a name is not one, or bounds are stated twice.
 
         program = capture(train("heat"))
+        program = capture(pinn, name="burgers", inputs="x=-1:1, t=0:1", outputs="u")
         program = capture(pinn, name="burgers", inputs=("x", "t"), outputs=("u",), domain=((-1, 0), (1, 1)))
     """
     if isinstance(own := getattr(module, "net", module), Pinn) and inputs is None and outputs is None:
@@ -84,10 +86,12 @@ def capture(
             f"{type(module).__name__} does not say what it and its columns are called; expected: name, inputs and "
             'outputs, as in name="burgers", inputs=("x", "t"), outputs=("u",)'
         )
-    ins, outs = _variables("inputs", inputs), _variables("outputs", outputs)
+    described, ins = _variables("inputs", inputs)
+    _, outs = _variables("outputs", outputs)
     if shared := {var.name for var in ins} & {var.name for var in outs}:
         raise CaptureError(f"{', '.join(sorted(shared))} names an input and an output; expected: different names")
-    points = probe_points(sum(var.size for var in ins), probe, domain)
+    box = domain if probe is not None else stated_domain(described, domain)
+    points = probe_points(sum(var.size for var in ins), probe, box)
     model = network(module, method)
     with evaluating(model):
         call, expected = found_call(model, ins, outs, points)
@@ -106,10 +110,11 @@ def _captured(net: Pinn, name: str) -> Program:
     return outputs_program(made, problem)
 
 
-def _variables(what: str, names: Sequence[str | tuple[str, int]]) -> tuple[Var, ...]:
-    if isinstance(names, str) or not names:
-        raise CaptureError(f'{what} is {names!r}; expected: a tuple of names or (name, size) pairs, such as ("x", "t")')
-    return tuple(Var(each, 1) if isinstance(each, str) else Var(*each) for each in names)
+def _variables(what: str, stated: Columns) -> tuple[tuple[Column, ...], tuple[Var, ...]]:
+    found = read_columns(stated, what)
+    if not found:
+        raise CaptureError(f'{what} is {stated!r}; expected: names of columns, as in "x, t" or ("x", "t")')
+    return found, tuple(Var(*each.variable) for each in found)
 
 
 def _check_repeats(call: Call, points: Array, expected: Array) -> None:
