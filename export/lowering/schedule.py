@@ -7,13 +7,14 @@ of a layer. They compute the same bits: both sum in the order of the numerics pr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.lowering.blocking import Blocking, Choice, most_streams, powers_of_two
-from kdpinn_edge.export.lowering.constants import Constants, Place
-from kdpinn_edge.export.lowering.fusion import Step, fuse
+from kdpinn_edge.export.lowering.constants import Constants, Place, is_zero
+from kdpinn_edge.export.lowering.fusion import Step, fuse, is_view
 from kdpinn_edge.export.lowering.loops import (
     Body,
     Buffer,
@@ -24,11 +25,13 @@ from kdpinn_edge.export.lowering.loops import (
     Load,
     Number,
     Scalar,
+    Symbol,
     Type,
     Variable,
     apply,
 )
 from kdpinn_edge.export.lowering.trace import traced
+from kdpinn_edge.numerics.words import partial_sums
 from kdpinn_edge.program.ir import Add, Affine, Map, Mul, Op, Program, Scale, Select, Var, operands
 
 SUMS = "abcdefgh"
@@ -148,11 +151,48 @@ class Spills:
             self.end += value.type.lanes
 
 
-def started(
-    code: Code, names: Sequence[str], sums: Sequence[int], bias: Expr | None, zero: Expr
-) -> dict[int, Variable]:
-    """Variables for the partial sums `sums` of one row: sum 0 starts from the bias, the others from +0."""
-    return {p: code.let(names[p], bias if p == 0 and bias is not None else zero, changes=True) for p in sums}
+Sums = Sequence[Sequence[Mapping[int, Variable]]]
+"""Partial sums that advance together: of each row, of each product, by their numbers."""
+
+
+def summed(
+    code: Code,
+    lowered: Lowered,
+    step: Step,
+    choice: Choice,
+    rows: Sequence[int | str],
+    zero: Number,
+    number: Callable[[Place, int], Expr],
+    term: Callable[[Sums, Symbol | int, int], None],
+    spills: Spills,
+) -> list[list[list[Expr]]]:
+    """The partial sums of a block, of each of its `rows` for each product; the first starts from the bias.
+
+    `rows` are the ends of their names, `number(i, r)` is the constant i of row r, and `term(sums, k, i)` adds term
+    k + i to `sums`.
+    """
+    products, n_in = step.products, step.products[0].x.size
+    P = partial_sums(n_in, step.size)
+    done: list[list[list[Expr]]] = [[[zero] * P for _ in products] for _ in rows]
+    for each in passes(n_in, P, choice):
+        sums: list[list[dict[int, Variable]]] = [[{} for _ in products] for _ in rows]
+        for r, row in enumerate(rows):
+            for q, op in enumerate(products):
+                for p in each.sums:
+                    bias = zero if p or is_zero(op.bias) else number(lowered.constants.of(op)[1], r)
+                    sums[r][q][p] = code.let(f"{SUMS[p]}{f'{q}_' if q else ''}{row}", bias, changes=True)
+        if each.whole:
+            with code.loop("k", 0, each.whole, each.stride) as k:
+                for i in each.loop:
+                    term(sums, k, i)
+        for i in each.rest:
+            term(sums, each.whole, i)
+        for found, variables in zip(chain(*done), chain(*sums), strict=True):
+            for p, variable in variables.items():
+                found[p] = Get(variable)
+            if P - 1 not in each.sums:
+                spills.spill(code, found, each.sums)
+    return done
 
 
 def tree_sum(sums: Sequence[Expr]) -> Expr:
@@ -163,9 +203,17 @@ def tree_sum(sums: Sequence[Expr]) -> Expr:
     return sums[0]
 
 
-def names_of_sums(sums: int, stream: int, row: int | str) -> list[str]:
-    """What the partial sums of one row of one stream are called: a0, b0; for further streams a1_0, b1_0."""
-    return [f"{letter}{stream or ''}{'_' if stream else ''}{row}" for letter in SUMS[:sums]]
+def statements(lowered: Lowered, steps: Sequence[Sequence[Step]], emit: Callable[[Code, Step], None]) -> list[Body]:
+    """The statements of each step, of which `emit` makes those of a part; what lies in memory already needs none."""
+    found = []
+    for parts in steps:
+        code = Code(narrow=lowered.narrow)
+        for part in parts:
+            if part.stored and not is_view(lowered.program, part.ops[0]):
+                code.comment(str(part))
+                emit(code, part)
+        found.append(code.body)
+    return found
 
 
 def finish(

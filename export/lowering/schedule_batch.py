@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from kdpinn_edge.export.lowering.constants import Place, is_zero
-from kdpinn_edge.export.lowering.fusion import Step, is_view
+from kdpinn_edge.export.lowering.constants import Place
+from kdpinn_edge.export.lowering.fusion import Step
 from kdpinn_edge.export.lowering.loops import (
     Body,
     Buffer,
@@ -18,7 +19,6 @@ from kdpinn_edge.export.lowering.loops import (
     Number,
     Symbol,
     Type,
-    Variable,
     apply,
     linear,
     place,
@@ -29,16 +29,16 @@ from kdpinn_edge.export.lowering.schedule import (
     Lowered,
     Schedule,
     Spills,
+    Sums,
     buffers,
     chunks,
     finish,
-    names_of_sums,
-    passes,
-    started,
+    statements,
+    summed,
     tree_sum,
 )
 from kdpinn_edge.numerics.words import partial_sums
-from kdpinn_edge.program.ir import Affine, Concat, Var
+from kdpinn_edge.program.ir import Concat, Var
 
 
 def batch_schedule(lowered: Lowered) -> Schedule:
@@ -60,14 +60,9 @@ class _Batch:
         self.x, self.y, self.s = buffers(lowered, linear(self.points))
 
     def schedule(self) -> Schedule:
-        load, steps, store = self._load(), [], self._store()
-        for parts in self.lowered.batch_steps:
-            code = Code(narrow=self.lowered.narrow)
-            for part in parts:
-                self._step(code, part)
-            steps.append(code.body)
+        steps = statements(self.lowered, self.lowered.batch_steps, self._step)
         self.s.size = Linear(self.size)
-        return Schedule(self.x, self.y, self.s, load, steps, store)
+        return Schedule(self.x, self.y, self.s, self._load(), steps, self._store())
 
     def _load(self) -> Body:
         code, L, held, n_x = Code(), self.L, self.lowered.held, self.lowered.n_x
@@ -98,9 +93,6 @@ class _Batch:
 
     def _step(self, code: Code, step: Step) -> None:
         op, L = step.ops[0], self.L
-        if not step.stored or is_view(self.program, op):
-            return
-        code.comment(str(step))
         if not isinstance(op, Concat):
             self._block(code, step)
             return
@@ -147,10 +139,18 @@ class _Batch:
         instructions of one kind then stand together, and fewer of them wait. In order it makes no difference.
         """
         L, lowered = self.L, self.lowered
+
+        def number(start: Place, r: int) -> Expr:
+            return splat(Load(self.number, start.array, place(start.at + r, (1, j))), L)
+
+        def term(sums: Sums, k: Symbol | int, i: int) -> None:
+            if weights is not None:
+                self._term(code, step, weights, sums, j, k, i)
+
         sums: list[list[list[Expr]]] = [[] for _ in range(rows)]
         if weights is not None:
-            spills = Spills(self.s, free)
-            sums = self._sums(code, step, weights, j, rows, spills)
+            spills, zero = Spills(self.s, free), Number(self.vector, 0.0)
+            sums = summed(code, lowered, step, lowered.blocking.batch(step), range(rows), zero, number, term, spills)
             self.size = max(self.size, spills.end)
         alike = not any(self.constants.varies(op) for op in step.ops)
         flat = weights is None and alike and not self.constants.vectors.in_order
@@ -160,60 +160,22 @@ class _Batch:
             def at(var: Var, r: int = r) -> Linear:
                 return place((self.memory.at[var.name] + r) * L, (L, j))
 
-            def number(start: Place, r: int = r) -> Expr:
-                return splat(Load(self.number, start.array, place(start.at + r, (1, j))), L)
-
-            finish(code, step, lowered, [tree_sum(each) for each in row], self.s, at, number, lanes)
-
-    def _sums(
-        self, code: Code, step: Step, weights: _Weights, j: Symbol | int, rows: int, spills: Spills
-    ) -> list[list[list[Expr]]]:
-        """The partial sums of `rows` rows from j on, for each row and each product."""
-        products, zero = step.products, Number(self.vector, 0.0)
-        n_in, P = products[0].x.size, partial_sums(products[0].x.size, step.size)
-        done: list[list[list[Expr]]] = [[[zero] * P for _ in products] for _ in range(rows)]
-        for each in passes(n_in, P, self.lowered.blocking.batch(step)):
-            sums = [
-                [
-                    started(code, names_of_sums(P, q, r), each.sums, self._bias(op, r, j), zero)
-                    for q, op in enumerate(products)
-                ]
-                for r in range(rows)
-            ]
-            if each.whole:
-                with code.loop("k", 0, each.whole, each.stride) as k:
-                    for i in each.loop:
-                        self._term(code, products, weights, sums, j, k, i)
-            for i in each.rest:
-                self._term(code, products, weights, sums, j, each.whole, i)
-            for row, found in zip(done, sums, strict=True):
-                for stream, variables in zip(row, found, strict=True):
-                    for p, variable in variables.items():
-                        stream[p] = Get(variable)
-                    if P - 1 not in each.sums:
-                        spills.spill(code, stream, each.sums)
-        return done
-
-    def _bias(self, op: Affine, r: int, j: Symbol | int) -> Expr | None:
-        if is_zero(op.bias):
-            return None
-        _, bias = self.constants.of(op)
-        return splat(Load(self.number, bias.array, place(bias.at + r, (1, j))), self.L)
+            finish(code, step, lowered, [tree_sum(each) for each in row], self.s, at, partial(number, r=r), lanes)
 
     def _term(
         self,
         code: Code,
-        products: tuple[Affine, ...],
+        step: Step,
         weights: _Weights,
-        sums: list[list[dict[int, Variable]]],
+        sums: Sums,
         j: Symbol | int,
         k: Symbol | int,
         i: int,
     ) -> None:
         """Term k + i of every sum: each input is loaded once for all rows, each weight once for all streams."""
-        P = partial_sums(products[0].x.size, products[0].out.size)
+        P = partial_sums(step.products[0].x.size, step.size)
         factor = self._factors(code, weights, len(sums), j, k, i)
-        for q, op in enumerate(products):
+        for q, op in enumerate(step.products):
             at = place((self.memory.at[op.x.name] + i) * self.L, (self.L, k))
             u = Get(code.let("u", Load(self.vector, self.s, at)))
             for r, row in enumerate(sums):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdpinn_edge.export.lowering.constants import Place, is_zero
-from kdpinn_edge.export.lowering.fusion import Step, is_view
+from kdpinn_edge.export.lowering.blocking import Choice
+from kdpinn_edge.export.lowering.constants import Place
+from kdpinn_edge.export.lowering.fusion import Step
 from kdpinn_edge.export.lowering.loops import (
     Body,
     Code,
@@ -19,7 +20,6 @@ from kdpinn_edge.export.lowering.loops import (
     Number,
     Symbol,
     Type,
-    Variable,
     apply,
     place,
     splat,
@@ -30,12 +30,12 @@ from kdpinn_edge.export.lowering.schedule import (
     Lowered,
     Schedule,
     Spills,
+    Sums,
     buffers,
     chunks,
     finish,
-    names_of_sums,
-    passes,
-    started,
+    statements,
+    summed,
     tree_sum,
 )
 from kdpinn_edge.numerics.words import partial_sums
@@ -59,12 +59,7 @@ class _Single:
         self.x, self.y, self.s = buffers(lowered, Linear(1))
 
     def schedule(self) -> Schedule:
-        steps = []
-        for parts in self.lowered.single_steps:
-            code = Code(narrow=self.lowered.narrow)
-            for part in parts:
-                self._step(code, part)
-            steps.append(code.body)
+        steps = statements(self.lowered, self.lowered.single_steps, self._step)
         self.s.size = Linear(self.size)
         return Schedule(self.x, self.y, self.s, self._load(), steps, self._store())
 
@@ -93,9 +88,6 @@ class _Single:
 
     def _step(self, code: Code, step: Step) -> None:
         op = step.ops[0]
-        if not step.stored or is_view(self.program, op):
-            return
-        code.comment(str(step))
         if isinstance(op, Concat):
             self._concat(code, op)
         elif isinstance(op, Affine) and step.terms_in_lanes:
@@ -140,59 +132,34 @@ class _Single:
         choice = self.lowered.blocking.single(step)
         for start, stop, lanes in chunks(step.size, self.constants, choice.unroll):
             with code.loop("j", start, stop, lanes) as j:
-                spills = Spills(self.s, self.memory.size)
-                sums = self._sums(code, step, j, lanes, spills) if step.products else []
-                self.size = max(self.size, spills.end)
+                self._rows(code, step, choice, j, Type(self.lowered.precision, lanes))
 
-                def at(var: Var) -> Linear:
-                    return place(self.memory.at[var.name], (1, j))
+    def _rows(self, code: Code, step: Step, choice: Choice, j: Symbol | int, vector: Type) -> None:
+        """As many rows of a block as a vector holds, from row j on."""
 
-                def number(start: Place, lanes: int = lanes) -> Expr:
-                    return Load(Type(self.lowered.precision, lanes), start.array, place(start.at, (1, j)))
+        def at(var: Var) -> Linear:
+            return place(self.memory.at[var.name], (1, j))
 
-                finish(code, step, self.lowered, [tree_sum(each) for each in sums], self.s, at, number, lanes)
+        def number(start: Place, r: int = 0) -> Expr:
+            return Load(vector, start.array, place(start.at, (1, j)))
 
-    def _sums(self, code: Code, step: Step, j: Symbol | int, lanes: int, spills: Spills) -> list[list[Expr]]:
-        """The partial sums of `lanes` rows from j on, for each product."""
-        products, vector = step.products, Type(self.lowered.precision, lanes)
-        n_in, P = products[0].x.size, partial_sums(products[0].x.size, step.size)
-        zero = Number(vector, 0.0)
-        done: list[list[Expr]] = [[zero] * P for _ in products]
-        for each in passes(n_in, P, self.lowered.blocking.single(step)):
-            sums = [
-                started(code, names_of_sums(P, q, ""), each.sums, self._bias(op, j, vector), zero)
-                for q, op in enumerate(products)
-            ]
-            if each.whole:
-                with code.loop("k", 0, each.whole, each.stride) as k:
-                    for i in each.loop:
-                        self._term(code, products, [found[i % P] for found in sums], j, k, i)
-            for i in each.rest:
-                self._term(code, products, [found[i % P] for found in sums], j, each.whole, i)
-            for stream, variables in zip(done, sums, strict=True):
-                for p, variable in variables.items():
-                    stream[p] = Get(variable)
-                if P - 1 not in each.sums:
-                    spills.spill(code, stream, each.sums)
-        return done
+        def term(sums: Sums, k: Symbol | int, i: int) -> None:
+            self._term(code, step, sums, j, k, i)
 
-    def _bias(self, op: Affine, j: Symbol | int, vector: Type) -> Expr | None:
-        _, bias = self.constants.of(op)
-        return None if is_zero(op.bias) else Load(vector, bias.array, place(bias.at, (1, j)))
+        sums: list[list[Expr]] = []
+        if step.products:
+            spills, zero = Spills(self.s, self.memory.size), Number(vector, 0.0)
+            (sums,) = summed(code, self.lowered, step, choice, [""], zero, number, term, spills)
+            self.size = max(self.size, spills.end)
+        finish(code, step, self.lowered, [tree_sum(each) for each in sums], self.s, at, number, vector.lanes)
 
-    def _term(
-        self,
-        code: Code,
-        products: tuple[Affine, ...],
-        sums: list[Variable],
-        j: Symbol | int,
-        k: Symbol | int,
-        i: int,
-    ) -> None:
+    def _term(self, code: Code, step: Step, sums: Sums, j: Symbol | int, k: Symbol | int, i: int) -> None:
         """Term k + i of every sum: the weights are loaded once for all streams."""
-        (weight, _), (_, down) = self.constants.of(products[0]), self.constants.strides(products[0])
+        first = step.products[0]
+        (weight, _), (_, down) = self.constants.of(first), self.constants.strides(first)
+        variables = [found[i % partial_sums(first.x.size, step.size)] for found in sums[0]]
         at = place(weight.at + i * down, (down, k), (1, j))
-        g = Get(code.let("g", Load(sums[0].type, weight.array, at)))
-        for op, variable in zip(products, sums, strict=True):
+        g = Get(code.let("g", Load(variables[0].type, weight.array, at)))
+        for op, variable in zip(step.products, variables, strict=True):
             x = Load(self.number, self.s, place(self.memory.at[op.x.name] + i, (1, k)))
             code.set(variable, apply("fma", g, splat(x, variable.type.lanes), Get(variable)))
