@@ -77,6 +77,17 @@ def llvm_type(type_: Type) -> ir.Type:
     return scalar if type_.lanes == 1 else ir.VectorType(scalar, type_.lanes)
 
 
+def constant(type_: Type, value: float | int) -> ir.Constant:
+    """The same number in every lane."""
+    number = ir.Constant(SCALARS[type_.scalar], value)
+    return number if type_.lanes == 1 else ir.Constant(llvm_type(type_), [number] * type_.lanes)
+
+
+def lanes_of(value: ir.Value) -> int:
+    """How many numbers a value has."""
+    return value.type.count if isinstance(value.type, ir.VectorType) else 1
+
+
 @dataclass(frozen=True)
 class Machine:
     """What the emitter knows of a processor: the width of an address, whether it fuses, can select, widens float16.
@@ -100,7 +111,8 @@ class Emitter:
     """Emits statements into the function of `builder`.
 
     `pointers` and `integers` are the values of the buffers and parameters; scratch memory that is not among them is
-    allocated, and a constant buffer is a symbol that another module defines. `call` makes the calls.
+    allocated, and a constant buffer is a symbol that another module defines. `call` makes the calls. With `lanes` it
+    emits a function of one number for so many.
     """
 
     builder: ir.IRBuilder
@@ -108,7 +120,9 @@ class Emitter:
     pointers: dict[str, ir.Value] = field(default_factory=dict)
     integers: dict[Symbol, ir.Value] = field(default_factory=dict)
     call: Callable[[ir.IRBuilder, str, Sequence[ir.Value], Sequence[ir.Value]], Any] | None = None
+    lanes: int | None = None
     _values: dict[Variable, ir.Value] = field(default_factory=dict)
+    _rows_read: dict[tuple[Apply, int], list[ir.Value]] = field(default_factory=dict)
     _places: dict[Variable, ir.Value] = field(default_factory=dict)
 
     def bind(self, parameter: Buffer | Symbol, value: ir.Value) -> None:
@@ -266,16 +280,11 @@ class Emitter:
         if self.machine.widens:
             return builder.fpext(half, wide)
 
-        def whole(bits: int, value: int | None = None) -> Any:
-            scalar = ir.IntType(bits)
-            kind = scalar if type_.lanes == 1 else ir.VectorType(scalar, type_.lanes)
-            return kind if value is None else ir.Constant(kind, value if type_.lanes == 1 else [value] * type_.lanes)
-
-        bits = builder.zext(builder.bitcast(half, whole(16)), whole(32))
-        sign = builder.shl(builder.and_(bits, whole(32, 0x8000)), whole(32, 16))
-        magnitude = builder.bitcast(builder.shl(builder.and_(bits, whole(32, 0x7FFF)), whole(32, 13)), wide)
-        power = ir.Constant(wide, 2.0**112 if type_.lanes == 1 else [2.0**112] * type_.lanes)
-        scaled = builder.bitcast(builder.fmul(magnitude, power), whole(32))
+        word, short = Type("bits32", type_.lanes), Type("bits16", type_.lanes)
+        bits = builder.zext(builder.bitcast(half, llvm_type(short)), llvm_type(word))
+        sign = builder.shl(builder.and_(bits, constant(word, 0x8000)), constant(word, 16))
+        magnitude = builder.bitcast(builder.shl(builder.and_(bits, constant(word, 0x7FFF)), constant(word, 13)), wide)
+        scaled = builder.bitcast(builder.fmul(magnitude, constant(type_, 2.0**112)), llvm_type(word))
         return builder.bitcast(builder.or_(scaled, sign), wide)
 
     def _constant(self, buffer: Buffer) -> ir.Value:
@@ -291,18 +300,16 @@ class Emitter:
         """The value of an expression."""
         match expr:
             case Number(type_, value):
-                number = ir.Constant(SCALARS[type_.scalar], value)
-                vector = llvm_type(type_)
-                return number if type_.lanes == 1 else ir.Constant(vector, [number] * type_.lanes)
+                return constant(self._wide(type_), value)
             case Get(variable):
                 place = self._places.get(variable)
                 return self._values[variable] if place is None else self.builder.load(place)
-            case Load(type_, buffer, at):
+            case Load(type_, buffer, at) if self.lanes is None:
                 stored = llvm_type(type_.of(buffer.scalar))
                 found = self.builder.load(self._address(buffer, at, stored), align=BYTES[buffer.scalar])
                 return found if buffer.scalar == type_.scalar else self._widened(found, type_)
-            case Lookup(type=type_, index=index):
-                return self._lookup(expr, self.value(index), type_.lanes)
+            case Lookup():
+                return self._lookup(expr)
             case Count(type_, value):
                 return self._integer(value, SCALARS[type_.scalar].width)
             case IsNull(buffer):
@@ -310,27 +317,37 @@ class Emitter:
                 return self.builder.icmp_unsigned("==", pointer, ir.Constant(pointer.type, None))
             case Apply():
                 return self._apply(expr)
+        raise ExportError("a function of one number reads memory, which it does not")
 
-    def _lookup(self, expr: Lookup, index: ir.Value, lanes: int) -> ir.Value:
-        """Lane by lane: few processors read several places at once, and those gain little by it."""
-        builder, type_, pointer = self.builder, Type(expr.type.scalar, lanes), self._pointer(expr.buffer)
+    def _wide(self, type_: Type) -> Type:
+        return type_ if self.lanes is None else Type(type_.scalar, self.lanes)
+
+    def _lookup(self, expr: Lookup) -> ir.Value:
+        """Lane by lane: few processors read several places at once, and those gain little by it; or by whole rows."""
+        builder, type_ = self.builder, self._wide(expr.type)
+        if type_.lanes % ROW == 0 and expr.stride == ROW:
+            row = expr.at - expr.at % ROW
+            if (expr.index, row) not in self._rows_read:
+                self._rows_read[expr.index, row] = self._rows(expr, row, self.value(expr.index), type_.lanes)
+            return self._rows_read[expr.index, row][expr.at % ROW]
+        index, pointer = self.value(expr.index), self._pointer(expr.buffer)
         found = ir.Constant(llvm_type(type_), ir.Undefined)
         for i in range(type_.lanes):
-            one = index if type_.lanes == 1 else builder.extract_element(index, ir.Constant(I32, i))
+            one = index if type_.lanes == 1 else builder.extract_element(index, I32(i))
             at = builder.mul(one, ir.Constant(one.type, expr.stride))
             place = builder.add(at, ir.Constant(one.type, expr.at)) if expr.at else at
             wide = place if self.machine.pointer_bits == 32 else builder.zext(place, ir.IntType(64))
             number = builder.load(builder.gep(pointer, [wide]), align=BYTES[expr.buffer.scalar])
             if expr.buffer.scalar != type_.scalar:
                 number = self._widened(number, Type(type_.scalar))
-            found = number if type_.lanes == 1 else builder.insert_element(found, number, ir.Constant(I32, i))
+            found = number if type_.lanes == 1 else builder.insert_element(found, number, I32(i))
         return found
 
     def _rows(self, expr: Lookup, row: int, index: ir.Value, lanes: int) -> list[ir.Value]:
         """The words of a row of a table, each for all lanes: a row is loaded for each lane, and they change places."""
         builder, vector = self.builder, llvm_type(Type(expr.type.scalar, ROW))
         table = builder.gep(self._pointer(expr.buffer), [I32(row)])
-        places = builder.mul(index, self.value(Number(Type("bits32", lanes), ROW)))
+        places = builder.mul(index, constant(Type("bits32", lanes), ROW))
         loaded = []
         for i in range(lanes):
             place = builder.extract_element(places, I32(i))
@@ -357,54 +374,22 @@ class Emitter:
         return self.builder.shuffle_vector(p, q, _indices(range(p.type.count + q.type.count)))
 
     def _apply(self, expr: Apply) -> ir.Value:
-        operands = [self.value(operand) for operand in expr.operands]
+        name, type_, operands = expr.operation, self._wide(expr.type), [self.value(each) for each in expr.operands]
         if isinstance(expr.detail, Elementwise):
-            return self._elementwise(expr.detail, operands[0], expr.type.lanes)
-        of = Type(expr.operands[0].type.scalar, expr.operands[0].type.lanes)
-        return self._operation(expr.operation, expr.type, of, operands, expr.detail)
-
-    def _operation(
-        self, name: str, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None
-    ) -> ir.Value:
+            return self._elementwise(expr.detail, *operands)
         if name in INSTRUCTIONS:
             return INSTRUCTIONS[name](self.builder, *operands)
         if name in INTRINSICS:
             return self._intrinsic(INTRINSICS[name], type_, operands)
         if name in METHODS:
-            return METHODS[name](self, type_, of, operands, detail)
+            return METHODS[name](self, type_, *operands, *([] if expr.detail is None else [expr.detail]))
         raise ExportError(f"the operation {name!r} has no meaning in LLVM here")
 
-    def _elementwise(self, function: Elementwise, x: ir.Value, lanes: int) -> ir.Value:
+    def _elementwise(self, function: Elementwise, x: ir.Value) -> ir.Value:
         """The function written out, for as many lanes as x has."""
-        known: dict[Variable, ir.Value] = {function.parameter: x}
-        read: dict[tuple[Apply, int], list[ir.Value]] = {}
-
-        def lookup(expr: Lookup) -> ir.Value:
-            row, column = expr.at - expr.at % ROW, expr.at % ROW
-            if lanes % ROW or expr.stride != ROW:
-                return self._lookup(expr, value(expr.index), lanes)
-            if (expr.index, row) not in read:
-                read[expr.index, row] = self._rows(expr, row, value(expr.index), lanes)
-            return read[expr.index, row][column]
-
-        def value(expr: Expr) -> ir.Value:
-            match expr:
-                case Get(variable):
-                    return known[variable]
-                case Number(type_, number):
-                    return self.value(Number(Type(type_.scalar, lanes), number))
-                case Lookup():
-                    return lookup(expr)
-                case Apply(type_, name, operands, detail) if not isinstance(detail, Elementwise):
-                    of = Type(operands[-1].type.scalar, lanes)
-                    return self._operation(
-                        name, Type(type_.scalar, lanes), of, [value(each) for each in operands], detail
-                    )
-            raise ExportError(f"{function.name} reads memory, which a function of one number does not")
-
-        for let in function.lets:
-            known[let.variable] = value(let.value)
-        return value(function.result)
+        inner = Emitter(self.builder, self.machine, self.pointers, lanes=lanes_of(x), _values={function.parameter: x})
+        inner.emit(function.lets)
+        return inner.value(function.result)
 
     def _intrinsic(self, name: str, type_: Type, operands: Sequence[ir.Value]) -> ir.Value:
         vector = llvm_type(type_)
@@ -414,23 +399,21 @@ class Emitter:
         function = module.globals.get(full) or ir.Function(module, signature, full)
         return self.builder.call(function, operands)
 
-    def _fma(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+    def _fma(self, type_: Type, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """One rounding; or a product and a sum, each rounded, which LLVM fuses only where flags allow it."""
-        a, b, c = operands
         if self.machine.fuses:
-            return self._intrinsic("llvm.fma", type_, operands)
+            return self._intrinsic("llvm.fma", type_, (a, b, c))
         return self.builder.fadd(self.builder.fmul(a, b), c)
 
-    def _select(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        condition, a, b = operands
+    def _select(self, type_: Type, condition: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
         if self.machine.selects:
             return self.builder.select(condition, a, b)
         if type_.lanes == 1:
             return self._chosen(condition, a, b, type_.scalar)
         result = ir.Constant(a.type, ir.Undefined)
         for i in range(type_.lanes):
-            lane = ir.Constant(I32, i)
-            c, p, q = (self.builder.extract_element(each, lane) for each in operands)
+            lane = I32(i)
+            c, p, q = (self.builder.extract_element(each, lane) for each in (condition, a, b))
             result = self.builder.insert_element(result, self._chosen(c, p, q, type_.scalar), lane)
         return result
 
@@ -444,28 +427,25 @@ class Emitter:
         p, q = builder.bitcast(a, integer), builder.bitcast(b, integer)
         return builder.bitcast(builder.xor(builder.and_(builder.xor(p, q), mask), q), a.type)
 
-    def _canonical(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        (x,) = operands
-        nan = self.value(Number(type_, float("nan")))
-        return self._select(type_, of, (self.builder.fcmp_unordered("uno", x, x), nan, x), None)
+    def _canonical(self, type_: Type, x: ir.Value) -> ir.Value:
+        return self._select(type_, self.builder.fcmp_unordered("uno", x, x), constant(type_, float("nan")), x)
 
-    def _less(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        compare = self.builder.fcmp_ordered if of.scalar in BITS_OF else self.builder.icmp_signed
-        return compare("<", *operands)
+    def _less(self, type_: Type, a: ir.Value, b: ir.Value) -> ir.Value:
+        integers = isinstance(getattr(a.type, "element", a.type), ir.IntType)
+        return (self.builder.icmp_signed if integers else self.builder.fcmp_ordered)("<", a, b)
 
-    def _top(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        return self.builder.lshr(operands[0], self.value(Number(type_, SCALARS[type_.scalar].width - (detail or 0))))
+    def _top(self, type_: Type, word: ir.Value, bits: int) -> ir.Value:
+        return self.builder.lshr(word, constant(type_, SCALARS[type_.scalar].width - bits))
 
-    def _sign(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+    def _sign(self, type_: Type, word: ir.Value) -> ir.Value:
         """All ones where a word is negative.
 
         LLVM knows how masks are made and what they are for, and would make a branch of one where it cannot select: it
         sees neither the word nor the mask.
         """
         hides = not self.machine.selects and type_.lanes == 1
-        bits = self.value(Number(type_, SCALARS[type_.scalar].width - 1))
-        word = self._hidden(operands[0]) if hides else operands[0]
-        mask = self.builder.ashr(word, bits)
+        bits = constant(type_, SCALARS[type_.scalar].width - 1)
+        mask = self.builder.ashr(self._hidden(word) if hides else word, bits)
         return self._hidden(mask) if hides else mask
 
     def _hidden(self, value: ir.Value) -> ir.Value:
@@ -473,36 +453,31 @@ class Emitter:
         kind = ir.FunctionType(value.type, [value.type])
         return self.builder.asm(kind, "", "=r,0", [value], side_effect=False)
 
-    def _mulh(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+    def _mulh(self, type_: Type, a: ir.Value, b: ir.Value) -> ir.Value:
         """By one instruction where a product of two words has 64 bits; else of their halves.
 
         With a = a1 2^16 + a0, where a0 has no sign: a b = a1 b1 2^32 + (a1 b0 + a0 b1) 2^16 + a0 b0.
         """
-        builder, (a, b) = self.builder, operands
+        builder = self.builder
         if self.machine.in_pairs and type_.lanes > 1:
             odd = self._product(type_, self._odd(type_, a), self._odd(type_, b))
-            return self._uppers(type_, of, (self._mule(type_, of, operands, None), odd), None)
-
-        def number(value: int) -> ir.Value:
-            return self.value(Number(type_, value))
-
+            return self._uppers(type_, self._mule(type_, a, b), odd)
         if self.machine.multiplies:
-            wide = llvm_type(Type("bits64", type_.lanes))
-            product = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
-            return builder.trunc(builder.lshr(product, self.value(Number(Type("bits64", type_.lanes), 32))), a.type)
-        (a0, a1), (b0, b1) = ((builder.and_(each, number(0xFFFF)), builder.ashr(each, number(16))) for each in operands)
-        low = builder.lshr(builder.mul(a0, b0), number(16))
+            wide = Type("bits64", type_.lanes)
+            product = builder.mul(*(builder.sext(each, llvm_type(wide)) for each in (a, b)))
+            return builder.trunc(builder.lshr(product, constant(wide, 32)), a.type)
+        half, lower = constant(type_, 16), constant(type_, 0xFFFF)
+        (a0, a1), (b0, b1) = ((builder.and_(each, lower), builder.ashr(each, half)) for each in (a, b))
+        low = builder.lshr(builder.mul(a0, b0), half)
         middle = builder.add(builder.mul(a1, b0), low)
-        other = builder.add(builder.mul(a0, b1), builder.and_(middle, number(0xFFFF)))
-        upper = builder.add(builder.mul(a1, b1), builder.ashr(middle, number(16)))
-        return builder.add(upper, builder.ashr(other, number(16)))
+        other = builder.add(builder.mul(a0, b1), builder.and_(middle, lower))
+        upper = builder.add(builder.mul(a1, b1), builder.ashr(middle, half))
+        return builder.add(upper, builder.ashr(other, half))
 
-    def _mule(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        a, b = operands
+    def _mule(self, type_: Type, a: ir.Value, b: ir.Value) -> ir.Value:
         return self._product(type_, self._even(type_, a), self._even(type_, b))
 
-    def _mulo(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        a, b = operands
+    def _mulo(self, type_: Type, a: ir.Value, b: ir.Value) -> ir.Value:
         return self._product(type_, self._even(type_, a), self._odd(type_, b))
 
     def _even(self, type_: Type, x: ir.Value) -> ir.Value:
@@ -516,51 +491,48 @@ class Emitter:
 
     def _halved(self, type_: Type, number: int) -> ir.Value:
         """A number in half as many lanes of 64 bits."""
-        return self.value(Number(Type("bits64", type_.lanes // 2), number))
+        return constant(Type("bits64", type_.lanes // 2), number)
 
     def _product(self, type_: Type, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.builder.bitcast(self.builder.mul(a, b), llvm_type(type_))
 
-    def _uppers(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        even, odd = operands
+    def _uppers(self, type_: Type, even: ir.Value, odd: ir.Value) -> ir.Value:
         chosen = [i + 1 if i % 2 == 0 else type_.lanes + i for i in range(type_.lanes)]
         return self.builder.shuffle_vector(even, odd, _indices(chosen))
 
-    def _bitcast(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        return self.builder.bitcast(operands[0], llvm_type(type_))
+    def _bitcast(self, type_: Type, x: ir.Value) -> ir.Value:
+        return self.builder.bitcast(x, llvm_type(type_))
 
-    def _splat(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+    def _splat(self, type_: Type, x: ir.Value) -> ir.Value:
         if type_.lanes == 1:
-            return operands[0]
+            return x
         undefined = ir.Constant(llvm_type(type_), ir.Undefined)
-        one = self.builder.insert_element(undefined, operands[0], ir.Constant(I32, 0))
+        one = self.builder.insert_element(undefined, x, I32(0))
         return self.builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, type_.lanes), None))
 
-    def _lane(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        return operands[0] if of.lanes == 1 else self.builder.extract_element(operands[0], ir.Constant(I32, detail))
+    def _lane(self, type_: Type, x: ir.Value, lane: int) -> ir.Value:
+        return x if lanes_of(x) == 1 else self.builder.extract_element(x, I32(lane))
 
-    def _first(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        m, L = detail or 0, type_.lanes
+    def _first(self, type_: Type, a: ir.Value, b: ir.Value, m: int) -> ir.Value:
+        L = type_.lanes
         if L == 1:
-            return operands[0 if m else 1]
-        return self.builder.shuffle_vector(*operands, _indices([i if i < m else L + i for i in range(L)]))
+            return a if m else b
+        return self.builder.shuffle_vector(a, b, _indices([i if i < m else L + i for i in range(L)]))
 
-    def _total(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        value, L = operands[0], of.lanes
-        if L == 1:
+    def _total(self, type_: Type, value: ir.Value) -> ir.Value:
+        if (L := lanes_of(value)) == 1:
             return value
         while L > 1:
             L //= 2
             halves = (self.builder.shuffle_vector(value, value, _indices(range(s, s + L))) for s in (0, L))
             value = self.builder.fadd(*halves)
-        return self.builder.extract_element(value, ir.Constant(I32, 0))
+        return self.builder.extract_element(value, I32(0))
 
-    def _opaque(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
+    def _opaque(self, type_: Type, word: ir.Value) -> ir.Value:
         """An assembly of no instruction, of which LLVM knows that it may change the register."""
-        return self._hidden(operands[0])
+        return self._hidden(word)
 
-    def _min(self, type_: Type, of: Type, operands: Sequence[ir.Value], detail: int | None) -> ir.Value:
-        a, b = operands
+    def _min(self, type_: Type, a: ir.Value, b: ir.Value) -> ir.Value:
         wide = self.builder.sext(a, b.type)
         smaller = self.builder.select(self.builder.icmp_signed("<", b, wide), b, wide)
         return self.builder.trunc(smaller, a.type)
