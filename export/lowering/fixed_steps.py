@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.export.lowering.fixed_constants import WORD, FixedConstants, do, uniform
 from kdpinn_edge.export.lowering.loops import (
+    Body,
     Buffer,
     Code,
     Expr,
@@ -28,13 +29,23 @@ from kdpinn_edge.numerics.fixed_point.words import STEPS
 
 
 class FixedSteps:
-    """Rows of `lanes` words in the scratch memory `s`, by the values of `fixed`, and steps on them."""
+    """Rows of `lanes` words in the scratch memory `s`, by the values of `fixed`, and steps on them.
 
-    def __init__(self, fixed: FixedPoint, constants: FixedConstants, lanes: int) -> None:
-        self.fixed, self.constants, self.L = fixed, constants, lanes
+    `code` is what is being built.
+    """
+
+    def __init__(self, fixed: FixedPoint, constants: FixedConstants, lanes: int, *, narrow: bool) -> None:
+        self.fixed, self.constants, self.L, self.narrow = fixed, constants, lanes, narrow
+        self.code = Code()
         self.type = Type("bits32", lanes)
         self.s = Buffer("s", "bits32", Linear(0), scratch=True)
         self.at = places(fixed)
+
+    def built(self, build: Callable[..., None], *given: Call) -> Body:
+        """What `build` writes for what it is given."""
+        self.code = Code(narrow=self.narrow)
+        build(*given)
+        return self.code.body
 
     def row(self, name: str, j: Symbol | int, after: int = 0) -> Linear:
         """Where row j of a value begins, or that so many rows after it."""
@@ -55,37 +66,37 @@ class FixedSteps:
         start = self.constants.of(array)
         return splat(Load(WORD, start.array, place(start.at, *terms)), self.L)
 
-    def each(self, code: Code, call: Call, value: Callable[[Symbol | int], Expr]) -> None:
+    def each(self, call: Call, value: Callable[[Symbol | int], Expr]) -> None:
         """Store `value` of every row."""
-        with code.loop("j", 0, call.size) as j:
-            code.store(self.s, self.row(call.out, j), value(j))
+        with self.code.loop("j", 0, call.size) as j:
+            self.code.store(self.s, self.row(call.out, j), value(j))
 
     def size(self, name: str) -> int:
         """How many rows a value has."""
         return next(call.size for call in self.fixed.calls if call.out == name)
 
-    def normalised(self, code: Code, value: Expr, name: str, count: Expr | int, most: int) -> tuple[Expr, Expr]:
+    def normalised(self, value: Expr, name: str, count: Expr | int, most: int) -> tuple[Expr, Expr]:
         """A word without a sign, shifted by up to `most` bits until its upper one is set, and `count` less so many."""
         start = self.number(count) if isinstance(count, int) else count
-        size, left = code.let("size", value, changes=True), code.let(name, start, changes=True)
+        size, left = self.code.let("size", value, changes=True), self.code.let(name, start, changes=True)
         for step in (each for each in STEPS if each <= most):
             small = apply("sign", self.do("isub", self.do("ilshr", Get(size), 32 - step), 1))
-            by = self.let(code, "by", self.do("iand", small, step))
-            code.set(size, apply("ishl", Get(size), by))
-            code.set(left, apply("isub", Get(left), by))
+            by = self.let("by", self.do("iand", small, step))
+            self.code.set(size, apply("ishl", Get(size), by))
+            self.code.set(left, apply("isub", Get(left), by))
         return Get(size), Get(left)
 
-    def polynomial(self, code: Code, table: Table, u: Expr) -> Expr:
+    def polynomial(self, table: Table, u: Expr) -> Expr:
         """The value of a table at u, with 31 fraction bits."""
-        return self.let(code, "value", apply("call", u, detail=self.constants.polynomial(table)))
+        return self.let("value", apply("call", u, detail=self.constants.polynomial(table)))
 
     def do(self, operation: str, *operands: Expr | int) -> Expr:
         """An operation on words and numbers."""
         return do(operation, *operands)
 
-    def let(self, code: Code, name: str, value: Expr) -> Expr:
+    def let(self, name: str, value: Expr) -> Expr:
         """A value that is calculated once."""
-        return Get(code.let(name, value))
+        return Get(self.code.let(name, value))
 
     def plus(self, value: Expr, bias: NDArray[np.int64], j: Symbol | int) -> Expr:
         """The sum of a value and an entry of the bias, unless that is zero."""
@@ -101,10 +112,10 @@ class FixedSteps:
         """-x where the sign is -1, x where it is 0."""
         return self.do("isub", self.do("ixor", x, sign), sign)
 
-    def least(self, code: Code, a: Expr, b: int) -> Expr:
+    def least(self, a: Expr, b: int) -> Expr:
         """The smaller one, where a - b is a word."""
-        less = self.let(code, "d", self.do("isub", a, b))
-        return self.let(code, "least", self.do("iadd", self.do("iand", less, apply("sign", less)), b))
+        less = self.let("d", self.do("isub", a, b))
+        return self.let("least", self.do("iadd", self.do("iand", less, apply("sign", less)), b))
 
     def below(self, a: Expr, b: int) -> Expr:
         """All ones where a < b, for any word a: where both have one sign, a - b is a word."""
@@ -114,11 +125,11 @@ class FixedSteps:
         """The word a where the mask is all ones, b where it is zero."""
         return self.do("ixor", self.do("iand", self.do("ixor", a, b), mask), b)
 
-    def most(self, code: Code, a: Expr, b: int) -> Expr:
+    def most(self, a: Expr, b: int) -> Expr:
         """The larger one, where a - b is a word."""
-        more = self.let(code, "d", self.do("isub", a, b)) if b else a
+        more = self.let("d", self.do("isub", a, b)) if b else a
         below = apply("sign", more)
-        return self.let(code, "most", self.do("isub", a, self.do("iand", more, below)))
+        return self.let("most", self.do("isub", a, self.do("iand", more, below)))
 
 
 def places(fixed: FixedPoint) -> dict[str, int]:

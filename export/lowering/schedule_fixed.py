@@ -16,7 +16,6 @@ from kdpinn_edge.export.lowering.fixed_constants import TABLES, WORD, FixedConst
 from kdpinn_edge.export.lowering.floating_words import FLOATING, FloatingWords
 from kdpinn_edge.export.lowering.loops import (
     Buffer,
-    Code,
     Expr,
     Get,
     Linear,
@@ -70,8 +69,8 @@ class _Fixed(FloatingWords):
         batch: bool,
         rows_at_once: int,
     ) -> None:
-        super().__init__(fixed, constants, lanes)
-        self.narrow, self.rows_at_once = narrow, rows_at_once
+        super().__init__(fixed, constants, lanes, narrow=narrow)
+        self.rows_at_once = rows_at_once
         self.points = Symbol("m", 32, least=1, most=lanes) if batch else None
         count = linear(self.points) if self.points else Linear(1)
         self.on_integers = fixed.calls[-1].word == "integers"
@@ -80,267 +79,264 @@ class _Fixed(FloatingWords):
         self.y = Buffer("y", self.scalar, count * fixed.n_out)
 
     def schedule(self) -> Schedule:
-        steps = []
-        for call in self.fixed.calls[:-1]:
-            code = Code(narrow=self.narrow)
-            if call.word != "rows":
-                code.comment(described(call))
-                WORDS[call.word](self, code, call)
-            steps.append(code.body)
-        load, store = Code(), Code(narrow=self.narrow)
-        self._load(load)
-        (self._integers if self.on_integers else self._floats)(store, self.fixed.calls[-1])
+        *calls, last = self.fixed.calls
         self.s.size = Linear(self.at[""] * self.L)
-        return Schedule(self.x, self.y, self.s, load.body, steps, store.body)
+        steps = [self.built(self._step, call) for call in calls]
+        store = self._integers if self.on_integers else self._floats
+        return Schedule(self.x, self.y, self.s, self.built(self._load), steps, self.built(store, last))
 
-    def _load(self, code: Code) -> None:
+    def _step(self, call: Call) -> None:
+        if call.word != "rows":
+            self.code.comment(described(call))
+            WORDS[call.word](self, call)
+
+    def _load(self) -> None:
         """The numbers of x as rows; the lanes behind the points hold zeros."""
         n_in = self.fixed.n_in
         if self.points is None:
             for c in range(n_in):
-                code.store(self.s, Linear(c), self._word(Linear(c)))
+                self.code.store(self.s, Linear(c), self._word(Linear(c)))
             return
-        with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
+        with self.code.counting("i", Linear(0), linear(self.points), bits=32) as i:
             for c in range(n_in):
                 value = self._word(place(c, (n_in, i)))
-                code.store(self.s, place(c * self.L, (1, i)), value)
-        with code.counting("i", linear(self.points), Linear(self.L), bits=32) as i:
+                self.code.store(self.s, place(c * self.L, (1, i)), value)
+        with self.code.counting("i", linear(self.points), Linear(self.L), bits=32) as i:
             for c in range(n_in):
-                code.store(self.s, place(c * self.L, (1, i)), Number(WORD, 0))
+                self.code.store(self.s, place(c * self.L, (1, i)), Number(WORD, 0))
 
     def _word(self, at: Linear) -> Expr:
         """A number of x as a word."""
         return apply("word" if self.on_integers else "bits", Load(Type(self.scalar), self.x, at))
 
-    def fixed_input(self, code: Code, call: Call) -> None:
+    def fixed_input(self, call: Call) -> None:
         _, start, fraction, lower, upper = call.arguments
         for c in range(call.size):
-            bits = self.let(code, "bits", Load(self.type, self.s, Linear((start + c) * self.L)))
-            size = self.let(code, "size", self.do("iand", bits, 0x7FFFFFFF))
-            right = self.let(code, "right", self.do("isub", 157 - fraction, self.do("ilshr", size, 23)))
+            bits = self.let("bits", Load(self.type, self.s, Linear((start + c) * self.L)))
+            size = self.let("size", self.do("iand", bits, 0x7FFFFFFF))
+            right = self.let("right", self.do("isub", 157 - fraction, self.do("ilshr", size, 23)))
             digits = self.do("ishl", self.do("ior", self.do("iand", size, HIDDEN - 1), HIDDEN), 7)
-            shift = self.least(code, self.most(code, right, 0), 31)
+            shift = self.least(self.most(right, 0), 31)
             large = self.do("iand", apply("sign", right), LARGEST_INPUT)
-            found = self.let(code, "found", self.do("ior", self.do("ilshr", digits, shift), large))
-            sign = self.let(code, "sign", apply("sign", bits))
-            found = self.let(code, "value", self.signed(self.least(code, found, LARGEST_INPUT), sign))
-            found = self.least(code, self.most(code, found, int(lower[c])), int(upper[c]))
-            code.store(self.s, self.row(call.out, c), found)
+            found = self.let("found", self.do("ior", self.do("ilshr", digits, shift), large))
+            sign = self.let("sign", apply("sign", bits))
+            found = self.let("value", self.signed(self.least(found, LARGEST_INPUT), sign))
+            found = self.least(self.most(found, int(lower[c])), int(upper[c]))
+            self.code.store(self.s, self.row(call.out, c), found)
 
-    def held(self, code: Code, call: Call) -> None:
+    def held(self, call: Call) -> None:
         _, start, lower, upper = call.arguments
         for c in range(call.size):
-            value = self.let(code, "value", Load(self.type, self.s, Linear((start + c) * self.L)))
-            below = self.let(code, "below", self.below(value, int(lower[c])))
-            value = self.let(code, "most", self.chosen(below, int(lower[c]), value))
-            below = self.let(code, "below", self.below(value, int(upper[c])))
-            code.store(self.s, self.row(call.out, c), self.chosen(below, value, int(upper[c])))
+            value = self.let("value", Load(self.type, self.s, Linear((start + c) * self.L)))
+            below = self.let("below", self.below(value, int(lower[c])))
+            value = self.let("most", self.chosen(below, int(lower[c]), value))
+            below = self.let("below", self.below(value, int(upper[c])))
+            self.code.store(self.s, self.row(call.out, c), self.chosen(below, value, int(upper[c])))
 
-    def affine(self, code: Code, call: Call) -> None:
+    def affine(self, call: Call) -> None:
         x, weight, bias = call.arguments
         n_out, n_in = weight.shape
         if self.rows_at_once:
             whole = n_out - n_out % self.rows_at_once
             if whole:
-                with code.loop("j", 0, whole, self.rows_at_once) as j:
-                    self._rows(code, call, j, self.rows_at_once)
+                with self.code.loop("j", 0, whole, self.rows_at_once) as j:
+                    self._rows(call, j, self.rows_at_once)
             if whole < n_out:
-                self._rows(code, call, whole, n_out - whole)
+                self._rows(call, whole, n_out - whole)
             return
-        with code.loop("j", 0, n_out) as j:
-            total = code.let("a", self.parameter(bias, (1, j)), changes=True)
-            with code.loop("k", 0, n_in) as k:
+        with self.code.loop("j", 0, n_out) as j:
+            total = self.code.let("a", self.parameter(bias, (1, j)), changes=True)
+            with self.code.loop("k", 0, n_in) as k:
                 product = apply("mulh", self.parameter(weight, (n_in, j), (1, k)), self.read(x, k))
-                code.set(total, apply("iadd", Get(total), product))
-            code.store(self.s, self.row(call.out, j), Get(total))
+                self.code.set(total, apply("iadd", Get(total), product))
+            self.code.store(self.s, self.row(call.out, j), Get(total))
 
-    def _rows(self, code: Code, call: Call, j: Symbol | int, rows: int) -> None:
+    def _rows(self, call: Call, j: Symbol | int, rows: int) -> None:
         """Rows of a layer from row j on, from products of even and of odd lanes whose upper halves are summed."""
         x, weight, bias = call.arguments
         n_in, zero = weight.shape[1], self.number(0)
-        sums = [[code.let(f"{side}{r}", zero, changes=True) for side in "eo"] for r in range(rows)]
+        sums = [[self.code.let(f"{side}{r}", zero, changes=True) for side in "eo"] for r in range(rows)]
         terms = next(each for each in TERMS if n_in % each == 0)
-        with code.loop("k", 0, n_in, terms) as k:
+        with self.code.loop("k", 0, n_in, terms) as k:
             for term in range(terms):
-                value = self.let(code, "x", Load(self.type, self.s, self.row(x, k) + term * self.L))
+                value = self.let("x", Load(self.type, self.s, self.row(x, k) + term * self.L))
                 for r, pair in enumerate(sums):
                     places = (n_in, j), (n_in, r), (1, k), (1, term)
-                    factor = self.let(code, "w", self.parameter(weight, *places))
+                    factor = self.let("w", self.parameter(weight, *places))
                     for total, product in zip(pair, ("mule", "mulo"), strict=True):
-                        code.set(total, apply("iadd", Get(total), apply(product, factor, value)))
+                        self.code.set(total, apply("iadd", Get(total), apply(product, factor, value)))
         for r, pair in enumerate(sums):
             upper = apply("uppers", *map(Get, pair))
             to = place(self.at[call.out] * self.L, (self.L, j), (self.L, r))
-            code.store(self.s, to, apply("iadd", upper, self.parameter(bias, (1, j), (1, r))))
+            self.code.store(self.s, to, apply("iadd", upper, self.parameter(bias, (1, j), (1, r))))
 
-    def scale(self, code: Code, call: Call) -> None:
+    def scale(self, call: Call) -> None:
         x, by, weight, bias = call.arguments
 
         def value(j: Symbol | int) -> Expr:
             product = apply("mulh", self.parameter(weight, (1, j)), self.shifted(self.read(x, j), by))
             return self.plus(product, bias, j)
 
-        self.each(code, call, value)
+        self.each(call, value)
 
-    def move(self, code: Code, call: Call) -> None:
+    def move(self, call: Call) -> None:
         x, by, sign, bias = call.arguments
 
         def value(j: Symbol | int) -> Expr:
             moved = self.shifted(self.read(x, j), by)
             return self.plus(moved, bias, j) if sign > 0 else self.do("isub", self.parameter(bias, (1, j)), moved)
 
-        self.each(code, call, value)
+        self.each(call, value)
 
-    def mul(self, code: Code, call: Call) -> None:
+    def mul(self, call: Call) -> None:
         a, a_by, b, b_by = call.arguments
 
         def value(j: Symbol | int) -> Expr:
             if a == b:
-                factor = self.let(code, "f", self.shifted(self.read(a, j), a_by))
+                factor = self.let("f", self.shifted(self.read(a, j), a_by))
                 return apply("mulh", factor, factor)
             return apply("mulh", self.shifted(self.read(a, j), a_by), self.shifted(self.read(b, j), b_by))
 
-        self.each(code, call, value)
+        self.each(call, value)
 
-    def add(self, code: Code, call: Call) -> None:
+    def add(self, call: Call) -> None:
         a, a_by, b, b_by = call.arguments
         self.each(
-            code,
             call,
             lambda j: apply("iadd", self.shifted(self.read(a, j), a_by), self.shifted(self.read(b, j), b_by)),
         )
 
-    def where_positive(self, code: Code, call: Call) -> None:
+    def where_positive(self, call: Call) -> None:
         c, a, a_by, b, b_by = call.arguments
 
         def value(j: Symbol | int) -> Expr:
-            p = self.let(code, "p", self.shifted(self.read(a, j), a_by))
-            q = self.let(code, "q", self.shifted(self.read(b, j), b_by))
+            p = self.let("p", self.shifted(self.read(a, j), a_by))
+            q = self.let("q", self.shifted(self.read(b, j), b_by))
             chosen = apply("sign", self.do("isub", 0, self.read(c, j)))
             return self.chosen(chosen, p, q)
 
-        self.each(code, call, value)
+        self.each(call, value)
 
-    def concat(self, code: Code, call: Call) -> None:
+    def concat(self, call: Call) -> None:
         to = 0
         for part, by in zip(call.arguments[::2], call.arguments[1::2], strict=True):
             size = self.size(part)
-            with code.loop("j", 0, size) as j:
+            with self.code.loop("j", 0, size) as j:
                 at = place((self.at[call.out] + to) * self.L, (self.L, j))
-                code.store(self.s, at, self.shifted(self.read(part, j), by))
+                self.code.store(self.s, at, self.shifted(self.read(part, j), by))
             to += size
 
-    def odd(self, code: Code, call: Call) -> None:
+    def odd(self, call: Call) -> None:
         x, by = call.arguments
-        self.each(code, call, lambda j: self._odd(code, TABLES[call.word], self.read(x, j), by))
+        self.each(call, lambda j: self._odd(TABLES[call.word], self.read(x, j), by))
 
-    def sigmoid(self, code: Code, call: Call) -> None:
+    def sigmoid(self, call: Call) -> None:
         x, by = call.arguments
         half = self.number(HALF)
-        tanh = partial(self._odd, code, TABLES[call.word])
-        self.each(code, call, lambda j: apply("iadd", self.do("ishr", tanh(self.read(x, j), by), 1), half))
+        tanh = partial(self._odd, TABLES[call.word])
+        self.each(call, lambda j: apply("iadd", self.do("ishr", tanh(self.read(x, j), by), 1), half))
 
-    def relu(self, code: Code, call: Call) -> None:
+    def relu(self, call: Call) -> None:
         (x,) = call.arguments
-        self.each(code, call, lambda j: self.most(code, self.let(code, "x", self.read(x, j)), 0))
+        self.each(call, lambda j: self.most(self.let("x", self.read(x, j)), 0))
 
-    def step(self, code: Code, call: Call) -> None:
+    def step(self, call: Call) -> None:
         (x,) = call.arguments
-        self.each(code, call, lambda j: self.do("iand", apply("sign", self.do("isub", 0, self.read(x, j))), ONE))
+        self.each(call, lambda j: self.do("iand", apply("sign", self.do("isub", 0, self.read(x, j))), ONE))
 
-    def magnitude(self, code: Code, call: Call) -> None:
+    def magnitude(self, call: Call) -> None:
         (x,) = call.arguments
 
         def value(j: Symbol | int) -> Expr:
-            number = self.let(code, "x", self.read(x, j))
-            return self.signed(number, self.let(code, "sign", apply("sign", number)))
+            number = self.let("x", self.read(x, j))
+            return self.signed(number, self.let("sign", apply("sign", number)))
 
-        self.each(code, call, value)
+        self.each(call, value)
 
-    def _odd(self, code: Code, table: Table, x: Expr, by: int) -> Expr:
-        x = self.let(code, "x", x)
-        sign = self.let(code, "sign", apply("sign", x))
-        size = self.let(code, "size", self.signed(x, sign))
+    def _odd(self, table: Table, x: Expr, by: int) -> Expr:
+        x = self.let("x", x)
+        sign = self.let("sign", apply("sign", x))
+        size = self.let("size", self.signed(x, sign))
         if by > 0:
-            size = self.least(code, size, (1 << (32 - by)) - 1)
+            size = self.least(size, (1 << (32 - by)) - 1)
         u = self.do("ishl", size, by) if by > 0 else self.do("ilshr", size, -by) if by < 0 else size
-        return self.signed(self.polynomial(code, table, u), sign)
+        return self.signed(self.polynomial(table, u), sign)
 
-    def wave(self, code: Code, call: Call) -> None:
+    def wave(self, call: Call) -> None:
         x, by, turns = call.arguments
 
         def value(j: Symbol | int) -> Expr:
             phase = self.shifted(apply("mulh", self.number(PER_TURN), self.shifted(self.read(x, j), by)), turns)
-            phase = self.let(code, "phase", self.do("iadd", phase, QUARTER_TURN) if call.word == "cos" else phase)
-            sign = self.let(code, "sign", apply("sign", phase))
-            return self.signed(self.polynomial(code, SIN, self.do("ishl", phase, 1)), sign)
+            phase = self.let("phase", self.do("iadd", phase, QUARTER_TURN) if call.word == "cos" else phase)
+            sign = self.let("sign", apply("sign", phase))
+            return self.signed(self.polynomial(SIN, self.do("ishl", phase, 1)), sign)
 
-        self.each(code, call, value)
+        self.each(call, value)
 
-    def exp(self, code: Code, call: Call) -> None:
+    def exp(self, call: Call) -> None:
         x, by, fraction, top = call.arguments
 
         def value(j: Symbol | int) -> Expr:
-            power = self.let(code, "power", self.do("mulh", LOG2_E, self.shifted(self.read(x, j), by)))
+            power = self.let("power", self.do("mulh", LOG2_E, self.shifted(self.read(x, j), by)))
             right = self.do("isub", top, self.do("ishr", power, fraction))
-            right = self.least(code, self.let(code, "right", right), 31)
-            return self.do("ilshr", self.polynomial(code, EXP2, self.do("ishl", power, 32 - fraction)), right)
+            right = self.least(self.let("right", right), 31)
+            return self.do("ilshr", self.polynomial(EXP2, self.do("ishl", power, 32 - fraction)), right)
 
-        self.each(code, call, value)
+        self.each(call, value)
 
-    def lorentzian(self, code: Code, call: Call) -> None:
+    def lorentzian(self, call: Call) -> None:
         x, by, one = call.arguments
 
         def value(j: Symbol | int) -> Expr:
-            full = self.let(code, "full", self.shifted(self.read(x, j), by))
+            full = self.let("full", self.shifted(self.read(x, j), by))
             size = self.do("iadd", apply("mulh", full, full), 1 << one)
-            digits, right = self.normalised(code, size, "right", 31 - one, 31 - one)
-            return self.do("ilshr", self.polynomial(code, RECIPROCAL, self.do("ishl", digits, 1)), right)
+            digits, right = self.normalised(size, "right", 31 - one, 31 - one)
+            return self.do("ilshr", self.polynomial(RECIPROCAL, self.do("ishl", digits, 1)), right)
 
-        self.each(code, call, value)
+        self.each(call, value)
 
-    def _floats(self, code: Code, call: Call) -> None:
+    def _floats(self, call: Call) -> None:
         """The results as float32, or NaN where a number of x is NaN."""
-        nan = code.let("nan", self.number(0), changes=True)
+        nan = self.code.let("nan", self.number(0), changes=True)
         for c in range(self.fixed.n_in):
             size = self.do("iand", Load(self.type, self.s, Linear(c * self.L)), 0x7FFFFFFF)
-            code.set(nan, apply("ior", Get(nan), apply("sign", self.do("isub", INFINITE, size))))
+            self.code.set(nan, apply("ior", Get(nan), apply("sign", self.do("isub", INFINITE, size))))
         mask, column = Get(nan), 0
         for name, fraction in zip(call.arguments[1::2], call.arguments[2::2], strict=True):
             for c in range(self.size(name) // (2 if fraction is None else 1)):
-                number = self.float_of(code, name, c) if fraction is None else self._float(code, name, c, fraction)
-                self._store(code, self.chosen(mask, NAN, number), column)
+                number = self.float_of(name, c) if fraction is None else self._float(name, c, fraction)
+                self._store(self.chosen(mask, NAN, number), column)
                 column += 1
 
-    def _integers(self, code: Code, call: Call) -> None:
+    def _integers(self, call: Call) -> None:
         """The results as they are."""
         column = 0
         for name in call.values:
             for c in range(self.size(name)):
-                self._store(code, self.read(name, c), column)
+                self._store(self.read(name, c), column)
                 column += 1
 
-    def _store(self, code: Code, bits: Expr, column: int) -> None:
+    def _store(self, bits: Expr, column: int) -> None:
         """Store a column of y; of several points by way of the row that held x, which nothing reads any more."""
         result = "integer" if self.on_integers else "from_bits"
         if self.points is None:
-            code.store(self.y, Linear(column), apply(result, bits))
+            self.code.store(self.y, Linear(column), apply(result, bits))
             return
-        code.store(self.s, Linear(0), bits)
-        with code.counting("i", Linear(0), linear(self.points), bits=32) as i:
+        self.code.store(self.s, Linear(0), bits)
+        with self.code.counting("i", Linear(0), linear(self.points), bits=32) as i:
             number = apply(result, Load(WORD, self.s, place(0, (1, i))))
-            code.store(self.y, place(column, (self.fixed.n_out, i)), number)
+            self.code.store(self.y, place(column, (self.fixed.n_out, i)), number)
 
-    def _float(self, code: Code, name: str, j: int, fraction: int) -> Expr:
-        value = self.let(code, "value", self.read(name, j))
-        sign = self.let(code, "sign", apply("sign", value))
-        size, exponent = self.normalised(code, self.signed(value, sign), "exponent", 157 - fraction, 31)
+    def _float(self, name: str, j: int, fraction: int) -> Expr:
+        value = self.let("value", self.read(name, j))
+        sign = self.let("sign", apply("sign", value))
+        size, exponent = self.normalised(self.signed(value, sign), "exponent", 157 - fraction, 31)
         digits = self.do("iadd", self.do("ishl", exponent, 23), self.do("ilshr", size, 8))
         some = self.do("iand", digits, apply("sign", size))
-        return self.let(code, "number", self.do("ior", some, self.do("iand", sign, -(1 << 31))))
+        return self.let("number", self.do("ior", some, self.do("iand", sign, -(1 << 31))))
 
 
-WORDS: dict[str, Callable[[_Fixed, Code, Call], None]] = {
+WORDS: dict[str, Callable[[_Fixed, Call], None]] = {
     "fixed": _Fixed.fixed_input,
     "held": _Fixed.held,
     "affine": _Fixed.affine,
