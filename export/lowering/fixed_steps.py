@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,11 @@ from kdpinn_edge.numerics.fixed_point.calls import INPUT, Call, FixedPoint
 from kdpinn_edge.numerics.fixed_point.tables import Table
 from kdpinn_edge.numerics.fixed_point.words import STEPS
 
+Row = Symbol | int
+Numbers = NDArray[np.int64]
+Word = Callable[[Any, Call], None]
+"""What adds the loops of a call."""
+
 
 class FixedSteps:
     """Rows of `lanes` words in the scratch memory `s`, by the values of `fixed`, and steps on them.
@@ -47,11 +53,11 @@ class FixedSteps:
         build(*given)
         return self.code.body
 
-    def row(self, name: str, j: Symbol | int, after: int = 0) -> Linear:
+    def row(self, name: str, j: Row, after: int = 0) -> Linear:
         """Where row j of a value begins, or that so many rows after it."""
         return place((self.at[name] + after) * self.L, (self.L, j))
 
-    def read(self, name: str, j: Symbol | int, after: int = 0) -> Expr:
+    def read(self, name: str, j: Row, after: int = 0) -> Expr:
         """Row j of a value, or that so many rows after it."""
         return Load(self.type, self.s, self.row(name, j, after))
 
@@ -59,17 +65,12 @@ class FixedSteps:
         """The same word in every lane."""
         return Number(self.type, value)
 
-    def parameter(self, array: NDArray[np.int64], *terms: tuple[int, Symbol | int]) -> Expr:
+    def parameter(self, array: Numbers, *terms: tuple[int, Row]) -> Expr:
         """An entry of a matrix or of a vector, in every lane."""
         if (value := uniform(array)) is not None:
             return self.number(value)
         start = self.constants.of(array)
         return splat(Load(WORD, start.array, place(start.at, *terms)), self.L)
-
-    def each(self, call: Call, value: Callable[[Symbol | int], Expr]) -> None:
-        """Store `value` of every row."""
-        with self.code.loop("j", 0, call.size) as j:
-            self.code.store(self.s, self.row(call.out, j), value(j))
 
     def size(self, name: str) -> int:
         """How many rows a value has."""
@@ -98,7 +99,7 @@ class FixedSteps:
         """A value that is calculated once."""
         return Get(self.code.let(name, value))
 
-    def plus(self, value: Expr, bias: NDArray[np.int64], j: Symbol | int) -> Expr:
+    def plus(self, value: Expr, bias: Numbers, j: Row) -> Expr:
         """The sum of a value and an entry of the bias, unless that is zero."""
         return value if uniform(bias) == 0 else apply("iadd", value, self.parameter(bias, (1, j)))
 
@@ -130,6 +131,16 @@ class FixedSteps:
         more = self.let("d", self.do("isub", a, b)) if b else a
         below = apply("sign", more)
         return self.let("most", self.do("isub", a, self.do("iand", more, below)))
+
+
+def by_row(value: Callable[..., Expr]) -> Word:
+    """A word of which `value(self, j, arguments…)` is row j."""
+
+    def word(self: FixedSteps, call: Call) -> None:
+        with self.code.loop("j", 0, call.size) as j:
+            self.code.store(self.s, self.row(call.out, j), value(self, j, *call.arguments))
+
+    return word
 
 
 def places(fixed: FixedPoint) -> dict[str, int]:

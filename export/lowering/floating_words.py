@@ -5,116 +5,100 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kdpinn_edge.export.lowering.fixed_constants import TABLES
-from kdpinn_edge.export.lowering.fixed_steps import FixedSteps
-from kdpinn_edge.export.lowering.loops import Expr, Symbol, apply
+from kdpinn_edge.export.lowering.fixed_steps import FixedSteps, Numbers, Row, Word, by_row
+from kdpinn_edge.export.lowering.loops import Expr, apply
 from kdpinn_edge.numerics.fixed_point.calls import Call
 from kdpinn_edge.numerics.fixed_point.floating import BITS, CUT, LEAST, MOST
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, INVERSE_ROOT, RECIPROCAL
 from kdpinn_edge.numerics.fixed_point.words import LOG2_E
 
 Pair = tuple[Expr, Expr]
 """A mantissa and its exponent."""
 
 
+def by_pair(value: Callable[..., Pair]) -> Word:
+    """A word of which `value(self, j, arguments…)` is number j."""
+
+    def word(self: FixedSteps, call: Call) -> None:
+        half = call.size // 2
+        with self.code.loop("j", 0, half) as j:
+            for after, each in zip((0, half), value(self, j, *call.arguments), strict=True):
+                self.code.store(self.s, self.row(call.out, j, after), each)
+
+    return word
+
+
 class FloatingWords(FixedSteps):
     """The words of floating numbers; a row of exponents follows the row of mantissas by half the rows of a value."""
 
-    def to_floating(self, call: Call) -> None:
+    @by_pair
+    def to_floating(self, j: Row, x: str, fraction: int) -> Pair:
         """Normalise words."""
-        x, fraction = call.arguments
-        self._pairs(call, lambda j: self._normal(self.read(x, j), 2 - fraction))
+        return self._normal(self.read(x, j), 2 - fraction)
 
-    def to_fixed(self, call: Call) -> None:
+    @by_row
+    def to_fixed(self, j: Row, x: str, fraction: int) -> Expr:
         """Shift mantissas to one scale."""
-        x, fraction = call.arguments
+        m, e = self._pair(x, j)
+        sign, size = self._apart(m)
+        right = self.let("right", self.do("isub", -fraction, e))
+        some = apply("sign", self.do("isub", 0, size))
+        large = self.do("iand", self.do("iand", apply("sign", right), some), CUT)
+        cut = self.least(self.most(right, 0), 31)
+        found = self.let("found", self.do("ior", self.do("ilshr", size, cut), large))
+        return self.signed(self.least(found, CUT), sign)
 
-        def value(j: Symbol | int) -> Expr:
-            m, e = self._pair(x, j)
-            sign, size = self._apart(m)
-            right = self.let("right", self.do("isub", -fraction, e))
-            some = apply("sign", self.do("isub", 0, size))
-            large = self.do("iand", self.do("iand", apply("sign", right), some), CUT)
-            cut = self.least(self.most(right, 0), 31)
-            found = self.let("found", self.do("ior", self.do("ilshr", size, cut), large))
-            return self.signed(self.least(found, CUT), sign)
-
-        self.each(call, value)
-
-    def float_mul(self, call: Call) -> None:
+    @by_pair
+    def float_mul(self, j: Row, a: str, b: str) -> Pair:
         """Multiply two values."""
-        a, b = call.arguments
-        self._pairs(call, lambda j: self._product(self._pair(a, j), self._pair(b, j)))
+        return self._product(self._pair(a, j), self._pair(b, j))
 
-    def float_scale(self, call: Call) -> None:
+    @by_pair
+    def float_scale(self, j: Row, x: str, m: Numbers, e: Numbers) -> Pair:
         """Multiply by parameters."""
-        x, m, e = call.arguments
+        return self._product(self._pair(x, j), (self.parameter(m, (1, j)), self.parameter(e, (1, j))))
 
-        def value(j: Symbol | int) -> Pair:
-            return self._product(self._pair(x, j), (self.parameter(m, (1, j)), self.parameter(e, (1, j))))
-
-        self._pairs(call, value)
-
-    def float_move(self, call: Call) -> None:
+    @by_pair
+    def float_move(self, j: Row, x: str, sign: int, by: int) -> Pair:
         """Multiply by a power of two, or less that."""
-        x, sign, by = call.arguments
+        m, e = self._pair(x, j)
+        return m if sign > 0 else self.do("isub", 0, m), self.do("iadd", e, by)
 
-        def value(j: Symbol | int) -> Pair:
-            m, e = self._pair(x, j)
-            return m if sign > 0 else self.do("isub", 0, m), self.do("iadd", e, by)
-
-        self._pairs(call, value)
-
-    def float_add(self, call: Call) -> None:
+    @by_pair
+    def float_add(self, j: Row, a: str, b: str) -> Pair:
         """Add two values."""
-        a, b = call.arguments
-        self._pairs(call, lambda j: self._total(self._pair(a, j), self._pair(b, j)))
+        return self._total(self._pair(a, j), self._pair(b, j))
 
-    def float_plus(self, call: Call) -> None:
+    @by_pair
+    def float_plus(self, j: Row, x: str, m: Numbers, e: Numbers) -> Pair:
         """Add parameters."""
-        x, m, e = call.arguments
+        return self._total(self._pair(x, j), (self.parameter(m, (1, j)), self.parameter(e, (1, j))))
 
-        def value(j: Symbol | int) -> Pair:
-            return self._total(self._pair(x, j), (self.parameter(m, (1, j)), self.parameter(e, (1, j))))
-
-        self._pairs(call, value)
-
-    def float_exp(self, call: Call) -> None:
+    @by_pair
+    def float_exp(self, j: Row, x: str, by: int, fraction: int) -> Pair:
         """Look the power of two of a fraction up."""
-        x, by, fraction = call.arguments
+        power = self.let("power", self.do("mulh", LOG2_E, self.shifted(self.read(x, j), by)))
+        found = self.polynomial(EXP2, self.do("ishl", power, 32 - fraction))
+        whole = self.do("ishr", power, fraction)
+        return self._held(self.do("ishr", found, 1)), self.do("isub", whole, BITS - 1)
 
-        def value(j: Symbol | int) -> Pair:
-            power = self.let("power", self.do("mulh", LOG2_E, self.shifted(self.read(x, j), by)))
-            found = self.polynomial(TABLES[call.word], self.do("ishl", power, 32 - fraction))
-            whole = self.do("ishr", power, fraction)
-            return self._held(self.do("ishr", found, 1)), self.do("isub", whole, BITS - 1)
-
-        self._pairs(call, value)
-
-    def float_reciprocal(self, call: Call) -> None:
+    @by_pair
+    def float_reciprocal(self, j: Row, x: str) -> Pair:
         """Look the reciprocal of a mantissa up."""
-        (x,) = call.arguments
+        m, e = self._pair(x, j)
+        sign, size = self._apart(m)
+        found = self._held(self.polynomial(RECIPROCAL, self.do("ishl", size, 3)))
+        return self.signed(found, sign), self.do("isub", 1 - 2 * BITS, e)
 
-        def value(j: Symbol | int) -> Pair:
-            m, e = self._pair(x, j)
-            sign, size = self._apart(m)
-            found = self._held(self.polynomial(TABLES[call.word], self.do("ishl", size, 3)))
-            return self.signed(found, sign), self.do("isub", 1 - 2 * BITS, e)
-
-        self._pairs(call, value)
-
-    def float_rsqrt(self, call: Call) -> None:
+    @by_pair
+    def float_rsqrt(self, j: Row, x: str) -> Pair:
         """Look the inverse root of a mantissa up."""
-        (x,) = call.arguments
-
-        def value(j: Symbol | int) -> Pair:
-            m, e = self._pair(x, j)
-            power = self.let("power", self.do("iadd", e, BITS - 1))
-            digits = self.do("iand", self.do("ishl", m, 2), 0x7FFFFFFF)
-            digits = self.do("ior", digits, self.do("ishl", power, 31))
-            found = self._held(self.polynomial(TABLES[call.word], digits))
-            return found, self.do("isub", -BITS, self.do("ishr", power, 1))
-
-        self._pairs(call, value)
+        m, e = self._pair(x, j)
+        power = self.let("power", self.do("iadd", e, BITS - 1))
+        digits = self.do("iand", self.do("ishl", m, 2), 0x7FFFFFFF)
+        digits = self.do("ior", digits, self.do("ishl", power, 31))
+        found = self._held(self.polynomial(INVERSE_ROOT, digits))
+        return found, self.do("isub", -BITS, self.do("ishr", power, 1))
 
     def float_of(self, name: str, j: int) -> Expr:
         """Number j of a floating value as the bits of float32; too small ones are zero."""
@@ -126,17 +110,10 @@ class FloatingWords(FixedSteps):
         number = self.do("ior", digits, self.do("iand", sign, -(1 << 31)))
         return self.let("number", self.do("iand", number, some))
 
-    def _pair(self, name: Any, j: Symbol | int) -> Pair:
+    def _pair(self, name: Any, j: Row) -> Pair:
         """Number j of a floating value."""
         m, e = (self.read(name, j, after) for after in (0, self.size(name) // 2))
         return self.let("m", m), self.let("e", e)
-
-    def _pairs(self, call: Call, value: Callable[[Symbol | int], Pair]) -> None:
-        """Store the mantissa and the exponent of every number."""
-        half = call.size // 2
-        with self.code.loop("j", 0, half) as j:
-            for after, each in zip((0, half), value(j), strict=True):
-                self.code.store(self.s, self.row(call.out, j, after), each)
 
     def _apart(self, x: Expr) -> Pair:
         """The sign of a word, and its magnitude."""
@@ -170,7 +147,7 @@ class FloatingWords(FixedSteps):
         return self.let("held", self.least(self.most(self.let("m", found), LEAST), MOST))
 
 
-FLOATING: dict[str, Callable[[FloatingWords, Call], None]] = {
+FLOATING: dict[str, Word] = {
     "to_floating": FloatingWords.to_floating,
     "to_fixed": FloatingWords.to_fixed,
     "float_mul": FloatingWords.float_mul,

@@ -7,12 +7,12 @@ NaN. `numerics/fixed_point/words.py` is what every loop here means.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from kdpinn_edge.export.lowering.fixed_constants import TABLES, WORD, FixedConstants
+from kdpinn_edge.export.lowering.fixed_steps import Numbers, Row, Word, by_row
 from kdpinn_edge.export.lowering.floating_words import FLOATING, FloatingWords
 from kdpinn_edge.export.lowering.loops import (
     Buffer,
@@ -30,7 +30,7 @@ from kdpinn_edge.export.lowering.loops import (
 )
 from kdpinn_edge.export.lowering.schedule import Schedule
 from kdpinn_edge.numerics.fixed_point.calls import Call, FixedPoint
-from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, Table
+from kdpinn_edge.numerics.fixed_point.tables import EXP2, RECIPROCAL, SIN, TANH, Table
 from kdpinn_edge.numerics.fixed_point.words import (
     HALF,
     HIDDEN,
@@ -151,7 +151,7 @@ class _Fixed(FloatingWords):
                 self.code.set(total, apply("iadd", Get(total), product))
             self.code.store(self.s, self.row(call.out, j), Get(total))
 
-    def _rows(self, call: Call, j: Symbol | int, rows: int) -> None:
+    def _rows(self, call: Call, j: Row, rows: int) -> None:
         """Rows of a layer from row j on, from products of even and of odd lanes whose upper halves are summed."""
         x, weight, bias = call.arguments
         n_in, zero = weight.shape[1], self.number(0)
@@ -170,52 +170,33 @@ class _Fixed(FloatingWords):
             to = place(self.at[call.out] * self.L, (self.L, j), (self.L, r))
             self.code.store(self.s, to, apply("iadd", upper, self.parameter(bias, (1, j), (1, r))))
 
-    def scale(self, call: Call) -> None:
-        x, by, weight, bias = call.arguments
+    @by_row
+    def scale(self, j: Row, x: str, by: int, weight: Numbers, bias: Numbers) -> Expr:
+        product = apply("mulh", self.parameter(weight, (1, j)), self.shifted(self.read(x, j), by))
+        return self.plus(product, bias, j)
 
-        def value(j: Symbol | int) -> Expr:
-            product = apply("mulh", self.parameter(weight, (1, j)), self.shifted(self.read(x, j), by))
-            return self.plus(product, bias, j)
+    @by_row
+    def move(self, j: Row, x: str, by: int, sign: int, bias: Numbers) -> Expr:
+        moved = self.shifted(self.read(x, j), by)
+        return self.plus(moved, bias, j) if sign > 0 else self.do("isub", self.parameter(bias, (1, j)), moved)
 
-        self.each(call, value)
+    @by_row
+    def mul(self, j: Row, a: str, a_by: int, b: str, b_by: int) -> Expr:
+        if a == b:
+            factor = self.let("f", self.shifted(self.read(a, j), a_by))
+            return apply("mulh", factor, factor)
+        return apply("mulh", self.shifted(self.read(a, j), a_by), self.shifted(self.read(b, j), b_by))
 
-    def move(self, call: Call) -> None:
-        x, by, sign, bias = call.arguments
+    @by_row
+    def add(self, j: Row, a: str, a_by: int, b: str, b_by: int) -> Expr:
+        return apply("iadd", self.shifted(self.read(a, j), a_by), self.shifted(self.read(b, j), b_by))
 
-        def value(j: Symbol | int) -> Expr:
-            moved = self.shifted(self.read(x, j), by)
-            return self.plus(moved, bias, j) if sign > 0 else self.do("isub", self.parameter(bias, (1, j)), moved)
-
-        self.each(call, value)
-
-    def mul(self, call: Call) -> None:
-        a, a_by, b, b_by = call.arguments
-
-        def value(j: Symbol | int) -> Expr:
-            if a == b:
-                factor = self.let("f", self.shifted(self.read(a, j), a_by))
-                return apply("mulh", factor, factor)
-            return apply("mulh", self.shifted(self.read(a, j), a_by), self.shifted(self.read(b, j), b_by))
-
-        self.each(call, value)
-
-    def add(self, call: Call) -> None:
-        a, a_by, b, b_by = call.arguments
-        self.each(
-            call,
-            lambda j: apply("iadd", self.shifted(self.read(a, j), a_by), self.shifted(self.read(b, j), b_by)),
-        )
-
-    def where_positive(self, call: Call) -> None:
-        c, a, a_by, b, b_by = call.arguments
-
-        def value(j: Symbol | int) -> Expr:
-            p = self.let("p", self.shifted(self.read(a, j), a_by))
-            q = self.let("q", self.shifted(self.read(b, j), b_by))
-            chosen = apply("sign", self.do("isub", 0, self.read(c, j)))
-            return self.chosen(chosen, p, q)
-
-        self.each(call, value)
+    @by_row
+    def where_positive(self, j: Row, c: str, a: str, a_by: int, b: str, b_by: int) -> Expr:
+        p = self.let("p", self.shifted(self.read(a, j), a_by))
+        q = self.let("q", self.shifted(self.read(b, j), b_by))
+        chosen = apply("sign", self.do("isub", 0, self.read(c, j)))
+        return self.chosen(chosen, p, q)
 
     def concat(self, call: Call) -> None:
         to = 0
@@ -226,74 +207,51 @@ class _Fixed(FloatingWords):
                 self.code.store(self.s, at, self.shifted(self.read(part, j), by))
             to += size
 
-    def odd(self, call: Call) -> None:
-        x, by = call.arguments
-        self.each(call, lambda j: self._odd(TABLES[call.word], self.read(x, j), by))
-
-    def sigmoid(self, call: Call) -> None:
-        x, by = call.arguments
-        half = self.number(HALF)
-        tanh = partial(self._odd, TABLES[call.word])
-        self.each(call, lambda j: apply("iadd", self.do("ishr", tanh(self.read(x, j), by), 1), half))
-
-    def relu(self, call: Call) -> None:
-        (x,) = call.arguments
-        self.each(call, lambda j: self.most(self.let("x", self.read(x, j)), 0))
-
-    def step(self, call: Call) -> None:
-        (x,) = call.arguments
-        self.each(call, lambda j: self.do("iand", apply("sign", self.do("isub", 0, self.read(x, j))), ONE))
-
-    def magnitude(self, call: Call) -> None:
-        (x,) = call.arguments
-
-        def value(j: Symbol | int) -> Expr:
-            number = self.let("x", self.read(x, j))
-            return self.signed(number, self.let("sign", apply("sign", number)))
-
-        self.each(call, value)
-
-    def _odd(self, table: Table, x: Expr, by: int) -> Expr:
-        x = self.let("x", x)
-        sign = self.let("sign", apply("sign", x))
-        size = self.let("size", self.signed(x, sign))
+    def odd(self, j: Row, x: str, by: int, table: Table) -> Expr:
+        number = self.let("x", self.read(x, j))
+        sign = self.let("sign", apply("sign", number))
+        size = self.let("size", self.signed(number, sign))
         if by > 0:
             size = self.least(size, (1 << (32 - by)) - 1)
         u = self.do("ishl", size, by) if by > 0 else self.do("ilshr", size, -by) if by < 0 else size
         return self.signed(self.polynomial(table, u), sign)
 
-    def wave(self, call: Call) -> None:
-        x, by, turns = call.arguments
+    @by_row
+    def sigmoid(self, j: Row, x: str, by: int) -> Expr:
+        return self.do("iadd", self.do("ishr", self.odd(j, x, by, TANH), 1), HALF)
 
-        def value(j: Symbol | int) -> Expr:
-            phase = self.shifted(apply("mulh", self.number(PER_TURN), self.shifted(self.read(x, j), by)), turns)
-            phase = self.let("phase", self.do("iadd", phase, QUARTER_TURN) if call.word == "cos" else phase)
-            sign = self.let("sign", apply("sign", phase))
-            return self.signed(self.polynomial(SIN, self.do("ishl", phase, 1)), sign)
+    @by_row
+    def relu(self, j: Row, x: str) -> Expr:
+        return self.most(self.let("x", self.read(x, j)), 0)
 
-        self.each(call, value)
+    @by_row
+    def step(self, j: Row, x: str) -> Expr:
+        return self.do("iand", apply("sign", self.do("isub", 0, self.read(x, j))), ONE)
 
-    def exp(self, call: Call) -> None:
-        x, by, fraction, top = call.arguments
+    @by_row
+    def magnitude(self, j: Row, x: str) -> Expr:
+        number = self.let("x", self.read(x, j))
+        return self.signed(number, self.let("sign", apply("sign", number)))
 
-        def value(j: Symbol | int) -> Expr:
-            power = self.let("power", self.do("mulh", LOG2_E, self.shifted(self.read(x, j), by)))
-            right = self.do("isub", top, self.do("ishr", power, fraction))
-            right = self.least(self.let("right", right), 31)
-            return self.do("ilshr", self.polynomial(EXP2, self.do("ishl", power, 32 - fraction)), right)
+    def wave(self, j: Row, x: str, by: int, turns: int, ahead: int) -> Expr:
+        phase = self.shifted(apply("mulh", self.number(PER_TURN), self.shifted(self.read(x, j), by)), turns)
+        phase = self.let("phase", self.do("iadd", phase, ahead) if ahead else phase)
+        sign = self.let("sign", apply("sign", phase))
+        return self.signed(self.polynomial(SIN, self.do("ishl", phase, 1)), sign)
 
-        self.each(call, value)
+    @by_row
+    def exp(self, j: Row, x: str, by: int, fraction: int, top: int) -> Expr:
+        power = self.let("power", self.do("mulh", LOG2_E, self.shifted(self.read(x, j), by)))
+        right = self.do("isub", top, self.do("ishr", power, fraction))
+        right = self.least(self.let("right", right), 31)
+        return self.do("ilshr", self.polynomial(EXP2, self.do("ishl", power, 32 - fraction)), right)
 
-    def lorentzian(self, call: Call) -> None:
-        x, by, one = call.arguments
-
-        def value(j: Symbol | int) -> Expr:
-            full = self.let("full", self.shifted(self.read(x, j), by))
-            size = self.do("iadd", apply("mulh", full, full), 1 << one)
-            digits, right = self.normalised(size, "right", 31 - one, 31 - one)
-            return self.do("ilshr", self.polynomial(RECIPROCAL, self.do("ishl", digits, 1)), right)
-
-        self.each(call, value)
+    @by_row
+    def lorentzian(self, j: Row, x: str, by: int, one: int) -> Expr:
+        full = self.let("full", self.shifted(self.read(x, j), by))
+        size = self.do("iadd", apply("mulh", full, full), 1 << one)
+        digits, right = self.normalised(size, "right", 31 - one, 31 - one)
+        return self.do("ilshr", self.polynomial(RECIPROCAL, self.do("ishl", digits, 1)), right)
 
     def _floats(self, call: Call) -> None:
         """The results as float32, or NaN where a number of x is NaN."""
@@ -336,7 +294,7 @@ class _Fixed(FloatingWords):
         return self.let("number", self.do("ior", some, self.do("iand", sign, -(1 << 31))))
 
 
-WORDS: dict[str, Callable[[_Fixed, Call], None]] = {
+WORDS: dict[str, Word] = {
     "fixed": _Fixed.fixed_input,
     "held": _Fixed.held,
     "affine": _Fixed.affine,
@@ -346,12 +304,10 @@ WORDS: dict[str, Callable[[_Fixed, Call], None]] = {
     "add": _Fixed.add,
     "where_positive": _Fixed.where_positive,
     "concat": _Fixed.concat,
-    "tanh": _Fixed.odd,
-    "erf": _Fixed.odd,
-    "atan": _Fixed.odd,
+    **{word: by_row(partial(_Fixed.odd, table=TABLES[word])) for word in ("tanh", "erf", "atan")},
     "sigmoid": _Fixed.sigmoid,
-    "sin": _Fixed.wave,
-    "cos": _Fixed.wave,
+    "sin": by_row(partial(_Fixed.wave, ahead=0)),
+    "cos": by_row(partial(_Fixed.wave, ahead=QUARTER_TURN)),
     "exp": _Fixed.exp,
     "lorentzian": _Fixed.lorentzian,
     "relu": _Fixed.relu,
