@@ -15,37 +15,8 @@ from textwrap import wrap
 import numpy as np
 
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.lowering.loops import (
-    FLOAT_OF,
-    Apply,
-    Block,
-    Body,
-    Buffer,
-    Call,
-    Comment,
-    Count,
-    Elementwise,
-    Expr,
-    For,
-    Get,
-    If,
-    Integer,
-    IsNull,
-    Let,
-    Linear,
-    Load,
-    Lookup,
-    Number,
-    Return,
-    Routine,
-    Scalar,
-    Set,
-    Statement,
-    Store,
-    Symbol,
-    Type,
-    Variable,
-)
+from kdpinn_edge.export.lowering import loops
+from kdpinn_edge.export.lowering.loops import Buffer, Elementwise, Expr, Linear, Scalar, Symbol, Type, Variable
 
 ATOM, PRODUCT, SUM, LOOSE = 3, 2, 1, 0
 """How tightly an operator binds: what binds less has parentheses where it is an operand."""
@@ -149,7 +120,7 @@ class Source:
         self.words: set[str] = set()
         self._written: set[str] = set()
 
-    def routine(self, routine: Routine) -> None:
+    def routine(self, routine: loops.Routine) -> None:
         """Write a routine as a C function."""
         storage, name = self.c_name(routine.name)
         result = "void" if routine.result is None else C_TYPES[routine.result.scalar]
@@ -219,40 +190,40 @@ class _Body:
             self._names[thing] = name
         return self._names[thing]
 
-    def block(self, body: Body) -> list[str]:
+    def block(self, body: loops.Body) -> list[str]:
         """Statements with names of their own, which are free again behind them."""
         taken = set(self._taken)
         lines = [line for statement in body for line in self.statement(statement)]
         self._taken = taken
         return lines
 
-    def statement(self, statement: Statement) -> list[str]:
+    def statement(self, statement: loops.Statement) -> list[str]:
         """The lines of one statement."""
         match statement:
-            case Let(variable, value):
+            case loops.Let(variable, value):
                 return self._let(variable, self.value(value))
-            case Set(variable, value):
+            case loops.Set(variable, value):
                 pairs = zip(self._get(variable).lanes, self.value(value).lanes, strict=True)
                 return [f"{name} = {text};" for name, text in pairs]
-            case Store(buffer, at, value):
+            case loops.Store(buffer, at, value):
                 pairs = zip(self._places(buffer, at), self.value(value).lanes, strict=False)
                 return [f"{place} = {text};" for place, text in pairs]
-            case For():
+            case loops.For():
                 return self._for(statement)
-            case Block(body):
+            case loops.Block(body):
                 lines = self.block(body)
-                declares = any(isinstance(each, Let) for each in body)
+                declares = any(isinstance(each, loops.Let) for each in body)
                 return ["{", *_indented(lines), "}"] if declares else lines
-            case If(condition, then, otherwise):
+            case loops.If(condition, then, otherwise):
                 lines = [f"if ({self.value(condition).lanes[0]}) {{", *_indented(self.block(then)), "}"]
                 return [*lines[:-1], "} else {", *_indented(self.block(otherwise)), "}"] if otherwise else lines
-            case Integer(symbol, value):
+            case loops.Integer(symbol, value):
                 return [f"int{symbol.bits}_t {self.symbol(symbol)} = {self.value(value).lanes[0]};"]
-            case Call():
+            case loops.Call():
                 return [self._call(statement)]
-            case Return(value):
+            case loops.Return(value):
                 return [f"return {self.value(value).lanes[0]};"]
-            case Comment(text):
+            case loops.Comment(text):
                 return [f"/* {_ascii(text)} */"]
 
     def _let(self, variable: Variable, value: Value) -> list[str]:
@@ -266,7 +237,7 @@ class _Body:
         name, L = self.symbol(variable), variable.type.lanes
         return Value((name,) if L == 1 else tuple(f"{name}[{lane}]" for lane in range(L)))
 
-    def _for(self, loop: For) -> list[str]:
+    def _for(self, loop: loops.For) -> list[str]:
         taken = set(self._taken)
         name = self.symbol(loop.counter)
         advance = f"{name}++" if loop.step == 1 else f"{name} += {loop.step}"
@@ -276,7 +247,7 @@ class _Body:
         self._taken = taken
         return lines
 
-    def _call(self, call: Call) -> str:
+    def _call(self, call: loops.Call) -> str:
         _, name = self.source.c_name(call.routine)
         pointers = [self._pointer(buffer, at) for buffer, at in call.pointers]
         arguments = ", ".join([*pointers, *map(self._sum, call.symbols)])
@@ -305,22 +276,22 @@ class _Body:
     def value(self, expr: Expr) -> Value:
         """The C expressions of a value."""
         match expr:
-            case Number(type_, value):
+            case loops.Number(type_, value):
                 return Value((self._number(type_, value),) * type_.lanes)
-            case Get(variable):
+            case loops.Get(variable):
                 return self._get(variable)
-            case Load(type_, buffer, at):
+            case loops.Load(type_, buffer, at):
                 lanes = tuple(place for place, _ in zip(self._places(buffer, at), range(type_.lanes), strict=False))
                 return self._read(lanes, buffer)
-            case Lookup(_, buffer, at, stride, index):
+            case loops.Lookup(_, buffer, at, stride, index):
                 name = self.symbol(buffer)
                 places = (f"{at} + {stride} * {i}" if at else f"{stride} * {i}" for i in self.value(index).each(ATOM))
                 return self._read(tuple(f"{name}[{place}]" for place in places), buffer)
-            case Count(_, form):
+            case loops.Count(_, form):
                 return Value((self._sum(form),), SUM if form.terms else ATOM)
-            case IsNull(buffer):
+            case loops.IsNull(buffer):
                 return Value((f"{self.symbol(buffer)} == NULL",), LOOSE)
-            case Apply():
+            case loops.Apply():
                 return self._apply(expr)
 
     def _read(self, places: tuple[str, ...], buffer: Buffer) -> Value:
@@ -342,17 +313,17 @@ class _Body:
             if isfinite(value):
                 return real.literal(value)
             return f"{self.source.word('from_bits')}({real.bits_of(value)})"  # C99 has no literal for it
-        if type_.scalar not in FLOAT_OF:
+        if type_.scalar not in loops.FLOAT_OF:
             return f"{value}"
         word = int(value) % (1 << (32 if type_.scalar == "bits32" else 64))
         return f"{word:{'#x' if word > 99 else ''}}u"
 
-    def _apply(self, expr: Apply) -> Value:
+    def _apply(self, expr: loops.Apply) -> Value:
         values = [self.value(operand) for operand in expr.operands]
         name, detail, L = expr.operation, expr.detail, expr.type.lanes
         if isinstance(detail, Elementwise):
             return _called(self.source.elementwise(detail), values)
-        if name == "less" and expr.operands[0].type.scalar in FLOAT_OF:
+        if name == "less" and expr.operands[0].type.scalar in loops.FLOAT_OF:
             values = [_in_order(value, expr.operands[0].type) for value in values]
         if name in OPERATORS:
             sign, binds, left, right = OPERATORS[name]

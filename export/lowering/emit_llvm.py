@@ -14,36 +14,8 @@ from typing import Any
 from llvmlite import ir
 
 from kdpinn_edge.errors import ExportError
-from kdpinn_edge.export.lowering.loops import (
-    BITS_OF,
-    Apply,
-    Block,
-    Body,
-    Buffer,
-    Call,
-    Comment,
-    Count,
-    Elementwise,
-    Expr,
-    For,
-    Get,
-    If,
-    Integer,
-    IsNull,
-    Let,
-    Linear,
-    Load,
-    Lookup,
-    Number,
-    Return,
-    Scalar,
-    Set,
-    Statement,
-    Store,
-    Symbol,
-    Type,
-    Variable,
-)
+from kdpinn_edge.export.lowering import loops
+from kdpinn_edge.export.lowering.loops import Buffer, Elementwise, Expr, Linear, Scalar, Symbol, Type, Variable
 
 SCALARS: Mapping[Scalar, ir.Type] = {
     "float16": ir.HalfType(),
@@ -122,7 +94,7 @@ class Emitter:
     call: Callable[[ir.IRBuilder, str, Sequence[ir.Value], Sequence[ir.Value]], Any] | None = None
     lanes: int | None = None
     _values: dict[Variable, ir.Value] = field(default_factory=dict)
-    _rows_read: dict[tuple[Apply, int], list[ir.Value]] = field(default_factory=dict)
+    _rows_read: dict[tuple[loops.Apply, int], list[ir.Value]] = field(default_factory=dict)
     _places: dict[Variable, ir.Value] = field(default_factory=dict)
 
     def bind(self, parameter: Buffer | Symbol, value: ir.Value) -> None:
@@ -132,37 +104,37 @@ class Emitter:
         else:
             self.pointers[parameter.name] = value
 
-    def emit(self, body: Body) -> None:
+    def emit(self, body: loops.Body) -> None:
         """Emit statements in order."""
         for statement in body:
             self._statement(statement)
 
-    def _statement(self, statement: Statement) -> None:
+    def _statement(self, statement: loops.Statement) -> None:
         builder = self.builder
         match statement:
-            case Let(variable, value):
+            case loops.Let(variable, value):
                 self._let(variable, self.value(value))
-            case Set(variable, value):
+            case loops.Set(variable, value):
                 builder.store(self.value(value), self._places[variable])
-            case Store(buffer, at, value):
+            case loops.Store(buffer, at, value):
                 found = self.value(value)
                 builder.store(found, self._address(buffer, at, found.type), align=BYTES[buffer.scalar])
-            case For():
+            case loops.For():
                 self._for(statement)
-            case Block(body):
+            case loops.Block(body):
                 self.emit(body)
-            case If():
+            case loops.If():
                 self._if(statement)
-            case Integer(symbol, value):
+            case loops.Integer(symbol, value):
                 self.integers[symbol] = self.value(value)
-            case Call(routine, pointers, symbols):
+            case loops.Call(routine, pointers, symbols):
                 if self.call is None:
                     raise ExportError(f"the loops call {routine}, which is not there to be called")
                 addresses = [self._address(buffer, at) for buffer, at in pointers]
                 self.call(builder, routine, addresses, [self._integer(each, each.bits) for each in symbols])
-            case Return(value):
+            case loops.Return(value):
                 builder.ret(self.value(value))
-            case Comment():
+            case loops.Comment():
                 pass
 
     def _let(self, variable: Variable, value: ir.Value) -> None:
@@ -173,7 +145,7 @@ class Emitter:
             self._places[variable] = self.builder.alloca(value.type)
         self.builder.store(value, self._places[variable])
 
-    def _for(self, loop: For) -> None:
+    def _for(self, loop: loops.For) -> None:
         """The test is at the end; a loop that may not run has one more before it.
 
         A loop that meets its end exactly may be left by equality: that takes fewer instructions out of order, more in
@@ -199,7 +171,7 @@ class Emitter:
         builder.cbranch(builder.icmp_signed(compare, following, stop), body, after)
         builder.position_at_end(after)
 
-    def _if(self, choice: If) -> None:
+    def _if(self, choice: loops.If) -> None:
         builder = self.builder
         condition = self.value(choice.condition)
         then, after = builder.append_basic_block("then"), None
@@ -299,30 +271,30 @@ class Emitter:
     def value(self, expr: Expr) -> ir.Value:
         """The value of an expression."""
         match expr:
-            case Number(type_, value):
+            case loops.Number(type_, value):
                 return constant(self._wide(type_), value)
-            case Get(variable):
+            case loops.Get(variable):
                 place = self._places.get(variable)
                 return self._values[variable] if place is None else self.builder.load(place)
-            case Load(type_, buffer, at) if self.lanes is None:
+            case loops.Load(type_, buffer, at) if self.lanes is None:
                 stored = llvm_type(type_.of(buffer.scalar))
                 found = self.builder.load(self._address(buffer, at, stored), align=BYTES[buffer.scalar])
                 return found if buffer.scalar == type_.scalar else self._widened(found, type_)
-            case Lookup():
+            case loops.Lookup():
                 return self._lookup(expr)
-            case Count(type_, value):
+            case loops.Count(type_, value):
                 return self._integer(value, SCALARS[type_.scalar].width)
-            case IsNull(buffer):
+            case loops.IsNull(buffer):
                 pointer = self._pointer(buffer)
                 return self.builder.icmp_unsigned("==", pointer, ir.Constant(pointer.type, None))
-            case Apply():
+            case loops.Apply():
                 return self._apply(expr)
         raise ExportError("a function of one number reads memory, which it does not")
 
     def _wide(self, type_: Type) -> Type:
         return type_ if self.lanes is None else Type(type_.scalar, self.lanes)
 
-    def _lookup(self, expr: Lookup) -> ir.Value:
+    def _lookup(self, expr: loops.Lookup) -> ir.Value:
         """Lane by lane: few processors read several places at once, and those gain little by it; or by whole rows."""
         builder, type_ = self.builder, self._wide(expr.type)
         if type_.lanes % ROW == 0 and expr.stride == ROW:
@@ -343,7 +315,7 @@ class Emitter:
             found = number if type_.lanes == 1 else builder.insert_element(found, number, I32(i))
         return found
 
-    def _rows(self, expr: Lookup, row: int, index: ir.Value, lanes: int) -> list[ir.Value]:
+    def _rows(self, expr: loops.Lookup, row: int, index: ir.Value, lanes: int) -> list[ir.Value]:
         """The words of a row of a table, each for all lanes: a row is loaded for each lane, and they change places."""
         builder, vector = self.builder, llvm_type(Type(expr.type.scalar, ROW))
         table = builder.gep(self._pointer(expr.buffer), [I32(row)])
@@ -373,7 +345,7 @@ class Emitter:
     def _beside(self, p: ir.Value, q: ir.Value) -> ir.Value:
         return self.builder.shuffle_vector(p, q, _indices(range(p.type.count + q.type.count)))
 
-    def _apply(self, expr: Apply) -> ir.Value:
+    def _apply(self, expr: loops.Apply) -> ir.Value:
         name, type_, operands = expr.operation, self._wide(expr.type), [self.value(each) for each in expr.operands]
         if isinstance(expr.detail, Elementwise):
             return self._elementwise(expr.detail, *operands)
@@ -422,7 +394,7 @@ class Emitter:
 
         LLVM knows the pattern of masks, and would make a branch of it: an empty piece of assembly hides the mask.
         """
-        builder, integer = self.builder, SCALARS[BITS_OF.get(scalar, scalar)]
+        builder, integer = self.builder, SCALARS[loops.BITS_OF.get(scalar, scalar)]
         mask = self._hidden(builder.sext(condition, integer))
         p, q = builder.bitcast(a, integer), builder.bitcast(b, integer)
         return builder.bitcast(builder.xor(builder.and_(builder.xor(p, q), mask), q), a.type)
