@@ -44,7 +44,8 @@ from kdpinn_edge.certificates.certificate import (
     write_certificate,
 )
 from kdpinn_edge.comparison.device import _read as read_device
-from kdpinn_edge.comparison.record import Cell, read_record, write_record
+from kdpinn_edge.comparison.record import Cell
+from kdpinn_edge.comparison.record_file import read_record, write_record
 from kdpinn_edge.comparison.report import html
 from kdpinn_edge.comparison.statistics import summary
 from kdpinn_edge.comparison.text_tables import print_record

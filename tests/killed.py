@@ -25,7 +25,7 @@ import numpy as np
 
 from kdpinn_edge import zoo
 from kdpinn_edge.bundle.manifest import check_files, read_manifest
-from kdpinn_edge.comparison.record import read_record
+from kdpinn_edge.comparison.record_file import read_record
 from kdpinn_edge.export.bundle import export_bundle
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.studies.study.plan import Plan, StudyCell, read_plan, write_plan

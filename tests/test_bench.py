@@ -38,7 +38,8 @@ from kdpinn_edge.comparison.backend_config import BackendConfig
 from kdpinn_edge.comparison.background import background
 from kdpinn_edge.comparison.frontier import bracket, frontier
 from kdpinn_edge.comparison.plan import CLOSED_TURNS, GRACE, LONGEST_TURN, Timetable, plan
-from kdpinn_edge.comparison.record import MODES, Protocol, Record, read_record
+from kdpinn_edge.comparison.record import MODES, Protocol, Record
+from kdpinn_edge.comparison.record_file import read_record
 from kdpinn_edge.comparison.session import MeasurementProgress, measure, period_for
 from kdpinn_edge.errors import BenchError
 

@@ -29,7 +29,8 @@ from kdpinn_edge.cli import bench as command
 from kdpinn_edge.comparison import selection
 from kdpinn_edge.comparison.device import read_devices, with_devices
 from kdpinn_edge.comparison.durations import parse_rate
-from kdpinn_edge.comparison.record import Absent, Clock, Device, DeviceCell, read_record, write_record
+from kdpinn_edge.comparison.record import Absent, Clock, Device, DeviceCell
+from kdpinn_edge.comparison.record_file import read_record, write_record
 from kdpinn_edge.comparison.report import html
 from kdpinn_edge.comparison.statistics import device_rows, summary
 from kdpinn_edge.derive.derivatives import derivatives
@@ -185,7 +186,7 @@ def test_without_ziglang_it_says_what_to_install(tmp_path: Path, monkeypatch: py
 
 def test_a_compiler_that_fails_is_quoted() -> None:
     interface = Interface("model", "float32", TARGETS["x86-64-v3"], INPUTS, FUNCTIONS)
-    with pytest.raises(ExportError, match=r"cannot be built .*ld\.lld.*:\n.*kernel\.o"):
+    with pytest.raises(ExportError, match=r"the linker failed .*ld\.lld.*:\n.*kernel\.o"):
         device_bench(b"no object", interface)
 
 

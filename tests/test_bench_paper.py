@@ -27,7 +27,8 @@ from kdpinn_edge.comparison.paper import (
     paper_comparison,
 )
 from kdpinn_edge.comparison.paper_tables import errors_line, print_paper
-from kdpinn_edge.comparison.record import KNOWN_WORK, Block, Cell, Entry, Mode, Record, read_record
+from kdpinn_edge.comparison.record import KNOWN_WORK, Block, Cell, Entry, Mode, Record
+from kdpinn_edge.comparison.record_file import read_record
 from kdpinn_edge.errors import BenchError
 
 STUDENT_NS = 500.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from records import example_record
 
-from kdpinn_edge.comparison.record import read_record, write_record
+from kdpinn_edge.comparison.record_file import read_record, write_record
 from kdpinn_edge.comparison.statistics import rows
 from kdpinn_edge.errors import BenchError
 

@@ -21,7 +21,7 @@ from kdpinn_edge import zoo
 from kdpinn_edge.archives import open_archive, read_arrays
 from kdpinn_edge.bundle.manifest import read_manifest
 from kdpinn_edge.comparison.device import _read as read_device
-from kdpinn_edge.comparison.record import read_record
+from kdpinn_edge.comparison.record_file import read_record
 from kdpinn_edge.errors import KdpinnError, TrainError
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import problem

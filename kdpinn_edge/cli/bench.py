@@ -19,7 +19,8 @@ from kdpinn_edge.comparison.device import read_devices, with_devices
 from kdpinn_edge.comparison.durations import duration, parse_duration
 from kdpinn_edge.comparison.frontier import frontier as search
 from kdpinn_edge.comparison.gate import gate_protocol, verdict
-from kdpinn_edge.comparison.record import Protocol, Record, read_record, write_record
+from kdpinn_edge.comparison.record import Protocol, Record
+from kdpinn_edge.comparison.record_file import read_record, write_record
 from kdpinn_edge.comparison.session import check_out, estimate_s, measure
 from kdpinn_edge.comparison.statistics import summary
 from kdpinn_edge.errors import BenchError

@@ -32,9 +32,8 @@ from kdpinn_edge.comparison.record import (
     NoiseBaseline,
     Protocol,
     Record,
-    read_record,
-    write_record,
 )
+from kdpinn_edge.comparison.record_file import read_record, write_record
 from kdpinn_edge.comparison.reference import Reference
 from kdpinn_edge.comparison.sizes import installed_bytes
 from kdpinn_edge.comparison.statistics import REFERENCE

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from kdpinn_edge.comparison.record import Block, Cell, Device, Protocol, Record
+from kdpinn_edge.comparison.record import Block, Cell, Device, Protocol, Record
 
 MOST_POINTS, MOST_CALLS, MOST_NS = 1 << 31, 1 << 40, 1e18
 """A batch of two thousand million points, a million million calls, thirty years."""
