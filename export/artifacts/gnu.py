@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.artifacts.linking import OBJECT, run_in
 from kdpinn_edge.export.targets.table import Target
 
 ARM, RISCV = "arm-none-eabi-gcc", "riscv64-unknown-elf-gcc"
@@ -49,23 +49,17 @@ class Compiler:
 
     def linked(self, object_code: bytes, address: int) -> bytes:
         """An ELF file of the object with the helpers that it calls, placed at `address`."""
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder)
-            (place / "kernel.o").write_bytes(object_code)
-            (place / "layout.ld").write_text(LAYOUT.format(address=address))
-            options = ("-nostdlib", "-Wl,--entry=0,--build-id=none,--no-warn-execstack,--no-warn-rwx-segments")
-            self._run(*options, "-T", "layout.ld", "-o", "linked", "kernel.o", "-lgcc", folder=place)
-            return (place / "linked").read_bytes()
+        inputs = {OBJECT: object_code, "layout.ld": LAYOUT.format(address=address).encode()}
+        options = ("-nostdlib", "-Wl,--entry=0,--build-id=none,--no-warn-execstack,--no-warn-rwx-segments")
+        command = [*self.command, *options, "-T", "layout.ld", "-o", "linked", OBJECT, "-lgcc"]
+        return run_in(inputs, command, ["linked"], "compiler")["linked"]
 
     def _said(self, option: str) -> str:
-        return self._run(option).strip()
-
-    def _run(self, *arguments: str, folder: Path | None = None) -> str:
-        command = [*self.command, *arguments]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+        command = [*self.command, option]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode != 0:
             raise ExportError(f"the compiler failed ({' '.join(command)}):\n{done.stderr.strip()}")
-        return done.stdout
+        return done.stdout.strip()
 
 
 def compiler(target: Target) -> Compiler | None:

@@ -153,34 +153,32 @@ class Machine:
 
     def returned(self, symbol: str, *arguments: int) -> int:
         """What a function returns, as `call` has it; nothing is counted, which takes a fiftieth of the time."""
-        words, pushed = self._placed(arguments)
-        top = TOP - len(pushed)
-        self.uc.mem_write(top, pushed)
-        self._begin(words, top)
-        self.uc.ctl_flush_tb()
+        self._begin(arguments)
         with self._naming(symbol):
             self._until_return(symbol)
         return self._result()
 
     def call(self, symbol: str, *arguments: int) -> Call:
         """Call a function that returns int32: its arguments are pointers, and after two or three of them an int64."""
-        words, pushed = self._placed(arguments)
-        top = TOP - len(pushed)
         self.stack[:] = PAINT
-        self.uc.mem_write(top, pushed)
-        self._begin(words, top)
-        self.uc.ctl_flush_tb()  # what was translated before calls the hook of before
+        top = self._begin(arguments)
         instructions, deepest = (self._in_turns if self.target.helpers else self._by_blocks)(symbol, top)
         painted = self.stack == PAINT
         touched = top if painted.all() else min(top, STACK + int(np.argmin(painted)))
         return Call(self._result(), instructions, top - min(deepest, touched))
 
-    def _begin(self, words: tuple[int, ...], top: int) -> None:
+    def _begin(self, arguments: tuple[int, ...]) -> int:
+        """Put everything where a function finds it when it is called; the stack pointer."""
+        words, pushed = self._placed(arguments)
+        top = TOP - len(pushed)
+        self.uc.mem_write(top, pushed)
         *places, link = self.processor.registers
         for name, word in zip(places, words, strict=False):
             self._set(name, word)
         self._set("SP", top)
         self._set(link, RETURN | self.thumb)
+        self.uc.ctl_flush_tb()  # what was translated before calls the hook of before
+        return top
 
     def _result(self) -> int:
         result = self._get(self.processor.registers[0])
