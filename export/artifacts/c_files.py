@@ -12,11 +12,10 @@ from kdpinn_edge.bundle.manifest import PROGRAM_FILES, Artifact, FunctionName
 from kdpinn_edge.derive.groups import first_derivatives, second_derivatives
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.export.artifacts.build_files import CMAKE, PKG_CONFIG, build_blocks, build_words, needs_libm
+from kdpinn_edge.export.artifacts.templates import Repeated, filled
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.program.ir import Var, columns
-
-Repeated = Mapping[str, Sequence[Mapping[str, str]]]
 
 COMMON_HEADER = "kdpinn_edge.h"
 HEADER = {"model.h": "{}.h"}
@@ -102,8 +101,7 @@ def filled_template(file: str, interface: Interface, words: Mapping[str, str], b
         **build_blocks(interface),
         **(blocks or {}),
     }
-    text = (files("kdpinn_edge") / "export" / "templates" / file).read_text(encoding="utf-8")
-    return filled(text, {**model, **words}, repeated).encode()
+    return filled(file, {**model, **words}, repeated).encode()
 
 
 def _arithmetic(interface: Interface) -> Repeated:
@@ -192,15 +190,3 @@ def c_words(names: Sequence[str]) -> tuple[str, ...]:
         taken.add(free)
         words.append(free)
     return tuple(words)
-
-
-def filled(text: str, model: Mapping[str, str], repeated: Repeated | None = None) -> str:
-    """`text` with @key@ replaced, and what stands between @each name@ and @end@ once for each of `repeated[name]`."""
-
-    def fill(text: str, values: Mapping[str, str]) -> str:
-        return re.sub(r"@(\w+)@", lambda match: values[match[1]], text)
-
-    def repeat(match: re.Match[str]) -> str:
-        return "".join(fill(match[2], {**model, **each}) for each in (repeated or {})[match[1]])
-
-    return fill(re.sub(r"@each (\w+)@\n(.*?)@end@\n", repeat, text, flags=re.S), model)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdpinn_edge.export.artifacts.c_files import filled, filled_template, quoted
+from kdpinn_edge.export.artifacts.c_files import filled_template, quoted
+from kdpinn_edge.export.artifacts.templates import filled, template
 from kdpinn_edge.export.lowering.emit_c import REAL, Real, Source
 from kdpinn_edge.export.lowering.kernel import Kernel
 from kdpinn_edge.export.targets.interface import Interface
@@ -99,8 +99,7 @@ def _integrity(kernel: Kernel, interface: Interface, arrays: Mapping[str, str]) 
             f"        crc = {interface.name}_crc(crc, {value}, {8 * array.itemsize});",
             "    }",
         ]
-    text = (files("kdpinn_edge") / "export" / "templates" / "integrity.c").read_text(encoding="ascii")
-    return filled(text, {"name": interface.name, "loops": "\n".join(loops), "crc": f"{crc:#010x}u"}).strip()
+    return filled("integrity.c", {"name": interface.name, "loops": "\n".join(loops), "crc": f"{crc:#010x}u"}).strip()
 
 
 def _c_name(function: str, interface: Interface) -> tuple[str, str]:
@@ -167,8 +166,7 @@ CALLED: Mapping[str, Sequence[str]] = {
 
 def _words(wanted: set[str], real: Real, fused: bool, names: Mapping[str, str]) -> list[str]:
     """The C functions for these words and for those that they call, as templates/words.c has them, callers last."""
-    text = (files("kdpinn_edge") / "export" / "templates" / "words.c").read_text(encoding="ascii")
-    _, *parts = re.split(r"^@word (.+)@\n", text, flags=re.M)
+    _, *parts = re.split(r"^@word (.+)@\n", template("words.c"), flags=re.M)
     said = {
         "real": real.number,
         "bits": real.bits,

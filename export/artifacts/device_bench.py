@@ -7,28 +7,21 @@ soft-float helpers are those of the GNU compiler. What it prints, `kdpinn-edge b
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from importlib.util import find_spec
-from pathlib import Path
 
 from kdpinn_edge.bundle.probe import DEVICE_SCHEMA, N_DEVICE, timed_points
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.c_files import c_files, filled_template
 from kdpinn_edge.export.artifacts.gnu import MACHINES, compiler, missing
-from kdpinn_edge.export.artifacts.linking import ZIG
+from kdpinn_edge.export.artifacts.linking import OBJECT, ZIG, run_in
+from kdpinn_edge.export.artifacts.templates import template
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import TARGETS, Target
 from kdpinn_edge.numerics.reference import PRECISIONS
 
 BENCH = "{}_bench"
-BARE_METAL = "templates/bench_bare_metal.c"
-"""What machines without an operating system have in common."""
-
 COMPILE = (
     *("-c", "-O2", "-std=c99", "-ffreestanding", "-fno-pic", "-fno-stack-protector", "-fno-sanitize=undefined"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-Wall", "-Wextra", "-Werror"),
@@ -61,8 +54,11 @@ MEMORY = {
 }
 """The machines of QEMU, and boards of the same name. The core of microbit is a Cortex-M0, which lacks nothing here."""
 
-SYSTEMS = {"x86_64": "x86_64-linux-none", "aarch64": "aarch64-linux-none", "armv7": "arm-linux-eabihf"} | {
-    "riscv64": "riscv64-linux-none"
+SYSTEMS = {
+    "x86_64": "x86_64-linux-none",
+    "aarch64": "aarch64-linux-none",
+    "armv7": "arm-linux-eabihf",
+    "riscv64": "riscv64-linux-none",
 }
 """What Zig calls Linux on each architecture."""
 
@@ -120,7 +116,7 @@ def start(target: Target) -> tuple[str, dict[str, str]]:
         "compiler": " ".join(by_gcc),
         "helpers": "-lgcc " if target.lacks_floats else "",
         "machine": memory.machine,
-        "bare_metal": (files("kdpinn_edge.export") / BARE_METAL).read_text(encoding="utf-8"),
+        "bare_metal": template("bench_bare_metal.c"),
     }
     return f"bench_{'riscv32' if target.triple.startswith(RISCV) else 'cortex_m'}.c", words
 
@@ -156,25 +152,13 @@ def _source(interface: Interface, start: str, words: Mapping[str, str]) -> bytes
 def built(object_code: bytes, interface: Interface, sources: Mapping[str, bytes], name: str) -> bytes:
     """`name`.c among `sources`, linked with `object_code`, on bare metal by `name`.ld.
 
-    Raises ExportError with the compiler's words if that fails.
+    Raises ExportError with the words of the compiler or of the linker if that fails.
     """
     target, script = interface.target, f"{name}.ld"
     layout = (f"--script={script}", "-z", "max-page-size=4096") if script in sources else ()
     helpers = [str(found.library)] if target.lacks_floats and (found := compiler(target)) else []
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
-        for file, data in {**c_files(interface), **sources, "kernel.o": object_code}.items():
-            (Path(folder) / file).write_bytes(data)
-        commands = (
-            (*ZIG, "cc", *machine(target), *COMPILE, "-o", "bench.o", f"{name}.c"),
-            (*ZIG, "ld.lld", *LINK, *layout, "-o", name, "bench.o", "kernel.o", *helpers),
-        )
-        environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-        for command in commands:
-            done = subprocess.run(  # noqa: S603
-                command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-            )
-            if done.returncode != 0:
-                raise ExportError(
-                    f"the bench for the device cannot be built ({' '.join(command)}):\n{done.stderr.strip()}"
-                )
-        return (Path(folder) / name).read_bytes()
+    given = {**c_files(interface), **sources, OBJECT: object_code}
+    compile_it = (*ZIG, "cc", *machine(target), *COMPILE, "-o", "bench.o", f"{name}.c")
+    given |= run_in(given, compile_it, ["bench.o"], "compiler")
+    link_it = (*ZIG, "ld.lld", *LINK, *layout, "-o", name, "bench.o", OBJECT, *helpers)
+    return run_in(given, link_it, [name], "linker")[name]

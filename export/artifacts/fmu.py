@@ -38,16 +38,8 @@ SYSTEMS = {
 """What Zig calls the system of each target."""
 
 COMPILE = (
-    *(
-        "-c",
-        "-O2",
-        "-std=c99",
-        "-fvisibility=hidden",
-        "-fno-builtin",
-        "-fno-stack-protector",
-        "-fno-sanitize=undefined",
-    ),
-    *("-Wall", "-Wextra", "-Wpedantic", "-Werror"),
+    *("-c", "-O2", "-std=c99", "-fvisibility=hidden", "-fno-builtin", "-fno-stack-protector"),
+    *("-fno-sanitize=undefined", "-Wall", "-Wextra", "-Wpedantic", "-Werror"),
 )
 BARE = ("-fPIC", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 OPTIONS: Mapping[Artifact, Command] = {"elf": BARE, "dylib": BARE, "dll": ()}

@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from kdpinn_edge.bundle.manifest import FunctionName, Input, Output
 from kdpinn_edge.bundle.probe import probed
-from kdpinn_edge.export.artifacts.c_files import filled
+from kdpinn_edge.export.artifacts.templates import filled, template
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import columns
 
@@ -97,7 +96,7 @@ def web_files(
 ) -> dict[str, bytes]:
     """File name → contents, for the library `wasm`; `outputs` describes the columns of each function."""
     script = _module(interface)
-    page_script, style = f"{script}\n{_template('page.js')}", _template("page.css")
+    page_script, style = f"{script}\n{template('page.js')}", template("page.css")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(page_script)}' 'wasm-unsafe-eval'; "
         "img-src data:"
@@ -109,7 +108,7 @@ def web_files(
         "script": page_script,
         "facts": _json(_facts(wasm, interface, outputs, equation)),
     }
-    return {PAGE: filled(_template("page.html"), parts).encode(), f"{interface.name}.js": script.encode()}
+    return {PAGE: filled("page.html", parts).encode(), f"{interface.name}.js": script.encode()}
 
 
 def _module(interface: Interface) -> str:
@@ -125,7 +124,7 @@ def _module(interface: Interface) -> str:
         "inputs": _json(interface.input_names),
         "functions": _json({name: columns(program.outputs) for name, program in interface.functions.items()}),
     }
-    return filled(_template("kernel.js"), values)
+    return filled("kernel.js", values)
 
 
 def _facts(
@@ -174,10 +173,6 @@ def _domain(column: Input) -> str:
 def _json(value: Any) -> str:
     """JSON that a script element can hold: no < in it, so neither an end tag nor a comment."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-
-
-def _template(name: str) -> str:
-    return files("kdpinn_edge").joinpath("export", "templates", name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,9 +15,9 @@ import numpy as np
 
 from kdpinn_edge.bundle.elf import SharedLibrary
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.artifacts.templates import template
 from kdpinn_edge.export.targets.table import Target
 
-HARNESS = "templates/calls.c"
 OPTIONS = ("-O1", "-std=c11", "-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-nostdlib", "-nostartfiles")
 VALGRIND = ("--tool=callgrind", "--combine-dumps=yes", "--compress-strings=no", "--compress-pos=no")
 
@@ -69,7 +68,7 @@ def counted(library: bytes, target: Target, calls: Sequence[Call], x: bytes) -> 
         return Counts(None, None, "stack and instructions not measured: neither cc, gcc nor clang is on the PATH")
     with TemporaryDirectory() as folder:
         source, program, own = Path(folder) / "calls.c", Path(folder) / "calls", Path(folder) / _called(library)
-        source.write_text((files("kdpinn_edge.export") / HARNESS).read_text())
+        source.write_text(template("calls.c"))
         own.write_bytes(library)
         told = f"-DCALLS={' '.join(call.words for call in calls)}", f"-DX_BYTES={len(x)}"
         most = f"-DY_BYTES={max(call.y_bytes for call in calls)}"
