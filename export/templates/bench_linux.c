@@ -16,6 +16,16 @@ enum {
 
 static const int32_t N_POINTS[] = {1, 100, MOST_POINTS};
 
+#define SYSTEM_CALL(instruction, of_number, first, second, third)                                                 \
+    static long system_call(long number, long a, long b, long c)                                                  \
+    {                                                                                                             \
+        register long called __asm__(of_number) = number, result __asm__(first) = a;                              \
+        register long y __asm__(second) = b, z __asm__(third) = c;                                                \
+                                                                                                                  \
+        __asm__ volatile(instruction : "+r"(result) : "r"(called), "r"(y), "r"(z) : "memory");                    \
+        return result;                                                                                            \
+    }
+
 #if defined(__x86_64__)
 enum { WRITE = 1, CLOCK_GETTIME = 228, EXIT_GROUP = 231 };
 
@@ -28,34 +38,13 @@ static long system_call(long number, long a, long b, long c)
 }
 #elif defined(__aarch64__)
 enum { WRITE = 64, CLOCK_GETTIME = 113, EXIT_GROUP = 94 };
-
-static long system_call(long number, long a, long b, long c)
-{
-    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
-
-    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory");
-    return x0;
-}
+SYSTEM_CALL("svc #0", "x8", "x0", "x1", "x2")
 #elif defined(__arm__)
 enum { WRITE = 4, CLOCK_GETTIME = 263, EXIT_GROUP = 248 };
-
-static long system_call(long number, long a, long b, long c)
-{
-    register long r7 __asm__("r7") = number, r0 __asm__("r0") = a, r1 __asm__("r1") = b, r2 __asm__("r2") = c;
-
-    __asm__ volatile("svc #0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2) : "memory");
-    return r0;
-}
+SYSTEM_CALL("svc #0", "r7", "r0", "r1", "r2")
 #elif defined(__riscv)
 enum { WRITE = 64, CLOCK_GETTIME = 113, EXIT_GROUP = 94 };
-
-static long system_call(long number, long a, long b, long c)
-{
-    register long a7 __asm__("a7") = number, a0 __asm__("a0") = a, a1 __asm__("a1") = b, a2 __asm__("a2") = c;
-
-    __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2) : "memory");
-    return a0;
-}
+SYSTEM_CALL("ecall", "a7", "a0", "a1", "a2")
 #endif
 
 static uint64_t clock_ticks(void)
