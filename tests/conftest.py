@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # workers share the cores: pools would wait
 
 import pytest
+import typer.testing
 from artifacts import Artifacts
 from chromium import Page, chromium
 from hypothesis import settings
@@ -16,9 +19,22 @@ from hypothesis import settings
 settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing about its result
 settings.load_profile("unhurried")
 
+typer.testing._get_command = cache(typer.testing._get_command)  # or each call would read the options of all commands
+
 collect_ignore = ["libraries"]  # in an environment of their own: make verify-libraries
 
 Need = Callable[[str], str]
+
+
+def pytest_collectstart() -> None:
+    """Let the garbage collector rest while tests are imported: it would look at all of it nine times."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector begin, and leave alone what was imported, nearly a million objects."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.bundle.manifest import FunctionName, Input, Output
 from kdpinn_edge.bundle.probe import probed
 from kdpinn_edge.export.artifacts.c_files import filled
+from kdpinn_edge.export.artifacts.versions import version
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import columns
 
