@@ -16,6 +16,8 @@ from artifacts import Artifacts
 from chromium import Page, chromium
 from hypothesis import settings
 
+from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
+
 settings.register_profile("unhurried", deadline=None)  # how long an example takes says nothing about its result
 settings.load_profile("unhurried")
 
@@ -58,6 +60,13 @@ def need() -> Need:
         return found
 
     return path
+
+
+@pytest.fixture(scope="session")
+def harness(need: Need) -> Iterator[CHarness]:
+    """The C program that calls and times libraries, compiled once in each worker."""
+    with compiled_harness(need("cc")) as compiled:
+        yield compiled
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import zlib
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -296,11 +295,12 @@ def test_a_library_has_the_bits(target: str, artifacts: Artifacts) -> None:
     assert by_numpy(edges(9)).tobytes() == reference(edges(9)).tobytes()
 
 
-@pytest.mark.parametrize("compiler", [("gcc", "-O0"), ("gcc", "-O2"), ("clang", "-O0"), ("clang", "-O2")], ids=" ".join)
-def test_c_has_the_bits(compiler: Sequence[str], tmp_path: Path, artifacts: Artifacts, need: Need) -> None:
+@pytest.mark.parametrize("compiler", some(["gcc -O0", "gcc -O2", "clang -O0", "clang -O2"], ["gcc -O2", "clang -O0"]))
+def test_c_has_the_bits(compiler: str, tmp_path: Path, artifacts: Artifacts, need: Need) -> None:
     bundle, made = artifacts.bundle(EVERY, target="c99", **STATED), tmp_path / "libevery.so"
     strict = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror")
-    command = [need(compiler[0]), *compiler[1:], *strict, "-fPIC", "-shared", "-o", made, bundle / "every.c"]
+    called, level = compiler.split()
+    command = [need(called), level, *strict, "-fPIC", "-shared", "-o", made, bundle / "every.c"]
     subprocess.run(command, check=True)
     library, x = ctypes.CDLL(str(made)), edges(200)
     y = np.empty((len(x), EVERY.n_out), np.float32)
