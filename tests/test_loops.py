@@ -269,7 +269,7 @@ def test_symbols_of_one_name_are_two() -> None:
 def compiled(
     value: Expr, size: int, arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})
 ) -> Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]:
-    """A value of float32 that is calculated from so many numbers in memory and those in `arrays`: by LLVM, and NumPy."""
+    """A value of float32, calculated from so many numbers in memory and those in `arrays`: by LLVM, and under NumPy."""
     buffer = Buffer("s", "float32", Linear(size))
     body = verify((Store(buffer, Linear(0), value), Return(Number(STATUS, 0))))
     routine = Routine("f", "", (buffer,), body, STATUS)
