@@ -34,8 +34,9 @@ def pytest_collectstart() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector begin, and leave alone what was imported, nearly a million objects."""
+    """Let the garbage collector begin, seldom, and leave alone what was imported, nearly a million objects."""
     gc.freeze()
+    gc.set_threshold(50_000)
     gc.enable()
 
 
