@@ -10,13 +10,13 @@ import glob
 import json
 import os
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, get_args
 
 from kdpinn_edge.bundle.manifest import BESIDE, MANIFEST_FILE, Manifest, check_files, read_manifest
 from kdpinn_edge.errors import BundleError, ExportError
 from kdpinn_edge.export.artifacts.c_files import COMMON_HEADER
+from kdpinn_edge.export.artifacts.versions import version
 from kdpinn_edge.export.bundle import whole_folder
 from kdpinn_edge.files import Kind, check_free
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any, get_args
 
 import llvmlite.binding as llvm
@@ -39,6 +38,7 @@ from kdpinn_edge.derive.residual import residual as residual_of
 from kdpinn_edge.equation.model_name import name_fault
 from kdpinn_edge.equation.problem import Problem
 from kdpinn_edge.errors import ExportError
+from kdpinn_edge.export.artifacts.versions import version
 from kdpinn_edge.export.fixed_point import bits_of, check_words, fixed_kernels, record
 from kdpinn_edge.export.golden import golden_points
 from kdpinn_edge.export.lowering.kernel import Kernel, make_kernel

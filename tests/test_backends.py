@@ -8,7 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.program.ir import Affine, Program, parameters
-from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
+from kdpinn_edge.runtime.c_harness import CHarness
 
 ROOT = Path(__file__).parent.parent
 FLOAT32_ONLY = ("iree", "litert", "openvino")
@@ -66,6 +66,12 @@ SUBJECTS = [
     if backend.promise != "another function"
 ]
 """What each backend of the network computes; a proof where it compiles for long."""
+
+
+@cache
+def reference_of(bundle: Path) -> Reference:
+    """What all backends of a bundle are judged against."""
+    return Reference(bundle)
 
 
 def case_of(bundle: Path, products: Path) -> Case:
@@ -105,12 +111,6 @@ def prepare(backend: Backend, case: Case, threads: int | None = 1) -> Prepared:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module")
-def harness() -> Iterator[CHarness]:
-    with compiled_harness() as compiled:
-        yield compiled
-
-
 @pytest.fixture(autouse=True)
 def torch_keeps_its_threads() -> Iterator[None]:
     import torch
@@ -141,7 +141,7 @@ def test_it_computes_the_program(
     case: Case = request.getfixturevalue(subject)
     monkeypatch.chdir(tmp_path)
     prepared = prepare(backend, case)
-    reference = Reference(case.bundle)
+    reference = reference_of(case.bundle)
     assert reference.judge(np.asarray(prepared.evaluate(reference.probe)), backend.promise) < 1e-4
     in_c = backend.layer == "kernel in C"
     for n in (1,) if backend.name in COMPILES_FOR_LONG else (1, 64):
@@ -162,7 +162,7 @@ def test_it_computes_the_program(
 )
 def test_in_double_precision_it_is_right_or_refused(name: str, everything_in_double: Case) -> None:
     backend = NAMED[name]
-    reference = Reference(everything_in_double.bundle)
+    reference = reference_of(everything_in_double.bundle)
     if backend.name in FLOAT32_ONLY:
         with pytest.raises((BenchError, RefusedError), match=r"float64|is off by"):
             reference.judge(prepare(backend, everything_in_double).evaluate(reference.probe), backend.promise)
@@ -179,7 +179,7 @@ def test_one_changed_weight_is_refused_with_its_error(name: str, everything: Cas
     weight[0, 0] += 0.01
     ops[at] = replace(ops[at], weight=weight)  # type: ignore[arg-type]
     wrong_program = replace(everything.program, ops=tuple(ops))
-    reference = Reference(everything.bundle)
+    reference = reference_of(everything.bundle)
     prepared = prepare(NAMED[name], replace(everything, program=wrong_program, folder=tmp_path))
     with pytest.raises(RefusedError, match="is off by") as refusal:
         reference.judge(np.asarray(prepared.evaluate(reference.probe)), NAMED[name].promise)
@@ -208,7 +208,7 @@ def test_threads_are_set_and_said(everything: Case) -> None:
 
 def test_own_threading_of_the_library_gives_the_same_bits(everything: Case) -> None:
     prepared = NAMED["library, cffi"].prepare(everything, None)
-    x = Reference(everything.bundle).points(100_000)
+    x = reference_of(everything.bundle).points(100_000)
     one = bound_values(NAMED["library, cffi"].prepare(everything, 1), x, everything)
     assert bound_values(prepared, x, everything).tobytes() == one.tobytes()
 

@@ -135,9 +135,14 @@ def compilers(need: Need) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fn", "target", "precision"), sampled(("tanh", "silu"), BOTH, PRECISIONS), ids=named)
-def test_a_net_and_its_jet(fn: str, target: Target, precision: Precision, tmp_path: Path) -> None:
-    assert_compilers_agree(tmp_path, with_jet(mlp(2, 12, 2, 1, fn=fn)), precision, target=target)
+@pytest.mark.parametrize(
+    ("compiler", "fn", "target", "precision"), sampled(COMPILERS, ("tanh", "silu"), BOTH, PRECISIONS), ids=named
+)
+def test_a_net_and_its_jet(
+    compiler: Sequence[str], fn: str, target: Target, precision: Precision, tmp_path: Path
+) -> None:
+    functions = with_jet(mlp(2, 12, 2, 1, fn=fn))
+    assert_compilers_agree(tmp_path, functions, precision, target=target, compilers=[compiler])
 
 
 @pytest.mark.proof  # compilers take seconds for each
@@ -188,17 +193,19 @@ def every_activation(size: int) -> Program:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", BOTH, ids=lambda target: target.name)
-def test_the_dialect_of_gnu_contracts_nothing(target: Target, tmp_path: Path) -> None:
-    assert_compilers_agree(tmp_path, with_jet(mlp(2, 16, 2, 1)), "float32", target=target, compilers=GNU)
+@pytest.mark.parametrize(("compiler", "target"), sampled(GNU, BOTH), ids=named)
+def test_the_dialect_of_gnu_contracts_nothing(compiler: Sequence[str], target: Target, tmp_path: Path) -> None:
+    assert_compilers_agree(tmp_path, with_jet(mlp(2, 16, 2, 1)), "float32", target=target, compilers=[compiler])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "precision"), sampled(BOTH, PRECISIONS), ids=named)
-def test_clang_that_is_told_to_contract_fuses_nothing(target: Target, precision: Precision, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("level", "target", "precision"), sampled(("-O1", "-O3"), BOTH, PRECISIONS), ids=named)
+def test_clang_that_is_told_to_contract_fuses_nothing(
+    level: str, target: Target, precision: Precision, tmp_path: Path
+) -> None:
     """It then takes no notice of pragmas."""
-    told = [("clang", level, "-march=native", "-ffp-contract=fast") for level in ("-O1", "-O3")]
-    assert_compilers_agree(tmp_path, with_jet(mlp(2, 16, 2, 1)), precision, target=target, compilers=told)
+    told = ("clang", level, "-march=native", "-ffp-contract=fast")
+    assert_compilers_agree(tmp_path, with_jet(mlp(2, 16, 2, 1)), precision, target=target, compilers=[told])
 
 
 TWO_MODELS = """

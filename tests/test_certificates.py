@@ -103,7 +103,7 @@ def test_functions_stay_within_their_ranges_and_slopes(name: str) -> None:
     form, value, slope = mapped(name, cells, argument)
     known = np.isfinite(form.rest[0])
     assert known.any()
-    e, rho = rng.uniform(-1, 1, (2, 200, 1))
+    e, rho = rng.uniform(-1, 1, (2, 100, 1))
     e[:2], rho[:2] = [[-1.0], [1.0]], [[-1.0], [1.0]]
     e, rho = e.astype(np.longdouble), rho.astype(np.longdouble)
     x = (centre + half * e + cells.rest * rho)[:, known]

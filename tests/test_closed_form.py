@@ -24,7 +24,7 @@ from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.problems import names, problem
 from kdpinn_edge.program.file import read_program
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.runtime.c_harness import compiled_harness
+from kdpinn_edge.runtime.c_harness import CHarness
 
 SOLVED = [name for name in names() if problem(name).closed_form]
 HEAT = problem("heat")
@@ -57,13 +57,13 @@ def test_which_problems_have_one() -> None:
 
 
 @pytest.mark.parametrize(("name", "precision"), sampled(SOLVED, ["float32", "float64"]))
-def test_its_c_computes_it(name: str, precision: Precision, tmp_path: Path) -> None:
+def test_its_c_computes_it(name: str, precision: Precision, harness: CHarness, tmp_path: Path) -> None:
     solved = problem(name)
     program = closed_form_program(solved)
     x = np.random.default_rng(0).uniform(solved.lower, solved.upper, (65, len(solved.inputs))).astype(precision)
     interface = Interface(precision, len(solved.inputs), len(solved.outputs))
     library = build(Source("formula", formula_source(program, precision)), "-Ofast", interface, tmp_path)
-    with compiled_harness() as harness, harness.loop(library, "peer", x) as loop:
+    with harness.loop(library, "peer", x) as loop:
         y = loop.values(x.dtype).reshape(len(x), -1)
     expected = interpret(program, x)
     # sin of 8π errs by the rounding of its argument: 25 times that of a number below 1
@@ -86,7 +86,7 @@ def student(artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> C
     return Case(bundle, read_manifest(bundle), program, tmp_path_factory.mktemp("products"))
 
 
-def test_it_is_a_backend(student: Case) -> None:
+def test_it_is_a_backend(student: Case, harness: CHarness) -> None:
     prepared = CLOSED_FORM.prepare(student, 1)
     found = against_reference(lambda x: prepared.evaluate(x.astype(np.float32)), HEAT)
     assert 0 < found.max_abs < 4e-7  # float32
@@ -99,7 +99,7 @@ def test_it_is_a_backend(student: Case) -> None:
     assert callable(bound)
     bound()
     assert isinstance(call, CFunction)
-    with compiled_harness() as harness, harness.loop(call.library, call.name, x) as loop:
+    with harness.loop(call.library, call.name, x) as loop:
         np.testing.assert_array_equal(loop.values(np.dtype(np.float32)), y[:, 0])
 
 

@@ -128,7 +128,15 @@ def test_steps_are_counted_on_the_device_of_the_run(monkeypatch: pytest.MonkeyPa
     for module in ("studies.study.plan", "training.budget"):
         monkeypatch.setattr(f"kdpinn_edge.{module}.find_device", torch.device)
     with Elsewhere():
-        plan = make_plan("burgers", sizes=[(3,)], seeds=1, methods=["slopes"], cpu_seconds=600.0, device=str(THERE))
+        plan = make_plan(
+            "heat",
+            sizes=[(3,)],
+            seeds=1,
+            methods=["slopes"],
+            optimiser="lbfgs",
+            cpu_seconds=600.0,
+            device=str(THERE),
+        )
     (command,) = plan.commands
     assert command.endswith(f"--device {THERE}")
     assert {cell.config.device for cell in plan.cells} == {str(THERE)}

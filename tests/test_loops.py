@@ -6,6 +6,7 @@ import ctypes
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -265,11 +266,11 @@ def test_symbols_of_one_name_are_two() -> None:
 # Operations
 
 
-def evaluated(
-    value: Expr, memory: NDArray[Any], arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A value of float32 that is calculated from the numbers in MEMORY and in `arrays`: by LLVM, and under NumPy."""
-    buffer = Buffer("s", "float32", Linear(memory.size))
+def compiled(
+    value: Expr, size: int, arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})
+) -> Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]:
+    """A value of float32, calculated from so many numbers in memory and those in `arrays`: by LLVM, and under NumPy."""
+    buffer = Buffer("s", "float32", Linear(size))
     body = verify((Store(buffer, Linear(0), value), Return(Number(STATUS, 0))))
     routine = Routine("f", "", (buffer,), body, STATUS)
 
@@ -301,11 +302,22 @@ def evaluated(
         linked.link_in(llvm.parse_assembly(text))
     engine = llvm.create_mcjit_compiler(linked, machine)
     engine.finalize_object()
-    by_llvm, by_numpy = memory.copy(), memory.copy()
-    assert ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(engine.get_function_address("f"))(by_llvm.ctypes.data) == 0
-    with np.errstate(all="ignore"):
-        assert Machine([routine], arrays).call("f", by_numpy) == 0
-    return by_llvm, by_numpy
+
+    def evaluated(memory: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        by_llvm, by_numpy = memory.copy(), memory.copy()
+        function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(engine.get_function_address("f"))
+        assert function(by_llvm.ctypes.data) == 0
+        with np.errstate(all="ignore"):
+            assert Machine([routine], arrays).call("f", by_numpy) == 0
+        return by_llvm, by_numpy
+
+    return evaluated
+
+
+@cache
+def total(n: int) -> Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]:
+    """The total of the first n of 8 numbers."""
+    return compiled(apply("total", Load(Type("float32", n), Buffer("s", "float32", Linear(8)), Linear(0))), 8)
 
 
 @given(st.lists(st.floats(width=32), min_size=8, max_size=8), st.integers(0, 3))
@@ -318,8 +330,7 @@ def test_total_adds_by_halving(values: list[float], log2: int) -> None:
     with np.errstate(all="ignore"):
         while len(parts) > 1:
             parts = np.array([parts[i] + parts[i + len(parts) // 2] for i in range(len(parts) // 2)])
-    total = apply("total", Load(Type("float32", 2**log2), Buffer("s", "float32", Linear(8)), Linear(0)))
-    for found in evaluated(total, numbers):
+    for found in total(2**log2)(numbers):
         np.testing.assert_array_equal(found[0], parts[0])
 
 
@@ -331,7 +342,8 @@ def test_a_row_of_a_table_is_read_for_each_lane(lanes: int) -> None:
     found = apply("from_bits", apply("call", apply("bits", at), detail=constants.polynomial(TANH)))
     u = np.random.default_rng(lanes).integers(0, 2**32, 16)
     expected = words.polynomial(TANH, u).astype(np.uint32)[:lanes]
-    for values in evaluated(found, u.astype(np.uint32).view(np.float32), {"TABLES": constants.numbers["TABLES"]}):
+    evaluated = compiled(found, 16, {"TABLES": constants.numbers["TABLES"]})
+    for values in evaluated(u.astype(np.uint32).view(np.float32)):
         assert (values.view(np.uint32)[:lanes] == expected).all()
 
 
@@ -379,10 +391,11 @@ def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, 
         **{name: splat(apply("select", apply(name, *truth), first, second), lanes) for name in ("and", "or")},
         "not": splat(apply("select", apply("not", truth[0]), first, second), lanes),
     }
+    evaluated = compiled(values[operation], 12)
     for seed in range(20):
         rng = np.random.default_rng(seed)
         numbers = np.float32(rng.normal(0, 10, 12)) * np.float32(rng.choice([1.0, 1e-38, 0.0, 1e30], 12))
-        by_llvm, by_numpy = evaluated(values[operation], np.where(rng.random(12) < 0.1, np.float32("nan"), numbers))
+        by_llvm, by_numpy = evaluated(np.where(rng.random(12) < 0.1, np.float32("nan"), numbers))
         if operation in (
             "bits",
             "from_bits",

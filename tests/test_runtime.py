@@ -56,7 +56,7 @@ from kdpinn_edge.export.onnx_model import to_onnx
 from kdpinn_edge.program.file import write_program
 from kdpinn_edge.program.ir import Affine, Program, Var
 from kdpinn_edge.runtime import load
-from kdpinn_edge.runtime.c_harness import DOES_NOTHING, FLAGS, SOURCE, CModel, compiled_harness
+from kdpinn_edge.runtime.c_harness import DOES_NOTHING, FLAGS, SOURCE, CHarness, CModel, compiled_harness
 from kdpinn_edge.runtime.engine import Engine
 from kdpinn_edge.runtime.library_engine import ABI, HEADER, CompiledEngine, LibraryEngine, _interface
 from kdpinn_edge.runtime.load import EngineName
@@ -879,22 +879,21 @@ def test_a_short_call_is_timed_in_batches_and_a_long_one_alone() -> None:
     assert (batch, call_ns > 0) == (1, True)
 
 
-def test_the_loops_of_c(build: Build, need: Need) -> None:
+def test_the_loops_of_c(build: Build, harness: CHarness) -> None:
     bundle, x = build("float32"), points(5, "float32")
-    with compiled_harness(need("cc")) as harness:
-        with harness.loop(bundle / "libsum.so", "sum", x) as loop:
-            assert loop.load_ns > 0
-            assert loop.process_ns > 0
-            check_loop(loop)
-            np.testing.assert_array_equal(loop.values(x.dtype), expected(x).ravel())
-        partner = CModel(bundle / "libsum.so", "sum", x)
-        with harness.loop(DOES_NOTHING, "nothing", x, partner) as loop:
-            check_loop(loop)
-            paces = (Pace(1000, 1.0), Pace(1, 1000.0))
-            own_ns, partner_ns, _ = np.median(loop.paired(*paces, 1e-3).pairs_ns, axis=0)
-            assert own_ns < partner_ns  # nothing, and sums
-            with pytest.raises(BenchError, match="not understood: closed 0 1"):
-                loop.closed(0, 1)
+    with harness.loop(bundle / "libsum.so", "sum", x) as loop:
+        assert loop.load_ns > 0
+        assert loop.process_ns > 0
+        check_loop(loop)
+        np.testing.assert_array_equal(loop.values(x.dtype), expected(x).ravel())
+    partner = CModel(bundle / "libsum.so", "sum", x)
+    with harness.loop(DOES_NOTHING, "nothing", x, partner) as loop:
+        check_loop(loop)
+        paces = (Pace(1000, 1.0), Pace(1, 1000.0))
+        own_ns, partner_ns, _ = np.median(loop.paired(*paces, 1e-3).pairs_ns, axis=0)
+        assert own_ns < partner_ns  # nothing, and sums
+        with pytest.raises(BenchError, match="not understood: closed 0 1"):
+            loop.closed(0, 1)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -918,28 +917,26 @@ def test_the_c_harness(build: Build, need: Need, precision: Precision) -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_an_exported_bundle(need: Need, tmp_path: Path, precision: Precision) -> None:
+def test_an_exported_bundle(harness: CHarness, tmp_path: Path, precision: Precision) -> None:
     program = mlp(2, 20, 2, 1)
     bundle = tmp_path / "net"
     box = (Input("x0", -1.0, 1.0), Input("x1", 0.0, 1.0))
     export_bundle(program, bundle, name="net", precision=precision, inputs=box)
     library, onnx_model, numpy_program = (load(bundle, name) for name in ENGINES)
-    with compiled_harness(need("cc")) as harness:
-        for n in (0, 1, 7, 300):
-            x = points(n, precision)
-            y = library(x)
-            assert y.tobytes() == numpy_program(x).tobytes()
-            assert y.tobytes() == harness.time(bundle, x, seconds=1e-3)[1].tobytes()
-            np.testing.assert_allclose(onnx_model(x), y, rtol=0, atol=64 * np.finfo(precision).eps)
-            assert load(bundle).outside(x) == (x[:, 1] < 0).sum()
+    for n in (0, 1, 7, 300):
+        x = points(n, precision)
+        y = library(x)
+        assert y.tobytes() == numpy_program(x).tobytes()
+        assert y.tobytes() == harness.time(bundle, x, seconds=1e-3)[1].tobytes()
+        np.testing.assert_allclose(onnx_model(x), y, rtol=0, atol=64 * np.finfo(precision).eps)
+        assert load(bundle).outside(x) == (x[:, 1] < 0).sum()
 
 
-def test_the_c_harness_says_why_it_failed(build: Build, need: Need) -> None:
-    with compiled_harness(need("cc")) as harness:
-        with pytest.raises(BenchError, match="harness failed with exit code 1: harness: sum_model: selftest found"):
-            harness.time(build(SELFTEST="3"), X, seconds=1e-3)
-        with pytest.raises(BenchError, match="eval: returned an error code"):
-            harness.time(build(CODE="-1"), X, seconds=1e-3)
+def test_the_c_harness_says_why_it_failed(build: Build, harness: CHarness) -> None:
+    with pytest.raises(BenchError, match="harness failed with exit code 1: harness: sum_model: selftest found"):
+        harness.time(build(SELFTEST="3"), X, seconds=1e-3)
+    with pytest.raises(BenchError, match="eval: returned an error code"):
+        harness.time(build(CODE="-1"), X, seconds=1e-3)
 
 
 def test_a_missing_or_failing_compiler(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from artifacts import Artifacts
-from sampled import VARIED, some
+from sampled import VARIED, sampled, some
 
 from kdpinn_edge import problems
 from kdpinn_edge.bundle.manifest import PROGRAM_FILE, Precision, read_manifest
@@ -29,7 +29,7 @@ from kdpinn_edge.errors import BenchError, ProblemError
 from kdpinn_edge.importers.model import find_model
 from kdpinn_edge.problems import Array, Front, Mirror, Period, Problem, Zero, problem
 from kdpinn_edge.program.file import read_program
-from kdpinn_edge.runtime.c_harness import CHarness, compiled_harness
+from kdpinn_edge.runtime.c_harness import CHarness
 
 BURGERS, HEAT = problem("burgers"), problem("heat")
 FEW = 2**13
@@ -225,40 +225,35 @@ def any_network(solved: Problem, x: Array) -> Array:
 # The C
 
 
-@pytest.fixture(scope="module")
-def harness() -> Iterator[CHarness]:
-    with compiled_harness() as compiled:
-        yield compiled
+COMPILED: list[tuple[Problem, list[Any], bool, Precision]] = [
+    (BURGERS, [Cubic(32), Cubic(37)], True, "float32"),
+    (BURGERS, [Chebyshev(17), Chebyshev(12)], True, "float64"),
+    (HEAT, [Cubic(9), Chebyshev(8)], False, "float32"),
+    (THREE, [Cubic(5), Cubic(7), Cubic(8)], True, "float32"),
+    (THREE, [Chebyshev(5), Chebyshev(6), Cubic(4)], False, "float32"),
+    (THREE, [Cubic(5), Cubic(7), Cubic(8)], True, "float64"),
+    (of_one_input((Front("x", 0.7, 0.1),), 0.0, 1.0, np.exp), [Cubic(5)], True, "float64"),
+]
+"""Problems, axes of a table of each, whether it is graded, and its precision."""
 
 
-@pytest.mark.parametrize(
-    ("solved", "bases", "graded", "precision"),
-    [
-        (BURGERS, [Cubic(32), Cubic(37)], True, "float32"),
-        (BURGERS, [Chebyshev(17), Chebyshev(12)], True, "float64"),
-        (HEAT, [Cubic(9), Chebyshev(8)], False, "float32"),
-        (THREE, [Cubic(5), Cubic(7), Cubic(8)], True, "float32"),
-        (THREE, [Chebyshev(5), Chebyshev(6), Cubic(4)], False, "float32"),
-        (THREE, [Cubic(5), Cubic(7), Cubic(8)], True, "float64"),
-        (of_one_input((Front("x", 0.7, 0.1),), 0.0, 1.0, np.exp), [Cubic(5)], True, "float64"),
-    ],
-)
+@pytest.mark.parametrize(("compiled", "level"), sampled(COMPILED, ("-O3", "-Ofast")))
 def test_its_c_computes_what_it_means(
-    solved: Problem, bases: list[Any], graded: bool, precision: Precision, harness: CHarness, tmp_path: Path
+    compiled: tuple[Problem, list[Any], bool, Precision], level: str, harness: CHarness, tmp_path: Path
 ) -> None:
+    solved, bases, graded, precision = compiled
     table = Samples.of(solved.exact, solved, FEW, graded=graded).fitted(bases).rounded(precision)
     n_in, n_out = len(solved.inputs), table.n_out
     x = np.random.default_rng(0).uniform(solved.lower, solved.upper, (1001, n_in)).astype(precision)
     source = Source("table", table_source(table, precision))
-    for level in ("-O3", "-Ofast"):
-        library = build(source, level, Interface(precision, n_in, n_out), tmp_path)
-        for points in (x, x[:1]):
-            with harness.loop(library, "peer", points) as loop:
-                y = loop.values(points.dtype).reshape(len(points), n_out)
-            expected = table(points)
-            # log rounds a graded place to 2e-7 of a side in float32, which the slope there magnifies
-            tolerance = (2e-6 if graded else 1e-6) if precision == "float32" else 1e-14
-            np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max()))
+    library = build(source, level, Interface(precision, n_in, n_out), tmp_path)
+    for points in (x, x[:1]):
+        with harness.loop(library, "peer", points) as loop:
+            y = loop.values(points.dtype).reshape(len(points), n_out)
+        expected = table(points)
+        # log rounds a graded place to 2e-7 of a side in float32, which the slope there magnifies
+        tolerance = (2e-6 if graded else 1e-6) if precision == "float32" else 1e-14
+        np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max()))
 
 
 def test_the_c_is_for_reading() -> None:

@@ -13,7 +13,7 @@ from kdpinn_edge.classical.trajectory_c import Grid, nodes, trajectory_source
 from kdpinn_edge.comparison.backends.c_source import Interface, Source, build
 from kdpinn_edge.errors import ProblemError
 from kdpinn_edge.problems import Array, Mirror, Problem, problem
-from kdpinn_edge.runtime.c_harness import compiled_harness
+from kdpinn_edge.runtime.c_harness import CHarness
 
 HEAT = replace(problem("heat"), known=(Mirror("x", 0.0, (-1,)), Mirror("x", 1.0, (-1,))))
 
@@ -37,12 +37,12 @@ DISPERSED = replace(
 )
 
 
-def missed(solved: Problem, grid: Grid, precision: Precision, folder: Path) -> float:
+def missed(solved: Problem, grid: Grid, precision: Precision, harness: CHarness, folder: Path) -> float:
     """The relative error of the trajectory, and of one that starts from zero."""
     size = grid.saved * (grid.cells + 1) * len(solved.outputs)
     source = Source(f"solver_{grid.cells}_{grid.steps}", trajectory_source(solved, grid, precision))
     library = build(source, "-Ofast", Interface(precision, 1, size), folder)
-    with compiled_harness() as harness, harness.loop(library, "peer", np.array([[1.0], [0.0]], precision)) as loop:
+    with harness.loop(library, "peer", np.array([[1.0], [0.0]], precision)) as loop:
         u, zero = loop.values(np.dtype(precision)).reshape(2, size)
     np.testing.assert_array_equal(zero, 0)
     exact = solved.reference(nodes(solved, grid))[grid.cells + 1 :].ravel()
@@ -58,8 +58,10 @@ def missed(solved: Problem, grid: Grid, precision: Precision, folder: Path) -> f
     ],
     ids=["heat", "dispersed", "lotka_volterra"],
 )
-def test_it_converges_with_order_four(solved: Problem, coarse: Grid, fine: Grid, tmp_path: Path) -> None:
-    errors = [missed(solved, grid, "float64", tmp_path) for grid in (coarse, fine)]
+def test_it_converges_with_order_four(
+    solved: Problem, coarse: Grid, fine: Grid, harness: CHarness, tmp_path: Path
+) -> None:
+    errors = [missed(solved, grid, "float64", harness, tmp_path) for grid in (coarse, fine)]
     assert np.log2(errors[0] / errors[1]) == pytest.approx(4, abs=0.15)
 
 
@@ -72,8 +74,10 @@ def test_it_converges_with_order_four(solved: Problem, coarse: Grid, fine: Grid,
         ("lotka_volterra", Grid(0, 10, 6), 5e-5),
     ],
 )
-def test_it_solves_the_shipped_equations(name: str, grid: Grid, error: float, tmp_path: Path) -> None:
-    assert error / 10 < missed(problem(name), grid, "float32", tmp_path) < error
+def test_it_solves_the_shipped_equations(
+    name: str, grid: Grid, error: float, harness: CHarness, tmp_path: Path
+) -> None:
+    assert error / 10 < missed(problem(name), grid, "float32", harness, tmp_path) < error
 
 
 def test_equations_that_are_not_of_its_form() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from textwrap import wrap
 
 from kdpinn_edge.bundle.manifest import STATIC_FILES, Artifact
+from kdpinn_edge.export.artifacts.versions import version
 from kdpinn_edge.export.targets.interface import Interface
 
 CMAKE: Mapping[str, str] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from importlib.resources import files
 from itertools import chain, count
 
@@ -13,6 +12,7 @@ from kdpinn_edge.derive.groups import first_derivatives, second_derivatives
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.export.artifacts.build_files import CMAKE, PKG_CONFIG, build_blocks, build_words, needs_libm
 from kdpinn_edge.export.artifacts.templates import Repeated, filled
+from kdpinn_edge.export.artifacts.versions import version
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.numerics import fixed_point
 from kdpinn_edge.program.ir import Var, columns

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from xml.etree import ElementTree as Xml
 
 from kdpinn_edge.export.artifacts.fmu_units import base_unit
 from kdpinn_edge.export.artifacts.fmu_variables import Variable, Variables
+from kdpinn_edge.export.artifacts.versions import version
 
 Attributes = Mapping[str, str]
 LOGGED = {"name": "logStatusError", "description": "Calls that are refused, and an instance whose self-test fails"}

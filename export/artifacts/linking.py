@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.archive import archive
 from kdpinn_edge.export.artifacts.hidden_symbols import with_hidden_symbols
 from kdpinn_edge.export.artifacts.integrity import with_record
+from kdpinn_edge.export.artifacts.versions import version
 from kdpinn_edge.export.targets.interface import Interface
 
 Command = Sequence[str]

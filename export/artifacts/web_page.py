@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from kdpinn_edge.bundle.manifest import FunctionName, Input, Output
 from kdpinn_edge.bundle.probe import probed
 from kdpinn_edge.export.artifacts.templates import filled, template
+from kdpinn_edge.export.artifacts.versions import version
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import columns
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from kdpinn_edge.bundle.probe import probe_points
 from kdpinn_edge.bundle.symbols import FIXED
 from kdpinn_edge.errors import BudgetError, ExportError
 from kdpinn_edge.export.artifacts.gnu import compiler
+from kdpinn_edge.export.artifacts.versions import version
 from kdpinn_edge.export.measure import callgrind
 from kdpinn_edge.export.measure.obstacle import obstacle
 from kdpinn_edge.export.measure.self_test import check_tested

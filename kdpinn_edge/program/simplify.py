@@ -153,9 +153,10 @@ def _share(program: Program) -> Program:
     for op in program.ops:
         op = _reading(op, source)
         found = first.setdefault(identity(op), op.out)
-        if found != op.out and _copied(op) is None:
+        if found != op.out:
             source[op.out.name] = found
-            op = Slice(op.out, found, 0)
+            if _copied(op) is None:
+                op = Slice(op.out, found, 0)
         ops.append(op)
     return replace(program, ops=tuple(ops))
 
