@@ -106,9 +106,10 @@ def test_every_row_of_those_that_got_in_is_measured(record: Record) -> None:
 
 def test_a_backend_that_is_dear_to_load_keeps_its_process(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All turns of both generations are taken, those of the dear one in one process."""
-    monkeypatch.setattr(session, "LOAD_ALL_S", 10.0)  # a guess from which the run plans its whole budget
+    monkeypatch.setattr(session, "LOAD_ALL_S", 30.0)  # a guess from which the run plans its whole budget
+    monkeypatch.setattr(session, "MOST_RELOADING", 0.05)  # of a budget that holds it all on a machine with much work
     takes_long = BackendConfig("takes_long", backend(computes_while_loading), bundle)
-    protocol = replace(TINY, processes=2, budget_s=20.0)
+    protocol = replace(TINY, processes=2, budget_s=60.0)
     found = measure([*configs(bundle, numpy_program), takes_long], protocol, name="net")
     processes = {cell.entry: {block.process for block in cell.blocks} for cell in found.cells}
     assert processes == {"numpy_program": {0, 1}, "takes_long": {0}}
