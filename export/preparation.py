@@ -248,29 +248,28 @@ def prepare_functions(
     golden_x = golden_points(interface.inputs, programs, precision, profile, keeps_subnormals=keeps_subnormals)
     golden_y = {function: references[function](golden_x) for function in programs}
     if arithmetic == "int16":
-        interface = replace(interface, bits=bits_of(references))
+        interface, storage = replace(interface, bits=bits_of(references)), "int32"
         kernels = fixed_kernels(interface, references, golden_x, golden_y)
-        prepared = Prepared(interface, "int32", programs, programs, references, outputs, equation, kernels, {})
-        return prepared.with_toolchain(_toolchain())
-    splits = {function: split(program, per_call) for function, program in programs.items()} if per_call else {}
-    golden_for = _golden_for(interface, references, golden_x) if per_call else {}
-    kernels = [
-        make_kernel(
-            programs,
-            precision,
-            profile=profile,
-            vectors=variant.vectors(precision),
-            narrow=interface.target.pointer_bits == 32,
-            lower=np.array(interface.lower),
-            upper=np.array(interface.upper),
-            golden_x=golden_x,
-            golden_y=golden_y,
-            storage=storage,
-            splits=splits,
-            golden_for=golden_for,
-        )
-        for variant in interface.target.compiled
-    ]
+    else:
+        splits = {function: split(program, per_call) for function, program in programs.items()} if per_call else {}
+        golden_for = _golden_for(interface, references, golden_x) if per_call else {}
+        kernels = [
+            make_kernel(
+                programs,
+                precision,
+                profile=profile,
+                vectors=variant.vectors(precision),
+                narrow=interface.target.pointer_bits == 32,
+                lower=np.array(interface.lower),
+                upper=np.array(interface.upper),
+                golden_x=golden_x,
+                golden_y=golden_y,
+                storage=storage,
+                splits=splits,
+                golden_for=golden_for,
+            )
+            for variant in interface.target.compiled
+        ]
     prepared = Prepared(interface, storage or precision, programs, programs, references, outputs, equation, kernels, {})
     return prepared.with_toolchain(_toolchain())
 

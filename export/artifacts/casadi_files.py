@@ -22,7 +22,7 @@ from kdpinn_edge.derive.groups import has_hessian, hessian_columns, jacobian_col
 from kdpinn_edge.derive.names import Names
 from kdpinn_edge.errors import DerivativeError, ExportError, listing
 from kdpinn_edge.export.artifacts.c_files import c_files, filled_template, quoted
-from kdpinn_edge.export.artifacts.linking import OBJECT, ZIG, Command, run_in
+from kdpinn_edge.export.artifacts.linking import ELF_BY_CC, OBJECT, ZIG, Command, run_in
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.program.ir import Affine, Program, Scale, Slice, Var, columns
 
@@ -35,8 +35,6 @@ MANY = 200
 COMPILE = ("-O1", "-std=c99", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror")
 ALONE = ("-nostdlib", "-ffreestanding", "-fno-builtin", "-fno-stack-protector")
 """For a library that runs no code when it is loaded and needs no other: gcc makes no memcpy of loops at -O1."""
-
-LINK = ("--build-id=none", "-s", "-z,defs", "-z,noexecstack", "-z,now")
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def _library(
     compiler = (*ZIG, "cc") if tuple(command[: len(ZIG)]) == ZIG else tuple(command)
     library = CASADI_LIBRARY.format(interface.name)
     symbols = called_by_casadi(each.symbol for each in _derivatives(interface))
-    passed = (*LINK, f"-soname,{library}", "--version-script=exports")
+    passed = (*ELF_BY_CC, f"-soname,{library}", "--version-script=exports")
     exports = {"exports": f"{{global: {' '.join(f'{each};' for each in symbols)} local: *; }};".encode()}
     arguments = [*compiler, *COMPILE, *ALONE, *(f"-Wl,{each}" for each in passed), *source, OBJECT, "-o", library]
     inputs = {**c_files(interface), **source, **exports, OBJECT: object_code}

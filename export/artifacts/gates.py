@@ -145,7 +145,7 @@ def _archive(artifact: bytes) -> Contents:
     return _elf_contents(file, file.get_section_by_name(".symtab").iter_symbols())
 
 
-def _elf_contents(file: ELFFile, symbols: Iterable[Any], linked_as: str | None = None) -> Contents:
+def _elf_contents(file: ELFFile, symbols: Iterable[Any]) -> Contents:
     visible = [s for s in symbols if s["st_info"]["bind"] != "STB_LOCAL" and s.name]
     every = [s for s in file.iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_ALLOC and s["sh_size"]]
     constants = [s for s in every if s.name.startswith((".rodata", ".data.rel.ro"))]
@@ -156,7 +156,6 @@ def _elf_contents(file: ELFFile, symbols: Iterable[Any], linked_as: str | None =
         libraries=set(),
         writable={s.name for s in every if s["sh_flags"] & SH_FLAGS.SHF_WRITE},
         sizes=Sizes(text=sum(s["sh_size"] for s in code), rodata=sum(s["sh_size"] for s in constants)),
-        linked_as=linked_as,
     )
 
 

@@ -143,6 +143,10 @@ ZIG_LINKER: Mapping[Artifact, Command] = {
 """What ziglang is asked for. Its linker for macOS has no command of its own."""
 
 
+ELF_BY_CC = ("--build-id=none", "-s", "-z,defs", "-z,noexecstack", "-z,now")
+"""What a C compiler tells the linker of every library for Linux."""
+
+
 def _elf(interface: Interface) -> list[str]:
     named = ["-soname", interface.linked_library, f"--version-script={VERSIONS}", "-o", interface.library]
     return ["-shared", "--build-id=none", "-s", "-z", "defs", "-z", "now", *named]
@@ -161,8 +165,7 @@ def _dll(interface: Interface) -> list[str]:
 
 def _elf_by_cc(interface: Interface) -> list[str]:
     named = (f"-soname,{interface.linked_library}", f"--version-script={VERSIONS}")
-    passed = ("--build-id=none", "-s", "-z,defs", "-z,noexecstack", "-z,now", *named)
-    return ["-shared", "-nostdlib", *(f"-Wl,{option}" for option in passed), "-o", interface.library]
+    return ["-shared", "-nostdlib", *(f"-Wl,{option}" for option in (*ELF_BY_CC, *named)), "-o", interface.library]
 
 
 def _wasm_by_cc(interface: Interface) -> list[str]:

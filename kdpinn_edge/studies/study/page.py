@@ -18,13 +18,14 @@ from kdpinn_edge.studies.study.baselines import KINDS
 from kdpinn_edge.studies.study.front import front
 from kdpinn_edge.studies.study.latency import MANY, NetLatency
 from kdpinn_edge.studies.study.plan import METHODS, size_name
-from kdpinn_edge.studies.study.report import StudyReport
 from kdpinn_edge.studies.study.results import Spread
 from kdpinn_edge.studies.study.run import TEACHER
 from kdpinn_edge.training.run_folder import record_of, versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from kdpinn_edge.studies.study.report import StudyReport
 
 Cells = Sequence[str]
 

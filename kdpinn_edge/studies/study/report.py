@@ -16,6 +16,7 @@ from kdpinn_edge.program.simplify import multiply_adds
 from kdpinn_edge.studies.study.baselines import Baseline, baseline, closed_form, reference, tables
 from kdpinn_edge.studies.study.latency import NetLatency, latencies
 from kdpinn_edge.studies.study.measure import NetAccuracy
+from kdpinn_edge.studies.study.page import figure_of, head, table_rows
 from kdpinn_edge.studies.study.plan import Plan, size_name
 from kdpinn_edge.studies.study.results import (
     MethodRow,
@@ -51,13 +52,9 @@ class StudyReport:
     reference: Baseline | None
 
     def __repr__(self) -> str:
-        from kdpinn_edge.studies.study.page import head, table_rows
-
         return "\n".join((table_text(self._title(), head(self), table_rows(self)), *map(str, self.verdicts)))
 
     def _repr_html_(self) -> str:
-        from kdpinn_edge.studies.study.page import head, table_rows
-
         return table_html(f"{self._title()}; {'; '.join(map(str, self.verdicts))}", head(self), table_rows(self))
 
     def _title(self) -> str:
@@ -66,8 +63,6 @@ class StudyReport:
 
     def plot(self) -> Figure:
         """Draw the errors over the latencies, and over how many numbers are stored."""
-        from kdpinn_edge.studies.study.page import figure_of
-
         return figure_of(self)
 
     def document(self) -> dict[str, Any]:
