@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from math import pi
+from operator import lt
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -188,6 +189,7 @@ def table(found: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], size: Si
             said += f"  {median(each[key][1] for each in seeds):6.1f} s of CPU"
             if key not in ("teacher", "0"):
                 said += f"  {median(alone) / median(errors):.2f} times better than values alone"
+                said += f", better with {sum(map(lt, errors, alone))} of {len(seeds)} teachers"
                 said += _verdict(errors, alone, len(size.weights) - 1)
             lines.append(said)
     needed = seeds_needed(chosen_from=len(size.weights) - 1)
