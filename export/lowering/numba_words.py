@@ -7,7 +7,7 @@ the single-point kernel: the text is typed once, and lowered once for each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -98,23 +98,30 @@ def _place_of(builder: ir.IRBuilder, machine: Machine, schedule: Schedule, value
     return emitter
 
 
-def _word(function: Any) -> None:
-    """Teach Numba a word of whole layers."""
-    name = function.__name__
+def _teach(function: Any, typed: Callable[..., Any], implementation: Any) -> None:
+    """Teach Numba a word: `typed` makes its signature of the types of its arguments, `implementation` its code."""
 
     class Template(AbstractTemplate):
         key = function
         prefer_literal = True
 
         def generic(self, arguments: Sequence[types.Type], keywords: Mapping[str, types.Type]) -> Any:
-            vector = next((each for each in arguments if isinstance(each, Vector)), None)
-            if vector is None:
-                return None
-            found = vector.function.calls.get((name, *map(_token, arguments)))
-            if found is None:
-                return None
-            result = types.none if name in LAST else Vector(vector.function, found)
-            return signature(result, *arguments)
+            return typed(*arguments)
+
+    TEMPLATES.register_global(function, types.Function(Template))
+    IMPLEMENTATIONS.lower(function, types.VarArg(types.Any))(implementation)
+
+
+def _word(function: Any) -> None:
+    """Teach Numba a word of whole layers."""
+    name = function.__name__
+
+    def typed(*arguments: types.Type) -> Any:
+        vector = next((each for each in arguments if isinstance(each, Vector)), None)
+        found = vector and vector.function.calls.get((name, *map(_token, arguments)))
+        if vector is None or found is None:
+            return None
+        return signature(types.none if name in LAST else Vector(vector.function, found), *arguments)
 
     def implementation(context: TargetContext, builder: ir.IRBuilder, sig: Any, arguments: Sequence[ir.Value]) -> Any:
         i, typ = next((i, each) for i, each in enumerate(sig.args) if isinstance(each, Vector))
@@ -128,8 +135,7 @@ def _word(function: Any) -> None:
             emitter.emit(schedule.steps[step])
         return arguments[i]
 
-    TEMPLATES.register_global(function, types.Function(Template))
-    IMPLEMENTATIONS.lower(function, types.VarArg(types.Any))(implementation)
+    _teach(function, typed, implementation)
 
 
 def _token(typ: types.Type) -> Token:
@@ -148,16 +154,8 @@ def _token(typ: types.Type) -> Token:
 def _driver(function: Any, result: types.Type) -> Any:
     """Teach Numba a word that is a routine of its own, made by the decorated function of its Named arguments."""
 
-    class Template(AbstractTemplate):
-        key = function
-        prefer_literal = True
-
-        def generic(self, arguments: Sequence[types.Type], keywords: Mapping[str, types.Type]) -> Any:
-            return signature(result, *arguments)
-
     def register(implementation: Any) -> Any:
-        TEMPLATES.register_global(function, types.Function(Template))
-        IMPLEMENTATIONS.lower(function, types.VarArg(types.Any))(implementation)
+        _teach(function, lambda *arguments: signature(result, *arguments), implementation)
         return implementation
 
     return register

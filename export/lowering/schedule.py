@@ -179,8 +179,8 @@ def summed(
         for r, row in enumerate(rows):
             for q, op in enumerate(products):
                 for p in each.sums:
-                    bias = zero if p or is_zero(op.bias) else number(lowered.constants.of(op)[1], r)
-                    sums[r][q][p] = code.let(f"{SUMS[p]}{f'{q}_' if q else ''}{row}", bias, changes=True)
+                    start = zero if p or is_zero(op.bias) else number(lowered.constants.of(op)[1], r)
+                    sums[r][q][p] = code.let(f"{SUMS[p]}{f'{q}_' if q else ''}{row}", start, changes=True)
         if each.whole:
             with code.loop("k", 0, each.whole, each.stride) as k:
                 for i in each.loop:
