@@ -1,7 +1,8 @@
 """Trains the shipped models again, each by one command, and writes their cards: `make zoo`, `make cards`.
 
     python tools/zoo.py make [NAME …]     train what runs/zoo does not hold yet and put it into the zoo
-    python tools/zoo.py seeds [NAME …]    train teachers with further seeds, two at a time, and write zoo_seeds.json
+    python tools/zoo.py seeds [NAME …]    train teachers with seeds beside that of the zoo, two at a time, and write
+                                          zoo_seeds.json
     python tools/zoo.py cards [NAME …]    write docs/zoo.md, with what each model takes, measured now; the rows of
                                           models that are not named stay as they are
 
@@ -159,15 +160,16 @@ def make(names: Sequence[str]) -> None:
 
 
 def seeds(names: Sequence[str], count: int) -> None:
-    """Train teachers with `count` seeds, and write into SEEDED_FILE what they came to."""
+    """Train teachers until they have `count` seeds, of which seed 0 is shipped; write what they came to."""
     teachers = [name for name in names if name.endswith("_teacher")]
-    wanted = [(name, seed) for seed in range(count) for name in teachers]
+    wanted = [(name, seed) for seed in range(1, count) for name in teachers]
     with ThreadPoolExecutor(2) as pool:
         for _ in pool.map(lambda each: _trained(*each), wanted):
             pass
     known = read_json(SEEDED_FILE)
     for name in teachers:
-        known[name] = _over_seeds([read_json(run_files(_trained(name, seed))[1]) for seed in range(count)])
+        further = [read_json(run_files(_trained(name, seed))[1]) for seed in range(1, count)]
+        known[name] = _over_seeds([zoo.record(name), *further])
     write_json(SEEDED_FILE, known)
 
 
