@@ -35,10 +35,11 @@ OTHERS_HEAD = "function", "numbers", "relative L2", "largest error", "one point"
 INTRODUCTION = """\
 {equation}. {finished} of {cells} runs, {seeds} seeds, torch {torch}: {commands}
 
-A student has {seconds:g} s of one thread (CPU time), and as many steps as fit by a measurement of each size and method;
-the teacher (`{teacher}`) took {teacher_seconds:g} s. {errors} Latencies: the exported library in a C loop, one thread;
-per point of {many:,}, on {cpu}.
+A student has {seconds:g} s of CPU time on one thread and ends after {rounds}; the teacher
+(`{teacher}`) took {teacher_seconds:g} s. {errors} Latencies: the exported library in a C loop, one thread; per point of
+{many:,}, on {cpu}.
 """
+TIMED, UNTIMED = "the round in which they are used", "as many rounds as fit by a measurement"
 AGAINST_REFERENCE = """\
 Errors are of the float32 library, against the reference (itself within {exact_error:g}): medians over the seeds, in
 brackets the least and the largest. *Slopes*: relative L2 over all first derivatives. *RMSE*: over that of the teacher,
@@ -90,6 +91,7 @@ def page(found: StudyReport, figure: str) -> str:
         commands=" and ".join(f"`{command}`" for command in plan.commands),
         torch=versions()["torch"],
         seconds=plan.cpu_seconds,
+        rounds=UNTIMED if plan.optimiser == "soap" else TIMED,
         teacher=record_of(plan.teacher).command,
         teacher_seconds=plan.teacher_cpu_seconds,
         errors=BY_RESIDUALS.format(name=found.problem.name)
