@@ -321,12 +321,23 @@ LOW, HIGH, MIXED = (1.0, 0.5, 2.0, 1.5, 0.75), (8.0, 3.0, 9.0, 10.0, 7.0), (0.6,
     ],
 )
 def test_a_verdict_is_that_of_a_rank_test(values: Sequence[float], scratch: Sequence[float], said: str) -> None:
-    (verdict,) = verdicts([row("scratch", scratch), row("values", values), row("paper", (100.0,) * 5)])
+    verdict, _ = verdicts([row("scratch", scratch), row("values", values), row("paper", (100.0,) * 5)])
     assert said in str(verdict)
     assert "CPU time" not in str(verdict)
     assert verdict.is_significant == ("(p = 0.016)" in said)
     (uneven,) = verdicts([row("scratch", scratch, 2.0), row("values", values, 3.0)])
     assert str(uneven).endswith("student's time”, in 1.5 times its CPU time")
+
+
+def test_what_more_than_values_brings_is_compared_with_values_alone() -> None:
+    of_scratch, of_paper, of_slopes = verdicts(
+        [row("scratch", HIGH), row("values", MIXED), row("paper", LOW), row("slopes", HIGH)]
+    )
+    assert (of_scratch.distilled, of_scratch.other, of_scratch.chosen_from) == ("paper", "scratch", 3)
+    assert str(of_paper).startswith("8: “distilled: values and equation” is better by 3 in the median, which may be")
+    assert (of_paper.p, of_paper.seeds) == (2 * p_value(LOW, MIXED), 5)
+    assert (of_slopes.distilled, of_slopes.other) == ("slopes", "values")
+    assert of_slopes.factor < 1
 
 
 def test_equal_methods_are_told_apart_in_at_most_one_of_twenty_cases() -> None:
@@ -356,7 +367,7 @@ def test_without_a_reference_residuals_are_shown_and_called_so(plan: Plan, folde
     counts = dict.fromkeys(latency, 1)
     table = tuple(rows([replace(each, accuracy=net) for each in results(plan, folder)], net))
     said = tuple(verdicts(table))
-    found = StudyReport(plan, HEAT, 2, net, 1, table, said, counts, latency, (), None)
+    found = StudyReport(plan, HEAT, 2, net, 1, table, said, counts, latency, (), None, None)
     text = page(found, "study.png")
     assert "heat has no reference solution, so these are residuals" in text
     assert "is not always a smaller error" in text
@@ -390,6 +401,7 @@ def test_the_page_shows_every_row(plan: Plan, folder: Path, tmp_path: Path) -> N
     print_report(console, found)
     shown = console.export_text()
     assert all(str(verdict) in shown for verdict in found.verdicts)
+    assert f"in float64, where it errs by {found.teacher_in_float64.relative_l2:.1e}." in text
     document = json.loads(json.dumps(found.document(), allow_nan=False))
     assert document["plan"] == json.loads(json.dumps(asdict(plan)))
     assert [each["method"] for each in document["rows"]] == ["scratch", "values"]

@@ -1,7 +1,8 @@
 """Trains the shipped models again, each by one command, and writes their cards: `make zoo`, `make cards`.
 
     python tools/zoo.py make [NAME …]     train what runs/zoo does not hold yet and put it into the zoo
-    python tools/zoo.py seeds [NAME …]    train teachers with further seeds, two at a time, and write zoo_seeds.json
+    python tools/zoo.py seeds [NAME …]    train models, by default the teachers, with seeds beside that of the zoo, two
+                                          at a time, write zoo_seeds.json and print its table
     python tools/zoo.py cards [NAME …]    write docs/zoo.md, with what each model takes, measured now; the rows of
                                           models that are not named stay as they are
 
@@ -41,9 +42,9 @@ ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "runs" / "zoo"
 PAGE = ROOT / "docs" / "zoo.md"
 SEEDED_FILE = Path(__file__).with_name("zoo_seeds.json")
-"""What the teachers came to over several seeds, by name: medians, least and largest."""
+"""What models came to over several seeds, by name: medians, least and largest."""
 SEEDS = 5
-"""How many seeds a teacher has, unless `--seeds` says otherwise."""
+"""How many seeds a model has, unless `--seeds` says otherwise."""
 PC, BOARD = "x86-64-v3", "cortex-m7"
 MANY = max(N_POINTS)
 
@@ -130,10 +131,11 @@ how long they take on your machine.
 `make zoo` trains the models again; `make cards` writes this page.
 """
 SEEDED = """
-## Teachers over several seeds
+## Several seeds
 
-Each teacher's command with as many seeds as the table says, from `--seed 0` on (`python tools/zoo.py seeds`): medians,
-with the range in brackets. Errors are in float64; *mean error* is mean |u − u*|.
+Each model's command with as many seeds as the table says, from `--seed 0` on, which is shipped: medians, with the range
+in brackets. Errors are in float64; *mean error* is mean |u − u*|. `python tools/zoo.py seeds MODEL` trains the others
+and prints its row. All seeds of a student follow the teacher that is shipped.
 """
 CARD = """### {name}
 
@@ -157,20 +159,21 @@ def make(names: Sequence[str]) -> None:
 
 
 def seeds(names: Sequence[str], count: int) -> None:
-    """Train teachers with `count` seeds, and write into SEEDED_FILE what they came to."""
-    teachers = [name for name in names if name.endswith("_teacher")]
-    wanted = [(name, seed) for seed in range(count) for name in teachers]
+    """Train models until they have `count` seeds, of which seed 0 is shipped; write and print what they came to."""
+    wanted = [(name, seed) for seed in range(1, count) for name in names]
     with ThreadPoolExecutor(2) as pool:
         for _ in pool.map(lambda each: _trained(*each), wanted):
             pass
     known = read_json(SEEDED_FILE)
-    for name in teachers:
-        known[name] = _over_seeds([read_json(run_files(_trained(name, seed))[1]) for seed in range(count)])
+    for name in names:
+        further = [read_json(run_files(_trained(name, seed))[1]) for seed in range(1, count)]
+        known[name] = _over_seeds([zoo.record(name), *further])
     write_json(SEEDED_FILE, known)
+    print(*_seeded({name: known[name] for name in names}), sep="\n")
 
 
 def _over_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of the records of one teacher's runs: medians, and the least, the largest error."""
+    """Of the records of one model's runs: medians, and the least, the largest error."""
     errors = [record["errors"] for record in records]
     all_l2 = [each["relative_l2"] for each in errors]
     return {
@@ -219,12 +222,11 @@ def cards(names: Sequence[str]) -> None:
         *("model", "hidden", "parameters", "float64", "float32", "int16", "largest", "slopes"),
         *("bytes, PC", "instructions, PC", "bytes, M7", "instructions, M7"),
     )
-    seeded = [_seeded_row(name, found, solved[name]) for name, found in read_json(SEEDED_FILE).items()]
     lines = [
         INTRODUCTION.format(pc=PC, board=BOARD, many=MANY),
         *_table(head, rows),
         SEEDED,
-        *_table(("teacher", "seeds", "relative L2", "of each output", "mean error", "CPU-s"), seeded),
+        *_seeded(read_json(SEEDED_FILE)),
         "\n## The cards\n",
         *(_card(name) for name in RECIPES),
     ]
@@ -288,6 +290,12 @@ def in_integers(name: str) -> str:
     return f"{against_reference(lambda x: u(x.astype(np.float32)), solved).relative_l2:.1e}"
 
 
+def _seeded(known: Mapping[str, dict[str, Any]]) -> list[str]:
+    """The table of models over several seeds."""
+    rows = [_seeded_row(name, found, problem(zoo.record(name)["problem"])) for name, found in known.items()]
+    return _table(("model", "seeds", "relative L2", "of each output", "mean error", "CPU-s"), rows)
+
+
 def _seeded_row(name: str, found: dict[str, Any], solved: Problem) -> tuple[str, ...]:
     low, high = found["range"]
     outputs = zip(solved.outputs, found["outputs_l2"], strict=True)
@@ -342,7 +350,7 @@ def main() -> None:
     if given.what == "cards":
         cards(names)
     elif given.what == "seeds":
-        seeds(names, given.seeds)
+        seeds([name for name in names if given.names or name.endswith("_teacher")], given.seeds)
     else:
         make(names)
 

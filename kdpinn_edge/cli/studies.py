@@ -37,14 +37,14 @@ def study(
     ] = None,
     size: Annotated[
         list[str] | None,
-        typer.Option(help="A student's hidden layers, as in 16,16; repeatable.  [default: 8 to 32,32,32,32]"),
+        typer.Option(help="A student's hidden layers, as in 16,16; repeatable.  [default: 8 and 16,16,16]"),
     ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(help="scratch, scratch_long, paper, values or slopes; repeatable.  [default: all]"),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students per method and size.")] = 5,
-    seconds: CpuSeconds = 60.0,
+    seconds: CpuSeconds = 10.0,
     optimiser: Annotated[OptimiserChoice, typer.Option(help="What follows Adam.")] = OptimiserChoice.lm,
     device: Device = "cpu",
     jobs: Annotated[

@@ -21,7 +21,7 @@ from kdpinn_edge.studies.search.text_summary import line, lines
 from kdpinn_edge.studies.search.text_summary import told as told_of_search
 from kdpinn_edge.studies.search.trial import Outcome, Task
 from kdpinn_edge.studies.search.winner import Winner, finish
-from kdpinn_edge.studies.study.plan import METHODS, OPTIMISER, SEEDS, SIZES, Plan, make_plan, read_plan
+from kdpinn_edge.studies.study.plan import CPU_SECONDS, METHODS, OPTIMISER, SEEDS, SIZES, Plan, make_plan, read_plan
 from kdpinn_edge.studies.study.report import StudyReport
 from kdpinn_edge.studies.study.report import report as report_of
 from kdpinn_edge.studies.study.run import JOBS, StudyProgress, check_shared
@@ -44,7 +44,7 @@ def study(
     sizes: Sequence[tuple[int, ...]] = SIZES,
     methods: Sequence[str] = tuple(METHODS),
     seeds: int = SEEDS,
-    cpu_seconds: float = 60.0,
+    cpu_seconds: float = CPU_SECONDS,
     optimiser: str = OPTIMISER,
     device: str = "cpu",
     jobs: int | None = None,

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdpinn_edge.classical.accuracy import Accuracy, against_reference
 from kdpinn_edge.derive.closed_form import closed_form_program
 from kdpinn_edge.display import table_html, table_text
 from kdpinn_edge.importers.model import Model, find_model
@@ -37,7 +38,10 @@ CLOSED_FORM = "closed form"
 
 @dataclass(frozen=True, repr=False)
 class StudyReport:
-    """A study as far as it went. `multiply_adds` per point and `latencies` are by the name of a size, and "teacher"."""
+    """A study as far as it went. `multiply_adds` per point and `latencies` are by the name of a size, and "teacher".
+
+    `teacher` has errors of float32, as all rows have; the students follow what the teacher is in float64.
+    """
 
     plan: Plan
     problem: Problem
@@ -50,6 +54,7 @@ class StudyReport:
     latencies: dict[str, NetLatency]
     baselines: tuple[Baseline, ...]
     reference: Baseline | None
+    teacher_in_float64: Accuracy | None
 
     def __repr__(self) -> str:
         return "\n".join((table_text(self._title(), head(self), table_rows(self)), *map(str, self.verdicts)))
@@ -72,6 +77,7 @@ class StudyReport:
             "plan": asdict(self.plan),
             "finished": self.finished,
             "teacher": asdict(self.teacher),
+            "teacher_in_float64": asdict(self.teacher_in_float64) if self.teacher_in_float64 else None,
             "rows": [asdict(row) for row in self.rows],
             "verdicts": [asdict(verdict) | {"text": str(verdict)} for verdict in self.verdicts],
             "multiply_adds": self.multiply_adds,
@@ -117,4 +123,5 @@ def report(plan: Plan, folder: Path) -> StudyReport:
             *(closed_form(each, solved, timed[key]) for key, each in exact.items()),
         ),
         reference=reference(solved) if known else None,
+        teacher_in_float64=against_reference(teacher_values, solved) if known else None,
     )

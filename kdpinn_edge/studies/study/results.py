@@ -65,16 +65,16 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class MethodVerdict:
-    """Whether `distilled`, the method with the least median at one size, and `scratch` differ beyond chance.
+    """Whether `distilled`, a way to distil, and `other`, which may be training from scratch, differ beyond chance.
 
-    `factor` is the median of `scratch` over that of `distilled`. `p` is that of the exact rank test over the seeds,
-    times the number of distillations that the best was `chosen_from`; `seeds` are those of the method that has fewer.
-    `cpu_ratio` is the CPU time of `distilled` over that of `scratch`, medians.
+    `factor` is the median of `other` over that of `distilled`. `p` is that of the exact rank test over the seeds, times
+    the number of distillations that this one was `chosen_from`, or that are compared with `other`; `seeds` are those of
+    the method that has fewer. `cpu_ratio` is the CPU time of `distilled` over that of `other`, medians.
     """
 
     hidden: tuple[int, ...]
     distilled: str
-    scratch: str
+    other: str
     factor: float
     p: float
     seeds: int
@@ -96,10 +96,10 @@ class MethodVerdict:
             said = f"{said} in the median, of which {self.seeds} seeds prove nothing ({needed} are needed)"
         else:
             said = f"{said} in the median, which may be chance (p = {self.p:.2g})"
-        uneven = abs(self.cpu_ratio - 1) > UNEVEN and not METHODS[self.scratch].with_teacher
+        uneven = abs(self.cpu_ratio - 1) > UNEVEN and not METHODS[self.other].with_teacher
         return (
             f"{size_name(self.hidden)}: “{METHODS[self.distilled].title}” is {said}, compared with "
-            f"“{METHODS[self.scratch].title}”{f', in {self.cpu_ratio:.2g} times its CPU time' if uneven else ''}"
+            f"“{METHODS[self.other].title}”{f', in {self.cpu_ratio:.2g} times its CPU time' if uneven else ''}"
         )
 
 
@@ -159,23 +159,31 @@ def _row(hidden: tuple[int, ...], method: str, found: Sequence[CellResult], teac
 
 
 def verdicts(table: Sequence[MethodRow]) -> Iterator[MethodVerdict]:
-    """Compare for every size the best distillation against every training from scratch."""
+    """Compare at every size the best distillation with each training from scratch, the others with values alone."""
     for hidden in dict.fromkeys(row.hidden for row in table):
         own = [row for row in table if row.hidden == hidden]
         distilled = [row for row in own if METHODS[row.method].distils]
         for scratch in own:
             if distilled and not METHODS[scratch.method].distils:
                 best = min(distilled, key=lambda row: row.relative_l2.median)
-                yield MethodVerdict(
-                    hidden,
-                    best.method,
-                    scratch.method,
-                    factor=scratch.relative_l2.median / best.relative_l2.median,
-                    p=p_value(best.errors, scratch.errors, chosen_from=len(distilled)),
-                    seeds=min(best.seeds, scratch.seeds),
-                    chosen_from=len(distilled),
-                    cpu_ratio=best.cpu_seconds / max(scratch.cpu_seconds, 1e-9),
-                )
+                yield _verdict(best, scratch, chosen_from=len(distilled))
+        for values in distilled:
+            if values.method == "values":
+                others = [row for row in distilled if row is not values]
+                yield from (_verdict(row, values, chosen_from=len(others)) for row in others)
+
+
+def _verdict(distilled: MethodRow, other: MethodRow, *, chosen_from: int) -> MethodVerdict:
+    return MethodVerdict(
+        distilled.hidden,
+        distilled.method,
+        other.method,
+        factor=other.relative_l2.median / distilled.relative_l2.median,
+        p=p_value(distilled.errors, other.errors, chosen_from=chosen_from),
+        seeds=min(distilled.seeds, other.seeds),
+        chosen_from=chosen_from,
+        cpu_ratio=distilled.cpu_seconds / max(other.cpu_seconds, 1e-9),
+    )
 
 
 def read_teacher(folder: Path) -> NetAccuracy:
