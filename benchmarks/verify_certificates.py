@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pages import DOCS, insert, table
+from pages import DOCS, block_of, insert, table
 
 from kdpinn_edge import certify, compile, export_bundle, load, read_program, zoo
 from kdpinn_edge.bundle.manifest import FunctionName, Precision
@@ -50,33 +50,41 @@ BLOCK = 1 << 16
 KEPT = 512
 """So many points are moved in the next round."""
 PAGE = DOCS / "certificates.md"
-HEAD = "model", "certify, s", "check, s", "cells", "bound / error met", "range beyond, %", "outside"
+HEAD = "model", "certify, s", "check, s", "cells", "10⁶ points", "bound / error met", "range beyond, %", "outside"
 RANDOM_FEATURES = [f"{name}_teacher" for name in ("beam", "heat", "helmholtz", "poisson", "wave")]
 """Their weights are so large that float32 rounds several digits away."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found of one model: ratios of bounds to errors met, and what ranges are beyond those met, by output."""
+class Row:
+    """What was found of one model: times in seconds, points in millions, and figures for each output."""
 
     model: str
     certify_s: float
     check_s: float
     cells: int
-    ratios: Array
-    beyond: Array
+    points: float
+    ratios: tuple[float, ...]
+    beyond: tuple[float, ...]
     outside: int
-    points: int
 
     @property
-    def row(self) -> Sequence[str]:
-        """The cells of a row."""
+    def text(self) -> Sequence[str]:
+        """The cells of the table."""
         ratios, beyond = ", ".join(f"{r:.1f}" for r in self.ratios), ", ".join(f"{b:.2f}" for b in self.beyond)
-        times = f"{self.certify_s:.1f}", f"{self.check_s:.1f}"
-        return self.model, *times, f"{self.cells:,}", ratios, beyond, str(self.outside)
+        figures = f"{self.certify_s:.1f}", f"{self.check_s:.1f}", f"{self.cells:,}", f"{self.points:.2f}"
+        return self.model, *figures, ratios, beyond, str(self.outside)
 
 
-def found(name: str, points: int, derivatives: bool, cells: int, precision: Precision) -> Found:
+def read_row(line: str) -> Row:
+    """The row of a line of the table."""
+    model, certify_s, check_s, cells, points, ratios, beyond, outside = line.strip("| ").split(" | ")
+    first, second = (tuple(map(float, each.split(", "))) for each in (ratios, beyond))
+    times, count = (float(certify_s), float(check_s)), int(cells.replace(",", ""))
+    return Row(model, *times, count, float(points), first, second, int(outside))
+
+
+def found(name: str, points: int, derivatives: bool, cells: int, precision: Precision) -> Row:
     """Certify one model, prove the certificate again, and look for points that are outside of it."""
     program, equation = read_program(zoo.program(name)), problem(zoo.record(name)["problem"])
     inputs, outputs = posed(equation)
@@ -100,15 +108,15 @@ def found(name: str, points: int, derivatives: bool, cells: int, precision: Prec
         met = attacked(bound(load(bundle), function), exact, np.dtype(precision), certificate.domain, points)
     claims = certificate.functions[function].outputs
     lower, upper, error = (np.array([getattr(c, k) for c in claims]) for k in ("lower", "upper", "error"))
-    return Found(
+    return Row(
         name,
         certified - start,
         checked - certified,
         sum(text.count(".") for text in certificate.functions[function].cells),
-        error / met["error"],
-        100 * np.maximum(upper - met["upper"], met["lower"] - lower) / (met["upper"] - met["lower"]),
+        met["points"] / 1e6,
+        tuple(error / met["error"]),
+        tuple(100 * np.maximum(upper - met["upper"], met["lower"] - lower) / (met["upper"] - met["lower"])),
         int((met["lower"] < lower).sum() + (met["upper"] > upper).sum() + (met["error"] > error).sum()),
-        met["points"],
     )
 
 
@@ -127,8 +135,10 @@ def bound(engine: Engine, function: FunctionName) -> Computed:
 
 
 def meaning(program: Any) -> Computed:
-    """The function as the Program means it, in long double."""
-    return lambda points: interpret(program, points.astype(np.longdouble))
+    """The function as the Program means it, in long double, for points in parts of a size that memory holds."""
+    return lambda points: np.concatenate(
+        [interpret(program, part.astype(np.longdouble)) for part in np.array_split(points, 16)]
+    )
 
 
 def attacked(
@@ -164,16 +174,25 @@ def attacked(
     return met
 
 
-def summary(rows: Sequence[Found]) -> str:
-    """The totals, as a sentence."""
-    certify_s, check_s, outside = (sum(getattr(row, of) for row in rows) for of in ("certify_s", "check_s", "outside"))
-    points, ratio = sum(row.points for row in rows) / 1e6, max(row.ratios.max() for row in rows)
-    beyond = max(row.beyond.max() for row in rows)
+def page(rows: Sequence[Row]) -> str:
+    """The table of these rows, and a sentence with what holds of all."""
+    certify_s, check_s, points, outside = (
+        sum(getattr(row, of) for row in rows) for of in ("certify_s", "check_s", "points", "outside")
+    )
+    ratio, beyond = (max(max(getattr(row, of)) for row in rows) for of in ("ratios", "beyond"))
     return (
+        f"{table(HEAD, (row.text for row in rows))}\n\n"
         f"Together: {certify_s:.0f} s of CPU to certify, {check_s:.0f} s to check, {points:.1f} million points; bounds "
         f"up to {ratio:.1f} times the error met, ranges up to {beyond:.2f} % beyond those met; "
         f"{f'{outside} bounds do not hold' if outside else 'every bound holds'}."
     )
+
+
+def write(rows: Sequence[Row], block: str) -> None:
+    """Put the rows into a block of the page, in the place of those of the same models."""
+    _, _, *lines = [line for line in block_of(PAGE, block).splitlines() if line.startswith("| ")] or ["", ""]
+    latest = {row.model: row for row in (*map(read_row, lines), *rows)}
+    insert(PAGE, block, page([latest[name] for name in zoo.names() if name in latest]))
 
 
 def main() -> int:
@@ -185,7 +204,7 @@ def main() -> int:
     parser.add_argument("--precision", choices=["float32", "float64"], default="float32")
     parser.add_argument("--cells", type=int, default=MOST_CELLS, help="that are tried for each function")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/certificates.md")
+    parser.add_argument("--write", action="store_true", help="put the rows into docs/certificates.md")
     options = parser.parse_args()
     students = [name for name in zoo.names() if name.endswith("_student")]
     wide = students if options.derivatives else RANDOM_FEATURES
@@ -200,12 +219,11 @@ def main() -> int:
             precision=options.precision,
         )
         for each in pool.map(one, models):
-            print(" | ".join(each.row), flush=True)
+            print(" | ".join(each.text), flush=True)
             rows.append(each)
-    text = f"{table(HEAD, (row.row for row in rows))}\n\n{summary(rows)}"
-    print(f"\n{text}")
-    if options.write:
-        insert(PAGE, f"{'derivatives' if options.derivatives else 'values'} in {options.precision}", text)
+            if options.write:
+                write([each], f"{'derivatives' if options.derivatives else 'values'} in {options.precision}")
+    print(f"\n{page(rows)}")
     return 1 if any(row.outside for row in rows) else 0
 
 

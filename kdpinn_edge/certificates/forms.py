@@ -1,19 +1,20 @@
-"""Affine forms: enclosures of many numbers, in many cells at once, by float64 arithmetic whose own rounding is covered.
+"""Forms: enclosures of many numbers, in many cells at once, by float64 arithmetic whose own rounding is covered.
 
-    v = centre + Σⱼ gradientⱼ eⱼ + Σₛ shareₛ εₛ + ρ,    eⱼ ∈ [-1, 1] one for each input of the Program, |ρ| <= rest
+    v = Σₘ shareₘ eᵐ + Σₛ shareₛ εₛ + ρ,    eⱼ ∈ [-1, 1] one for each input of the Program, |ρ| <= rest
 
-A point of a cell is the cell's centre plus eⱼ half-widths along input j, so `gradientⱼ` is the share of v that depends
-on input j linearly, and sums of forms cancel where the numbers do. The rest of a variable can be given a symbol,
-εₛ ∈ [-1, 1] (`symbols.py`): then it cancels, too, between forms of what was computed from that variable. With up to
-MOST_SQUARED inputs the first symbols are the products eⱼ eₖ and, for a square, 2 eⱼ² - 1, so that what is quadratic
-cancels as well. What is neither goes to `rest`, and shrinks with the cube of the width of the cell.
+A point of a cell is the cell's centre plus eⱼ half-widths along input j. The monomials eᵐ go up to some degree
+(`monomials.py`), so that sums of forms cancel where the numbers do, degree by degree. The rest of a variable can be
+given a symbol, εₛ ∈ [-1, 1] (`symbols.py`), so that it cancels, too, between forms of what was computed from that
+variable. What is neither goes to `rest`; beside a polynomial of degree d it shrinks with the power d + 1 of the width.
 
 Every operation returns a form that holds the exact result for all numbers that its operands hold. Rounding to nearest
 is off by at most U |result|, and by `TINY` where numbers are subnormal; a sum of n products in any order, with or
 without fused multiply-adds, is off by at most n U / (1 - n U) times the sum of their magnitudes (N. J. Higham, Accuracy
 and Stability of Numerical Algorithms, 2nd edition, SIAM 2002, sections 3.1 and 4.2). This goes to `rest`, which is then
 enlarged by what its own few roundings could have taken: the way of S. M. Rump, Fast and Parallel Interval Arithmetic,
-BIT 39 (1999). L. H. de Figueiredo and J. Stolfi, Affine Arithmetic, Numerical Algorithms 37 (2004), define the forms.
+BIT 39 (1999). The forms are those of affine arithmetic (L. H. de Figueiredo and J. Stolfi, Numerical Algorithms 37,
+2004) with polynomials, as in Taylor models (K. Makino and M. Berz, International Journal of Pure and Applied
+Mathematics 4, 2003).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from functools import cached_property
 import numpy as np
 
 from kdpinn_edge.certificates.intervals import SLACK, TINY, Interval, Mask, U
-from kdpinn_edge.certificates.monomials import Monomials, beyond
+from kdpinn_edge.certificates.monomials import Monomials, left_out
 from kdpinn_edge.program.ir import Array
 
 
@@ -45,12 +46,14 @@ class Form:
     @property
     def polynomial(self) -> Array:
         """The shares (monomials, k, n) that are not of symbols."""
-        return self.shares[: len(self.basis)]
+        polynomial: Array = self.shares[: len(self.basis)]
+        return polynomial
 
     @property
     def gradient(self) -> Array:
         """The shares (inputs, k, n) that depend on the inputs linearly."""
-        return self.shares[1 : 1 + self.basis.n]
+        gradient: Array = self.shares[1 : 1 + self.basis.n]
+        return gradient
 
     @cached_property
     def by_degree(self) -> Array:
@@ -60,12 +63,13 @@ class Form:
     @cached_property
     def size(self) -> Array:
         """The magnitudes (k, n) of all shares and the rest together."""
-        return self.by_degree.sum(axis=0) + self.other
+        size: Array = self.by_degree.sum(axis=0) + self.other
+        return size
 
     @cached_property
     def centre(self) -> Array:
         """The middle (k, n) of all values, up to rounding."""
-        centre = self.shares[0].copy()
+        centre: Array = self.shares[0].copy()
         for row in self.basis.squares:
             centre += 0.5 * self.shares[row]
         return centre
@@ -73,7 +77,8 @@ class Form:
     @cached_property
     def other(self) -> Array:
         """How far values lie from those of the polynomial at most."""
-        return np.abs(self.shares[len(self.basis) :]).sum(axis=0) + self.rest
+        other: Array = np.abs(self.shares[len(self.basis) :]).sum(axis=0) + self.rest
+        return other
 
     @cached_property
     def straight(self) -> Array:
@@ -192,7 +197,7 @@ def mul(a: Form, b: Form) -> Form:
         polynomial[0] += both
     centre_a, centre_b = np.abs(a.centre), np.abs(b.centre)
     rest = centre_a * b.rest + centre_b * a.rest + a.straight * b.other + a.other * b.straight + both
-    rest += beyond(a.by_degree, b.by_degree)
+    rest += left_out(a.by_degree, b.by_degree)
     shares = np.concatenate([polynomial, a.centre * shares_b[n:] + b.centre * shares_a[n:]]) if symbols else polynomial
     return Form(a.basis, shares, (rest + slack * (a.size * b.size)) * (1 + slack) + TINY, symbols)
 

@@ -57,12 +57,13 @@ class Monomials:
         return sums
 
 
-def beyond(a: Array, b: Array) -> Array:
+def left_out(a: Array, b: Array) -> Array:
     """The sum of the magnitudes of all products of terms of two polynomials that have more factors than are kept.
 
     By degree, a and b (degree + 1, ...) have the sums of the magnitudes of the coefficients.
     """
-    bound, tail = np.zeros_like(a[0]), np.zeros_like(a[0])
+    bound: Array = np.zeros_like(a[0])
+    tail = np.zeros_like(a[0])
     for i in range(1, len(a)):
         tail += b[-i]
         bound += a[i] * tail

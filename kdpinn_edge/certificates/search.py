@@ -28,6 +28,8 @@ N_POINTS = 4096
 ENOUGH_TO_REFUSE = 16_384
 """So many cells say where a point lies that has no finite value."""
 CELLS_PER_ROUND = 4096
+AT_LEAST = 64
+"""So few cells take hardly longer than one."""
 POINTS_PER_ROUND = 256
 NARROWEST = 2.0**-22
 """A side is not cut below this share of its numbers: there are hardly numbers of float32 in between."""
@@ -101,7 +103,7 @@ def search(enclosure: Enclosure, lower: Array, upper: Array, most: int, report: 
             break
         order = np.argsort(-excess[unfinished], kind="stable")
         worst = unfinished[order][: min(room, max(CELLS_PER_ROUND, len(unfinished) // 2))]
-        worst = worst[excess[worst] >= np.sqrt(excess[worst[0]])]
+        worst = worst[(excess[worst] >= np.sqrt(excess[worst[0]])) | (np.arange(len(worst)) < AT_LEAST)]
         probed = worst[:: max(1, len(worst) // POINTS_PER_ROUND)]
         middle = 0.5 * cells.lower[probed] + 0.5 * cells.upper[probed]
         stuck = np.isfinite(excess) & (tries >= n_in)
