@@ -21,6 +21,8 @@ from kdpinn_edge.numerics.reference import PRECISIONS, rounded
 from kdpinn_edge.numerics.words import partial_sums
 from kdpinn_edge.program.ir import Affine, Array, Program, Scale, parameters
 
+MARGIN = {"float32": 1.0, "float64": 1.25}
+"""How many times the bound on the error of a function is assumed: in float64 it was measured on a sample."""
 EXPONENT_BITS = np.int64(0x7FF0000000000000)
 
 
@@ -132,11 +134,12 @@ class Rounding:
     def map(self, fn: str, x: Interval, exact: Interval) -> Array:
         """The error of the function called `fn` at x, where its exact values are `exact`.
 
-        It is as measured, in units of the rounded value; or the distance from the level that is returned there.
+        It is as measured, in units of the rounded value and with a margin, or the distance from the level that is
+        returned there.
         """
         function = find_function(fn)
         computed = function.computed(fast=self._fast)
-        max_ulp = computed.max_ulp[self.precision]
+        max_ulp = computed.max_ulp[self.precision] * MARGIN[self.precision]
         unit = 2 * self.of(exact.magnitude * (1 + 2 * self._unit))
         error = max_ulp * unit if max_ulp else np.zeros_like(unit)
         for level, beyond in self._levels(function, computed):
