@@ -118,7 +118,9 @@ verify-activations: .venv/.dev
 	$(BIN)/python benchmarks/verify_activations.py --write
 
 verify-certificates: .venv/.dev
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/verify_certificates.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/verify_certificates.py --write
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/verify_certificates.py --precision float64 --points 2e6 --write
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/verify_certificates.py --derivatives --points 1e7 --write
 
 verify-docs: .venv/.dev
 	$(BIN)/python tools/verify_docs.py

@@ -29,6 +29,7 @@ from kdpinn_edge.certificates.checker import prove
 from kdpinn_edge.certificates.elementary import LIBRARY_ERROR, mapped
 from kdpinn_edge.certificates.enclosure import Enclosure
 from kdpinn_edge.certificates.forms import Form
+from kdpinn_edge.certificates.monomials import left_out, monomials
 from kdpinn_edge.certificates.paths import passes
 from kdpinn_edge.certificates.quantiles import CONFIDENCE, SHARES, rank
 from kdpinn_edge.certificates.rounding import Rounding
@@ -98,7 +99,9 @@ def test_functions_stay_within_their_ranges_and_slopes(name: str) -> None:
     rng = np.random.default_rng(3)
     centre = rng.uniform(-1, 1, 2000) * min(function.arguments, 30.0)
     half = 10.0 ** rng.uniform(-9, 1, 2000)
-    cells = Form(np.stack([centre, half])[:, None], 1e-3 * half[None])
+    shares = np.zeros((5, 1, len(centre)))
+    shares[:2, 0] = centre, half
+    cells = Form(monomials(1, 4), shares, 1e-3 * half[None])
     argument = cells.interval
     form, value, slope = mapped(name, cells, argument)
     known = np.isfinite(form.rest[0])
@@ -111,14 +114,48 @@ def test_functions_stay_within_their_ranges_and_slopes(name: str) -> None:
     y = function.exact(x)
     assert (y >= value.lower[0, known]).all()
     assert (y <= value.upper[0, known]).all()
-    along, squared = form.linear[1:, 0, known]
-    followed = form.centre[0, known] + along * e + squared * (2 * e**2 - 1)
+    followed = sum(share * e**k for k, share in enumerate(form.shares[:, 0, known].astype(np.longdouble)))
     assert (np.abs(y - followed) <= form.rest[0, known] * (1 + 1e-12)).all()
     (steep,) = values(formula([function.slope]), Operators(lambda fn: find_function(fn).exact), x, y)
     steep = np.broadcast_to(steep, x.shape)
     slack = 1e-15 * np.abs(steep) + 1e-300
     assert (steep >= slope.lower[0, known] - slack).all()
     assert (steep <= slope.upper[0, known] + slack).all()
+
+
+@pytest.mark.parametrize(("n", "degree"), [(0, 0), (1, 4), (2, 3), (3, 2), (5, 1)])
+def test_products_of_polynomials_are_theirs_but_for_a_bound(n: int, degree: int) -> None:
+    basis = monomials(n, degree)
+    rng = np.random.default_rng(n)
+    a, b = rng.normal(size=(2, len(basis), 1))
+    e = rng.uniform(-1, 1, (n, 500))
+    powers = np.ones((len(basis), 500))
+    for row in range(1, len(basis)):  # times[0] is the product with 1, and times[1 + j] that with e of input j
+        factor = next(j for j in range(n) if row in basis.times[1 + j])
+        powers[row] = e[factor] * powers[basis.times[1 + factor].index(row)]
+    difference = (a * powers).sum(axis=0) * (b * powers).sum(axis=0) - (basis.product(a, b) * powers).sum(axis=0)
+    most = left_out(basis.by_degree(a), basis.by_degree(b))
+    assert (np.abs(difference) <= most + 1e-13).all()
+    assert np.abs(difference).max() >= 0.02 * most.max()
+    assert (powers[list(basis.squares)] >= 0).all()
+
+
+def test_large_terms_cancel_within_a_cell() -> None:
+    """The slope of tanh by its weight, as a difference of features with weights of ±100,000."""
+    h, g, step = Var("h", 2), Var("g", 2), 1e-5
+    ops = (
+        Affine(h, X, np.array([[1.5 + step], [1.5]]), np.array([0.2, 0.2])),
+        Map(g, h, "tanh"),
+        Affine(U, g, np.array([[1 / step, -1 / step]]), np.zeros(1)),
+    )
+    edges = np.linspace(-1, 1, 65)[:, None]
+    bounds = Enclosure(Program("features", (X,), (U,), ops), "float64", "fma-2")(edges[:-1], edges[1:])
+    x = np.linspace(edges[:-1, 0], edges[1:, 0], 200)
+    exact, tanh = x / np.cosh(1.5 * x + 0.2) ** 2, np.tanh(1.5 * x + 0.2)
+    slope = np.abs((1 - 2 * 1.5 * x * tanh) * (1 - tanh**2)).max(axis=0)
+    assert (bounds.upper[0] - exact.max(axis=0) < 0.01).all()
+    assert (exact.min(axis=0) - bounds.lower[0] < 0.01).all()
+    assert (bounds.slopes[0, 0] < 1.1 * slope + 0.02).all()
 
 
 def test_numpy_has_its_functions_as_exactly_as_enclosures_assume() -> None:

@@ -6,28 +6,19 @@ ends and at the inflections: the record of each function says where these are (`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
-from kdpinn_edge.certificates.forms import (
-    SQUARES,
-    Form,
-    add,
-    add_products,
-    aligned,
-    chosen,
-    constant,
-    mul,
-    scale,
-    sharper,
-    within,
-)
+from kdpinn_edge.certificates.forms import Form, add, chosen, constant, mul, scale, sharper, shifted, within
 from kdpinn_edge.certificates.intervals import SLACK, TINY, Interval, Mask
-from kdpinn_edge.functions import find_function
+from kdpinn_edge.certificates.monomials import monomials
+from kdpinn_edge.functions import find_function, slopes
 from kdpinn_edge.functions.record import Function
-from kdpinn_edge.functions.slope import Applied, Formula, differentiated, formula, values
+from kdpinn_edge.functions.slope import Applied, values
 from kdpinn_edge.program.ir import Array
 
 LIBRARY_ERROR = 2.0**-44
@@ -50,13 +41,13 @@ def mapped(name: str, x: Form, argument: Interval) -> tuple[Form, Interval, Inte
         slope = _slopes(name, argument, lower, upper)
         value = _range(function, argument, lower, upper)
         line = _line(name, argument, x, centre, (lower, upper, middle), slope)
-        parabola = _parabola(name, argument, x, centre, middle, value)
-        if parabola is not None:
-            line = chosen((parabola.rest < line.rest) & (centre == x.centre), parabola, line)
+        polynomial = _polynomial(name, argument, x, centre, middle, value)
+        if polynomial is not None:
+            line = chosen(polynomial.rest < line.rest, polynomial, line)
         line = sharper(line, value)
     outside = ~_defined(function, argument)
     return (
-        Form(line.linear, np.where(outside, np.inf, line.rest), line.symbols),
+        replace(line, rest=np.where(outside, np.inf, line.rest)),
         Interval(np.where(outside, -np.inf, value.lower), np.where(outside, np.inf, value.upper)),
         Interval(np.where(outside, -np.inf, slope.lower), np.where(outside, np.inf, slope.upper)),
     )
@@ -81,10 +72,7 @@ def _line(
     end = upper - lower - a * (left + right)
     bulge = middle - lower - a * left
     magnitude = (
-        np.abs(lower)
-        + np.abs(upper)
-        + np.abs(middle)
-        + np.abs(a) * (np.abs(x.centre) + np.abs(argument.lower) + left + right + x.radius)
+        np.abs(lower) + np.abs(upper) + np.abs(middle) + np.abs(a) * (x.size + np.abs(argument.lower) + left + right)
     )
     rounding = (4 * LIBRARY_ERROR + SLACK) * magnitude
     tangent = _slope_at(name, centre, middle)
@@ -97,43 +85,45 @@ def _line(
     bent = _any_within(function, function.curve.inflections, argument)
     low, high = np.where(bent, bulge - steep, low), np.where(bent, bulge + steep, high)
 
-    linear = a * x.linear
-    linear[0] = lower + a * (x.centre - argument.lower) + (0.5 * low + 0.5 * high)
+    shares = a * x.shares
+    shares[0] = lower + a * (x.shares[0] - argument.lower) + (0.5 * low + 0.5 * high)
     rest = 0.5 * (high - low) + np.abs(a) * x.rest + rounding
     rest[_any_within(function, function.curve.jumps, argument)] = np.inf
-    return Form(linear, rest * (1 + SLACK) + TINY, x.symbols)
+    return replace(x, shares=shares, rest=rest * (1 + SLACK) + TINY)
 
 
-def _parabola(name: str, argument: Interval, x: Form, centre: Array, middle: Array, value: Interval) -> Form | None:
-    """The function as its second-order Taylor polynomial at the centre of x, where it is `middle`, and a rest.
+def _polynomial(name: str, argument: Interval, x: Form, centre: Array, middle: Array, value: Interval) -> Form | None:
+    """The function as its Taylor polynomial at `centre`, where it is `middle`, and a rest.
 
-    What the second derivative varies by bounds the rest. Its values on `argument` are those of its formula, for values
-    of the function within `value`. None where it jumps, or products of inputs have no symbols.
+    The rest follows from how much the highest derivative varies. Its values on `argument` are those of its formula, for
+    values of the function within `value`. None where the function or a derivative jumps, or forms are linear.
     """
-    bend, n_in = _bend(name), len(x.gradient)
-    if bend is None or n_in not in SQUARES:
+    degree = x.basis.degree
+    if degree < 2 or not _smooth(name, degree):
         return None
-    steep, curved = _slope_at(name, centre, middle), _bend_on(bend, Interval(centre, centre), Interval(middle, middle))
-    anywhere = _bend_on(bend, argument, value)
-    a, half = 0.5 * steep.lower + 0.5 * steep.upper, 0.25 * curved.lower + 0.25 * curved.upper
-    varies = np.maximum(0.5 * anywhere.upper - half, half - 0.5 * anywhere.lower)
-    tilt = np.maximum(steep.upper - a, a - steep.lower)
+    point = _point(centre)
+    at_centre = _derivatives(name, degree, point, _approximate(middle))
+    *_, anywhere = _derivatives(name, degree, within(argument, point), within(value, point))
     reach = np.maximum(argument.upper - centre, centre - argument.lower)
-    (own,), symbols = aligned(x)
-    straight, other = np.abs(x.gradient).sum(axis=0), np.abs(own[1 + n_in :]).sum(axis=0) + x.rest
-    linear = a * own
-    linear[0] = middle
-    add_products(linear, half * x.gradient, x.gradient)
-    rest = np.abs(a) * x.rest + np.abs(half) * (2 * straight + other) * other + (varies * reach + tilt) * reach
-    magnitude = np.abs(a) * (straight + other) + np.abs(half) * (straight + other) ** 2
-    rounding = LIBRARY_ERROR * np.abs(middle) + SLACK * (np.abs(middle) + magnitude)
-    return Form(linear, (rest + rounding) * (1 + SLACK) + TINY, symbols)
+    coefficients, unknown, power = [middle], LIBRARY_ERROR * np.abs(middle), np.ones_like(reach)
+    for order, found in enumerate(at_centre, 1):
+        share = 1 / math.factorial(order)
+        coefficients.append(share * (0.5 * found.lower + 0.5 * found.upper))
+        found = found.hull(anywhere) if order == degree else found
+        off = np.maximum(share * found.upper - coefficients[-1], coefficients[-1] - share * found.lower)
+        power = power * reach
+        unknown = unknown + (off + SLACK * share * found.magnitude) * power
+    step = shifted(x, -centre)
+    result = scale(step, coefficients[-1], coefficients[-2])
+    for coefficient in reversed(coefficients[:-2]):
+        result = shifted(mul(result, step), coefficient)
+    return result.widened(unknown)
 
 
 def slope_form(name: str, x: Form, y: Form, known: Interval | None) -> Form:
     """The slope of the function of this name at x, where its value is y; its slopes are within `known`, if that is."""
     with np.errstate(all="ignore"):
-        (found,) = values(_slope(name), Forms(x), x, y)
+        (found,) = values(slopes(name, 1), Forms(x), x, y)
         return found if known is None else sharper(found, known)
 
 
@@ -144,25 +134,26 @@ def certain(name: str, x: Interval) -> Mask:
 
 
 @cache
-def _slope(name: str) -> Formula:
-    return formula([find_function(name).slope])
-
-
-@cache
-def _bend(name: str) -> Formula | None:
-    """The second derivative of the function of this name; None where it, or its slope, jumps."""
-    function = find_function(name)
-    bend = formula([differentiated(function.slope, function.slope, lambda fn: find_function(fn).slope)])
-    parts = [part for line in (_slope(name), bend) for part, _ in line.steps]
+def _smooth(name: str, degree: int) -> bool:
+    """Whether neither the function of this name nor any of so many derivatives jumps."""
+    parts = [part for part, _ in slopes(name, degree).steps]
     within_it = [find_function(part.fn) for part in parts if isinstance(part, Applied)]
-    return None if any(each.curve.jumps for each in (function, *within_it)) else bend
+    return not any(each.curve.jumps for each in (find_function(name), *within_it))
 
 
-def _bend_on(bend: Formula, x: Interval, y: Interval) -> Interval:
-    """All values of a second derivative for arguments within x and values of the function within y."""
-    like = Form(x.lower[None], np.zeros_like(x.lower))
-    (found,) = values(bend, _Points(like), within(x, like), within(y, like))
-    return found.interval
+def _derivatives(name: str, degree: int, x: Form, y: Form) -> list[Interval]:
+    """All values of so many derivatives for arguments within x and values of the function within y."""
+    return [each.interval for each in values(slopes(name, degree), _Points(x), x, y)]
+
+
+def _point(values: Array) -> Form:
+    """Numbers (k, n) that depend on nothing."""
+    return Form(monomials(0, 0), values[None], np.zeros_like(values))
+
+
+def _approximate(results: Array) -> Form:
+    """What a function may be where NumPy's float64 says `results` (k, n)."""
+    return _point(results).widened(LIBRARY_ERROR * np.abs(results) + TINY)
 
 
 class Forms:
@@ -227,10 +218,8 @@ def _slopes(name: str, x: Interval, at_lower: Array, at_upper: Array) -> Interva
 
 
 def _slope_at(name: str, x: Array, y: Array) -> Interval:
-    point = Form(x[None], np.zeros_like(x))
-    value = Form(y[None], LIBRARY_ERROR * np.abs(y) + TINY)
-    (found,) = values(_slope(name), _Points(point), point, value)
-    return found.interval
+    (slope,) = _derivatives(name, 1, _point(x), _approximate(y))
+    return slope
 
 
 def _critical(function: Function, places: tuple[float, ...], x: Interval) -> Iterator[tuple[Array, Mask]]:

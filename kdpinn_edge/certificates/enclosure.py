@@ -25,7 +25,6 @@ import numpy as np
 
 from kdpinn_edge.certificates.elementary import certain, mapped, slope_form
 from kdpinn_edge.certificates.forms import (
-    SQUARES,
     Form,
     add,
     affine,
@@ -39,6 +38,7 @@ from kdpinn_edge.certificates.forms import (
     within,
 )
 from kdpinn_edge.certificates.intervals import SLACK, Interval, Mask, Places
+from kdpinn_edge.certificates.monomials import monomials
 from kdpinn_edge.certificates.paths import passes
 from kdpinn_edge.certificates.rounding import Rounding
 from kdpinn_edge.certificates.symbols import Symbols
@@ -105,6 +105,10 @@ class Bounds:
         return Bounds(*(getattr(self, name)[..., cells] for name in FIELDS))
 
 
+MOST_INPUTS = 3
+"""With more inputs there are too many products of them: each makes all forms longer."""
+DEGREE = 4
+"""Of so many factors, with up to MOST_INPUTS inputs."""
 NUMBERS_AT_ONCE = 1 << 18
 """So many numbers of an array lie in a second-level cache, and take so long that calling NumPy costs little."""
 
@@ -137,7 +141,7 @@ class Enclosure:
         """
         with np.errstate(all="ignore"):
             walk = _Rounded(self.rounding, 1)
-            known = variables(self.program, walk, _points(lower[None], upper[None]), self._kept)
+            known = variables(self.program, walk, _inputs(lower[None], upper[None]), self._kept)
             for op in self.program.ops:
                 magnitude = float(known[op.out.name].interval.magnitude.max())
                 if not magnitude < self.rounding.largest:
@@ -147,7 +151,7 @@ class Enclosure:
     def _bounds(self, lower: Array, upper: Array) -> Bounds:
         walk = _Rounded(self.rounding, len(lower))
         with np.errstate(all="ignore"):
-            known = variables(self.program, walk, _points(lower, upper), self._kept)
+            known = variables(self.program, walk, _inputs(lower, upper), self._kept)
             outputs = [known[var.name].interval for var in self.program.outputs]
             errors, slopes = [], []
             bend = np.zeros((self.program.n_in, len(lower)))
@@ -174,14 +178,14 @@ class Enclosure:
     def _kept(self, op: Op, value: Value) -> Value:
         """The value of op, with the symbols that it has from there on."""
         form, out = value.form, op.out
-        form = form.folded(form.own if out.size > 1 else self._symbols.end.get(out.name, ()))
+        form = form.folded(form.symbols if out.size > 1 else self._symbols.end.get(out.name, ()))
         if out.name in self._symbols.begin:
             form = form.named(out.name)
         return value if form is value.form else replace(value, form=form)
 
     def _kept_back(self, out: Var, derivative: Form) -> Form:
         """The derivative by `out`, with the symbols that it has from there on."""
-        ended = derivative.own
+        ended = derivative.symbols
         if out.size == 1:
             ended = tuple(map(_back, self._symbols.end_back.get(out.name, ())))
         derivative = derivative.folded(ended)
@@ -208,7 +212,7 @@ class Enclosure:
                 changes[op.out.name] = (steep * value.error).sum(axis=0), (steep * width).sum(axis=0)
             if value.known is not None:
                 share = _total(mul(sensitivity, value.known))
-                share = share.folded(share.own)  # the numbers of another step: see above
+                share = share.folded(share.symbols)  # the numbers of another step: see above
                 known_part = share if known_part is None else add(known_part, share)
             for var, pulled in _pulled(op, sensitivity, known):
                 found[var.name] = add(found[var.name], pulled) if var.name in found else pulled
@@ -383,25 +387,24 @@ def _pulled(op: Op, sensitivity: Form, known: dict[str, Value]) -> Iterator[tupl
                 start += x.size
         case Slice(out=out, x=x, start=start):
             n = sensitivity.rest.shape[1]
-            linear = np.zeros((len(sensitivity.linear), x.size, n))
-            rest = np.zeros((x.size, n))
-            linear[:, start : start + out.size] = sensitivity.linear
+            shares, rest = np.zeros((len(sensitivity.shares), x.size, n)), np.zeros((x.size, n))
+            shares[:, start : start + out.size] = sensitivity.shares
             rest[start : start + out.size] = sensitivity.rest
-            yield x, Form(linear, rest, sensitivity.symbols)
+            yield x, replace(sensitivity, shares=shares, rest=rest)
         case _:
             raise unknown(op)
 
 
-def _points(lower: Array, upper: Array) -> Value:
-    """The inputs in the cells, each with an e of its own."""
+def _inputs(lower: Array, upper: Array) -> Value:
+    """The inputs in the cells, each with an e of its own. Where all cells are points, nothing depends on products."""
     centre = 0.5 * lower + 0.5 * upper
     half = np.maximum(upper - centre, centre - lower) * (1 + SLACK)
     n, n_in = lower.shape
-    squares = SQUARES.get(n_in, ())
-    linear = np.zeros((1 + n_in + len(squares), n_in, n))
-    linear[0] = centre.T
-    linear[1 + np.arange(n_in), np.arange(n_in)] = half.T
-    return Value(Form(linear, np.zeros((n_in, n)), squares), Interval(lower.T, upper.T))
+    basis = monomials(n_in, DEGREE if n_in <= MOST_INPUTS and (lower != upper).any() else 1)
+    shares = np.zeros((len(basis), n_in, n))
+    shares[0] = centre.T
+    shares[1 + np.arange(n_in), np.arange(n_in)] = half.T
+    return Value(Form(basis, shares, np.zeros((n_in, n))), Interval(lower.T, upper.T))
 
 
 def _total(x: Form) -> Form:

@@ -1,71 +1,97 @@
-"""Affine forms: enclosures of many numbers, in many cells at once, by float64 arithmetic whose own rounding is covered.
+"""Forms: enclosures of many numbers, in many cells at once, by float64 arithmetic whose own rounding is covered.
 
-    v = centre + Σⱼ gradientⱼ eⱼ + Σₛ shareₛ εₛ + ρ,    eⱼ ∈ [-1, 1] one for each input of the Program, |ρ| <= rest
+    v = Σₘ shareₘ eᵐ + Σₛ shareₛ εₛ + ρ,    eⱼ ∈ [-1, 1] one for each input of the Program, |ρ| <= rest
 
-A point of a cell is the cell's centre plus eⱼ half-widths along input j, so `gradientⱼ` is the share of v that depends
-on input j linearly, and sums of forms cancel where the numbers do. The rest of a variable can be given a symbol,
-εₛ ∈ [-1, 1] (`symbols.py`): then it cancels, too, between forms of what was computed from that variable. With up to
-MOST_SQUARED inputs the first symbols are the products eⱼ eₖ and, for a square, 2 eⱼ² - 1, so that what is quadratic
-cancels as well. What is neither goes to `rest`, and shrinks with the cube of the width of the cell.
+A point of a cell is the cell's centre plus eⱼ half-widths along input j. The monomials eᵐ go up to some degree
+(`monomials.py`), so that sums of forms cancel where the numbers do, degree by degree. The rest of a variable can be
+given a symbol, εₛ ∈ [-1, 1] (`symbols.py`), so that it cancels, too, between forms of what was computed from that
+variable. What is neither goes to `rest`; beside a polynomial of degree d it shrinks with the power d + 1 of the width.
 
 Every operation returns a form that holds the exact result for all numbers that its operands hold. Rounding to nearest
 is off by at most U |result|, and by `TINY` where numbers are subnormal; a sum of n products in any order, with or
 without fused multiply-adds, is off by at most n U / (1 - n U) times the sum of their magnitudes (N. J. Higham, Accuracy
 and Stability of Numerical Algorithms, 2nd edition, SIAM 2002, sections 3.1 and 4.2). This goes to `rest`, which is then
 enlarged by what its own few roundings could have taken: the way of S. M. Rump, Fast and Parallel Interval Arithmetic,
-BIT 39 (1999). L. H. de Figueiredo and J. Stolfi, Affine Arithmetic, Numerical Algorithms 37 (2004), define the forms.
+BIT 39 (1999). The forms are those of affine arithmetic (L. H. de Figueiredo and J. Stolfi, Numerical Algorithms 37,
+2004) with polynomials, as in Taylor models (K. Makino and M. Berz, International Journal of Pure and Applied
+Mathematics 4, 2003).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from kdpinn_edge.certificates.intervals import SLACK, TINY, Interval, Mask, U
+from kdpinn_edge.certificates.monomials import Monomials, left_out
 from kdpinn_edge.program.ir import Array
-
-MOST_SQUARED = 3
-"""With more inputs there are too many pairs of them: each makes all forms longer."""
-PAIRS = {n: [(j, k) for j in range(n) for k in range(j, n)] for n in range(1, MOST_SQUARED + 1)}
-SQUARES = {n: tuple(f"e{j} e{k}" for j, k in pairs) for n, pairs in PAIRS.items()}
-"""By the number of inputs, the symbols of their products: no variable is called so."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """Affine forms of the k entries of a variable in n cells.
+    """Forms of the k entries of a variable in n cells.
 
-    `linear` (1 + inputs + symbols, k, n) has the centre, then the gradient along each input, then the share of each of
-    `symbols`; `rest` (k, n) is not negative.
+    `shares` (monomials + symbols, k, n) has the share of each of `basis`, then that of each of `symbols`; `rest` (k, n)
+    is not negative.
     """
 
-    linear: Array
+    basis: Monomials
+    shares: Array
     rest: Array
     symbols: tuple[str, ...] = ()
 
     @property
+    def polynomial(self) -> Array:
+        """The shares (monomials, k, n) that are not of symbols."""
+        polynomial: Array = self.shares[: len(self.basis)]
+        return polynomial
+
+    @property
     def gradient(self) -> Array:
         """The shares (inputs, k, n) that depend on the inputs linearly."""
-        gradient: Array = self.linear[1 : len(self.linear) - len(self.symbols)]
+        gradient: Array = self.shares[1 : 1 + self.basis.n]
         return gradient
 
-    @property
-    def own(self) -> tuple[str, ...]:
-        """The symbols of variables."""
-        return self.symbols[len(SQUARES.get(len(self.gradient), ())) :]
+    @cached_property
+    def by_degree(self) -> Array:
+        """The sums (degree + 1, k, n) of the magnitudes of the shares of monomials of each degree."""
+        return self.basis.by_degree(self.polynomial)
 
-    @property
+    @cached_property
+    def size(self) -> Array:
+        """The magnitudes (k, n) of all shares and the rest together."""
+        size: Array = self.by_degree.sum(axis=0) + self.other
+        return size
+
+    @cached_property
     def centre(self) -> Array:
-        """The value (k, n) where every e is 0."""
-        centre: Array = self.linear[0]
+        """The middle (k, n) of all values, up to rounding."""
+        centre: Array = self.shares[0].copy()
+        for row in self.basis.squares:
+            centre += 0.5 * self.shares[row]
         return centre
 
-    @property
+    @cached_property
+    def other(self) -> Array:
+        """How far values lie from those of the polynomial at most."""
+        other: Array = np.abs(self.shares[len(self.basis) :]).sum(axis=0) + self.rest
+        return other
+
+    @cached_property
+    def straight(self) -> Array:
+        """How far values of the polynomial lie from `centre` at most."""
+        straight: Array = self.by_degree[1:].sum(axis=0) + self.basis.slack * self.size
+        for row in self.basis.squares:
+            straight -= 0.5 * np.abs(self.shares[row])
+        return straight
+
+    @cached_property
     def radius(self) -> Array:
         """How far values lie from `centre` at most."""
-        radius: Array = (np.abs(self.linear[1:]).sum(axis=0) + self.rest) * (1 + 2 * len(self.linear) * U)
+        radius: Array = (self.straight + self.other) * (1 + 2 * len(self.shares) * U)
         return radius
 
     @property
@@ -77,62 +103,60 @@ class Form:
 
     def widened(self, by: Array) -> Form:
         """The values that are up to `by` from those of this form."""
-        return Form(self.linear, (self.rest + by) * (1 + SLACK), self.symbols)
+        return replace(self, rest=(self.rest + by) * (1 + SLACK))
 
     def named(self, symbol: str) -> Form:
         """The same values, with a symbol for the rest where that is finite. No other form may have this symbol yet."""
         known = np.isfinite(self.rest)
         share = np.where(known, self.rest, 0.0)[None]
-        return Form(np.concatenate([self.linear, share]), np.where(known, 0.0, self.rest), (*self.symbols, symbol))
+        shares = np.concatenate([self.shares, share])
+        return Form(self.basis, shares, np.where(known, 0.0, self.rest), (*self.symbols, symbol))
 
     def folded(self, symbols: Collection[str]) -> Form:
         """The same values, with the shares of these symbols in the rest: from here on, nobody asks what they were."""
         if not (ended := set(symbols) & set(self.symbols)):
             return self
-        first = len(self.linear) - len(self.symbols)
-        keep, rest = [*range(first)], self.rest.copy()
-        for row, symbol in enumerate(self.symbols, first):
+        keep, rest = [*range(len(self.basis))], self.rest.copy()
+        for row, symbol in enumerate(self.symbols, len(self.basis)):
             if symbol in ended:
-                rest += np.abs(self.linear[row])
+                rest += np.abs(self.shares[row])
             else:
                 keep.append(row)
         rest *= 1 + SLACK * len(self.symbols)
-        return Form(self.linear[keep], rest, tuple(each for each in self.symbols if each not in ended))
+        return Form(self.basis, self.shares[keep], rest, tuple(each for each in self.symbols if each not in ended))
 
 
 def aligned(*forms: Form) -> tuple[list[Array], tuple[str, ...]]:
-    """The `linear` of each form with rows for the symbols of all, and these symbols: those of products first."""
-    symbols, squares = forms[0].symbols, SQUARES.get(len(forms[0].gradient), ())
-    if symbols[: len(squares)] == squares and all(form.symbols == symbols for form in forms):
-        return [form.linear for form in forms], symbols
-    symbols = tuple(dict.fromkeys((*squares, *(symbol for form in forms for symbol in form.symbols))))
+    """The `shares` of each form with rows for the symbols of all, and these symbols."""
+    symbols = forms[0].symbols
+    if all(form.symbols == symbols for form in forms):
+        return [form.shares for form in forms], symbols
+    symbols = tuple(dict.fromkeys(symbol for form in forms for symbol in form.symbols))
     found = []
     for form in forms:
-        first = len(form.linear) - len(form.symbols)
-        linear = np.zeros((first + len(symbols), *form.rest.shape))
-        linear[:first] = form.linear[:first]
-        linear[[first + symbols.index(symbol) for symbol in form.symbols]] = form.linear[first:]
-        found.append(linear)
+        first = len(form.basis)
+        shares = np.zeros((first + len(symbols), *form.rest.shape))
+        shares[:first] = form.polynomial
+        shares[[first + symbols.index(symbol) for symbol in form.symbols]] = form.shares[first:]
+        found.append(shares)
     return found, symbols
 
 
 def constant(values: Array, like: Form) -> Form:
-    """Numbers (k,) that are the same in every cell of `like`."""
-    n_in = len(like.gradient)
-    squares = SQUARES.get(n_in, ())
-    linear = np.zeros((1 + n_in + len(squares), len(values), like.rest.shape[1]))
-    linear[0] = values[:, None]
-    return Form(linear, np.zeros(linear.shape[1:]), squares)
+    """Numbers (k,) or (k, n) that are the same at every point of a cell of `like`."""
+    values = values[:, None] if values.ndim == 1 else values
+    shares = np.zeros((len(like.basis), len(values), like.rest.shape[1]))
+    shares[0] = values
+    return Form(like.basis, shares, np.zeros(shares.shape[1:]))
 
 
 def within(interval: Interval, like: Form) -> Form:
     """Any numbers of `interval`: what they depend on is not known."""
-    n_in = len(like.gradient)
-    squares = SQUARES.get(n_in, ())
-    linear = np.zeros((1 + n_in + len(squares), *interval.lower.shape))
-    linear[0] = 0.5 * interval.lower + 0.5 * interval.upper
-    half = np.maximum(interval.upper - linear[0], linear[0] - interval.lower)
-    return Form(linear, half * (1 + SLACK) + SLACK * np.abs(linear[0]) + TINY, squares)
+    centre = 0.5 * interval.lower + 0.5 * interval.upper
+    half = np.maximum(interval.upper - centre, centre - interval.lower)
+    shares = np.zeros((len(like.basis), *centre.shape))
+    shares[0] = centre
+    return Form(like.basis, shares, half * (1 + SLACK) + SLACK * np.abs(centre) + TINY)
 
 
 def sharper(form: Form, interval: Interval) -> Form:
@@ -150,78 +174,65 @@ def sharper(form: Form, interval: Interval) -> Form:
 
 def chosen(first: Mask, a: Form, b: Form) -> Form:
     """The form a where `first` holds, and b elsewhere."""
-    (linear_a, linear_b), symbols = aligned(a, b)
-    return Form(np.where(first, linear_a, linear_b), np.where(first, a.rest, b.rest), symbols)
+    (shares_a, shares_b), symbols = aligned(a, b)
+    return Form(a.basis, np.where(first, shares_a, shares_b), np.where(first, a.rest, b.rest), symbols)
 
 
 def add(a: Form, b: Form) -> Form:
     """The sum a + b."""
-    (linear_a, linear_b), symbols = aligned(a, b)
-    linear = linear_a + linear_b
-    return Form(linear, (a.rest + b.rest + SLACK * np.abs(linear).sum(axis=0)) * (1 + SLACK) + TINY, symbols)
+    (shares_a, shares_b), symbols = aligned(a, b)
+    shares = shares_a + shares_b
+    rest = (a.rest + b.rest + SLACK * np.abs(shares).sum(axis=0)) * (1 + SLACK) + TINY
+    return Form(a.basis, shares, rest, symbols)
 
 
 def mul(a: Form, b: Form) -> Form:
-    """The product a * b. What a square has beyond its linear part is not negative, so half of it goes to the centre."""
-    radius_a, radius_b = a.radius, b.radius
-    centre_a, centre_b = np.abs(a.centre), np.abs(b.centre)
-    (linear_a, linear_b), symbols = aligned(a, b)
-    linear = a.centre * linear_b
-    linear[1:] += b.centre * linear_a[1:]
-    n_in = len(a.gradient)
-    if n_in in SQUARES:
-        straight_a, straight_b = (np.abs(form.gradient).sum(axis=0) for form in (a, b))
-        other_a, other_b = (
-            np.abs(each[1 + n_in :]).sum(axis=0) + form.rest for each, form in ((linear_a, a), (linear_b, b))
-        )
-        add_products(linear, a.gradient, b.gradient)
-        product, both = straight_a * other_b + other_a * straight_b, other_a * other_b
-    else:
-        product, both = np.zeros_like(radius_a), radius_a * radius_b
+    """The product a * b. What a square has beyond its polynomial is not negative, so half of it goes to the centre."""
+    (shares_a, shares_b), symbols = aligned(a, b)
+    n, slack = len(a.basis), a.basis.slack
+    polynomial = a.basis.product(a.polynomial, b.polynomial)
+    both = a.other * b.other
     if a is b:
         both *= 0.5
-        linear[0] += both
-    rest = centre_a * b.rest + centre_b * a.rest + product + both
-    rounding = SLACK * (centre_a + radius_a) * (centre_b + radius_b)
-    return Form(linear, (rest + rounding) * (1 + SLACK) + TINY, symbols)
-
-
-def add_products(linear: Array, a: Array, b: Array) -> None:
-    """Add (Σⱼ aⱼ eⱼ) (Σₖ bₖ eₖ), with a and b (inputs, k, n), to `linear`, which has rows for the squares."""
-    n_in = len(a)
-    for row, (j, k) in enumerate(PAIRS[n_in], 1 + n_in):
-        if j == k:
-            half = 0.5 * a[j] * b[j]
-            linear[0] += half
-            linear[row] += half
-        else:
-            linear[row] += a[j] * b[k] + a[k] * b[j]
+        polynomial[0] += both
+    centre_a, centre_b = np.abs(a.centre), np.abs(b.centre)
+    rest = centre_a * b.rest + centre_b * a.rest + a.straight * b.other + a.other * b.straight + both
+    rest += left_out(a.by_degree, b.by_degree)
+    shares = np.concatenate([polynomial, a.centre * shares_b[n:] + b.centre * shares_a[n:]]) if symbols else polynomial
+    return Form(a.basis, shares, (rest + slack * (a.size * b.size)) * (1 + slack) + TINY, symbols)
 
 
 def scale(x: Form, weight: Array, bias: Array) -> Form:
     """The product weight * x plus bias, with weight and bias (k,) or (k, n)."""
     weight, bias = (p[:, None] if p.ndim == 1 else p for p in (weight, bias))
-    linear = weight * x.linear
-    linear[0] += bias
-    magnitude = np.abs(weight) * (np.abs(x.centre) + x.radius) + np.abs(bias)
-    return Form(linear, (np.abs(weight) * x.rest + SLACK * magnitude) * (1 + SLACK) + TINY, x.symbols)
+    shares = weight * x.shares
+    shares[0] += bias
+    magnitude = np.abs(weight) * x.size + np.abs(bias)
+    return replace(x, shares=shares, rest=(np.abs(weight) * x.rest + SLACK * magnitude) * (1 + SLACK) + TINY)
+
+
+def shifted(x: Form, by: Array) -> Form:
+    """The values plus numbers `by` (k, n)."""
+    shares = x.shares.copy()
+    shares[0] += by
+    return replace(x, shares=shares, rest=(x.rest + SLACK * np.abs(shares[0])) * (1 + SLACK) + TINY)
 
 
 def affine(x: Form, weight: Array, bias: Array) -> Form:
     """The vector weight @ x + bias, with weight (out, k) and bias (out,)."""
     gamma = 2 * (weight.shape[1] + 8) * U
-    linear = weight @ x.linear
-    linear[0] += bias[:, None]
-    rest = np.abs(weight) @ (x.rest + gamma * (np.abs(x.centre) + x.radius))
-    return Form(linear, (rest + gamma * np.abs(bias)[:, None]) * (1 + gamma) + TINY, x.symbols)
+    shares = weight @ x.shares
+    shares[0] += bias[:, None]
+    rest = np.abs(weight) @ (x.rest + gamma * x.size)
+    return replace(x, shares=shares, rest=(rest + gamma * np.abs(bias)[:, None]) * (1 + gamma) + TINY)
 
 
 def concat(xs: Sequence[Form]) -> Form:
     """The entries of all xs, one after another."""
-    linear, symbols = aligned(*xs)
-    return Form(np.concatenate(linear, axis=1), np.concatenate([x.rest for x in xs]), symbols)
+    shares, symbols = aligned(*xs)
+    return Form(xs[0].basis, np.concatenate(shares, axis=1), np.concatenate([x.rest for x in xs]), symbols)
 
 
 def cut(x: Form, start: int, size: int) -> Form:
     """The entries x[start : start + size]."""
-    return Form(x.linear[:, start : start + size], x.rest[start : start + size], x.symbols)
+    return replace(x, shares=x.shares[:, start : start + size], rest=x.rest[start : start + size])

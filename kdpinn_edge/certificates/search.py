@@ -1,8 +1,8 @@
 """The search for cells that are small enough: the worst are halved until every statement is as sharp as it should be.
 
 How sharp a statement can be is known from points, which are cells without width: the largest bound on a rounding error
-at a point, the largest slope at a point, and the values there. Cells are halved where they state more than a little
-beyond that.
+at a point, the largest slope at a point, and the bounds on values there. Cells are halved where they state more than a
+little beyond that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kdpinn_edge.certificates.statement import is_safe
 from kdpinn_edge.program.ir import Array
 
 RANGE_SHARE = 0.004
-"""How far a range may go beyond the values at points, on either side, as a share of their range."""
+"""How far a range may go beyond that of points, on either side, as a share of it."""
 ERROR_FACTOR = 1.25
 """How far a bound on errors may exceed that at points."""
 SLOPE_FACTOR = 1.1
@@ -28,6 +28,8 @@ N_POINTS = 4096
 ENOUGH_TO_REFUSE = 16_384
 """So many cells say where a point lies that has no finite value."""
 CELLS_PER_ROUND = 4096
+AT_LEAST = 64
+"""So few cells take hardly longer than one."""
 POINTS_PER_ROUND = 256
 NARROWEST = 2.0**-22
 """A side is not cut below this share of its numbers: there are hardly numbers of float32 in between."""
@@ -41,7 +43,7 @@ it is meant to state by little: by so many more for each time that the excess is
 
 @dataclass
 class Points:
-    """What has been seen at points of the box, for each output: values, and what bounds at points cannot go below."""
+    """What holds at points of the box that were tried, for each output: no cell states less than its points."""
 
     lower: Array
     upper: Array
@@ -50,7 +52,7 @@ class Points:
 
     def add(self, bounds: Bounds) -> None:
         """Take account of the bounds at points."""
-        lower, upper = (np.where(np.isfinite(b), b, np.nan) for b in (bounds.upper, bounds.lower))
+        lower, upper = (np.where(np.isfinite(b), b, np.nan) for b in (bounds.lower, bounds.upper))
         self.lower = np.fmin(self.lower, np.fmin.reduce(lower, axis=1))
         self.upper = np.fmax(self.upper, np.fmax.reduce(upper, axis=1))
         error, slopes = (np.where(np.isfinite(b) & bounds.smooth, b, 0.0) for b in (bounds.error, bounds.slopes))
@@ -101,7 +103,7 @@ def search(enclosure: Enclosure, lower: Array, upper: Array, most: int, report: 
             break
         order = np.argsort(-excess[unfinished], kind="stable")
         worst = unfinished[order][: min(room, max(CELLS_PER_ROUND, len(unfinished) // 2))]
-        worst = worst[excess[worst] >= np.sqrt(excess[worst[0]])]
+        worst = worst[(excess[worst] >= np.sqrt(excess[worst[0]])) | (np.arange(len(worst)) < AT_LEAST)]
         probed = worst[:: max(1, len(worst) // POINTS_PER_ROUND)]
         middle = 0.5 * cells.lower[probed] + 0.5 * cells.upper[probed]
         stuck = np.isfinite(excess) & (tries >= n_in)
