@@ -18,7 +18,7 @@ from kdpinn_edge.functions.slope import Operators, values
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.evaluate import evaluate
 from kdpinn_edge.program.interp import interpret
-from kdpinn_edge.program.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Slice, Var
+from kdpinn_edge.program.ir import Add, Affine, Array, Concat, Map, Mul, Op, Program, Scale, Select, Slice, Var
 from kdpinn_edge.program.simplify import multiply_adds, simplify, together
 from kdpinn_edge.program.verify import verify
 
@@ -332,6 +332,13 @@ def test_a_network_with_scaled_input_and_output_is_its_affines_and_maps() -> Non
     simplified = simplify(Program("scaled", network.inputs, (v,), (concat, *scaled)))
     assert [type(op) for op in simplified.ops] == [type(op) for op in network.ops]
     assert multiply_adds(simplified) == multiply_adds(network) == 2 * 32 + 3 * 32 * 32 + 32
+
+
+def test_what_reads_equal_copies_is_done_once() -> None:
+    """Of two choices between x and x, one is a copy of the other as well as of x."""
+    x, copy, y = Var("x", 1), Var("copy", 1), Var("y", 1)
+    once = Program("p", (x,), (y,), (Select(copy, x, x, x), Select(y, x, x, copy)))
+    assert len(together([once, once]).ops) == 3
 
 
 @given(st.data(), st.integers(0, 2**32 - 1))
