@@ -38,7 +38,7 @@ def open_archive(data: bytes, largest: int | None = None) -> ZipFile:
         raise ValueError(f"the entries have {total:,} bytes; expected: at most {limit:,}")
     if len({entry.filename for entry in entries}) < len(entries):
         raise ValueError("two entries have one name")
-    if any(entry.external_attr & FOLDER and not entry.is_dir() for entry in entries):
+    if any(entry.external_attr & FOLDER and not entry.filename.endswith("/") for entry in entries):
         raise ValueError("a file is marked as a folder")  # torch would not read it, and return memory as it is
     return archive
 

@@ -55,6 +55,14 @@ def test_an_archive_that_needs_something(foreign: bytes) -> None:
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize("at", [1 << 62, (1 << 64) - 1])
+def test_a_place_that_no_file_has(foreign: bytes, at: int) -> None:
+    """Where an ELF file of 64 bits says that its sections are: bytes 40 to 47."""
+    damaged = foreign[:40] + at.to_bytes(8, "little") + foreign[48:]
+    with pytest.raises(ExportError, match="is not what it should be"):
+        check_artifact(archive(damaged, "model.o", ("model_eval",)), interface("cortex-m4"))
+
+
 def test_a_wasm_module_that_imports() -> None:
     types, imports = b"\1\4\1\x60\0\0", b"\2\7\1\1m\1f\0\0"
     exports, code, data = b"\7\5\1\1f\0\0", b"\x0a\1\0", b"\x0b\1\0"

@@ -170,6 +170,13 @@ def test_archives_that_unpack_to_more_are_refused(tmp_path: Path) -> None:
         twice = zipped_twice()
     with pytest.raises(ValueError, match="two entries have one name"):
         open_archive(twice)
+    for name in ("", "data"):
+        folder = zipfile.ZipInfo(name)
+        folder.external_attr = 0x10
+        with zipfile.ZipFile(marked := io.BytesIO(), "w") as written:
+            written.writestr(folder, b"")
+        with pytest.raises(ValueError, match="a file is marked as a folder"):
+            open_archive(marked.getvalue())
     for name, data in {"m.pt2": bomb, "m.pt": bomb, "m.mdlus": bomb, "p.npz": bomb}.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(KdpinnError, match="not a file that torch.save wrote" if name == "m.pt" else "compressed"):
