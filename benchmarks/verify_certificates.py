@@ -191,7 +191,8 @@ def page(rows: Sequence[Row]) -> str:
 def write(rows: Sequence[Row], block: str) -> None:
     """Put the rows into a block of the page, in the place of those of the same models."""
     _, _, *lines = [line for line in block_of(PAGE, block).splitlines() if line.startswith("| ")] or ["", ""]
-    latest = {row.model: row for row in (*map(read_row, lines), *rows)}
+    lines += [" | ".join(row.text) for row in rows]  # totals are those of the figures on the page
+    latest = {row.model: row for row in map(read_row, lines)}
     insert(PAGE, block, page([latest[name] for name in zoo.names() if name in latest]))
 
 

@@ -16,6 +16,7 @@ from function_cases import FUNCTION_CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import bdtr
+from scripts import script
 from strategies import programs
 from typer.testing import CliRunner
 
@@ -517,3 +518,18 @@ def test_the_commands(certified: Path, tmp_path: Path) -> None:
     refused = run.invoke(cli.app, ["info", str(copy)])
     assert refused.exit_code == 2
     assert "is about the profile" in refused.stderr
+
+
+def test_the_page_has_every_shipped_model_and_says_what_its_rows_say() -> None:
+    bench = script("benchmarks/verify_certificates.py")
+    for block, models in (
+        ("values in float32", zoo.names()),
+        ("values in float64", bench.RANDOM_FEATURES),
+        ("derivatives in float32", []),
+    ):
+        text = bench.block_of(bench.PAGE, block)
+        rows = [bench.read_row(line) for line in text.splitlines()[2:] if line.startswith("|")]
+        assert {row.model for row in rows} >= {*models}, "make verify-certificates"
+        assert bench.page(rows) == text.rstrip()
+        assert all(row.outside == 0 for row in rows)
+        assert block.startswith("derivatives") or max(max(row.ratios) for row in rows) < 20
