@@ -58,7 +58,7 @@ from kdpinn_edge.training import DistillConfig
 run.DEPTHS, run.WIDTHS = (1,), (3, 4, 5, 6)  # small enough for a test
 trial.DistillConfig = partial(DistillConfig, adam_rounds=1, adam_steps=5)
 if __name__ == "__main__":
-    task = Task("heat", "{SHA256}", cpu_seconds=0.5, points=100, threads=1)
+    task = Task("heat", "{SHA256}", cpu_seconds=1.0, points=100, threads=1)
     options = dict(trials={TRIALS}, storage=sys.argv[2], heartbeat_seconds=2)
     search(find_lesson("heat"), task, Goal(max_error=1.0), Path(sys.argv[1]), **options)
 """
@@ -312,14 +312,15 @@ def test_a_worker_that_dies_loses_no_finished_trial(tmp_path: Path) -> None:
     assert [trial.number for trial in trials(TrialState.FAIL)] == [lost.number]
     taken_up = trials(TrialState.COMPLETE, TrialState.WAITING)  # it waits where the others were enough
     assert any(trial.params == lost.params for trial in taken_up)
+    task = replace(TASK, cpu_seconds=1.0)
     found = search(
-        HEAT, TASK, Goal(max_error=1.0), tmp_path / "one", trials=TRIALS, storage=storage
+        HEAT, task, Goal(max_error=1.0), tmp_path / "one", trials=TRIALS, storage=storage
     )  # has all it needs
     assert {o.candidate.hidden for o in found.outcomes} == {(t.params["width"],) for t in complete}
     assert found.best == found.front[0]
     with pytest.raises(SearchError, match=r"holds another search.*points was 100, is now 7$"):
-        search(HEAT, Task("heat", SHA256, 1.0, 7, 1), Goal(max_error=1.0), tmp_path / "one", storage=storage)
-    options = ["--points", "100", "--seconds", "0.5", "--trials", str(TRIALS), "--storage", storage, "--rounds", "1"]
+        search(HEAT, replace(task, points=7), Goal(max_error=1.0), tmp_path / "one", storage=storage)
+    options = ["--points", "100", "--seconds", "1", "--trials", str(TRIALS), "--storage", storage, "--rounds", "1"]
     shown = CliRunner().invoke(
         cli.app, ["search", "heat", *options, "--max-error", "1", "--out", str(tmp_path / "one"), "--json"]
     )
