@@ -1,6 +1,6 @@
 """The paper as it is: plain PINNs of its four equations, and students under its own loss, at every weight of it.
 
-python benchmarks/paper_plain.py             five seeds, teachers of 4x50: about an hour on two cores
+python benchmarks/paper_plain.py             five seeds, teachers of 4x50: over an hour on two cores
 python benchmarks/paper_plain.py --small     one seed, teachers of 2x16: three minutes of CPU time
 python benchmarks/paper_plain.py --case "burgers, hard conditions" --weight 100     a part, in three minutes
 
