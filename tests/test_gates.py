@@ -14,7 +14,7 @@ from kdpinn_edge.bundle.manifest import Input
 from kdpinn_edge.errors import ExportError
 from kdpinn_edge.export.artifacts.archive import archive, only_member
 from kdpinn_edge.export.artifacts.gates import check_artifact
-from kdpinn_edge.export.artifacts.linking import link, linker
+from kdpinn_edge.export.artifacts.linking import ZIG, link, linker, run_in
 from kdpinn_edge.export.targets.interface import Interface
 from kdpinn_edge.export.targets.table import TARGETS
 
@@ -46,6 +46,18 @@ def test_an_archive_is_read_by_binutils(foreign: bytes, tmp_path: Path, need: Ne
     index = subprocess.run([need("nm"), "--print-armap", path], capture_output=True, text=True, check=True).stdout
     assert "model_eval in a_name_that_is_" in index
     assert only_member(path.read_bytes()) == foreign
+
+
+def test_zig_needs_no_home_that_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "/dev/null")
+    made = run_in(
+        {"a.c": b"int a;\n"},
+        [*ZIG, "cc", "-target", "aarch64-linux-none", "-c", "a.c", "-o", "a.o"],
+        ["a.o"],
+        "compiler",
+    )
+    assert made["a.o"].startswith(b"\x7fELF")
 
 
 def test_an_archive_that_needs_something(foreign: bytes) -> None:

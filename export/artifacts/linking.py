@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -105,12 +106,18 @@ def link(object_code: bytes, interface: Interface, command: Command) -> dict[str
 
 
 def run_in(inputs: Mapping[str, bytes], arguments: Command, names: Sequence[str], what: str) -> dict[str, bytes]:
-    """The files `names` that `arguments`, a `what`, makes of the files `inputs`. Raises ExportError with its words."""
-    with tempfile.TemporaryDirectory() as folder:
+    """The files `names` that `arguments`, a `what`, makes of the files `inputs`. Raises ExportError with its words.
+
+    Zig keeps what it makes beside in a folder that goes with them, so that it needs none that can be written at home.
+    """
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
         for name, contents in inputs.items():
             (Path(folder) / name).write_bytes(contents)
+        own = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
         try:
-            done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+            done = subprocess.run(  # noqa: S603
+                arguments, cwd=folder, env=own, capture_output=True, text=True, check=False
+            )
         except OSError as error:
             raise ExportError(f"the {what} {arguments[0]} cannot be run: {error.strerror}") from error
         if done.returncode != 0:

@@ -352,9 +352,7 @@ class _Text:
         match op:
             case Affine(weight=weight, bias=bias):
                 word = "affine"
-                rest: list[Token] = [
-                    self._array(each) for each in (weight, bias) if each is weight or not is_zero(each)
-                ]
+                rest: list[Token] = [self._array(weight), *([] if is_zero(bias) else [self._array(bias)])]
             case Scale(weight=weight, bias=bias):
                 word, rest = "scale", [self._factor(weight), self._factor(bias)]
             case Map(fn=fn):

@@ -7,12 +7,12 @@ that each version of the standard calls differently.
 from __future__ import annotations
 
 import platform
-import zipfile
 from dataclasses import dataclass
-from io import BytesIO
 
+from kdpinn_edge.archives import open_archive, read_entry
 from kdpinn_edge.bundle.fmi_functions import FMI_FUNCTIONS
 from kdpinn_edge.errors import BundleError
+from kdpinn_edge.reading import GIB
 
 FMI3_FILE = "{}_fmi3.fmu"
 """What the FMU for FMI 3.0 is called, for a model of this name; that for 2.0 is the library of the bundle."""
@@ -85,7 +85,7 @@ def target_here(library: str, target: str) -> str:
 def member(fmu: bytes, name: str) -> bytes:
     """The file `name` of an FMU. Raises BundleError where it has none."""
     try:
-        with zipfile.ZipFile(BytesIO(fmu)) as archive:
-            return archive.read(name)
-    except Exception as error:  # damaged bytes reach zipfile and zlib, which raise what they like
+        with open_archive(fmu, GIB) as archive:
+            return read_entry(archive, name)
+    except ValueError as error:
         raise BundleError(f"the FMU has no {name} that can be read ({error}): export the bundle again") from error
