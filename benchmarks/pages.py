@@ -11,7 +11,12 @@ DOCS = ROOT / "docs"
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown, without the end of its last line."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+    return "\n".join(f"| {' | '.join(each)} |" for each in (head, ["---"] * len(head), *rows))
+
+
+def cells(row: str) -> list[str]:
+    """What a row of such a table says, column by column."""
+    return row.strip("| ").split(" | ")
 
 
 def insert(page: Path, name: str, text: str) -> None:

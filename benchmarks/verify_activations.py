@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 from numpy.typing import NDArray
-from pages import DOCS, block_of, insert
+from pages import DOCS, block_of, cells, insert
 
 from kdpinn_edge.bundle.manifest import Grade, Input
 from kdpinn_edge.export.bundle import export_bundle
@@ -173,11 +173,6 @@ def table_of(known: Iterable[str], measured: Iterable[str]) -> tuple[str, list[s
 
 def _task(row: str) -> tuple[str, ...]:
     return tuple(cells(row)[:3])
-
-
-def cells(row: str) -> list[str]:
-    """What a row of the table says, column by column."""
-    return row.strip("| ").split(" | ")
 
 
 def error_of(row: str) -> float:

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pages import DOCS, block_of, insert, table
+from pages import DOCS, block_of, cells, insert, table
 
 from kdpinn_edge import certify, compile, export_bundle, load, read_program, zoo
 from kdpinn_edge.bundle.manifest import FunctionName, Precision
@@ -78,10 +78,10 @@ class Row:
 
 def read_row(line: str) -> Row:
     """The row of a line of the table."""
-    model, certify_s, check_s, cells, points, ratios, beyond, outside = line.strip("| ").split(" | ")
+    model, certify_s, check_s, count, points, ratios, beyond, outside = cells(line)
     first, second = (tuple(map(float, each.split(", "))) for each in (ratios, beyond))
-    times, count = (float(certify_s), float(check_s)), int(cells.replace(",", ""))
-    return Row(model, *times, count, float(points), first, second, int(outside))
+    times = float(certify_s), float(check_s)
+    return Row(model, *times, int(count.replace(",", "")), float(points), first, second, int(outside))
 
 
 def found(name: str, points: int, derivatives: bool, cells: int, precision: Precision) -> Row:
