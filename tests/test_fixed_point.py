@@ -237,7 +237,7 @@ def every_word() -> Program:
 
 EVERY = every_word()
 BOX = (Input("x[0]", -1.0, 1.0), Input("x[1]", -0.5, 3.0), Input("y", -2.0, 0.1))
-SIDES = tuple(zip(*((column.lower, column.upper) for column in BOX), strict=True))
+SIDES = tuple(column.lower for column in BOX), tuple(column.upper for column in BOX)
 STATED: dict[str, Any] = {"name": "every", "inputs": BOX, "arithmetic": "int16"}
 
 
@@ -248,7 +248,7 @@ def fixed() -> FixedPoint:
 
 @cache
 def meaning() -> NumpyProgram:
-    return NumpyProgram(simplify(EVERY), "float32", PROFILE, SIDES)  # type: ignore[arg-type]
+    return NumpyProgram(simplify(EVERY), "float32", PROFILE, SIDES)
 
 
 def edges(n: int) -> NDArray[np.float32]:
