@@ -102,6 +102,7 @@ def _functions(kernel: Kernel, interface: Interface, target: Target, functions: 
         widens=target.widens,
         multiplies=target.multiplies,
         in_pairs=target.multiplies_in_pairs,
+        estimates=target.estimates,
         touches_frames=target.touches_frames,
     )
     compiled = compile_functions(kernel, [each for each in functions if each != INTEGRITY], attributes, processor)

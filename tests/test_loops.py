@@ -67,7 +67,7 @@ from kdpinn_edge.export.targets.table import TARGETS
 from kdpinn_edge.numerics.fixed_point import words
 from kdpinn_edge.numerics.fixed_point.quantise import quantise
 from kdpinn_edge.numerics.fixed_point.tables import TANH
-from kdpinn_edge.numerics.lanes import profile
+from kdpinn_edge.numerics.lanes import fma, profile
 from kdpinn_edge.numerics.reference import NumpyProgram
 from kdpinn_edge.program.ir import Affine, Map, Program, Var
 
@@ -266,6 +266,9 @@ def test_symbols_of_one_name_are_two() -> None:
 # Operations
 
 
+PROCESSOR = llvm.get_host_cpu_features()
+
+
 def compiled(
     value: Expr, size: int, arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})
 ) -> Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]:
@@ -287,6 +290,7 @@ def compiled(
             widens=True,
             multiplies=True,
             in_pairs=True,
+            estimates=PROCESSOR.get("avx512f", False),
             touches_frames=False,
         ),
     )
@@ -294,7 +298,7 @@ def compiled(
     emitter.emit(body)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(features=llvm.get_host_cpu_features().flatten())
+    machine = llvm.Target.from_default_triple().create_target_machine(features=PROCESSOR.flatten())
     linked = llvm.parse_assembly(str(module))
     for name, array in arrays.items():
         numbers = ", ".join(f"i32 {number}" for number in array.tolist())
@@ -367,7 +371,7 @@ def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, 
     count = Number(STATUS, 3), Number(Type("int64"), 2)
     values: dict[str, Expr] = {
         **{name: apply(name, a, b) for name in ("add", "sub", "mul", "div", "copysign")},
-        **{name: apply(name, a) for name in ("absolute", "canonical")},
+        **{name: apply(name, a) for name in ("absolute", "canonical", "inverse")},
         **{name: apply("from_bits", apply(name, i, j)) for name in BITWISE},
         **{
             name: apply("from_bits", apply(name, i, splat(Number(Type("bits32"), 3), lanes)))
@@ -413,6 +417,52 @@ def test_every_operation_means_the_same_in_llvm_and_under_numpy(operation: str, 
         ):
             assert by_llvm.view(np.int32).tolist() == by_numpy.view(np.int32).tolist()
         np.testing.assert_array_equal(by_llvm, by_numpy)
+
+
+def inverses(lanes: int) -> Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]:
+    """The inverses of so many numbers."""
+    memory = Buffer("s", "float32", Linear(lanes))
+    return compiled(apply("inverse", Load(Type("float32", lanes), memory, Linear(0))), lanes)
+
+
+@pytest.mark.parametrize("lanes", [1, 8, 16, 32, 64])
+def test_an_inverse_is_a_division(lanes: int) -> None:
+    """Also where a processor has an estimate, which is used for 32 numbers and more."""
+    inverse, rng = inverses(lanes), np.random.default_rng(lanes)
+    largest, smallest = np.finfo(np.float32).max, np.float32(1.0)
+    special = [smallest, np.nextafter(np.float32(2), smallest), 2.0**126, 2.0**127, largest, np.inf, np.nan]
+    for _ in range(50):
+        x = rng.integers(smallest.view(np.int32), largest.view(np.int32), lanes, np.int32).view(np.float32)
+        x[rng.integers(0, lanes)] = rng.choice(special)
+        by_llvm, by_numpy = inverse(x)
+        np.testing.assert_array_equal(by_llvm, by_numpy)
+        np.testing.assert_array_equal(by_llvm, np.float32(1) / x)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("exponent", [0, 1, 125, 126, 127])
+def test_the_second_step_of_an_inverse_rounds_correctly_after_every_estimate(exponent: int) -> None:
+    """For every float32 of one power of two. Those from 2^2 to 2^125 have the mantissas of the first.
+
+    From an estimate y = (1 + r) / x with |r| < 2^-14, Newton's step makes (1 - r^2) / x, but for the rounding of its
+    remainder, by 2^-39 of 1 / x, and its own. So it makes one of the numbers that lie between the rounded ends.
+    """
+    x = np.ldexp(np.float32(1), exponent) * (1 + np.arange(2**23, dtype=np.float32) * np.float32(2**-23))
+    exact = np.float32(1) / x
+    lowest, highest = (np.float32((1 + error) / x.astype(np.float64)) for error in (-(2.0**-28) - 2.0**-38, 2.0**-38))
+    tried = lowest
+    while (tried <= highest).any():
+        with profile("fma-2"):
+            e = fma(-x, tried, np.float32(1))
+            wide, square = e.astype(np.float64), e.astype(np.float64) ** 2
+            total = wide + square  # with `lost`, which no number is too small for
+            lost = square - (total - wide)
+            upwards = total.astype(np.float32)
+            below = (upwards < total) | ((upwards == total) & (lost > 0))
+            upwards = np.where(below, np.nextafter(upwards, np.float32(np.inf)), upwards)
+            found = fma(tried, upwards, tried)
+        assert ((found == exact) | (tried > highest)).all()
+        tried = np.nextafter(tried, np.float32(np.inf))
 
 
 # Names

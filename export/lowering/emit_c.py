@@ -41,6 +41,7 @@ OPERATORS: Mapping[str, tuple[str, int, int, int]] = {
 }
 """For each operator its sign, how tightly it binds, and how tightly its operands have to."""
 
+OF_ONE = ("inverse", "not", "word", "sign", "top")
 CALLS = (
     *("mul", "fma", "absolute", "copysign", "canonical", "min"),
     *("bits", "from_bits", "integer", "ishr", "mulh", "opaque"),
@@ -299,13 +300,19 @@ class _Body:
             return Value(tuple(f"{self.source.word(HALF)}({place})" for place in places))
         return Value(tuple(f"(uint32_t){place}" for place in places) if buffer.scalar == "bits16" else places)
 
-    def _bits(self, name: str, bits: Value, detail: int | None) -> Value:
-        """An integer as a word, the sign of a word in all its bits, or so many of its upper bits."""
-        if name == "word":
-            return Value(tuple(f"(uint32_t){x}" for x in bits.each(ATOM)))
-        if name == "sign":
-            return Value(tuple(f"{self.source.word('ishr')}({x}, {self.source.real.width - 1}u)" for x in bits.lanes))
-        return Value(tuple(f"{x} >> {self.source.real.width - (detail or 0)}" for x in bits.each(ATOM)), LOOSE)
+    def _of_one(self, name: str, type_: Type, x: Value, detail: int | None) -> Value:
+        """What an operation makes of one number: an inverse, a truth, a word, or the sign or the upper bits of one."""
+        match name:
+            case "inverse":
+                return Value(tuple(f"{self._number(type_, 1.0)} / {each}" for each in x.each(ATOM)), PRODUCT)
+            case "not":
+                return Value(tuple(f"!{each}" for each in x.each(ATOM)))
+            case "word":
+                return Value(tuple(f"(uint32_t){each}" for each in x.each(ATOM)))
+            case "sign":
+                shift = f"{self.source.real.width - 1}u"
+                return Value(tuple(f"{self.source.word('ishr')}({each}, {shift})" for each in x.lanes))
+        return Value(tuple(f"{each} >> {self.source.real.width - (detail or 0)}" for each in x.each(ATOM)), LOOSE)
 
     def _number(self, type_: Type, value: float | int) -> str:
         if type_.scalar in REAL:
@@ -329,8 +336,8 @@ class _Body:
             sign, binds, left, right = OPERATORS[name]
             pairs = zip(values[0].each(left), values[1].each(right), strict=True)
             return Value(tuple(f"{x} {sign} {y}" for x, y in pairs), binds)
-        if name in ("word", "sign", "top"):
-            return self._bits(name, values[0], detail)
+        if name in OF_ONE:
+            return self._of_one(name, expr.type, values[0], detail)
         if name in CALLS:
             return _called(self.source.word(name), values)
         match name:
@@ -346,8 +353,6 @@ class _Body:
             case "select":
                 choices = zip(values[0].lanes, values[1].each(SUM), values[2].each(SUM), strict=True)
                 return Value(tuple(f"{c} ? {a} : {b}" for c, a, b in choices), LOOSE)
-            case "not":
-                return Value((f"!{values[0].each(ATOM)[0]}",))
         raise ExportError(f"the operation {name!r} has no meaning in C here")
 
 

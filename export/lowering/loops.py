@@ -359,6 +359,7 @@ OPERATIONS: Mapping[str, tuple[int, Rule]] = {
     "sub": (2, _floats),
     "mul": (2, _floats),
     "div": (2, _floats),
+    "inverse": (1, _floats),
     "fma": (3, _floats),
     "absolute": (1, _floats),
     "copysign": (2, _floats),

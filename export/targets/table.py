@@ -100,6 +100,11 @@ class Target:
         return self.triple.startswith("x86_64")
 
     @property
+    def estimates(self) -> bool:
+        """Whether an instruction estimates the inverses of 16 float32 to within 2^-14."""
+        return self.cpu == "x86-64-v4"
+
+    @property
     def library(self) -> str:
         """The name pattern of the artifact."""
         return LIBRARY_FILES[self.artifact]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from kdpinn_edge.functions.recipe import Constant, Step, one
 from kdpinn_edge.functions.record import Array, Computation, Curve, Function, both
 from kdpinn_edge.functions.slope import X, Y
-from kdpinn_edge.numerics.lanes import Lanes, div, fma
+from kdpinn_edge.numerics.lanes import Lanes, div, fma, inverse
 
 
 def lorentzian(x: Lanes) -> Lanes:
     """1 / (1 + x²). Where x² overflows the result is 0, and below 1e-38 (float64: 1e-308) before."""
-    return div(1.0, fma(x, x, 1.0))
+    return inverse(fma(x, x, 1.0))
 
 
 def reciprocal(x: Lanes) -> Lanes:

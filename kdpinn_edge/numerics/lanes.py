@@ -96,6 +96,12 @@ def div(a: Operand, b: Operand) -> Lanes:
 
 
 @_word
+def inverse(x: Operand) -> Lanes:
+    """1 / x of an x that is at least 1, or NaN: some processors have the same bits faster than by a division."""
+    return div(1.0, x)
+
+
+@_word
 def fma(a: Operand, b: Operand, c: Operand) -> Lanes:
     """a * b + c as the profile rounds it: the sum alone, or the product and then the sum; to nearest even."""
     a, b, c = _alike(a, b, c)
