@@ -7,8 +7,8 @@ python benchmarks/paper_plain.py --case "burgers, hard conditions" --weight 100 
 Networks are dense with tanh and see the scaled inputs; starts, walls and periods are terms of the loss; Adam, then
 L-BFGS. A student of each weight lambda minimises KL(teacher, student) + lambda (equation + conditions), with sigma
 0.01: the weight of a squared residual beside a squared error is 2e-4 lambda. lambda = 0 follows the values alone. The
-last case has hard conditions and a teacher whose training was cut short. What is finished in the folder of --out is
-not done again.
+last case has hard conditions and a teacher whose training was cut short. p is that of the exact rank test of Mann and
+Whitney, times the number of weights. What is finished in the folder of --out is not done again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -27,13 +27,17 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from pages import DOCS, insert, table
 
 from kdpinn_edge import Condition, DistillConfig, Problem, TrainConfig, distill, load_pinn, problem, train
 from kdpinn_edge.problems.black_scholes import HIGHEST, RATE, STRIKE
-from kdpinn_edge.studies.study.significance import LEVEL, p_value, seeds_needed
+from kdpinn_edge.studies.study.significance import p_value, seeds_needed
 from kdpinn_edge.training.run_folder import read_json
 
 WRONG = "burgers, hard conditions"
+ALONE = "0"
+"""The weight of the students that follow the values alone."""
+HEAD = "relative L2, median", "range", "CPU time", "values alone, over this", "better with", "p"
 PLAIN: dict[str, Any] = {
     "ansatz": None,
     "features": None,
@@ -176,31 +180,28 @@ def _made(run: Path, make: Callable[[Path], object]) -> list[float]:
     return [record["errors"]["relative_l2"], record["training_cpu_seconds"]]
 
 
-def table(found: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], size: Size) -> str:
-    """The medians over the seeds, with the least and the largest, and each weight beside values alone."""
-    lines = []
-    for name, seeds in found.items():
-        alone = [each["0"][0] for each in seeds]
-        lines += [f"\n{name}, n = {len(seeds)} seeds, relative L2 in float64", f"{'':14}{'error':>9}  range"]
-        for key in ("teacher", *(f"{weight:g}" for weight in size.weights)):
-            errors = [each[key][0] for each in seeds]
-            title = key if key == "teacher" else "values alone" if key == "0" else f"lambda {key}"
-            said = f"{title:14}{median(errors):9.2e}  {min(errors):.2e} to {max(errors):.2e}"
-            said += f"  {median(each[key][1] for each in seeds):6.1f} s of CPU"
-            if key not in ("teacher", "0"):
-                said += f"  {median(alone) / median(errors):.2f} times better than values alone"
-                said += f", better with {sum(map(lt, errors, alone))} of {len(seeds)} teachers"
-                said += _verdict(errors, alone, len(size.weights) - 1)
-            lines.append(said)
+def tables(found: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], size: Size) -> str:
+    """For each case the medians over the seeds, with the least and the largest, and each weight beside values alone."""
+    shown = [table((f"{name}, {len(seeds)} seeds", *HEAD), _rows(seeds, size)) for name, seeds in found.items()]
     needed = seeds_needed(chosen_from=len(size.weights) - 1)
     if size.seeds < needed:
-        lines.append(f"\nno verdict on any weight is possible with n = {size.seeds}; {needed} seeds are needed")
-    return "\n".join(lines)
+        shown.append(f"No verdict on any weight is possible with {size.seeds} seeds; {needed} are needed.")
+    return "\n\n".join(shown)
 
 
-def _verdict(errors: Sequence[float], alone: Sequence[float], weights: int) -> str:
-    p = p_value(errors, alone, chosen_from=weights)
-    return f" (p = {p:.2g})" if p <= LEVEL else ""
+def _rows(seeds: Sequence[Mapping[str, Sequence[float]]], size: Size) -> Iterator[Sequence[str]]:
+    alone = [each[ALONE][0] for each in seeds]
+    for key in ("teacher", *(f"{weight:g}" for weight in size.weights)):
+        errors = [each[key][0] for each in seeds]
+        title = {"teacher": "teacher", ALONE: "values alone"}.get(key, f"λ = {key}")
+        spread = f"{median(errors):.2e}", f"{min(errors):.1e} to {max(errors):.1e}"
+        seconds = f"{median(each[key][1] for each in seeds):.0f} s"
+        if key in ("teacher", ALONE):
+            yield title, *spread, seconds, "", "", ""
+            continue
+        p = p_value(errors, alone, chosen_from=len(size.weights) - 1)
+        wins = f"{sum(map(lt, errors, alone))} of {len(seeds)}"
+        yield title, *spread, seconds, f"{median(alone) / median(errors):.2f}", wins, f"{p:.2g}"
 
 
 def main() -> None:
@@ -212,6 +213,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--case", action="append", choices=list(CASES), help="default: all")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--write", action="store_true", help="into docs/study.md, and docs/paper_plain.json")
     asked = parser.parse_args()
     size = SMALL if asked.small else FULL
     size = replace(size, seeds=asked.seeds or size.seeds, weights=(0.0, *(asked.weight or size.weights[1:])))
@@ -220,10 +222,14 @@ def main() -> None:
     with ProcessPoolExecutor(asked.jobs, multiprocessing.get_context("spawn")) as pool:
         work = {key: pool.submit(run, *key, size, folder) for key in product(names, range(size.seeds))}
         found = {name: [work[name, seed].result() for seed in range(size.seeds)] for name in names}
-    print(f"teacher: {size.teacher}\nstudent: {size.student}\nwrong teacher: {size.wrong}")
-    print(table(found, size))
+    print(f"teacher: {size.teacher}\nstudent: {size.student}\nwrong teacher: {size.wrong}\n")
+    text = tables(found, size)
+    print(text)
     document = {"size": asdict(size), "found": found, "columns": ["relative_l2", "cpu_seconds"]}
-    (folder / "paper_plain.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    for path in (folder / "paper_plain.json", *([DOCS / "paper_plain.json"] if asked.write else [])):
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if asked.write:
+        insert(DOCS / "study.md", "paper plain", text)
 
 
 if __name__ == "__main__":
