@@ -14,7 +14,7 @@ from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.training import Pinn
 
 SOLVED = problem("cavity")
-BOUNDS = {"teacher": 2e-4, "student": 5e-4, "small": 4e-3}
+BOUNDS = {"teacher": 1e-4, "student": 5e-4, "small": 2e-3}
 CENTRE_LINES = {"u": (GHIA_U, 0), "v": (GHIA_V, 1)}
 
 
