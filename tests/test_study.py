@@ -44,7 +44,7 @@ from kdpinn_edge.studies.study.cost import net_cost
 from kdpinn_edge.studies.study.latency import NetLatency
 from kdpinn_edge.studies.study.measure import NetAccuracy, accuracy, reference_slopes
 from kdpinn_edge.studies.study.page import page, pareto, write_page
-from kdpinn_edge.studies.study.plan import write_plan
+from kdpinn_edge.studies.study.plan import faults_of, write_plan
 from kdpinn_edge.studies.study.report import StudyReport, report
 from kdpinn_edge.studies.study.results import Spread, read_accuracy, results, rows
 from kdpinn_edge.studies.study.run import ACCURACY_FILE, TEACHER, StudyProgress, train_and_measure
@@ -116,6 +116,12 @@ def test_a_plan_has_a_cell_for_every_method_size_and_seed(tmp_path: Path) -> Non
     assert more.cells[8].config == replace(plan.cells[1].config, seed=2)
     command = "kdpinn-edge study burgers --size 3 --size 4,4 --method scratch --method values --seeds 2 --seconds 9"
     assert plan.commands == (command,)
+    here = make_plan("burgers", sizes=((3,),), seeds=1, methods=("scratch",), cpu_seconds=9.0, teacher_cpu_seconds=25.0)
+    assert here.teacher_cpu_seconds == 25
+    assert here.commands == (
+        "kdpinn-edge study burgers --teacher-seconds 25 --size 3 --method scratch --seeds 1 --seconds 9",
+    )
+    assert faults_of(plan, here) == "teacher_cpu_seconds was 66.2, is now 25.0"
     assert more.commands == (
         "kdpinn-edge study burgers --size 3 --method scratch --seeds 2 --seconds 9",
         "kdpinn-edge study burgers --size 3 --method values --seeds 3 --seconds 9",

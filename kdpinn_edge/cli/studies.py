@@ -45,6 +45,12 @@ def study(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students per method and size.")] = 5,
     seconds: CpuSeconds = 10.0,
+    teacher_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0, callback=finite, help="CPU time that the teacher takes here.  [default: as its record says]"
+        ),
+    ] = None,
     optimiser: Annotated[OptimiserChoice, typer.Option(help="What follows Adam.")] = OptimiserChoice.lm,
     device: Device = "cpu",
     jobs: Annotated[
@@ -95,6 +101,7 @@ def study(
         optimiser=optimiser.value,
         device=device,
         cpu_seconds=seconds,
+        teacher_cpu_seconds=teacher_seconds,
         known=known,
         report=stderr().print,
     )

@@ -169,7 +169,8 @@ def _scraped_slope(x: Array, y: Array, a: int, b: int) -> Array:
 
 def _turned_slope(x: Array, y: Array, a: int, b: int) -> Array:
     """Of ψ₁ in the corner, without ROUNDING."""
-    total, power = np.zeros_like(x), _near_slope
+    power: Slope = _near_slope
+    total = np.zeros_like(x)
     for factors in FACTORS:
         for factor, *sides in zip(factors, (SQUARE, LINE, ONE), (ONE, LINE, SQUARE), strict=True):
             total += factor / NU * _product(_sides(*sides), power)(x, y, a, b)

@@ -45,6 +45,7 @@ def study(
     methods: Sequence[str] = tuple(METHODS),
     seeds: int = SEEDS,
     cpu_seconds: float = CPU_SECONDS,
+    teacher_cpu_seconds: float | None = None,
     optimiser: str = OPTIMISER,
     device: str = "cpu",
     jobs: int | None = None,
@@ -56,10 +57,10 @@ def study(
     `source` is the name of a problem, or the file that defines one: its workers are processes of their own. The folder
     is by default runs/NAME_study; what is in it is kept and not done again. So many `jobs`, by default two, train at a
     time; or workers share a `storage`, a database as for `search`: each call trains one student at a time and returns
-    when all are finished. Raises StudyError where the study cannot be
-    planned; KeyboardInterrupt where that came, and the same call goes on. Of a problem without a reference solution
-    residuals are compared, and the result says so. `report` is told how the study goes on; by default it is a bar where
-    somebody watches, on a terminal or in a notebook.
+    when all are finished. `teacher_cpu_seconds` is what the teacher takes on this machine, by default what its record
+    says. Raises StudyError where the study cannot be planned; KeyboardInterrupt where that came, and the same call goes
+    on. Of a problem without a reference solution residuals are compared, and the result says so. `report` is told how
+    the study goes on; by default it is a bar where somebody watches, on a terminal or in a notebook.
 
         study("burgers", sizes=[(8, 8), (16, 16)], seeds=3, cpu_seconds=20).plot()
     """
@@ -75,6 +76,7 @@ def study(
         optimiser=optimiser,
         device=device,
         cpu_seconds=cpu_seconds,
+        teacher_cpu_seconds=teacher_cpu_seconds,
         known=find_shared(storage, solved.name) if storage else read_plan(kept),
     )
     whole: Plan | None

@@ -120,6 +120,8 @@ class Plan:
         words = [f"kdpinn-edge study {self.problem}"]
         if self.teacher != default_teacher(self.problem):
             words.append(f"--teacher {self.teacher}")
+        if self.teacher_cpu_seconds != record_of(self.teacher).training_cpu_seconds:
+            words.append(f"--teacher-seconds {self.teacher_cpu_seconds:g}")
         if sizes != SIZES:
             words += [f"--size {','.join(map(str, hidden))}" for hidden in sizes]
         if methods != tuple(METHODS):
@@ -144,17 +146,19 @@ def make_plan(
     methods: Sequence[str] = tuple(METHODS),
     optimiser: str = OPTIMISER,
     cpu_seconds: float = CPU_SECONDS,
+    teacher_cpu_seconds: float | None = None,
     device: str = "cpu",
     known: Plan | None = None,
     report: Callable[[str], None] = lambda doing: None,
 ) -> Plan:
     """Count the points of each method and size, and the most rounds, on this machine, now.
 
-    `known` is a plan that this one adds to: its cells stay, and its counts hold for further seeds. Seeds come first, so
-    that a study that is cut short has every method and size. `report` is told what is counted, once the arguments have
-    been found right. Raises StudyError for an unknown method, where a
-    budget does not hold one round, and where `known` has another problem, teacher, optimiser, budget or device;
-    TrainError where the device is not there.
+    `teacher_cpu_seconds` is what the teacher takes on this machine; by default it is what `known` says, or the record
+    of the teacher, which is of the machine that trained it. `known` is a plan that this one adds to: its cells stay,
+    and its counts hold for further seeds. Seeds come first, so that a study that is cut short has every method and
+    size. `report` is told what is counted, once the arguments have been found right. Raises StudyError for an unknown
+    method, where a budget does not hold one round, and where `known` has another problem, teacher, optimiser, budget or
+    device; TrainError where the device is not there.
     """
     if unknown := [name for name in methods if name not in METHODS]:
         raise StudyError(
@@ -171,7 +175,8 @@ def make_plan(
     guide = load_pinn(teacher).to(find_device(device))
     if not guide.problem.is_same_as(solved):
         raise StudyError(f"the teacher {teacher} solves {guide.problem.name}; expected: a teacher of {solved.name}")
-    taken = record_of(teacher).training_cpu_seconds
+    if (taken := teacher_cpu_seconds) is None:
+        taken = known.teacher_cpu_seconds if known else record_of(teacher).training_cpu_seconds
     plan = Plan(word, teacher, optimiser, cpu_seconds, taken, (), device)
     before = known.cells if known else ()
     if known and (faults := faults_of(known, plan)):
@@ -219,7 +224,7 @@ def _counted(name: str, guide: Teacher, config: TrainConfig, cpu_seconds: float)
 
 def faults_of(known: Plan, now: Plan) -> str:
     """What two plans differ in that one study has in common; empty where they do not."""
-    fixed = ("problem", "teacher", "optimiser", "cpu_seconds", "device")
+    fixed = ("problem", "teacher", "optimiser", "cpu_seconds", "teacher_cpu_seconds", "device")
     pairs = ((key, getattr(known, key), getattr(now, key)) for key in fixed)
     faults = [f"{key} was {was!r}, is now {found!r}" for key, was, found in pairs if was != found]
     return listing(faults) if faults else ""
