@@ -13,7 +13,7 @@ help:
 	@echo "make zoo          train the shipped models again (30 minutes; runs/zoo keeps what is done)"
 	@echo "make cards        write docs/zoo.md: their errors, sizes, instructions and commands"
 	@echo "make paper        the paper's claims: large teachers, their students, both timed (50 minutes for each of SEEDS)"
-	@echo "make paper-plain  the paper as it is: plain PINNs, students under its loss at every weight (over an hour); SIZE=--small"
+	@echo "make paper-plain  the paper as it is: plain PINNs, students under its loss at every weight (one to two hours); SIZE=--small"
 	@echo "make readme       write the table of README.md"
 	@echo "make verify-activations"
 	@echo "                  every function on every float32 (about an hour on 2 cores), into docs/numerics.md"

@@ -1,6 +1,6 @@
 """The paper as it is: plain PINNs of its four equations, and students under its own loss, at every weight of it.
 
-python benchmarks/paper_plain.py             five seeds, teachers of 4x50: over an hour on two cores
+python benchmarks/paper_plain.py             five seeds, teachers of 4x50: one to two hours on two cores
 python benchmarks/paper_plain.py --small     one seed, teachers of 2x16: three minutes of CPU time
 python benchmarks/paper_plain.py --case "burgers, hard conditions" --weight 100     a part, in three minutes
 
@@ -37,7 +37,7 @@ from kdpinn_edge.training.run_folder import read_json
 WRONG = "burgers, hard conditions"
 ALONE = "0"
 """The weight of the students that follow the values alone."""
-HEAD = "relative L2, median", "range", "CPU time", "values alone, over this", "better with", "p"
+HEAD = "relative L2, median", "range", "CPU time", "better than values alone", "with", "p"
 PLAIN: dict[str, Any] = {
     "ansatz": None,
     "features": None,
@@ -200,8 +200,8 @@ def _rows(seeds: Sequence[Mapping[str, Sequence[float]]], size: Size) -> Iterato
             yield title, *spread, seconds, "", "", ""
             continue
         p = p_value(errors, alone, chosen_from=len(size.weights) - 1)
-        wins = f"{sum(map(lt, errors, alone))} of {len(seeds)}"
-        yield title, *spread, seconds, f"{median(alone) / median(errors):.2f}", wins, f"{p:.2g}"
+        wins = f"{sum(map(lt, errors, alone))} of {len(seeds)} teachers"
+        yield title, *spread, seconds, f"{median(alone) / median(errors):.2f}×", wins, f"{p:.2g}"
 
 
 def main() -> None:

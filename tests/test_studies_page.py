@@ -49,7 +49,7 @@ def test_each_weight_stands_beside_values_alone() -> None:
     _, _, teacher, alone, first, second = map(cells, paper_plain.tables({"burgers": seeds}, size).splitlines())
     assert teacher[:4] == ["teacher", "1.00e-03", "1.0e-03 to 1.0e-03", "80 s"]
     assert alone[:3] == ["values alone", "2.20e-03", "2.0e-03 to 2.4e-03"]
-    assert (first[4:], second[4:]) == (["0.73", "0 of 5", "0.016"], ["2.20", "5 of 5", "0.016"])
+    assert (first[4:], second[4:]) == (["0.73×", "0 of 5 teachers", "0.016"], ["2.20×", "5 of 5 teachers", "0.016"])
 
 
 @pytest.mark.parametrize(("seeds", "possible"), [(4, False), (5, True)])

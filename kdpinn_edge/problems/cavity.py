@@ -9,7 +9,7 @@ distance r and the angle θ = atan(y/x) below the lid,
     ψ = θ (C x + D y) − (π²/4) C y = r f(θ),  p = −2ν (C x + D y)/r²,  C = 4/(π² − 4), D = (π/2) C
 
 The flows of both corners are joined by cubic steps, from one to the other and down to the bottom. The inertia of this
-flow is as 1/r; what it adds is the next term of a series,
+flow is as 1/r; what it adds is the next term of a series (C. Hancock, E. Lewis and H. K. Moffatt, 1981),
 
     ψ₁ = r² h(θ)/ν,  p₁ = −c log r,  h_θθθ + 4 h_θ = f (f_θθ + f) + c,  h = h_θ = 0 at the lid and at the wall
 
