@@ -17,6 +17,7 @@ from typing import Any
 from pages import DOCS, insert, table
 
 from kdpinn_edge.studies.study.plan import size_name
+from kdpinn_edge.studies.study.results import compared
 from kdpinn_edge.studies.study.significance import LEVEL
 
 Document = Mapping[str, Any]
@@ -45,8 +46,7 @@ def rows_of(study: Document) -> Iterator[Sequence[str]]:
 
 def said(verdict: Mapping[str, Any]) -> str:
     """By how much the distillation is better or worse, and whether it may be chance."""
-    factor, p = verdict["factor"], verdict["p"]
-    by = f"better by {factor:.2g}" if factor >= 1 else f"worse by {1 / factor:.2g}"
+    by, p = compared(verdict["factor"]), verdict["p"]
     return f"{by} (p = {p:.2g})" if p <= LEVEL else f"~{by}"
 
 

@@ -321,6 +321,7 @@ LOW, HIGH, MIXED = (1.0, 0.5, 2.0, 1.5, 0.75), (8.0, 3.0, 9.0, 10.0, 7.0), (0.6,
     [
         (LOW, HIGH, "is better by 8 (p = 0.016), compared with"),  # 2 · 2/252
         (HIGH, LOW, "is worse by 8 (p = 0.016), compared with"),
+        (LOW, [1.02 * error for error in LOW], "is better by 1.02 in the median, which may be chance (p = 1)"),
         (LOW, MIXED, "is better by 3 in the median, which may be chance (p = 0.44)"),
         (LOW[:3], HIGH[:3], "is better by 8 in the median, of which 3 seeds prove nothing (5 are needed)"),
         (LOW, HIGH[:2], "is better by 5.5 in the median, of which 2 seeds prove nothing (5 are needed)"),

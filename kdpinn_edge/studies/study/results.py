@@ -87,8 +87,7 @@ class MethodVerdict:
         return self.p <= LEVEL
 
     def __str__(self) -> str:
-        factor = self.factor if self.factor > 1 else 1 / self.factor
-        said = f"{'better' if self.factor > 1 else 'worse'} by {factor:.2g}"
+        said = compared(self.factor)
         needed = seeds_needed(chosen_from=self.chosen_from)
         if self.is_significant:
             said = f"{said} (p = {self.p:.2g})"
@@ -101,6 +100,12 @@ class MethodVerdict:
             f"{size_name(self.hidden)}: “{METHODS[self.distilled].title}” is {said}, compared with "
             f"“{METHODS[self.other].title}”{f', in {self.cpu_ratio:.2g} times its CPU time' if uneven else ''}"
         )
+
+
+def compared(factor: float) -> str:
+    """As in "better by 2.3", where the other method errs so many times as much; of less than 1.1, a digit more."""
+    larger = max(factor, 1 / factor)
+    return f"{'better' if factor > 1 else 'worse'} by {larger:.{3 if larger < 1.1 else 2}g}"
 
 
 def results(plan: Plan, folder: Path) -> list[CellResult]:
