@@ -33,6 +33,7 @@ from kdpinn_edge.numerics.lanes import is_fast
 from kdpinn_edge.problems import problem
 from kdpinn_edge.program.interp import interpret
 from kdpinn_edge.runtime import load
+from kdpinn_edge.studies.database import PATIENCE
 from kdpinn_edge.studies.search import Found, Goal, Task, finish, search, trial
 from kdpinn_edge.studies.search.candidate import Candidate, Cost, check_arithmetic, predicted, smallest
 from kdpinn_edge.studies.search.costs import Costs
@@ -47,11 +48,13 @@ HEAT = find_lesson("heat")
 SHA256 = HEAT.named["sha256"]
 TASK = Task("heat", SHA256, cpu_seconds=0.5, points=100, threads=1)
 TRIALS = 3
+HEARTBEAT_SECONDS = 2
 WORKER = f"""
 import sys
 from functools import partial
 from pathlib import Path
 from kdpinn_edge.importers.lesson import find_lesson
+from kdpinn_edge.studies.database import PATIENCE
 from kdpinn_edge.studies.search import Goal, Task, run, search, trial
 from kdpinn_edge.training import DistillConfig
 
@@ -59,7 +62,7 @@ run.DEPTHS, run.WIDTHS = (1,), (3, 4, 5, 6)  # small enough for a test
 trial.DistillConfig = partial(DistillConfig, adam_rounds=1, adam_steps=5)
 if __name__ == "__main__":
     task = Task("heat", "{SHA256}", cpu_seconds=1.0, points=100, threads=1)
-    options = dict(trials={TRIALS}, storage=sys.argv[2], heartbeat_seconds=2)
+    options = dict(trials={TRIALS}, storage=sys.argv[2], heartbeat_seconds={HEARTBEAT_SECONDS})
     search(find_lesson("heat"), task, Goal(max_error=1.0), Path(sys.argv[1]), **options)
 """
 PATIENCE_SECONDS = 240
@@ -304,6 +307,7 @@ def test_a_worker_that_dies_loses_no_finished_trial(tmp_path: Path) -> None:
     finished = {trial.number for trial in trials(TrialState.COMPLETE)}
     (lost,) = trials(TrialState.RUNNING)
     assert finished
+    time.sleep((PATIENCE + 1) * HEARTBEAT_SECONDS)  # else the others may be done before it is known to be lost
     with start("one") as one, start("other") as other:
         assert one.wait(PATIENCE_SECONDS) == other.wait(PATIENCE_SECONDS) == 0
     complete = trials(TrialState.COMPLETE)

@@ -26,6 +26,8 @@ from kdpinn_edge.training import load_pinn
 from kdpinn_edge.training.solution_errors import ReferencePoints
 
 ROOT = Path(__file__).parents[1]
+ROUNDING = 1e-11
+"""Of a sum in float64 of random features, whose weights add up to 150,000 and cancel, in the order of a processor."""
 BOUNDS = {  # relative L2, over all outputs: teachers as the study asks of their median
     "allen_cahn_teacher": 2e-5,
     "beam_teacher": 1e-7,
@@ -117,8 +119,8 @@ def test_a_model_is_as_accurate_as_its_record_says(name: str) -> None:
     assert shipped.sha256 == captured(net, shipped.name).sha256
     found = ReferencePoints.on_grid(net.problem).errors(net)
     assert found.n_points == record["n_points"]
-    assert found.relative_l2 == pytest.approx(record["relative_l2"], rel=1e-6)
-    assert found.max_abs == pytest.approx(record["max_abs"], rel=1e-6)
+    assert found.relative_l2 == pytest.approx(record["relative_l2"], rel=1e-6, abs=ROUNDING)
+    assert found.max_abs == pytest.approx(record["max_abs"], rel=1e-6, abs=ROUNDING)
 
 
 @pytest.mark.parametrize("name", zoo.names())
