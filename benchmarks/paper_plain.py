@@ -215,6 +215,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--write", action="store_true", help="into docs/study.md, and docs/paper_plain.json")
     asked = parser.parse_args()
+    if asked.write and (asked.small or asked.seeds or asked.weight or asked.case):
+        parser.error("--write is for the whole experiment: leave out --small, --seeds, --weight and --case")
     size = SMALL if asked.small else FULL
     size = replace(size, seeds=asked.seeds or size.seeds, weights=(0.0, *(asked.weight or size.weights[1:])))
     folder = asked.out or Path("runs", "paper_plain_small" if asked.small else "paper_plain")

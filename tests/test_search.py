@@ -54,7 +54,6 @@ import sys
 from functools import partial
 from pathlib import Path
 from kdpinn_edge.importers.lesson import find_lesson
-from kdpinn_edge.studies.database import PATIENCE
 from kdpinn_edge.studies.search import Goal, Task, run, search, trial
 from kdpinn_edge.training import DistillConfig
 

@@ -119,8 +119,9 @@ def test_a_model_is_as_accurate_as_its_record_says(name: str) -> None:
     assert shipped.sha256 == captured(net, shipped.name).sha256
     found = ReferencePoints.on_grid(net.problem).errors(net)
     assert found.n_points == record["n_points"]
-    assert found.relative_l2 == pytest.approx(record["relative_l2"], rel=1e-6, abs=ROUNDING)
-    assert found.max_abs == pytest.approx(record["max_abs"], rel=1e-6, abs=ROUNDING)
+    rounding = ROUNDING if zoo.record(name)["config"]["optimiser"] == "random_features" else None
+    assert found.relative_l2 == pytest.approx(record["relative_l2"], rel=1e-6, abs=rounding)
+    assert found.max_abs == pytest.approx(record["max_abs"], rel=1e-6, abs=rounding)
 
 
 @pytest.mark.parametrize("name", zoo.names())

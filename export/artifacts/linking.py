@@ -115,7 +115,7 @@ def run_in(inputs: Mapping[str, bytes], arguments: Command, names: Sequence[str]
             (Path(folder) / name).write_bytes(contents)
         own = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
         try:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(  # noqa: S603 - a list and no shell: Zig, or what the user names with --cc
                 arguments, cwd=folder, env=own, capture_output=True, text=True, check=False
             )
         except OSError as error:
